@@ -1,0 +1,242 @@
+"""`securechat gen-certs`: a private CA and the server's certificate under it. RFC 5280, design section 9.
+
+The CA is what clients trust, so it stays: a second call makes the server a new key and certificate under the same CA,
+for the same names unless others are given. Only `new_ca` replaces the CA, and then every client needs the new one.
+All certificates satisfy OpenSSL's VERIFY_X509_STRICT, which Python 3.13 turned on by default.
+"""
+
+import datetime as dt
+import ipaddress
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from securechat.errors import StorageError, UsageError
+from securechat.files import PRIVATE, PUBLIC, FileLock, write_atomically
+from securechat.transport.tls import public_key_pin
+
+DEFAULT_HOSTS = ("localhost", "127.0.0.1", "::1")
+DEFAULT_DAYS = 90
+"""Days a server certificate lives: short enough that renewal stays practised."""
+MAX_DAYS = 825
+"""Days. Apple's systems refuse longer ones even from private CAs."""
+CA_LIFE = dt.timedelta(days=3653)
+"""Ten years: replacing a CA means reaching every user."""
+CLOCK_SKEW = dt.timedelta(hours=1)
+"""Certificates begin this long ago, for computers whose clock is slow."""
+
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$)(?![0-9.]+$){_LABEL}(\.{_LABEL})*")
+"""Digits and dots alone are a mistyped address."""
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """What a call of `generate` left behind."""
+
+    folder: Path
+    pin: str
+    hosts: tuple[str, ...]
+    not_after: dt.datetime
+    made_ca: bool
+
+
+def generate(
+    folder: Path,
+    hosts: Sequence[str] = (),
+    *,
+    days: int = DEFAULT_DAYS,
+    new_ca: bool = False,
+    now: dt.datetime | None = None,
+) -> Certificates:
+    """Make or renew `ca.pem`, `ca-key.pem`, `server.pem` (leaf and CA) and `server-key.pem` in `folder`.
+
+    Without `hosts` the server keeps the names it has, at first DEFAULT_HOSTS. Keys have mode 0600, also a CA's key that
+    had a wider one. Raises UsageError (bad host, days) and StorageError: a CA that is there but damaged, incomplete or
+    expired is never replaced unasked, and the names in a damaged `server.pem` are not guessed.
+    """
+    now = (now or dt.datetime.now(dt.UTC)).replace(microsecond=0)
+    if not 1 <= days <= MAX_DAYS:
+        raise UsageError(f"a certificate lives 1 to {MAX_DAYS} days, not {days}")
+    names = [_general_name(host) for host in hosts]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make the folder {folder}: {error.strerror}") from error
+    lock = FileLock(folder / ".lock", busy=f"another `securechat gen-certs` is at work in {folder}")
+    try:
+        # Before anything is written, as it may refuse.
+        names = names or _names_of(folder / "server.pem") or [_general_name(host) for host in DEFAULT_HOSTS]
+        ca_path, ca_key_path = folder / "ca.pem", folder / "ca-key.pem"
+        make_ca = new_ca or not (ca_path.exists() or ca_key_path.exists())
+        if make_ca:
+            ca, ca_key = _make_ca(now)
+            write_atomically(ca_key_path, _pem(ca_key))
+            write_atomically(ca_path, ca.public_bytes(Encoding.PEM), mode=PUBLIC)
+        else:
+            ca, ca_key = _load_ca(ca_path, ca_key_path, now)
+        leaf, leaf_key = _make_leaf(names, ca, ca_key, now, min(now + dt.timedelta(days=days), ca.not_valid_after_utc))
+        # After a crash between the two they do not match: the server says so, and running this again mends it.
+        write_atomically(folder / "server-key.pem", _pem(leaf_key))
+        chain = leaf.public_bytes(Encoding.PEM) + ca.public_bytes(Encoding.PEM)
+        write_atomically(folder / "server.pem", chain, mode=PUBLIC)
+    finally:
+        lock.close()
+    shown = tuple(str(name.value) for name in names)
+    return Certificates(folder, public_key_pin(ca), shown, leaf.not_valid_after_utc, make_ca)
+
+
+def _make_ca(now: dt.datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _name("securechat private CA")
+    key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    builder = (
+        _builder(key, now, now + CA_LIFE)
+        .subject_name(name)
+        .issuer_name(name)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id), critical=False)
+    )
+    return builder.sign(key, hashes.SHA256()), key
+
+
+def _make_leaf(
+    names: Sequence[x509.GeneralName],
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    now: dt.datetime,
+    not_after: dt.datetime,
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    ca_key_id = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    builder = (
+        _builder(key, now, not_after)
+        .subject_name(_name("securechat server"))
+        .issuer_name(ca.subject)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ca_key_id), critical=False)
+    )
+    return builder.sign(ca_key, hashes.SHA256()), key
+
+
+def _builder(key: ec.EllipticCurvePrivateKey, now: dt.datetime, not_after: dt.datetime) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(not_after)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    else:
+        if "%" in host:
+            raise UsageError(f"{host!a} names a network interface; a certificate cannot: leave out % and the rest")
+        return x509.IPAddress(address)
+    try:
+        ascii_host = host.lower().encode("idna").decode("ascii")  # as Python's ssl encodes the name it checks
+    except UnicodeError:
+        ascii_host = ""
+    if not _HOST_NAME.fullmatch(ascii_host):
+        raise UsageError(f"{host!a} is neither a host name nor an IP address")
+    return x509.DNSName(ascii_host)
+
+
+def _names_of(chain: Path) -> list[x509.GeneralName]:
+    """The names in the server certificate of an earlier call; none where there is none. Raises StorageError."""
+    try:
+        leaf = x509.load_pem_x509_certificate(chain.read_bytes())
+        return list(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, x509.ExtensionNotFound) as error:
+        raise StorageError(
+            f"{chain} is damaged, so the names it was made for are lost. Pass each of them again with --host."
+        ) from error
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _load_ca(
+    path: Path, key_path: Path, now: dt.datetime
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Read the CA that is there; StorageError says what is wrong with it, and nothing has been written."""
+    way_out = "Restore it from a backup, or make a new CA with --new-ca, which every user then has to receive."
+    for present, absent in ((path, key_path), (key_path, path)):
+        if not absent.exists():
+            raise StorageError(f"{present} is there but {absent} is missing. {way_out}")
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        certificate.verify_directly_issued_by(certificate)
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        if not constraints.ca:
+            raise ValueError
+    except (OSError, ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as error:
+        raise StorageError(f"{path} is not a readable CA certificate. {way_out}") from error
+    _keep_private(key_path)
+    try:
+        key = load_pem_private_key(key_path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageError(f"{key_path} is not a readable private key. {way_out}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        raise StorageError(f"{key_path} is not the key of {path}. {way_out}")
+    if certificate.not_valid_after_utc <= now:
+        raise StorageError(
+            f"the CA in {path} expired on {certificate.not_valid_after_utc:%Y-%m-%d}. Make a new one with --new-ca; "
+            "every user then has to receive it."
+        )
+    return certificate, key
+
+
+def _keep_private(key_path: Path) -> None:
+    """Take the access away that others have to a key, say after it was copied or restored."""
+    try:
+        if stat.S_IMODE(key_path.stat().st_mode) & ~PRIVATE:
+            key_path.chmod(PRIVATE)
+    except OSError as error:
+        raise StorageError(f"cannot keep {key_path} from other users: {error.strerror or error}") from error

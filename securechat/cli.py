@@ -1,0 +1,198 @@
+"""The command `securechat`: reads arguments, calls what does the work, turns errors into one line and an exit code.
+
+What a command needs is imported when it runs, so that `--help` is fast and a server needs no front end.
+"""
+
+import os
+from collections.abc import Callable
+from datetime import UTC
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from platformdirs import user_data_path
+
+from securechat import __version__
+from securechat.errors import SecurechatError
+from securechat.ui.exit_codes import exit_code
+
+if TYPE_CHECKING:
+    from securechat.ui.start import Options
+
+
+class _Commands(click.Group):
+    """Errors that securechat raises on purpose end every command in one line, never in a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (SecurechatError, TimeoutError) as error:
+            # Errors may quote a file or a server: nothing in them may move the cursor or fake a second line.
+            text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(error))
+            click.echo(f"Error: {text}", err=True)
+            ctx.exit(exit_code(error))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="securechat")
+def main() -> None:
+    """End-to-end encrypted chat over TLS."""
+
+
+@main.command("gen-certs")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("certs"), show_default=True, help="Folder.")
+@click.option(
+    "--host", "hosts", metavar="NAME|IP", multiple=True,
+    help="A name or address under which clients reach the server; may be repeated.  [default: those of the certificate "
+    "that is there, or localhost, 127.0.0.1, ::1]",
+)  # fmt: skip
+@click.option("--days", type=int, default=90, show_default=True, help="How long the server's certificate is valid.")
+@click.option("--new-ca", is_flag=True, help="Replace the CA as well; every user then has to receive the new one.")
+def gen_certs(out: Path, hosts: tuple[str, ...], days: int, new_ca: bool) -> None:  # noqa: FBT001 - click passes names
+    """Make a private CA and the server's certificate, or renew the latter.
+
+    A second call renews the server's certificate under the same CA. Give ca.pem, or the pin that is printed, to your
+    users; the files whose names end in -key.pem are secret.
+    """
+    from securechat.certs import generate
+
+    made = generate(out, hosts, days=days, new_ca=new_ca)
+    click.echo(f"{'made' if made.made_ca else 'kept'} the CA    {out / 'ca.pem'}")
+    click.echo(f"made the server's   {out / 'server.pem'}")
+    click.echo(f"  for               {', '.join(made.hosts)}")
+    click.echo(f"  until             {made.not_after.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
+    click.echo(f"the CA's pin        {made.pin}")
+
+
+@main.command()
+@click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file with these settings.")
+@click.option("--host", help="Address to listen at.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen at; 0 takes a free one.  [default: 4433]")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of accounts and logs.  [default: data]")
+@click.option("--cert", type=click.Path(path_type=Path), help="Certificate chain.  [default: certs/server.pem]")
+@click.option("--key", type=click.Path(path_type=Path), help="Its private key.  [default: certs/server-key.pem]")
+@click.option("--name", help="The server's name, as clients show it.  [default: securechat]")
+@click.option("--greeting", help="Text that clients show on connecting.")
+@click.option("--max-clients", type=int, metavar="N", help="Accounts in at once; others wait.  [default: 100]")
+@click.option(
+    "--registration", type=click.Choice(["open", "closed", "invite"]),
+    help="Who may make an account. The invite code comes from the file or SECURECHAT_INVITE_CODE.  [default: open]",
+)  # fmt: skip
+@click.option("--show-ciphertext/--no-show-ciphertext", default=None, help="Log every relayed entry, for teaching.")
+def server(file: Path | None, **settings: object) -> None:
+    """Run a server until SIGINT or SIGTERM.
+
+    Each setting can also stand in the file or in a variable SECURECHAT_<NAME>; a flag beats a variable, which beats the
+    file.
+    """
+    from securechat.server.config import load_config
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    config = load_config(given, os.environ, file)
+
+    from securechat.server.app import run_server
+
+    raise SystemExit(run_server(config))
+
+
+def _client_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say who we are and where the server is; the command gets them as `options`."""
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        from securechat.ui.start import Options
+
+        given["invite"] = os.environ.get("SECURECHAT_INVITE", "")  # no flag: other processes see arguments
+        names = Options.__dataclass_fields__
+        command(Options(**{name: given.pop(name) for name in names}), **given)
+
+    for option in reversed((
+        click.option("--user", metavar="NAME", required=True, envvar="SECURECHAT_USER", help="Your user name."),
+        click.option(
+            "--server", metavar="HOST:PORT", default="127.0.0.1:4433", show_default=True, envvar="SECURECHAT_SERVER"
+        ),
+        click.option(
+            "--ca", type=click.Path(path_type=Path), default=Path("certs/ca.pem"), show_default=True,
+            envvar="SECURECHAT_CA", help="The server's CA certificate.",
+        ),
+        click.option(
+            "--pin", metavar="HASH", default="", envvar="SECURECHAT_PIN", help="Pin of the CA, in the place of --ca."
+        ),
+        click.option(
+            "--vault", metavar="DIR", type=click.Path(path_type=Path), default=lambda: user_data_path("securechat"),
+            envvar="SECURECHAT_VAULT", help="Folder of the encrypted vaults.  [default: the system's for user data]",
+        ),
+        click.option(
+            "--password-file", type=click.Path(path_type=Path), envvar="SECURECHAT_PASSWORD_FILE",
+            help="File with the password on its first line.  [default: ask]",
+        ),
+        click.option(
+            "--register", is_flag=True,
+            help="Make the account, if there is none yet; an invite code comes from SECURECHAT_INVITE.",
+        ),
+        click.option(
+            "--new-identity", is_flag=True,
+            help="Replace the account's identity key, if its old vault is lost. Your contacts will be warned.",
+        ),
+    )):  # fmt: skip
+        run = option(run)
+    return run
+
+
+@main.command()
+@_client_options
+def client(options: "Options") -> None:
+    """Chat in this terminal, or over a pipe: a line is a message, and a trailing backslash continues it."""
+    from queue import SimpleQueue
+
+    from securechat.ui.plain.app import Inbox, run_plain
+    from securechat.ui.start import open_client, prepare
+
+    inbox: Inbox = SimpleQueue()
+    with open_client(prepare(options), inbox.put) as core:
+        code = run_plain(core, inbox)
+    raise SystemExit(code)
+
+
+_timeout = click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Exit with 7 after so long.")
+_wait = click.option("--wait", is_flag=True, help="If the server is full, wait for a place and do not exit with 6.")
+
+
+@main.command()
+@_client_options
+@click.option("--to", metavar="USER|#ROOM", required=True, help="Who shall read it.")
+@_wait
+@_timeout
+def send(options: "Options", to: str, *, wait: bool, timeout: float | None) -> None:
+    """Send what stands on standard input as one message; exit with 0 once the server has it on disk."""
+    from queue import SimpleQueue
+
+    from securechat.ui.scripts import Events, read_text, run_send
+    from securechat.ui.start import open_client, prepare
+
+    text = read_text()
+    events: Events = SimpleQueue()
+    with open_client(prepare(options), events.put) as core:
+        code = run_send(core, events, to, text, wait=wait, timeout=timeout)
+    raise SystemExit(code)
+
+
+@main.command()
+@_client_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option("--follow", is_flag=True, help="Go on, until interrupted.")
+@_wait
+@_timeout
+def recv(options: "Options", *, as_json: bool, follow: bool, wait: bool, timeout: float | None) -> None:
+    """Print the messages that nobody has read yet on this device."""
+    from queue import SimpleQueue
+
+    from securechat.ui.scripts import Events, run_recv
+    from securechat.ui.start import open_client, prepare
+
+    events: Events = SimpleQueue()
+    with open_client(prepare(options), events.put) as core:
+        code = run_recv(core, events, as_json=as_json, follow=follow, wait=wait, timeout=timeout)
+    raise SystemExit(code)

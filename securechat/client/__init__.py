@@ -1,0 +1,1 @@
+"""The headless client: commands in, events out."""

@@ -1,0 +1,134 @@
+"""What all parts of one client share: its vault, its clock, its pins, and what it has to say.
+
+Nothing here does I/O but the vault. Requests and events pile up while a transaction runs; the core lets them out after
+it is on disk (invariant 5: state first, bytes second).
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from securechat.client.device import Device
+from securechat.client.events import Event, KeyChanged
+from securechat.client.vault import Vault
+from securechat.errors import TrustError, UsageError
+from securechat.identity import pins
+from securechat.identity.certificate import DeviceCertificate
+from securechat.identity.safety_number import safety_number
+from securechat.wire.messages import CommitFailed, FromClient, Reply
+
+ReplyHandler = Callable[[Reply], None]
+"""Takes the reply to a request: the one named in the request's docstring, or `Refused`."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Two clocks: `wall` in seconds since 1970, which may be set back; `monotonic` for how long something takes."""
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+    def seconds(self) -> int:
+        """Now, in whole seconds since 1970."""
+        return int(self.wall())
+
+    def milliseconds(self) -> int:
+        """Now, in milliseconds since 1970."""
+        return int(self.wall() * 1000)
+
+
+class Pins:
+    """Which identity keys we know (design, section 6, Pins): keeps them in the vault, tells the user of changes."""
+
+    def __init__(self, vault: Vault, emit: Callable[[Event], None]) -> None:
+        self._vault = vault
+        self._emit = emit
+        self._shown: dict[str, bytes] = {}  # keys whose safety number the user has looked at
+
+    def observe(self, certificate: DeviceCertificate) -> None:
+        """Take note of the key that a verified certificate shows."""
+        known = self._vault.pin(certificate.account)
+        pin, observation = pins.observe(known, certificate.account, certificate.identity_key)
+        if pin != known:
+            self._vault.save_pin(pin)
+        if observation == "changed":
+            self._emit(KeyChanged(pin.account, was_verified=pin.verified))
+
+    def standing(self, certificate: DeviceCertificate) -> pins.Standing:
+        """Say how the key in a verified certificate compares with the pin."""
+        pin = self._vault.pin(certificate.account)
+        return "pinned" if pin is None else pins.standing(pin, certificate.identity_key)
+
+    def has_changed(self, account: str) -> bool:
+        """Say whether an account shows another key than the pinned one, and nobody has decided yet."""
+        pin = self._vault.pin(account)
+        return pin is not None and pin.changed_key is not None
+
+    def decide(self, account: str, *, verified: bool) -> None:
+        """The user accepts the key that the account showed last, or has compared it.
+
+        Raises `UsageError`, also where there is no changed key to accept.
+        What was compared is the key whose safety number was shown, if one was: another that has come since was not.
+        """
+        pin = self._known(account)
+        if not verified and pin.changed_key is None:
+            raise UsageError(f"The key of {account} has not changed; there is nothing to trust.")
+        compared = self._shown.get(account, pin.current_key)
+        try:
+            self._vault.save_pin(pins.verify(pin, compared) if verified else pins.trust(pin, pin.current_key))
+        except TrustError as error:
+            raise UsageError(str(error)) from error
+
+    def safety_number(self, own_key: bytes, own_account: str, account: str) -> str:
+        """Return the 60 digits both people compare. Raises `UsageError` if no key of `account` is known."""
+        self._shown[account] = self._known(account).current_key
+        return safety_number(own_key, own_account, self._shown[account], account)
+
+    def set_own(self, account: str, key: bytes) -> None:
+        """Pin our own key: another one in our name is then told like any other change."""
+        self._vault.save_pin(pins.Pin(account, key, verified=True))
+
+    def _known(self, account: str) -> pins.Pin:
+        pin = self._vault.pin(account)
+        if pin is None:
+            raise UsageError(f"No key of {account} is known yet. Write to them first.")
+        return pin
+
+
+Outgoing = tuple[FromClient, ReplyHandler | None]
+"""A message for the server and, if it is a request, who takes the reply."""
+
+
+@dataclass
+class Context:
+    """The shared state of one client. One thread at a time."""
+
+    vault: Vault
+    device: Device
+    clock: Clock
+    events: list[Event] = field(default_factory=list, repr=False)
+    pins: Pins = field(init=False)
+    touched: set[bytes] = field(default_factory=set)  # conversations to look after before the transaction ends
+    outgoing: deque[Outgoing] = field(default_factory=deque, repr=False)
+
+    def __post_init__(self) -> None:
+        """Wire the pins to the vault and to the front end."""
+        self.pins = Pins(self.vault, self.emit)
+
+    def emit(self, event: Event) -> None:
+        """Tell the front end, once the transaction is on disk."""
+        self.events.append(event)
+
+    def request(self, request: FromClient, handler: ReplyHandler) -> None:
+        """Send a request, once the transaction is on disk; it gets its id then. A lost connection drops `handler`."""
+        self.outgoing.append((request, handler))
+
+    def send(self, message: FromClient) -> None:
+        """Send a message that has no reply, once the transaction is on disk."""
+        self.outgoing.append((message, None))
+
+    def report_failed_commit(self, conversation: bytes, seq: int, reason: str) -> None:
+        """Tell the server, for whoever looks into it, that a commit cannot be processed."""
+        self.request(CommitFailed(0, conversation, seq, reason[:200]), lambda _reply: None)
+

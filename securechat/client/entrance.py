@@ -1,0 +1,413 @@
+"""Ways into a conversation (design, section 6): open a direct one, found a room, join or re-enter by external commit.
+
+A conversation is in the vault from the user's command on, so that what is said in it early waits there. It has an id
+of our own making; where somebody else was first it gets theirs, and nothing that waits is lost.
+
+    opening    fetch key packages, look at the pins, OpenDirect      lost the race -> awaiting their Welcome
+    joining    Join, external commit under the server's lease        no such room  -> founding
+    founding   OpenRoom                                              lost the race -> joining
+    resync     Rejoin, external commit that replaces our own leaf
+
+Each request stands in the vault before it is sent, and is sent again as it is after a crash: the server gives the same
+answer. What the server hands us is checked before we use it: signatures and tree, the rules against what we meant to
+enter, keys against the pins before anything is sent.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import msgspec
+
+from securechat import policy
+from securechat.client import events
+from securechat.client.conversation import MAX_NUMBER, Conversation, Staged, encode_number
+from securechat.client.device import CAPABILITIES, Device, check_key_packages
+from securechat.client.outbox import Backoff
+from securechat.errors import InternalError, PeerError
+from securechat.identity.certificate import DeviceCertificate, certificate_of
+from securechat.mls.framing import decode_body
+from securechat.mls.group import Group
+from securechat.mls.group_info import GroupInfo
+from securechat.mls.key_package import KeyPackage
+from securechat.mls.proposals import Add
+from securechat.mls.public_group import PublicGroup
+from securechat.mls.ratchet_tree import RatchetTree
+from securechat.mls.tree_math import LeafIndex
+from securechat.policy import Rules
+from securechat.wire.chain import CHAIN_START, next_chain
+from securechat.wire.limits import CHAIN_LENGTH, CONVERSATION_ID_LENGTH
+from securechat.wire.messages import (
+    Accepted,
+    Commit,
+    Departure,
+    FetchKeyPackages,
+    FromClient,
+    Join,
+    JoinOffer,
+    KeyPackages,
+    OpenDirect,
+    OpenRoom,
+    Refused,
+    Rejoin,
+    Reply,
+)
+
+_PASSING: Final = frozenset(("leased", "busy", "slow-down", "disk-full", "not-now"))
+
+_TOO_LATE: Final = frozenset(("stale-epoch", "leased", "commit-first", "invalid-commit", "wrong-number", "not-found"))
+"""Answers to an external commit when the conversation has moved on since the offer, or is gone: ask again."""
+
+MAX_REFUSALS: Final = 8
+"""External commits refused in a row before we give up: with the waits between them, about half a minute."""
+
+MAX_FOUNDINGS: Final = 3
+"""How often we try to make a room that we could not find: it exists, and is not open to us."""
+
+MAX_RESYNCS: Final = 3
+"""How often we re-enter one conversation within one connection: more would only please a server that plays games."""
+
+
+class Registry(Protocol):
+    """What an entrance needs of the set of conversations."""
+
+    def get(self, conversation: bytes) -> Conversation | None:
+        """Return a conversation by its id, or by the one it had at first."""
+
+    def has_older_unleft(self, conversation: Conversation) -> bool:
+        """Say whether we are still on our way out of an older conversation of the same name."""
+
+    def rebind(self, conversation: Conversation, new: bytes) -> Conversation:
+        """Give the conversation the id `new`, or merge what waits in it into the one that has it."""
+
+    def archive(self, conversation: Conversation) -> None:
+        """Put the history aside, as that of a closed conversation: the log begins anew."""
+
+    def follow(self, conversation: Conversation) -> None:
+        """Read the conversation's log from its cursor on."""
+
+    def abandon(self, conversation: Conversation, code: str, text: str) -> None:
+        """Nothing comes of the conversation: tell the user, with what was to be said in it."""
+
+
+class Entrance:
+    """The way into one conversation. Lives as long as one connection; what lasts is in the vault."""
+
+    def __init__(self, conversation: Conversation, registry: Registry) -> None:
+        self._conversation = conversation
+        self._context = conversation.context
+        self._registry = registry
+        self._asking = False
+        self._checked: list[tuple[KeyPackage, DeviceCertificate]] = []  # fetched, waiting for the user's decision
+        self._foundings = 0
+        self._refusals = 0
+        self._resyncs = 0
+        self.backoff = Backoff(self._context.clock.monotonic)
+
+    def pump(self) -> None:
+        """Take the next step, if none is on its way. Call after anything has changed, inside a transaction."""
+        conversation, row = self._conversation, self._conversation.row
+        if self._asking or self.backoff.waiting:
+            return
+        if row.phase in ("opening", "founding", "joining", "resync") and conversation.staged is not None:
+            self._submit(conversation.staged)
+        elif row.phase != "resync" and row.closed:
+            conversation.end("You left before this was sent.")  # the server has not heard of it
+        elif row.phase != "resync" and self._registry.has_older_unleft(conversation):
+            self.backoff.wait()  # one cannot come back before one is out
+        elif row.phase == "opening":
+            self._open_direct()
+        elif row.phase == "joining":
+            self._ask(Join(0, row.name), self._handle_offer)
+        elif row.phase == "founding":
+            self._found_room()
+        elif row.phase == "resync":
+            self._resyncs += 1
+            if self._resyncs > MAX_RESYNCS:
+                conversation.gave_up("The server does not let this device follow the conversation.")
+            else:
+                self._ask(Rejoin(0, row.id), self._handle_offer)
+
+    def _ask(self, request: FromClient, handler: Callable[[Reply], None]) -> None:
+        self._asking = True
+
+        def answer(reply: Reply) -> None:
+            self._asking = False
+            self._context.touched.add(self._conversation.id)
+            there = self._registry.get(self._conversation.id)
+            if there is self._conversation and there.row.phase != "gone":  # else it became another one meanwhile
+                handler(reply)
+
+        self._context.request(request, answer)
+
+    # --- direct ---------------------------------------------------------------------------------------------------
+
+    def _open_direct(self) -> None:
+        if not self._checked:
+            self._ask(FetchKeyPackages(0, self._conversation.row.name), self._handle_key_packages)
+        elif all(self._context.pins.standing(person) in ("pinned", "verified") for _, person in self._checked):
+            self._prepare_open_direct()
+
+    def _handle_key_packages(self, reply: Reply) -> None:
+        conversation, account = self._conversation, self._conversation.row.name
+        if isinstance(reply, Refused):
+            self._handle_refusal(reply)
+        elif isinstance(reply, KeyPackages):
+            now = self._context.clock.seconds()
+            try:
+                validate = self._context.device.validator(now)
+                self._checked = check_key_packages(reply.key_packages, account, validate=validate, now=now)
+            except PeerError as error:
+                self._registry.abandon(conversation, "local", f"Nothing was sent to {account}. {error}")
+                self._context.emit(events.Alarm("key-package", conversation.id, str(error)))
+                return
+            for _, person in self._checked:
+                self._context.pins.observe(person)
+            if self._context.pins.has_changed(account):
+                self._context.emit(events.Held(conversation.id, account))
+
+    def _prepare_open_direct(self) -> None:
+        conversation, context = self._conversation, self._context
+        now = context.clock.seconds()
+        group = self._new_group(Rules("direct"), now)
+        founding = group.group_info(with_tree=True)
+        commit = group.commit(
+            [Add(package) for package, _ in self._checked],
+            by_reference=False,
+            authenticated_data=encode_number(1),
+            tree_in_welcome=False,
+            validate=context.device.validator(now),
+            now=now,
+        )
+        policy.check_commit(commit.public, departed=frozenset())
+        request = OpenDirect(
+            0, conversation.id, conversation.row.name, founding, commit.message, commit.welcome or b"",
+            commit.group_info or b"",
+        )  # fmt: skip
+        conversation.stage(1, request, commit)
+        self._checked = []
+        self.pump()
+
+    def _opened_direct(self, staged: Staged, request: OpenDirect, accepted: Accepted) -> None:
+        conversation, device = self._conversation, self._context.device
+        if staged.commit is None or staged.commit.group is None:
+            raise InternalError("a staged opening without its commit")
+        chain = next_chain(CHAIN_START, conversation.id, 1, accepted.time, device.id, 1, request.commit)
+        if accepted.seq != 1 or accepted.chain not in (b"", chain):
+            raise PeerError("the server put something before the first entry of a new conversation")
+        conversation.begin(staged.commit.group, seq=1, chain=chain, number=1)
+        conversation.tell("opened", device.account)
+        self._registry.follow(conversation)
+
+    # --- rooms ----------------------------------------------------------------------------------------------------
+
+    def _found_room(self) -> None:
+        conversation, device = self._conversation, self._context.device
+        self._foundings += 1
+        kind = conversation.row.kind
+        owners = (device.identity_key,) if kind == "invite" else ()
+        group = self._new_group(Rules(kind, conversation.row.name, owners), self._context.clock.seconds())
+        conversation.use_group(group, new_epoch=True)
+        request = OpenRoom(0, conversation.id, group.group_info(with_tree=True), group.group_info(with_tree=False))
+        conversation.stage(0, request, None)
+        self.pump()
+
+    def _founded_room(self) -> None:
+        conversation = self._conversation
+        conversation.begin(conversation.group, seq=0, chain=CHAIN_START, number=0)
+        conversation.tell("opened", self._context.device.account)
+        self._registry.follow(conversation)
+
+    def _new_group(self, rules: Rules, now: int) -> Group:
+        device = self._context.device
+        extensions = (rules.extension(),)
+        return Group.create(self._conversation.id, device.make_bundle(now), device.signature, extensions=extensions)
+
+    # --- external commits -----------------------------------------------------------------------------------------
+
+    def _handle_offer(self, reply: Reply) -> None:
+        conversation = self._conversation
+        if conversation.row.phase == "joining" and conversation.row.closed:
+            return  # the user has left meanwhile
+        if isinstance(reply, JoinOffer):
+            try:
+                self._enter(reply)
+            except PeerError as error:
+                if conversation.row.phase == "joining":
+                    self._context.emit(events.Alarm("rules", conversation.id, str(error)))
+                self._fail("local", str(error))
+        elif isinstance(reply, Refused):
+            if reply.code == "not-found" and conversation.row.phase == "joining":
+                # The id may be that of a room which is no more: a new one has its own log.
+                conversation = self._conversation = self._registry.rebind(conversation, new_conversation_id())
+                conversation.row.phase = "founding"
+                self.pump()
+            else:
+                self._handle_refusal(reply)
+
+    def _enter(self, offer: JoinOffer) -> None:
+        """Make the external commit for an offer. Raises `PeerError` if it is not what we meant to enter."""
+        conversation, device = self._conversation, self._context.device
+        if conversation.row.phase == "resync" and offer.conversation != conversation.id:
+            raise PeerError("The server offered another conversation than the one to re-enter.")
+        if offer.number >= MAX_NUMBER:
+            raise PeerError("The server claims that this device has said more here than can be counted.")
+        now = self._context.clock.seconds()
+        info = decode_body(offer.group_info, GroupInfo)
+        tree = RatchetTree.decode(offer.tree)
+        commit = Group.join_external(
+            info,
+            tree,
+            device.signature,
+            credential=device.credential,
+            capabilities=CAPABILITIES,
+            remove_own_old_leaf=_leaf_of(tree, device),
+            authenticated_data=encode_number(offer.number + 1),
+            validate=device.validator(now),
+            now=now,
+        )
+        before = commit.public.before
+        if before.group_id != offer.conversation:
+            raise PeerError("The server offered the group of another conversation.")
+        row = conversation.row
+        policy.check_joining(before, kind=row.kind, name="" if row.kind == "direct" else row.name)
+        if row.kind == "direct":
+            strangers = {certificate_of(leaf).account for _, leaf in before.members()} - {device.account, row.name}
+            if strangers:
+                names = ", ".join(sorted(strangers))
+                raise PeerError(
+                    f"The server led you to a conversation with {names} in place of {row.name}. Nothing was sent."
+                )
+        departed = check_departures(before, offer.departures)
+        policy.check_commit(commit.public, departed=departed)
+        known = self._registry.get(offer.conversation)
+        if known is not None and known.row.name == row.name and before.epoch < known.row.epoch:
+            raise PeerError("The server offered a past state of the conversation, with members who may be gone.")
+        conversation = self._conversation = self._registry.rebind(conversation, offer.conversation)
+        conversation.set_departed(departed)
+        number = offer.number + 1
+        request = Commit(0, conversation.id, number, commit.message, b"", commit.group_info or b"")
+        conversation.stage(number, request, commit)
+        self.pump()
+
+    def _entered(self, staged: Staged, accepted: Accepted) -> None:
+        conversation, row = self._conversation, self._conversation.row
+        if staged.commit is None or staged.commit.group is None:
+            raise InternalError("a staged external commit without its group")
+        if len(accepted.chain) != CHAIN_LENGTH or accepted.seq == 0:
+            raise PeerError("the server let us in at no place in the log")
+        if accepted.seq <= row.cursor:
+            # The server has lost entries, or let somebody found the room again under the id of one that had died.
+            self._registry.archive(conversation)
+        again, missed = row.phase == "resync", accepted.seq > row.cursor + 1
+        were = set(row.members.split())
+        removed = {leaf for leaf, _ in staged.commit.public.removed}
+        conversation.begin(
+            staged.commit.group,
+            seq=accepted.seq,
+            chain=accepted.chain,
+            number=accepted.number,
+            departed=conversation.departed - removed,
+        )
+        if again and missed:
+            self._context.emit(events.Gap(conversation.id, accepted.seq))
+        conversation.tell("members" if again else "joined", self._context.device.account)
+        if again:
+            for account in sorted(set(row.members.split()) - were):
+                conversation.tell("joined", account)
+        self._registry.follow(conversation)
+
+    # --- requests and their answers -------------------------------------------------------------------------------
+
+    def _submit(self, staged: Staged) -> None:
+        def handle(reply: Reply) -> None:
+            if self._conversation.staged is not staged:
+                return  # a Welcome has overtaken it
+            if isinstance(reply, Refused):
+                self._handle_refused_request(staged, reply)
+                return
+            self.backoff.reset()
+            request = staged.request
+            if isinstance(request, OpenRoom):
+                self._founded_room()
+            elif isinstance(reply, Accepted):
+                if (reply.conversation, reply.number) != (self._conversation.id, staged.number):
+                    raise PeerError("the server accepted something else than what was submitted")
+                if isinstance(request, OpenDirect):
+                    self._opened_direct(staged, request, reply)
+                else:
+                    self._entered(staged, reply)
+
+        self._ask(msgspec.structs.replace(staged.request), handle)
+
+    def _handle_refused_request(self, staged: Staged, refused: Refused) -> None:
+        conversation = self._conversation
+        if isinstance(staged.request, Commit) and refused.code in _TOO_LATE and self._refusals < MAX_REFUSALS:
+            self._refusals += 1
+            conversation.unstage()
+            self.backoff.wait()
+        elif refused.code in _PASSING:
+            self.backoff.wait()
+        elif refused.code == "exists":
+            self._lose_race(refused.conversation)
+        else:
+            conversation.unstage()
+            self._fail(refused.code, refused.text)
+
+    def _lose_race(self, winner: bytes) -> None:
+        """Somebody else opened this conversation first: ours never was; theirs takes over what waits."""
+        conversation, row = self._conversation, self._conversation.row
+        if row.kind == "direct":
+            if len(winner) != len(conversation.id):
+                raise PeerError("the server does not say which conversation exists")
+            there = self._registry.get(winner)
+            if there is not None and there.row.phase == "stopped":
+                self._fail("exists", f"The conversation with {row.name} stands still: /repair enters it anew.")
+                return
+            if there is not None and there is not conversation and there.row.closed and there.row.phase != "gone":
+                self.backoff.wait()  # we are leaving that one: once we are out, ours can be opened
+                return
+            ours = winner == conversation.id
+            conversation = self._conversation = self._registry.rebind(conversation, winner)
+            if conversation.row.phase == "opening":  # else we are in it already
+                conversation.unstage()
+                conversation.row.phase = "resync" if ours else "awaiting"
+        elif winner == conversation.id:
+            self._founded_room()  # that was us, before a crash
+        elif row.kind == "open" and self._foundings < MAX_FOUNDINGS:
+            conversation.unstage()
+            row.phase = "joining"
+            self.backoff.wait()
+        else:
+            self._fail("exists", f"There is a room {row.name} already, and one enters it by invitation.")
+
+    def _handle_refusal(self, refused: Refused) -> None:
+        if refused.code in _PASSING:
+            self.backoff.wait()
+        else:
+            self._fail(refused.code, refused.text)
+
+    def _fail(self, code: str, text: str) -> None:
+        if self._conversation.row.phase == "resync":
+            self._conversation.gave_up(text)
+        else:
+            self._registry.abandon(self._conversation, code, text)
+
+
+def new_conversation_id() -> bytes:
+    """Return an id that nobody has used."""
+    return os.urandom(CONVERSATION_ID_LENGTH)
+
+
+def check_departures(group: PublicGroup, departures: list[Departure]) -> frozenset[LeafIndex]:
+    """Return the leaves that have left, by the proofs the server gives to whoever enters. Raises `PeerError`."""
+    return frozenset(policy.check_departure(group, proof.proposal, proof.group_context) for proof in departures)
+
+
+def _leaf_of(tree: RatchetTree, device: Device) -> LeafIndex | None:
+    """Return the leaf that our device has in a tree, which nobody has checked yet. Raises `PeerError`."""
+    for leaf, node in tree.leaves():
+        certificate = certificate_of(node)
+        if (certificate.device_id, certificate.identity_key) == (device.id, device.identity_key):
+            return leaf
+    return None

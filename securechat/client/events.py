@@ -1,0 +1,200 @@
+"""What the client core tells its front end: frozen values that a screen only has to draw.
+
+Events come in the order in which things happened, each already durable in the vault where it says something about a
+conversation. All text in them that another person or the server chose is raw: whoever draws it cleans it first.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Delivery = Literal["queued", "accepted"]
+Trust = Literal["pinned", "verified", "changed", "changed-verified"]
+"""`pinned`: first key seen. `verified`: compared by safety number. `changed*`: another key than the pinned one."""
+
+Change = Literal["opened", "joined", "request", "accepted", "declined", "bye", "closed", "members", "left", "removed"]
+
+
+class Event:
+    """Base of all events."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One line of a conversation's history. `seq` and `time` (ms) are 0 until the server has accepted it."""
+
+    local_id: int
+    conversation: bytes
+    seq: int
+    time: int
+    sender: str
+    own: bool
+    text: str
+    trust: Trust = "pinned"
+    problem: str = ""  # not empty: the entry cannot be shown, and this says why
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A conversation as the core knows it now."""
+
+    id: bytes
+    kind: Literal["direct", "invite", "open"]
+    name: str  # the room's name, or the other account
+    members: tuple[str, ...]  # accounts, own included, sorted
+    state: Literal["requested", "request", "open", "closed", "stopped"]
+    # requested: we asked, no answer yet; request: they asked us; stopped: see `Stopped`
+    epoch: int
+    own_bye: bool = False
+    their_bye: bool = False
+
+
+@dataclass(frozen=True)
+class Connected(Event):
+    """TLS is up and the server has introduced itself."""
+
+    server_name: str
+    greeting: str
+
+
+@dataclass(frozen=True)
+class Disconnected(Event):
+    """The connection is gone; the core tries again in `retry_in` seconds."""
+
+    reason: str
+    retry_in: float
+
+
+@dataclass(frozen=True)
+class LoggedIn(Event):
+    """The account is logged in on this device."""
+
+    account: str
+    resumed: bool
+
+
+@dataclass(frozen=True)
+class Waiting(Event):
+    """The room is full; `place` in the queue."""
+
+    place: int
+
+
+@dataclass(frozen=True)
+class Ready(Event):
+    """Seated and caught up with every log as it was at login: what follows is live."""
+
+
+@dataclass(frozen=True)
+class Received(Event):
+    """Somebody's message, or our own from the log."""
+
+    message: Message
+
+
+@dataclass(frozen=True)
+class Delivered(Event):
+    """Our message `local_id` is durable at the server."""
+
+    message: Message
+
+
+@dataclass(frozen=True)
+class Held(Event):
+    """Our message is not sent: `account`'s key has changed. `trust` or `verify` decides."""
+
+    conversation: bytes
+    account: str
+
+
+@dataclass(frozen=True)
+class ConversationChanged(Event):
+    """A conversation appeared, or its state, members or name changed."""
+
+    conversation: Conversation
+    change: Literal[
+        "opened", "joined", "request", "accepted", "declined", "bye", "closed", "members", "left", "removed"
+    ]
+    account: str = ""  # who caused it, where that is one person
+
+
+@dataclass(frozen=True)
+class PresenceChanged(Event):
+    """Somebody who shares a conversation came online, went away, or dropped."""
+
+    conversation: bytes
+    account: str
+    state: Literal["online", "offline", "dropped"]
+
+
+@dataclass(frozen=True)
+class KeyChanged(Event):
+    """An account shows another identity key than the pinned one. `was_verified`: it had been compared in person."""
+
+    account: str
+    was_verified: bool
+
+
+@dataclass(frozen=True)
+class Gap(Event):
+    """Messages before `first_seq` were given up by the server while we were away."""
+
+    conversation: bytes
+    first_seq: int
+
+
+@dataclass(frozen=True)
+class Alarm(Event):
+    """The server or a member did what an honest one does not: `text` says what, who and what to do."""
+
+    kind: Literal["history", "rules", "key-package", "server", "unreadable"]
+    conversation: bytes
+    text: str
+
+
+@dataclass(frozen=True)
+class Stopped(Event):
+    """A commit of `culprit` cannot be processed: the conversation stands still until `/repair` or anew without them."""
+
+    conversation: bytes
+    culprit: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RoomListed:
+    """One line of `RoomList`."""
+
+    name: str
+    kind: Literal["open", "invite"]
+    members: int
+    joined: bool
+
+
+@dataclass(frozen=True)
+class RoomList(Event):
+    """Answer to `list_rooms`."""
+
+    rooms: tuple[RoomListed, ...]
+
+
+@dataclass(frozen=True)
+class MemberList(Event):
+    """Answer to `list_members`: accounts and whether they are online."""
+
+    conversation: bytes
+    members: tuple[tuple[str, bool], ...]
+
+
+@dataclass(frozen=True)
+class Refused(Event):
+    """A command was not carried out: `text` says why and what to do; `code` as on the wire, or "local"."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Ended(Event):
+    """The core has stopped for good. `error` is None after `close`, else what ended it."""
+
+    error: Exception | None

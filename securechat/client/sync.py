@@ -1,0 +1,427 @@
+"""All conversations of one client: which logs it reads, what it acknowledges, where Welcomes lead (design, section 4).
+
+`begin` starts a connection: the inbox and every conversation are read from our cursors on. `pump` lets each
+conversation that something happened to take its next step. An entry is acknowledged once its transaction is on disk.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Final
+
+from securechat import policy
+from securechat.client import events
+from securechat.client.context import Context
+from securechat.client.conversation import Conversation
+from securechat.client.device import KEY_PACKAGE_LOW, KEY_PACKAGE_STOCK
+from securechat.client.entrance import Entrance, check_departures, new_conversation_id
+from securechat.client.outbox import Outbox
+from securechat.client.vault import ConversationRow, Phase
+from securechat.errors import PeerError
+from securechat.identity.certificate import certificate_of
+from securechat.mls.framing import decode_body
+from securechat.mls.group import Group
+from securechat.mls.key_package_bundle import KeyPackageBundle
+from securechat.mls.ratchet_tree import RatchetTree
+from securechat.mls.welcome import Welcome
+from securechat.wire.limits import ACKNOWLEDGE_ENTRIES, ACKNOWLEDGE_SECONDS
+from securechat.wire.messages import (
+    Acknowledge,
+    Entry,
+    Presence,
+    PublishKeyPackages,
+    Refused,
+    Reply,
+    Stock,
+    Subscribe,
+    Subscribed,
+    Truncated,
+    Welcomed,
+)
+
+_STOCK: Final = b"key packages"
+"""Stands for the answer to `PublishKeyPackages`, beside ids of logs."""
+
+
+class Sync:
+    """The set of conversations."""
+
+    def __init__(self, context: Context) -> None:
+        """Load what the vault has. Nothing is sent before `begin`."""
+        self._context = context
+        self._conversations = {row.id: Conversation.load(context, row) for row in context.vault.conversations()}
+        self._aliases: dict[bytes, bytes] = {}  # ids of our own making -> what came to be instead
+        self._outboxes: dict[bytes, Outbox] = {}
+        self._entrances: dict[bytes, Entrance] = {}
+        self._inbox_head = 0
+        self._key_packages = 0  # at the server
+        self._awaited: set[bytes] = set()  # what `Ready` waits for: logs to catch up with, and `_STOCK`
+        self._ready = False
+        self._connected = False
+        self._acknowledged: dict[bytes, int] = {}  # log we read -> newest seq the server knows we have
+        self._unacknowledged: set[bytes] = set()
+        self._acknowledge_at = 0.0
+
+    # --- for commands ---------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Conversation]:
+        """All conversations, oldest first."""
+        return iter(self._conversations.values())
+
+    def get(self, conversation: bytes) -> Conversation | None:
+        """Return a conversation by its id, or by the one it had at first."""
+        while conversation not in self._conversations and conversation in self._aliases:
+            conversation = self._aliases[conversation]
+        return self._conversations.get(conversation)
+
+    def find(self, name: str) -> Conversation | None:
+        """Return the newest conversation of this name (`#room` or account), one we are not out of if there is one."""
+        named = [each for each in self if each.row.name == name]
+        return next((each for each in reversed(named) if not each.row.closed), named[-1] if named else None)
+
+    def add(self, kind: policy.Kind, name: str, phase: Phase) -> Conversation:
+        """Begin a conversation under an id of our own making."""
+        row = ConversationRow(new_conversation_id(), kind, name, phase, self._context.clock.milliseconds())
+        conversation = self._conversations[row.id] = Conversation(self._context, row)
+        self._context.touched.add(row.id)
+        return conversation
+
+    def repair(self, conversation: Conversation) -> None:
+        """Enter a stopped conversation anew because the user asks for it: tries before this one do not count."""
+        self._entrances.pop(conversation.id, None)
+        self._context.touched.add(conversation.id)
+        conversation.need_resync()
+
+    # --- the connection -------------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether this device is seated and may ask for anything."""
+        return self._connected
+
+    def begin(self, key_packages: int) -> None:
+        """The device is seated and published: read everything, let everything take its next step."""
+        context, device = self._context, self._context.device
+        self._connected = True
+        self._key_packages = key_packages
+        device.forget_expired_key_packages(context.clock.seconds())
+        self._awaited = {device.id}
+        self._replenish()
+        self._follow_inbox()
+        for conversation in self:
+            if conversation.row.phase == "member":
+                self.follow(conversation)
+            elif conversation.row.phase != "gone":
+                context.touched.add(conversation.id)
+
+    def end(self) -> None:
+        """The connection is gone, with every answer that was on its way."""
+        self._connected = self._ready = False
+        self._outboxes.clear()
+        self._entrances.clear()
+        self._acknowledged.clear()
+        self._unacknowledged.clear()
+        for conversation in self:
+            conversation.lost_connection()
+
+    def receive(self, message: Entry | Welcomed | Truncated | Presence) -> None:
+        """Process an event of the server."""
+        conversation = self._conversations.get(message.conversation)
+        if isinstance(message, Welcomed):
+            self._receive_welcome(message)
+        elif conversation is None:
+            pass  # a conversation we are out of
+        elif isinstance(message, Presence):
+            self._context.emit(events.PresenceChanged(message.conversation, message.account, message.state))
+        else:
+            self._context.touched.add(conversation.id)
+            if isinstance(message, Truncated):
+                if conversation.row.phase == "member":  # else we are out, or it stands still until the user decides
+                    conversation.need_resync()  # the gap is told when we are in again
+            else:
+                conversation.receive(message)
+
+    def pump(self) -> None:
+        """Let everything that something happened to take its next step; write what has changed."""
+        touched: set[bytes] = set()
+        while self._context.touched:
+            conversation = self.get(self._context.touched.pop())
+            if conversation is not None:
+                touched.add(conversation.id)
+                if self._connected:
+                    self._pump(conversation)
+        for each in touched:
+            if (conversation := self._conversations.get(each)) is not None:
+                conversation.save()
+                self._note_cursor(each, conversation.row.cursor)
+                if conversation.caught_up or conversation.row.phase != "member":
+                    self._awaited.discard(each)
+        if self._connected and not self._ready and not self._awaited:
+            self._ready = True
+            self._context.emit(events.Ready())
+
+    @property
+    def timer(self) -> float | None:
+        """When to call `handle_timer`, on the monotonic clock."""
+        waits = [way.backoff.until for ways in (self._outboxes, self._entrances) for way in ways.values()]
+        if self._unacknowledged:
+            waits.append(self._acknowledge_at)
+        return min((until for until in waits if until), default=None)
+
+    def handle_timer(self) -> None:
+        """Time has passed: acknowledge, try again what was to be tried again."""
+        now = self._context.clock.monotonic()
+        if self._unacknowledged and now >= self._acknowledge_at:
+            self.acknowledge()
+        for ways in (self._outboxes, self._entrances):
+            for conversation, way in ways.items():
+                if way.backoff.until and now >= way.backoff.until:
+                    way.backoff.until = 0.0
+                    self._context.touched.add(conversation)
+
+    def acknowledge(self) -> None:
+        """Tell the server how far everything is on our disk: this goes out after the transaction."""
+        device = self._context.device
+        for log in self._unacknowledged:
+            cursor = device.row.inbox_cursor if log == device.id else self._conversations[log].row.cursor
+            self._acknowledged[log] = cursor
+            self._context.send(Acknowledge(log, cursor))
+        self._unacknowledged.clear()
+
+    # --- for entrances --------------------------------------------------------------------------------------------
+
+    def has_older_unleft(self, conversation: Conversation) -> bool:
+        """Say whether we are still on our way out of an older conversation of the same name."""
+        older = itertools.takewhile(lambda each: each is not conversation, self)
+        return any(
+            each.row.name == conversation.row.name
+            and each.row.closed
+            and each.row.phase not in ("gone", "stopped", "awaiting")
+            for each in older
+        )
+
+    def rebind(self, conversation: Conversation, new: bytes) -> Conversation:
+        """Give the conversation the id `new`, or merge what waits in it into the one that has it.
+
+        Raises `PeerError`, and has changed nothing, if that one is another: what waits is for its own people only.
+        """
+        old = conversation.id
+        if old == new:
+            return conversation
+        there = self._conversations.get(new)
+        row = conversation.row
+        if there is not None and (
+            (there.row.kind, there.row.name) != (row.kind, row.name)
+            or there.row.phase not in ("gone", "awaiting", "member")
+        ):
+            raise PeerError("The server gives two conversations one id.")
+        vault = self._context.vault
+        fresh = row.cursor == 0  # else it has a history of its own, which stays where it is
+        vault.rebind(old, new, everything=fresh)
+        if there is None:
+            there = Conversation(
+                self._context, ConversationRow(new, row.kind, row.name, row.phase, row.created, asked=row.asked)
+            )
+            self._conversations[new] = there
+        elif there.row.phase == "gone":
+            there.reopen(row.phase)
+        there.row.own_bye |= row.own_bye  # what the user has said stands, wherever it is said in the end
+        there.row.closed |= row.closed
+        if fresh:
+            vault.delete_conversation(old)
+            del self._conversations[old]
+            self._aliases[old] = new
+        else:
+            row.closed = True
+            conversation.end("")  # nothing waits in it any more
+            conversation.save()
+        self._outboxes.pop(old, None)
+        if (entrance := self._entrances.pop(old, None)) is not None:
+            self._entrances[new] = entrance
+        self._context.touched.add(new)
+        return there
+
+    def archive(self, conversation: Conversation) -> None:
+        """Put the history aside, as that of a closed conversation: the log begins anew."""
+        row = conversation.row
+        old = ConversationRow(new_conversation_id(), row.kind, row.name, "gone", row.created, closed=True)
+        self._conversations[old.id] = Conversation(self._context, old)
+        self._context.touched.add(old.id)
+        self._context.vault.move_accepted(row.id, old.id)
+        row.cursor = 0
+
+    def follow(self, conversation: Conversation) -> None:
+        """Read the conversation's log from its cursor on."""
+        context, cursor = self._context, conversation.row.cursor
+        self._acknowledged[conversation.id] = cursor
+        if not self._ready:
+            self._awaited.add(conversation.id)
+
+        def answer(reply: Reply) -> None:
+            context.touched.add(conversation.id)
+            if isinstance(reply, Subscribed):
+                conversation.begin_reading(reply)
+            elif isinstance(reply, Refused):
+                if reply.code == "not-found":
+                    conversation.lose()
+                else:
+                    raise PeerError(f"the server does not let us read a conversation: {reply.text}")
+
+        context.request(Subscribe(0, conversation.id, cursor), answer)
+
+    def abandon(self, conversation: Conversation, code: str, text: str) -> None:
+        """Nothing comes of the conversation: tell the user, with what was to be said in it."""
+        conversation.row.closed = True
+        conversation.end(f"This message was not sent: {text}")
+        self._context.emit(events.Refused(code, text))
+        conversation.tell("closed")
+
+    # --- the inbox ------------------------------------------------------------------------------------------------
+
+    def _follow_inbox(self) -> None:
+        device = self._context.device
+        self._acknowledged[device.id] = device.row.inbox_cursor
+
+        def answer(reply: Reply) -> None:
+            if not isinstance(reply, Subscribed):
+                raise PeerError("the server does not let us read our inbox")
+            self._inbox_head = reply.head
+            self._note_inbox()
+
+        self._context.request(Subscribe(0, device.id, device.row.inbox_cursor), answer)
+
+    def _note_inbox(self) -> None:
+        device = self._context.device
+        if device.row.inbox_cursor >= self._inbox_head:
+            self._awaited.discard(device.id)
+
+    def _receive_welcome(self, welcomed: Welcomed) -> None:
+        device = self._context.device
+        if welcomed.seq <= device.row.inbox_cursor:
+            return
+        try:
+            self._join(welcomed)
+        except PeerError as error:
+            self._context.emit(events.Alarm("rules", welcomed.conversation, f"An invitation was refused: {error}"))
+            if (waiting := self.get(welcomed.conversation)) is not None and waiting.row.phase == "awaiting":
+                self.abandon(waiting, "local", str(error))
+        device.keep_inbox_cursor(welcomed.seq)
+        self._note_inbox()
+        self._note_cursor(device.id, welcomed.seq)
+
+    def _join(self, welcomed: Welcomed) -> None:
+        """Enter the conversation of a Welcome. Raises `PeerError` if it is not what it should be."""
+        context, device, vault = self._context, self._context.device, self._context.vault
+        there = self._conversations.get(welcomed.conversation)
+        if there is not None and there.row.phase in ("member", "stopped") and welcomed.join_seq <= there.row.cursor:
+            return  # we are in already, by another way
+        welcome = decode_body(welcomed.welcome, Welcome)
+        reference, bundle, last_resort = self._bundle_for(welcome)
+        now = welcomed.time // 1000  # judged as by those who processed the commit
+        group = Group.join(
+            welcome,
+            bundle,
+            device.signature,
+            tree=RatchetTree.decode(welcomed.tree),
+            validate=device.validator(now),
+            now=now,
+        )
+        if group.group_id != welcomed.conversation:
+            raise PeerError("it leads into another conversation than the server says")
+        rules = policy.check_state(group.public)
+        departed = check_departures(group.public, welcomed.departures)
+        name = rules.name
+        if rules.kind == "open":
+            raise PeerError("nobody is added to an open room")
+        if rules.kind == "direct":
+            people = {certificate_of(leaf).account for _, leaf in group.public.members()}
+            if len(others := people - {device.account}) != 1:
+                raise PeerError("it leads into a direct conversation with nobody")
+            name = others.pop()
+        if there is None:
+            namesake = self.find(name) if rules.kind == "invite" else None
+            if namesake is not None and namesake.row.phase == "member":  # honest servers have one room of a name
+                raise PeerError(f"it leads into another {name} than the one you are in")
+            row = ConversationRow(welcomed.conversation, rules.kind, name, "awaiting", context.clock.milliseconds())
+            there = self._conversations[row.id] = Conversation(context, row)
+        elif (there.row.kind, there.row.name) != (rules.kind, name):
+            raise PeerError(f"it was to lead to {there.row.name}, and leads to {name}")
+        elif group.epoch <= there.row.epoch:
+            raise PeerError("it leads back to a past state of the conversation")  # and to keys we have used
+        elif there.row.phase == "gone":
+            there.reopen("awaiting")
+        there.begin(group, seq=welcomed.join_seq, chain=welcomed.chain, number=0, departed=departed)
+        if not last_resort:
+            vault.delete_key_package(reference)
+            self._key_packages -= 1
+            self._replenish()
+        if rules.kind == "direct":
+            self._replace_older(there)
+        context.touched.add(there.id)
+        there.tell("opened" if rules.kind == "direct" else "joined", device.account)
+        self.follow(there)
+
+    def _bundle_for(self, welcome: Welcome) -> tuple[bytes, KeyPackageBundle, bool]:
+        for reference in welcome.new_member_refs:
+            if (stored := self._context.vault.key_package(reference)) is not None:
+                return reference, KeyPackageBundle.decode(stored[0]), stored[1]
+        raise PeerError("it is for none of our key packages")
+
+    def _replace_older(self, newer: Conversation) -> None:
+        """Of direct conversations with one person the newest counts: what waits in others goes there."""
+        for older in list(self):
+            if older is newer or (older.row.kind, older.row.name) != ("direct", newer.row.name) or older.row.closed:
+                continue
+            if older.row.phase == "opening":  # theirs came first, whatever the answer to ours will be
+                self._entrances.pop(older.id, None)
+                self.rebind(older, newer.id)
+            elif older.row.phase in ("member", "resync", "stopped"):
+                self._context.vault.move_unsent(older.id, newer.id)
+                older.close()
+                self._context.touched.add(older.id)
+                older.tell("closed")
+
+    def _replenish(self) -> None:
+        """Publish new key packages when few are left, and a new last-resort one before the old one runs out."""
+        device, now = self._context.device, self._context.clock.seconds()
+        fresh: list[bytes] = []
+        if self._key_packages < KEY_PACKAGE_LOW:
+            fresh = device.make_key_packages(KEY_PACKAGE_STOCK - max(self._key_packages, 0), now)
+            self._key_packages = KEY_PACKAGE_STOCK
+        last_resort = b""
+        if device.needs_last_resort(now):
+            (last_resort,) = device.make_key_packages(1, now, last_resort=True)
+        if fresh or last_resort:
+            if not self._ready:
+                self._awaited.add(_STOCK)  # before, nobody can write to us first
+            self._context.request(PublishKeyPackages(0, fresh, last_resort), self._handle_stock)
+
+    def _handle_stock(self, reply: Reply) -> None:
+        self._awaited.discard(_STOCK)
+        if isinstance(reply, Stock):
+            self._key_packages = reply.key_packages
+
+    # --- details --------------------------------------------------------------------------------------------------
+
+    def _note_cursor(self, log: bytes, cursor: int) -> None:
+        """Acknowledge what a log has brought: at once if it is much, else after a moment, together with more."""
+        acknowledged = self._acknowledged.get(log)
+        if acknowledged is None or cursor <= acknowledged:
+            return
+        if not self._unacknowledged:
+            self._acknowledge_at = self._context.clock.monotonic() + ACKNOWLEDGE_SECONDS
+        self._unacknowledged.add(log)
+        if cursor - acknowledged >= ACKNOWLEDGE_ENTRIES:
+            self.acknowledge()
+
+    def _pump(self, conversation: Conversation) -> None:
+        """Let one conversation take its next step."""
+        if conversation.row.phase in ("opening", "founding", "joining", "resync"):
+            entrance = self._entrances.get(conversation.id)
+            if entrance is None:
+                entrance = self._entrances[conversation.id] = Entrance(conversation, self)
+            entrance.pump()
+        elif conversation.row.phase == "member":
+            outbox = self._outboxes.get(conversation.id)
+            if outbox is None:
+                outbox = self._outboxes[conversation.id] = Outbox(conversation)
+            outbox.pump()

@@ -1,0 +1,1 @@
+"""Who somebody is: names, device certificates, pins and the safety number (design, section 6)."""

@@ -1,0 +1,16 @@
+"""A secret that does not show itself."""
+
+
+class Secret(bytes):
+    """Bytes whose `repr` and `str` say only how many there are. Slices and sums are plain bytes again.
+
+    Each secret of the protocol has a subclass of its own, so that one cannot be passed for another.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Type and length in bytes, never the value."""
+        return f"<{type(self).__name__}: {len(self)} bytes>"
+
+    __str__ = __repr__

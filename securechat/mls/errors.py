@@ -1,0 +1,19 @@
+"""What can be wrong with an MLS message that parses. Each is a `PeerError`: nothing of ours has changed."""
+
+from securechat.errors import PeerError
+
+
+class InvalidMessage(PeerError):  # noqa: N818 - says what the message is
+    """A message breaks a rule of RFC 9420; the text names the rule."""
+
+
+class WrongEpoch(InvalidMessage):
+    """A message belongs to another group, or to an epoch that is not the current one."""
+
+
+class OutsideLifetime(InvalidMessage):
+    """A key package has expired, or is not valid yet: another may do."""
+
+
+class CannotDecrypt(InvalidMessage):
+    """A message cannot be opened: not for us, altered, already read, or its key is deleted."""

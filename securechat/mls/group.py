@@ -1,0 +1,631 @@
+"""A member's view of a group: the public group and the member's secrets (RFC 9420, sections 11 and 12).
+
+A `Group` is one epoch. Only `encrypt`, `decrypt`, `propose...` and `receive_proposal` change it, each all or
+nothing. A commit does not: staging one gives a `StagedCommit`, whose `group` is the member's view of the next
+epoch; whoever accepts the commit goes on with that one and drops this one, and with it the secrets of the
+epoch.
+
+The saved form has two parts, so that a message does not rewrite the tree: `public_bytes` changes with the
+epoch and with proposals, `secret_bytes` with every message. Neither holds a secret that was used up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from securechat.errors import DecodeError, UsageError
+from securechat.mls.commit import Commit, UpdatePath
+from securechat.mls.committing import Committer, LeafTemplate, NewEpoch, make_commit, make_group_info
+from securechat.mls.credential import Credential
+from securechat.mls.crypto import hpke, sealing
+from securechat.mls.crypto.hpke import HpkePrivateKey
+from securechat.mls.crypto.sealing import SignaturePrivateKey
+from securechat.mls.crypto.secret import Secret
+from securechat.mls.crypto.suite import CipherSuite
+from securechat.mls.errors import CannotDecrypt, InvalidMessage
+from securechat.mls.extensions import (
+    Extensions,
+    external_pub,
+)
+from securechat.mls.framing import (
+    AuthenticatedContent,
+    Content,
+    ContentType,
+    FramedContent,
+    MLSMessage,
+    PrivateMessage,
+    PublicMessage,
+    Sender,
+    SenderType,
+    WireFormat,
+)
+from securechat.mls.group_context import GroupContext
+from securechat.mls.group_info import GroupInfo
+from securechat.mls.group_secrets import GroupSecrets, decrypt_group_info
+from securechat.mls.key_package_bundle import KeyPackageBundle
+from securechat.mls.key_schedule import (
+    CommitSecret,
+    EpochSecret,
+    EpochSecrets,
+    InitSecret,
+    PskLookup,
+    epoch_secret,
+    joiner_secret,
+    no_psks,
+    psk_secret,
+    welcome_secret,
+    zero_secret,
+)
+from securechat.mls.leaf_node import Capabilities, CredentialValidator, LeafNodeSource
+from securechat.mls.message_protection import (
+    open_private,
+    protect_private,
+    protect_public,
+    verify_membership_tag,
+)
+from securechat.mls.proposal_list import AppliedProposals, CommittedProposal
+from securechat.mls.proposals import (
+    ExternalInit,
+    Proposal,
+    PskType,
+    Remove,
+    ResumptionPskUsage,
+    Update,
+)
+from securechat.mls.public_group import PublicGroup, PublicStagedCommit
+from securechat.mls.ratchet_tree import RatchetTree
+from securechat.mls.secret_tree import SecretTree, Step
+from securechat.mls.transcript_hash import interim_transcript_hash
+from securechat.mls.tree_math import LeafIndex, common_ancestor
+from securechat.mls.treekem import PathSecret, TreePrivateKeys
+from securechat.mls.welcome import Welcome
+from securechat.tlscodec import Reader, Writer
+
+EXTERNAL_INIT_LABEL = b"MLS 1.0 external init secret"
+"""The exporter context of section 8.3."""
+
+_SAVED_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ReceivedMessage:
+    """An application message that proved genuine."""
+
+    sender: LeafIndex
+    plaintext: bytes = field(repr=False)
+    authenticated_data: bytes
+
+
+class Group:
+    """One member's view of one epoch of a group."""
+
+    __slots__ = ("_keys", "_messages", "_pending_updates", "_secrets", "_signature_private", "public")
+
+    def __init__(
+        self,
+        public: PublicGroup,
+        signature_private: SignaturePrivateKey,
+        secrets: EpochSecrets,
+        keys: TreePrivateKeys,
+        messages: SecretTree,
+        pending_updates: tuple[HpkePrivateKey, ...] = (),
+    ) -> None:
+        """Put the parts together; use `create`, `join`, `join_external` or `load`.
+
+        Raises `UsageError` if the signature key is not the own leaf's.
+        """
+        own = public.tree.leaf(keys.leaf)
+        if own is None or own.signature_key != signature_private.public_key:
+            raise UsageError("the signature key is not that of the own leaf")
+        self.public = public
+        self._signature_private = signature_private
+        self._secrets = secrets
+        self._keys = keys
+        self._messages = messages
+        self._pending_updates = pending_updates
+
+    def __repr__(self) -> str:
+        """Group, epoch and leaf."""
+        return f"<Group {self.group_id.hex()}: epoch {self.epoch}, leaf {self.own_leaf}>"
+
+    # ---- what it says about itself
+
+    @property
+    def suite(self) -> CipherSuite:
+        """The group's cipher suite."""
+        return self.public.suite
+
+    @property
+    def group_id(self) -> bytes:
+        """The group's name."""
+        return self.public.group_id
+
+    @property
+    def epoch(self) -> int:
+        """The epoch's number."""
+        return self.public.epoch
+
+    @property
+    def own_leaf(self) -> LeafIndex:
+        """Where this member stands in the tree."""
+        return self._keys.leaf
+
+    @property
+    def epoch_authenticator(self) -> bytes:
+        """KDF.Nh bytes, equal for all who have the same view of the group (section 8.7); may be shown."""
+        return bytes(self._secrets.epoch_authenticator)
+
+    @property
+    def resumption_psk(self) -> Secret:
+        """Proves membership in this epoch (section 8.6). Keep it only if later PSKs refer to it."""
+        return self._secrets.resumption_psk
+
+    def export(self, label: str, context: bytes, length: int) -> Secret:
+        """MLS-Exporter (section 8.5): `length` secret bytes. Raises `UsageError` if that is too many."""
+        return self._secrets.export(self.suite, label, context, length)
+
+    # ---- how it comes into being
+
+    @classmethod
+    def create(
+        cls,
+        group_id: bytes,
+        bundle: KeyPackageBundle,
+        signature_private: SignaturePrivateKey,
+        *,
+        extensions: Extensions = (),
+    ) -> Self:
+        """Make a group of one, with these group context extensions (section 11).
+
+        The bundle's key package must not be published. Raises `InvalidMessage` if its leaf does not support
+        the extensions.
+        """
+        suite, leaf_node = bundle.suite, bundle.key_package.leaf_node
+        leaf_node.verify_for(suite, extensions)
+        tree = RatchetTree.of_one(leaf_node)
+        context = GroupContext(suite.value, group_id, 0, tree.tree_hash(suite), b"", extensions)
+        root = EpochSecret(sealing.random_bytes(suite.hash_size))
+        secrets, encryption_secret = EpochSecrets.derive(suite, root)
+        tag = secrets.confirmation_tag(suite, context)
+        return cls(
+            PublicGroup(context, tree, interim_transcript_hash(suite, b"", tag)),
+            signature_private,
+            secrets,
+            TreePrivateKeys.of_leaf(suite, LeafIndex(0), bundle.leaf_private),
+            SecretTree.create(suite, tree.leaf_count, encryption_secret),
+        )
+
+    @classmethod
+    def join(
+        cls,
+        welcome: Welcome,
+        bundle: KeyPackageBundle,
+        signature_private: SignaturePrivateKey,
+        *,
+        tree: RatchetTree | None = None,
+        psks: PskLookup = no_psks,
+        validate: CredentialValidator,
+        now: int,
+    ) -> Self:
+        """Enter a group by a Welcome (section 12.4.3.1).
+
+        `tree` is needed if it is not in the Welcome, and may come from anyone; `now` is in seconds since
+        1970. That the group is not one we are in already, and is the one we mean to join, is for the caller
+        to check. Raises `InvalidMessage`, `CannotDecrypt`, `DecodeError`, or what `validate` and `psks`
+        raise.
+        """
+        suite, package = bundle.suite, bundle.key_package
+        if welcome.cipher_suite != suite.value:
+            raise InvalidMessage("a Welcome is for another cipher suite than its key package")
+        opened = GroupSecrets.decrypt_from(suite, welcome, package.reference(suite), bundle.init_private)
+        for psk_id in opened.psks:
+            if psk_id.type == PskType.RESUMPTION and psk_id.usage != ResumptionPskUsage.APPLICATION:
+                raise InvalidMessage("reinitialized and branched groups are not supported")
+        psk = psk_secret(suite, opened.psks, psks)
+        group_info = decrypt_group_info(
+            suite, welcome_secret(suite, opened.joiner_secret, psk), welcome.encrypted_group_info
+        )
+        if group_info.group_context.cipher_suite != suite.value:
+            raise InvalidMessage("a group is of another cipher suite than its Welcome")
+        public = PublicGroup.from_group_info(group_info, tree, validate=validate, now=now)
+        leaf = public.find(package.leaf_node.signature_key)
+        if leaf is None or public.member(leaf) != package.leaf_node:
+            raise InvalidMessage("the group that a Welcome is for does not have us in it")
+
+        keys = TreePrivateKeys.of_leaf(suite, leaf, bundle.leaf_private)
+        if opened.path_secret is not None:
+            if group_info.signer == leaf:
+                raise InvalidMessage("a Welcome claims to be signed by its receiver")
+            start = common_ancestor(leaf, group_info.signer)
+            keys, _ = keys.with_path_secret(public.tree, start, PathSecret(opened.path_secret))
+        root = epoch_secret(suite, opened.joiner_secret, psk, public.context)
+        secrets, encryption_secret = EpochSecrets.derive(suite, root)
+        secrets.verify_confirmation_tag(suite, public.context, group_info.confirmation_tag)
+        messages = SecretTree.create(suite, public.tree.leaf_count, encryption_secret)
+        return cls(public, signature_private, secrets, keys, messages)
+
+    @classmethod
+    def join_external(
+        cls,
+        group_info: GroupInfo,
+        tree: RatchetTree | None,
+        signature_private: SignaturePrivateKey,
+        *,
+        credential: Credential,
+        capabilities: Capabilities,
+        leaf_extensions: Extensions = (),
+        remove_own_old_leaf: LeafIndex | None = None,
+        authenticated_data: bytes = b"",
+        validate: CredentialValidator,
+        now: int,
+    ) -> "StagedCommit":
+        """Enter a group by an external commit, or come back in place of an old leaf (12.4.3.2).
+
+        Send the result's `message`, and go on with its `group` once the commit is accepted. Raises
+        `InvalidMessage`, `DecodeError`, or what `validate` raises.
+        """
+        public = PublicGroup.from_group_info(group_info, tree, validate=validate, now=now)
+        suite = public.suite
+        key = external_pub(group_info.extensions)
+        if key is None:
+            raise InvalidMessage("a GroupInfo has no key for external joins")
+        suite.kem.check_public_key(key)
+        kem_output, init = hpke.export_as_sender(suite, key, b"", EXTERNAL_INIT_LABEL, suite.hash_size)
+        proposals: list[Proposal] = [ExternalInit(kem_output)]
+        if remove_own_old_leaf is not None:
+            proposals.append(Remove(remove_own_old_leaf))
+        sender = Sender(SenderType.NEW_MEMBER_COMMIT)
+        committed = [CommittedProposal(proposal, sender, by_reference=False) for proposal in proposals]
+        applied = public.apply_proposals(committed, sender, validate=validate, now=now)
+        committer = Committer(
+            public,
+            sender,
+            TreePrivateKeys(suite, applied.committer_leaf, {}),
+            signature_private,
+            InitSecret(init),
+            membership_key=None,
+        )
+        made = make_commit(
+            committer,
+            tuple(proposals),
+            applied,
+            LeafTemplate(credential, capabilities, leaf_extensions),
+            authenticated_data=authenticated_data,
+            tree_in_welcome=False,
+            psks=no_psks,
+            validate=validate,
+        )
+        return StagedCommit.of_own(made, signature_private)
+
+    # ---- application messages
+
+    def encrypt(self, plaintext: bytes, *, authenticated_data: bytes = b"", padding: int = 0) -> bytes:
+        """Encrypt an application message with `padding` zero bytes; an MLSMessage comes back (section 6.3).
+
+        The key is deleted at once: store `secret_bytes` together with the message before it leaves.
+        """
+        content = self._sign(WireFormat.PRIVATE_MESSAGE, plaintext, authenticated_data)
+        message, step = protect_private(
+            self.suite, self._secrets.sender_data_secret, self._messages, content, padding=padding
+        )
+        self._messages.take(step)
+        return MLSMessage(message).encode()
+
+    def decrypt(self, message: bytes, *, in_order: bool = False) -> ReceivedMessage:
+        """Decrypt an application message and verify its signature; its key is deleted then.
+
+        `in_order`: each sender's messages come in the order in which they were made, as from a log. The keys of those
+        passed over are then deleted too: they will never come, and a state would carry them until the epoch ends.
+
+        Raises `WrongEpoch`, `CannotDecrypt`, `InvalidMessage` or `DecodeError`; the state is as it was then.
+        """
+        body = MLSMessage.decode(message).body
+        if not isinstance(body, PrivateMessage) or body.content_type != ContentType.APPLICATION:
+            raise InvalidMessage("an application message was expected")
+        self.public.check_epoch(body.group_id, body.epoch)
+        content, step = self._open(body)
+        framed = content.content
+        if not isinstance(framed.content, bytes):
+            raise InvalidMessage("an application message was expected")
+        sender = LeafIndex(framed.sender.index)
+        content.verify_signature(self.suite, self.public.member(sender).signature_key, self.public.context)
+        self._messages.take(step.without_skipped() if in_order else step)
+        return ReceivedMessage(sender, framed.content, framed.authenticated_data)
+
+    # ---- proposals
+
+    def propose(self, proposal: Proposal, *, authenticated_data: bytes = b"") -> bytes:
+        """Sign a proposal and remember it; an MLSMessage with a PublicMessage comes back.
+
+        Raises `InvalidMessage` if it cannot be proposed. For Updates see `propose_update`.
+        """
+        if isinstance(proposal, Update):
+            raise UsageError("propose_update makes the leaf of an update itself")
+        return self._propose(proposal, authenticated_data)
+
+    def propose_update(
+        self, *, authenticated_data: bytes = b"", credential: Credential | None = None
+    ) -> bytes:
+        """Propose a fresh encryption key and perhaps another credential for the own leaf (12.1.2)."""
+        key = HpkePrivateKey.generate(self.suite)
+        old = self.public.member(self.own_leaf)
+        leaf_node = replace(
+            old,
+            encryption_key=key.public_key,
+            credential=credential or old.credential,
+            source=LeafNodeSource.UPDATE,
+            lifetime=None,
+            parent_hash=b"",
+        ).signed(self._signature_private.sign_with_label, self.group_id, self.own_leaf)
+        message = self._propose(Update(leaf_node), authenticated_data)
+        self._pending_updates = (*self._pending_updates, key)
+        return message
+
+    def _propose(self, proposal: Proposal, authenticated_data: bytes) -> bytes:
+        content = self._sign(WireFormat.PUBLIC_MESSAGE, proposal, authenticated_data)
+        self.public = self.public.with_proposal(self.public.verify_proposal_content(content))
+        message = protect_public(self.suite, self._secrets.membership_key, content, self.public.context)
+        return MLSMessage(message).encode()
+
+    def receive_proposal(self, message: bytes) -> AuthenticatedContent:
+        """Verify a proposal and remember it, so that a commit can refer to it.
+
+        Raises `WrongEpoch`, `CannotDecrypt`, `InvalidMessage` or `DecodeError`; the state is as it was then.
+        """
+        body = MLSMessage.decode(message).body
+        if isinstance(body, PublicMessage):
+            self.public.check_epoch(body.content.group_id, body.content.epoch)
+            self._verify_membership(body)
+            content = self.public.verify_proposal(body)
+            self.public = self.public.with_proposal(content)
+            return content
+        if not isinstance(body, PrivateMessage) or body.content_type != ContentType.PROPOSAL:
+            raise InvalidMessage("a proposal was expected")
+        self.public.check_epoch(body.group_id, body.epoch)
+        content, step = self._open(body)
+        self.public = self.public.with_proposal(self.public.verify_proposal_content(content))
+        self._messages.take(step)
+        return content
+
+    # ---- commits
+
+    def commit(
+        self,
+        proposals: Sequence[Proposal] = (),
+        *,
+        by_reference: bool = True,
+        credential: Credential | None = None,
+        authenticated_data: bytes = b"",
+        tree_in_welcome: bool,
+        psks: PskLookup = no_psks,
+        validate: CredentialValidator,
+        now: int,
+    ) -> "StagedCommit":
+        """Make a commit of `proposals`, and with `by_reference` of all usable ones received in this epoch.
+
+        It always has a path, with a fresh leaf and perhaps another credential. This group stays as it is.
+        Raises `InvalidMessage` if the proposals are no valid list, or what `validate` and `psks` raise.
+        """
+        public, sender = self.public, Sender.member(self.own_leaf)
+        referred = {}
+        if by_reference:
+            referred = public.committable(proposals, self.own_leaf, validate=validate, now=now)
+        committed = [
+            *referred.values(),
+            *(CommittedProposal(proposal, sender, by_reference=False) for proposal in proposals),
+        ]
+        applied = public.apply_proposals(committed, sender, validate=validate, now=now)
+        old = public.member(self.own_leaf)
+        committer = Committer(
+            public,
+            sender,
+            self._keys,
+            self._signature_private,
+            self._secrets.init_secret,
+            self._secrets.membership_key,
+        )
+        made = make_commit(
+            committer,
+            (*referred, *proposals),
+            applied,
+            LeafTemplate(credential or old.credential, old.capabilities, old.extensions),
+            authenticated_data=authenticated_data,
+            tree_in_welcome=tree_in_welcome,
+            psks=psks,
+            validate=validate,
+        )
+        return StagedCommit.of_own(made, self._signature_private)
+
+    def stage(
+        self, message: bytes, *, psks: PskLookup = no_psks, validate: CredentialValidator, now: int
+    ) -> "StagedCommit":
+        """Check someone else's commit, the confirmation tag too; this group stays as it is (section 12.4.2).
+
+        `now`, in seconds since 1970, judges the lifetimes of added key packages, and must be equal for all
+        members. Raises `WrongEpoch`, `CannotDecrypt`, `InvalidMessage`, `DecodeError`, or what `validate` and
+        `psks` raise.
+        """
+        body = MLSMessage.decode(message).body
+        if isinstance(body, PublicMessage):
+            self.public.check_epoch(body.content.group_id, body.content.epoch)
+            self._verify_membership(body)
+            content = body.authenticated_content
+        elif isinstance(body, PrivateMessage) and body.content_type == ContentType.COMMIT:
+            self.public.check_epoch(body.group_id, body.epoch)
+            content, _ = self._open(body)
+        else:
+            raise InvalidMessage("a commit was expected")
+        if content.content.sender == Sender.member(self.own_leaf):
+            raise InvalidMessage(
+                "this is our own commit; go on with the one that was staged when it was made"
+            )
+        staged, applied = self.public.stage_content(content, validate=validate, now=now)
+        if any(leaf == self.own_leaf for leaf, _ in staged.removed):
+            return StagedCommit(staged, message, None)
+        return StagedCommit(staged, message, self._advance(staged, applied, content, psks))
+
+    def _advance(
+        self,
+        staged: PublicStagedCommit,
+        applied: AppliedProposals,
+        content: AuthenticatedContent,
+        psks: PskLookup,
+    ) -> "Group":
+        """The own view of the epoch that a checked commit starts."""
+        suite, after = self.suite, staged.after
+        keys = self._keys.kept_in(applied.tree, *self._pending_updates)
+        commit_secret = CommitSecret(zero_secret(suite))
+        commit = content.content.content
+        path: UpdatePath | None = commit.path if isinstance(commit, Commit) else None
+        if path is not None:
+            transcript = self.public.context.confirmed_transcript_hash
+            provisional = replace(after.context, confirmed_transcript_hash=transcript)
+            keys, commit_secret = keys.process_path(
+                applied.tree,
+                after.tree,
+                path,
+                applied.committer_leaf,
+                applied.new_leaves,
+                provisional.encode(),
+            )
+        init_secret = self._secrets.init_secret
+        if applied.kem_output is not None:
+            init_secret = InitSecret(
+                hpke.export_as_receiver(
+                    suite,
+                    self._secrets.external_key(suite),
+                    applied.kem_output,
+                    b"",
+                    EXTERNAL_INIT_LABEL,
+                    suite.hash_size,
+                )
+            )
+        joiner = joiner_secret(suite, init_secret, commit_secret, after.context)
+        root = epoch_secret(suite, joiner, psk_secret(suite, applied.psks, psks), after.context)
+        secrets, encryption_secret = EpochSecrets.derive(suite, root)
+        secrets.verify_confirmation_tag(suite, after.context, content.auth.confirmation_tag or b"")
+        messages = SecretTree.create(suite, after.tree.leaf_count, encryption_secret)
+        return Group(after, self._signature_private, secrets, keys, messages)
+
+    def group_info(self, *, with_tree: bool) -> bytes:
+        """An MLSMessage with the GroupInfo that lets others join by external commit (section 12.4.3.2)."""
+        group_info = make_group_info(
+            self.public,
+            self._secrets,
+            self.own_leaf,
+            self._signature_private,
+            external=True,
+            with_tree=with_tree,
+        )
+        return MLSMessage(group_info).encode()
+
+    # ---- saved form
+
+    def public_bytes(self) -> bytes:
+        """The public part of the saved form: changes with the epoch and with proposals."""
+        return self.public.encode()
+
+    def secret_bytes(self) -> bytes:
+        """The secret part of the saved form: changes with every message."""
+        writer = Writer().u16(_SAVED_VERSION)
+        for part in (self._secrets, self._keys, self._messages):
+            part.write(writer)
+        writer.items(
+            self._pending_updates,
+            lambda inner, key: inner.vector(key.private).vector(key.public_key),
+        )
+        return bytes(writer)
+
+    @classmethod
+    def load(cls, public_bytes: bytes, secret_bytes: bytes, signature_private: SignaturePrivateKey) -> Self:
+        """Take up a saved group. Raises `DecodeError` if it is damaged or its parts do not match."""
+        public = PublicGroup.decode(public_bytes)
+        suite = public.suite
+        reader = Reader(secret_bytes)
+        if reader.u16() != _SAVED_VERSION:
+            raise DecodeError("a saved group is of another version")
+        secrets, keys, messages = (
+            EpochSecrets.read(reader),
+            TreePrivateKeys.read(reader),
+            SecretTree.read(reader),
+        )
+        pending = reader.items(lambda inner: HpkePrivateKey(suite, Secret(inner.vector()), inner.vector()))
+        reader.done()
+        tag = secrets.confirmation_tag(suite, public.context)
+        confirmed = public.context.confirmed_transcript_hash
+        if interim_transcript_hash(suite, confirmed, tag) != public.interim_transcript_hash:
+            raise DecodeError("the two parts of a saved group do not belong together")
+        keys.verify_fit(public.tree)
+        return cls(public, signature_private, secrets, keys, messages, pending)
+
+    # ---- shared steps
+
+    def _sign(
+        self, wire_format: WireFormat, content: Content, authenticated_data: bytes
+    ) -> AuthenticatedContent:
+        framed = FramedContent(
+            self.group_id, self.epoch, Sender.member(self.own_leaf), authenticated_data, content
+        )
+        sign = self._signature_private.sign_with_label
+        return AuthenticatedContent.sign(wire_format, framed, self.public.context, sign)
+
+    def _verify_membership(self, message: PublicMessage) -> None:
+        verify_membership_tag(self.suite, self._secrets.membership_key, message, self.public.context)
+
+    def _open(self, message: PrivateMessage) -> tuple[AuthenticatedContent, Step]:
+        return open_private(
+            self.suite, self._secrets.sender_data_secret, self._messages, message, self._check_sender
+        )
+
+    def _check_sender(self, leaf: LeafIndex) -> None:
+        if leaf == self.own_leaf:
+            raise CannotDecrypt("this is our own message: its key was deleted when it was sent")
+        self.public.member(leaf)
+
+
+@dataclass(frozen=True)
+class StagedCommit:
+    """A commit that was checked and is not in force. Drop it, or go on with its `group`."""
+
+    public: PublicStagedCommit
+    message: bytes
+    """The commit as an MLSMessage."""
+    group: Group | None
+    """Our view of the next epoch; None if the commit removes us."""
+    welcome: bytes | None = None
+    """Of an own commit that adds members: an MLSMessage with the Welcome for all of them."""
+    group_info: bytes | None = None
+    """Of an own commit: an MLSMessage with the next GroupInfo, with external_pub, without the tree."""
+
+    @property
+    def removed_us(self) -> bool:
+        """Whether the commit removes us from the group."""
+        return self.group is None
+
+    @classmethod
+    def of_own(cls, made: NewEpoch, signature_private: SignaturePrivateKey) -> Self:
+        """Wrap a commit of our own making."""
+        group = Group(made.staged.after, signature_private, made.secrets, made.keys, made.messages)
+        return cls(made.staged, made.message, group, made.welcome, made.group_info)
+
+    def encode(self) -> bytes:
+        """Saved form: holds secrets. An own commit has to outlive a restart until its fate is known."""
+        writer = Writer().u16(_SAVED_VERSION)
+        self.public.write(writer)
+        writer.vector(self.message)
+        secrets = None if self.group is None else self.group.secret_bytes()
+        for part in (secrets, self.welcome, self.group_info):
+            writer.optional(part, Writer.vector)
+        return bytes(writer)
+
+    @classmethod
+    def decode(cls, data: bytes, signature_private: SignaturePrivateKey) -> Self:
+        """Take up a saved commit. Raises `DecodeError` if it is damaged."""
+        reader = Reader(data)
+        if reader.u16() != _SAVED_VERSION:
+            raise DecodeError("a saved commit is of another version")
+        public, message = PublicStagedCommit.read(reader), reader.vector()
+        secrets, welcome, group_info = [reader.optional(Reader.vector) for _ in range(3)]
+        reader.done()
+        group = None if secrets is None else Group.load(public.after.encode(), secrets, signature_private)
+        return cls(public, message, group, welcome, group_info)

@@ -1,0 +1,1 @@
+"""The server: routes, orders and stores what it cannot read."""

@@ -1,0 +1,493 @@
+"""Who may log in: password hashes and resume tokens in `accounts.json`, and the workers that hash. Design, section 5.
+
+What is kept: for each account an Argon2id hash (PHC string) of the 32-byte secret that the client derives from the
+password, and SHA-256 hashes of its devices' resume tokens. Neither passwords, nor secrets, nor tokens are kept.
+
+`AccountStore` holds everything in memory and rewrites the file whole. One thread of its own does that: it takes all
+changes asked for since it last looked, applies them beside the current state, writes, and only then lets them count
+and answers. So what is visible is on disk, a failed write leaves all as it was, and a burst costs one fsync.
+
+`PasswordWorkers` are few, because Argon2 takes memory as well as time, and their queue is short: who does not fit in is
+told `busy` at once.
+
+    {"format": "securechat accounts", "version": 1, "accounts": [
+      {"name": "alice", "hash": "$argon2id$v=19$...", "created": 1735689600, "enabled": true,
+       "tokens": [{"device": "<hex>", "hash": "<hex>", "expires": 1738281600000}]}]}
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+import os
+import queue
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
+
+import argon2
+import msgspec
+from argon2.exceptions import VerificationError, VerifyMismatchError
+from msgspec.structs import replace
+
+from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
+from securechat.files import FileLock, make_private_folder, write_atomically
+from securechat.names import collision_key, normalise_account
+from securechat.wire.limits import SECRET_LENGTH, TOKEN_LENGTH
+
+log = logging.getLogger(__name__)
+
+VERSION: Literal[1] = 1
+
+MAX_ACCOUNTS = 10_000
+"""Beyond that, rewriting the file for each change takes too long; larger sites use PostgreSQL (design, section 5)."""
+
+MAX_DEVICES = 16
+"""Resume tokens of one account, one a device; the one that expires first makes room."""
+
+MAX_FILE = 64 << 20
+"""Bytes of `accounts.json`: 10,000 accounts with all their tokens take under 40 MB."""
+
+TOKEN_SECONDS = 30 * 86_400
+"""Life of a resume token: as long as an absent reader's place in a log is kept."""
+
+WORKERS = 2
+"""Hashes computed at once: bounds their memory to 92 MiB and leaves processors for the chat."""
+
+QUEUE = 16
+"""Logins that wait for a worker: half a second's worth. Longer queues only make everybody time out."""
+
+COST = argon2.Parameters(
+    type=argon2.Type.ID, version=19, salt_len=16, hash_len=32, memory_cost=46 << 10, time_cost=1, parallelism=1
+)
+"""46 MiB, one pass, one lane: the first of OWASP's equivalent choices, about 50 ms here.
+
+RFC 9106's profiles cost several times that. Whoever steals the file has to compute, for each guess, the client's
+Argon2id (64 MiB, three passes; `client.password`) before this one: most of the price of guessing is paid there.
+"""
+
+MAX_MEMORY_KIB, MAX_PASSES, MAX_LANES = 256 << 10, 16, 16
+"""Costs beyond these in a stored hash are refused when the file is read: one login must not stop the server."""
+
+_PHC = re.compile(
+    r"\$argon2id\$v=19\$m=([1-9]\d{0,6}),t=([1-9]\d{0,2}),p=([1-9]\d{0,2})\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}"
+)
+"""What argon2-cffi writes for a 16-byte salt and a 32-byte hash, and nothing else."""
+
+_Hex16 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
+_Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+_Time = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]  # what every JSON reader can hold
+
+
+class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A resume token as it is stored: SHA-256 of its bytes, good for one device until `expires` (ms since 1970)."""
+
+    device: _Hex16
+    hash: _Hex32
+    expires: _Time
+
+
+class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One account as it is stored. `created` in seconds since 1970. The operator may turn `enabled` off in the file."""
+
+    name: str
+    hash: str
+    created: _Time
+    enabled: bool = True
+    tokens: Annotated[tuple[Token, ...], msgspec.Meta(max_length=MAX_DEVICES)] = ()
+
+    def __repr__(self) -> str:
+        """Show no hashes: guessing passwords begins with one."""
+        return f"Account({self.name!a}, created={self.created}, enabled={self.enabled}, tokens=<{len(self.tokens)}>)"
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    format: Literal["securechat accounts"]
+    version: Literal[1]
+    accounts: list[Account]
+
+
+@dataclass(frozen=True)
+class ResumeToken:
+    """A new token for a device: TOKEN_LENGTH bytes that exist nowhere else, good until `expires` (ms since 1970)."""
+
+    token: bytes
+    expires: int
+
+    def __repr__(self) -> str:
+        """Show no token."""
+        return f"ResumeToken(expires={self.expires})"
+
+
+Change = Callable[[Account | None], Account]
+"""Makes an account from what it was, or refuses with a RefusedError."""
+
+Value = TypeVar("Value")
+
+
+def check_registration(mode: Literal["open", "closed", "invite"], code: str, presented: str) -> None:
+    """Raise RefusedError unless somebody who presents this invite code may register. Takes equal time for all codes."""
+    if mode == "open":
+        return
+    if mode == "closed":
+        raise RefusedError("registration-closed", "this server takes no new accounts; ask its operator for one")
+    # Hashed first, so that not even the length shows.
+    if not hmac.compare_digest(*(hashlib.sha256(text.encode()).digest() for text in (code, presented))):
+        raise RefusedError("registration-closed", "this server asks for an invite code, and this is not it")
+
+
+class AccountStore:
+    """All accounts. Every method may be called from any thread; none of them waits for the disk."""
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        """Read `path`, or begin without accounts where neither it nor an earlier generation exists.
+
+        Raises StorageError if another server uses it, or if it is damaged: with the position, and left as it is.
+        """
+        self._path = path
+        self._previous = path.with_name(path.name + ".previous")
+        self._clock = clock
+        make_private_folder(path.parent)
+        self._lock_file = FileLock(path.with_name(path.name + ".lock"), busy=f"another server is using {path}")
+        self._accounts: dict[str, Account] = {}  # by collision key, so that names are unique whatever their case
+        self._by_token: dict[str, tuple[Account, Token]] = {}
+        try:
+            for account in self._read():
+                self._show(account)
+        except BaseException:
+            self._lock_file.close()
+            raise
+        self._asked: list[tuple[str, Change, Future[Account]]] = []
+        self._closing = False
+        self._wake = threading.Condition()  # protects the two above
+        self._writer = threading.Thread(target=self._write_until_closed, name="accounts")
+        self._writer.start()
+
+    def __len__(self) -> int:
+        """How many accounts there are."""
+        return len(self._accounts)
+
+    def get(self, name: str) -> Account | None:
+        """The account of this name (as `normalise_account` spells it), or None."""
+        account = self._accounts.get(collision_key(name))
+        return account if account is not None and account.name == name else None
+
+    def add(self, name: str, password_hash: str) -> Future[Account]:
+        """Make an account. The future ends when it is on disk, or in RefusedError `name-taken`, or in StorageError."""
+        if normalise_account(name) != name:
+            raise UsageError(f"{name!a} is not in its one spelling")
+
+        def make(existing: Account | None) -> Account:
+            if existing is not None:
+                raise RefusedError("name-taken", f"the name {name} is taken")
+            if len(self._accounts) >= MAX_ACCOUNTS:
+                raise RefusedError("registration-closed", "this server has as many accounts as it can hold")
+            return Account(name, password_hash, int(self._clock()))
+
+        return self._ask(name, make)
+
+    def replace_hash(self, name: str, old: str, new: str) -> Future[Account]:
+        """Put `new` in the place of `old`; does nothing if the hash has changed meanwhile."""
+
+        def exchange(account: Account | None) -> Account:
+            account = _existing(account)
+            return replace(account, hash=new) if account.hash == old else account
+
+        return self._ask(name, exchange)
+
+    def issue_token(self, name: str, device: bytes) -> Future[ResumeToken]:
+        """Make a resume token for a device, in the place of the one it had."""
+        token = secrets.token_bytes(TOKEN_LENGTH)
+        now = int(self._clock() * 1000)
+        stored = Token(device.hex(), hashlib.sha256(token).hexdigest(), now + TOKEN_SECONDS * 1000)
+
+        def issue(account: Account | None) -> Account:
+            account = _existing(account)
+            others = [other for other in account.tokens if other.device != stored.device and other.expires > now]
+            others.sort(key=lambda other: other.expires)
+            return replace(account, tokens=(*others[-(MAX_DEVICES - 1) :], stored))
+
+        return _mapped(self._ask(name, issue), lambda _: ResumeToken(token, stored.expires))
+
+    def redeem(self, token: bytes, device: bytes) -> tuple[str, int]:
+        """The account that a token of this device stands for, and when the token expires (ms since 1970).
+
+        The token stays valid. Raises RefusedError `token-refused`, the same for every reason.
+        """
+        # Looked up by hash: how long a look-up takes says nothing useful about the token that it is the hash of.
+        account, stored = self._by_token.get(hashlib.sha256(token).hexdigest(), (None, None))
+        if account is None or stored is None or stored.device != device.hex() or stored.expires <= self._clock() * 1000:
+            raise RefusedError("token-refused", "log in with the password again")
+        return account.name, stored.expires
+
+    def revoke_tokens(self, name: str, *, keep: bytes | None = None) -> Future[Account]:
+        """Make the resume tokens of an account worthless, but for the one of the device `keep`."""
+        kept = keep.hex() if keep is not None else None
+
+        def revoke(account: Account | None) -> Account:
+            account = _existing(account)
+            return replace(account, tokens=tuple(token for token in account.tokens if token.device == kept))
+
+        return self._ask(name, revoke)
+
+    def close(self) -> None:
+        """Write what has been asked for and let the file go. Changes asked for later are refused."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._writer.join()
+        self._lock_file.close()
+
+    def _ask(self, name: str, change: Change) -> Future[Account]:
+        future: Future[Account] = Future()
+        with self._wake:
+            if self._closing:
+                raise StorageError("the server is shutting down")
+            self._asked.append((collision_key(name), change, future))
+            self._wake.notify()
+        return future
+
+    def _write_until_closed(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._asked or self._closing)
+                asked, self._asked = self._asked, []
+                if not asked:
+                    return
+            self._apply(asked)
+
+    def _apply(self, asked: list[tuple[str, Change, Future[Account]]]) -> None:
+        changed: dict[str, Account] = {}
+        outcomes: list[Account | SecurechatError] = []
+        for key, change, _ in asked:
+            try:
+                changed[key] = change(changed.get(key) or self._accounts.get(key))
+                outcomes.append(changed[key])
+            except RefusedError as error:
+                outcomes.append(error)
+        try:
+            if changed:
+                self._write(self._accounts | changed)
+            for account in changed.values():
+                self._show(account)
+        except StorageError as error:
+            outcomes = [error] * len(asked)  # the refused ones too: what they were refused for did not come about
+        for (_, _, future), outcome in zip(asked, outcomes, strict=True):
+            if isinstance(outcome, Account):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+    def _write(self, accounts: dict[str, Account]) -> None:
+        file = _File("securechat accounts", VERSION, list(accounts.values()))
+        data = msgspec.json.format(msgspec.json.encode(file), indent=1)  # as text that a person can read and mend
+        write_atomically(self._path, data, previous=self._previous)
+
+    def _show(self, account: Account) -> None:
+        """Let the account count, now that it is on disk."""
+        before = self._accounts.get(key := collision_key(account.name))
+        for token in before.tokens if before else ():
+            self._by_token.pop(token.hash, None)
+        for token in account.tokens if account.enabled else ():
+            self._by_token[token.hash] = (account, token)
+        self._accounts[key] = account
+
+    # --- reading the file ---
+
+    def _read(self) -> list[Account]:
+        try:
+            with self._path.open("rb") as file:
+                data = file.read(MAX_FILE + 1)
+        except FileNotFoundError:
+            if self._previous.exists():  # a fresh start would let strangers register the names of those who are in it
+                self._damaged(f"is missing, but {self._previous.name} is there")
+            return []
+        except OSError as error:
+            raise StorageError(f"cannot read {self._path}: {error.strerror}") from error
+        if len(data) > MAX_FILE:
+            self._damaged(f"is larger than {MAX_FILE:,} bytes")
+        accounts = self._parse(data)
+        names: dict[str, str] = {}
+        for account in accounts:
+            self._check(account)
+            if other := names.get(collision_key(account.name)):
+                self._damaged(f"holds {other!a} and {account.name!a}, which differ in case at most")
+            names[collision_key(account.name)] = account.name
+        return accounts
+
+    def _parse(self, data: bytes) -> list[Account]:
+        # Not msgspec's parser, which is silent about keys that stand twice and about line numbers.
+        try:
+            document = json.loads(data.decode(), object_pairs_hook=self._unique)
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            self._damaged(f"is damaged at line {line}: the bytes there are not UTF-8")
+        except json.JSONDecodeError as error:
+            self._damaged(f"is damaged at line {error.lineno}, column {error.colno}: {error.msg}")
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, nesting without end
+            self._damaged(f"is damaged: {error}")
+        try:
+            return msgspec.convert(document, _File).accounts
+        except msgspec.ValidationError as error:  # names the place: `$.accounts[3].hash`
+            self._damaged(f"is damaged, or of another version of securechat: {error}")
+
+    def _unique(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                self._damaged(f"holds the key {key!a} twice in one object")
+            found[key] = value
+        return found
+
+    def _check(self, account: Account) -> None:
+        try:
+            if normalise_account(account.name) != account.name:
+                raise UsageError("the name is not in its one spelling")
+        except UsageError as error:
+            self._damaged(f"holds an account {account.name!a}, which nobody can have: {error}")
+        match = _PHC.fullmatch(account.hash)
+        if match is None:
+            self._damaged(f"has an account {account.name!a} whose hash is not one of Argon2id")
+        memory, passes, lanes = map(int, match.groups())
+        if memory > MAX_MEMORY_KIB or passes > MAX_PASSES or lanes > MAX_LANES or memory < 8 * lanes:
+            self._damaged(f"has an account {account.name!a} whose hash asks for more work than is ever honest")
+
+    def _damaged(self, what: str) -> NoReturn:
+        hint = f" The generation before it is {self._previous}." if self._previous.exists() else ""
+        raise StorageError(f"{self._path} {what}. It was left as it is.{hint}")
+
+
+class PasswordWorkers:
+    """Threads that compare and make password hashes, at most WORKERS at once, at most QUEUE waiting."""
+
+    def __init__(self, store: AccountStore, *, cost: argon2.Parameters = COST) -> None:
+        """Start the threads; `cost` of new hashes."""
+        self._store = store
+        self._hasher = argon2.PasswordHasher.from_parameters(cost)
+        self._nobody = self._hasher.hash(os.urandom(SECRET_LENGTH))  # no secret fits it
+        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(QUEUE)
+        self._closing = False
+        self._lock = threading.Lock()  # protects _closing: no job comes after the last
+        self._threads = [threading.Thread(target=self._work, name=f"password-{n}") for n in range(WORKERS)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit_login(
+        self, name: str, secret: bytes, device: bytes, answer: Callable[[ResumeToken | SecurechatError], None]
+    ) -> None:
+        """Check a login; `answer` gets a resume token for the device, on disk, or RefusedError `login-refused`.
+
+        An unknown name costs the same work and gets the same answer as a wrong secret. `answer` is called on another
+        thread and must not raise. Raises RefusedError `busy` at once if too many wait already.
+        """
+
+        def job() -> None:
+            answer(_outcome(lambda: self._login(name, secret, device)))
+
+        self._submit(job)
+
+    def submit_register(self, name: str, secret: bytes, answer: Callable[[Account | SecurechatError], None]) -> None:
+        """Make an account; `answer` gets it once it is on disk, or RefusedError `name-taken`. Otherwise as above.
+
+        Repeating it with the same secret gets the account that is there.
+        """
+        if normalise_account(name) != name:
+            raise UsageError(f"{name!a} is not in its one spelling")
+
+        def job() -> None:
+            answer(_outcome(lambda: self._register(name, secret)))
+
+        self._submit(job)
+
+    def close(self) -> None:
+        """Finish what is queued and stop. Jobs submitted later are refused."""
+        with self._lock:
+            self._closing = True
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _submit(self, job: Callable[[], None]) -> None:
+        with self._lock:
+            try:
+                if self._closing:
+                    raise queue.Full
+                self._jobs.put_nowait(job)
+            except queue.Full:
+                raise RefusedError("busy", "too many people are logging in at this moment; try again soon") from None
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _login(self, name: str, secret: bytes, device: bytes) -> ResumeToken:
+        account = self._verified(name, secret)
+        if not account.enabled:
+            raise RefusedError("login-refused", "this account has been disabled by the operator")
+        if self._hasher.check_needs_rehash(account.hash):
+            self._store.replace_hash(name, account.hash, self._hasher.hash(secret))
+        return self._store.issue_token(name, device).result()
+
+    def _register(self, name: str, secret: bytes) -> Account:
+        if self._store.get(name) is None:
+            try:
+                return self._store.add(name, self._hasher.hash(secret)).result()
+            except RefusedError:
+                # Unless the same request came twice at once, and the other one was faster:
+                if self._store.get(name) is None:
+                    raise
+        try:
+            return self._verified(name, secret)
+        except RefusedError:
+            raise RefusedError("name-taken", f"the name {name} is taken") from None
+
+    def _verified(self, name: str, secret: bytes) -> Account:
+        """The account, if the secret is its own; else RefusedError `login-refused`, after the same work for all."""
+        account = self._store.get(name)
+        try:
+            self._hasher.verify(account.hash if account else self._nobody, secret)
+        except VerifyMismatchError:
+            account = None
+        if account is None:
+            raise RefusedError("login-refused", "wrong user name or password")
+        return account
+
+
+def _outcome(work: Callable[[], Value]) -> Value | SecurechatError:
+    """What a job comes to. A worker outlives every job: what it cannot foresee becomes an answer and a log line."""
+    try:
+        return work()
+    except SecurechatError as error:
+        return error
+    except (VerificationError, argon2.exceptions.HashingError, MemoryError):
+        return RefusedError("busy", "the server is short of memory at this moment; try again soon")
+    except Exception:
+        log.exception("checking a password failed")
+        return RefusedError("busy", "the server could not check the password; try again later")
+
+
+def _existing(account: Account | None) -> Account:
+    if account is None:
+        raise RefusedError("not-found", "there is no such account")
+    return account
+
+
+def _mapped(future: Future[Account], result: Callable[[Account], Value]) -> Future[Value]:
+    """A future that ends when `future` does, with what `result` makes of its result."""
+    mapped: Future[Value] = Future()
+
+    def forward(ended: Future[Account]) -> None:
+        if error := ended.exception():
+            mapped.set_exception(error)
+        else:
+            mapped.set_result(result(ended.result()))
+
+    future.add_done_callback(forward)
+    return mapped

@@ -1,0 +1,230 @@
+"""The server put together: what threads there are, what each is for, and in which order they start and stop.
+
+    main            waits for a signal
+    acceptor        takes connections                                         `reactor.Acceptor`
+    io-*            TLS, frames, sessions, and the sequencer's turn           `reactor.IOThread`, `delivery.Delivery`
+    password-*      Argon2                                                    `accounts.PasswordWorkers`
+    accounts        writes accounts.json                                      `accounts.AccountStore`
+    validator-*     checks commits                                            `workers.WorkerPool`
+    reader-*        reads history                                             `workers.WorkerPool`
+    housekeeping    moves, expires and checkpoints                            here
+
+They talk through queues that an I/O thread empties; what belongs to whom is said where it is defined.
+"""
+
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import FrameType
+
+from securechat.errors import RefusedError, StorageError, UsageError
+from securechat.server.accounts import Account, AccountStore, PasswordWorkers
+from securechat.server.admission import address_key
+from securechat.server.config import ServerConfig
+from securechat.server.delivery import Delivery
+from securechat.server.panic import end_process
+from securechat.server.reactor import Acceptor, Connection, IOThread
+from securechat.server.session import LoginDesk, Session
+from securechat.server.store.port import StoreBrokenError
+from securechat.server.store.sqlite import SQLiteStore
+from securechat.server.workers import WorkerPool
+from securechat.transport.tls import server_context
+from securechat.wire import limits
+from securechat.wire.messages import Hello
+
+log = logging.getLogger(__name__)
+
+IO_THREADS = 1
+"""One is the fastest under the GIL."""
+
+VALIDATORS = 2
+"""A big commit then does not hold up a small one."""
+
+READERS = 2
+
+DRAIN_SECONDS = 5.0
+"""How long a stopping server waits for its clients to take their last messages."""
+
+HOUSEKEEPING_SECONDS = 1.0
+HOUSEKEEPING_PAUSE_SECONDS = 0.01
+"""Between two portions of housekeeping, so that messages come first."""
+
+BACKLOG = 1024
+"""Connections that the system holds until the acceptor comes to them."""
+
+ACCOUNTS_FILE = "accounts.json"
+STORE_FILE = "chat.db"
+
+
+class Server:
+    """A server: `start` returns when it listens, `stop` when everything has ended."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self.port = config.port
+        """Where it listens; the port that was chosen, once it has started with port 0."""
+        self.running = False
+
+    def start(self) -> None:
+        """Open everything and begin to serve. Raises StorageError or UsageError; nothing is left open then."""
+        config = self._config
+        with contextlib.ExitStack() as opened:
+            context = server_context(config.cert, config.key)
+            accounts_path, store_path = config.data / ACCOUNTS_FILE, config.data / STORE_FILE
+            if accounts_path.exists() and not store_path.exists():
+                raise StorageError(f"{store_path} is missing, but {accounts_path} is there: they belong together")
+            store = SQLiteStore(store_path)
+            opened.callback(store.close)
+            accounts = AccountStore(accounts_path)
+            opened.callback(accounts.close)
+            listener = self._listen()
+            opened.callback(listener.close)
+            self.port = listener.getsockname()[1]
+            opened.pop_all()
+        self._store, self._accounts = store, accounts
+        self._workers = PasswordWorkers(accounts)
+        self._validators = WorkerPool("validator", VALIDATORS)
+        self._readers = WorkerPool("reader", READERS)
+        self._delivery = delivery = Delivery(
+            store,
+            seats=config.max_clients,
+            show_ciphertext=config.show_ciphertext,
+            interrupt=lambda: self._threads[0].interrupt(),
+            revoke_tokens=self._revoke_tokens,
+            validators=self._validators,
+            readers=self._readers,
+        )
+        self._desk = LoginDesk(config, accounts, self._workers)
+        self._context = context
+        self._hello = Hello(
+            [limits.PROTOCOL_VERSION], config.name, config.greeting, store.server_id, config.registration
+        )
+        self._threads = [IOThread(f"io-{index}", delivery.turn) for index in range(IO_THREADS)]
+        self._accepted = 0
+        self._acceptor = Acceptor(listener, self._accept)
+        self._stopping = threading.Event()
+        self._housekeeper = threading.Thread(target=self._keep_house, name="housekeeping")
+        self._validators.start()
+        self._readers.start()
+        for thread in self._threads:
+            thread.start()
+        self._housekeeper.start()
+        self._acceptor.start()
+        self.running = True
+        log.info("listening on %s, data in %s", self.address, config.data)
+
+    @property
+    def address(self) -> str:
+        """Host and port, as one writes them."""
+        host = self._config.host
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    def stop(self) -> None:
+        """Tell the clients, let what was accepted reach them, and end."""
+        self.running = False
+        self._acceptor.stop()
+        self._stopping.set()
+        for thread in self._threads:
+            thread.stop(DRAIN_SECONDS)
+        for thread in self._threads:
+            thread.join()
+        self._housekeeper.join()
+        self._workers.close()
+        self._validators.stop()
+        self._readers.stop()
+        self._delivery.close()
+        self._accounts.close()
+        self._store.close()
+        log.info("stopped")
+
+    # --- the acceptor's thread --------------------------------------------------------------------------------------
+
+    def _accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        host, port = address
+        key = address_key(host)
+        try:
+            self._desk.counter.enter(key)
+        except RefusedError as error:
+            log.info("%s:%d turned away: %s", host, port, error)
+            sock.close()
+            return
+        thread = self._threads[self._accepted % len(self._threads)]
+        self._accepted += 1
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        connection = Connection(thread, sock, shown, self._context, self._hello, time.monotonic())
+        connection.handler = Session(connection, key, self._desk, self._delivery)
+        thread.add(connection)
+
+    # --- housekeeping -----------------------------------------------------------------------------------------------
+
+    def _keep_house(self) -> None:
+        while not self._stopping.wait(HOUSEKEEPING_SECONDS):
+            try:
+                while self._delivery.housekeep(time.monotonic()) and not self._stopping.is_set():
+                    time.sleep(HOUSEKEEPING_PAUSE_SECONDS)
+                self._store.checkpoint()
+            except StoreBrokenError as error:
+                end_process(error)
+            except StorageError as error:
+                log.warning("housekeeping: %s", error)
+            except Exception:
+                log.exception("internal error in housekeeping")
+
+    # --- helpers ----------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> socket.socket:
+        config = self._config
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        try:
+            return socket.create_server((config.host, config.port), family=family, backlog=BACKLOG)
+        except OSError as error:
+            raise UsageError(f"cannot listen on {config.host} port {config.port}: {error.strerror or error}") from error
+
+    def _revoke_tokens(self, account: str, device: bytes, done: Callable[[Exception | None], None]) -> None:
+        def ended(future: Future[Account]) -> None:
+            error = future.exception()
+            done(error if isinstance(error, Exception) else None)
+
+        try:
+            self._accounts.revoke_tokens(account, keep=device).add_done_callback(ended)
+        except StorageError as error:
+            done(error)
+
+
+def run_server(config: ServerConfig) -> int:
+    """Run a server until SIGINT or SIGTERM; returns the exit code. Raises StorageError or UsageError at the start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    _allow_many_files()
+    ended = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        ended.set()
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    server = Server(config)
+    server.start()
+    print(f"listening on {server.address}", flush=True)  # noqa: T201 - the line that scripts wait for
+    ended.wait()
+    server.stop()
+    return 0
+
+
+def _allow_many_files() -> None:
+    """Each connection is a file; the soft limit is often 256 or 1024."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,133 @@
+"""What the operator can set, and where: flag, else environment, else file, else default.
+
+The file is TOML with the names of `ServerConfig`'s fields at its top level, `max_clients = 50`; a variable of the
+environment is SECURECHAT_ and the name in capitals, SECURECHAT_MAX_CLIENTS=50. An unknown name in the file is an error,
+because it is a setting that somebody believes to be in force; other SECURECHAT_ variables belong to other programs.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from securechat.errors import StorageError, UsageError
+from securechat.wire.limits import MAX_GREETING
+
+ENVIRONMENT_PREFIX = "SECURECHAT_"
+
+MAX_CONFIG = 64 << 10
+"""Bytes of a config file: far more than all settings with a page of comment on each."""
+
+Title = Annotated[str, Meta(max_length=MAX_GREETING)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """All settings of a server. Defaults suit a first try on one machine."""
+
+    host: Annotated[str, Meta(min_length=1, max_length=253)] = "127.0.0.1"
+    """Address to listen at; `0.0.0.0` or `::` for all."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 4433
+    """0: any free one."""
+    data: Path = Path("data")
+    """Folder of accounts and logs."""
+    cert: Path = Path("certs/server.pem")
+    key: Path = Path("certs/server-key.pem")
+    name: Title = "securechat"
+    """What clients show as the server's name."""
+    greeting: Title = ""
+    max_clients: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    """Accounts that may be in at once; the rest wait in order."""
+    registration: Literal["open", "closed", "invite"] = "open"
+    invite_code: Annotated[str, Meta(max_length=64)] = field(default="", repr=False)
+    """Needed with registration `invite`. There is no flag for it: everybody on a machine sees the others' arguments."""
+    show_ciphertext: bool = False
+    """Log every relayed entry in hexadecimal, for teaching."""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError where settings do not go together."""
+        if self.registration == "invite" and not self.invite_code:
+            raise UsageError(
+                f"registration by invite needs a code: set {ENVIRONMENT_PREFIX}INVITE_CODE or invite_code in the file"
+            )
+
+
+_TYPES = get_type_hints(ServerConfig, include_extras=True)
+
+
+def load_config(flags: Mapping[str, object], environment: Mapping[str, str], file: Path | None = None) -> ServerConfig:
+    """Put the settings together; `flags` holds those that were given, by field name.
+
+    Raises UsageError, which says where the bad setting stands (line of the file, variable, flag), or StorageError if
+    the file cannot be read.
+    """
+    settings = _read_file(file) if file is not None else {}
+    for name in _TYPES:
+        variable = ENVIRONMENT_PREFIX + name.upper()
+        if variable in environment:
+            # Not strict: everything in the environment is text.
+            settings[name] = _convert(name, environment[variable], variable, strict=False)
+        if name in flags:
+            settings[name] = _convert(name, flags[name], "--" + name.replace("_", "-"), strict=True)
+    return ServerConfig(**settings)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as opened:
+            data = opened.read(MAX_CONFIG + 1)
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+    if len(data) > MAX_CONFIG:
+        raise UsageError(f"{path} is larger than {MAX_CONFIG:,} bytes")
+    try:
+        text = data.decode().replace("\r\n", "\n")
+        table = tomllib.loads(text)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{path}: {error}") from error  # TOMLDecodeError names line and column
+    settings = {}
+    for name, value in table.items():
+        where = f"{path}, line {_line_of(name, text)}"
+        if name not in _TYPES:
+            raise UsageError(f"{where}: there is no setting {name!a}; there are {', '.join(_TYPES)}")
+        settings[name] = _convert(name, value, f"{where}, {name}", strict=True)
+    return settings
+
+
+def _line_of(key: str, text: str) -> int:
+    """The line on which the statement that sets a top-level key begins (tomllib does not tell).
+
+    The statement is what has to be read for the key to appear: it begins after the last line up to which the text is
+    whole without it.
+    """
+    lines = text.split("\n")
+    whole = 0
+    for end in range(len(lines) + 1):
+        try:
+            table = tomllib.loads("\n".join(lines[:end]))
+        except tomllib.TOMLDecodeError:
+            continue  # in the middle of a value of several lines
+        if key in table:
+            break
+        whole = end
+    return whole + 1
+
+
+def _convert(name: str, value: object, where: str, *, strict: bool) -> object:
+    try:
+        return msgspec.convert(value, _TYPES[name], strict=strict, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def _path(_: type, value: object) -> Path:
+    """`msgspec` asks this for the one type of setting that it does not know."""
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("Expected a path")
+    return Path(value)

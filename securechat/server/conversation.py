@@ -1,0 +1,171 @@
+"""A conversation as the holder of the turn has it in memory: a cache of what the store keeps, and who is there now."""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from securechat.errors import RefusedError
+from securechat.mls.public_group import PublicGroup
+from securechat.mls.tree_math import LeafIndex
+from securechat.server.store.port import Head, Membership, Store
+
+if TYPE_CHECKING:
+    from securechat.server.session import Session
+
+IDLE_SECONDS = 600.0
+"""How long a conversation that nobody reads stays in memory."""
+
+
+@dataclass
+class Lease:
+    """The right to commit next. `until`: monotonic seconds; infinite while the device's commit is being checked."""
+
+    device: bytes
+    until: float
+
+
+@dataclass
+class Entrance:
+    """Who may commit next, and who waits for that (design, section 6, Open rooms)."""
+
+    lease: Lease | None = None
+    queue: "OrderedDict[bytes, tuple[Session, int]]" = field(default_factory=OrderedDict)  # device -> its Join, its id
+    strikes: dict[bytes, int] = field(default_factory=dict)  # refusals in a row that were nobody's fault
+    starved: deque[bytes] = field(default_factory=deque)  # members that have the next leases
+    offered: dict[bytes, frozenset[LeafIndex]] = field(default_factory=dict)  # who had left, by the offer to a device
+
+
+class Conversation:
+    """`head` and `group` are what the store has; `readers` read live: they have everything up to `head.seq`."""
+
+    __slots__ = ("_prefix", "_prefix_epoch", "entrance", "group", "head", "loading", "readers", "tree", "used")
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        self.group: PublicGroup | None = None  # rebuilt by a worker when it is needed
+        self.tree = b""  # of `group`, encoded
+        self.loading = False  # a worker is rebuilding the group
+        self.readers: dict[bytes, Session] = {}
+        self.entrance = Entrance()
+        self.used = 0.0
+        self._prefix = b""
+        self._prefix_epoch = -1
+
+    @property
+    def application_prefix(self) -> bytes:
+        """How an application message of this epoch begins, up to its number: comparing is all the parsing it needs.
+
+        MLSMessage: version mls10, wire format mls_private_message, group_id<V>, epoch, content type application, and
+        the length of authenticated_data<V> (RFC 9420, sections 6 and 6.3).
+        """
+        if self._prefix_epoch != self.head.epoch:
+            self._prefix_epoch = self.head.epoch
+            group_id = len(self.head.id).to_bytes(1, "big") + self.head.id
+            self._prefix = b"\x00\x01\x00\x02" + group_id + self.head.epoch.to_bytes(8, "big") + b"\x01\x08"
+        return self._prefix
+
+    def set_group(self, group: PublicGroup, tree: bytes) -> None:
+        """Move to another epoch's group."""
+        self.group = group
+        self.tree = tree
+
+    def reload(self, store: Store) -> bool:
+        """Forget what could not be written; False if the conversation itself is not in the store."""
+        head = store.load(self.head.id)
+        if head is None:
+            return False
+        if head.epoch != self.head.epoch:
+            self.group = None
+        for device, member in self.head.members.items():
+            if (stored := head.members.get(device)) is not None:
+                stored.cursor = max(stored.cursor, member.cursor)  # acknowledged, though perhaps not stored yet
+        self.head = head
+        return True
+
+    def member(self, session: "Session") -> Membership:
+        """Return the present membership of a session's device, or raise RefusedError `not-found`."""
+        member = self.head.members.get(session.device)
+        if member is None or member.last_seq is not None:
+            raise not_found()
+        return member
+
+    @property
+    def present(self) -> list[Membership]:
+        """The devices that are members now."""
+        return [member for member in self.head.members.values() if member.last_seq is None]
+
+    @property
+    def departed_leaves(self) -> frozenset[LeafIndex]:
+        """Leaves of devices that have left and still stand in the tree."""
+        return frozenset(LeafIndex(gone.leaf) for gone in self.head.departed.values())
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is here."""
+        entrance = self.entrance
+        return not self.readers and entrance.lease is None and not entrance.queue and not self.loading
+
+
+class Conversations:
+    """The conversations in memory; the others are loaded when they are asked for. Requires holding the turn."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._loaded: dict[bytes, Conversation] = {}
+        self._touched: set[Conversation] = set()
+
+    def find(self, conversation: bytes, now: float) -> Conversation:
+        """Return a conversation or raise RefusedError `not-found`."""
+        found = self.get(conversation)
+        if found is None:
+            raise not_found()
+        found.used = now
+        return found
+
+    def get(self, conversation: bytes) -> Conversation | None:
+        """Return a conversation, None if there is none."""
+        found = self._loaded.get(conversation)
+        if found is None and (head := self._store.load(conversation)) is not None:
+            found = self._loaded[conversation] = Conversation(head)
+        return found
+
+    def loaded(self, conversation: bytes) -> Conversation | None:
+        """Return a conversation if it is in memory."""
+        return self._loaded.get(conversation)
+
+    def add(self, conversation: Conversation) -> None:
+        """A new one; `touch` it as well."""
+        self._loaded[conversation.head.id] = conversation
+
+    def touch(self, conversation: Conversation) -> None:
+        """Its head changes in this turn."""
+        self._touched.add(conversation)
+
+    def remove(self, conversation: Conversation) -> None:
+        """It is deleted."""
+        self._loaded.pop(conversation.head.id, None)
+        self._touched.add(conversation)
+
+    def committed(self) -> None:
+        """What the turn did is on disk."""
+        self._touched.clear()
+
+    def rolled_back(self) -> None:
+        """What the turn did is undone in the store: undo it here."""
+        for conversation in self._touched:
+            if conversation.reload(self._store):
+                self._loaded[conversation.head.id] = conversation
+            else:
+                self._loaded.pop(conversation.head.id, None)
+        self._touched.clear()
+
+    def evict(self, now: float) -> None:
+        """Forget conversations that nobody has used for a while."""
+        idle = [key for key, each in self._loaded.items() if each.idle and now - each.used > IDLE_SECONDS]
+        for key in idle:
+            del self._loaded[key]
+
+
+def not_found() -> RefusedError:
+    """The answer for what does not exist and for what is not yours."""
+    return RefusedError("not-found", "there is no such conversation, or you are not in it")

@@ -1,0 +1,437 @@
+"""The sequencer: what happens to conversations happens in turns, one at a time (design, section 5).
+
+A turn is taken by an I/O thread that has something for it. Whoever holds the lock handles everything handed in so far,
+by whichever thread:
+
+    1. requests that write, in order of arrival: each is checked against memory and refused, or written
+    2. COMMIT: one transaction, one fsync for all of them
+    3. replies, and new entries to their live readers
+    4. requests that only read, and what is due by the clock
+
+Nobody learns anything between 1 and 3. If the transaction fails for want of room, memory is read again from the store
+and those who would have been told of a success are told `disk-full`; if it fails in any other way the process ends.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from securechat.errors import PeerError, RefusedError
+from securechat.server.conversation import Conversation, Conversations
+from securechat.server.directory import Directory
+from securechat.server.entrances import Entrances
+from securechat.server.membership import Memberships, explain_application
+from securechat.server.operations import (
+    Attach,
+    CommitChecked,
+    DepartureChecked,
+    Detach,
+    DirectChecked,
+    Drained,
+    GroupRead,
+    KeyPackagesChecked,
+    Portion,
+    Rejected,
+    RoomChecked,
+    TokensRevoked,
+)
+from securechat.server.panic import end_process
+from securechat.server.presence import Lobby
+from securechat.server.reading import Reading
+from securechat.server.session import Session
+from securechat.server.store.port import (
+    READER_BYTES,
+    READER_ENTRIES,
+    READER_SECONDS,
+    DiskFullError,
+    Store,
+    StoreBrokenError,
+)
+from securechat.server.turn import Appended, Turn
+from securechat.server.validation import Validator
+from securechat.server.workers import WorkerPool
+from securechat.wire.messages import (
+    Acknowledge,
+    Closing,
+    Commit,
+    CommitFailed,
+    Done,
+    FetchKeyPackages,
+    Join,
+    Leave,
+    ListRooms,
+    Member,
+    MemberList,
+    Members,
+    OpenDirect,
+    OpenRoom,
+    PublishDevice,
+    PublishKeyPackages,
+    Refused,
+    Rejoin,
+    Request,
+    Room,
+    Rooms,
+    Submit,
+    Subscribe,
+)
+
+log = logging.getLogger(__name__)
+
+CURSORS_AT_ONCE = 500
+"""Cursors that housekeeping stores in one transaction."""
+
+
+class Delivery:
+    """See the module. `submit` may be called from any thread; `turn` by I/O threads, `housekeep` by housekeeping."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        seats: int,
+        show_ciphertext: bool,
+        interrupt: Callable[[], None],
+        revoke_tokens: Callable[[str, bytes, Callable[[Exception | None], None]], None],
+        validators: WorkerPool,
+        readers: WorkerPool,
+    ) -> None:
+        """`interrupt` makes an I/O thread take a turn.
+
+        `revoke_tokens(account, device, done)` makes the tokens of the account's other devices worthless; it calls
+        `done` on any thread, with what prevented it.
+        """
+        self.interrupt = interrupt
+        self._store = store
+        self._show_ciphertext = show_ciphertext
+        self._revoke_tokens = revoke_tokens
+        self._validators = validators
+        self._lock = threading.Lock()  # the turn: protects everything below but _submissions
+        self._submissions: deque[tuple[Session | None, Any]] = deque()
+        self._next = 0.0
+        self._turn = turn = Turn()
+        validator = Validator(store.server_id)
+        self._conversations = Conversations(store)
+        self._lobby = Lobby(turn, store, self._conversations, seats, self._forget)
+        self._reading = Reading(turn, store, self._conversations, readers, self._hand_in)
+        self._entrances = Entrances(turn, store, self._conversations, lambda each: self._memberships.load_group(each))
+        self._directory = Directory(
+            turn, store, self._lobby, validator, check=self._check, revoke_tokens=self._revoke
+        )
+        self._memberships = Memberships(
+            turn, store, self._conversations, self._entrances, self._reading, self._directory, validator,
+            self._check, self._load,
+        )  # fmt: skip
+        self._writers: dict[type, Callable[[Session, Any], None]] = {
+            Submit: self._submit,
+            Acknowledge: self._reading.acknowledge,
+            Commit: self._memberships.commit,
+            CommitChecked: self._memberships.commit_checked,
+            Leave: self._memberships.leave,
+            DepartureChecked: self._memberships.departure_checked,
+            OpenDirect: self._memberships.open_direct,
+            DirectChecked: self._memberships.direct_checked,
+            OpenRoom: self._memberships.open_room,
+            RoomChecked: self._memberships.room_checked,
+            PublishDevice: self._directory.publish_device,
+            TokensRevoked: self._directory.tokens_revoked,
+            PublishKeyPackages: self._directory.publish_key_packages,
+            KeyPackagesChecked: self._directory.key_packages_checked,
+            FetchKeyPackages: self._directory.fetch_key_packages,
+            Rejected: self._rejected,
+        }
+        self._readers: dict[type, Callable[[Session, Any], None]] = {
+            Attach: self._lobby.attach,
+            Detach: self._lobby.detach,
+            Subscribe: self._reading.subscribe,
+            Portion: self._reading.portion,
+            Drained: lambda session, _: self._reading.drained(session),
+            Join: self._entrances.join,
+            Rejoin: self._entrances.rejoin,
+            GroupRead: lambda _, result: self._memberships.group_read(result),
+            Members: self._members,
+            ListRooms: self._list_rooms,
+            CommitFailed: self._commit_failed,
+        }
+
+    # --- any thread -------------------------------------------------------------------------------------------------
+
+    def submit(self, session: Session | None, operation: object) -> None:
+        """Hand in a message of a session, or an operation; the I/O thread that calls it takes a turn soon."""
+        self._submissions.append((session, operation))
+
+    def _hand_in(self, session: Session | None, operation: object) -> None:
+        """The same from a thread that takes no turns."""
+        self._submissions.append((session, operation))
+        self.interrupt()
+
+    # --- the turn ---------------------------------------------------------------------------------------------------
+
+    def turn(self, now: float) -> float:
+        """Handle everything handed in so far; return when there is something to do again (monotonic seconds)."""
+        if self._submissions or now >= self._next:
+            with self._lock:
+                self._begin(now)
+                try:
+                    self._handle_batch()
+                    self._next = min(self._entrances.expire(), self._lobby.run())
+                    self._say()
+                except StoreBrokenError as error:
+                    end_process(error)
+        return self._next
+
+    def _begin(self, now: float) -> None:
+        self._turn.now = now
+        self._turn.time = time.time_ns() // 1_000_000
+
+    def _handle_batch(self) -> None:
+        writes: list[tuple[Session, Any]] = []
+        reads: list[tuple[Session, Any]] = []
+        for _ in range(len(self._submissions)):
+            session, operation = self._submissions.popleft()
+            (writes if type(operation) in self._writers else reads).append((session, operation))  # type: ignore[arg-type]  # GroupRead alone has no session, and needs none
+        if writes:
+            try:
+                self._write(writes)
+            except Exception:
+                log.exception("internal error; the batch is handled again, one by one")
+                self._undo()
+                for each in writes:
+                    self._contain(each, lambda each=each: self._write([each]))  # type: ignore[misc]  # bound at once
+        for session, operation in reads:
+            self._contain((session, operation), lambda s=session, o=operation: self._read(s, o))  # type: ignore[misc]  # as above
+
+    def _write(self, batch: list[tuple[Session, Any]]) -> None:
+        """Steps 1 to 3."""
+        for session, operation in batch:
+            self._dispatch(self._writers, session, operation)
+        try:
+            self._store.commit()
+        except DiskFullError:
+            log.error("the disk is full; nothing is accepted")
+            told = [(session, reply.id) for session, reply in self._turn.answers]
+            told += [(each.session, each.accepted.id) for each in self._turn.appended]
+            self._undo()
+            for session, request in told:
+                session.connection.send(Refused(request, "disk-full", "the server's disk is full; try again later"))
+            return
+        self._conversations.committed()
+        appended, self._turn.appended = self._turn.appended, []
+        for each in appended:
+            if self._show_ciphertext:
+                self._show(each)
+            self._reading.push(each)
+        self._say()
+
+    def _read(self, session: Session, operation: object) -> None:
+        """Step 4."""
+        self._dispatch(self._readers, session, operation)
+        self._say()
+
+    def _say(self) -> None:
+        """Let happen what handlers have asked for."""
+        turn = self._turn
+        while turn.answers or turn.effects:
+            answers, turn.answers = turn.answers, []
+            for session, reply in answers:
+                session.connection.send(reply)
+            effects, turn.effects = turn.effects, []
+            for effect in effects:
+                effect()
+
+    def _dispatch(
+        self, handlers: dict[type, Callable[[Session, Any], None]], session: Session, operation: Any
+    ) -> None:
+        if session is not None and session.fenced:
+            return  # another session of the device has taken over, or the device is out
+        try:
+            handlers[type(operation)](session, operation)
+        except RefusedError as error:
+            request = operation if isinstance(operation, Request) else getattr(operation, "request", None)
+            if isinstance(operation, CommitChecked):
+                self._memberships.rejected(session, operation.request.conversation)
+            if request is not None:
+                self._turn.answer(session, Refused(request.id, error.code, str(error)[:1000]))  # type: ignore[arg-type]  # codes of messages.Code
+
+    def _undo(self) -> None:
+        self._store.rollback()
+        self._conversations.rolled_back()
+        self._turn.clear()
+
+    def _contain(self, which: tuple[Session, Any], work: Callable[[], None]) -> None:
+        """A bug that one request meets ends that session, and nothing else."""
+        try:
+            work()
+        except StoreBrokenError:
+            raise
+        except Exception:
+            session, operation = which
+            log.exception("internal error while handling %s", type(operation).__name__)
+            self._undo()
+            if session is not None:
+                session.connection.send(Closing("protocol-error", "internal error of the server"))
+
+    # --- workers ----------------------------------------------------------------------------------------------------
+
+    def _check(self, session: Session, request: Request, work: Callable[[], object]) -> None:
+        """After the turn, let a worker do `work`; its result, or what is wrong, comes back as an operation."""
+
+        def job() -> None:
+            result: object
+            try:
+                result = work()
+            except PeerError as error:
+                result = Rejected(request, str(error))
+            except StoreBrokenError:
+                raise
+            except Exception:
+                log.exception("internal error while checking %s", type(request).__name__)
+                result = Rejected(request, "the server failed to check this")
+            self._hand_in(session, result)
+
+        self._turn.after(lambda: self._validators.submit(job))
+
+    def _load(self, work: Callable[[], object]) -> None:
+        self._validators.submit(lambda: self._hand_in(None, work()))
+
+    def _revoke(self, session: Session, request: PublishDevice) -> None:
+        def done(error: Exception | None) -> None:
+            if error is None:
+                self._hand_in(session, TokensRevoked(request))
+            else:
+                log.error("the resume tokens of %s could not be revoked: %s", session.account, error)
+                session.connection.send(Refused(request.id, "disk-full", "the server cannot store this; try later"))
+
+        self._revoke_tokens(session.account, session.device, done)
+
+    def _rejected(self, session: Session, rejected: Rejected) -> None:
+        request = rejected.request
+        if isinstance(request, Commit):
+            self._memberships.rejected(session, request.conversation)
+        code: Any = "bad-request" if isinstance(request, PublishKeyPackages | Leave) else "invalid-commit"
+        log.info("%s %s: refused: %s", session.connection.address, session.account, ascii(rejected.text)[1:-1])
+        self._turn.answer(session, Refused(request.id, code, rejected.text[:1000]))
+
+    # --- messages ---------------------------------------------------------------------------------------------------
+
+    def _submit(self, session: Session, request: Submit) -> None:
+        """Handle `Submit`: the path that has to be short."""
+        conversation = self._conversations.find(request.conversation, self._turn.now)
+        head = conversation.head
+        payload, number = request.payload, request.number
+        numbers = head.numbers.get(session.device)
+        if number != (numbers.last + 1 if numbers is not None else 1):
+            conversation.member(session)
+            self._memberships.check_number(conversation, session, request.id, number, payload)
+            return
+        conversation.member(session)
+        prefix = conversation.application_prefix
+        end = len(prefix) + 8
+        if not payload.startswith(prefix) or payload[len(prefix) : end] != number.to_bytes(8, "big"):
+            problem = explain_application(payload, conversation, number)
+            if problem is None:
+                raise self._memberships.refuse_stale(conversation, session)
+            raise RefusedError("bad-request", problem)
+        if head.departed:
+            raise RefusedError("commit-first", "a device has left: commit its removal, then speak")
+        if head.kind == "direct" and self._is_full(conversation):
+            raise RefusedError("reader-full", "the other side has been away too long: there is no more room for it")
+        self._memberships.append(
+            conversation, session, request.id, payload, epoch=head.epoch, time=max(self._turn.time, head.time)
+        )
+        if conversation.entrance.strikes or conversation.entrance.lease is not None:
+            self._entrances.accepted(conversation, session.device)
+
+    def _is_full(self, conversation: Conversation) -> bool:
+        """Whether a direct conversation holds as much unread as a reader may leave.
+
+        What memory knows is at least what is there, so only when that is too much the store is asked.
+        """
+        head = conversation.head
+        old = head.held_time and self._turn.time - head.held_time > READER_SECONDS * 1000
+        if head.seq - head.first_seq < READER_ENTRIES and head.held_bytes < READER_BYTES and not old:
+            return False
+        read = min(member.cursor for member in head.members.values())
+        if head.seq - read >= READER_ENTRIES:
+            return True
+        head.held_bytes, head.held_time = self._store.measure(head.id, read)
+        oldest = head.held_time or self._turn.time
+        return head.held_bytes >= READER_BYTES or self._turn.time - oldest > READER_SECONDS * 1000
+
+    def _show(self, appended: Appended) -> None:
+        """For teaching: what the server sees of an entry (`--show-ciphertext`)."""
+        entry, head = appended.entry, appended.conversation.head
+        log.info(
+            "entry %s %d by %s, epoch %d, %d bytes: %s",
+            ascii(head.name)[1:-1] or f"direct {head.id.hex()[:8]}",
+            entry.seq,
+            appended.session.account,
+            entry.epoch,
+            len(entry.payload),
+            entry.payload.hex(),
+        )
+
+    # --- questions --------------------------------------------------------------------------------------------------
+
+    def _members(self, session: Session, request: Members) -> None:
+        conversation = self._conversations.find(request.conversation, self._turn.now)
+        conversation.member(session)
+        accounts = sorted({member.account for member in conversation.present})
+        members = [Member(account, self._lobby.is_online(account)) for account in accounts]
+        self._turn.answer(session, MemberList(request.id, request.conversation, members))
+
+    def _list_rooms(self, session: Session, request: ListRooms) -> None:
+        rows = self._store.rooms(session.device)
+        rooms = [Room(row.name, row.kind, row.members, row.joined) for row in rows if row.kind != "direct"]
+        self._turn.answer(session, Rooms(request.id, rooms[:10_000]))
+
+    def _commit_failed(self, session: Session, request: CommitFailed) -> None:
+        conversation = self._conversations.find(request.conversation, self._turn.now)
+        if session.device not in conversation.head.members:
+            raise RefusedError("not-found", "there is no such conversation, or you are not in it")
+        log.warning(
+            "%s cannot process the commit at %d of %s: %s",
+            session.account,
+            request.seq,
+            ascii(conversation.head.name)[1:-1] or f"direct {conversation.head.id.hex()[:8]}",
+            ascii(request.reason)[1:-1],
+        )
+        self._turn.answer(session, Done(request.id))
+
+    def _forget(self, session: Session) -> None:
+        self._reading.leave(session)
+        self._entrances.leave(session)
+
+    # --- housekeeping -----------------------------------------------------------------------------------------------
+
+    def housekeep(self, now: float) -> bool:
+        """Do one portion of what keeps the store small; whether there is more."""
+        with self._lock:
+            self._begin(now)
+            try:
+                more = self._reading.store_cursors(CURSORS_AT_ONCE)
+                self._store.commit()
+                trimmed, more_rows = self._store.tidy(self._turn.time)
+            except DiskFullError:
+                log.error("the disk is full")
+                self._undo()
+                return False
+            for each in trimmed:
+                self._reading.trimmed(each)
+            self._conversations.evict(now)
+            return more or more_rows
+
+    def close(self) -> None:
+        """Store what only memory has, when no more turns are taken."""
+        with self._lock:
+            try:
+                while self._reading.store_cursors(CURSORS_AT_ONCE):
+                    self._store.commit()
+                self._store.commit()
+            except DiskFullError:
+                log.error("the disk is full: some readers will be sent again what they have")
+            except StoreBrokenError as error:
+                end_process(error)

@@ -1,0 +1,161 @@
+"""The directory: published devices, and their key packages, each handed out once (design, section 4, keys)."""
+
+import logging
+from collections.abc import Callable
+
+from securechat.errors import PeerError, RefusedError
+from securechat.identity.certificate import DeviceCertificate
+from securechat.server import admission
+from securechat.server.admission import RateLimiter
+from securechat.server.operations import KeyPackagesChecked, TokensRevoked
+from securechat.server.presence import Lobby
+from securechat.server.session import Session
+from securechat.server.store.port import Device, Store
+from securechat.server.turn import Turn
+from securechat.server.validation import Validator
+from securechat.wire import limits
+from securechat.wire.messages import (
+    Done,
+    FetchKeyPackages,
+    KeyPackages,
+    PublishDevice,
+    PublishKeyPackages,
+    Request,
+    Stock,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_DEVICES = 16
+"""Published devices of one account: as many as may hold resume tokens."""
+
+
+class Directory:
+    """Requires holding the turn."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        store: Store,
+        lobby: Lobby,
+        validator: Validator,
+        *,
+        check: Callable[[Session, Request, Callable[[], object]], None],
+        revoke_tokens: Callable[[Session, PublishDevice], None],
+    ) -> None:
+        """`check(session, request, work)`: a worker does `work`, whose result comes back as an operation.
+
+        `revoke_tokens(session, request)` makes the tokens of the account's other devices worthless; that it has done so
+        comes back as `TokensRevoked`.
+        """
+        self._turn = turn
+        self._store = store
+        self._lobby = lobby
+        self._validator = validator
+        self._check = check
+        self._revoke_tokens = revoke_tokens
+        self._by_requester = RateLimiter(admission.FETCH_BURST, admission.FETCHES_PER_SECOND)
+        self._by_target = RateLimiter(admission.TARGET_BURST, admission.TARGETS_PER_SECOND)
+
+    def publish_device(self, session: Session, request: PublishDevice) -> None:
+        """Handle `PublishDevice`."""
+        self._publish(session, request, tokens_revoked=False)
+
+    def tokens_revoked(self, session: Session, revoked: TokensRevoked) -> None:
+        """Go on with a `PublishDevice` that replaces the identity key."""
+        self._publish(session, revoked.request, tokens_revoked=True)
+
+    def _publish(self, session: Session, request: PublishDevice, *, tokens_revoked: bool) -> None:
+        account, device = session.account, session.device
+        try:
+            certificate = self._validator.certificate(request.certificate, account, device, self._turn.time // 1000)
+        except PeerError as error:
+            raise RefusedError("bad-request", str(error)) from None
+        known = self._store.device(device)
+        if known is not None and known.account != account:
+            raise RefusedError("bad-request", "this device id is taken; choose another one")
+        others = [other for other in self._store.devices(account) if other.device != device]
+        identity_key = self._store.identity_key(account)
+        if identity_key and identity_key != certificate.identity_key:
+            if not request.replace_identity:
+                raise RefusedError(
+                    "identity-differs",
+                    "this account has another identity key, made on another device or lost: import it, or replace it",
+                )
+            if not tokens_revoked:  # first, so that no device of the old key comes back after a crash in between
+                self._turn.after(lambda: self._revoke_tokens(session, request))
+                return
+            self._drop(account, others)
+            others = []
+            log.info("%s replaces the identity key of %s", session.connection.address, account)
+        if len(others) >= MAX_DEVICES:
+            raise RefusedError("bad-request", f"an account has {MAX_DEVICES} devices at most")
+        if known is not None and known.certificate != request.certificate:
+            self._store.drop_devices([device])  # its key packages belong to the old certificate
+        self._store.put_device(Device(device, account, request.certificate), certificate.identity_key)
+        self._turn.answer(session, Done(request.id))
+
+    def _drop(self, account: str, others: list[Device]) -> None:
+        self._store.drop_devices([other.device for other in others])
+
+        def expel() -> None:
+            for other in others:
+                if (session := self._lobby.session(account, other.device)) is not None:
+                    self._lobby.expel(session, "revoked", "the account has a new identity key")
+
+        self._turn.after(expel)
+
+    def publish_key_packages(self, session: Session, request: PublishKeyPackages) -> None:
+        """Handle `PublishKeyPackages`: first of all, a worker checks them."""
+        owner = self.certificate(session)
+        self._limit(session, request)
+        encoded = [*request.key_packages, *([request.last_resort] if request.last_resort else [])]
+        now = self._turn.time // 1000
+
+        def work() -> KeyPackagesChecked:
+            self._validator.key_packages(encoded, owner, now)
+            return KeyPackagesChecked(request)
+
+        self._check(session, request, work)
+
+    def key_packages_checked(self, session: Session, checked: KeyPackagesChecked) -> None:
+        """Keep key packages that are as they should be."""
+        request = checked.request
+        self.certificate(session)
+        self._limit(session, request)
+        self._store.put_key_packages(session.device, request.key_packages, request.last_resort)
+        self._turn.answer(session, Stock(request.id, self._store.count_key_packages(session.device)))
+
+    def fetch_key_packages(self, session: Session, request: FetchKeyPackages) -> None:
+        """Handle `FetchKeyPackages`."""
+        devices = self._store.devices(request.account)
+        if not devices:
+            raise RefusedError("not-found", f"{request.account} does not exist, or has never connected")
+        self._by_requester.take(session.account, self._turn.now)
+        self._by_target.take(request.account, self._turn.now)
+        taken = [self._store.take_key_package(device.device) for device in devices]
+        key_packages = [key_package for key_package in taken if key_package is not None]
+        if not key_packages:
+            raise RefusedError("busy", f"{request.account} is still setting up; try again in a moment")
+        self._turn.answer(session, KeyPackages(request.id, request.account, key_packages))
+
+    def certificate(self, session: Session) -> DeviceCertificate:
+        """Return the certificate of a session's device, or raise RefusedError `not-now` before it is published."""
+        device = self._store.device(session.device)
+        if device is None or device.account != session.account:
+            raise RefusedError("not-now", "publish this device first")
+        return DeviceCertificate.decode(device.certificate)
+
+    def knows(self, certificate: DeviceCertificate) -> bool:
+        """Whether a certificate is of a published device and its account's identity."""
+        device = self._store.device(certificate.device_id)
+        return (
+            device is not None
+            and device.account == certificate.account
+            and self._store.identity_key(certificate.account) == certificate.identity_key
+        )
+
+    def _limit(self, session: Session, request: PublishKeyPackages) -> None:
+        stock = self._store.count_key_packages(session.device)
+        if stock + len(request.key_packages) > limits.MAX_KEY_PACKAGES:
+            raise RefusedError("too-large", f"{stock} are here already; {limits.MAX_KEY_PACKAGES} are kept at most")

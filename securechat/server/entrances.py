@@ -1,0 +1,182 @@
+"""Leases: who may commit next in a conversation, so that joiners get in and members get a word in (design, section 6).
+
+A joiner needs the newest GroupInfo, and its commit is worthless once another one is accepted. So the server gives the
+GroupInfo to one joiner at a time and, for two seconds, takes nobody else's commit there. Messages go on meanwhile. A
+member that was refused three times in a row because somebody else's commit was faster gets the next lease itself.
+
+    no lease   --joiner waits-->           leased to the joiner, JoinOffer sent
+    no lease   --member starves-->         leased to the member
+    leased     --2 s / commit accepted or refused / disconnected-->  no lease
+"""
+
+import math
+from collections.abc import Callable
+
+from securechat.errors import RefusedError
+from securechat.server.conversation import Conversation, Conversations, Lease, not_found
+from securechat.server.session import Session
+from securechat.server.store.port import Store
+from securechat.server.turn import Turn
+from securechat.wire import limits
+from securechat.wire.messages import Departure, Join, JoinOffer, Refused, Rejoin
+
+STRIKES = 3
+"""Refusals in a row after which a member gets the next lease."""
+
+
+class Entrances:
+    """Requires holding the turn."""
+
+    def __init__(
+        self, turn: Turn, store: Store, conversations: Conversations, load: Callable[[Conversation], None]
+    ) -> None:
+        """`load(conversation)` has a worker rebuild the group, and `offer` called when it is there."""
+        self._turn = turn
+        self._store = store
+        self._conversations = conversations
+        self._load = load
+        self._leased: set[Conversation] = set()
+
+    def join(self, session: Session, request: Join) -> None:
+        """Handle `Join`."""
+        conversation_id = self._store.room(request.room)
+        if conversation_id is None:
+            raise RefusedError("not-found", f"there is no open room {request.room}")
+        conversation = self._conversations.find(conversation_id, self._turn.now)
+        if conversation.head.kind != "open":
+            raise RefusedError("not-found", f"there is no open room {request.room}")
+        self._queue(session, request.id, conversation)
+
+    def rejoin(self, session: Session, request: Rejoin) -> None:
+        """Handle `Rejoin`."""
+        conversation = self._conversations.find(request.conversation, self._turn.now)
+        conversation.member(session)
+        self._queue(session, request.id, conversation)
+
+    def _queue(self, session: Session, request: int, conversation: Conversation) -> None:
+        entrance = conversation.entrance
+        if session.device in entrance.queue:
+            raise RefusedError("not-now", "this device waits to enter there already")
+        entrance.queue[session.device] = (session, request)
+        session.entrances.add(conversation.head.id)
+        if entrance.lease is not None and entrance.lease.device == session.device:
+            entrance.lease = None  # whoever asks again has given up what was offered before
+        self.offer(conversation)
+
+    def offer(self, conversation: Conversation) -> None:
+        """Give out the next lease, if there is none."""
+        entrance = conversation.entrance
+        while entrance.lease is None and (entrance.starved or entrance.queue):
+            if entrance.starved:
+                self._lease(conversation, entrance.starved.popleft())
+                return
+            if conversation.group is None:
+                self._load(conversation)
+                return
+            device, (session, request) = entrance.queue.popitem(last=False)
+            leaves = len(conversation.present) + len(conversation.head.departed)
+            if leaves >= limits.MAX_ROOM_DEVICES and device not in conversation.head.members:
+                text = f"a room has room for {limits.MAX_ROOM_DEVICES} devices"
+                self._turn.answer(session, Refused(request, "room-full", text))
+                continue
+            self._lease(conversation, device)
+            entrance.offered[device] = conversation.departed_leaves
+            head = conversation.head
+            numbers = head.numbers.get(device)
+            departures = [Departure(gone.proposal, gone.group_context) for gone in head.departed.values()]
+            self._turn.answer(
+                session,
+                JoinOffer(
+                    request, head.id, numbers.last if numbers else 0, head.group_info, conversation.tree, departures
+                ),
+            )
+
+    def check(self, conversation: Conversation, device: bytes) -> None:
+        """Raise RefusedError `leased` if another device may commit now."""
+        lease = conversation.entrance.lease
+        if lease is not None and lease.device != device:
+            self.strike(conversation, device)
+            raise RefusedError("leased", "somebody else commits at this moment: process that, then try again")
+
+    def check_offer(self, conversation: Conversation, device: bytes) -> None:
+        """Raise RefusedError `commit-first` if the device enters by an offer that does not name all who have left.
+
+        Leaving goes on while a lease is out and opens no epoch. Whoever enters knows of it from the offer alone, and
+        would take the removal of somebody it does not know to have left for a breach of the rules.
+        """
+        if conversation.entrance.offered.get(device) != conversation.departed_leaves:
+            self.release(conversation, device)
+            raise RefusedError("commit-first", "somebody has left since the offer, or there was none: ask again")
+
+    def hold(self, conversation: Conversation, device: bytes) -> None:
+        """The device's commit is being checked: its lease does not run out meanwhile."""
+        lease = conversation.entrance.lease
+        if lease is not None and lease.device == device:
+            lease.until = math.inf
+
+    def strike(self, conversation: Conversation, device: bytes) -> None:
+        """A member's submission was refused because another's commit was faster."""
+        entrance = conversation.entrance
+        member = conversation.head.members.get(device)
+        if member is None or member.last_seq is not None:
+            return
+        entrance.strikes[device] = entrance.strikes.get(device, 0) + 1
+        if entrance.strikes[device] >= STRIKES and device not in entrance.starved:
+            del entrance.strikes[device]
+            entrance.starved.append(device)
+            self._turn.after(lambda: self.offer(conversation))
+
+    def accepted(self, conversation: Conversation, device: bytes) -> None:
+        """A submission of the device was accepted."""
+        entrance = conversation.entrance
+        entrance.strikes.pop(device, None)
+        self.release(conversation, device)
+
+    def release(self, conversation: Conversation, device: bytes) -> None:
+        """The device's lease, if it has it, has served its purpose."""
+        entrance = conversation.entrance
+        if entrance.lease is not None and entrance.lease.device == device:
+            entrance.lease = None
+            self._turn.after(lambda: self.offer(conversation))
+
+    def leave(self, session: Session) -> None:
+        """The session has ended."""
+        for conversation_id in session.entrances:
+            conversation = self._conversations.loaded(conversation_id)
+            if conversation is None:
+                continue
+            entrance = conversation.entrance
+            if (waiting := entrance.queue.get(session.device)) is not None and waiting[0] is session:
+                del entrance.queue[session.device]
+            if entrance.lease is not None and entrance.lease.device == session.device:
+                entrance.lease = None
+            self.offer(conversation)
+        session.entrances.clear()
+
+    def close(self, conversation: Conversation) -> None:
+        """The conversation is deleted: nobody gets in any more."""
+        entrance = conversation.entrance
+        while entrance.queue:
+            _, (session, request) = entrance.queue.popitem()
+            self._turn.answer(session, Refused(request, "not-found", str(not_found())))
+        self._leased.discard(conversation)
+
+    def expire(self) -> float:
+        """End leases whose time has come; return when the next one ends."""
+        soonest = math.inf
+        for conversation in list(self._leased):
+            entrance = conversation.entrance
+            if entrance.lease is None:
+                self._leased.discard(conversation)
+                continue
+            if entrance.lease.until <= self._turn.now:
+                entrance.lease = None
+                self._leased.discard(conversation)
+                self.offer(conversation)
+            if entrance.lease is not None:
+                soonest = min(soonest, entrance.lease.until)
+        return soonest
+
+    def _lease(self, conversation: Conversation, device: bytes) -> None:
+        conversation.entrance.lease = Lease(device, self._turn.now + limits.LEASE_SECONDS)
+        self._leased.add(conversation)

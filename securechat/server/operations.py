@@ -1,0 +1,110 @@
+"""What the sequencer is asked for besides the clients' own messages: steps that other threads have finished."""
+
+from dataclasses import dataclass
+
+from securechat.mls.public_group import PublicGroup
+from securechat.mls.tree_math import LeafIndex
+from securechat.server.validation import Checked, Founded
+from securechat.wire.messages import Commit, Leave, OpenDirect, OpenRoom, PublishDevice, PublishKeyPackages, Request
+
+
+@dataclass(frozen=True)
+class Attach:
+    """The login of a session's device succeeded. `expires` in ms."""
+
+    id: int
+    account: str
+    device: bytes
+    token: bytes
+    expires: int
+
+    def __repr__(self) -> str:
+        """Show no token."""
+        return f"Attach({self.account!r})"
+
+
+@dataclass(frozen=True)
+class Detach:
+    """The session's connection has ended."""
+
+    said_goodbye: bool
+
+
+@dataclass(frozen=True)
+class Drained:
+    """The session's connection can take more history."""
+
+
+@dataclass(frozen=True)
+class Portion:
+    """A reader has read `frames` of a log, up to `position`."""
+
+    log: bytes
+    start: int
+    position: int
+    frames: list[bytes]
+
+
+@dataclass(frozen=True)
+class GroupRead:
+    """A validation worker has rebuilt a conversation's group; `tree` is encoded."""
+
+    conversation: bytes
+    group: PublicGroup
+    tree: bytes
+
+
+@dataclass(frozen=True)
+class RoomChecked:
+    """A validation worker has checked the founding of a room."""
+
+    request: OpenRoom
+    founded: Founded
+
+
+@dataclass(frozen=True)
+class DirectChecked:
+    """A validation worker has checked the opening of a direct conversation."""
+
+    request: OpenDirect
+    founded: Founded
+    checked: Checked
+
+
+@dataclass(frozen=True)
+class CommitChecked:
+    """A validation worker has checked a commit."""
+
+    request: Commit
+    checked: Checked
+
+
+@dataclass(frozen=True)
+class DepartureChecked:
+    """A validation worker has checked a device's leaving, against `group`."""
+
+    request: Leave
+    leaf: LeafIndex
+    group: PublicGroup
+
+
+@dataclass(frozen=True)
+class KeyPackagesChecked:
+    """A validation worker has checked key packages."""
+
+    request: PublishKeyPackages
+
+
+@dataclass(frozen=True)
+class TokensRevoked:
+    """The resume tokens of the account's other devices are worthless: its identity key may be replaced."""
+
+    request: PublishDevice
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A worker found that a request must not be granted."""
+
+    request: Request
+    text: str

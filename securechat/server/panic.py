@@ -1,0 +1,19 @@
+"""The end of a process whose store has failed: nobody gets an answer that might not be true (design, section 5)."""
+
+import logging
+import os
+from typing import NoReturn
+
+from securechat.server.store.port import StoreBrokenError
+
+log = logging.getLogger(__name__)
+
+EXIT_STORE_BROKEN = 70
+"""EX_SOFTWARE of sysexits.h: whoever supervises the server may start it again; it then reads what is really there."""
+
+
+def end_process(error: StoreBrokenError) -> NoReturn:
+    """Log and end at once, without answers, farewells or further writes."""
+    log.critical("the store has failed, the server ends at once: %s", error)
+    logging.shutdown()
+    os._exit(EXIT_STORE_BROKEN)

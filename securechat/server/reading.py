@@ -1,0 +1,297 @@
+"""Reading logs: what is new is pushed from memory, what is old is read from the store (design, section 4, reading).
+
+A subscription is *live* when the session has everything up to the log's head: then it stands in the conversation's
+`readers` and gets each new entry in the turn that adds it. Otherwise it is *behind*: it gets portions of history, read
+by reader threads one portion a session at a time, as its connection drains. It becomes live in a turn that finds it at
+the head, or so near that the rest is read on the spot; since heads move in turns only, there is no gap and no repeat. A
+live reader whose connection does not drain falls behind again: what waits for it stands in the store, not in memory.
+
+Inboxes are read in the same way, but for the pushing: a new Welcome puts its reader behind.
+"""
+
+from collections.abc import Callable, Iterable
+
+from securechat.errors import RefusedError
+from securechat.server.conversation import Conversations, not_found
+from securechat.server.operations import Portion
+from securechat.server.session import Session, Subscription
+from securechat.server.store.port import Letter, LogEntry, Store, Trimmed
+from securechat.server.turn import Appended, Turn
+from securechat.server.workers import WorkerPool
+from securechat.wire import limits
+from securechat.wire.frames import encode_frame
+from securechat.wire.messages import Acknowledge, Departure, Entry, Subscribe, Subscribed, Truncated, Welcomed
+
+PORTION_ENTRIES = 256
+PORTION_BYTES = 256 << 10
+"""A portion of history: enough to keep a connection busy, little enough to hold for each of a thousand."""
+
+ON_THE_SPOT = 32
+"""Entries read within the turn to make a reader live: a reader close behind a busy log would else chase it for ever."""
+
+FALL_BEHIND_BYTES = 512 << 10
+"""Backlog of a connection at which its live readers fall behind."""
+
+
+class Reading:
+    """Requires holding the turn."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        store: Store,
+        conversations: Conversations,
+        readers: WorkerPool,
+        submit: Callable[[Session, object], None],
+    ) -> None:
+        """`submit(session, operation)`: how readers hand in what they have read."""
+        self._turn = turn
+        self._store = store
+        self._conversations = conversations
+        self._readers = readers
+        self._submit = submit
+        self._cursors: dict[tuple[bytes, bytes], int] = {}  # acknowledged, not yet stored
+        self._inboxes: dict[bytes, Session] = {}  # who reads which inbox
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def subscribe(self, session: Session, request: Subscribe) -> None:
+        """Handle `Subscribe`."""
+        self._forget(session, request.conversation)
+        if len(session.subscriptions) >= limits.MAX_SUBSCRIPTIONS:
+            raise RefusedError("bad-request", f"one session reads {limits.MAX_SUBSCRIPTIONS} logs at most")
+        if request.conversation == session.device:
+            self._turn.answer(session, Subscribed(request.id, session.device, 0, self._store.inbox(session.device)))
+            subscription = Subscription(session.device, request.after_seq)
+            self._inboxes[session.device] = session
+        else:
+            conversation = self._conversations.find(request.conversation, self._turn.now)
+            member = conversation.head.members.get(session.device)
+            if member is None:
+                raise not_found()
+            head = conversation.head
+            numbers = head.numbers.get(session.device)
+            self._turn.answer(session, Subscribed(request.id, head.id, numbers.last if numbers else 0, head.seq))
+            subscription = Subscription(head.id, max(request.after_seq, member.join_seq))
+        session.subscriptions[request.conversation] = subscription
+        self._turn.after(lambda: self._advance(session, subscription))
+
+    def acknowledge(self, session: Session, message: Acknowledge) -> None:
+        """Handle `Acknowledge`: what makes no sense is ignored, for nobody waits for an answer."""
+        if message.conversation == session.device:
+            self._store.acknowledge_inbox(session.device, message.seq)
+            return
+        conversation = self._conversations.get(message.conversation)
+        member = conversation.head.members.get(session.device) if conversation is not None else None
+        if conversation is None or member is None:
+            return
+        seq = min(message.seq, conversation.head.seq)
+        if seq > member.cursor:
+            member.cursor = seq
+            self._cursors[(message.conversation, session.device)] = seq
+
+    def leave(self, session: Session) -> None:
+        """The session has ended."""
+        for log in list(session.subscriptions):
+            self._forget(session, log)
+        session.behind.clear()
+
+    # --- delivery ---------------------------------------------------------------------------------------------------
+
+    def push(self, appended: Appended) -> None:
+        """Deliver a new entry, which is on disk now: encoded once for all who read."""
+        conversation, entry, sender = appended.conversation, appended.entry, appended.session
+        frame: bytes | None = None
+        slow: list[Session] = []
+        live = False
+        for session in conversation.readers.values():
+            if session is sender:
+                live = True
+                session.connection.send(appended.accepted)
+            elif session.connection.backlog > FALL_BEHIND_BYTES:
+                slow.append(session)
+            else:
+                if frame is None:
+                    frame = encode_frame(Entry(entry.conversation, entry.seq, entry.time, entry.device, entry.payload))
+                session.connection.send(frame)
+        if not live:
+            sender.connection.send(appended.accepted)
+        for session in slow:
+            del conversation.readers[session.device]
+            subscription = session.subscriptions[entry.conversation]
+            subscription.position = entry.seq - 1
+            self._fall_behind(session, subscription)
+        for device in appended.gone:
+            if (gone := conversation.readers.get(device)) is not None:
+                self._forget(gone, entry.conversation)
+
+    def notify_inboxes(self, devices: Iterable[bytes]) -> None:
+        """There is a new Welcome for these devices."""
+        for device in devices:
+            if (session := self._inboxes.get(device)) is not None:
+                self._advance(session, session.subscriptions[device])
+
+    def portion(self, session: Session, portion: Portion) -> None:
+        """A reader has read some history."""
+        session.reading = False
+        subscription = session.subscriptions.get(portion.log)
+        if subscription is not None and not subscription.live and subscription.position == portion.start:
+            for frame in portion.frames:
+                session.connection.send(frame)
+            subscription.position = portion.position
+            self._advance(session, subscription)
+        self._read_next(session)
+
+    def drained(self, session: Session) -> None:
+        """A session's connection can take more."""
+        self._read_next(session)
+
+    # --- housekeeping -----------------------------------------------------------------------------------------------
+
+    def store_cursors(self, count: int) -> bool:
+        """Write some of the new cursors to the store; whether there are more."""
+        portion: list[tuple[bytes, bytes, int]] = []
+        while self._cursors and len(portion) < count:
+            (conversation, device), seq = self._cursors.popitem()
+            portion.append((conversation, device, seq))
+        if portion:
+            self._store.set_cursors(portion)
+            for log, device, _ in portion:
+                self._drop_if_done(log, device)
+        return bool(self._cursors)
+
+    def trimmed(self, trimmed: Trimmed) -> None:
+        """The store has deleted entries."""
+        conversation = self._conversations.loaded(trimmed.conversation)
+        if conversation is None:
+            return
+        head = conversation.head
+        head.first_seq = trimmed.first_seq
+        head.held_bytes = trimmed.held_bytes
+        head.held_time = trimmed.held_time
+        for member in list(head.members.values()):
+            member.cursor = max(member.cursor, trimmed.cursor)
+            self._drop_if_done(trimmed.conversation, member.device)
+
+    def _drop_if_done(self, log: bytes, device: bytes) -> None:
+        conversation = self._conversations.loaded(log)
+        member = conversation.head.members.get(device) if conversation is not None else None
+        if conversation is None or member is None or member.last_seq is None:
+            return
+        if member.cursor >= member.last_seq:
+            del conversation.head.members[device]
+
+    # --- catching up ------------------------------------------------------------------------------------------------
+
+    def _advance(self, session: Session, subscription: Subscription) -> None:
+        """Find out what a subscription needs next."""
+        if session.subscriptions.get(subscription.log) is not subscription or subscription.queued:
+            return
+        if subscription.log == session.device:
+            if subscription.position < self._store.inbox(session.device):
+                self._fall_behind(session, subscription)
+            return
+        conversation = self._conversations.get(subscription.log)
+        member = conversation.head.members.get(session.device) if conversation is not None else None
+        if conversation is None or member is None:
+            self._forget(session, subscription.log)
+            return
+        subscription.position = max(subscription.position, member.join_seq)  # it may have entered anew meanwhile
+        end = conversation.head.seq if member.last_seq is None else member.last_seq
+        if end - subscription.position <= ON_THE_SPOT and session.connection.backlog < FALL_BEHIND_BYTES:
+            if end > subscription.position:
+                for frame in self._frames(subscription.log, subscription.position, end):
+                    session.connection.send(frame)
+            if member.last_seq is None:
+                subscription.live = True
+                conversation.readers[session.device] = session
+            else:
+                self._forget(session, subscription.log)
+            return
+        self._fall_behind(session, subscription)
+
+    def _fall_behind(self, session: Session, subscription: Subscription) -> None:
+        subscription.live = False
+        subscription.queued = True
+        session.behind.append(subscription)
+        self._read_next(session)
+
+    def _read_next(self, session: Session) -> None:
+        """Let a reader work for the session, unless one does already or its connection is full."""
+        if session.reading or not session.behind or session.over or session.connection.backlog > FALL_BEHIND_BYTES:
+            return
+        subscription = session.behind.popleft()
+        subscription.queued = False
+        if session.subscriptions.get(subscription.log) is not subscription:
+            self._read_next(session)
+            return
+        log, start = subscription.log, subscription.position
+        if log == session.device:
+            session.reading = True
+            newest = self._store.inbox(log)
+            self._readers.submit(lambda: self._read_inbox(session, log, start, newest))
+            return
+        conversation = self._conversations.get(log)
+        member = conversation.head.members.get(session.device) if conversation is not None else None
+        if conversation is None or member is None:
+            self._forget(session, log)
+            self._read_next(session)
+            return
+        end = conversation.head.seq if member.last_seq is None else member.last_seq
+        session.reading = True
+        self._readers.submit(lambda: self._read_log(session, log, start, end))
+
+    def _read_log(self, session: Session, log: bytes, start: int, end: int) -> None:
+        """On a reader's thread."""
+        entries = self._store.read(log, start, end, PORTION_ENTRIES, PORTION_BYTES)
+        position = entries[-1].seq if entries else end
+        self._submit(session, Portion(log, start, position, _encode(log, start, end, entries)))
+
+    def _frames(self, log: bytes, start: int, end: int) -> list[bytes]:
+        """A few entries, within the turn."""
+        frames: list[bytes] = []
+        while start < end:
+            entries = self._store.read(log, start, end, ON_THE_SPOT, PORTION_BYTES)
+            frames += _encode(log, start, end, entries)
+            start = entries[-1].seq if entries else end
+        return frames
+
+    def _read_inbox(self, session: Session, device: bytes, start: int, newest: int) -> None:
+        """On a reader's thread."""
+        letters = self._store.read_inbox(device, start, PORTION_BYTES)
+        position = letters[-1].seq if letters else newest
+        self._submit(session, Portion(device, start, position, [encode_frame(_welcomed(letter)) for letter in letters]))
+
+    def _forget(self, session: Session, log: bytes) -> None:
+        subscription = session.subscriptions.pop(log, None)
+        if subscription is None:
+            return
+        if log == session.device:
+            if self._inboxes.get(log) is session:
+                del self._inboxes[log]
+            return
+        conversation = self._conversations.loaded(log) if subscription.live else None
+        if conversation is not None and conversation.readers.get(session.device) is session:
+            del conversation.readers[session.device]
+
+
+def _encode(log: bytes, start: int, end: int, entries: list[LogEntry]) -> list[bytes]:
+    """The frames of entries read after `start`; where the first ones are gone, that is said."""
+    first = entries[0].seq if entries else end + 1
+    frames = [encode_frame(Truncated(log, first))] if first > start + 1 else []
+    frames += [encode_frame(Entry(log, entry.seq, entry.time, entry.device, entry.payload)) for entry in entries]
+    return frames
+
+
+def _welcomed(letter: Letter) -> Welcomed:
+    return Welcomed(
+        letter.seq,
+        letter.time,
+        letter.conversation,
+        letter.join_seq,
+        letter.chain,
+        letter.welcome,
+        letter.tree,
+        [Departure(proposal, group_context) for proposal, group_context in letter.departed],
+    )
+

@@ -1,0 +1,202 @@
+"""One connection's session: who it is, what it reads, and the steps up to the login (design, section 5).
+
+Everything here up to the login runs on the connection's I/O thread. What comes after is handed to the sequencer, which
+owns the fields below the line: only the holder of its turn touches them.
+"""
+
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
+from securechat.names import normalise_account
+from securechat.server import admission
+from securechat.server.accounts import Account, AccountStore, PasswordWorkers, ResumeToken, check_registration
+from securechat.server.admission import ConnectionCounter, RateLimiter
+from securechat.server.config import ServerConfig
+from securechat.server.operations import Attach, Detach, Drained
+from securechat.server.reactor import Connection
+from securechat.wire.messages import (
+    Acknowledge,
+    ClientHello,
+    Closing,
+    FromClient,
+    Login,
+    Refused,
+    Register,
+    Registered,
+    Request,
+    Resume,
+    Submit,
+)
+
+if TYPE_CHECKING:
+    from securechat.server.delivery import Delivery
+
+log = logging.getLogger(__name__)
+
+_FREQUENT = frozenset((Submit, Acknowledge))
+"""By far most messages. Their rate is bounded by their replies, and by what their sender reads."""
+
+
+class LoginDesk:
+    """What every session needs for logging in."""
+
+    def __init__(self, config: ServerConfig, accounts: AccountStore, workers: PasswordWorkers) -> None:
+        self.config = config
+        self.accounts = accounts
+        self.workers = workers
+        self.counter = ConnectionCounter()
+        self.by_address = RateLimiter(
+            admission.LOGIN_BURST_PER_ADDRESS, admission.LOGINS_PER_SECOND_PER_ADDRESS
+        )
+        self.by_account = RateLimiter(
+            admission.LOGIN_BURST_PER_ACCOUNT, admission.LOGINS_PER_SECOND_PER_ACCOUNT
+        )
+
+
+@dataclass(eq=False)
+class Subscription:
+    """A log that a session reads, up to `position` so far. A live one is in its conversation's `readers` instead."""
+
+    log: bytes  # a conversation's id, or the device's own for its inbox
+    position: int
+    live: bool = False
+    queued: bool = False  # in `Session.behind`
+
+
+class Session:
+    """See the module. Implements `reactor.Handler`."""
+
+    def __init__(self, connection: Connection, address: str, desk: LoginDesk, delivery: "Delivery") -> None:
+        self.connection = connection
+        self.over = False  # the connection has ended: nothing sent arrives any more
+        self._address = address
+        self._desk = desk
+        self._delivery = delivery
+        self._counted = True  # among the connections that are not logged in
+        self._requests = RateLimiter(admission.REQUEST_BURST, admission.REQUESTS_PER_SECOND)
+        self._started = time.monotonic()
+        # --- the sequencer's
+        self.account = ""
+        self.device = b""
+        self.seated = False
+        self.fenced = False  # another session of the device, or its removal, has put this one out of force
+        self.subscriptions: dict[bytes, Subscription] = {}
+        self.behind: deque[Subscription] = deque()  # subscriptions that need history
+        self.reading = False  # a reader works for this session
+        self.entrances: set[bytes] = set()  # conversations whose lease it has or waits for
+
+    def __repr__(self) -> str:
+        """Name account and address."""
+        return f"<Session {self.account or '-'} {self.connection.address}>"
+
+    # --- called by the connection -----------------------------------------------------------------------------------
+
+    def receive(self, message: FromClient) -> None:
+        """See `reactor.Handler`."""
+        if type(message) in _FREQUENT:
+            self._delivery.submit(self, message)
+            return
+        if isinstance(message, ClientHello):
+            return
+        try:
+            self._requests.take("", time.monotonic())
+            if isinstance(message, Login):
+                self._login(message)
+            elif isinstance(message, Resume):
+                self._resume(message)
+            elif isinstance(message, Register):
+                self._register(message)
+            else:
+                self._delivery.submit(self, message)
+        except RefusedError as error:
+            if isinstance(message, Request):
+                self._refuse(message.id, error)
+
+    def drained(self) -> None:
+        """See `reactor.Handler`."""
+        if self.behind and not self.reading:
+            self._delivery.submit(self, Drained())
+
+    def ended(self, closing: Closing | None, reason: str) -> None:
+        """See `reactor.Handler`."""
+        self.over = True
+        self.uncount()
+        log.info(
+            "%s %s closed after %.1f s: %s",
+            self.connection.address,
+            self.account or "(not logged in)",
+            time.monotonic() - self._started,
+            ascii(reason)[1:-1],
+        )
+        self._delivery.submit(self, Detach(said_goodbye=closing is not None and closing.reason == "bye"))
+
+    def uncount(self) -> None:
+        """The connection is logged in, or gone."""
+        if self._counted:
+            self._counted = False
+            self._desk.counter.leave(self._address)
+
+    # --- logging in -------------------------------------------------------------------------------------------------
+
+    def _register(self, request: Register) -> None:
+        desk = self._desk
+        check_registration(desk.config.registration, desk.config.invite_code, request.invite)
+        try:
+            account = normalise_account(request.account)
+        except UsageError as error:
+            raise RefusedError("bad-request", str(error)) from None
+        desk.by_address.take(self._address, time.monotonic())
+
+        def answer(result: Account | SecurechatError) -> None:
+            if isinstance(result, Account):
+                self.connection.send(Registered(request.id, account))
+            else:
+                self._refuse(request.id, result)
+
+        desk.workers.submit_register(account, request.secret, answer)
+
+    def _login(self, request: Login) -> None:
+        desk, now = self._desk, time.monotonic()
+        try:
+            account = normalise_account(request.account)
+        except UsageError:
+            account = request.account  # nobody has that name: the same work and answer as for any other
+        desk.by_address.take(self._address, now)
+        desk.by_account.take(account, now)
+
+        def answer(result: ResumeToken | SecurechatError) -> None:
+            if isinstance(result, ResumeToken):
+                desk.by_address.give_back(self._address)
+                desk.by_account.give_back(account)
+                self._attach(Attach(request.id, account, request.device, result.token, result.expires))
+            else:
+                self._refuse(request.id, result)
+
+        try:
+            desk.workers.submit_login(account, request.secret, request.device, answer)
+        except RefusedError:
+            desk.by_address.give_back(self._address)  # nothing was tried
+            desk.by_account.give_back(account)
+            raise
+
+    def _resume(self, request: Resume) -> None:
+        desk = self._desk
+        desk.by_address.take(self._address, time.monotonic())
+        account, expires = desk.accounts.redeem(request.token, request.device)
+        desk.by_address.give_back(self._address)
+        self._attach(Attach(request.id, account, request.device, request.token, expires))
+
+    def _attach(self, attach: Attach) -> None:
+        self._delivery.submit(self, attach)
+        self._delivery.interrupt()
+
+    def _refuse(self, request: int, error: SecurechatError) -> None:
+        if isinstance(error, StorageError):
+            log.error("%s: %s", self.connection.address, error)
+            error = RefusedError("disk-full", "the server cannot store this at the moment; try again later")
+        code = error.code if isinstance(error, RefusedError) else "bad-request"
+        self.connection.send(Refused(request, code, str(error)[:1000]))  # type: ignore[arg-type]  # codes of messages.Code

@@ -1,0 +1,291 @@
+"""What the server keeps on disk, and what it asks of whatever keeps it (design, section 5, Store).
+
+Writing belongs to whoever holds the sequencer's turn: writes collect in one transaction, which `commit` makes durable
+as a whole and `rollback` undoes as a whole. The methods under "reading" may be called from any thread at any time and
+see what is committed only.
+"""
+
+import hashlib
+import struct
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import msgspec
+
+from securechat.errors import StorageError
+from securechat.wire import limits
+
+Kind = Literal["direct", "invite", "open"]
+
+READER_SECONDS = 30 * 86_400
+READER_ENTRIES = 10_000
+READER_BYTES = 64 << 20
+"""What a reader may leave unread in one log. Past any of these its cursor stops holding entries (design, section 5)."""
+
+
+class DiskFullError(StorageError):
+    """There is no room; the transaction was rolled back."""
+
+
+class StoreBrokenError(StorageError):
+    """The store failed in a way after which nothing it says can be trusted: the process has to end."""
+
+
+class LogEntry(msgspec.Struct, frozen=True, gc=False):
+    """One entry of a conversation's log. `time` in ms; `epoch` and `chain` as they are after it."""
+
+    conversation: bytes
+    seq: int
+    time: int
+    device: bytes
+    number: int
+    epoch: int
+    chain: bytes
+    payload: bytes
+
+
+_ANSWER = struct.Struct(">QQ32s")
+
+
+class Numbers:
+    """What one device has submitted in one conversation: how much, and the newest `limits.NUMBERS_KEPT` answers."""
+
+    __slots__ = ("_answers", "last")
+
+    def __init__(self, last: int = 0, answers: bytes = b"") -> None:
+        """`answers`: what `encode` returned."""
+        self.last = last
+        self._answers = bytearray(answers)
+
+    def add(self, seq: int, time: int, digest: bytes) -> None:
+        """Number last + 1 was accepted at `seq` and `time`; `digest`: SHA-256 of its payload."""
+        self.last += 1
+        self._answers += _ANSWER.pack(seq, time, digest)
+        if len(self._answers) >= 2 * limits.NUMBERS_KEPT * _ANSWER.size:  # cut seldom: cutting copies the rest
+            del self._answers[: -limits.NUMBERS_KEPT * _ANSWER.size]
+
+    def answer(self, number: int, payload: bytes) -> tuple[int, int] | None:
+        """Return (seq, time) of a submission that was accepted before, None if it was not, with these bytes."""
+        behind = self.last - number
+        if not 0 <= behind < min(limits.NUMBERS_KEPT, len(self._answers) // _ANSWER.size):
+            return None
+        seq, time, digest = _ANSWER.unpack_from(self._answers, len(self._answers) - (behind + 1) * _ANSWER.size)
+        return (seq, time) if digest == hashlib.sha256(payload).digest() else None
+
+    def encode(self) -> bytes:
+        """Return the newest answers, for the store."""
+        return bytes(self._answers[-limits.NUMBERS_KEPT * _ANSWER.size :])
+
+
+@dataclass(slots=True)
+class Membership:
+    """A device's place in a log: it may read `join_seq` < seq <= `last_seq` (None: it is a member still)."""
+
+    device: bytes
+    account: str
+    join_seq: int
+    join_chain: bytes  # chain_join_seq
+    last_seq: int | None
+    cursor: int  # acknowledged up to here
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """A device that has left but still stands in the tree: its leaf, and the proof (`messages.Departure`)."""
+
+    device: bytes
+    leaf: int
+    proposal: bytes
+    group_context: bytes
+
+
+@dataclass(slots=True)
+class Head:
+    """All of a conversation but its entries and its group."""
+
+    id: bytes
+    kind: Kind
+    name: str  # of a room
+    seq: int
+    time: int
+    epoch: int
+    chain: bytes
+    group_info: bytes
+    first_seq: int = 1  # entries before it are gone
+    held_bytes: int = 0  # of payloads that stood in the history when housekeeping last looked
+    held_time: int = 0  # of the first of them; 0: there was none
+    numbers: dict[bytes, Numbers] = field(default_factory=dict)
+    members: dict[bytes, Membership] = field(default_factory=dict)
+    departed: dict[bytes, Departed] = field(default_factory=dict)
+
+    def record(self, entry: LogEntry, digest: bytes) -> None:
+        """Move the head to the next entry; `digest`: SHA-256 of its payload."""
+        self.seq = entry.seq
+        self.time = entry.time
+        self.epoch = entry.epoch
+        self.chain = entry.chain
+        numbers = self.numbers.get(entry.device)
+        if numbers is None:
+            numbers = self.numbers[entry.device] = Numbers()
+        numbers.add(entry.seq, entry.time, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """An inbox entry: a Welcome and what belongs to it. `departed`: the tree's leaves that have left."""
+
+    seq: int
+    time: int
+    conversation: bytes
+    join_seq: int
+    chain: bytes
+    welcome: bytes
+    tree: bytes
+    departed: tuple[tuple[bytes, bytes], ...]  # (proposal, group_context)
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRow:
+    """One line of the list of rooms; `members` counts accounts."""
+
+    name: str
+    kind: Kind
+    members: int
+    joined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A published device."""
+
+    device: bytes
+    account: str
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """What housekeeping changed in a conversation: entries before `first_seq` are gone."""
+
+    conversation: bytes
+    first_seq: int
+    held_bytes: int
+    held_time: int
+    cursor: int  # readers behind it were given up: their cursors were moved here; 0: none
+
+
+class Store(Protocol):
+    """A durable store. Methods raise `DiskFullError` or `StoreBrokenError`."""
+
+    server_id: bytes
+
+    # --- writing: requires holding the turn -------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Make everything written since the last call durable, all or nothing."""
+
+    def rollback(self) -> None:
+        """Forget everything written since the last `commit`."""
+
+    def append(self, entry: LogEntry) -> None:
+        """Add an entry to its log."""
+
+    def create(self, head: Head, pair: tuple[str, str] | None, snapshot: bytes) -> None:
+        """Add a conversation with its members; `snapshot`: its public group; `pair`: of a direct one, sorted."""
+
+    def delete(self, conversation: bytes) -> None:
+        """Remove a conversation, its log, and its name or pair if they are still its own."""
+
+    def save_commit(self, head: Head, entry: LogEntry, snapshot: bytes | None) -> None:
+        """Keep a commit and the head's GroupInfo; a `snapshot` of the group after it replaces all commits."""
+
+    def put_member(self, conversation: bytes, member: Membership) -> None:
+        """Add a member or change it."""
+
+    def put_departed(self, conversation: bytes, departed: Departed) -> None:
+        """Remember that a device has left."""
+
+    def drop_departed(self, conversation: bytes, devices: Collection[bytes]) -> None:
+        """These devices are out of the tree."""
+
+    def set_cursors(self, cursors: Iterable[tuple[bytes, bytes, int]]) -> None:
+        """(conversation, device, seq): these readers have everything up to seq."""
+
+    def deliver(self, letter: Letter, devices: Collection[bytes]) -> None:
+        """Put a Welcome into inboxes; `letter.seq` is ignored: each inbox counts for itself."""
+
+    def acknowledge_inbox(self, device: bytes, seq: int) -> None:
+        """The device has its inbox up to `seq`."""
+
+    def put_device(self, device: Device, identity_key: bytes) -> None:
+        """Publish a device and its account's identity key."""
+
+    def drop_devices(self, devices: Collection[bytes]) -> None:
+        """Take devices out of the directory, with their key packages."""
+
+    def put_key_packages(self, device: bytes, key_packages: Iterable[bytes], last_resort: bytes) -> None:
+        """Add key packages; `last_resort`, if not empty, replaces the old one."""
+
+    def take_key_package(self, device: bytes) -> bytes | None:
+        """Return the oldest unused key package and delete it; where there is none, the last-resort one, which stays."""
+
+    # --- looking up: requires holding the turn; sees what was written in it -----------------------------------------
+
+    def load(self, conversation: bytes) -> Head | None:
+        """Return the head of a conversation."""
+
+    def room(self, name: str) -> bytes | None:
+        """Return the id of the room of that name."""
+
+    def rooms(self, device: bytes) -> list[RoomRow]:
+        """Return open rooms, and the invite rooms in which the device is."""
+
+    def pair(self, pair: tuple[str, str]) -> bytes | None:
+        """Return the direct conversation of two accounts (sorted)."""
+
+    def conversations_of(self, device: bytes) -> list[bytes]:
+        """Return the conversations in which the device is a member."""
+
+    def inbox(self, device: bytes) -> int:
+        """Return the newest seq of a device's inbox."""
+
+    def device(self, device: bytes) -> Device | None:
+        """Return a published device."""
+
+    def devices(self, account: str) -> list[Device]:
+        """Return the published devices of an account."""
+
+    def identity_key(self, account: str) -> bytes:
+        """Return the account's identity key, empty before the first device was published."""
+
+    def count_key_packages(self, device: bytes) -> int:
+        """Return how many unused key packages a device has."""
+
+    def measure(self, conversation: bytes, after: int) -> tuple[int, int]:
+        """Return how many bytes stand in a log after `after`, and the time of the first entry (0: there is none)."""
+
+    # --- reading: any thread ----------------------------------------------------------------------------------------
+
+    def read(self, conversation: bytes, after: int, upto: int, max_entries: int, max_bytes: int) -> list[LogEntry]:
+        """Return the next entries after `after` in order, at least one if there is any; chain and epoch are empty."""
+
+    def read_inbox(self, device: bytes, after: int, max_bytes: int) -> list[Letter]:
+        """Return the next inbox entries after `after` in order, at least one if there is any."""
+
+    def read_group(self, conversation: bytes) -> tuple[bytes, list[tuple[int, bytes]]] | None:
+        """Return the last snapshot of the public group, and the commits since with their times."""
+
+    # --- housekeeping -----------------------------------------------------------------------------------------------
+
+    def tidy(self, now: int) -> tuple[list[Trimmed], bool]:
+        """Move, expire and delete one portion, and commit. Requires holding the turn; `now` in ms.
+
+        Returns what changed, and whether there is more to do.
+        """
+
+    def checkpoint(self) -> None:
+        """Let the write-ahead log shrink, outside the turn."""
+
+    def close(self) -> None:
+        """Close everything; nothing may be called afterwards."""

@@ -1,0 +1,802 @@
+"""The store on SQLite: one file, one writer, a write-ahead log that is fsynced by every commit (design, section 5).
+
+New entries go to `tail`, in order of arrival: one append-only table whose ids are never reused and which has no second
+index, so a turn dirties the same last page however many conversations it touches. Where the entries of a conversation
+stand in it is kept in memory (`_Tail`) and read again at start. `tidy` moves what is still unread into `history`, keyed
+(conversation, seq), brings the conversation's row up to date with what it moved, and deletes the beginning of the tail.
+So the state of a conversation is always its row plus its entries in the tail: a message costs one row and nothing else.
+
+A transaction that the disk has no room for is rolled back; any other failure of the file ends the process, for after a
+failed fsync nobody knows what is on the disk.
+"""
+
+import contextlib
+import hashlib
+import os
+import sqlite3
+import threading
+from array import array
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from securechat.errors import StorageError
+from securechat.files import PRIVATE, FileLock, make_private_folder
+from securechat.server.store.port import (
+    READER_BYTES,
+    READER_ENTRIES,
+    READER_SECONDS,
+    Departed,
+    Device,
+    DiskFullError,
+    Head,
+    Letter,
+    LogEntry,
+    Membership,
+    Numbers,
+    RoomRow,
+    StoreBrokenError,
+    Trimmed,
+)
+from securechat.wire.limits import SERVER_ID_LENGTH
+
+APPLICATION_ID = 0x5343_4854  # "SCHT": tells our files from other databases
+VERSION = 1
+
+PORTION = 500
+"""Rows that `tidy` touches in one transaction: about 5 ms during which nobody else can write."""
+
+TAIL_ROWS = 4096
+"""Entries that stay in the tail whatever their age: catching up after a short absence reads only the tail."""
+
+TAIL_SECONDS = 10
+"""Entries older than this leave the tail, so that read ones do not stay on a quiet server's disk."""
+
+WAL_BYTES = 32 << 20
+"""Size of the write-ahead log past which the next commit waits for readers and starts it anew."""
+
+EXPIRY_SECONDS = 3600
+"""How often all histories are looked through for entries past the limits of their readers."""
+
+INBOX_ENTRIES = 1000
+"""Welcomes kept for one device: the oldest go first, and their senders can invite again."""
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE conversations (
+    ref INTEGER PRIMARY KEY AUTOINCREMENT,  -- the tail may still hold entries of a deleted one
+    id BLOB NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    seq INTEGER NOT NULL,          -- this and the next three: as of the last entry that has left the tail
+    time INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    chain BLOB NOT NULL,
+    group_info BLOB NOT NULL,
+    first_seq INTEGER NOT NULL,
+    held_bytes INTEGER NOT NULL,
+    snapshot BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX rooms ON conversations (name) WHERE name != '';
+CREATE TABLE pairs (low TEXT, high TEXT, conversation INTEGER NOT NULL, PRIMARY KEY (low, high)) STRICT, WITHOUT ROWID;
+CREATE INDEX pairs_by_conversation ON pairs (conversation);
+CREATE TABLE commits (
+    conversation INTEGER, seq INTEGER, time INTEGER NOT NULL, message BLOB NOT NULL, PRIMARY KEY (conversation, seq)
+) STRICT;
+CREATE TABLE members (
+    conversation INTEGER, device BLOB, account TEXT NOT NULL,
+    join_seq INTEGER NOT NULL, join_chain BLOB NOT NULL, last_seq INTEGER, cursor INTEGER NOT NULL,
+    PRIMARY KEY (conversation, device)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX members_by_device ON members (device);
+CREATE TABLE departed (
+    conversation INTEGER, device BLOB, leaf INTEGER NOT NULL, proposal BLOB NOT NULL, group_context BLOB NOT NULL,
+    PRIMARY KEY (conversation, device)
+) STRICT;
+CREATE TABLE numbers (
+    conversation INTEGER, device BLOB, last INTEGER NOT NULL, answers BLOB NOT NULL,
+    PRIMARY KEY (conversation, device)
+) STRICT;
+
+CREATE TABLE tail (
+    id INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, seq INTEGER NOT NULL, time INTEGER NOT NULL,
+    device BLOB NOT NULL, number INTEGER NOT NULL, epoch INTEGER NOT NULL, chain BLOB NOT NULL, payload BLOB NOT NULL
+) STRICT;
+CREATE TABLE history (
+    conversation INTEGER, seq INTEGER, time INTEGER NOT NULL, device BLOB NOT NULL, number INTEGER NOT NULL,
+    payload BLOB NOT NULL,
+    PRIMARY KEY (conversation, seq)
+) STRICT;
+
+CREATE TABLE letters (
+    id INTEGER PRIMARY KEY, time INTEGER NOT NULL, conversation BLOB NOT NULL, join_seq INTEGER NOT NULL,
+    chain BLOB NOT NULL, welcome BLOB NOT NULL, tree BLOB NOT NULL, departed BLOB NOT NULL
+) STRICT;
+CREATE TABLE inbox (device BLOB, seq INTEGER, letter INTEGER NOT NULL, PRIMARY KEY (device, seq)) STRICT, WITHOUT ROWID;
+CREATE INDEX inbox_by_letter ON inbox (letter);
+CREATE TABLE inbox_heads (device BLOB PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE identities (account TEXT PRIMARY KEY, identity_key BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE devices (device BLOB PRIMARY KEY, account TEXT NOT NULL, certificate BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX devices_by_account ON devices (account);
+CREATE TABLE key_packages (
+    id INTEGER PRIMARY KEY, device BLOB NOT NULL, last_resort INTEGER NOT NULL, key_package BLOB NOT NULL
+) STRICT;
+CREATE INDEX key_packages_by_device ON key_packages (device, last_resort, id);
+"""
+
+_APPEND = "INSERT INTO tail VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class _Tail:
+    """Where the newest entries of one conversation stand in `tail`: ids of consecutive seqs from `first` on."""
+
+    __slots__ = ("first", "ids")
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.ids = array("q")
+
+
+class SQLiteStore:
+    """See `port.Store`."""
+
+    server_id: bytes
+
+    def __init__(self, path: Path) -> None:
+        """Open the database, or make it, with a new server_id.
+
+        Raises StorageError if another server uses it, or if it is damaged or not ours; it is left as it is then.
+        """
+        make_private_folder(path.parent)
+        self._path = path
+        self._lock_file = FileLock(path.with_name(path.name + ".lock"), busy=f"another server is using {path}")
+        self._connections: list[sqlite3.Connection] = []
+        self._local = threading.local()
+        self._index_lock = threading.Lock()  # protects _tails and the start of a reader's snapshot
+        self._tails: dict[int, _Tail] = {}
+        self._refs: dict[bytes, int] = {}
+        self._pending: list[tuple[object, ...]] = []
+        self._tail_rows = 0
+        self._untidy: set[int] = set()  # conversations whose history may have become unnecessary
+        self._next_expiry = 0
+        self._checkpointer: sqlite3.Connection | None = None
+        self._restart = False  # the write-ahead log is too long: the next commit starts it anew
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    # --- opening ----------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        try:
+            if not self._path.exists():
+                self._create()
+            self._writer = self._connect("rw")
+            self._check()
+            writer = self._writer
+            writer.execute("PRAGMA journal_mode = WAL")
+            writer.execute("PRAGMA synchronous = FULL")
+            writer.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's cache; ignored elsewhere
+            writer.execute("PRAGMA wal_autocheckpoint = 0")  # never in a committing turn
+            self._read_index()
+        except OSError as error:
+            raise StorageError(f"cannot open {self._path}: {error.strerror or error}") from error
+        except sqlite3.Error as error:
+            raise StorageError(f"{self._path} is damaged: {error}. It was left as it is.") from error
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,  # the turn moves between threads, under its lock; readers have one each
+            cached_statements=256,
+        )
+        self._connections.append(connection)
+        return connection
+
+    def _create(self) -> None:
+        """Make the database under another name first: what has ours is always whole."""
+        fresh = self._path.with_name(self._path.name + ".new")
+        fresh.unlink(missing_ok=True)
+        fresh.touch(mode=PRIVATE)
+        with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+            connection.executescript(f"BEGIN; {_SCHEMA}")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", _first_meta())
+            connection.execute("COMMIT")
+        fresh.replace(self._path)
+
+    def _check(self) -> None:
+        """Refuse what is not ours or not whole, before anything is written to it."""
+        if self._one("PRAGMA application_id") != APPLICATION_ID:
+            raise StorageError(f"{self._path} is not a database of this server. It was left as it is.")
+        version = self._one("PRAGMA user_version")
+        if version != VERSION:
+            raise StorageError(f"{self._path} has version {version}; this server reads version {VERSION}.")
+        problem = self._one("PRAGMA quick_check(1)")
+        if problem != "ok":
+            raise StorageError(f"{self._path} is damaged: {problem}. It was left as it is.")
+
+    def _read_index(self) -> None:
+        meta = dict(self._writer.execute("SELECT key, value FROM meta"))
+        self.server_id = meta["server_id"]
+        self._next_id = int.from_bytes(meta["next_id"], "big")
+        self._refs = dict(self._writer.execute("SELECT id, ref FROM conversations"))
+        for row_id, ref, seq in self._writer.execute("SELECT id, conversation, seq FROM tail ORDER BY id"):
+            self._index(row_id, ref, seq)
+            self._next_id = row_id + 1
+        self._untidy.update(ref for (ref,) in self._writer.execute("SELECT DISTINCT conversation FROM history"))
+
+    def _index(self, row_id: int, ref: int, seq: int) -> None:
+        tail = self._tails.get(ref)
+        if tail is None:
+            tail = self._tails[ref] = _Tail(seq)
+        if seq != tail.first + len(tail.ids):
+            raise StorageError(f"{self._path} is damaged: a gap in a log. It was left as it is.")
+        tail.ids.append(row_id)
+        self._tail_rows += 1
+
+    # --- transactions -----------------------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """See `port.Store`."""
+        pending = self._pending
+        if not pending and not self._writer.in_transaction:
+            return
+        with self._writing():
+            if not self._writer.in_transaction:
+                self._writer.execute("BEGIN IMMEDIATE")
+            if pending:
+                self._writer.executemany(_APPEND, pending)
+            self._writer.execute("COMMIT")
+            if self._restart:
+                self._restart = False
+                self._writer.execute("PRAGMA wal_checkpoint(RESTART)")
+        if pending:
+            with self._index_lock:
+                for row in pending:
+                    self._index(row[0], row[1], row[2])  # type: ignore[arg-type]  # id, ref, seq
+            self._pending = []
+
+    def rollback(self) -> None:
+        """See `port.Store`."""
+        self._pending = []
+        with self._writing():
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            self._refs = dict(self._writer.execute("SELECT id, ref FROM conversations"))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                self.rollback()
+                raise DiskFullError("the disk is full") from error
+            raise StoreBrokenError(f"{self._path}: {error}") from error
+
+    def _write(self, sql: str, *values: object) -> sqlite3.Cursor:
+        with self._writing():
+            if not self._writer.in_transaction:
+                self._writer.execute("BEGIN IMMEDIATE")
+            return self._writer.execute(sql, values)
+
+    def _write_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
+        with self._writing():
+            if not self._writer.in_transaction:
+                self._writer.execute("BEGIN IMMEDIATE")
+            self._writer.executemany(sql, rows)
+
+    def _rows(self, sql: str, *values: object) -> list[Any]:
+        with self._writing():
+            return self._writer.execute(sql, values).fetchall()
+
+    def _one(self, sql: str, *values: object) -> Any:
+        """The first column of the only row, None if there is no row."""
+        row = self._writer.execute(sql, values).fetchone()
+        return None if row is None else row[0]
+
+    # --- conversations ----------------------------------------------------------------------------------------------
+
+    def append(self, entry: LogEntry) -> None:
+        """See `port.Store`."""
+        row_id = self._next_id
+        self._next_id = row_id + 1
+        self._pending.append(
+            (
+                row_id,
+                self._refs[entry.conversation],
+                entry.seq,
+                entry.time,
+                entry.device,
+                entry.number,
+                entry.epoch,
+                entry.chain,
+                entry.payload,
+            )
+        )
+
+    def create(self, head: Head, pair: tuple[str, str] | None, snapshot: bytes) -> None:
+        """See `port.Store`."""
+        cursor = self._write(
+            "INSERT INTO conversations (id, kind, name, seq, time, epoch, chain, group_info, first_seq, held_bytes,"
+            " snapshot) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            head.id, head.kind, head.name, head.seq, head.time, head.epoch, head.chain, head.group_info,
+            head.first_seq, head.held_bytes, snapshot,
+        )  # fmt: skip
+        ref = cursor.lastrowid
+        assert ref is not None  # noqa: S101 - an INSERT has one
+        self._refs[head.id] = ref
+        for member in head.members.values():
+            self.put_member(head.id, member)
+        if pair is not None:
+            self._write("INSERT OR REPLACE INTO pairs VALUES (?, ?, ?)", *pair, ref)
+
+    def delete(self, conversation: bytes) -> None:
+        """See `port.Store`."""
+        ref = self._refs.pop(conversation)
+        self._pending = [row for row in self._pending if row[1] != ref]
+        # Entries stay in the tail until `tidy` comes to them: the tail is only ever cut at its beginning.
+        for table in ("pairs", "commits", "members", "departed", "numbers", "history"):
+            self._write(f"DELETE FROM {table} WHERE conversation = ?", ref)  # noqa: S608 - names from the line above
+        self._write("DELETE FROM conversations WHERE ref = ?", ref)
+
+    def load(self, conversation: bytes) -> Head | None:
+        """See `port.Store`."""
+        ref = self._refs.get(conversation)
+        if ref is None:
+            return None
+        (row,) = self._rows(
+            "SELECT id, kind, name, seq, time, epoch, chain, group_info, first_seq, held_bytes FROM conversations"
+            " WHERE ref = ?",
+            ref,
+        )
+        head = Head(*row)
+        for numbers in self._rows("SELECT device, last, answers FROM numbers WHERE conversation = ?", ref):
+            head.numbers[numbers[0]] = Numbers(*numbers[1:])
+        for member in self._rows(
+            "SELECT device, account, join_seq, join_chain, last_seq, cursor FROM members WHERE conversation = ?", ref
+        ):
+            head.members[member[0]] = Membership(*member)
+        for gone in self._rows(
+            "SELECT device, leaf, proposal, group_context FROM departed WHERE conversation = ?", ref
+        ):
+            head.departed[gone[0]] = Departed(*gone)
+        if (tail := self._tails.get(ref)) is not None:
+            for start in range(0, len(tail.ids), PORTION):
+                ids = tail.ids[start : start + PORTION]
+                for row in self._rows(
+                    "SELECT seq, time, device, number, epoch, chain, payload FROM tail"  # noqa: S608 - only marks
+                    f" WHERE id IN ({_marks(ids)}) ORDER BY id",
+                    *ids,
+                ):
+                    head.record(LogEntry(conversation, *row), hashlib.sha256(row[-1]).digest())
+        return head
+
+    def save_commit(self, head: Head, entry: LogEntry, snapshot: bytes | None) -> None:
+        """See `port.Store`."""
+        ref = self._refs[head.id]
+        self._write("UPDATE conversations SET group_info = ? WHERE ref = ?", head.group_info, ref)
+        if snapshot is None:
+            self._write("INSERT INTO commits VALUES (?, ?, ?, ?)", ref, entry.seq, entry.time, entry.payload)
+        else:
+            self._write("UPDATE conversations SET snapshot = ? WHERE ref = ?", snapshot, ref)
+            self._write("DELETE FROM commits WHERE conversation = ?", ref)
+
+    def read_group(self, conversation: bytes) -> tuple[bytes, list[tuple[int, bytes]]] | None:
+        """See `port.Store`."""
+        with self._snapshot() as reader:
+            row = reader.execute("SELECT ref, snapshot FROM conversations WHERE id = ?", (conversation,)).fetchone()
+            if row is None:
+                return None
+            commits = reader.execute("SELECT time, message FROM commits WHERE conversation = ? ORDER BY seq", (row[0],))
+            return row[1], commits.fetchall()
+
+    def put_member(self, conversation: bytes, member: Membership) -> None:
+        """See `port.Store`."""
+        self._write(
+            "INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?, ?)",
+            self._refs[conversation], member.device, member.account, member.join_seq, member.join_chain,
+            member.last_seq, member.cursor,
+        )  # fmt: skip
+
+    def put_departed(self, conversation: bytes, departed: Departed) -> None:
+        """See `port.Store`."""
+        self._write(
+            "INSERT OR REPLACE INTO departed VALUES (?, ?, ?, ?, ?)",
+            self._refs[conversation], departed.device, departed.leaf, departed.proposal, departed.group_context,
+        )  # fmt: skip
+
+    def drop_departed(self, conversation: bytes, devices: Collection[bytes]) -> None:
+        """See `port.Store`."""
+        ref = self._refs[conversation]
+        self._write_many(
+            "DELETE FROM departed WHERE conversation = ? AND device = ?", [(ref, device) for device in devices]
+        )
+
+    def set_cursors(self, cursors: Iterable[tuple[bytes, bytes, int]]) -> None:
+        """See `port.Store`."""
+        refs = self._refs
+        rows = [(seq, refs[conversation], device) for conversation, device, seq in cursors if conversation in refs]
+        self._write_many("UPDATE members SET cursor = max(cursor, ?) WHERE conversation = ? AND device = ?", rows)
+        self._write_many(
+            "DELETE FROM members WHERE conversation = ? AND device = ? AND cursor >= last_seq",
+            [(ref, device) for _, ref, device in rows],
+        )
+        self._untidy.update(ref for _, ref, _ in rows)
+
+    def room(self, name: str) -> bytes | None:
+        """See `port.Store`."""
+        found: bytes | None = self._one("SELECT id FROM conversations WHERE name = ? AND name != ''", name)
+        return found
+
+    def rooms(self, device: bytes) -> list[RoomRow]:
+        """See `port.Store`."""
+        rows = self._rows(
+            "SELECT name, kind, count(DISTINCT account), coalesce(max(device = ?), 0) FROM conversations"
+            " LEFT JOIN members ON conversation = ref AND last_seq IS NULL"
+            " WHERE name != '' GROUP BY ref ORDER BY name",
+            device,
+        )
+        return [RoomRow(row[0], row[1], row[2], bool(row[3])) for row in rows if row[1] == "open" or row[3]]
+
+    def pair(self, pair: tuple[str, str]) -> bytes | None:
+        """See `port.Store`."""
+        found: bytes | None = self._one(
+            "SELECT id FROM pairs JOIN conversations ON ref = conversation WHERE low = ? AND high = ?", *pair
+        )
+        return found
+
+    def conversations_of(self, device: bytes) -> list[bytes]:
+        """See `port.Store`."""
+        rows = self._rows(
+            "SELECT id FROM members JOIN conversations ON ref = conversation WHERE device = ? AND last_seq IS NULL",
+            device,
+        )
+        return [conversation for (conversation,) in rows]
+
+    def measure(self, conversation: bytes, after: int) -> tuple[int, int]:
+        """See `port.Store`."""
+        ref = self._refs[conversation]
+        size, first = self._rows(
+            "SELECT coalesce(sum(length(payload)), 0), coalesce(min(time), 0) FROM history"
+            " WHERE conversation = ? AND seq > ?",
+            ref, after,
+        )[0]  # fmt: skip
+        if (tail := self._tails.get(ref)) is not None:
+            ids = tail.ids[max(0, after + 1 - tail.first) :]
+            for start in range(0, len(ids), PORTION):
+                portion = ids[start : start + PORTION]
+                more, time = self._rows(
+                    f"SELECT sum(length(payload)), min(time) FROM tail WHERE id IN ({_marks(portion)})",  # noqa: S608 - only marks
+                    *portion,
+                )[0]
+                size += more
+                first = first or time
+        return size, first
+
+    # --- inboxes ----------------------------------------------------------------------------------------------------
+
+    def deliver(self, letter: Letter, devices: Collection[bytes]) -> None:
+        """See `port.Store`."""
+        cursor = self._write(
+            "INSERT INTO letters (time, conversation, join_seq, chain, welcome, tree, departed)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            letter.time, letter.conversation, letter.join_seq, letter.chain, letter.welcome, letter.tree,
+            msgspec.msgpack.encode(letter.departed),
+        )  # fmt: skip
+        for device in devices:
+            self._write(
+                "INSERT INTO inbox_heads VALUES (?, 1) ON CONFLICT (device) DO UPDATE SET seq = seq + 1", device
+            )
+            seq = self.inbox(device)
+            self._write("INSERT INTO inbox VALUES (?, ?, ?)", device, seq, cursor.lastrowid)
+            self._drop_letters("device = ? AND seq <= ?", device, seq - INBOX_ENTRIES)
+
+    def inbox(self, device: bytes) -> int:
+        """See `port.Store`."""
+        return self._one("SELECT seq FROM inbox_heads WHERE device = ?", device) or 0
+
+    def acknowledge_inbox(self, device: bytes, seq: int) -> None:
+        """See `port.Store`."""
+        self._drop_letters("device = ? AND seq <= ?", device, seq)
+
+    def _drop_letters(self, which: str, *values: object) -> int:
+        rows = self._rows(f"SELECT device, seq, letter FROM inbox WHERE {which} LIMIT {PORTION}", *values)  # noqa: S608 - conditions are written here
+        if rows:
+            self._write_many("DELETE FROM inbox WHERE device = ? AND seq = ?", [row[:2] for row in rows])
+            self._write_many(
+                "DELETE FROM letters WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM inbox WHERE letter = ?1)",
+                [(letter,) for letter in {row[2] for row in rows}],
+            )
+        return len(rows)
+
+    def read_inbox(self, device: bytes, after: int, max_bytes: int) -> list[Letter]:
+        """See `port.Store`."""
+        letters, size = [], 0
+        with self._snapshot() as reader:
+            for row in reader.execute(
+                "SELECT seq, time, conversation, join_seq, chain, welcome, tree, departed FROM inbox"
+                " JOIN letters ON id = letter WHERE device = ? AND seq > ? ORDER BY seq",
+                (device, after),
+            ):
+                seq, time, conversation, join_seq, chain, welcome, tree, encoded = row
+                departed = msgspec.msgpack.decode(encoded, type=tuple[tuple[bytes, bytes], ...])
+                letters.append(Letter(seq, time, conversation, join_seq, chain, welcome, tree, departed))
+                size += len(welcome) + len(tree) + len(encoded)
+                if size >= max_bytes:
+                    break
+        return letters
+
+    # --- directory --------------------------------------------------------------------------------------------------
+
+    def put_device(self, device: Device, identity_key: bytes) -> None:
+        """See `port.Store`."""
+        self._write("INSERT OR REPLACE INTO identities VALUES (?, ?)", device.account, identity_key)
+        self._write(
+            "INSERT OR REPLACE INTO devices VALUES (?, ?, ?)", device.device, device.account, device.certificate
+        )
+
+    def drop_devices(self, devices: Collection[bytes]) -> None:
+        """See `port.Store`."""
+        rows = [(device,) for device in devices]
+        self._write_many("DELETE FROM devices WHERE device = ?", rows)
+        self._write_many("DELETE FROM key_packages WHERE device = ?", rows)
+
+    def device(self, device: bytes) -> Device | None:
+        """See `port.Store`."""
+        rows = self._rows("SELECT device, account, certificate FROM devices WHERE device = ?", device)
+        return Device(*rows[0]) if rows else None
+
+    def devices(self, account: str) -> list[Device]:
+        """See `port.Store`."""
+        return [
+            Device(*row)
+            for row in self._rows("SELECT device, account, certificate FROM devices WHERE account = ?", account)
+        ]
+
+    def identity_key(self, account: str) -> bytes:
+        """See `port.Store`."""
+        return self._one("SELECT identity_key FROM identities WHERE account = ?", account) or b""
+
+    def put_key_packages(self, device: bytes, key_packages: Iterable[bytes], last_resort: bytes) -> None:
+        """See `port.Store`."""
+        insert = "INSERT INTO key_packages (device, last_resort, key_package) VALUES (?, ?, ?)"
+        self._write_many(insert, [(device, 0, key_package) for key_package in key_packages])
+        if last_resort:
+            self._write("DELETE FROM key_packages WHERE device = ? AND last_resort = 1", device)
+            self._write(insert, device, 1, last_resort)
+
+    def take_key_package(self, device: bytes) -> bytes | None:
+        """See `port.Store`."""
+        rows = self._rows(
+            "SELECT id, last_resort, key_package FROM key_packages WHERE device = ? ORDER BY last_resort, id LIMIT 1",
+            device,
+        )
+        if not rows:
+            return None
+        ((row_id, last_resort, key_package),) = rows
+        if not last_resort:
+            self._write("DELETE FROM key_packages WHERE id = ?", row_id)
+        found: bytes = key_package
+        return found
+
+    def count_key_packages(self, device: bytes) -> int:
+        """See `port.Store`."""
+        count: int = self._one("SELECT count(*) FROM key_packages WHERE device = ? AND last_resort = 0", device)
+        return count
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """A reader's view of one instant. Each thread has its own connection."""
+        reader: sqlite3.Connection | None = getattr(self._local, "reader", None)
+        if reader is None:
+            reader = self._local.reader = self._connect("ro")
+        try:
+            reader.execute("BEGIN")
+            yield reader
+        except sqlite3.Error as error:
+            raise StoreBrokenError(f"{self._path}: {error}") from error
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                reader.execute("ROLLBACK")
+
+    def read(self, conversation: bytes, after: int, upto: int, max_entries: int, max_bytes: int) -> list[LogEntry]:
+        """See `port.Store`."""
+        entries: list[LogEntry] = []
+        size = 0
+        with self._snapshot() as reader:
+            with self._index_lock:
+                # The snapshot begins with the first read, and the index must be of the same instant: between the two,
+                # `tidy` could move rows away.
+                row = reader.execute(
+                    "SELECT ref, first_seq FROM conversations WHERE id = ?", (conversation,)
+                ).fetchone()
+                if row is None:
+                    return entries
+                ref, first_seq = row
+                after = max(after, first_seq - 1)
+                upto = min(upto, after + max_entries)
+                tail = self._tails.get(ref)
+                first_in_tail = tail.first if tail is not None else upto + 1
+                ids = (
+                    tail.ids[max(0, after + 1 - tail.first) : max(0, upto + 1 - tail.first)] if tail is not None else ()
+                )
+            queries: list[tuple[str, tuple[int, ...]]] = []
+            if after + 1 < first_in_tail:
+                queries.append(
+                    ("history WHERE conversation = ? AND seq > ? AND seq <= ? ORDER BY seq", (ref, after, upto))
+                )
+            for start in range(0, len(ids), PORTION):
+                portion = ids[start : start + PORTION]
+                queries.append((f"tail WHERE id IN ({_marks(portion)}) ORDER BY id", tuple(portion)))
+            for where, values in queries:
+                for seq, time, device, number, payload in reader.execute(
+                    f"SELECT seq, time, device, number, payload FROM {where}",  # noqa: S608 - from the lines above
+                    values,
+                ):
+                    entries.append(LogEntry(conversation, seq, time, device, number, 0, b"", payload))
+                    size += len(payload)
+                    if size >= max_bytes:
+                        return entries
+        return entries
+
+    # --- housekeeping -----------------------------------------------------------------------------------------------
+
+    def tidy(self, now: int) -> tuple[list[Trimmed], bool]:
+        """See `port.Store`."""
+        moved = self._move_tail(now)
+        if moved == PORTION:
+            return [], True
+        if now >= self._next_expiry:
+            self._next_expiry = now + EXPIRY_SECONDS * 1000
+            self._untidy.update(ref for (ref,) in self._rows("SELECT DISTINCT conversation FROM history"))
+        old = now - READER_SECONDS * 1000
+        expired = self._drop_letters("letter IN (SELECT id FROM letters WHERE time < ?)", old)
+        trimmed, rows = [], moved
+        while self._untidy and rows < PORTION:
+            ref = self._untidy.pop()
+            deleted, result = self._trim(ref, old, PORTION - rows)
+            rows += deleted + 1
+            trimmed += result
+        self.commit()
+        return trimmed, bool(self._untidy) or expired == PORTION
+
+    def _move_tail(self, now: int) -> int:
+        """Take the oldest rows out of the tail, and the unread ones among them into the history. Return how many."""
+        excess = self._tail_rows - TAIL_ROWS
+        horizon = now - TAIL_SECONDS * 1000
+        rows: list[Any] = []
+        for row in self._rows(
+            "SELECT id, conversation, seq, time, device, number, epoch, chain, payload FROM tail ORDER BY id LIMIT ?",
+            PORTION,
+        ):
+            if len(rows) >= excess and row[3] > horizon:
+                break
+            rows.append(row)
+        if not rows:
+            return 0
+        by_conversation: dict[int, list[Any]] = {}
+        for row in rows:
+            by_conversation.setdefault(row[1], []).append(row)
+        existing = set(self._refs.values())
+        for ref, entries in by_conversation.items():
+            if ref in existing:  # else: the conversation was deleted, and these are its last traces
+                self._move_entries(ref, entries)
+        self._write("DELETE FROM tail WHERE id <= ?", rows[-1][0])
+        self._write("UPDATE meta SET value = ? WHERE key = 'next_id'", self._next_id.to_bytes(8, "big"))
+        with self._index_lock:  # see `read`
+            self.commit()
+            for ref, entries in by_conversation.items():
+                tail = self._tails[ref]
+                del tail.ids[: len(entries)]
+                tail.first += len(entries)
+                if not tail.ids:
+                    del self._tails[ref]
+        self._tail_rows -= len(rows)
+        return len(rows)
+
+    def _move_entries(self, ref: int, entries: list[Any]) -> None:
+        """Move entries of one conversation from the tail to its history and its row."""
+        floor = self._floor(ref)
+        unread = [row for row in entries if row[2] > floor]
+        self._write_many(
+            "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?)", [(*row[1:6], row[8]) for row in unread]
+        )
+        _, _, seq, time, _, _, epoch, chain, _ = entries[-1]
+        self._write(
+            "UPDATE conversations SET seq = ?, time = ?, epoch = ?, chain = ?, held_bytes = held_bytes + ?,"
+            " first_seq = max(first_seq, ?) WHERE ref = ?",
+            seq, time, epoch, chain, sum(len(row[8]) for row in unread), min(floor, seq) + 1, ref,
+        )  # fmt: skip
+        moved: dict[bytes, Numbers] = {}
+        for row in entries:
+            device = row[4]
+            numbers = moved.get(device)
+            if numbers is None:
+                stored = self._rows(
+                    "SELECT last, answers FROM numbers WHERE conversation = ? AND device = ?", ref, device
+                )
+                numbers = moved[device] = Numbers(*stored[0]) if stored else Numbers()
+            numbers.add(row[2], row[3], hashlib.sha256(row[8]).digest())
+        self._write_many(
+            "INSERT OR REPLACE INTO numbers VALUES (?, ?, ?, ?)",
+            [(ref, device, numbers.last, numbers.encode()) for device, numbers in moved.items()],
+        )
+        self._untidy.add(ref)
+
+    def _floor(self, ref: int) -> int:
+        """The seq up to which every reader of a conversation has everything."""
+        return self._one("SELECT min(cursor) FROM members WHERE conversation = ?", ref) or 0
+
+    def _trim(self, ref: int, old: int, portion: int) -> tuple[int, list[Trimmed]]:
+        """Delete what everybody has read, and in rooms what is past a reader's limits. Return how many rows went."""
+        found = self._rows(
+            "SELECT id, kind, seq, first_seq, held_bytes FROM conversations WHERE ref = ?", ref
+        )
+        if not found:
+            return 0, []
+        conversation, kind, seq, first_seq, held = found[0]
+        floor = self._floor(ref)
+        given_up = 0
+        first_time = 0  # of what stays
+        size = 0
+        last = 0
+        count = 0
+        for entry, time, length in self._rows(
+            "SELECT seq, time, length(payload) FROM history WHERE conversation = ? ORDER BY seq LIMIT ?", ref, portion
+        ):
+            if entry > floor:
+                past_limits = time < old or held - size > READER_BYTES or entry <= seq - READER_ENTRIES
+                if kind == "direct" or not past_limits:
+                    first_time = time
+                    break
+                given_up = entry
+            size += length
+            last = entry
+            count += 1
+        if given_up:
+            self._write("UPDATE members SET cursor = ? WHERE conversation = ? AND cursor < ?", given_up, ref, given_up)
+            self._write(
+                "DELETE FROM members WHERE conversation = ? AND last_seq IS NOT NULL AND cursor >= last_seq", ref
+            )
+        self._write("DELETE FROM history WHERE conversation = ? AND seq <= ?", ref, last)
+        first_seq = max(first_seq, min(max(floor, given_up), seq) + 1)
+        held -= size
+        self._write("UPDATE conversations SET first_seq = ?, held_bytes = ? WHERE ref = ?", first_seq, held, ref)
+        if count == portion:
+            self._untidy.add(ref)
+        return count, [Trimmed(conversation, first_seq, held, first_time, given_up)]
+
+    def checkpoint(self) -> None:
+        """See `port.Store`."""
+        if self._checkpointer is None:
+            self._checkpointer = self._connect("rw")
+        with self._writing():
+            _, frames, _ = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self._restart = frames * 4096 > WAL_BYTES
+
+    def close(self) -> None:
+        """See `port.Store`."""
+        for connection in self._connections:
+            connection.close()
+        self._lock_file.close()
+
+
+def _first_meta() -> list[tuple[str, bytes]]:
+    return [("server_id", os.urandom(SERVER_ID_LENGTH)), ("next_id", b"\x01")]
+
+
+def _marks(values: Collection[object]) -> str:
+    return ", ".join("?" * len(values))

@@ -1,0 +1,143 @@
+"""What the server checks of MLS objects before it takes them, without holding a secret (design, section 5, Commits).
+
+Everything here works on immutable values, raises `PeerError` for what must not be taken, and may run on any thread: the
+expensive part of a commit is done by a validation worker while messages flow; the turn then compares the epoch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from securechat import policy
+from securechat.errors import PeerError
+from securechat.identity import certificate as certificates
+from securechat.identity.certificate import DeviceCertificate, certificate_of
+from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
+from securechat.mls.framing import PublicMessage, decode_body
+from securechat.mls.group_info import GroupInfo
+from securechat.mls.key_package import KeyPackage
+from securechat.mls.public_group import PublicGroup, PublicStagedCommit, verify_group_info
+from securechat.mls.tree_math import LeafIndex
+from securechat.mls.welcome import Welcome
+from securechat.policy import Rules
+
+SNAPSHOT_EPOCHS = 64
+"""A snapshot of the public group every so many epochs, and the commits between: 64 commits stage in about a second."""
+
+MAX_GROUP_INFO = 64 << 10
+"""Bytes of a GroupInfo without its tree: the rules of a room with 64 owners and 64 inviters take 4 KiB."""
+
+
+@dataclass(frozen=True)
+class Founded:
+    """A new conversation's group, checked: epoch 0."""
+
+    group: PublicGroup
+    rules: Rules
+    tree: bytes  # encoded
+    snapshot: bytes
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A commit, checked. `time`: when, in ms; it becomes the entry's time, by which members check lifetimes."""
+
+    staged: PublicStagedCommit
+    departed: frozenset[LeafIndex]
+    time: int
+    tree: bytes  # of the new epoch, encoded
+    snapshot: bytes | None  # of the new epoch, where one is due
+
+
+@dataclass(frozen=True)
+class Validator:
+    """The checks of one server."""
+
+    server_id: bytes
+
+    def certificate(self, encoded: bytes, account: str, device: bytes, now: int) -> DeviceCertificate:
+        """Check the certificate that a device publishes; `now` in seconds."""
+        certificate = DeviceCertificate.decode(encoded)
+        if (certificate.server_id, certificate.account, certificate.device_id) != (self.server_id, account, device):
+            raise PeerError("The certificate is for another server, account or device.")
+        certificates.verify(certificate, now=now)
+        return certificate
+
+    def key_packages(self, encoded: Sequence[bytes], owner: DeviceCertificate, now: int) -> None:
+        """Check key packages that a device publishes; `now` in seconds."""
+        validate = certificates.leaf_validator(self.server_id, now)
+        for each in encoded:
+            body = decode_body(each, KeyPackage)
+            body.verify(MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519, (), validate=validate, now=now)
+            if certificate_of(body.leaf_node) != owner:
+                raise PeerError("A key package belongs to another device.")
+
+    def founding(self, encoded: bytes, creator: DeviceCertificate, now: int) -> Founded:
+        """Check the group that `creator` has made; `now` in seconds."""
+        validate = certificates.leaf_validator(self.server_id, now)
+        group = PublicGroup.from_group_info(decode_body(encoded, GroupInfo), None, validate=validate, now=now)
+        rules = policy.check_founding(group, creator=creator)
+        return Founded(group, rules, group.tree.encode(), group.encode())
+
+    def commit(
+        self,
+        group: PublicGroup,
+        departed: frozenset[LeafIndex],
+        *,
+        commit: bytes,
+        welcome: bytes,
+        group_info: bytes,
+        time: int,
+    ) -> Checked:
+        """Check a commit and what comes with it; `departed`: leaves that have left; `time` in ms."""
+        now = time // 1000
+        validate = certificates.leaf_validator(self.server_id, now)
+        message = decode_body(commit, PublicMessage)
+        policy.check_proposals(message)
+        staged = group.stage(message, validate=validate, now=now)
+        policy.check_commit(staged, departed=departed)
+        _check_welcome(staged, welcome)
+        if len(group_info) > MAX_GROUP_INFO:
+            raise PeerError("The GroupInfo is too large: it comes without the tree.")
+        verify_group_info(staged.after, decode_body(group_info, GroupInfo))
+        due = staged.after.epoch % SNAPSHOT_EPOCHS == 0
+        return Checked(
+            staged, departed, time, staged.after.tree.encode(), staged.after.encode() if due else None
+        )
+
+    def opening(self, checked: Checked, peer: str) -> None:
+        """Check that the first commit of a direct conversation adds `peer`."""
+        policy.check_opening(checked.staged, peer=peer)
+
+    def current_group_info(self, group: PublicGroup, group_info: bytes) -> None:
+        """Check that `group_info` lets others enter `group`."""
+        verify_group_info(group, decode_body(group_info, GroupInfo))
+
+    def departure(self, group: PublicGroup, proposal: bytes) -> LeafIndex:
+        """Check a device's proposal to remove itself, made in this epoch; return its leaf."""
+        message = decode_body(proposal, PublicMessage)
+        group.verify_proposal(message)
+        return policy.check_departure(group, proposal, group.context.encode())
+
+    def restore(self, snapshot: bytes, commits: Sequence[tuple[int, bytes]]) -> PublicGroup:
+        """Rebuild a group from what the store keeps; each commit comes with its entry's time in ms."""
+        group = PublicGroup.decode(snapshot)
+        for time, commit in commits:
+            now = time // 1000
+            validate = certificates.leaf_validator(self.server_id, now)
+            group = group.stage(decode_body(commit, PublicMessage), validate=validate, now=now).after
+        return group
+
+
+def _check_welcome(staged: PublicStagedCommit, encoded: bytes) -> None:
+    """Check that each new member, and nobody else, finds its secrets."""
+    if not encoded:
+        covered: frozenset[bytes] = frozenset()
+    else:
+        welcome = decode_body(encoded, Welcome)
+        covered = welcome.new_member_refs
+        if not covered:
+            raise PeerError("The Welcome is for nobody.")
+        if len(covered) != len(welcome.secrets):
+            raise PeerError("The Welcome holds secrets for one key package twice.")
+    if covered != staged.new_member_refs:
+        raise PeerError("The Welcome is not for exactly those whom the commit adds.")

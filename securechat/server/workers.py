@@ -1,0 +1,44 @@
+"""Small pools of threads for what must not hold up the turn: validation of commits, reading of history."""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+
+from securechat.server.panic import end_process
+from securechat.server.store.port import StoreBrokenError
+
+log = logging.getLogger(__name__)
+
+
+class WorkerPool:
+    """Runs jobs in the order in which they came. Whoever submits bounds how many of its jobs wait."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._work, name=f"{name}-{index}") for index in range(threads)]
+
+    def start(self) -> None:
+        """Begin to work."""
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Let a thread do `job`; what it raises is a bug, and logged."""
+        self._jobs.put(job)
+
+    def stop(self) -> None:
+        """Finish what waits, and end."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except StoreBrokenError as error:
+                end_process(error)
+            except Exception:
+                log.exception("internal error in %s", threading.current_thread().name)

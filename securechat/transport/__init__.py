@@ -1,0 +1,1 @@
+"""TLS contexts, deadlines, and the pump between a socket and a protocol."""

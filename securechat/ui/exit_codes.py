@@ -1,0 +1,49 @@
+"""How a command ends, told to whoever started it as a number."""
+
+from enum import IntEnum
+from typing import Final
+
+from securechat.errors import RefusedError, TrustError, UnreachableError, UsageError
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `securechat`. 2 is also what the command line gives for arguments that make no sense."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    LOGIN_REFUSED = 3
+    UNREACHABLE = 4
+    UNTRUSTED = 5
+    FULL = 6
+    TIMEOUT = 7
+
+
+_BY_REFUSAL: Final = {
+    "login-refused": ExitCode.LOGIN_REFUSED,
+    "token-refused": ExitCode.LOGIN_REFUSED,
+    "name-taken": ExitCode.LOGIN_REFUSED,
+    "registration-closed": ExitCode.LOGIN_REFUSED,
+    "identity-differs": ExitCode.UNTRUSTED,
+    "room-full": ExitCode.FULL,
+    "reader-full": ExitCode.FULL,
+}
+
+
+def exit_code(error: Exception | None) -> ExitCode:
+    """Return the code for what ended a command; None is the end that was asked for."""
+    match error:
+        case None:
+            return ExitCode.OK
+        case RefusedError(code=code):
+            return _BY_REFUSAL.get(code, ExitCode.FAILURE)
+        case UnreachableError():
+            return ExitCode.UNREACHABLE
+        case TrustError():
+            return ExitCode.UNTRUSTED
+        case UsageError():
+            return ExitCode.USAGE
+        case TimeoutError():
+            return ExitCode.TIMEOUT
+        case _:
+            return ExitCode.FAILURE

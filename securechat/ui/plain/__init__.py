@@ -1,0 +1,1 @@
+"""The plain terminal client: lines in, lines out, on any terminal and in a pipe."""

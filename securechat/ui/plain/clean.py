@@ -1,0 +1,121 @@
+"""Makes text from others harmless to a terminal: it cannot move the cursor, colour the screen or fake another line.
+
+Everything that a person did not type themselves passes through here before it is printed: messages, names, greetings,
+error texts, and also lines read back from the vault. What is left is letters, marks, numbers, punctuation and symbols
+that occupy the place where they stand.
+"""
+
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Final
+
+CONTINUATION: Final = "      ┃ "
+"""Begins every line of a message but its first, so that none of them can look like a line of its own."""
+
+NOT_SHOWN: Final = "\N{REPLACEMENT CHARACTER}"
+"""Stands for a control character, half a character, or one that this Unicode version does not know."""
+
+MAX_MARKS: Final = 4
+"""Combining marks kept on one character: the most stacked honest script needs no more; floods cover other lines."""
+
+_DOTTED_CIRCLE: Final = "\N{DOTTED CIRCLE}"
+"""Carries a mark that would otherwise settle on text of ours."""
+
+_TAB: Final = "    "
+
+_INVISIBLE: Final = frozenset(
+    chr(point)
+    for first, last in (
+        (0x034F, 0x034F),  # combining grapheme joiner
+        (0x115F, 0x1160),  # Hangul fillers
+        (0x17B4, 0x17B5),  # Khmer inherent vowels
+        (0x180B, 0x180F),  # Mongolian variation selectors
+        (0x2800, 0x2800),  # a Braille pattern without dots
+        (0x3164, 0x3164),  # Hangul filler
+        (0xFE00, 0xFE0F),  # variation selectors
+        (0xFFA0, 0xFFA0),  # halfwidth Hangul filler
+        (0xE0100, 0xE01EF),  # variation selectors supplement
+    )
+    for point in range(first, last + 1)
+)
+"""Characters that show nothing although their category says letter, mark or symbol (Default_Ignorable_Code_Point).
+
+The others of that kind have category Cf, as bidirectional controls do. Dropping both leaves the visible text: emoji
+sequences fall apart into their emoji, right-to-left letters stay.
+"""
+
+
+def clean(text: str) -> str:
+    """Return `text` made harmless; it keeps its line breaks, and each line but the first begins with `CONTINUATION`."""
+    return f"\n{CONTINUATION}".join("".join(_clean_characters(line)) for line in _split(text))
+
+
+def clean_line(text: str) -> str:
+    """Return `text` made harmless as exactly one line; its line breaks become spaces."""
+    return " ".join("".join(_clean_characters(line)) for line in _split(text))
+
+
+def wrap(line: str, columns: int, width_of: Callable[[str], int]) -> str:
+    """Break `line` before the terminal would, so that no part of a message begins at the left edge.
+
+    `line` is ours followed by cleaned text. `width_of` measures one character in columns. A terminal too narrow for
+    text beside the marker is left to break lines itself.
+    """
+    room = columns - 1  # the last column stays free: some terminals break after it, others before
+    if room < 2 * len(CONTINUATION):
+        return line
+    rows: list[str] = []
+    for part in line.split("\n"):
+        row: list[str] = []
+        used = 0
+        for character in part:
+            width = width_of(character)
+            if used + width > room:
+                cut = _last_word(row)
+                rows.append("".join(row[:cut]))
+                row = [*CONTINUATION, *row[cut:]]
+                used = sum(map(width_of, row))
+            row.append(character)
+            used += width
+        rows.append("".join(row))
+    return "\n".join(rows)
+
+
+def _last_word(row: list[str]) -> int:
+    """Return where the last word begins, if that is in the second half of the row; else the end."""
+    for place in range(len(row), len(row) // 2, -1):
+        if row[place - 1] == " ":
+            return place
+    return len(row)
+
+
+def _split(text: str) -> list[str]:
+    """Split at the line breaks that people type; the exotic ones are control characters or separators to us."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
+
+
+def _clean_characters(line: str) -> Iterator[str]:
+    marks = MAX_MARKS  # as if full, so that a mark at the beginning is given something to stand on
+    beginning = True
+    for character in line:
+        category = unicodedata.category(character)
+        if category == "Cf" or character in _INVISIBLE:
+            continue
+        if category[0] == "M":
+            if beginning:
+                yield _DOTTED_CIRCLE
+                marks = 0
+            if marks < MAX_MARKS:
+                yield character
+            marks += 1
+        else:
+            marks = 0
+            if character == "\t":
+                yield _TAB
+            elif category == "Zs":
+                yield " "
+            elif category[0] in "CZ":  # controls, surrogates, private use, unassigned; line and paragraph separators
+                yield NOT_SHOWN
+            else:
+                yield character
+        beginning = False

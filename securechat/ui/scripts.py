@@ -1,0 +1,283 @@
+"""`securechat send` and `securechat recv`: the client for scripts. Standard output is the result, errors are one line.
+
+Both start the core, watch its events until their own question is answered, and close it. The answer is an exit code.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from math import inf
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Final, TextIO
+
+from securechat.client.events import (
+    Connected,
+    Conversation,
+    Delivered,
+    Disconnected,
+    Ended,
+    Event,
+    Held,
+    KeyChanged,
+    Message,
+    Ready,
+    Received,
+    Refused,
+    Waiting,
+)
+from securechat.content import MAX_TEXT, check_text
+from securechat.errors import RefusedError, SecurechatError, UsageError
+from securechat.names import normalise_account, normalise_room
+from securechat.ui.exit_codes import ExitCode, exit_code
+from securechat.ui.plain.clean import clean_line
+from securechat.ui.plain.draw import message_line
+from securechat.ui.port import ChatClient
+
+Events = SimpleQueue[Event]
+"""What the core gets the `put` of as `on_event`."""
+
+UNREAD_AT_ONCE: Final = 500
+"""Messages taken from the vault, printed and noted as read together."""
+
+CLOSE_SECONDS: Final = 5.0
+"""How long the core may take to say goodbye."""
+
+
+def read_text() -> str:
+    """Return all of standard input without the line break at its end. Raises `UsageError`."""
+    content = sys.stdin.buffer.read(MAX_TEXT + len("\r\n") + 1)
+    if len(content) > MAX_TEXT + len("\r\n"):
+        raise UsageError(f"One message takes {MAX_TEXT:,} bytes of text; send a longer one in parts.")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise UsageError("What stands on standard input is not UTF-8 text.") from None
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text.strip():
+        raise UsageError("There is nothing on standard input to send.")
+    check_text(text)
+    return text
+
+
+class _Run:
+    """What both commands have in common: time, complaints, and the events that mean the same for both."""
+
+    def __init__(
+        self, client: ChatClient, events: Events, *, wait: bool, timeout: float | None, errors: TextIO
+    ) -> None:
+        self.client = client
+        self._events = events
+        self._wait = wait
+        self._deadline = inf if timeout is None else monotonic() + timeout
+        self._errors = errors
+        self._reached = False
+        self._ended = False
+
+    def complain(self, text: str) -> None:
+        """Print one line for a person."""
+        self._errors.write(f"securechat: {clean_line(text)}\n")
+        self._errors.flush()
+
+    def until(
+        self, judge: Callable[[Event], ExitCode | None], *, interrupted: ExitCode = ExitCode.FAILURE
+    ) -> ExitCode:
+        """Start the core and hand its events to `judge` until it answers, the core ends, or time is up.
+
+        `interrupted`: what it means if somebody presses Ctrl-C.
+        """
+        self.client.start()
+        try:
+            result = self._watch(judge)
+        except SecurechatError as error:
+            self.complain(str(error))
+            result = exit_code(error)
+        except KeyboardInterrupt:
+            result = interrupted
+        except BrokenPipeError:  # whoever read our output has gone
+            result = ExitCode.FAILURE
+        self._close()
+        return result
+
+    def _watch(self, judge: Callable[[Event], ExitCode | None]) -> ExitCode:
+        while True:
+            event = self._next()
+            if event is None:
+                self.complain("Time is up.")
+                return ExitCode.TIMEOUT
+            result = self._judge_connection(event)
+            if result is None:
+                result = judge(event)
+            if result is not None:
+                return result
+
+    def _next(self) -> Event | None:
+        try:
+            return self._events.get(timeout=None if self._deadline == inf else max(0.0, self._deadline - monotonic()))
+        except Empty:
+            return None
+
+    def _judge_connection(self, event: Event) -> ExitCode | None:
+        match event:
+            case Connected():
+                self._reached = True
+            case Disconnected(reason=reason) if not self._reached:
+                self.complain(reason)
+                return ExitCode.UNREACHABLE
+            case Waiting(place=place) if not self._wait:
+                self.complain(f"The server is full; {place} in the queue. With --wait we would wait.")
+                return ExitCode.FULL
+            case Ended(error=error):
+                self._ended = True
+                self.complain("The client has stopped." if error is None else str(error))
+                return exit_code(error) or ExitCode.FAILURE
+        return None
+
+    def _close(self) -> None:
+        self.client.close()
+        self._deadline = monotonic() + CLOSE_SECONDS
+        while not self._ended and (event := self._next()) is not None:
+            self._ended = isinstance(event, Ended)
+
+
+def run_send(
+    client: ChatClient,
+    events: Events,
+    to: str,
+    text: str,
+    *,
+    wait: bool,
+    timeout: float | None,
+    errors: TextIO = sys.stderr,
+) -> ExitCode:
+    """Send `text` to an account or `#room`; OK once the server has it on disk. `timeout` in seconds.
+
+    A room is entered first where we are not in it yet. What was queued and not accepted stays queued in the vault: the
+    next client of this account sends it.
+    """
+    run = _Run(client, events, wait=wait, timeout=timeout, errors=errors)
+    try:
+        name = normalise_room(to) if to.startswith("#") else normalise_account(to)
+    except SecurechatError as error:
+        run.complain(str(error))
+        return ExitCode.USAGE
+    return run.until(_Sending(run, name, text).judge)
+
+
+class _Sending:
+    """How far one text has come."""
+
+    def __init__(self, run: _Run, name: str, text: str) -> None:
+        self._run = run
+        self._client = run.client
+        self._name = name
+        self._text = text
+        self._ready = False
+        self._asked = False  # for the conversation
+        self._queued = False
+        self._local_id: int | None = None  # None also where the core queued the text by itself
+
+    def judge(self, event: Event) -> ExitCode | None:
+        """Send as soon as the conversation is there, and say how it ended."""
+        match event:
+            case Ready():
+                self._ready = True
+            case Delivered(message=message) if self._queued and self._is_ours(message):
+                return ExitCode.OK
+            case Held(conversation=conversation, account=account) if conversation == self._conversation_id():
+                self._run.complain(f"Held: {account} now has another key. Decide in the client: /verify or /trust.")
+                return ExitCode.UNTRUSTED
+            case Refused(code=code, text=reason):
+                self._run.complain(reason)
+                return exit_code(RefusedError(code, reason))
+        if self._ready and not self._queued:
+            self._send()
+        return None
+
+    def _send(self) -> None:
+        if self._conversation_id() is None:
+            if not self._name.startswith("#"):
+                self._client.open_direct(self._name, self._text, ask=False)
+                self._queued = True
+                return
+            if not self._asked:
+                self._asked = True
+                self._client.join_room(self._name)
+        conversation = self._conversation_id()
+        if conversation is not None:
+            self._local_id = self._client.send(conversation, self._text)
+            self._queued = True
+
+    def _conversation_id(self) -> bytes | None:
+        found = self._client.find(self._name)
+        return None if found is None or found.state == "closed" else found.id
+
+    def _is_ours(self, message: Message) -> bool:
+        if self._local_id is not None:
+            return message.local_id == self._local_id
+        return message.conversation == self._conversation_id() and message.text == self._text
+
+
+def run_recv(
+    client: ChatClient,
+    events: Events,
+    *,
+    as_json: bool,
+    follow: bool,
+    wait: bool,
+    timeout: float | None,
+    output: TextIO = sys.stdout,
+    errors: TextIO = sys.stderr,
+) -> ExitCode:
+    """Print what nobody has read on this device yet; with `follow`, go on until interrupted or `timeout` seconds.
+
+    As JSON, one object a line: conversation, kind, seq, time (milliseconds since 1970), from, text, trust and problem,
+    which is not empty where a message cannot be shown. Otherwise lines for people, cleaned.
+    """
+    run = _Run(client, events, wait=wait, timeout=timeout, errors=errors)
+
+    format_line = _json_line if as_json else _plain_line
+    caught_up = False
+
+    def print_unread() -> None:
+        while lines := client.unread(UNREAD_AT_ONCE):
+            conversations = {one.id: one for one in client.conversations()}
+            output.writelines(format_line(message, conversations.get(message.conversation)) + "\n" for message in lines)
+            output.flush()
+            client.mark_shown(lines[-1].local_id)  # after they are out: killed in between, we say them twice
+
+    def judge(event: Event) -> ExitCode | None:
+        nonlocal caught_up
+        match event:
+            case KeyChanged(account=account):
+                run.complain(f"{account} now has another key. See /safety {account} in the client.")
+            case Ready():
+                caught_up = True
+                print_unread()
+                return None if follow else ExitCode.OK
+            case Received() if caught_up:
+                print_unread()
+        return None
+
+    return run.until(judge, interrupted=ExitCode.OK if follow else ExitCode.FAILURE)
+
+
+def _json_line(message: Message, conversation: Conversation | None) -> str:
+    """Return one line of ASCII: whatever others wrote is escaped."""
+    return json.dumps(
+        {
+            "conversation": conversation.name if conversation else message.conversation.hex(),
+            "kind": conversation.kind if conversation else "",
+            "seq": message.seq,
+            "time": message.time,
+            "from": message.sender,
+            "text": message.text,
+            "trust": message.trust,
+            "problem": message.problem,
+        }
+    )
+
+
+def _plain_line(message: Message, conversation: Conversation | None) -> str:
+    return message_line(message, conversation, datetime.now().astimezone())

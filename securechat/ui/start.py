@@ -1,0 +1,168 @@
+"""From the command line's words to a client that can start: where its vault lies, its password, whether to register.
+
+Passwords come from a person at the terminal, without echo, or from a file; never from arguments, which every process on
+the machine can read.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from getpass import getpass
+from pathlib import Path
+from typing import Final
+
+from securechat.client.events import Event
+from securechat.client.settings import ClientSettings
+from securechat.errors import RefusedError, StorageError, UsageError
+from securechat.names import normalise_account, normalise_password
+from securechat.ui.port import ChatClient
+
+DEFAULT_PORT: Final = 4433
+
+MAX_PASSWORD_FILE: Final = 8192
+"""Bytes. The longest password is 1,024 of them; what is larger is another file."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says about who we are and where the server is."""
+
+    user: str
+    server: str
+    ca: Path
+    pin: str
+    vault: Path
+    password_file: Path | None
+    register: bool
+    new_identity: bool
+    invite: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the core needs."""
+
+    account: str
+    vault: Path
+    password: str
+    settings: ClientSettings
+
+    def __repr__(self) -> str:
+        """The account only: the rest holds the password."""
+        return f"Start({self.account!r})"
+
+
+def prepare(options: Options) -> Start:
+    """Check what was said, and ask a person for the rest. Raises `UsageError` or `StorageError`."""
+    account = normalise_account(options.user)
+    host, port = parse_server(options.server)
+    if not options.pin and not options.ca.is_file():
+        raise UsageError(
+            f"There is no CA certificate {options.ca} to know the server by. Ask its operator for ca.pem and give it "
+            "with --ca FILE, or give the pin that gen-certs printed with --pin."
+        )
+    vault = vault_path(options.vault, account, host, port)
+    register = options.register
+    if not register and not vault.exists() and sys.stdin.isatty():
+        register = _ask_whether_new(account, options.server)
+    if options.password_file is not None:
+        password = read_password(options.password_file)
+    else:
+        password = _ask_password(account, twice=register and not vault.exists())
+    settings = ClientSettings(
+        host,
+        port,
+        ca_file=None if options.pin else options.ca,
+        pin=options.pin,
+        password=password,
+        register=register,
+        invite=options.invite,
+        new_identity=options.new_identity,
+    )
+    return Start(account, vault, password, settings)
+
+
+def parse_server(server: str) -> tuple[str, int]:
+    """Return host and port of `HOST`, `HOST:PORT`, `[IPv6]` or `[IPv6]:PORT`. Raises `UsageError`."""
+    found = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?", server)
+    if found is None or not 1 <= int(found[3] or DEFAULT_PORT) <= 65535:
+        raise UsageError(f"{server!r} is not a server: give HOST:PORT, as in chat.example:4433 or [::1]:4433.")
+    return found[1] or found[2], int(found[3] or DEFAULT_PORT)
+
+
+def vault_path(folder: Path, account: str, host: str, port: int) -> Path:
+    """Return where the vault of an account at a server lies: one file each, with a name that every system takes."""
+
+    def safe(text: str) -> str:
+        return re.sub(r"[^\w.-]", lambda found: f"%{ord(found[0]):02X}", text)
+
+    return folder / f"{safe(account)}@{safe(host)}-{port}.vault"
+
+
+def read_password(file: Path) -> str:
+    """Return the first line of a file. Raises `StorageError` or `UsageError`."""
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MAX_PASSWORD_FILE + 1)
+        line = content.decode().split("\n", 1)[0].removesuffix("\r")
+    except OSError as error:
+        raise StorageError(f"The password file {file} cannot be read: {os.strerror(error.errno or 0)}.") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"The password file {file} is not UTF-8 text.") from None
+    if len(content) > MAX_PASSWORD_FILE:
+        raise UsageError(f"{file} is too large to be a password file.")
+    return normalise_password(line)
+
+
+def _ask_whether_new(account: str, server: str) -> bool:
+    sys.stdout.write(f"{account} is not set up on this computer for {server} yet.\n")
+    while True:
+        answer = _ask("Make a new account? [Y/n] ").strip().lower()
+        if answer in ("", "y", "yes", "n", "no"):
+            return not answer.startswith("n")
+
+
+def _ask(question: str) -> str:
+    try:
+        return input(question)
+    except EOFError:
+        raise UsageError("No answer: nothing was done.") from None
+
+
+def _ask_password(account: str, *, twice: bool) -> str:
+    if not (sys.stdin.isatty() or sys.stderr.isatty()):
+        raise UsageError("Nobody is there to ask for the password: give it in a file with --password-file.")
+    while True:
+        try:
+            password = getpass(f"{'New password' if twice else 'Password'} of {account}: ")
+            if twice and getpass("The same again: ") != password:
+                sys.stderr.write("These were not the same.\n")
+                continue
+        except EOFError:
+            sys.stderr.write("\n")  # the question has no line break
+            raise UsageError("No password: nothing was done.") from None
+        return normalise_password(password)
+
+
+@contextmanager
+def open_client(start: Start, on_event: Callable[[Event], None]) -> Iterator[ChatClient]:
+    """Open the vault, give the core, not started yet, and close the vault when the front end has done with it.
+
+    Raises `StorageError`; `RefusedError` for the password.
+    """
+    # Imported here: with the vault comes the database, and all of MLS with the core.
+    from securechat.client import core
+    from securechat.client.key_file import WrongPasswordError
+    from securechat.client.vault import Vault
+
+    try:
+        vault = Vault.open(start.vault, start.account, start.password)
+    except WrongPasswordError as error:
+        raise RefusedError("login-refused", str(error)) from None
+    try:
+        yield core.ChatClient(start.settings, vault, on_event=on_event)
+    finally:
+        vault.close()

@@ -1,0 +1,1 @@
+"""What travels inside TLS, without any I/O."""

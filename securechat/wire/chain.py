@@ -1,0 +1,37 @@
+"""The chain over a conversation's log (design, section 4): both sides compute it, so nobody can rewrite the past.
+
+    chain_n = SHA-256(chain_{n-1} || TLS{ opaque conversation<V>; uint64 seq; uint64 time;
+                                          opaque device<V>; uint64 number; opaque payload<V> })
+
+`<V>` is the variable-size vector of RFC 9420, section 2.1.2: a length of 1, 2 or 4 bytes, always the shortest.
+"""
+
+import hashlib
+import struct
+
+from securechat.wire.limits import CONVERSATION_ID_LENGTH, DEVICE_ID_LENGTH
+
+CHAIN_START = bytes(32)
+"""chain_0: the chain of an empty log."""
+
+_FIELDS = struct.Struct(f">B{CONVERSATION_ID_LENGTH}sQQB{DEVICE_ID_LENGTH}sQ")  # all up to the payload, at one go
+
+
+def next_chain(
+    chain: bytes, conversation: bytes, seq: int, time: int, device: bytes, number: int, payload: bytes
+) -> bytes:
+    """Return chain_seq (32 bytes) from chain_{seq-1} and the entry at `seq`; `time` in ms.
+
+    `conversation` has 32 bytes and `device` 16.
+    """
+    fields = _FIELDS.pack(CONVERSATION_ID_LENGTH, conversation, seq, time, DEVICE_ID_LENGTH, device, number)
+    return hashlib.sha256(b"".join((chain, fields, _length(payload), payload))).digest()
+
+
+def _length(value: bytes) -> bytes:
+    size = len(value)
+    if size < 1 << 6:
+        return size.to_bytes(1, "big")
+    if size < 1 << 14:
+        return (size | 0x4000).to_bytes(2, "big")
+    return (size | 0x8000_0000).to_bytes(4, "big")

@@ -1,0 +1,101 @@
+"""Frames: a `u32` big-endian length, then one MessagePack message (design, section 4).
+
+A length is checked as soon as its four bytes are there, before anything is kept for it; a first byte that is not 0
+shows at once that somebody speaks another protocol, since no frame is as long as 16 MiB. Fields are positional, so a
+message has no duplicate or unknown ones; the typed decoder goes no deeper than the message table does.
+"""
+
+import struct
+
+import msgspec
+
+from securechat.errors import DecodeError
+from securechat.wire.messages import Message
+
+_LENGTH = struct.Struct(">I")
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode_frame(message: Message) -> bytes:
+    """Return the frame that carries `message`."""
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames: `feed` some bytes, then call `next_frame` until it returns None.
+
+    `limit` is the largest body accepted, in bytes; it may change between two calls of `next_frame`. What is kept
+    between two calls of `feed` is at most one incomplete frame.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._data = b""
+        self._start = 0
+        self._partial = bytearray()
+        self._needed = 0  # bytes of `_partial` with which `next_frame` can go on
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the peer. Call `next_frame` until it returns None before the next `feed`."""
+        if self._partial:
+            self._partial += data  # grows in place: a frame that drips in costs time in proportion to its size
+            if len(self._partial) < self._needed:
+                return
+            data = bytes(self._partial)
+            self._partial.clear()
+        self._data = data
+        self._start = 0
+
+    def next_frame(self) -> bytes | None:
+        """Return the body of the next complete frame, or None. Raise `DecodeError` on what cannot be a frame."""
+        data, start = self._data, self._start
+        available = len(data) - start
+        if available >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(data, start)
+            if length > self.limit:
+                raise DecodeError(_refusal(data[start], length, self.limit))
+            end = start + _LENGTH.size + length
+            if end <= len(data):
+                self._start = end
+                return data[start + _LENGTH.size : end]
+            self._needed = end - start
+        else:
+            if available and data[start] != 0:
+                raise DecodeError(_refusal(data[start], 0, self.limit))
+            self._needed = _LENGTH.size
+        self._partial += data[start:]
+        self._data, self._start = b"", 0
+        return None
+
+
+def _refusal(first_byte: int, length: int, limit: int) -> str:
+    if first_byte != 0:
+        return "this is not the securechat protocol"
+    return f"a message of {length} bytes, where {limit} are allowed"
+
+
+def peek(body: bytes) -> tuple[str, int | None]:
+    """Return the name of the message in `body` and its id, if the second field can be one.
+
+    For messages whose type is unknown: nothing else of them is looked at. Raise `DecodeError` if `body` does not
+    begin like a message.
+    """
+    if not body:
+        raise DecodeError("an empty message")
+    if not 0x91 <= body[0] <= 0x9F:  # an array of 1 to 15 elements: no message has more
+        raise DecodeError("a message is an array that begins with its name")
+    if len(body) < 2 or not 0xA1 <= body[1] <= 0xBF:  # a string of 1 to 31 bytes
+        raise DecodeError("a message begins with its name")
+    position = 2 + (body[1] & 0x1F)
+    name = body[2:position]
+    if len(name) != body[1] & 0x1F or not name.isalnum():  # ASCII letters and digits
+        raise DecodeError("a message begins with its name")
+    return name.decode("ascii"), _peek_id(body[position : position + 5]) if body[0] > 0x91 else None
+
+
+def _peek_id(field: bytes) -> int | None:
+    if field and field[0] < 0x80:
+        return field[0]
+    size = {0xCC: 1, 0xCD: 2, 0xCE: 4}.get(field[0], 0) if field else 0
+    return int.from_bytes(field[1 : 1 + size], "big") if size and len(field) > size else None

@@ -1,0 +1,73 @@
+"""The limits of the protocol, each with its unit and its reason. Both sides enforce them; the smaller one wins."""
+
+PROTOCOL_VERSION = 1
+ALPN = "securechat/1"
+
+MAX_FRAME = 2 << 20
+"""Bytes of one message. The largest honest one adds 999 devices at once: commit, Welcome and tree, about 1 MB."""
+
+MAX_FRAME_BEFORE_LOGIN = 4096
+"""Bytes. Nothing before login is larger than names, a 32-byte secret and a token."""
+
+MAX_PAYLOAD = 128 << 10
+"""Bytes of one application entry (an MLS PrivateMessage): a long text with room to spare."""
+
+MAX_ACCOUNT = 32
+"""Characters of a user name (RFC 8265 leaves the maximum to the application)."""
+
+MAX_ROOM = 32
+"""Characters of a room's name, `#` included."""
+
+MAX_GREETING = 400
+"""Characters of the server's name or greeting: a paragraph, not a page."""
+
+SECRET_LENGTH = 32
+"""Bytes of the login secret derived from the password."""
+
+TOKEN_LENGTH = 32
+"""Bytes of a resume token."""
+
+SERVER_ID_LENGTH = 16
+DEVICE_ID_LENGTH = 16
+CONVERSATION_ID_LENGTH = 32
+"""Bytes. A conversation's id is its MLS group_id, chosen at random by who opens it."""
+
+CHAIN_LENGTH = 32
+"""Bytes of a chain value (SHA-256)."""
+
+MAX_KEY_PACKAGES = 100
+"""Unused key packages the server keeps for one device; more would only be a way to fill its disk."""
+
+MAX_KEY_PACKAGE = 4096
+"""Bytes of one key package: one leaf with a device certificate takes under 1 KiB."""
+
+MAX_ROOM_DEVICES = 1000
+"""Leaves of an open room (design, section 6)."""
+
+MAX_SUBSCRIPTIONS = 1024
+"""Conversations one session may read at once."""
+
+NUMBERS_KEPT = 256
+"""Newest submissions per device and conversation whose answers the server can repeat (design, section 4)."""
+
+MAX_IN_FLIGHT = 64
+"""Requests of one session that may be waiting for their reply; a client that sends more is not reading."""
+
+MAX_NESTING = 4
+"""Depth of a message: no honest one is deeper than a list of structs."""
+
+ACKNOWLEDGE_ENTRIES = 32
+ACKNOWLEDGE_SECONDS = 0.2
+"""A reader acknowledges after so many entries or so long, whichever is first."""
+
+LEASE_SECONDS = 2.0
+"""How long a joiner of an open room holds the right to commit."""
+
+HANDSHAKE_SECONDS = 5.0
+"""TLS handshake and Hello together: generous for a slow link, short for a silent attacker."""
+
+LOGIN_SECONDS = 120.0
+"""From Hello to login: time for a person to type a password."""
+
+PING_SECONDS = 30.0
+"""A silent side is asked for a sign of life after so long, and given up after twice that."""

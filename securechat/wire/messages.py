@@ -1,0 +1,465 @@
+"""The messages of `securechat/1`: what they are called, what they hold, who sends them when.
+
+Design, section 4. Each message is a MessagePack array whose first element is the message's name; the fields follow in
+the order given here. Unknown fields are refused, so that no two readings of one message exist. Bodies of MLS objects
+are opaque `bytes` in their RFC 9420 encoding (`MLSMessage` unless said otherwise).
+
+A *request* carries `id`, chosen by the client, and gets exactly one *reply* with the same `id`: the one named in its
+docstring, or `Refused`. Everything else is an *event* and is never answered. Times are milliseconds since 1970 (UTC).
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from securechat.wire import limits
+
+U32 = Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
+U63 = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # SQLite and MessagePack readers agree on these
+Time = Annotated[int, Meta(ge=0, le=253_370_764_800_000)]  # to the end of 9998: later ones cannot be shown
+Account = Annotated[str, Meta(min_length=1, max_length=limits.MAX_ACCOUNT)]
+RoomName = Annotated[str, Meta(min_length=2, max_length=limits.MAX_ROOM, pattern="^#")]
+Title = Annotated[str, Meta(max_length=limits.MAX_GREETING)]
+Text = Annotated[str, Meta(max_length=1000)]
+DeviceId = Annotated[bytes, Meta(min_length=limits.DEVICE_ID_LENGTH, max_length=limits.DEVICE_ID_LENGTH)]
+ConversationId = Annotated[
+    bytes, Meta(min_length=limits.CONVERSATION_ID_LENGTH, max_length=limits.CONVERSATION_ID_LENGTH)
+]
+Chain = Annotated[bytes, Meta(min_length=limits.CHAIN_LENGTH, max_length=limits.CHAIN_LENGTH)]
+Secret = Annotated[bytes, Meta(min_length=limits.SECRET_LENGTH, max_length=limits.SECRET_LENGTH)]
+Token = Annotated[bytes, Meta(min_length=limits.TOKEN_LENGTH, max_length=limits.TOKEN_LENGTH)]
+KeyPackageBytes = Annotated[bytes, Meta(max_length=limits.MAX_KEY_PACKAGE)]
+Body = Annotated[bytes, Meta(max_length=limits.MAX_FRAME)]
+Payload = Annotated[bytes, Meta(max_length=limits.MAX_PAYLOAD)]
+
+Code = Literal[
+    "bad-request",  # understood, but makes no sense here; a bug of the client
+    "unknown-message",  # a message type this server does not know
+    "not-now",  # not in this state: before login, while waiting, without a device
+    "login-refused",  # unknown account or wrong password: the server does not say which
+    "token-refused",  # resume token unknown or expired: log in with the password
+    "name-taken",  # the account exists and has another password
+    "registration-closed",  # by the operator, or the invite code is wrong
+    "busy",  # too much work queued: try again in a moment
+    "slow-down",  # this address or account does too much: try again later
+    "identity-differs",  # the account has another identity key; see `PublishDevice`
+    "not-found",  # does not exist, or is not yours: the same answer on purpose
+    "exists",  # the room or direct conversation is already there; see `Refused.conversation`
+    "stale-epoch",  # another commit came first: process it, encrypt again
+    "commit-first",  # a device has left: commit its removal, then speak
+    "leased",  # somebody is just entering this room: try the commit again
+    "wrong-number",  # not last + 1, or a used number with other bytes
+    "invalid-commit",  # the commit breaks RFC 9420 or the rules of the conversation
+    "not-allowed",  # the rules of the conversation forbid it
+    "room-full",
+    "reader-full",  # direct conversation: the other one has been away too long and the log is full
+    "too-large",
+    "disk-full",
+]
+
+Reason = Literal["bye", "shutdown", "replaced", "timeout", "protocol-error", "too-slow", "revoked"]
+
+
+class Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag=True, gc=False):
+    """Base of all messages; the tag is the class's name. Printing one shows the sizes of its bytes, never the bytes."""
+
+    def __repr__(self) -> str:
+        """Show names and sizes only: secrets, tokens and invite codes travel in these fields."""
+        shown = (f"{name}={_describe(name, getattr(self, name))}" for name in self.__struct_fields__)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _describe(name: str, value: object) -> str:
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if name == "invite" or isinstance(value, list):
+        return f"<{len(value)}>"  # type: ignore[arg-type]  # `invite` is a string
+    return repr(value)
+
+
+class Request(Message):
+    """A message that gets exactly one reply."""
+
+    id: U32
+
+
+class Reply(Message):
+    """The answer to the request with this `id`."""
+
+    id: U32
+
+
+# --- both ways ----------------------------------------------------------------------------------------------------
+
+
+class Ping(Message):
+    """Asks for `Pong`."""
+
+
+class Pong(Message):
+    """A sign of life."""
+
+
+class Closing(Message):
+    """The last message of a session: its end was meant. An end of stream without it is a lost connection."""
+
+    reason: Reason
+    text: Text = ""
+
+
+# --- before login -------------------------------------------------------------------------------------------------
+
+
+class ClientHello(Message):
+    """First message of a client: the protocol versions it speaks."""
+
+    versions: Annotated[list[U32], Meta(min_length=1, max_length=16)]
+    agent: Annotated[str, Meta(max_length=64)]
+
+
+class Hello(Message):
+    """First message of the server, sent without waiting for the client's."""
+
+    versions: Annotated[list[U32], Meta(min_length=1, max_length=16)]
+    server_name: Title
+    greeting: Title
+    server_id: Annotated[bytes, Meta(min_length=limits.SERVER_ID_LENGTH, max_length=limits.SERVER_ID_LENGTH)]
+    registration: Literal["open", "closed", "invite"]
+
+
+class Register(Request):
+    """Makes an account. Reply: `Registered`. Repeating it with the same secret succeeds."""
+
+    account: Account
+    secret: Secret
+    invite: Annotated[str, Meta(max_length=64)] = ""
+
+
+class Login(Request):
+    """Logs one device in. Reply: `LoggedIn`. A second session of the device closes the first (`replaced`)."""
+
+    account: Account
+    secret: Secret
+    device: DeviceId
+
+
+class Resume(Request):
+    """Logs in again with the token of an earlier `LoggedIn` of this device. Reply: `LoggedIn`."""
+
+    token: Token
+    device: DeviceId
+
+
+class Registered(Reply):
+    """The account is on disk."""
+
+    account: Account
+
+
+class LoggedIn(Reply):
+    """`place` 0: seated. Otherwise the room is full and this is the place in the queue; `Seat` tells each change.
+
+    `identity_key` is the account's identity key as the server has it (32 bytes, empty before the first
+    `PublishDevice`); `published` says whether this device is in its directory; `key_packages` counts the unused ones.
+    """
+
+    account: Account
+    token: Token
+    token_expires: U63
+    place: U32
+    identity_key: Annotated[bytes, Meta(max_length=32)]
+    published: bool
+    key_packages: U32
+
+
+class Seat(Message):
+    """The place in the waiting room changed; 0: come in."""
+
+    place: U32
+
+
+# --- keys ---------------------------------------------------------------------------------------------------------
+
+
+class PublishDevice(Request):
+    """Puts the session's device into the directory. Reply: `Done`.
+
+    `certificate` is a device certificate (`identity.certificate`) of this account and device. The first one fixes the
+    account's identity key; another key is refused (`identity-differs`) unless `replace_identity`, which drops the
+    account's other devices from the directory.
+    """
+
+    certificate: Annotated[bytes, Meta(max_length=2048)]
+    replace_identity: bool
+
+
+class PublishKeyPackages(Request):
+    """Adds key packages of the session's device; `last_resort`, if not empty, replaces the old one. Reply: `Stock`."""
+
+    key_packages: Annotated[list[KeyPackageBytes], Meta(max_length=limits.MAX_KEY_PACKAGES)]
+    last_resort: KeyPackageBytes
+
+
+class Stock(Reply):
+    """How many unused key packages of the device the server now holds."""
+
+    key_packages: U32
+
+
+class FetchKeyPackages(Request):
+    """Takes one key package of each device of an account. Reply: `KeyPackages`."""
+
+    account: Account
+
+
+class KeyPackages(Reply):
+    """One key package a device; each is handed out once, but for last-resort ones."""
+
+    account: Account
+    key_packages: Annotated[list[KeyPackageBytes], Meta(max_length=64)]
+
+
+class Done(Reply):
+    """It is done, and on disk where the request changed anything."""
+
+
+# --- conversations ------------------------------------------------------------------------------------------------
+
+
+class OpenDirect(Request):
+    """Opens the direct conversation with `peer`. Reply: `Accepted` (seq 1), or `Refused` `exists` with its id.
+
+    `founding` is the GroupInfo of epoch 0 with its tree: one leaf, the session's device. `commit` adds the peer's
+    devices (number 1), `welcome` and `group_info` belong to it as in `Commit`.
+    """
+
+    conversation: ConversationId
+    peer: Account
+    founding: Body
+    commit: Body
+    welcome: Body
+    group_info: Body
+
+
+class OpenRoom(Request):
+    """Opens a room under the name in the group's rules. Reply: `Done`, or `Refused` `exists`.
+
+    `founding` as in `OpenDirect`. The log is empty; the room can be entered with `group_info` (epoch 0).
+    """
+
+    conversation: ConversationId
+    founding: Body
+    group_info: Body
+
+
+class Join(Request):
+    """Asks for what an external commit into an open room needs. Reply: `JoinOffer`, as soon as it is our turn."""
+
+    room: RoomName
+
+
+class Rejoin(Request):
+    """The same for a conversation the device stands in already (external resync). Reply: `JoinOffer`."""
+
+    conversation: ConversationId
+
+
+class Departure(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """Proof that a device has left: its own signed Remove proposal, and the GroupContext it was signed under."""
+
+    proposal: Annotated[bytes, Meta(max_length=8192)]
+    group_context: Annotated[bytes, Meta(max_length=65536)]
+
+
+class JoinOffer(Reply):
+    """The newest GroupInfo and tree, leased: for two seconds nobody else's commit is accepted here.
+
+    `number` is the last one the device used in this conversation. `departures`: devices that have left but are
+    still in the tree (design, section 6, Leaving).
+    """
+
+    conversation: ConversationId
+    number: U63
+    group_info: Body
+    tree: Body
+    departures: Annotated[list[Departure], Meta(max_length=limits.MAX_ROOM_DEVICES)]
+
+
+class Submit(Request):
+    """Appends an application message (PrivateMessage). Reply: `Accepted`."""
+
+    conversation: ConversationId
+    number: U63
+    payload: Payload
+
+
+class Commit(Request):
+    """Appends a commit (PublicMessage), delivers `welcome` to each device it adds. Reply: `Accepted`.
+
+    `welcome` is empty where nobody is added; `group_info` is of the new epoch, without the tree. An external commit
+    makes the device a member; then `Accepted.chain` is set.
+    """
+
+    conversation: ConversationId
+    number: U63
+    commit: Body
+    welcome: Body
+    group_info: Body
+
+
+class Leave(Request):
+    """Appends the device's Remove proposal of its own leaf (PublicMessage). Delivery to it ends with `Accepted`."""
+
+    conversation: ConversationId
+    number: U63
+    proposal: Body
+
+
+class CommitFailed(Request):
+    """Tells that the device cannot process the commit at `seq`. Reply: `Done`."""
+
+    conversation: ConversationId
+    seq: U63
+    reason: Annotated[str, Meta(max_length=200)]
+
+
+class Accepted(Reply):
+    """The entry is on disk. Stands in the place of the entry itself in the sender's stream of live entries.
+
+    `chain` is chain_seq where this entry made the device a member (first commit or external join), else empty.
+    """
+
+    conversation: ConversationId
+    number: U63
+    seq: U63
+    time: Time
+    chain: Annotated[bytes, Meta(max_length=limits.CHAIN_LENGTH)]
+
+
+class ListRooms(Request):
+    """Reply: `Rooms`."""
+
+
+class Room(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """A room one could enter, or is in."""
+
+    name: RoomName
+    kind: Literal["open", "invite"]
+    members: U32
+    joined: bool
+
+
+class Rooms(Reply):
+    """Open rooms, and the invite rooms of the asking device."""
+
+    rooms: Annotated[list[Room], Meta(max_length=10_000)]
+
+
+class Members(Request):
+    """Who is in a conversation. Reply: `MemberList`."""
+
+    conversation: ConversationId
+
+
+class Member(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """One account of a conversation."""
+
+    account: Account
+    online: bool
+
+
+class MemberList(Reply):
+    """The server's word; the tree says who can read."""
+
+    conversation: ConversationId
+    members: Annotated[list[Member], Meta(max_length=limits.MAX_ROOM_DEVICES)]
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+class Subscribe(Request):
+    """Reads a log from `after_seq` on, gap-free into live delivery. Reply: `Subscribed`, then `Entry` events.
+
+    Conversation logs have 32-byte ids. The device's own 16-byte id names its inbox, whose entries come as `Welcomed`.
+    """
+
+    conversation: Annotated[bytes, Meta(min_length=16, max_length=32)]
+    after_seq: U63
+
+
+class Subscribed(Reply):
+    """`last` is the newest number of this device, `head` the newest seq: what is up to it is catch-up."""
+
+    conversation: Annotated[bytes, Meta(min_length=16, max_length=32)]
+    last: U63
+    head: U63
+
+
+class Entry(Message):
+    """One entry of a conversation's log."""
+
+    conversation: ConversationId
+    seq: U63
+    time: Time
+    device: DeviceId
+    payload: Body
+
+
+class Welcomed(Message):
+    """An inbox entry: the commit at `join_seq` added the device to a conversation; `chain` is chain_join_seq.
+
+    `welcome` is the MLSMessage, `tree` the `optional<Node> ratchet_tree<V>` of that epoch.
+    """
+
+    seq: U63
+    time: Time
+    conversation: ConversationId
+    join_seq: U63
+    chain: Chain
+    welcome: Body
+    tree: Body
+    departures: Annotated[list[Departure], Meta(max_length=limits.MAX_ROOM_DEVICES)]
+
+
+class Truncated(Message):
+    """Entries before `first_seq` are gone: the reader was away too long. Its user must see the gap."""
+
+    conversation: ConversationId
+    first_seq: U63
+
+
+class Acknowledge(Message):
+    """The device has everything up to `seq` on its own disk. Cumulative; also for its inbox."""
+
+    conversation: Annotated[bytes, Meta(min_length=16, max_length=32)]
+    seq: U63
+
+
+class Presence(Message):
+    """Someone who shares the conversation came online, went away, or lost the connection."""
+
+    conversation: ConversationId
+    account: Account
+    state: Literal["online", "offline", "dropped"]
+
+
+class Refused(Reply):
+    """The request was understood and not done."""
+
+    code: Code
+    text: Text
+    conversation: Annotated[bytes, Meta(max_length=limits.CONVERSATION_ID_LENGTH)] = b""
+
+
+FromClient = (
+    ClientHello | Register | Login | Resume | PublishDevice | PublishKeyPackages | FetchKeyPackages
+    | OpenDirect | OpenRoom | Join | Rejoin | Submit | Commit | Leave | CommitFailed | ListRooms | Members
+    | Subscribe | Acknowledge | Ping | Pong | Closing
+)  # fmt: skip
+
+FromServer = (
+    Hello | Registered | LoggedIn | Seat | Stock | KeyPackages | Done | JoinOffer | Accepted | Rooms
+    | MemberList | Subscribed | Entry | Welcomed | Truncated | Presence | Refused | Ping | Pong | Closing
+)  # fmt: skip

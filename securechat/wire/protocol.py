@@ -1,0 +1,461 @@
+"""`securechat/1` as two machines without I/O: bytes in, messages out, bytes to send (design, section 4).
+
+A pump feeds what arrived to `receive_data`, handles the messages it returns, hands its own to `send`, and writes what
+`data_to_send` returns. There is no socket, no thread and no clock inside: `now` is the pump's monotonic time in
+seconds, and `handle_timer` is called when `timer` has come.
+
+Parsing never raises through to the pump. A peer that breaks the rules becomes the event `Ended` with a `PeerError`,
+and a `Closing("protocol-error")` to send; a call that breaks them raises `UsageError` and changes nothing.
+
+The states of a session, the same table for both sides ("+": also allowed, as in every state: `Closing`):
+
+    CONNECTED        each side sends its hello                                  -> GREETED when both have
+    GREETED          Register, Login, Resume; + Ping, Pong                      -> AUTHENTICATING
+    AUTHENTICATING   + Ping, Pong                Registered, Refused            -> GREETED
+                                                 LoggedIn                       -> WAITING, ENROLLING or READY
+    WAITING          + Ping, Pong                Seat(0)                        -> ENROLLING or READY
+    ENROLLING        PublishDevice, PublishKeyPackages, ListRooms; + Ping, Pong
+                                                 Done                           -> READY
+    READY            everything but the hellos and the logins
+    ENDED            nothing; both `Closing` sent, `Closing` received and the end of the stream lead here
+"""
+
+import enum
+import typing
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+
+from securechat.errors import DecodeError, PeerError, UsageError
+from securechat.wire import limits
+from securechat.wire.frames import FrameReader, encode_frame, peek
+from securechat.wire.messages import (
+    Accepted,
+    Acknowledge,
+    ClientHello,
+    Closing,
+    Commit,
+    CommitFailed,
+    Done,
+    Entry,
+    FetchKeyPackages,
+    FromClient,
+    FromServer,
+    Hello,
+    Join,
+    JoinOffer,
+    KeyPackages,
+    Leave,
+    ListRooms,
+    LoggedIn,
+    Login,
+    MemberList,
+    Members,
+    Message,
+    OpenDirect,
+    OpenRoom,
+    Ping,
+    Pong,
+    Presence,
+    PublishDevice,
+    PublishKeyPackages,
+    Reason,
+    Refused,
+    Register,
+    Registered,
+    Rejoin,
+    Reply,
+    Request,
+    Resume,
+    Rooms,
+    Seat,
+    Stock,
+    Submit,
+    Subscribe,
+    Subscribed,
+    Truncated,
+    Welcomed,
+)
+
+
+class State(enum.Enum):
+    """The states of a session; the table stands at the top of this module."""
+
+    CONNECTED = enum.auto()
+    GREETED = enum.auto()
+    AUTHENTICATING = enum.auto()
+    WAITING = enum.auto()
+    ENROLLING = enum.auto()
+    READY = enum.auto()
+    ENDED = enum.auto()
+
+
+REPLY: dict[type[Message], type[Message]] = {
+    Register: Registered,
+    Login: LoggedIn,
+    Resume: LoggedIn,
+    PublishDevice: Done,
+    PublishKeyPackages: Stock,
+    FetchKeyPackages: KeyPackages,
+    OpenDirect: Accepted,
+    OpenRoom: Done,
+    Join: JoinOffer,
+    Rejoin: JoinOffer,
+    Submit: Accepted,
+    Commit: Accepted,
+    Leave: Accepted,
+    CommitFailed: Done,
+    ListRooms: Rooms,
+    Members: MemberList,
+    Subscribe: Subscribed,
+}
+"""What a request is answered with when it is not refused."""
+
+_Types = frozenset[type[Message]]
+_LOGINS: _Types = frozenset((Register, Login, Resume))
+_SIGNS: _Types = frozenset((Ping, Pong, Closing))
+_REQUESTS: _Types = frozenset(REPLY)
+_FIRST_STEPS: _Types = frozenset((PublishDevice, PublishKeyPackages, ListRooms))
+_FROM_CLIENT: dict[State, _Types] = {
+    State.CONNECTED: frozenset((ClientHello, Closing)),
+    State.GREETED: _LOGINS | _SIGNS,
+    State.AUTHENTICATING: _SIGNS,
+    State.WAITING: _SIGNS,
+    State.ENROLLING: _SIGNS | _FIRST_STEPS,
+    State.READY: _SIGNS | _REQUESTS - _LOGINS | {Acknowledge},
+    State.ENDED: frozenset(),
+}
+"""What a client may send in each state."""
+
+_MOVES: dict[tuple[State, type[Message]], State] = {
+    (State.GREETED, Register): State.AUTHENTICATING,
+    (State.GREETED, Login): State.AUTHENTICATING,
+    (State.GREETED, Resume): State.AUTHENTICATING,
+    (State.AUTHENTICATING, Registered): State.GREETED,
+    (State.AUTHENTICATING, Refused): State.GREETED,
+    (State.AUTHENTICATING, LoggedIn): State.READY,  # see `_advance`: unless it says place or not published
+    (State.WAITING, Seat): State.READY,
+    (State.ENROLLING, Done): State.READY,
+}
+_EVENTS: _Types = frozenset((Entry, Welcomed, Truncated, Presence))
+_FROM_SERVER: dict[State, _Types] = {  # replies aside: they follow their requests
+    State.CONNECTED: frozenset((Hello, Closing)),
+    State.GREETED: _SIGNS,
+    State.AUTHENTICATING: _SIGNS,
+    State.WAITING: _SIGNS | {Seat},
+    State.ENROLLING: _SIGNS | _EVENTS,
+    State.READY: _SIGNS | _EVENTS,
+    State.ENDED: frozenset(),
+}
+"""What a server may send in each state."""
+
+_MOVERS = frozenset(message for _, message in _MOVES)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last event: the session is over.
+
+    `closing` is the peer's farewell. Without it and without `error`, the connection was lost. `error` says how the
+    peer broke the rules, or that it fell silent.
+    """
+
+    closing: Closing | None = None
+    error: PeerError | None = None
+
+
+Incoming = TypeVar("Incoming")  # the messages that this side receives
+
+
+class _Machine(ABC, Generic[Incoming]):
+    """What both sides share: frames in and out, the table of states, signs of life."""
+
+    _decoder: "msgspec.msgpack.Decoder[Incoming]"
+    _known: frozenset[str]  # names of the messages that this side receives
+
+    def __init__(self, now: float) -> None:
+        self._enter(State.CONNECTED)
+        self._frames = FrameReader(limits.MAX_FRAME_BEFORE_LOGIN)
+        self._outgoing: list[bytes] = []
+        self._published = False
+        self._since = now  # when CONNECTED or GREETED was entered
+        self._heard = now  # when the peer last sent anything
+        self._pinged = False
+        self._in_flight: dict[int, type[Message]] = {}
+
+    # --- for the pump -----------------------------------------------------------------------------------------------
+
+    def data_to_send(self) -> bytes:
+        """Return what has to go to the peer now, and forget it."""
+        data = b"".join(self._outgoing)
+        self._outgoing.clear()
+        return data
+
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether `data_to_send` would return anything."""
+        return bool(self._outgoing)
+
+    def receive_eof(self) -> list[Incoming | Ended]:
+        """The peer's stream has ended: return the last event, unless it has been returned already."""
+        if self.state is State.ENDED:
+            return []
+        self._enter(State.ENDED)
+        return [Ended()]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the session is over: nothing more is received, and nothing but what is queued already is sent."""
+        return self.state is State.ENDED
+
+    def close(self, reason: Reason, text: str = "") -> None:
+        """Say goodbye. Send the data, then end the stream; nothing more is received."""
+        if self.state is not State.ENDED:
+            self._outgoing.append(encode_frame(Closing(reason, text)))
+            self._enter(State.ENDED)
+
+    @property
+    def timer(self) -> float:
+        """When to call `handle_timer`, in the pump's time."""
+        if (seconds := self._patience()) is not None:
+            return self._since + seconds
+        return self._heard + limits.PING_SECONDS * (2 if self._pinged else 1)
+
+    def handle_timer(self, now: float) -> list[Incoming | Ended]:
+        """Time has passed: ask a silent peer for a sign of life, give one up that stays silent."""
+        if self.state is State.ENDED or now < self.timer:
+            return []
+        if self._patience() is not None or self._pinged:
+            self.close("timeout")
+            return [Ended(error=PeerError("the other side fell silent"))]
+        self._pinged = True
+        self._outgoing.append(encode_frame(Ping()))
+        return []
+
+    def receive_data(self, data: bytes, now: float) -> list[Incoming | Ended]:
+        """Take bytes from the peer; return the messages in them. Nothing follows an `Ended`."""
+        events: list[Incoming | Ended] = []
+        if self.ended:
+            return events
+        self._heard = now
+        self._pinged = False
+        self._frames.feed(data)
+        try:
+            while (body := self._frames.next_frame()) is not None:
+                try:
+                    message = self._decoder.decode(body)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:  # the latter: text that is not UTF-8
+                    name, request = peek(body)
+                    if name in self._known:
+                        raise DecodeError(f"a damaged {name}: {error}") from None
+                    self._receive_unknown(name, request)
+                    continue
+                if (event := self._receive(message, now)) is not None:
+                    events.append(event)
+                    if isinstance(event, Ended):
+                        break
+        except PeerError as error:
+            self.close("protocol-error", str(error)[:200])
+            events.append(Ended(error=error))
+        return events
+
+    # --- the two sides ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _patience(self) -> float | None:
+        """How long this side waits in the present state, in seconds; None where pings keep the session alive."""
+
+    @abstractmethod
+    def _receive(self, message: Incoming, now: float) -> Incoming | Ended | None:
+        """Handle a message; what the pump should hear of it. Raises `PeerError`."""
+
+    @abstractmethod
+    def _receive_unknown(self, name: str, request: int | None) -> None:
+        """Handle a message of a type this side does not know. Raises `PeerError`."""
+
+    def _receive_sign(self, message: object) -> Ended | None:
+        """Handle `Ping`, `Pong` and `Closing`, which both sides may receive."""
+        if isinstance(message, Closing):
+            self._enter(State.ENDED)
+            return Ended(closing=message)
+        if isinstance(message, Ping):
+            self._outgoing.append(encode_frame(Pong()))
+        return None
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self._from_client = _FROM_CLIENT[state]  # looked up once a state, not once a message
+        self._from_server = _FROM_SERVER[state]
+
+    def _advance(self, message: Message) -> None:
+        """Make the move of the table for a message that either side sent."""
+        moved = _MOVES.get((self.state, type(message)))
+        if moved is None:
+            return
+        if isinstance(message, LoggedIn):
+            self._frames.limit = limits.MAX_FRAME
+            self._published = message.published
+        if isinstance(message, LoggedIn | Seat):
+            moved = State.WAITING if message.place else State.READY if self._published else State.ENROLLING
+        self._enter(moved)
+
+
+class ServerProtocol(_Machine[FromClient]):
+    """The server's side of one connection. It speaks first: `data_to_send` holds the hello at once."""
+
+    _decoder = msgspec.msgpack.Decoder(FromClient)
+    _known = frozenset(message.__name__ for message in typing.get_args(FromClient))
+
+    def __init__(self, hello: Hello, now: float) -> None:
+        """`hello` must announce `limits.PROTOCOL_VERSION`; `now` is when the connection was accepted."""
+        super().__init__(now)
+        self._versions = frozenset(hello.versions)
+        self._outgoing.append(encode_frame(hello))
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that still wait for their reply."""
+        return len(self._in_flight)
+
+    def send(self, message: FromServer) -> int:
+        """Queue a reply or an event; return its size in bytes. A reply must answer an open request."""
+        if self.ended:
+            return 0  # the client is gone, and its last replies with it
+        kind = type(message)
+        if isinstance(message, Reply):
+            request = self._in_flight.get(message.id)
+            if request is None or (kind is not Refused and REPLY[request] is not kind):
+                raise UsageError(f"{kind.__name__} {message.id} answers no open request")
+            del self._in_flight[message.id]
+        if kind in _MOVERS:
+            self._advance(message)
+        frame = encode_frame(message)
+        self._outgoing.append(frame)
+        return len(frame)
+
+    def send_frame(self, frame: bytes) -> int:
+        """Queue an event that was encoded once for many receivers; return its size in bytes."""
+        if self.state is State.ENDED:
+            return 0
+        self._outgoing.append(frame)
+        return len(frame)
+
+    def _patience(self) -> float | None:
+        if self.state is State.CONNECTED:
+            return limits.HANDSHAKE_SECONDS
+        if self.state in (State.GREETED, State.AUTHENTICATING):
+            return limits.LOGIN_SECONDS
+        return None
+
+    def _receive(self, message: FromClient, now: float) -> FromClient | Ended | None:
+        kind = type(message)
+        if isinstance(message, Request):
+            in_flight = self._in_flight
+            if message.id in in_flight:
+                raise PeerError(f"request id {message.id} is in use")
+            if len(in_flight) >= limits.MAX_IN_FLIGHT:
+                raise PeerError(f"more than {limits.MAX_IN_FLIGHT} requests at once")
+            if kind not in self._from_client:
+                if self.state is State.CONNECTED:
+                    raise PeerError(f"{kind.__name__} before ClientHello")
+                self._outgoing.append(encode_frame(Refused(message.id, "not-now", _NOT_NOW[self.state])))
+                return None
+            in_flight[message.id] = kind
+            if kind in _MOVERS:
+                self._advance(message)
+            return message
+        if kind not in self._from_client:
+            raise PeerError(f"{kind.__name__} in state {self.state.name.lower()}")
+        if isinstance(message, ClientHello):
+            if not self._versions & set(message.versions):
+                raise PeerError(f"no common protocol version; this server speaks {sorted(self._versions)}")
+            self._enter(State.GREETED)
+            self._since = now
+            return message
+        return message if isinstance(message, Acknowledge) else self._receive_sign(message)
+
+    def _receive_unknown(self, name: str, request: int | None) -> None:
+        if request is None or self.state is State.CONNECTED or request in self._in_flight:
+            raise PeerError(f"unknown message {name}")
+        self._outgoing.append(encode_frame(Refused(request, "unknown-message", f"this server does not know {name}")))
+
+
+_NOT_NOW = {
+    State.GREETED: "log in first",
+    State.AUTHENTICATING: "wait for the answer to the login",
+    State.WAITING: "the room is full: wait for the seat",
+    State.ENROLLING: "publish this device first",
+    State.READY: "this session is logged in already",
+}
+
+
+class ClientProtocol(_Machine[FromServer]):
+    """The client's side of one connection. `data_to_send` holds its hello at once."""
+
+    _decoder = msgspec.msgpack.Decoder(FromServer)
+    _known = frozenset(message.__name__ for message in typing.get_args(FromServer))
+
+    def __init__(self, agent: str, now: float) -> None:
+        """`agent`: name and version of the program, at most 64 characters; `now`: when the connection was made."""
+        super().__init__(now)
+        self._next_id = 1
+        self._outgoing.append(encode_frame(ClientHello([limits.PROTOCOL_VERSION], agent)))
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that still wait for their reply; at `limits.MAX_IN_FLIGHT`, `send` refuses another one."""
+        return len(self._in_flight)
+
+    def next_id(self) -> int:
+        """Return an id for the next request."""
+        request = self._next_id
+        self._next_id = request % 0xFFFF_FFFF + 1
+        return request
+
+    def allows(self, message: type[Message]) -> bool:
+        """Whether `send` would take a message of this type in the present state."""
+        return message in self._from_client
+
+    def send(self, message: FromClient) -> None:
+        """Queue a request (with an id from `next_id`) or an event. Raise `UsageError` if it has no place here."""
+        if type(message) not in self._from_client:
+            raise UsageError(f"{type(message).__name__} cannot be sent in state {self.state.name.lower()}")
+        if isinstance(message, Closing):
+            raise UsageError("use close()")
+        if isinstance(message, Request):
+            if message.id in self._in_flight:
+                raise UsageError(f"request id {message.id} is in use")
+            if len(self._in_flight) >= limits.MAX_IN_FLIGHT:
+                raise UsageError(f"more than {limits.MAX_IN_FLIGHT} requests at once")
+            self._in_flight[message.id] = type(message)
+        self._outgoing.append(encode_frame(message))
+        if self.state is State.GREETED:
+            self._advance(message)
+
+    def _patience(self) -> float | None:
+        return limits.HANDSHAKE_SECONDS if self.state is State.CONNECTED else None
+
+    def _receive(self, message: FromServer, now: float) -> FromServer | Ended | None:
+        if isinstance(message, Reply):
+            request = self._in_flight.pop(message.id, None)
+            if request is None or (type(message) is not Refused and REPLY[request] is not type(message)):
+                raise PeerError(f"{type(message).__name__} {message.id} answers no open request")
+            self._advance(message)
+            return message
+        if type(message) not in self._from_server:
+            raise PeerError(f"{type(message).__name__} in state {self.state.name.lower()}")
+        if isinstance(message, Hello):
+            if limits.PROTOCOL_VERSION not in message.versions:
+                raise PeerError(f"no common protocol version; the server speaks {message.versions}")
+            self._enter(State.GREETED)
+            self._since = now
+            return message
+        if isinstance(message, Ping | Pong | Closing):
+            return self._receive_sign(message)
+        self._advance(message)
+        return message
+
+    def _receive_unknown(self, name: str, request: int | None) -> None:
+        raise PeerError(f"unknown message {name} ({'no id' if request is None else request})")

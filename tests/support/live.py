@@ -1,0 +1,134 @@
+"""A real server process and real clients on loopback: ports, TLS, files, threads."""
+
+import queue
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from securechat import certs
+from securechat.client import events
+from securechat.client.core import ChatClient
+from securechat.client.key_file import Cost
+from securechat.client.settings import ClientSettings
+from securechat.client.vault import Vault
+from tests.support.server_process import ServerProcess
+
+CHEAP = Cost(time=1, memory=8, lanes=1)
+PASSWORD = "correct horse"
+PATIENCE = 60.0
+"""Seconds after which a test gives up waiting: a slow machine is no failure."""
+
+E = TypeVar("E", bound=events.Event)
+
+
+class LiveServer:
+    """`securechat server` with certificates of its own, on a port that it keeps over restarts."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.ca = folder / "certs" / "ca.pem"
+        certs.generate(folder / "certs", ("localhost", "127.0.0.1"))
+        self.port = 0  # the first start chooses
+        self._options = options
+        self.start()
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        self._process = ServerProcess(self.ca.parent, self.folder / "data", *self._options, port=self.port)
+        self.port, self.log = self._process.port, self._process.log
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._process.end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """SIGTERM, unless it has ended already, and its exit code."""
+        ended = self._process.process.poll()
+        return self._process.end(signal.SIGTERM) if ended is None else ended
+
+
+class Place(Protocol):
+    """Where a client finds its server and keeps its vault."""
+
+    folder: Path
+    ca: Path
+    port: int
+
+
+class LiveClient:
+    """A `ChatClient` with its events in a list."""
+
+    def __init__(self, server: Place, name: str, *, start: bool = True, **settings: object) -> None:
+        self.server = server
+        self.name = name
+        self.path = server.folder / "vaults" / f"{name}.vault"
+        given: dict[str, object] = {"password": PASSWORD, "register": True, "ca_file": server.ca, **settings}
+        self.settings = ClientSettings("localhost", server.port, **given)  # type: ignore[arg-type]  # test data
+        if start:
+            self.start()
+
+    def start(self) -> None:
+        """Open the vault, connect."""
+        self.happened: list[events.Event] = []
+        self._queue: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
+        self.vault = Vault.open(self.path, self.name, PASSWORD, cost=CHEAP)
+        self.client = ChatClient(self.settings, self.vault, on_event=self._queue.put)
+        self.client.start()
+
+    def wait_for(self, kind: type[E], where: Callable[[E], bool] = lambda _event: True) -> E:
+        """Return the first event of a kind, past ones included, that fulfils a condition."""
+        for event in self.happened:
+            if isinstance(event, kind) and where(event):
+                return event
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                event = self._queue.get(timeout=max(deadline - time.monotonic(), 0))
+            except queue.Empty:
+                raise AssertionError(f"{self.name} never saw {kind.__name__}; saw {self.happened[-20:]}") from None
+            self.happened.append(event)
+            if isinstance(event, kind) and where(event):
+                return event
+            assert not isinstance(event, events.Ended), f"{self.name} ended: {event.error!r}"
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something is so; looked at after each event."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, f"{self.name} waits in vain; saw {self.happened[-20:]}"
+            try:
+                event = self._queue.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            self.happened.append(event)
+            assert not isinstance(event, events.Ended), f"{self.name} ended: {event.error!r}"
+
+    def close(self) -> None:
+        """Go offline properly."""
+        self.client.close()
+        self.wait_for(events.Ended)
+        self.vault.close()
+
+    def id_of(self, name: str) -> bytes:
+        """The conversation called so, once it is there."""
+        self.wait_until(lambda: self.client.find(name) is not None)
+        conversation = self.client.find(name)
+        assert conversation is not None
+        return conversation.id
+
+    def say(self, name: str, text: str) -> int:
+        """Say something there."""
+        return self.client.send(self.id_of(name), text)
+
+    def texts(self, name: str) -> list[str]:
+        """The history: `sender: text`."""
+        lines = self.client.history(self.id_of(name), 100_000)
+        return [f"{line.sender}: {line.text}" + (f" [{line.problem}]" if line.problem else "") for line in lines]
+
+    def read(self, name: str, *texts: str) -> None:
+        """Wait until these lines are in the history."""
+        self.wait_until(lambda: self.client.find(name) is not None and set(texts) <= set(self.texts(name)))
+
+

@@ -1,0 +1,166 @@
+"""People in memory: real engines with real vaults, linked to a toy server message by message."""
+
+from collections import deque
+from pathlib import Path
+
+import msgspec
+
+from securechat.client import events
+from securechat.client.context import Clock
+from securechat.client.engine import Engine
+from securechat.client.key_file import Cost
+from securechat.client.settings import ClientSettings
+from securechat.client.vault import Vault
+from securechat.wire import limits
+from securechat.wire import messages as wire
+from tests.support.toy_server import Account, Link, ToyServer
+
+CHEAP = Cost(time=1, memory=8, lanes=1)
+PASSWORD = "correct horse"
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_client = msgspec.msgpack.Decoder(wire.FromClient).decode
+_decode_server = msgspec.msgpack.Decoder(wire.FromServer).decode
+
+
+class Person:
+    """One account on one device: an engine that can be cut off, crash, and start again."""
+
+    def __init__(self, server: ToyServer, folder: Path, name: str, **settings: object) -> None:
+        self.server = server
+        self.name = name
+        self.path = folder / f"{name}.vault"
+        self.settings = ClientSettings("toy", 1, password=PASSWORD, **settings)  # type: ignore[arg-type]  # test data
+        self.seconds = 0.0  # of the monotonic clock
+        self.clock = Clock(lambda: self.server.now / 1000, lambda: self.seconds)
+        self.happened: list[events.Event] = []
+        self.link: Link | None = None
+        self.to_server: deque[wire.FromClient] = deque()
+        self.start()
+
+    def register(self) -> None:
+        """Have an account and a token already: deriving the secret takes long, and is tested elsewhere."""
+        self.server.accounts[self.name] = Account()
+        device = self.engine._context.device
+        with self.vault.transaction():
+            device.keep_token(self.name.encode().ljust(32, b"\0"), 1 << 60)
+
+    def start(self) -> None:
+        """Open the vault and load the engine."""
+        self.vault = Vault.open(self.path, self.name, PASSWORD, cost=CHEAP)
+        # A killed process loses nothing the system has: only a power cut needs the disk, and the tests have no time.
+        self.vault._connection.execute("PRAGMA synchronous = OFF")
+        self.engine = Engine(self.settings, self.vault, self.clock)
+
+    def crash(self) -> None:
+        """The process dies: what it had sent may still arrive, what it had not sent is gone."""
+        self.cut()
+        self.vault._connection.close()
+        self.vault._lock.close()
+        self.start()
+
+    def stop(self) -> None:
+        """Close the vault."""
+        self.cut()
+        self.vault.close()
+
+    # --- the connection -------------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Make a connection."""
+        assert self.link is None
+        self.link = self.server.connect()
+        self._next_id = 0
+        self._in_flight = 0
+        self.engine.connected()
+
+    def cut(self) -> None:
+        """Lose the connection, with everything on its way from the server."""
+        if self.link is not None:
+            self.link.close()
+            self.link = None
+            self.to_server.clear()
+            self.engine.disconnected()
+
+    def flush(self) -> None:
+        """Take what the engine has for the server, and its events."""
+        if self.link is not None:
+            free = limits.MAX_IN_FLIGHT - self._in_flight
+            for message in self.engine.take_outgoing(free, self._id):
+                if isinstance(message, wire.Request):
+                    self._in_flight += 1
+                self.to_server.append(_decode_client(_encode(message)))
+        self.happened += self.engine.take_events()
+
+    def _id(self) -> int:
+        self._next_id += 1
+        return self._next_id
+
+    def push(self) -> bool:
+        """Let one message reach the server. Says whether there was one."""
+        self.flush()
+        if self.link is None or not self.to_server:
+            return False
+        self.link.receive(self.to_server.popleft())
+        return True
+
+    def pull(self, count: int = 1) -> bool:
+        """Let up to `count` messages of the server arrive at once. Says whether there was one."""
+        if self.link is None or not self.link.to_client:
+            return False
+        batch = [self.link.to_client.popleft() for _ in range(min(count, len(self.link.to_client)))]
+        self._in_flight -= sum(isinstance(message, wire.Reply) for message in batch)
+        self.engine.receive([_decode_server(_encode(message)) for message in batch])
+        self.flush()
+        return True
+
+    # --- what there is to see -------------------------------------------------------------------------------------
+
+    def id_of(self, name: str) -> bytes:
+        """The conversation called so."""
+        conversation = self.engine.find(name)
+        assert conversation is not None, f"{self.name} knows no {name}"
+        return conversation.id
+
+    def state_of(self, name: str) -> str:
+        """Its state."""
+        conversation = self.engine.find(name)
+        return "" if conversation is None else conversation.state
+
+    def say(self, name: str, text: str) -> int:
+        """Say something there."""
+        return self.engine.send(self.id_of(name), text)
+
+    def texts(self, name: str) -> list[str]:
+        """The history: `sender: text`."""
+        lines = self.engine.history(self.id_of(name), 10_000)
+        return [f"{line.sender}: {line.text}" + (f" [{line.problem}]" if line.problem else "") for line in lines]
+
+    def of(self, kind: type[events.Event]) -> list[events.Event]:
+        """The events of one kind so far."""
+        return [event for event in self.happened if isinstance(event, kind)]
+
+
+def settle(*people: Person, limit: int = 20_000) -> None:
+    """Move messages, and time, until nobody has anything left to say."""
+    for _ in range(limit):
+        moved = False
+        for person in people:
+            assert not person.engine.failure, f"{person.name} has ended: {person.engine.failure}"
+            assert not person.engine.setback, f"{person.name} gives up the connection: {person.engine.setback}"
+            while person.push():
+                moved = True
+            while person.pull(8):
+                moved = True
+        if moved or people[0].server.expire_leases():
+            continue
+        timers = [person.engine.timer for person in people if person.link is not None]
+        pending = [timer for timer in timers if timer is not None]
+        if not pending:
+            return
+        for person in people:
+            person.seconds = max(person.seconds, min(pending))
+            if person.link is not None and person.engine.timer is not None and person.engine.timer <= person.seconds:
+                person.engine.handle_timer()
+                person.flush()
+    raise AssertionError("the people never settle")

@@ -1,0 +1,39 @@
+"""The real plain client on whatever this process has as its terminal, with a scripted core that takes orders.
+
+    python -m tests.support.plain_client FD
+
+reads one order a line from the descriptor: `say WHO TEXT` (Python escapes allowed) or `end`.
+"""
+
+import os
+import sys
+from queue import SimpleQueue
+from threading import Thread
+
+from securechat.client.events import Ended
+from securechat.errors import RefusedError
+from securechat.ui.plain.app import Inbox, run_plain
+from tests.support.scripted import ScriptedClient, conversation
+
+
+def obey(client: ScriptedClient, fd: int) -> None:
+    with os.fdopen(fd) as orders:
+        for order in orders:
+            if order.startswith("say "):
+                _, who, text = order.rstrip("\n").split(" ", 2)
+                client.receive(client.add(conversation(who)), who, text.encode().decode("unicode_escape"))
+            else:
+                client.tell(Ended(RefusedError("login-refused", "Another device has logged in.")))
+
+
+def main() -> int:
+    inbox: Inbox = SimpleQueue()
+    client = ScriptedClient(inbox.put)
+    client.add(conversation("bob"))
+    if len(sys.argv) > 1:
+        Thread(target=obey, args=(client, int(sys.argv[1])), daemon=True).start()
+    return run_plain(client, inbox)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,387 @@
+"""A plain client for tests of the server: the wire protocol over real TLS, and real MLS groups, in one thread.
+
+It does what it is told and nothing by itself, so that a test can also do what no honest client does.
+"""
+
+import hashlib
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from securechat.identity.certificate import RULES_EXTENSION, DeviceCertificate, credential, issue, leaf_validator
+from securechat.mls.crypto.sealing import SignaturePrivateKey
+from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519 as SUITE
+from securechat.mls.framing import MLSMessage
+from securechat.mls.group import Group, StagedCommit
+from securechat.mls.group_info import GroupInfo
+from securechat.mls.key_package import KeyPackage
+from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_package
+from securechat.mls.leaf_node import Capabilities, Lifetime
+from securechat.mls.proposals import Add, Proposal, Remove
+from securechat.mls.ratchet_tree import RatchetTree
+from securechat.mls.welcome import Welcome
+from securechat.policy import Rules, departure_data
+from securechat.transport.tls_connection import TLSConnection
+from securechat.wire import limits
+from securechat.wire import messages as m
+from securechat.wire.protocol import ClientProtocol, Ended
+
+WAIT = 20.0
+"""Seconds that a test waits for what must come; never for what must not."""
+
+M = TypeVar("M")
+
+
+class WireClient:
+    """One connection to a server."""
+
+    def __init__(self, port: int, context: ssl.SSLContext, *, receive_buffer: int | None = None) -> None:
+        self.socket = socket.socket()
+        if receive_buffer is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(WAIT)
+        self.socket.connect(("127.0.0.1", port))
+        self.tls = TLSConnection(context, server_hostname="127.0.0.1")
+        self.protocol = ClientProtocol("test", time.monotonic())
+        self.received: list[Any] = []
+        """Everything from the server that nobody has taken yet, in order."""
+        self.hello = self.take(m.Hello)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.drop()
+
+    def flush(self) -> None:
+        if self.tls.established:
+            self.tls.write(self.protocol.data_to_send())
+        if data := self.tls.data_to_send():
+            self.socket.sendall(data)
+
+    def pump(self, wait: float = WAIT) -> bool:
+        """Send what waits, and receive once; False if nothing came."""
+        self.flush()
+        self.socket.settimeout(wait)
+        try:
+            data = self.socket.recv(1 << 16)
+        except (TimeoutError, BlockingIOError):
+            return False
+        except ConnectionError:
+            data = b""
+        if data:
+            self.received += self.protocol.receive_data(self.tls.receive(data), time.monotonic())
+        else:
+            self.received += self.protocol.receive_eof()
+        self.flush()
+        return bool(data)
+
+    def send(self, message: Any) -> None:
+        self.protocol.send(message)
+        self.flush()
+
+    def send_raw(self, plaintext: bytes) -> None:
+        """What no protocol machine would send."""
+        self.tls.write(plaintext)
+        self.socket.sendall(self.tls.data_to_send())
+
+    def take(self, kind: type[M], matches: Callable[[M], bool] = lambda _: True) -> M:
+        """Wait for the first message of a type, and take it; what stands before it stays."""
+        deadline = time.monotonic() + WAIT
+        looked = 0
+        while True:
+            for index in range(looked, len(self.received)):
+                message = self.received[index]
+                if isinstance(message, kind) and matches(message):
+                    del self.received[index]
+                    return message
+                if isinstance(message, Ended):
+                    raise AssertionError(f"the connection ended, {kind.__name__} never came: {self.received}")
+            looked = len(self.received)
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no {kind.__name__} came: {self.received}")
+            self.pump(max(0.01, deadline - time.monotonic()))
+
+    def ask(self, kind: Callable[..., Any], *fields: Any, **named: Any) -> Any:
+        """Send a request and wait for its reply."""
+        request = self.protocol.next_id()
+        self.send(kind(request, *fields, **named))
+        return self.take(m.Reply, lambda reply: reply.id == request)
+
+    def ended(self) -> Ended:
+        """Wait for the end of the session."""
+        deadline = time.monotonic() + WAIT
+        while not any(isinstance(event, Ended) for event in self.received):
+            assert time.monotonic() < deadline, self.received
+            self.pump()
+        return next(event for event in self.received if isinstance(event, Ended))
+
+    def bye(self) -> None:
+        self.protocol.close("bye")
+        self.flush()
+        self.drop()
+
+    def drop(self) -> None:
+        self.socket.close()
+
+
+class Person(WireClient):
+    """A client with an account, a device and groups."""
+
+    def __init__(self, port: int, context: ssl.SSLContext, account: str, **options: Any) -> None:
+        super().__init__(port, context, **options)
+        self.context = context
+        self.port = port
+        self.account = account
+        self.secret = hashlib.sha256(account.encode()).digest()
+        self.device = os.urandom(16)
+        self.identity = Ed25519PrivateKey.generate()
+        self.signature = SignaturePrivateKey.generate(SUITE)
+        self.bundles: list[KeyPackageBundle] = []
+        self.groups: dict[bytes, Group] = {}
+        self.numbers: dict[bytes, int] = {}
+        self.cursors: dict[bytes, int] = {}
+        self.staged: dict[bytes, StagedCommit] = {}
+        self.texts: list[tuple[bytes, int, bytes, str]] = []
+        """What was read: conversation, seq, device, text."""
+        self.token = b""
+
+    # --- logging in ---
+
+    def register(self) -> Self:
+        assert self.ask(m.Register, self.account, self.secret) == m.Registered(self.protocol._next_id - 1, self.account)
+        return self
+
+    def login(self, *, publish: bool = True) -> Self:
+        reply = self.ask(m.Login, self.account, self.secret, self.device)
+        assert isinstance(reply, m.LoggedIn), reply
+        self.token = reply.token
+        if publish and not reply.place and not reply.published:
+            self.publish()
+        return self
+
+    def again(self, **options: Any) -> "Person":
+        """A new connection of the same device, resumed."""
+        other = Person(self.port, self.context, self.account, **options)
+        for name in (
+            "device", "identity", "signature", "bundles", "groups", "numbers", "cursors", "staged", "texts", "token",
+        ):  # fmt: skip
+            setattr(other, name, getattr(self, name))
+        reply = other.ask(m.Resume, other.token, other.device)
+        assert isinstance(reply, m.LoggedIn), reply
+        return other
+
+    def certificate(self) -> DeviceCertificate:
+        return issue(
+            self.identity,
+            server_id=self.hello.server_id,
+            account=self.account,
+            device_id=self.device,
+            signature_key=self.signature.public_key,
+            not_before=1_700_000_000,
+            not_after=4_000_000_000,
+        )
+
+    def publish(self) -> None:
+        assert isinstance(self.ask(m.PublishDevice, self.certificate().encode(), replace_identity=False), m.Done)
+        packages = [self.key_package() for _ in range(3)]
+        assert isinstance(self.ask(m.PublishKeyPackages, packages[1:], packages[0]), m.Stock)
+
+    def bundle(self) -> KeyPackageBundle:
+        now = int(time.time())
+        return generate_key_package(
+            SUITE, credential(self.certificate()), self.signature,
+            Capabilities(cipher_suites=(SUITE.value,), extensions=(RULES_EXTENSION,)),
+            Lifetime(now - 3600, now + 80 * 86_400),
+        )  # fmt: skip
+
+    def key_package(self) -> bytes:
+        bundle = self.bundle()
+        self.bundles.append(bundle)
+        return MLSMessage(bundle.key_package).encode()
+
+    # --- groups ---
+
+    @property
+    def validate(self) -> Any:
+        return leaf_validator(self.hello.server_id, int(time.time()))
+
+    def number(self, conversation: bytes) -> int:
+        return self.numbers.get(conversation, 0) + 1
+
+    def found(self, rules: Rules) -> Group:
+        return Group.create(os.urandom(32), self.bundle(), self.signature, extensions=(rules.extension(),))
+
+    def make_commit(self, group: Group, *proposals: Proposal, number: int | None = None) -> StagedCommit:
+        if number is None:
+            number = self.number(group.group_id)
+        return group.commit(
+            proposals, by_reference=False, authenticated_data=number.to_bytes(8, "big"), tree_in_welcome=False,
+            validate=self.validate, now=int(time.time()),
+        )  # fmt: skip
+
+    def adds(self, account: str) -> list[Add]:
+        reply = self.ask(m.FetchKeyPackages, account)
+        assert isinstance(reply, m.KeyPackages), reply
+        found = []
+        for encoded in reply.key_packages:
+            body = MLSMessage.decode(encoded).body
+            assert isinstance(body, KeyPackage)
+            found.append(Add(body))
+        return found
+
+    def open_direct(self, peer: str, *, adds: list[Add] | None = None) -> Any:
+        """Open a direct conversation; the reply. If accepted, the group is in `groups`."""
+        group = self.found(Rules("direct"))
+        staged = self.make_commit(group, *(adds or self.adds(peer)))
+        assert staged.group is not None
+        reply = self.ask(
+            m.OpenDirect, group.group_id, peer, group.group_info(with_tree=True), staged.message, staged.welcome,
+            staged.group_info,
+        )  # fmt: skip
+        if isinstance(reply, m.Accepted):
+            self.take_part(group.group_id, staged.group, number=1, cursor=1)
+        return reply
+
+    def open_room(self, name: str, kind: str = "open") -> Any:
+        owners = (self.identity.public_key().public_bytes_raw(),) if kind == "invite" else ()
+        group = self.found(Rules(kind, name, owners=owners))  # type: ignore[arg-type]  # a kind
+        reply = self.ask(
+            m.OpenRoom, group.group_id, group.group_info(with_tree=True), group.group_info(with_tree=False)
+        )
+        if isinstance(reply, m.Done):
+            self.take_part(group.group_id, group, number=0, cursor=0)
+        return reply
+
+    def take_part(self, conversation: bytes, group: Group, *, number: int, cursor: int) -> None:
+        self.groups[conversation] = group
+        self.numbers[conversation] = number
+        self.cursors[conversation] = cursor
+
+    def external_commit(self, offer: m.JoinOffer, *, old: Any = None) -> StagedCommit:
+        body = MLSMessage.decode(offer.group_info).body
+        assert isinstance(body, GroupInfo)
+        return Group.join_external(
+            body, RatchetTree.decode(offer.tree), self.signature, credential=credential(self.certificate()),
+            capabilities=Capabilities(cipher_suites=(SUITE.value,), extensions=(RULES_EXTENSION,)),
+            authenticated_data=(offer.number + 1).to_bytes(8, "big"), remove_own_old_leaf=old,
+            validate=self.validate, now=int(time.time()),
+        )  # fmt: skip
+
+    def join(self, room: str) -> bytes:
+        """Enter an open room; its conversation's id."""
+        while True:
+            offer = self.ask(m.Join, room)
+            assert isinstance(offer, m.JoinOffer), offer
+            staged = self.external_commit(offer)
+            number = offer.number + 1
+            reply = self.ask(m.Commit, offer.conversation, number, staged.message, b"", staged.group_info)
+            if isinstance(reply, m.Refused) and reply.code in ("stale-epoch", "leased"):
+                continue
+            assert isinstance(reply, m.Accepted), reply
+            assert len(reply.chain) == 32
+            assert staged.group is not None
+            self.take_part(offer.conversation, staged.group, number=number, cursor=reply.seq)
+            return offer.conversation
+
+    def accept_welcome(self) -> bytes:
+        """Wait for a Welcome in the inbox and take part; the conversation's id."""
+        welcomed = self.take(m.Welcomed)
+        body = MLSMessage.decode(welcomed.welcome).body
+        assert isinstance(body, Welcome)
+        for bundle in self.bundles:
+            if bundle.key_package.reference(SUITE) in body.new_member_refs:
+                group = Group.join(
+                    body, bundle, self.signature, tree=RatchetTree.decode(welcomed.tree), validate=self.validate,
+                    now=int(time.time()),
+                )  # fmt: skip
+                self.take_part(welcomed.conversation, group, number=0, cursor=welcomed.join_seq)
+                self.send(m.Acknowledge(self.device, welcomed.seq))
+                return welcomed.conversation
+        raise AssertionError("the Welcome is for none of our key packages")
+
+    def subscribe(self, conversation: bytes, after: int | None = None) -> Any:
+        if after is None:
+            after = self.cursors.get(conversation, 0)
+        return self.ask(m.Subscribe, conversation, after)
+
+    def read_inbox(self) -> None:
+        assert isinstance(self.ask(m.Subscribe, self.device, 0), m.Subscribed)
+
+    # --- messages ---
+
+    def encrypt(self, conversation: bytes, text: str) -> m.Submit:
+        """A `Submit` of a text; counts the number."""
+        number = self.number(conversation)
+        self.numbers[conversation] = number
+        payload = self.groups[conversation].encrypt(text.encode(), authenticated_data=number.to_bytes(8, "big"))
+        return m.Submit(self.protocol.next_id(), conversation, number, payload)
+
+    def say(self, conversation: bytes, text: str) -> Any:
+        """Submit a text and wait for the reply."""
+        submit = self.encrypt(conversation, text)
+        self.send(submit)
+        return self.take(m.Reply, lambda reply: reply.id == submit.id)
+
+    def read(self, conversation: bytes, count: int = 1) -> list[tuple[int, str]]:
+        """Wait until `count` more texts of others have come in a conversation; return them with their seq."""
+        found: list[tuple[int, str]] = []
+        while len(found) < count:
+            entry = self.take(m.Entry, lambda entry: entry.conversation == conversation)
+            text = self.process(entry)
+            if text is not None:
+                found.append((entry.seq, text))
+        return found
+
+    def process(self, entry: m.Entry) -> str | None:
+        """Take an entry into the group; the text, if it holds one."""
+        self.cursors[entry.conversation] = entry.seq
+        if entry.device == self.device:
+            staged = self.staged.pop(entry.conversation, None)
+            if staged is not None and staged.message == entry.payload and staged.group is not None:
+                self.groups[entry.conversation] = staged.group
+            return None
+        group = self.groups[entry.conversation]
+        body = MLSMessage.decode(entry.payload).body
+        if type(body).__name__ == "PrivateMessage":
+            text = group.decrypt(entry.payload).plaintext.decode()
+            self.texts.append((entry.conversation, entry.seq, entry.device, text))
+            return text
+        if type(body.content.content).__name__ != "Commit":  # type: ignore[union-attr]  # a PublicMessage
+            return None  # a departure
+        validate = leaf_validator(self.hello.server_id, entry.time // 1000)
+        after = group.stage(entry.payload, validate=validate, now=entry.time // 1000).group
+        if after is None:
+            del self.groups[entry.conversation]
+        else:
+            self.groups[entry.conversation] = after
+        return None
+
+    def change(self, conversation: bytes, *proposals: Proposal) -> Any:
+        """Commit; the reply. If accepted, the group moves on."""
+        number = self.number(conversation)
+        staged = self.make_commit(self.groups[conversation], *proposals)
+        reply = self.ask(m.Commit, conversation, number, staged.message, staged.welcome or b"", staged.group_info)
+        if isinstance(reply, m.Accepted):
+            assert staged.group is not None
+            self.groups[conversation] = staged.group
+            self.numbers[conversation] = number
+        return reply
+
+    def leave(self, conversation: bytes) -> Any:
+        number = self.number(conversation)
+        group = self.groups[conversation]
+        data = departure_data(number, group.public.member(group.own_leaf))
+        proposal = group.propose(Remove(group.own_leaf), authenticated_data=data)
+        reply = self.ask(m.Leave, conversation, number, proposal)
+        if isinstance(reply, m.Accepted):
+            self.numbers[conversation] = number
+        return reply
+
+
+assert limits.PROTOCOL_VERSION == 1
