@@ -1,0 +1,106 @@
+"""People to test groups with."""
+
+from dataclasses import dataclass
+
+from securechat.mls.credential import Credential
+from securechat.mls.crypto.sealing import SignaturePrivateKey
+from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
+from securechat.mls.extensions import Extension
+from securechat.mls.framing import decode_body
+from securechat.mls.group import Group, StagedCommit
+from securechat.mls.group_info import GroupInfo
+from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_package
+from securechat.mls.leaf_node import Capabilities, LeafNode, Lifetime
+from securechat.mls.proposals import Add
+from securechat.mls.ratchet_tree import RatchetTree
+from securechat.mls.tree_math import LeafIndex
+from securechat.mls.welcome import Welcome
+
+SUITE = MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
+
+NOW = 1_800_000_000
+"""The time in these tests, in seconds since 1970."""
+
+RULES = 0xF001
+CAPABILITIES = Capabilities(cipher_suites=(SUITE.value,), extensions=(RULES,))
+EXTENSIONS = (Extension(RULES, b"the rules of this group"),)
+
+
+def anyone(leaf: LeafNode, *, entering: bool) -> None:
+    """Accept every credential."""
+
+
+@dataclass
+class Person:
+    """A name and a signature key."""
+
+    name: bytes
+    signature: SignaturePrivateKey
+
+    @classmethod
+    def named(cls, name: str) -> "Person":
+        return cls(name.encode(), SignaturePrivateKey.generate(SUITE))
+
+    @property
+    def credential(self) -> Credential:
+        return Credential.basic(self.name)
+
+    def key_package(self, lifetime: Lifetime = Lifetime(NOW - 60, NOW + 60)) -> KeyPackageBundle:  # noqa: B008 - a constant
+        return generate_key_package(SUITE, self.credential, self.signature, CAPABILITIES, lifetime)
+
+    def create(self, group_id: bytes = b"group") -> Group:
+        return Group.create(group_id, self.key_package(), self.signature, extensions=EXTENSIONS)
+
+    def join(self, welcome: bytes, bundle: KeyPackageBundle, tree: RatchetTree | None = None) -> Group:
+        return Group.join(
+            decode_body(welcome, Welcome), bundle, self.signature, tree=tree, validate=anyone, now=NOW
+        )
+
+    def join_external(
+        self, group_info: bytes, tree: RatchetTree | None, old: LeafIndex | None = None
+    ) -> StagedCommit:
+        return Group.join_external(
+            decode_body(group_info, GroupInfo),
+            tree,
+            self.signature,
+            credential=self.credential,
+            capabilities=CAPABILITIES,
+            remove_own_old_leaf=old,
+            validate=anyone,
+            now=NOW,
+        )
+
+
+def commit(group: Group, *proposals: object, **options: object) -> StagedCommit:
+    """Commit with this module's time and validator."""
+    options = {"tree_in_welcome": True, "validate": anyone, "now": NOW, **options}
+    return group.commit(proposals, **options)  # type: ignore[arg-type]  # tests pass what commit takes
+
+
+def stage(group: Group, message: bytes) -> StagedCommit:
+    """Stage with this module's time and validator."""
+    return group.stage(message, validate=anyone, now=NOW)
+
+
+def group_of(*names: str) -> list[tuple[Person, Group]]:
+    """A group of these people: the first creates it and adds the others in one commit."""
+    people = [Person.named(name) for name in names]
+    bundles = [person.key_package() for person in people[1:]]
+    first = people[0].create()
+    staged = commit(first, *(Add(bundle.key_package) for bundle in bundles))
+    assert staged.group is not None
+    groups = [staged.group]
+    if staged.welcome is not None:
+        for person, bundle in zip(people[1:], bundles, strict=True):
+            groups.append(person.join(staged.welcome, bundle))
+    return list(zip(people, groups, strict=True))
+
+
+def state(group: Group) -> tuple[bytes, bytes]:
+    """Everything that a group remembers."""
+    return group.public_bytes(), group.secret_bytes()
+
+
+def same_view(*groups: Group | None) -> bool:
+    """Whether these members are in one epoch with one view of the group."""
+    return len({group.epoch_authenticator if group else None for group in groups}) <= 1

@@ -1,0 +1,846 @@
+"""Each rule for commits (RFC 9420, sections 7.3, 7.9, 10.1, 12.2 and 12.4), broken one at a time.
+
+Every refused commit is a good one with one thing wrong, and is refused by a member and by the public view for
+that reason; the state stays as it was, and the good commit is taken afterwards.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from securechat.errors import DecodeError, PeerError
+from securechat.mls import committing, ratchet_tree
+from securechat.mls.commit import Commit, UpdatePath
+from securechat.mls.credential import Credential
+from securechat.mls.crypto import sealing
+from securechat.mls.crypto.hpke import HpkePrivateKey
+from securechat.mls.errors import InvalidMessage, OutsideLifetime, WrongEpoch
+from securechat.mls.extensions import Extension, ExtensionType, RequiredCapabilities
+from securechat.mls.framing import (
+    AuthenticatedContent,
+    FramedContent,
+    MLSMessage,
+    PublicMessage,
+    Sender,
+    SenderType,
+    WireFormat,
+    decode_body,
+)
+from securechat.mls.group import Group
+from securechat.mls.group_info import GroupInfo
+from securechat.mls.key_package import KeyPackage
+from securechat.mls.leaf_node import Capabilities, LeafNode, LeafNodeSource, Lifetime
+from securechat.mls.message_protection import protect_private
+from securechat.mls.parent_hash import parent_hash, verify_parent_hashes
+from securechat.mls.proposals import (
+    Add,
+    ExternalInit,
+    GroupContextExtensions,
+    PreSharedKey,
+    PreSharedKeyId,
+    Proposal,
+    PskType,
+    ReInit,
+    Remove,
+    ResumptionPskUsage,
+    Update,
+)
+from securechat.mls.public_group import PublicGroup, verify_group_info
+from securechat.mls.ratchet_tree import MAX_LEAVES, ParentNode, RatchetTree
+from securechat.mls.tree_math import LeafIndex, NodeIndex, node_of
+from securechat.tlscodec import Reader, Writer
+from tests.mls.forge import forged_commit, forged_key_package
+from tests.mls.support import (
+    CAPABILITIES,
+    EXTENSIONS,
+    NOW,
+    RULES,
+    SUITE,
+    Person,
+    anyone,
+    commit,
+    group_of,
+    same_view,
+    stage,
+    state,
+)
+
+SMALL_ORDER = bytes(32)
+FRESH = HpkePrivateKey.generate(SUITE).public_key
+
+
+def refused(group: Group, message: bytes, reason: str, error: type[PeerError] = InvalidMessage) -> None:
+    """A member and the public view refuse a commit for the same reason, and nothing has changed."""
+    before = state(group)
+    with pytest.raises(error, match=reason):
+        stage(group, message)
+    with pytest.raises(error, match=reason):
+        group.public.stage(decode_body(message, PublicMessage), validate=anyone, now=NOW)
+    assert state(group) == before
+
+
+def test_a_forged_commit_with_nothing_wrong_but_its_tag_passes_every_check_before() -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    message = forged_commit(alice, person)
+    bob.public.stage(decode_body(message, PublicMessage), validate=anyone, now=NOW)
+    with pytest.raises(InvalidMessage, match="confirmation tag"):
+        stage(bob, message)
+
+
+# ---- the list of proposals (section 12.2)
+
+PSK = PreSharedKeyId(PskType.EXTERNAL, bytes(32), psk_id=b"name")
+
+
+def required(capabilities: RequiredCapabilities) -> Extension:
+    return Extension(ExtensionType.REQUIRED_CAPABILITIES, capabilities.encode())
+
+
+def bad_lists() -> dict[str, tuple[Callable[[Group, Group], list[Proposal]], str]]:
+    """By name: proposals made for (committer, receiver), and why they are refused."""
+    carol = Person.named("carol").key_package().key_package
+    return {
+        "removes the committer": (lambda a, _: [Remove(a.own_leaf)], "removes its own committer"),
+        "removes nobody": (lambda *_: [Remove(LeafIndex(3))], "no member at leaf 3"),
+        "removes beyond the tree": (lambda *_: [Remove(LeafIndex(2**32 - 1))], "no member"),
+        "removes twice": (lambda _, b: [Remove(b.own_leaf), Remove(b.own_leaf)], "one leaf twice"),
+        "updates the committer": (lambda a, _: [Update(a.public.member(a.own_leaf))], "own leaf"),
+        "adds one client twice": (lambda *_: [Add(carol), Add(carol)], "same signature key"),
+        "external init": (lambda *_: [ExternalInit(FRESH)], "ExternalInit"),
+        "reinit": (lambda *_: [ReInit(b"new", 1, 1, ())], "reinitialized"),
+        "two new rules": (
+            lambda *_: [GroupContextExtensions(EXTENSIONS), GroupContextExtensions(EXTENSIONS)],
+            "extensions twice",
+        ),
+        "rules nobody knows": (
+            lambda *_: [GroupContextExtensions((Extension(0xF0F0, b""),))],
+            "extension of the group context",
+        ),
+        "extensions nobody has": (
+            lambda *_: [GroupContextExtensions((required(RequiredCapabilities((0xF0F0,))),))],
+            "what the group requires",
+        ),
+        "proposals nobody has": (
+            lambda *_: [GroupContextExtensions((required(RequiredCapabilities((), (0xF0F0,))),))],
+            "what the group requires",
+        ),
+        "credentials nobody has": (
+            lambda *_: [GroupContextExtensions((required(RequiredCapabilities((), (), (2,))),))],
+            "what the group requires",
+        ),
+        "one key twice": (lambda *_: [PreSharedKey(PSK), PreSharedKey(PSK)], "key twice"),
+        "short nonce": (lambda *_: [PreSharedKey(replace(PSK, nonce=bytes(31)))], "nonce"),
+        "key for new groups": (
+            lambda a, _: [
+                PreSharedKey(
+                    PreSharedKeyId(
+                        PskType.RESUMPTION,
+                        bytes(32),
+                        usage=ResumptionPskUsage.BRANCH,
+                        group_id=a.group_id,
+                        epoch=a.epoch,
+                    )
+                )
+            ],
+            "only for new groups",
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", bad_lists())
+def test_a_commit_with_a_bad_list_of_proposals_is_refused_and_not_made(name: str) -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    make, reason = bad_lists()[name]
+    proposals = make(alice, bob)
+    refused(bob, forged_commit(alice, person, proposals), reason)
+    with pytest.raises(InvalidMessage, match=reason):
+        commit(alice, *proposals, psks=lambda _: b"secret")
+    assert same_view(stage(bob, commit(alice).message).group)
+
+
+def test_a_commit_that_adds_someone_who_is_in_is_refused_unless_it_removes_the_old_place() -> None:
+    (person, alice), (bob_person, bob), (_, carol) = group_of("alice", "bob", "carol")
+    package = bob_person.key_package().key_package
+    refused(carol, forged_commit(alice, person, [Add(package)]), "same signature key")
+    staged = commit(alice, Add(package), Remove(bob.own_leaf))
+    assert same_view(staged.group, stage(carol, staged.message).group)
+
+
+def test_an_unknown_reference_is_refused() -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    refused(bob, forged_commit(alice, person, [bytes(32)]), "not seen")
+
+
+def test_a_reference_to_an_update_by_the_committer_is_refused() -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    bob.receive_proposal(alice.propose_update())
+    (reference,) = bob.public.proposals
+    refused(bob, forged_commit(alice, person, [reference]), "own leaf")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda leaf, _: replace(leaf, source=LeafNodeSource.COMMIT), "does not come from an update"),
+        (lambda leaf, old: replace(leaf, encryption_key=old.encryption_key), "does not change"),
+        (lambda leaf, _: replace(leaf, encryption_key=SMALL_ORDER), "small order"),
+        (lambda leaf, _: replace(leaf, capabilities=Capabilities()), "version or cipher suite"),
+    ],
+)
+def test_a_bad_update_is_refused_when_it_is_committed(
+    change: Callable[[LeafNode, LeafNode], LeafNode], reason: str
+) -> None:
+    (person, alice), (bob_person, bob), (_, carol) = group_of("alice", "bob", "carol")
+    old = bob.public.member(bob.own_leaf)
+    update = replace(old, encryption_key=FRESH, source=LeafNodeSource.UPDATE, lifetime=None)
+    signed = change(update, old).signed(bob_person.signature.sign_with_label, bob.group_id, bob.own_leaf)
+    message = bob._propose(Update(signed), b"")
+    for member in (alice, carol):
+        member.receive_proposal(message)
+    (reference,) = carol.public.proposals
+    refused(carol, forged_commit(alice, person, [reference]), reason)
+    assert commit(alice).public.proposals == ()
+
+
+# ---- key packages (sections 7.3 and 10.1)
+
+BAD_KEY_PACKAGES: dict[str, tuple[dict[str, object], str]] = {
+    "expired": ({"leaf": lambda leaf: replace(leaf, lifetime=Lifetime(0, NOW - 1))}, "expired"),
+    "not valid yet": ({"leaf": lambda leaf: replace(leaf, lifetime=Lifetime(NOW + 1, NOW + 9))}, "yet"),
+    "other suite": ({"package": lambda package: replace(package, cipher_suite=3)}, "cipher suite"),
+    "other version": ({"package": lambda package: replace(package, version=2)}, "version"),
+    "one key for both": (
+        {"package": lambda package: replace(package, init_key=package.leaf_node.encryption_key)},
+        "two purposes",
+    ),
+    "small-order init key": ({"package": lambda package: replace(package, init_key=SMALL_ORDER)}, "small"),
+    "leaf changed": ({"signed_leaf": lambda leaf: replace(leaf, encryption_key=FRESH)}, "signature"),
+    "changed": ({"signed_package": lambda package: replace(package, init_key=FRESH)}, "signature"),
+    "from an update": (
+        {"leaf": lambda leaf: replace(leaf, source=LeafNodeSource.UPDATE, lifetime=None)},
+        "does not come from a key package",
+    ),
+    "small-order leaf key": ({"leaf": lambda leaf: replace(leaf, encryption_key=SMALL_ORDER)}, "small"),
+    "small-order signature key": (
+        {"leaf": lambda leaf: replace(leaf, signature_key=bytes([1, *[0] * 31]))},
+        "small order",
+    ),
+    "non-canonical signature key": (
+        {"leaf": lambda leaf: replace(leaf, signature_key=bytes([0xEE, *[0xFF] * 30, 0x7F]))},
+        "canonical",
+    ),
+    "suite not supported": (
+        {"leaf": lambda leaf: replace(leaf, capabilities=replace(CAPABILITIES, cipher_suites=(3,)))},
+        "cipher suite",
+    ),
+    "version not supported": (
+        {"leaf": lambda leaf: replace(leaf, capabilities=replace(CAPABILITIES, versions=(2,)))},
+        "version",
+    ),
+    "rules not supported": (
+        {"leaf": lambda leaf: replace(leaf, capabilities=replace(CAPABILITIES, extensions=()))},
+        "extension of the group context",
+    ),
+    "own extension not supported": (
+        {"leaf": lambda leaf: replace(leaf, extensions=(Extension(0xF0F0, b""),))},
+        "own extensions",
+    ),
+    "package extension not supported": (
+        {"package": lambda package: replace(package, extensions=(Extension(0xF0F0, b""),))},
+        "capabilities lack",
+    ),
+    "own credential not supported": (
+        {"leaf": lambda leaf: replace(leaf, capabilities=replace(CAPABILITIES, credentials=(2,)))},
+        "own credential",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_KEY_PACKAGES)
+def test_a_bad_key_package_is_refused_in_an_add_and_not_committed(name: str) -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    hooks, reason = BAD_KEY_PACKAGES[name]
+    carol = Person.named("carol")
+    bad = forged_key_package(carol, **hooks)  # type: ignore[arg-type]  # the table holds hooks of several types
+    error = OutsideLifetime if "yet" in reason or "expired" in reason else InvalidMessage
+    refused(bob, forged_commit(alice, person, [Add(bad)]), reason, error)
+    with pytest.raises(error, match=reason):
+        commit(alice, Add(bad))
+    staged = commit(alice, Add(forged_key_package(carol)))
+    assert same_view(staged.group, stage(bob, staged.message).group)
+
+
+def test_a_credential_that_the_application_refuses_stops_every_way_in() -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+
+    class RefusedHereError(PeerError):
+        """Told apart from the engine's own errors."""
+
+    def not_mallory(leaf: LeafNode, *, entering: bool) -> None:
+        if leaf.credential.identity == b"mallory":
+            raise RefusedHereError("enters" if entering else "is there")
+
+    mallory = Person.named("mallory")
+    bundle = mallory.key_package()
+    added = commit(alice, Add(bundle.key_package))
+    external = mallory.join_external(alice.group_info(with_tree=True), None)
+    renamed = forged_commit(
+        alice, person, leaf=lambda leaf: replace(leaf, credential=Credential.basic(b"mallory"))
+    )
+    for message in (added.message, external.message, renamed):
+        with pytest.raises(RefusedHereError, match="enters"):
+            bob.stage(message, validate=not_mallory, now=NOW)
+    with pytest.raises(RefusedHereError, match="enters"):
+        commit(alice, Add(bundle.key_package), validate=not_mallory)
+    with pytest.raises(RefusedHereError, match="enters"):
+        commit(alice, credential=Credential.basic(b"mallory"), validate=not_mallory)
+    assert added.group is not None
+    info = decode_body(added.group.group_info(with_tree=True), GroupInfo)
+    with pytest.raises(RefusedHereError, match="is there"):
+        PublicGroup.from_group_info(info, None, validate=not_mallory, now=NOW)
+
+
+# ---- the path (sections 7.3, 7.5, 7.9 and 12.4.2)
+
+
+def with_node(path: UpdatePath, **changes: object) -> UpdatePath:
+    """The path with its first node changed."""
+    return replace(path, nodes=(replace(path.nodes[0], **changes), *path.nodes[1:]))  # type: ignore[arg-type]  # fields of a node
+
+
+BAD_PATHS: dict[str, tuple[dict[str, object], str]] = {
+    "leaf from an update": (
+        {"leaf": lambda leaf: replace(leaf, source=LeafNodeSource.UPDATE, parent_hash=b"")},
+        "does not come from a commit",
+    ),
+    "leaf changed": ({"signed_leaf": lambda leaf: replace(leaf, encryption_key=FRESH)}, "signature"),
+    "parent hash wrong": ({"leaf": lambda leaf: replace(leaf, parent_hash=bytes(32))}, "parent hash"),
+    "small-order leaf key": ({"leaf": lambda leaf: replace(leaf, encryption_key=SMALL_ORDER)}, "small"),
+    "capabilities dropped": (
+        {"leaf": lambda leaf: replace(leaf, capabilities=replace(CAPABILITIES, extensions=()))},
+        "extension of the group context",
+    ),
+    "node missing": ({"path": lambda path: replace(path, nodes=path.nodes[1:])}, "one key for each node"),
+    "node too many": (
+        {"path": lambda path: replace(path, nodes=(*path.nodes, path.nodes[-1]))},
+        "one key for each node",
+    ),
+    "node key changed": ({"path": lambda path: with_node(path, encryption_key=FRESH)}, "parent hash"),
+    "ciphertext missing": ({"path": lambda path: with_node(path, encrypted_path_secret=())}, "ciphertexts"),
+    "ciphertext too many": (
+        {"path": lambda path: with_node(path, encrypted_path_secret=path.nodes[0].encrypted_path_secret * 2)},
+        "ciphertexts",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PATHS)
+def test_a_bad_path_is_refused(name: str) -> None:
+    (person, alice), (_, bob), (_, _) = group_of("alice", "bob", "carol")
+    hooks, reason = BAD_PATHS[name]
+    refused(bob, forged_commit(alice, person, **hooks), reason)  # type: ignore[arg-type]  # hooks of several types
+    assert stage(bob, commit(alice).message).group is not None
+
+
+def with_encryption_key(key: bytes) -> Callable[[LeafNode], LeafNode]:
+    return lambda leaf: replace(leaf, encryption_key=key)
+
+
+def test_a_path_that_does_not_change_the_leaf_key_is_refused() -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    old = alice.public.member(alice.own_leaf).encryption_key
+    refused(bob, forged_commit(alice, person, leaf=with_encryption_key(old)), "again")
+
+
+def test_a_path_with_the_key_of_another_member_or_node_is_refused() -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    other = bob.public.member(bob.own_leaf)
+    root = bob.public.tree.encryption_key(bob.public.tree.root)
+    assert root is not None
+    for key in (other.encryption_key, root):
+        stolen = forged_commit(alice, person, leaf=with_encryption_key(key))
+        refused(bob, stolen, "again")
+    stolen = forged_commit(
+        alice, person, signed_leaf=lambda leaf: replace(leaf, signature_key=other.signature_key)
+    )
+    refused(bob, stolen, "signature")
+
+
+def test_a_path_is_required_by_an_empty_commit_and_by_a_removal() -> None:
+    (person, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
+    refused(bob, forged_commit(alice, person, with_path=False), "lacks the path")
+    refused(bob, forged_commit(alice, person, [Remove(carol.own_leaf)], with_path=False), "lacks the path")
+    added = Add(Person.named("dave").key_package().key_package)
+    message = forged_commit(alice, person, [added], with_path=False)
+    seen = bob.public.stage(decode_body(message, PublicMessage), validate=anyone, now=NOW)
+    assert not seen.has_path
+
+
+def test_a_path_whose_secrets_do_not_fit_its_keys_is_refused_by_members_only() -> None:
+    (person, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
+
+    def swapped(path: UpdatePath) -> UpdatePath:
+        sealed = path.nodes[0].encrypted_path_secret[0]
+        broken = replace(sealed, ciphertext=sealed.ciphertext[:-1] + bytes([sealed.ciphertext[-1] ^ 1]))
+        return with_node(path, encrypted_path_secret=(broken,))
+
+    message = forged_commit(alice, person, path=swapped)
+    bob.public.stage(decode_body(message, PublicMessage), validate=anyone, now=NOW)
+    before = state(bob)
+    with pytest.raises(InvalidMessage, match="cannot be opened"):
+        stage(bob, message)
+    assert state(bob) == before
+    with pytest.raises(InvalidMessage, match="confirmation tag"):  # carol's ciphertext is another one
+        stage(carol, message)
+
+
+# ---- the message around it
+
+
+def changed(**changes: object) -> Callable[[FramedContent], FramedContent]:
+    return lambda content: replace(content, **changes)  # type: ignore[arg-type]  # fields of the content
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "error"),
+    [
+        (changed(group_id=b"elsewhere"), "another group", WrongEpoch),
+        (changed(epoch=0), "epoch 0", WrongEpoch),
+        (changed(epoch=2), "epoch 2", WrongEpoch),
+        (changed(sender=Sender.member(LeafIndex(1))), "signature", InvalidMessage),
+        (changed(sender=Sender.member(LeafIndex(3))), "no member", InvalidMessage),
+        (changed(sender=Sender.member(LeafIndex(2**32 - 1))), "no member", InvalidMessage),
+        (changed(content=Remove(LeafIndex(1))), "a commit was expected", InvalidMessage),
+    ],
+)
+def test_a_commit_that_lies_about_group_epoch_sender_or_kind_is_refused(
+    change: Callable[[FramedContent], FramedContent], reason: str, error: type[PeerError]
+) -> None:
+    (person, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
+    refused(carol, forged_commit(alice, person, content=change), reason, error)
+    assert same_view(stage(carol, commit(alice).message).group)
+    assert bob.own_leaf == 1
+
+
+@pytest.mark.parametrize("kind", [SenderType.EXTERNAL, SenderType.NEW_MEMBER_PROPOSAL])
+def test_a_commit_from_someone_who_may_not_commit_is_refused(kind: SenderType) -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    message = decode_body(forged_commit(alice, person), PublicMessage)
+    outside = PublicMessage(replace(message.content, sender=Sender(kind)), message.auth, None)
+    refused(bob, MLSMessage(outside).encode(), "may not send it")
+
+
+def test_any_flipped_bit_of_a_commit_is_refused_and_the_genuine_one_still_taken() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    staged = commit(alice, Add(Person.named("carol").key_package().key_package), authenticated_data=b"data")
+    before = state(bob)
+    for position in range(len(staged.message)):
+        wrong = bytearray(staged.message)
+        wrong[position] ^= 1 << position % 8
+        with pytest.raises(PeerError):
+            stage(bob, bytes(wrong))
+        assert state(bob) == before
+    for bad in (staged.message[:-1], staged.message + b"\x00", b""):
+        with pytest.raises(DecodeError):
+            stage(bob, bad)
+    assert same_view(staged.group, stage(bob, staged.message).group)
+
+
+def test_our_own_commit_coming_back_is_told_apart() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    staged = commit(alice)
+    with pytest.raises(InvalidMessage, match="our own commit"):
+        stage(alice, staged.message)
+    after = stage(bob, staged.message).group
+    assert after is not None
+    with pytest.raises(WrongEpoch):
+        stage(after, staged.message)
+
+
+def encrypted(group: Group, content: AuthenticatedContent) -> bytes:
+    """The content as a PrivateMessage."""
+    message, step = protect_private(SUITE, group._secrets.sender_data_secret, group._messages, content)
+    group._messages.take(step)
+    return MLSMessage(message).encode()
+
+
+def test_an_encrypted_proposal_is_taken_once() -> None:
+    (_, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
+    message = encrypted(alice, alice._sign(WireFormat.PRIVATE_MESSAGE, Remove(carol.own_leaf), b""))
+    bob.receive_proposal(message)
+    before = state(bob)
+    with pytest.raises(InvalidMessage, match="read before"):
+        bob.receive_proposal(message)
+    assert state(bob) == before
+    assert [leaf for leaf, _ in commit(bob).public.removed] == [carol.own_leaf]
+
+
+def test_a_commit_can_come_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    (_, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
+    public = decode_body(commit(alice).message, PublicMessage)
+    # The signature covers the wire format: a commit signed to be public does not pass as an encrypted one.
+    resealed = AuthenticatedContent(WireFormat.PRIVATE_MESSAGE, public.content, public.auth)
+    before = state(bob)
+    with pytest.raises(InvalidMessage, match="signature"):
+        stage(bob, encrypted(alice, resealed))
+    assert state(bob) == before
+
+    # Let the maker sign its commit as an encrypted one.
+    signed_for = SimpleNamespace(PUBLIC_MESSAGE=WireFormat.PRIVATE_MESSAGE)
+    monkeypatch.setattr(committing, "WireFormat", signed_for)
+    made = commit(alice)
+    monkeypatch.undo()
+    signed = decode_body(made.message, PublicMessage)
+    content = AuthenticatedContent(WireFormat.PRIVATE_MESSAGE, signed.content, signed.auth)
+    message = encrypted(alice, content)
+    assert same_view(made.group, stage(bob, message).group, stage(carol, message).group)
+    for position in range(len(message)):
+        wrong = bytearray(message)
+        wrong[position] ^= 1 << position % 8
+        with pytest.raises(PeerError):
+            stage(bob, bytes(wrong))
+    assert state(bob) == before
+
+
+# ---- external commits (sections 12.2 and 12.4.3.2)
+
+
+def forged_external(
+    alice: Group, change: Callable[[list[Proposal]], list[Proposal]], *, with_path: bool = True
+) -> bytes:
+    """An external commit with another list of proposals, signed by its maker."""
+    carol = Person.named("carol")
+    good = decode_body(carol.join_external(alice.group_info(with_tree=True), None).message, PublicMessage)
+    made = good.content.content
+    assert isinstance(made, Commit)
+    proposals = [entry for entry in made.proposals if isinstance(entry, Proposal)]
+    changed_commit = Commit(tuple(change(proposals)), made.path if with_path else None)
+    content = replace(good.content, content=changed_commit)
+    signed = AuthenticatedContent.sign(
+        WireFormat.PUBLIC_MESSAGE, content, alice.public.context, carol.signature.sign_with_label
+    )
+    auth = replace(signed.auth, confirmation_tag=good.auth.confirmation_tag)
+    return MLSMessage(PublicMessage(content, auth, None)).encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda _: [], "exactly one ExternalInit"),
+        (lambda proposals: proposals * 2, "exactly one ExternalInit"),
+        (
+            lambda proposals: [*proposals, Add(Person.named("dave").key_package().key_package)],
+            "not allowed there",
+        ),
+        (lambda proposals: [*proposals, GroupContextExtensions(())], "not allowed there"),
+        (
+            lambda proposals: [*proposals, Remove(LeafIndex(0)), Remove(LeafIndex(1))],
+            "more than one member",
+        ),
+        (lambda proposals: [*proposals, Remove(LeafIndex(3))], "no member"),
+        (lambda proposals: [*proposals, PreSharedKey(PSK), PreSharedKey(PSK)], "key twice"),
+    ],
+)
+def test_an_external_commit_with_a_bad_list_is_refused(
+    change: Callable[[list[Proposal]], list[Proposal]], reason: str
+) -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    refused(bob, forged_external(alice, change), reason)
+    good = Person.named("carol").join_external(alice.group_info(with_tree=True), None)
+    assert same_view(good.group, stage(bob, good.message).group)
+
+
+def test_an_external_commit_without_a_path_or_by_reference_is_refused() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    bob.receive_proposal(alice.propose(Remove(bob.own_leaf)))
+    (reference,) = bob.public.proposals
+    refused(bob, forged_external(alice, lambda proposals: proposals, with_path=False), "may not send it")
+    by_reference = forged_external(alice, lambda proposals: [*proposals, reference])  # type: ignore[list-item]  # a reference where a proposal should be
+    refused(bob, by_reference, "refers to a proposal")
+
+
+def only(proposal: Proposal) -> Callable[[list[Proposal]], list[Proposal]]:
+    return lambda _: [proposal]
+
+
+def test_an_external_init_with_a_zero_shared_secret_is_refused_by_members() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    before = state(bob)
+    for kem_output in (SMALL_ORDER, b"", bytes(31)):
+        message = forged_external(alice, only(ExternalInit(kem_output)))
+        with pytest.raises(InvalidMessage, match="encapsulated key"):
+            stage(bob, message)
+        assert state(bob) == before
+
+
+def test_an_external_commit_needs_the_external_key_and_the_right_tree() -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    info = decode_body(alice.group_info(with_tree=True), GroupInfo)
+    sign = group_of("x")[0][0].signature.sign_with_label
+    for extensions, reason in (
+        (info.extensions[1:], "signature"),
+        (info.extensions[:1], "no ratchet tree"),
+    ):
+        changed_info = MLSMessage(replace(info, extensions=extensions)).encode()
+        with pytest.raises(InvalidMessage, match=reason):
+            Person.named("carol").join_external(changed_info, None)
+    no_key = replace(info, extensions=info.extensions[1:]).signed(person.signature.sign_with_label)
+    with pytest.raises(InvalidMessage, match="no key"):
+        Person.named("carol").join_external(MLSMessage(no_key).encode(), None)
+    with pytest.raises(InvalidMessage, match="signature"):
+        Person.named("carol").join_external(MLSMessage(info.signed(sign)).encode(), None)
+    other = commit(bob).public.after.tree
+    with pytest.raises(InvalidMessage, match="not the one"):
+        Person.named("carol").join_external(alice.group_info(with_tree=False), other)
+
+
+# ---- what joiners check
+
+
+def test_any_flipped_bit_of_a_welcome_is_refused_and_the_genuine_one_still_opens() -> None:
+    alice, bob = Person.named("alice").create(), Person.named("bob")
+    bundle = bob.key_package()
+    staged = commit(alice, Add(bundle.key_package))
+    assert staged.welcome is not None
+    for position in range(len(staged.welcome)):
+        wrong = bytearray(staged.welcome)
+        wrong[position] ^= 1 << position % 8
+        with pytest.raises((PeerError, AssertionError)):
+            bob.join(bytes(wrong), bundle)
+    for bad in (staged.welcome[:-1], staged.welcome + b"\x00"):
+        with pytest.raises(DecodeError):
+            bob.join(bad, bundle)
+    assert same_view(staged.group, bob.join(staged.welcome, bundle))
+
+
+def test_a_welcome_for_another_key_package_is_refused() -> None:
+    alice, bob = Person.named("alice").create(), Person.named("bob")
+    staged = commit(alice, Add(bob.key_package().key_package))
+    assert staged.welcome is not None
+    with pytest.raises(InvalidMessage, match="not for this key package"):
+        bob.join(staged.welcome, bob.key_package())
+
+
+def joined_with(tree: RatchetTree, alice: Group, person: Person) -> PublicGroup:
+    """A joiner's view of alice's group when she vouches for this tree."""
+    context = replace(alice.public.context, tree_hash=tree.tree_hash(SUITE))
+    info = GroupInfo(context, (), bytes(32), alice.own_leaf).signed(person.signature.sign_with_label)
+    return PublicGroup.from_group_info(info, tree, validate=anyone, now=NOW)
+
+
+def root_of(tree: RatchetTree) -> ParentNode:
+    root = tree.parent(tree.root)
+    assert root is not None
+    return root
+
+
+BAD_TREES: dict[str, tuple[Callable[[RatchetTree], RatchetTree], str]] = {
+    "root key changed": (
+        lambda tree: tree.replace({tree.root: replace(root_of(tree), encryption_key=FRESH)}),
+        "parent-hash valid",
+    ),
+    "root key of small order": (
+        lambda tree: tree.replace({tree.root: replace(root_of(tree), encryption_key=SMALL_ORDER)}),
+        "small order",
+    ),
+    "parent invented": (
+        lambda tree: tree.replace({NodeIndex(5): ParentNode(FRESH, b"", ())}),
+        "parent-hash valid",
+    ),
+    "unmerged leaf that is blank": (
+        lambda tree: tree.replace({tree.root: replace(root_of(tree), unmerged_leaves=(LeafIndex(3),))}),
+        "unmerged",
+    ),
+    "unmerged leaf beyond the tree": (
+        lambda tree: tree.replace({tree.root: replace(root_of(tree), unmerged_leaves=(LeafIndex(9),))}),
+        "unmerged",
+    ),
+    "unmerged leaf invented": (
+        lambda tree: tree.replace({tree.root: replace(root_of(tree), unmerged_leaves=(LeafIndex(2),))}),
+        "parent-hash valid",
+    ),
+    "unmerged at one node only": (
+        lambda tree: tree.replace(
+            {
+                tree.root: replace(root_of(tree), unmerged_leaves=(LeafIndex(1),)),
+                NodeIndex(1): ParentNode(FRESH, b"", ()),
+            }
+        ),
+        "unmerged at one node",
+    ),
+    "one member twice": (
+        lambda tree: tree.replace({NodeIndex(6): tree.leaf(LeafIndex(2))}),
+        "same signature key",
+    ),
+    "members swapped": (
+        lambda tree: tree.replace(
+            {NodeIndex(0): tree.leaf(LeafIndex(2)), NodeIndex(4): tree.leaf(LeafIndex(0))}
+        ),
+        "signature",
+    ),
+    "key of a member at a parent": (
+        lambda tree: tree.replace(
+            {tree.root: replace(root_of(tree), encryption_key=tree.encryption_key(NodeIndex(2)) or b"")}
+        ),
+        "same encryption key",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TREES)
+def test_a_joiner_refuses_a_bad_tree_even_if_a_member_vouches_for_it(name: str) -> None:
+    (person, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
+    alice_after = commit(alice).group
+    assert alice_after is not None
+    assert joined_with(alice_after.public.tree, alice_after, person).tree == alice_after.public.tree
+    change, reason = BAD_TREES[name]
+    with pytest.raises(InvalidMessage, match=reason):
+        joined_with(change(alice_after.public.tree), alice_after, person)
+    assert (bob.own_leaf, carol.own_leaf) == (1, 2)
+
+
+def test_a_tree_whose_right_half_is_empty_is_refused() -> None:
+    person = Person.named("alice")
+    alice = person.create()
+    wide, _ = alice.public.tree.with_blank_leaf()
+    root = ParentNode(FRESH, b"", ())
+    unsigned = replace(
+        alice.public.member(alice.own_leaf),
+        source=LeafNodeSource.COMMIT,
+        lifetime=None,
+        parent_hash=parent_hash(SUITE, root, wide.tree_hash(SUITE, NodeIndex(2))),
+    )
+    leaf = unsigned.signed(person.signature.sign_with_label, alice.group_id, alice.own_leaf)
+    wide = wide.replace({node_of(alice.own_leaf): leaf, wide.root: root})
+    assert RatchetTree.decode(wide.encode()) == wide
+    verify_parent_hashes(SUITE, wide)
+    with pytest.raises(InvalidMessage, match="right half"):
+        joined_with(wide, alice, person)
+    assert joined_with(alice.public.tree, alice, person).tree == alice.public.tree
+
+
+def test_a_tree_with_unmerged_leaves_is_valid_for_joiners() -> None:
+    (person, alice), (_, _), (_, _) = group_of("alice", "bob", "carol")
+    tree, leaf = alice.public.tree.add_leaf(Person.named("dave").key_package().key_package.leaf_node)
+    assert leaf in root_of(tree).unmerged_leaves
+    assert joined_with(tree, alice, person).member(leaf).credential.identity == b"dave"
+
+
+def test_a_tree_that_ends_in_a_blank_or_has_nodes_in_the_wrong_place_does_not_decode() -> None:
+    (_, alice), _ = group_of("alice", "bob")
+    leaf = alice.public.member(alice.own_leaf).encode()
+    blank, a_leaf = b"\x00", b"\x01\x01" + leaf
+    a_parent = b"\x01\x02" + ParentNode(FRESH, b"", ()).encode()
+    RatchetTree.decode(bytes(Writer().vector(a_leaf)))
+    for nodes in (b"", blank, a_leaf + blank, a_parent, a_leaf + a_leaf, a_leaf + a_parent + a_parent):
+        with pytest.raises(DecodeError):
+            RatchetTree.decode(bytes(Writer().vector(nodes)))
+
+
+def test_a_tree_wider_than_any_conversation_does_not_decode(monkeypatch: pytest.MonkeyPatch) -> None:
+    (_, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
+    tree = alice.public.tree.encode()
+    leaf = b"\x01\x01" + carol.public.member(carol.own_leaf).encode()
+
+    def after_blanks(count: int) -> bytes:
+        return bytes(Writer().vector(bytes(count) + leaf))
+
+    assert RatchetTree.decode(after_blanks(2 * MAX_LEAVES - 2)).leaf_count == MAX_LEAVES
+    with pytest.raises(DecodeError, match="wider than 1024 leaves"):
+        RatchetTree.decode(after_blanks(2 * MAX_LEAVES))
+    monkeypatch.setattr(ratchet_tree, "MAX_LEAVES", 4)
+    assert RatchetTree.decode(tree).leaf_count == 4
+    full = stage(bob, commit(alice, Add(Person.named("dave").key_package().key_package)).message).group
+    assert full is not None
+    with pytest.raises(InvalidMessage, match="no room"):
+        commit(full, Add(Person.named("erin").key_package().key_package))
+
+
+def test_a_list_of_required_capabilities_names_each_type_once_and_is_read_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (_, alice), *_ = group_of("alice", "bob", "carol")
+    decoded: list[bytes] = []
+    read = RequiredCapabilities.read.__func__  # type: ignore[attr-defined]  # a class method has one
+
+    def counting(cls: type[RequiredCapabilities], reader: Reader) -> RequiredCapabilities:
+        decoded.append(b"")
+        return cast("RequiredCapabilities", read(cls, reader))
+
+    monkeypatch.setattr(RequiredCapabilities, "read", classmethod(counting))
+    requirement = required(RequiredCapabilities((RULES,), (1, 2), (1,)))
+    assert commit(alice, GroupContextExtensions((*EXTENSIONS, requirement))).group is not None
+    assert len(decoded) == 1
+    with pytest.raises(DecodeError, match="twice"):
+        commit(alice, GroupContextExtensions((*EXTENSIONS, required(RequiredCapabilities((RULES, RULES))))))
+    with pytest.raises(DecodeError, match="at most"):
+        commit(alice, GroupContextExtensions((*EXTENSIONS, required(RequiredCapabilities((RULES,) * 65_537)))))
+
+
+def test_a_group_info_given_out_with_a_commit_must_fit_the_group_after_it() -> None:
+    (person, alice), (bob_person, bob) = group_of("alice", "bob")
+    staged = commit(alice)
+    assert staged.group_info is not None
+    info = decode_body(staged.group_info, GroupInfo)
+    after = staged.public.after
+    verify_group_info(after, info)
+    sign = person.signature.sign_with_label
+    bad_key = Extension(ExtensionType.EXTERNAL_PUB, bytes([32]) + SMALL_ORDER)
+    for wrong, reason in (
+        (replace(info, group_context=bob.public.context).signed(sign), "context"),
+        (replace(info, confirmation_tag=bytes(32)).signed(sign), "confirmation tag"),
+        (replace(info, extensions=()).signed(sign), "the key for external joins and nothing else"),
+        (replace(info, extensions=(*info.extensions, Extension(0x0A0A, b""))).signed(sign), "nothing else"),
+        (replace(info, extensions=(bad_key,)).signed(sign), "small order"),
+        (info.signed(bob_person.signature.sign_with_label), "signature"),
+        (replace(info, signer=LeafIndex(7)).signed(sign), "no member"),
+    ):
+        with pytest.raises(InvalidMessage, match=reason):
+            verify_group_info(after, wrong)
+
+
+@pytest.mark.parametrize("length", [0, 31, 33, 70_000])
+def test_a_confirmation_tag_of_another_length_never_becomes_part_of_a_state(length: int) -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    good = decode_body(commit(alice).message, PublicMessage)
+    info = decode_body(alice.group_info(with_tree=True), GroupInfo)
+
+    def follow(tag: bytes) -> PublicGroup:
+        message = replace(good, auth=replace(good.auth, confirmation_tag=tag))
+        return bob.public.stage(message, validate=anyone, now=NOW).after
+
+    def enter(tag: bytes) -> PublicGroup:
+        signed = replace(info, confirmation_tag=tag).signed(person.signature.sign_with_label)
+        return PublicGroup.from_group_info(signed, None, validate=anyone, now=NOW)
+
+    for use in (follow, enter):
+        use(bytes(32))
+        with pytest.raises(InvalidMessage, match="confirmation tag"):
+            use(bytes(length))
+
+
+def test_a_wrong_confirmation_or_membership_tag_is_refused_by_members_only() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    good = decode_body(commit(alice).message, PublicMessage)
+    auth = replace(good.auth, confirmation_tag=bytes(32))
+    content = AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, good.content, auth)
+    tag = sealing.mac(SUITE, alice._secrets.membership_key, content.tbm(alice.public.context))
+    for wrong, reason in (
+        (PublicMessage(good.content, auth, tag), "confirmation tag"),
+        (replace(good, membership_tag=bytes(32)), "membership tag"),
+    ):
+        before = state(bob)
+        with pytest.raises(InvalidMessage, match=reason):
+            stage(bob, MLSMessage(wrong).encode())
+        assert state(bob) == before
+        bob.public.stage(wrong, validate=anyone, now=NOW)
+
+
+def test_a_list_with_one_extension_twice_does_not_decode() -> None:
+    package = Person.named("carol").key_package().key_package
+    twice = replace(package, extensions=(Extension(RULES, b"a"), Extension(RULES, b"b")))
+    with pytest.raises(DecodeError, match="twice"):
+        KeyPackage.decode(twice.encode())

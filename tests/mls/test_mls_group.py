@@ -1,0 +1,322 @@
+"""Groups of our own members: every way in, every way out, and talking in between."""
+
+from dataclasses import replace
+
+import pytest
+
+from securechat.errors import UsageError
+from securechat.mls.credential import Credential
+from securechat.mls.errors import InvalidMessage, WrongEpoch
+from securechat.mls.extensions import Extension
+from securechat.mls.framing import (
+    MLSMessage,
+    PrivateMessage,
+    PublicMessage,
+    WireFormat,
+    decode_body,
+    read_header,
+)
+from securechat.mls.group import Group
+from securechat.mls.group_info import GroupInfo
+from securechat.mls.leaf_node import LeafNode
+from securechat.mls.proposals import (
+    Add,
+    GroupContextExtensions,
+    PreSharedKey,
+    PreSharedKeyId,
+    PskType,
+    Remove,
+)
+from securechat.mls.public_group import PublicGroup, verify_group_info
+from securechat.mls.ratchet_tree import RatchetTree
+from securechat.mls.welcome import Welcome
+from tests.mls.support import (
+    EXTENSIONS,
+    NOW,
+    RULES,
+    Person,
+    anyone,
+    commit,
+    group_of,
+    same_view,
+    stage,
+    state,
+)
+
+
+def after(*groups: Group, message: bytes) -> list[Group]:
+    """These members' views once they have accepted a commit."""
+    staged = [stage(group, message).group for group in groups]
+    assert same_view(*staged)
+    return [group for group in staged if group is not None]
+
+
+def test_everyone_reads_what_anyone_writes() -> None:
+    groups = [group for _, group in group_of("alice", "bob", "carol", "dave", "erin")]
+    for sender in groups:
+        for number in range(3):
+            text = b"%d from %d" % (number, sender.own_leaf)
+            message = sender.encrypt(text, authenticated_data=b"header", padding=number * 7)
+            for receiver in groups:
+                if receiver is not sender:
+                    received = receiver.decrypt(message)
+                    assert (received.sender, received.plaintext) == (sender.own_leaf, text)
+                    assert received.authenticated_data == b"header"
+
+
+def test_a_creator_alone_can_commit_and_then_add() -> None:
+    alice, bob = Person.named("alice"), Person.named("bob")
+    staged = commit(alice.create())
+    assert staged.welcome is None
+    assert staged.group is not None
+    bundle = bob.key_package()
+    staged = commit(staged.group, Add(bundle.key_package))
+    assert staged.welcome is not None
+    assert same_view(staged.group, bob.join(staged.welcome, bundle))
+
+
+def test_a_welcome_without_the_tree_needs_the_tree_from_elsewhere() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    carol = Person.named("carol")
+    bundle = carol.key_package()
+    staged = commit(alice, Add(bundle.key_package), tree_in_welcome=False)
+    assert staged.welcome is not None
+    assert staged.public.new_member_refs == {bundle.key_package.reference(alice.suite)}
+    body = decode_body(staged.welcome, Welcome)
+    assert body.new_member_refs == staged.public.new_member_refs
+    with pytest.raises(InvalidMessage, match="no ratchet tree"):
+        carol.join(staged.welcome, bundle)
+    with pytest.raises(InvalidMessage, match="not the one"):
+        carol.join(staged.welcome, bundle, tree=alice.public.tree)
+    tree = RatchetTree.decode(staged.public.after.tree.encode())
+    joined = carol.join(staged.welcome, bundle, tree=tree)
+    assert same_view(joined, staged.group, *after(bob, message=staged.message))
+
+
+def test_a_removed_member_learns_of_it_and_reads_nothing_more() -> None:
+    (_, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
+    staged = commit(alice, Remove(bob.own_leaf))
+    for_bob = stage(bob, staged.message)
+    assert for_bob.removed_us
+    assert [leaf for leaf, _ in for_bob.public.removed] == [bob.own_leaf]
+    (carol,) = after(carol, message=staged.message)
+    assert staged.group is not None
+    message = staged.group.encrypt(b"bob is gone")
+    assert carol.decrypt(message).plaintext == b"bob is gone"
+    before = state(bob)
+    with pytest.raises(WrongEpoch):
+        bob.decrypt(message)
+    assert state(bob) == before
+
+
+def test_a_removed_member_cannot_follow_by_pretending_that_another_was_removed() -> None:
+    (_, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
+    staged = commit(alice, Remove(bob.own_leaf))
+    assert staged.group is not None
+    message = decode_body(staged.group.encrypt(b"bob is gone"), PrivateMessage)
+    # Whatever epoch the message claims, bob's keys do not open it.
+    forged = MLSMessage(replace(message, epoch=bob.epoch)).encode()
+    for member in (bob, carol):
+        with pytest.raises(InvalidMessage):
+            member.decrypt(forged)
+
+
+def test_an_external_joiner_is_in_after_its_commit() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    carol = Person.named("carol")
+    staged = carol.join_external(alice.group_info(with_tree=True), None)
+    alice, bob = after(alice, bob, message=staged.message)
+    assert staged.group is not None
+    assert same_view(alice, staged.group)
+    assert bob.decrypt(staged.group.encrypt(b"hello")).plaintext == b"hello"
+    assert staged.group.decrypt(bob.encrypt(b"welcome")).plaintext == b"welcome"
+
+
+def test_resync_puts_a_member_that_lost_its_state_in_its_old_place() -> None:
+    people = group_of("alice", "bob", "carol")
+    (_, alice), (bob_person, bob), (_, carol) = people
+    info = alice.group_info(with_tree=False)
+    tree = RatchetTree.decode(alice.public.tree.encode())
+    staged = bob_person.join_external(info, tree, old=bob.own_leaf)
+    assert [leaf for leaf, _ in staged.public.removed] == [bob.own_leaf]
+    assert staged.public.committer_leaf == bob.own_leaf
+    assert stage(bob, staged.message).removed_us
+    alice, carol = after(alice, carol, message=staged.message)
+    assert staged.group is not None
+    assert same_view(alice, staged.group)
+
+
+def test_external_joins_follow_each_other_by_the_group_info_of_the_commit_before() -> None:
+    ((_, alice),) = group_of("alice")
+    group_info, tree = alice.group_info(with_tree=False), alice.public.tree
+    members = [alice]
+    for number in range(9):
+        staged = Person.named(f"joiner {number}").join_external(group_info, tree)
+        members = after(*members, message=staged.message)
+        assert staged.group is not None
+        assert staged.group_info is not None
+        members.append(staged.group)
+        group_info, tree = staged.group_info, staged.public.after.tree
+    assert same_view(*members)
+
+
+def test_proposals_take_effect_by_reference() -> None:
+    (_, alice), (_, bob), (_, carol), (_, dave) = group_of("alice", "bob", "carol", "dave")
+    erin = Person.named("erin")
+    bundle = erin.key_package()
+    update = bob.propose_update(credential=Credential.basic(b"bob, renewed"))
+    leaving = carol.propose(Remove(carol.own_leaf))
+    add = dave.propose(Add(bundle.key_package))
+    for member in (alice, bob, carol, dave):
+        for message, proposer in ((update, bob), (leaving, carol), (add, dave)):
+            if member is not proposer:
+                member.receive_proposal(message)
+    staged = commit(alice)
+    assert {type(entry.proposal).__name__ for entry in staged.public.proposals} == {"Update", "Remove", "Add"}
+    assert all(entry.by_reference for entry in staged.public.proposals)
+    assert stage(carol, staged.message).removed_us
+    bob, dave = after(bob, dave, message=staged.message)
+    assert staged.welcome is not None
+    joined = erin.join(staged.welcome, bundle)
+    assert same_view(staged.group, bob, joined)
+    assert dave.public.member(bob.own_leaf).credential.identity == b"bob, renewed"
+    assert joined.decrypt(bob.encrypt(b"hi")).plaintext == b"hi"
+
+
+def test_a_leaver_cannot_commit_its_own_removal_and_others_can() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    alice.receive_proposal(bob.propose(Remove(bob.own_leaf)))
+    assert commit(bob).public.removed == ()
+    assert [leaf for leaf, _ in commit(alice).public.removed] == [bob.own_leaf]
+
+
+def test_a_remembered_proposal_that_is_invalid_does_not_stop_a_commit() -> None:
+    (_, alice), (_, bob), (_, _carol) = group_of("alice", "bob", "carol")
+    twin = Person(b"alice", Person.named("x").signature)
+    good, bad = twin.key_package(), Person.named("late").key_package()
+    alice.receive_proposal(bob.propose(Add(bad.key_package)))
+    alice.receive_proposal(bob.propose(Add(good.key_package)))
+
+    def nobody_late(leaf: LeafNode, *, entering: bool) -> None:  # noqa: ARG001 - refused whatever it does
+        if leaf.credential.identity == b"late":
+            raise InvalidMessage("late")
+
+    staged = commit(alice, validate=nobody_late)
+    assert [leaf.signature_key for _, leaf in staged.public.added] == [twin.signature.public_key]
+
+
+def test_of_two_proposals_about_one_member_the_removal_wins() -> None:
+    (_, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
+    update = bob.propose_update()
+    remove = carol.propose(Remove(bob.own_leaf))
+    for message in (remove, update):
+        alice.receive_proposal(message)
+    carol.receive_proposal(update)
+    bob.receive_proposal(remove)
+    staged = commit(alice)
+    assert [type(entry.proposal) for entry in staged.public.proposals] == [Remove]
+    assert stage(bob, staged.message).removed_us
+    after(carol, message=staged.message)
+
+
+def test_a_proposal_by_value_wins_over_the_same_by_reference() -> None:
+    (_, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
+    alice.receive_proposal(carol.propose(Remove(bob.own_leaf)))
+    staged = commit(alice, Remove(bob.own_leaf))
+    assert [entry.by_reference for entry in staged.public.proposals] == [False]
+
+
+def test_a_commit_can_replace_the_rules_and_renew_the_credential() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    changed = (Extension(RULES, b"other rules"),)
+    staged = commit(alice, GroupContextExtensions(changed), credential=Credential.basic(b"alice, renewed"))
+    (bob,) = after(bob, message=staged.message)
+    assert bob.public.extensions == changed != EXTENSIONS
+    assert bob.public.member(alice.own_leaf).credential.identity == b"alice, renewed"
+    assert staged.public.committer.credential.identity == b"alice"
+
+
+def test_a_pre_shared_key_must_be_known_to_all() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    proposal = PreSharedKey(PreSharedKeyId(PskType.EXTERNAL, bytes(32), psk_id=b"name"))
+    staged = commit(alice, proposal, psks=lambda _: b"secret")
+    with pytest.raises(InvalidMessage, match="not known"):
+        stage(bob, staged.message)
+    with pytest.raises(InvalidMessage, match="confirmation tag"):
+        bob.stage(staged.message, psks=lambda _: b"other", validate=anyone, now=NOW)
+    assert same_view(
+        staged.group, bob.stage(staged.message, psks=lambda _: b"secret", validate=anyone, now=NOW).group
+    )
+
+
+def test_exports_are_equal_for_members_and_differ_by_label_context_and_epoch() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    assert alice.export("label", b"context", 40) == bob.export("label", b"context", 40)
+    staged = commit(alice)
+    assert staged.group is not None
+    exports = {
+        alice.export("label", b"context", 32),
+        alice.export("other", b"context", 32),
+        alice.export("label", b"other", 32),
+        staged.group.export("label", b"context", 32),
+    }
+    assert len(exports) == 4
+    for length in (0, 255 * 32 + 1):
+        with pytest.raises(UsageError):
+            alice.export("label", b"", length)
+
+
+def test_the_server_follows_without_secrets() -> None:
+    alice = Person.named("alice").create()
+    info = decode_body(alice.group_info(with_tree=True), GroupInfo)
+    server = PublicGroup.from_group_info(info, None, validate=anyone, now=NOW)
+    members = [alice]
+    for number in range(4):
+        person = Person.named(f"member {number}")
+        bundle = person.key_package()
+        staged = commit(members[number // 2], Add(bundle.key_package))
+        seen = server.stage(decode_body(staged.message, PublicMessage), validate=anyone, now=NOW)
+        assert seen == staged.public
+        server = PublicGroup.decode(seen.after.encode())
+        assert staged.group_info is not None
+        given = decode_body(staged.group_info, GroupInfo)
+        verify_group_info(server, given)
+        assert staged.group is not None
+        assert staged.welcome is not None
+        others = [member for member in members if member.own_leaf != staged.group.own_leaf]
+        members = [*after(*others, message=staged.message), staged.group]
+        members.append(person.join(staged.welcome, bundle))
+        members.sort(key=lambda member: member.own_leaf)
+    leaver = members[2]
+    message = decode_body(leaver.propose(Remove(leaver.own_leaf)), PublicMessage)
+    members[0].receive_proposal(MLSMessage(message).encode())
+    server = PublicGroup.decode(server.with_proposal(server.verify_proposal(message)).encode())
+    staged = commit(members[0])
+    assert server.stage(decode_body(staged.message, PublicMessage), validate=anyone, now=NOW) == staged.public
+    assert server.find(leaver.public.member(leaver.own_leaf).signature_key) == leaver.own_leaf
+    assert staged.public.after.find(leaver.public.member(leaver.own_leaf).signature_key) is None
+
+
+def test_the_header_tells_where_a_message_belongs() -> None:
+    (_, alice), _ = group_of("alice", "bob")
+    header = read_header(alice.encrypt(b"secret", authenticated_data=b"number 7"))
+    assert (header.wire_format, header.sender) == (WireFormat.PRIVATE_MESSAGE, None)
+    assert (header.group_id, header.epoch, header.authenticated_data) == (b"group", 1, b"number 7")
+    header = read_header(commit(alice, authenticated_data=b"number 8").message)
+    assert header.wire_format == WireFormat.PUBLIC_MESSAGE
+    assert header.sender is not None
+    assert (header.sender.leaf, header.authenticated_data) == (alice.own_leaf, b"number 8")
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 7, 8, 9, 16, 17])
+def test_trees_of_every_shape_work(size: int) -> None:
+    members = [group for _, group in group_of(*(str(number) for number in range(size)))]
+    for committer in range(0, size, 2):
+        staged = commit(members[committer])
+        others = after(*members[:committer], *members[committer + 1 :], message=staged.message)
+        assert staged.group is not None
+        members = [*others[:committer], staged.group, *others[committer:]]
+        assert same_view(*members)
+    removed = [Remove(member.own_leaf) for member in members[1::2]]
+    staged = commit(members[0], *removed)
+    assert same_view(staged.group, *after(*members[2::2], message=staged.message))

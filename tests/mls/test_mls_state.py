@@ -1,0 +1,235 @@
+"""What a group remembers and forgets, how it is saved, and what it shows of itself."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from securechat.errors import DecodeError, UsageError
+from securechat.mls.crypto.secret import Secret
+from securechat.mls.errors import CannotDecrypt
+from securechat.mls.framing import decode_body
+from securechat.mls.group import Group, StagedCommit
+from securechat.mls.group_secrets import GroupSecrets
+from securechat.mls.key_package_bundle import KeyPackageBundle
+from securechat.mls.proposals import Add, Remove
+from securechat.mls.welcome import Welcome
+from tests.mls.support import SUITE, Person, commit, group_of, same_view, stage, state
+
+
+def reloaded(person: Person, group: Group) -> Group:
+    loaded = Group.load(*state(group), person.signature)
+    assert state(loaded) == state(group)
+    return loaded
+
+
+def test_a_saved_group_goes_on_where_it_was() -> None:
+    (alice_person, alice), (bob_person, bob) = group_of("alice", "bob")
+    messages = [alice.encrypt(b"%d" % number) for number in range(4)]
+    alice = reloaded(alice_person, alice)
+    messages.append(alice.encrypt(b"4"))
+    for number in (2, 0, 4, 1, 3):
+        bob = reloaded(bob_person, bob)
+        assert bob.decrypt(messages[number]).plaintext == b"%d" % number
+    alice.receive_proposal(bob.propose_update())
+    alice, bob = reloaded(alice_person, alice), reloaded(bob_person, bob)
+    staged = commit(alice)
+    assert same_view(staged.group, stage(bob, staged.message).group)
+
+
+def test_a_saved_state_cannot_read_again_what_was_read() -> None:
+    (_, alice), (bob_person, bob) = group_of("alice", "bob")
+    messages = [alice.encrypt(b"%d" % number) for number in range(3)]
+    bob.decrypt(messages[1])
+    stolen = reloaded(bob_person, bob)
+    with pytest.raises(CannotDecrypt):
+        stolen.decrypt(messages[1])
+    assert stolen.decrypt(messages[0]).plaintext == b"0"
+    with pytest.raises(CannotDecrypt):
+        reloaded(bob_person, stolen).decrypt(messages[0])
+
+
+def test_the_sender_cannot_read_again_what_it_wrote() -> None:
+    (alice_person, alice), (_, bob) = group_of("alice", "bob")
+    leaf = alice.own_leaf
+    key, _ = alice._messages.key(leaf, 0, handshake=False)
+    alice.encrypt(b"hello")
+    _, secret_bytes = state(alice)
+    assert bytes(key.key) not in secret_bytes
+    with pytest.raises(CannotDecrypt):
+        reloaded(alice_person, alice)._messages.key(leaf, 0, handshake=False)
+    assert bob._messages.key(leaf, 0, handshake=False)[0] == key
+
+
+def test_an_epoch_secret_that_opens_all_messages_is_not_kept() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    root = dict(alice._messages._nodes)
+    bob.decrypt(alice.encrypt(b"hello"))
+    for secret in root.values():
+        assert bytes(secret) not in state(alice)[1]
+        assert bytes(secret) not in state(bob)[1]
+
+
+def test_a_commit_leaves_nothing_of_the_epoch_before() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    staged = commit(alice)
+    after = stage(bob, staged.message).group
+    assert after is not None
+    assert staged.group is not None
+    for old, new in ((alice, staged.group), (bob, after)):
+        kept = state(new)[1]
+        for secret in secrets_in(old):
+            assert secret not in kept or any(secret == key.private for key in new._keys.keys.values())
+
+
+def test_staging_a_commit_changes_nothing() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    before = state(alice), state(bob)
+    staged = commit(alice)
+    stage(bob, staged.message)
+    assert (state(alice), state(bob)) == before
+    assert bob.decrypt(alice.encrypt(b"the epoch before")).plaintext == b"the epoch before"
+    other = commit(bob)
+    assert same_view(other.group, stage(alice, other.message).group)
+
+
+def test_an_own_commit_survives_a_restart() -> None:
+    (alice_person, alice), (_, bob) = group_of("alice", "bob")
+    carol = Person.named("carol")
+    bundle = carol.key_package()
+    saved = commit(alice, Add(bundle.key_package), authenticated_data=b"number 3").encode()
+    staged = StagedCommit.decode(saved, alice_person.signature)
+    assert staged.encode() == saved
+    assert staged.public.authenticated_data == b"number 3"
+    assert [leaf.credential.identity for _, leaf in staged.public.added] == [b"carol"]
+    assert staged.public.new_member_refs == {bundle.key_package.reference(SUITE)}
+    assert staged.welcome is not None
+    joined = carol.join(staged.welcome, KeyPackageBundle.decode(bundle.encode()))
+    assert same_view(staged.group, stage(bob, staged.message).group, joined)
+
+
+def test_a_staged_commit_that_removes_us_and_an_external_one_survive_a_restart() -> None:
+    (_, alice), (bob_person, bob) = group_of("alice", "bob")
+    saved = stage(bob, commit(alice, Remove(bob.own_leaf)).message).encode()
+    assert StagedCommit.decode(saved, bob_person.signature).removed_us
+    carol = Person.named("carol")
+    external = carol.join_external(alice.group_info(with_tree=True), None)
+    again = StagedCommit.decode(external.encode(), carol.signature)
+    assert same_view(again.group, stage(alice, again.message).group)
+
+
+def test_damaged_or_mixed_up_saved_states_are_refused() -> None:
+    (alice_person, alice), (bob_person, bob) = group_of("alice", "bob")
+    public, secret = state(alice)
+    after = commit(alice).group
+    assert after is not None
+    with pytest.raises(DecodeError, match="belong together"):
+        Group.load(after.public_bytes(), secret, alice_person.signature)
+    with pytest.raises(UsageError, match="signature key"):
+        Group.load(public, secret, bob_person.signature)
+    for part in (public, secret):
+        for bad in (b"", part[:-1], part + b"\x00", b"\xff" + part[1:]):
+            parts = (bad, secret) if part is public else (public, bad)
+            with pytest.raises(DecodeError):
+                Group.load(*parts, alice_person.signature)
+    with pytest.raises(DecodeError):
+        StagedCommit.decode(commit(bob).encode()[:-1], bob_person.signature)
+    mixed = public.replace(alice.public.tree.encode(), after.public.tree.encode())
+    with pytest.raises(DecodeError, match="does not fit its context"):
+        Group.load(mixed, secret, alice_person.signature)
+
+
+def objects_in(root: object) -> Iterator[object]:
+    """Everything that can be reached from `root` through fields and containers."""
+    seen: set[int] = set()
+    todo = [root]
+    while todo:
+        item = todo.pop()
+        if id(item) in seen or item is None or isinstance(item, int | str | type):
+            continue
+        seen.add(id(item))
+        yield item
+        if isinstance(item, dict):
+            todo += [*item.keys(), *item.values()]
+        elif isinstance(item, list | tuple | set | frozenset):
+            todo += item
+        elif type(item).__module__.startswith("securechat."):
+            todo += [getattr(item, name, None) for kind in type(item).__mro__ for name in _slots(kind)]
+            todo += vars(item).values() if hasattr(item, "__dict__") else []
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    slots = kind.__dict__.get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def secrets_in(root: object) -> set[bytes]:
+    return {bytes(item) for item in objects_in(root) if isinstance(item, Secret)}
+
+
+def everything_secret() -> list[object]:
+    """One of each object that holds a secret, in a state in which it holds as many as it can."""
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    messages = [alice.encrypt(b"the plaintext") for _ in range(3)]
+    received = bob.decrypt(messages[2])
+    bob.propose_update()
+    bundle = Person.named("carol").key_package()
+    staged = commit(bob, Add(bundle.key_package))
+    assert staged.welcome is not None
+    welcome = decode_body(staged.welcome, Welcome)
+    reference = bundle.key_package.reference(SUITE)
+    group_secrets = GroupSecrets.decrypt_from(SUITE, welcome, reference, bundle.init_private)
+    return [alice, bob, received, bundle, staged, group_secrets, person.signature, person]
+
+
+def test_no_secret_shows_in_any_repr() -> None:
+    roots = everything_secret()
+    secrets = {secret for root in roots for secret in secrets_in(root)}
+    assert len(secrets) > 20
+    shown = [
+        text
+        for root in roots
+        for item in objects_in(root)
+        if type(item).__module__.startswith("securechat.")
+        for text in (repr(item), str(item), f"{item}")
+    ]
+    assert len(shown) > 100
+    for text in shown:
+        assert "the plaintext" not in text
+        for secret in secrets:
+            assert secret.hex() not in text
+            assert repr(secret)[2:-1] not in text
+
+
+def test_a_secret_says_only_its_kind_and_length() -> None:
+    (_, alice), _ = group_of("alice", "bob")
+    assert repr(alice._secrets.init_secret) == "<InitSecret: 32 bytes>"
+    assert str(alice.resumption_psk) == "<Secret: 32 bytes>"
+
+
+ABLE_TO_DECRYPT = {
+    "sealing",
+    "hpke",
+    "secret",
+    "key_schedule",
+    "secret_tree",
+    "treekem",
+    "message_protection",
+    "group_secrets",
+    "key_package_bundle",
+    "committing",
+    "group",
+}
+
+
+def test_the_public_view_loads_nothing_that_can_decrypt() -> None:
+    code = "import securechat.mls.public_group, sys; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name for name in run.stdout.split() if name.startswith("securechat.mls")}
+    assert "securechat.mls.public_group" in loaded
+    assert not {name.rsplit(".", 1)[-1] for name in loaded} & ABLE_TO_DECRYPT
+    # Its twin: a member's view loads all of them, so these are the modules' names.
+    code = "import securechat.mls.group, sys; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {name.rsplit(".", 1)[-1] for name in run.stdout.split()} >= ABLE_TO_DECRYPT

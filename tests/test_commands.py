@@ -1,0 +1,209 @@
+"""`securechat client`, `send` and `recv` as processes, with a real server process over real TLS."""
+
+import datetime as dt
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+
+from securechat import certs
+from securechat.ui.exit_codes import ExitCode
+from securechat.ui.plain.clean import CONTINUATION
+from tests.support.terminal import Terminal
+
+SECURECHAT = [sys.executable, "-c", "from securechat.cli import main; main()"]
+SECONDS = 60
+
+
+@dataclass
+class Site:
+    """A server process, and a folder for its clients."""
+
+    folder: Path
+    address: str
+
+    def environment(self, user: str) -> dict[str, str]:
+        """Who somebody is and where the server is, said by variables; options on the command line beat them."""
+        password = self.folder / f"{user}.password"
+        if not password.exists():
+            password.write_text(f"the password of {user}\n")
+        return os.environ | {
+            "SECURECHAT_USER": user,
+            "SECURECHAT_SERVER": self.address,
+            "SECURECHAT_CA": str(self.folder / "ca.pem"),
+            "SECURECHAT_VAULT": str(self.folder / "vaults"),
+            "SECURECHAT_PASSWORD_FILE": str(password),
+        }
+
+    def run(self, user: str, command: str, *options: str, typed: str = "", code: ExitCode = ExitCode.OK) -> str:
+        """Run a command to its end; return what it printed: its errors, if it is meant to fail."""
+        done = subprocess.run(
+            [*SECURECHAT, command, *options],
+            input=typed.encode(), env=self.environment(user), capture_output=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr.decode()
+        assert b"Traceback" not in done.stderr
+        return (done.stderr if code else done.stdout).decode()
+
+    def recv(self, user: str, *others: str) -> list[tuple[str, str, str]]:
+        """What `recv --json` prints: conversation, sender and text of each message."""
+        lines = [json.loads(line) for line in self.run(user, "recv", "--json", *others).splitlines()]
+        return [(line["conversation"], line["from"], line["text"]) for line in lines]
+
+
+@pytest.fixture
+def open_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Start servers; each is asked to stop at the end, and has to do so in order."""
+    ca = trustme.CA()
+    leaf = ca.issue_cert("127.0.0.1")
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    leaf.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def begin(*settings: str) -> Site:
+        certificate = str(tmp_path / "server.pem")
+        process = subprocess.Popen(
+            [*SECURECHAT, "server", "--port", "0", "--data", str(tmp_path / "data"), "--cert", certificate,
+             "--key", certificate, *settings],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        servers.append(process)
+        assert process.stdout is not None
+        return Site(tmp_path, process.stdout.readline().decode().removeprefix("listening on ").strip())
+
+    yield begin
+    for process in servers:
+        process.terminate()
+        assert process.wait(20) == 0
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def test_what_is_sent_is_received_once_whichever_program_fetched_it(open_site: Callable[..., Site]) -> None:
+    site = open_site()
+    assert site.recv("bob", "--register") == []
+    site.run("alice", "send", "--register", "--to", "bob", typed="one\n")
+    site.run("alice", "send", "--to", "bob", typed="two\nlines\n")
+    assert site.recv("bob") == [("alice", "alice", "one"), ("alice", "alice", "two\nlines")]
+    assert site.recv("bob") == []
+    site.run("alice", "send", "--to", "BOB", typed="three")
+    site.run("bob", "send", "--to", "alice", typed="four")  # fetches "three", and nobody sees it there
+    assert site.recv("bob") == [("alice", "alice", "three")]
+    assert re.fullmatch(r"\d\d:\d\d \[bob\] bob: four\n", site.run("alice", "recv"))
+
+
+def test_a_room_and_a_private_chat_over_pipes(open_site: Callable[..., Site]) -> None:
+    site = open_site("--greeting", "Be kind.")
+    shown = site.run("alice", "client", "--register", typed="/join #lobby\nfirst\n/rooms\n")
+    assert "-- Be kind.\n" in shown
+    assert re.search(r"\d\d:\d\d \[#lobby\] alice: first\n", shown)
+    assert "-- #lobby: open room, 1 person, you are in it\n" in shown
+    shown = site.run("bob", "client", "--register", typed="/join #lobby\nsecond\\\nline\n/who\n/chat alice\nmay I?\n")
+    assert "You are in #lobby (2 people). Earlier messages cannot be read." in shown
+    assert "first" not in shown
+    assert f"bob: second\n{CONTINUATION}line\n" in shown
+    assert "-- In #lobby: alice, bob (online)\n" in shown
+    assert "-- You have asked alice to chat.\n" in shown
+    shown = site.run("alice", "client", typed="/accept\nof course\n/bye\n/safety bob\n")
+    assert "bob has entered #lobby" in shown
+    assert "[#lobby] bob: second\n" in shown
+    assert "/accept bob or /decline bob" in shown
+    alices_number = re.findall(r"\b\d{5}\b", shown)
+    shown = site.run("bob", "client", typed="/safety alice\n/verify alice\n/go alice\n/history\n/bye\n")
+    assert re.findall(r"\b\d{5}\b", shown) == alices_number
+    assert "alice has accepted" in shown
+    assert "alice: of course" in shown
+    assert "The conversation alice has ended." in shown
+
+
+def test_each_failure_has_its_exit_code_and_one_line_of_reason(open_site: Callable[..., Site]) -> None:
+    site = open_site("--registration", "open", "--max-clients", "1")
+    site.run("alice", "recv", "--register")
+
+    def fails(code: ExitCode, reason: str, user: str, command: str, *others: str, typed: str = "x") -> None:
+        error = site.run(user, command, *others, typed=typed, code=code)
+        assert re.search(reason, error)
+        assert error.count("\n") == 1
+
+    fails(ExitCode.FAILURE, "nobody", "alice", "send", "--to", "nobody")
+    fails(ExitCode.USAGE, "keeps to one script", "alice", "send", "--to", "аlice")
+    fails(ExitCode.USAGE, "nothing on standard input", "alice", "send", "--to", "bob", typed="")
+    fails(ExitCode.USAGE, "HOST:PORT", "alice", "recv", "--server", "::1")
+    fails(ExitCode.LOGIN_REFUSED, "password", "zoe", "recv")
+    (site.folder / "alice.password").write_text("another password")
+    fails(ExitCode.LOGIN_REFUSED, "password", "alice", "recv")
+    (site.folder / "alice.password").write_text("the password of alice")
+    fails(ExitCode.UNREACHABLE, "nothing listens", "alice", "recv", "--server", "127.0.0.1:1")
+    trustme.CA().cert_pem.write_to_path(site.folder / "other.pem")
+    fails(ExitCode.UNREACHABLE, "does not come from the CA", "alice", "recv", "--ca", str(site.folder / "other.pem"))
+    environment = site.environment("alice")
+    del environment["SECURECHAT_CA"]
+    refused = subprocess.run(
+        [*SECURECHAT, "recv", "--pin", "sha256:" + "0" * 64],
+        env=environment, capture_output=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert (refused.returncode, b"does not show the CA" in refused.stderr) == (ExitCode.UNREACHABLE, True)
+    site.run("bob", "send", "--register", "--to", "alice", typed="are you there?")
+    with subprocess.Popen(
+        [*SECURECHAT, "recv", "--follow"], env=site.environment("alice"), stdout=subprocess.PIPE
+    ) as seated:
+        assert seated.stdout is not None
+        assert b"are you there?" in seated.stdout.readline()  # so she has the only seat
+        fails(ExitCode.FULL, "full", "bob", "recv")
+        fails(ExitCode.TIMEOUT, "Time is up", "bob", "send", "--wait", "--timeout", "1", "--to", "alice")
+        seated.send_signal(signal.SIGINT)  # the usual end of --follow
+        assert seated.wait(20) == ExitCode.OK
+    fails(ExitCode.UNTRUSTED, "another identity key", "alice", "recv", "--vault", str(site.folder / "new"))
+
+
+@pytest.mark.parametrize(
+    ("host", "age", "reason"),
+    [("other.example", 0, "is not for 127.0.0.1"), ("127.0.0.1", certs.DEFAULT_DAYS + 1, "has expired")],
+)
+def test_a_certificate_with_a_wrong_name_or_date_is_refused(
+    open_site: Callable[..., Site], tmp_path: Path, host: str, age: int, reason: str
+) -> None:
+    made = tmp_path / "certs"
+    certs.generate(made, [host], now=dt.datetime.now(dt.UTC) - dt.timedelta(days=age))
+    (tmp_path / "ca.pem").write_bytes((made / "ca.pem").read_bytes())
+    pair = (made / "server-key.pem").read_bytes() + (made / "server.pem").read_bytes()
+    (tmp_path / "server.pem").write_bytes(pair)
+    error = open_site().run("alice", "recv", code=ExitCode.UNREACHABLE)
+    assert reason in error
+    assert error.count("\n") == 1
+
+
+@pytest.fixture
+def terminal(open_site: Callable[..., Site]) -> Iterator[Terminal]:
+    """Somebody new at a terminal."""
+    site = open_site()
+    where = ["--server", site.address, "--ca", str(site.folder / "ca.pem"), "--vault", str(site.folder / "vaults")]
+    with Terminal([*SECURECHAT, "client", "--user", "carol", *where], orders=False) as opened:
+        yield opened
+
+
+def test_somebody_new_registers_and_talks_at_a_terminal(terminal: Terminal) -> None:
+    terminal.wait(lambda: terminal.cursor_row.endswith("Make a new account? [Y/n]"))
+    terminal.send(b"\n")
+    for question in ("New password of carol:", "The same again:"):
+        terminal.wait(lambda question=question: terminal.cursor_row == question)  # type: ignore[misc]  # bound now
+        terminal.send(b"secret of carol\n")
+    terminal.wait(lambda: any("You are in." in row for row in terminal.rows))
+    terminal.type("/join #lobby")
+    terminal.send(b"\r")
+    terminal.wait(lambda: any("You have opened the room #lobby" in row for row in terminal.rows))
+    terminal.type("is anybody here?")
+    terminal.send(b"\r")
+    terminal.wait(lambda: any(row.endswith("[#lobby] carol: is anybody here?") for row in terminal.rows))
+    terminal.type("/quit")
+    terminal.send(b"\r")
+    assert terminal.wait_for_end() == ExitCode.OK
+    assert not any("secret" in row for row in terminal.rows)

@@ -1,0 +1,111 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from securechat.errors import StorageError, UsageError
+from securechat.server.config import ServerConfig, load_config
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "server.toml"
+    path.write_text(text)
+    return path
+
+
+def test_without_any_setting_the_defaults_hold() -> None:
+    config = load_config({}, {})
+    assert config == ServerConfig()
+    assert (config.host, config.port, config.data, config.registration) == ("127.0.0.1", 4433, Path("data"), "open")
+
+
+def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(tmp_path: Path) -> None:
+    file = written(tmp_path, 'port = 1\nmax_clients = 1\nname = "file"\n')
+    environment = {"SECURECHAT_PORT": "2", "SECURECHAT_MAX_CLIENTS": "2"}
+    config = load_config({"port": 3}, environment, file)
+    assert (config.port, config.max_clients, config.name, config.greeting) == (3, 2, "file", "")
+
+
+def test_every_setting_can_stand_in_the_file_and_in_the_environment(tmp_path: Path) -> None:
+    values = {
+        "host": "::", "port": 1, "data": "d", "cert": "c", "key": "k", "name": "n", "greeting": "g\nh",
+        "max_clients": 2, "registration": "invite", "invite_code": "i", "show_ciphertext": True,
+    }  # fmt: skip
+    toml = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+    from_file = load_config({}, {}, written(tmp_path, toml))
+    from_environment = load_config({}, {f"SECURECHAT_{key.upper()}": str(value) for key, value in values.items()})
+    assert from_file == from_environment == load_config(values, {})
+    assert from_file == ServerConfig(
+        host="::", port=1, data=Path("d"), cert=Path("c"), key=Path("k"), name="n", greeting="g\nh",
+        max_clients=2, registration="invite", invite_code="i", show_ciphertext=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("prot = 1\n", 1),
+        ("# a comment\n\nport = 1\nprot = 2", 4),
+        ('greeting = """\nprot = 1\n"""\nprot = 2\n', 4),
+        ('prot = """\na\nb"""\n', 1),
+        ('"prot" = [\n 1,\n 2]\n', 1),
+        ("port = 1\r\nprot = 2\r\n", 2),
+        ("port = 1\n[prot]\nhost = 1\n", 2),
+        ("port = 1\nprot.x = 1\n", 2),
+    ],
+)
+def test_an_unknown_setting_is_an_error_that_names_file_and_line(tmp_path: Path, text: str, line: int) -> None:
+    with pytest.raises(UsageError, match=f"server.toml, line {line}: there is no setting 'prot'; there are host, port"):
+        load_config({}, {}, written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('port = "4433"', "line 1, port: Expected `int`, got `str`"),
+        ("port = 70000", "line 1, port: Expected `int` <= 65535"),
+        ("port = true", "line 1, port: Expected `int`, got `bool`"),
+        ("port = 44.5", "line 1, port: Expected `int`"),
+        ("max_clients = 0", "line 1, max_clients: Expected `int` >= 1"),
+        ("show_ciphertext = 1", "line 1, show_ciphertext: Expected `bool`"),
+        ("\ndata = 7", "line 2, data: Expected a path"),
+        ('data = ""', "line 1, data: Expected a path"),
+        ('registration = "perhaps"', "line 1, registration: Invalid enum value 'perhaps'"),
+        ('host = ""', "line 1, host: Expected `str` of length >= 1"),
+        ("port = 1\nport = 2\n", "line 2"),
+        ("port =\n", "line 1, column 7"),
+        ("a = " + "[" * 50_000, "server.toml: "),
+    ],
+)
+def test_a_bad_setting_is_an_error_that_names_file_and_line(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        load_config({}, {}, written(tmp_path, text))
+
+
+def test_a_bad_variable_or_flag_is_named() -> None:
+    with pytest.raises(UsageError, match="SECURECHAT_PORT: Expected `int`"):
+        load_config({}, {"SECURECHAT_PORT": "many"})
+    with pytest.raises(UsageError, match="--max-clients: Expected `int` >= 1"):
+        load_config({"max_clients": 0}, {})
+
+
+def test_variables_of_other_programs_are_none_of_our_business() -> None:
+    assert load_config({}, {"SECURECHAT_MLS_VECTORS": "x", "PORT": "1"}) == ServerConfig()
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot read .*: No such file"):
+        load_config({}, {}, tmp_path / "missing.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff")
+    with pytest.raises(UsageError, match="binary.toml"):
+        load_config({}, {}, tmp_path / "binary.toml")
+    with pytest.raises(UsageError, match="larger than"):
+        load_config({}, {}, written(tmp_path, "#" * 70_000))
+
+
+def test_registration_by_invite_needs_a_code() -> None:
+    with pytest.raises(UsageError, match="needs a code"):
+        load_config({"registration": "invite"}, {})
+    config = load_config({"registration": "invite"}, {"SECURECHAT_INVITE_CODE": "Tiger 7"})
+    assert config.invite_code == "Tiger 7"
+    assert "Tiger" not in repr(config)

@@ -1,0 +1,101 @@
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from securechat.content import (
+    MAX_TEXT,
+    Accept,
+    Body,
+    Bye,
+    Decline,
+    Envelope,
+    Request,
+    Text,
+    Unknown,
+    check_text,
+    decode,
+    encode,
+    padding,
+)
+from securechat.errors import DecodeError, UsageError
+from securechat.wire.limits import MAX_PAYLOAD
+
+CHAIN = bytes(range(32))
+
+
+@pytest.mark.parametrize("body", [Text("hi"), Request("may I?"), Request(), Accept(), Decline(), Bye()])
+def test_what_is_put_in_comes_out(body: Body) -> None:
+    envelope = Envelope(7, CHAIN, 1_700_000_000_000, body)
+    assert decode(encode(envelope)) == envelope
+
+
+def test_a_type_from_the_future_is_named_and_left_unread() -> None:
+    content = msgspec.msgpack.encode((7, CHAIN, 1, "reaction", b"\x91" * 1000))
+    assert decode(content).body == Unknown("reaction", b"\x91" * 1000)
+
+
+def test_the_longest_text_fits_into_an_entry_and_one_byte_more_is_refused() -> None:
+    content = encode(Envelope(1, CHAIN, 1, Text("x" * MAX_TEXT)))
+    assert len(content) + padding(len(content)) + 1024 < MAX_PAYLOAD
+    with pytest.raises(UsageError, match="in parts"):
+        encode(Envelope(1, CHAIN, 1, Text("x" * (MAX_TEXT + 1))))
+    with pytest.raises(UsageError, match="in parts"):
+        check_text("é" * (MAX_TEXT // 2 + 1))
+    with pytest.raises(UsageError, match="not Unicode"):
+        check_text("\ud800")
+
+
+@pytest.mark.parametrize(
+    "outer",
+    [
+        (7, CHAIN, 1, "text"),
+        (7, CHAIN, 1, "text", b"\x91\xa2hi", 0),
+        (-1, CHAIN, 1, "text", b"\x91\xa2hi"),
+        (1 << 63, CHAIN, 1, "text", b"\x91\xa2hi"),
+        (7, CHAIN[1:], 1, "text", b"\x91\xa2hi"),
+        (7, CHAIN, 1, "", b"\x91\xa2hi"),
+        (7, CHAIN, 1, "t" * 33, b"\x91\xa2hi"),
+        (7, CHAIN, 1, "text", b"\x92\xa2hi\x00"),
+        (7, CHAIN, 1, "text", b"\x91\xa2hi\x00"),
+        (7, CHAIN, 1, "text", b"\x91\xa2\xff\xff"),
+        (7, CHAIN, 1, "text", b"\x91" * 100_000),
+        (7, CHAIN, 1, "accept", b"\x91\xa2hi"),
+        (7, CHAIN, 1, "text", b"\x91\xd9\x02hi"),
+        (7, CHAIN, 1, "text", msgspec.msgpack.encode(["é" * MAX_TEXT])),
+    ],
+    ids=["short", "long", "negative", "too large", "chain", "no type", "long type", "extra field", "trailing bytes",
+         "not UTF-8", "nested", "text where none is", "second spelling", "text too long"],
+)  # fmt: skip
+def test_damaged_content_is_refused(outer: tuple[object, ...]) -> None:
+    assert decode(msgspec.msgpack.encode((7, CHAIN, 1, "text", b"\x91\xa2hi"))).body == Text("hi")
+    with pytest.raises(DecodeError):
+        decode(msgspec.msgpack.encode(outer))
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_end_in_a_value_or_a_decode_error(content: bytes) -> None:
+    try:
+        envelope = decode(content)
+    except DecodeError:
+        return
+    assert encode(envelope) == content
+
+
+@pytest.mark.parametrize("body", [Text("secret"), Unknown("secret", b"secret")])
+def test_printing_what_was_decrypted_shows_none_of_it(body: Body | Unknown) -> None:
+    envelope = Envelope(7, b"secret".ljust(32), 1_750_000_000_000, body)
+    for shown in (repr(envelope), str(envelope), f"{envelope}", repr(body), str(body), f"{body}", f"{[body]}"):
+        assert "secret" not in shown
+        assert "1750000000000" not in shown
+    assert repr(envelope) == f"Envelope(seq=7, {type(body).__name__}(...))"
+
+
+@pytest.mark.parametrize(("length", "padded"), [(0, 0), (1, 1), (2, 2), (9, 10), (64, 64), (65, 72), (1000, 1024)])
+def test_padding_rounds_up_as_padme_does(length: int, padded: int) -> None:
+    assert length + padding(length) == padded
+
+
+@given(st.integers(1, 1 << 24))
+def test_padding_costs_at_most_an_eighth(length: int) -> None:
+    assert 0 <= padding(length) <= length * 0.125

@@ -1,0 +1,617 @@
+"""Every rule on real groups: what it allows, and the same commit with one thing wrong."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from securechat import policy
+from securechat.errors import DecodeError, PeerError
+from securechat.identity.certificate import (
+    CLOCK_SKEW,
+    RULES_EXTENSION,
+    DeviceCertificate,
+    certificate_of,
+    credential,
+    issue,
+    leaf_validator,
+)
+from securechat.mls.commit import Commit
+from securechat.mls.crypto.sealing import SignaturePrivateKey
+from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519 as SUITE
+from securechat.mls.crypto.suite import cipher_suite
+from securechat.mls.extensions import Extension, ExtensionType
+from securechat.mls.framing import MLSMessage, PublicMessage, decode_body
+from securechat.mls.group import Group, StagedCommit
+from securechat.mls.group_info import GroupInfo
+from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_package
+from securechat.mls.leaf_node import Capabilities, Lifetime
+from securechat.mls.proposals import (
+    Add,
+    GroupContextExtensions,
+    PreSharedKey,
+    PreSharedKeyId,
+    Proposal,
+    PskType,
+    ReInit,
+    Remove,
+)
+from securechat.mls.tree_math import LeafIndex
+from securechat.mls.welcome import Welcome
+from securechat.policy import (
+    Rules,
+    check_commit,
+    check_departure,
+    check_founding,
+    check_joining,
+    check_opening,
+    check_proposals,
+    check_state,
+    departure_data,
+    rules_of,
+)
+from securechat.tlscodec import Writer
+
+SERVER = b"S" * 16
+NOW = 1_800_000_000
+validate = leaf_validator(SERVER, NOW)
+NOBODY: frozenset[LeafIndex] = frozenset()
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device of a person; `identity` and `number` may be chosen to make a wrong one."""
+
+    account: str
+    number: int = 1
+    identity: str = ""
+    suite_value: int = SUITE.value
+    lasting: int = 1  # seconds from NOW that its certificate is valid
+    id: bytes = b""  # if it takes another one than its own
+
+    @property
+    def signature(self) -> SignaturePrivateKey:
+        seed = f"{self.account} {self.number} {self.identity}".encode().ljust(32)
+        return SignaturePrivateKey(cipher_suite(self.suite_value), seed)
+
+    @property
+    def device_id(self) -> bytes:
+        return self.id or f"{self.account} {self.number}".encode().ljust(16)
+
+    @property
+    def identity_private(self) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes((self.identity or self.account).encode().ljust(32))
+
+    @property
+    def key(self) -> bytes:
+        return self.identity_private.public_key().public_bytes_raw()
+
+    @property
+    def certificate(self) -> DeviceCertificate:
+        return issue(
+            self.identity_private,
+            server_id=SERVER,
+            account=self.account,
+            device_id=self.device_id,
+            signature_key=self.signature.public_key,
+            not_before=NOW - 1,
+            not_after=NOW + self.lasting,
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(cipher_suites=(self.suite_value,), extensions=(RULES_EXTENSION,))
+
+    def bundle(self) -> KeyPackageBundle:
+        return generate_key_package(
+            cipher_suite(self.suite_value),
+            credential(self.certificate),
+            self.signature,
+            self.capabilities,
+            Lifetime(NOW - 1, NOW + 1),
+        )
+
+
+ALICE, BOB, CAROL, DAVE = (Device(name) for name in ("alice", "bob", "carol", "dave"))
+INVITE = Rules("invite", "#team", owners=(ALICE.key,))
+OPEN = Rules("open", "#lobby")
+DIRECT = Rules("direct")
+
+
+def found(rules: Rules, founder: Device = ALICE) -> Group:
+    return Group.create(b"G" * 32, founder.bundle(), founder.signature, extensions=(rules.extension(),))
+
+
+def commit(group: Group, *proposals: Proposal, by_reference: bool = False, **others: object) -> StagedCommit:
+    return group.commit(
+        proposals,
+        by_reference=by_reference,
+        tree_in_welcome=True,
+        validate=validate,
+        now=NOW,
+        **others,  # type: ignore[arg-type]  # credential or psks
+    )
+
+
+def group_of(rules: Rules, *people: Device) -> list[Group]:
+    """A group with everybody's view of it; whoever comes first founds it and adds the others."""
+    bundles = [person.bundle() for person in people[1:]]
+    staged = commit(found(rules, people[0]), *(Add(bundle.key_package) for bundle in bundles))
+    assert staged.group is not None
+    views = [staged.group]
+    for person, bundle in zip(people[1:], bundles, strict=True):
+        assert staged.welcome is not None
+        welcome = MLSMessage.decode(staged.welcome).body
+        assert isinstance(welcome, Welcome)
+        views.append(Group.join(welcome, bundle, person.signature, validate=validate, now=NOW))
+    return views
+
+
+def enter(group: Group, person: Device, old: LeafIndex | None = None, now: int = NOW) -> StagedCommit:
+    info = MLSMessage.decode(group.group_info(with_tree=True)).body
+    assert isinstance(info, GroupInfo)
+    return Group.join_external(
+        info,
+        None,
+        person.signature,
+        credential=credential(person.certificate),
+        capabilities=person.capabilities,
+        remove_own_old_leaf=old,
+        validate=leaf_validator(SERVER, now),
+        now=now,
+    )
+
+
+def leaf(group: Group, person: Device) -> LeafIndex:
+    found_leaf = group.public.find(person.signature.public_key)
+    assert found_leaf is not None
+    return found_leaf
+
+
+def departed(group: Group, *people: Device) -> frozenset[LeafIndex]:
+    return frozenset(leaf(group, person) for person in people)
+
+
+def allowed(staged: StagedCommit, gone: frozenset[LeafIndex] = NOBODY) -> None:
+    check_commit(staged.public, departed=gone)
+
+
+def refused(staged: StagedCommit, reason: str, gone: frozenset[LeafIndex] = NOBODY) -> None:
+    with pytest.raises(PeerError, match=reason):
+        check_commit(staged.public, departed=gone)
+
+
+# --- the rules themselves
+
+ONE, TWO = b"\1" * 32, b"\2" * 32
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [DIRECT, OPEN, INVITE, replace(OPEN, owners=(ONE,)), replace(INVITE, inviters=(ONE, TWO))],
+)
+def test_rules_have_one_encoding(rules: Rules) -> None:
+    assert Rules.decode(rules.encode()) == rules
+    assert rules_of((rules.extension(),)) == rules
+
+
+def encoded(version: int, kind: int, name: bytes, owners: bytes = b"", inviters: bytes = b"") -> bytes:
+    return bytes(Writer().u16(version).u8(kind).vector(name).vector(owners).vector(inviters))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(2, 1, b""),
+        encoded(1, 0, b""),
+        encoded(1, 4, b"#x"),
+        encoded(1, 1, b"#x"),
+        encoded(1, 1, b"", ONE),
+        encoded(1, 1, b"", b"", ONE),
+        encoded(1, 2, b"#x"),
+        encoded(1, 2, b"x", ONE),
+        encoded(1, 2, b"#X", ONE),
+        encoded(1, 2, b"#\xff", ONE),
+        encoded(1, 2, b"#x\n", ONE),
+        encoded(1, 2, b"#x", ONE[1:]),
+        encoded(1, 2, b"#x", TWO + ONE),
+        encoded(1, 2, b"#x", ONE + ONE),
+        encoded(1, 2, b"#x", bytes(32 * (policy.MAX_KEYS + 1))),
+        encoded(1, 3, b"#x", b"", ONE),
+        encoded(1, 3, b"#x") + b"\0",
+        b"",
+    ],
+)
+def test_rules_that_make_no_sense_are_refused(data: bytes) -> None:
+    assert Rules.decode(encoded(1, 2, b"#x", ONE + TWO)) == Rules("invite", "#x", (ONE, TWO))
+    with pytest.raises(DecodeError):
+        Rules.decode(data)
+
+
+@given(st.binary(max_size=100))
+def test_random_bytes_are_rules_or_a_decode_error(data: bytes) -> None:
+    try:
+        rules = Rules.decode(data)
+    except DecodeError:
+        return
+    assert rules.encode() == data
+
+
+def test_the_group_context_holds_the_rules_and_nothing_else() -> None:
+    senders = Extension(ExtensionType.EXTERNAL_SENDERS, bytes(Writer().vector(b"")))
+    for extensions in ((), (senders,), (OPEN.extension(), OPEN.extension()), (OPEN.extension(), senders)):
+        with pytest.raises(PeerError, match="nothing else"):
+            rules_of(extensions)
+    with pytest.raises(DecodeError):
+        rules_of((Extension(RULES_EXTENSION, b"damaged"),))
+
+
+# --- founding and joining
+
+
+@pytest.mark.parametrize("rules", [DIRECT, OPEN, INVITE])
+def test_a_conversation_begins_with_its_founder_alone(rules: Rules) -> None:
+    group = found(rules)
+    assert check_founding(group.public, creator=ALICE.certificate) == rules
+    for wrong in (BOB, Device("alice", 2), Device("alice", identity="mallory")):
+        with pytest.raises(PeerError, match="the device that opens it"):
+            check_founding(group.public, creator=wrong.certificate)
+    later = commit(group).group
+    assert later is not None
+    with pytest.raises(PeerError, match="epoch 0"):
+        check_founding(later.public, creator=ALICE.certificate)
+
+
+def test_a_founder_owns_an_invite_room_and_nobody_an_open_one() -> None:
+    with pytest.raises(PeerError, match="is its owner"):
+        check_founding(found(INVITE, BOB).public, creator=BOB.certificate)
+    with pytest.raises(PeerError, match="without owners"):
+        check_founding(found(replace(OPEN, owners=(ALICE.key,))).public, creator=ALICE.certificate)
+
+
+def test_a_direct_conversation_opens_by_adding_the_peer() -> None:
+    group = found(DIRECT)
+    opening = commit(group, Add(BOB.bundle().key_package), Add(Device("bob", 2).bundle().key_package))
+    allowed(opening)
+    check_opening(opening.public, peer="bob")
+    with pytest.raises(PeerError, match="add carol and nobody else"):
+        check_opening(opening.public, peer="carol")
+    with pytest.raises(PeerError, match="add bob and nobody else"):
+        check_opening(commit(group).public, peer="bob")
+
+
+def test_a_joiner_gets_what_was_meant_or_hears_what_it_was() -> None:
+    group = group_of(INVITE, ALICE, BOB)[0].public
+    assert check_joining(group, kind="invite", name="#team") == INVITE
+    with pytest.raises(PeerError, match="the open room #team, but the server led you to the invite room #team"):
+        check_joining(group, kind="open", name="#team")
+    with pytest.raises(PeerError, match="the invite room #lobby, but"):
+        check_joining(group, kind="invite", name="#lobby")
+    with pytest.raises(PeerError, match="a direct conversation, but"):
+        check_joining(group, kind="direct", name="")
+
+
+def test_another_cipher_suite_is_refused() -> None:
+    with pytest.raises(PeerError, match="CHACHA20POLY1305"):
+        check_state(found(OPEN, Device("alice", suite_value=3)).public)
+
+
+def test_a_room_has_at_most_so_many_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = group_of(OPEN, ALICE, BOB)[0]
+    joining = enter(group, CAROL)
+    allowed(joining)
+    monkeypatch.setattr(policy, "MAX_ROOM_DEVICES", 2)
+    refused(joining, "more than 2 devices")
+
+
+# --- regular commits
+
+
+@pytest.mark.parametrize("rules", [DIRECT, OPEN, INVITE])
+def test_everybody_may_commit_a_fresh_path(rules: Rules) -> None:
+    for view in group_of(rules, ALICE, BOB):
+        allowed(commit(view))
+
+
+def test_only_owners_and_inviters_add_to_an_invite_room() -> None:
+    alice, bob = group_of(INVITE, ALICE, BOB)
+    allowed(commit(alice, Add(CAROL.bundle().key_package)))
+    refused(commit(bob, Add(CAROL.bundle().key_package)), "bob adds carol without being an owner or inviter of #team")
+    inviting = group_of(replace(INVITE, inviters=(BOB.key,)), ALICE, BOB)[1]
+    allowed(commit(inviting, Add(CAROL.bundle().key_package)))
+
+
+def test_nobody_is_added_to_an_open_room() -> None:
+    owned = group_of(replace(OPEN, owners=(ALICE.key,)), ALICE, BOB)[0]
+    refused(commit(owned, Add(CAROL.bundle().key_package)), "alice adds carol to an open room")
+
+
+def test_a_direct_conversation_stays_between_the_devices_of_two_identities() -> None:
+    alice, bob = group_of(DIRECT, ALICE, BOB)
+    allowed(commit(alice, Add(Device("bob", 2).bundle().key_package)))
+    allowed(commit(bob, Add(Device("bob", 2).bundle().key_package)))
+    refused(commit(alice, Add(CAROL.bundle().key_package)), "alice adds carol to a direct conversation")
+    refused(commit(alice, Add(Device("bob", 2, "ghost").bundle().key_package)), "alice adds bob to a direct")
+    opening = commit(found(DIRECT), Add(BOB.bundle().key_package), Add(CAROL.bundle().key_package))
+    refused(opening, "between two people")
+    ghost = commit(found(DIRECT), Add(BOB.bundle().key_package), Add(Device("bob", 2, "ghost").bundle().key_package))
+    refused(ghost, "each with one identity key")
+
+
+def test_who_stays_alone_in_a_direct_conversation_cannot_add_somebody_else() -> None:
+    alice = group_of(DIRECT, ALICE, BOB)[0]
+    gone = departed(alice, BOB)
+    alone = commit(alice, Remove(leaf(alice, BOB)))
+    allowed(alone, gone)
+    assert alone.group is not None
+    refused(commit(alone.group, Add(CAROL.bundle().key_package)), "alice adds carol")
+
+
+def test_only_owners_remove_others() -> None:
+    alice, bob, _ = group_of(INVITE, ALICE, BOB, CAROL)
+    allowed(commit(alice, Remove(leaf(alice, BOB))))
+    refused(commit(bob, Remove(leaf(bob, CAROL))), "bob removes carol without being an owner")
+    for rules in (DIRECT, OPEN):
+        view = group_of(rules, ALICE, BOB)[0]
+        refused(commit(view, Remove(leaf(view, BOB))), "alice removes bob without being an owner")
+
+
+@pytest.mark.parametrize("rules", [INVITE, OPEN])
+def test_a_commit_removes_everybody_who_has_left(rules: Rules) -> None:
+    _, bob, carol, _ = group_of(rules, ALICE, BOB, CAROL, DAVE)
+    gone = departed(bob, CAROL, DAVE)
+    both = (Remove(leaf(bob, CAROL)), Remove(leaf(bob, DAVE)))
+    allowed(commit(bob, *both), gone)
+    refused(commit(bob, both[0]), "bob does not remove dave, who has left", gone)
+    refused(commit(bob), "bob does not remove carol, who has left", gone)
+    refused(commit(carol, both[1]), "carol commits after having left", gone)
+    refused(commit(bob, *both, Remove(leaf(bob, ALICE))), "bob removes alice without being an owner", gone)
+
+
+def test_only_owners_change_the_rules_and_never_kind_or_name() -> None:
+    alice, bob = group_of(INVITE, ALICE, BOB)
+
+    def change(rules: Rules) -> GroupContextExtensions:
+        return GroupContextExtensions((rules.extension(),))
+
+    promoted = replace(INVITE, owners=tuple(sorted([ALICE.key, BOB.key])))
+    allowed(commit(alice, change(promoted)))
+    refused(commit(bob, change(promoted)), "bob changes the rules without being an owner")
+    refused(commit(alice, change(Rules("open", "#team", (ALICE.key,)))), "alice changes the kind or the name")
+    refused(commit(alice, change(replace(INVITE, name="#other"))), "alice changes the kind or the name")
+    refused(commit(alice, GroupContextExtensions(())), "nothing else")
+    senders = Extension(ExtensionType.EXTERNAL_SENDERS, bytes(Writer().vector(b"")))
+    refused(commit(alice, GroupContextExtensions((INVITE.extension(), senders))), "nothing else")
+    refused(commit(alice, GroupContextExtensions((Extension(RULES_EXTENSION, b"x"),))), "cut short|version")
+
+
+def test_a_new_owner_owns_from_the_next_commit_on() -> None:
+    alice, bob, _ = group_of(INVITE, ALICE, BOB, CAROL)
+    promotion = commit(alice, GroupContextExtensions((replace(INVITE, owners=(BOB.key,)).extension(),)))
+    allowed(promotion)
+    later = bob.stage(promotion.message, validate=validate, now=NOW).group
+    assert later is not None
+    assert promotion.group is not None
+    allowed(commit(later, Remove(leaf(later, CAROL))))
+    refused(commit(promotion.group, Remove(leaf(alice, CAROL))), "alice removes carol without being an owner")
+
+
+def test_proposals_stand_in_the_commit() -> None:
+    alice, bob = group_of(INVITE, ALICE, BOB)
+    alice.receive_proposal(bob.propose_update())
+    refused(commit(alice, by_reference=True), "alice commits a proposal by reference")
+    allowed(commit(alice))
+
+
+def test_what_a_commit_holds_is_judged_before_any_work_is_spent_on_it() -> None:
+    alice, bob = group_of(INVITE, ALICE, BOB)
+    alice.receive_proposal(bob.propose_update())
+    new_rules = GroupContextExtensions((replace(INVITE, owners=(BOB.key,)).extension(),))
+
+    def content(*proposals: Proposal, **options: object) -> PublicMessage:
+        return decode_body(commit(alice, *proposals, **options).message, PublicMessage)  # type: ignore[arg-type]  # options
+
+    def holding(*proposals: Proposal | bytes) -> PublicMessage:
+        good = content()
+        return replace(good, content=replace(good.content, content=Commit(tuple(proposals), None)))
+
+    adding = Add(CAROL.bundle().key_package)
+    for good in (content(), content(adding, Remove(leaf(alice, BOB))), content(new_rules)):
+        check_proposals(good)
+    check_proposals(decode_body(enter(alice, BOB, leaf(alice, BOB)).message, PublicMessage))
+    psk = PreSharedKey(PreSharedKeyId(PskType.EXTERNAL, bytes(32), psk_id=b"x"))
+    capabilities = Extension(ExtensionType.REQUIRED_CAPABILITIES, b"\0\0\0")
+    for wrong, reason in (
+        (content(by_reference=True), "by reference"),
+        (content(psk, psks=lambda _: bytes(32)), "not used here: PreSharedKey"),
+        (holding(ReInit(b"new", 1, 1, ())), "not used here: ReInit"),
+        (holding(GroupContextExtensions((INVITE.extension(), capabilities))), "nothing else"),
+        (holding(GroupContextExtensions(())), "nothing else"),
+        (decode_body(alice.propose(adding), PublicMessage), "where a commit was expected"),
+    ):
+        with pytest.raises(PeerError, match=reason):
+            check_proposals(wrong)
+
+
+def test_pre_shared_keys_are_not_used() -> None:
+    alice = group_of(INVITE, ALICE, BOB)[0]
+    psk = PreSharedKey(PreSharedKeyId(PskType.EXTERNAL, bytes(32), psk_id=b"x"))
+    refused(commit(alice, psk, psks=lambda _: bytes(32)), "not used here: PreSharedKey")
+
+
+def test_a_path_keeps_device_and_identity() -> None:
+    alice = group_of(INVITE, ALICE, BOB)[0]
+
+    def certified(account: str, number: int, identity: str) -> StagedCommit:
+        other = Device(account, number, identity)
+        certificate = issue(
+            other.identity_private,
+            server_id=SERVER,
+            account=account,
+            device_id=other.device_id,
+            signature_key=ALICE.signature.public_key,
+            not_before=NOW - 5,
+            not_after=NOW + 5,
+        )
+        return commit(alice, credential=credential(certificate))
+
+    allowed(certified("alice", 1, "alice"))  # a renewed certificate
+    for wrong in (("mallory", 1, "alice"), ("alice", 2, "alice"), ("alice", 1, "mallory")):
+        refused(certified(*wrong), "alice turns into another device or identity")
+
+
+def test_a_device_stands_in_a_conversation_once() -> None:
+    alice = group_of(INVITE, ALICE, BOB)[0]
+    allowed(commit(alice, Add(Device("bob", 2).bundle().key_package)))
+    refused(commit(alice, Add(Device("bob", 1, "again").bundle().key_package)), "stands in the conversation twice")
+
+
+def test_a_device_id_of_somebody_else_stands_for_nobody() -> None:
+    lobby = group_of(OPEN, ALICE, BOB)[0]
+    allowed(enter(lobby, CAROL))
+    refused(enter(lobby, Device("carol", id=BOB.device_id)), "stands in the conversation twice")
+    team = group_of(INVITE, ALICE, BOB)[0]
+    allowed(commit(team, Add(CAROL.bundle().key_package)))
+    posing = Device("carol", id=BOB.device_id).bundle().key_package
+    refused(commit(team, Add(posing)), "stands in the conversation twice")
+
+
+# --- external commits
+
+
+def test_an_open_room_is_entered_by_everybody_and_no_other_conversation_is() -> None:
+    allowed(enter(group_of(OPEN, ALICE, BOB)[0], CAROL))
+    for rules in (INVITE, DIRECT):
+        refused(enter(group_of(rules, ALICE, BOB)[0], CAROL), "carol enters without having been added")
+
+
+def test_a_member_whose_certificate_has_run_out_closes_the_room_to_nobody() -> None:
+    later = NOW + 2 * CLOCK_SKEW
+    alice = group_of(OPEN, ALICE, BOB)[0]
+    allowed(enter(alice, Device("carol", lasting=3 * CLOCK_SKEW), now=later))
+    with pytest.raises(PeerError, match="device of carol has expired"):
+        enter(alice, CAROL, now=later)
+
+
+@pytest.mark.parametrize("rules", [OPEN, INVITE, DIRECT])
+def test_a_device_may_come_back_in_its_own_place_only(rules: Rules) -> None:
+    alice = group_of(rules, ALICE, BOB)[0]
+    old = leaf(alice, BOB)
+    allowed(enter(alice, BOB, old))
+    refused(enter(alice, CAROL, old), "carol enters by removing bob")
+    refused(enter(alice, Device("bob", 2), old), "bob enters by removing bob")
+    refused(enter(alice, Device("bob", 1, "ghost"), old), "bob enters by removing bob")
+
+
+def test_who_has_left_comes_back_to_an_open_room_only() -> None:
+    alice = group_of(OPEN, ALICE, BOB)[0]
+    allowed(enter(alice, BOB, leaf(alice, BOB)), departed(alice, BOB))
+    refused(enter(alice, Device("bob", 1, "again")), "stands in the conversation twice", departed(alice, BOB))
+    for rules in (INVITE, DIRECT):
+        view = group_of(rules, ALICE, BOB)[0]
+        refused(enter(view, BOB, leaf(view, BOB)), "comes back after having left", departed(view, BOB))
+
+
+def test_who_enters_need_not_remove_those_who_have_left() -> None:
+    alice = group_of(OPEN, ALICE, BOB)[0]
+    allowed(enter(alice, CAROL), departed(alice, BOB))
+
+
+# --- leaving
+
+
+def departure(group: Group, number: int = 1) -> bytes:
+    """A member's proof that it leaves."""
+    data = departure_data(number, group.public.member(group.own_leaf))
+    return group.propose(Remove(group.own_leaf), authenticated_data=data)
+
+
+def test_a_departure_names_its_number_and_its_leaf() -> None:
+    (alice,) = group_of(OPEN, ALICE)
+    own = alice.public.member(alice.own_leaf)
+    assert departure_data(258, own) == bytes(6) + b"\1\2" + hashlib.sha256(own.encode()).digest()
+
+
+def test_who_has_come_back_is_not_taken_out_again_by_an_old_proof() -> None:
+    alice, bob = group_of(OPEN, ALICE, BOB)
+    old, context = departure(bob), bob.public.context.encode()
+    place = check_departure(alice.public, old, context)
+    without = commit(alice, Remove(place)).group
+    assert without is not None
+    for there, back in ((without, enter(without, BOB)), (alice, enter(alice, BOB, place))):
+        after = there.stage(back.message, validate=validate, now=NOW).group
+        assert after is not None
+        assert back.group is not None
+        assert leaf(after, BOB) == place
+        with pytest.raises(PeerError, match="come back"):
+            check_departure(after.public, old, context)
+        again = departure(back.group, 3)
+        assert check_departure(after.public, again, after.public.context.encode()) == place
+
+
+def test_a_signed_removal_of_oneself_proves_that_one_has_left_now_and_later() -> None:
+    alice, bob = group_of(INVITE, ALICE, BOB)
+    proposal, context = departure(bob), bob.public.context.encode()
+    assert check_departure(alice.public, proposal, context) == leaf(alice, BOB)
+    entered = commit(alice, Add(CAROL.bundle().key_package)).group
+    assert entered is not None
+    assert check_departure(entered.public, proposal, context) == leaf(alice, BOB)
+
+
+def test_a_proof_of_leaving_with_one_thing_wrong_is_refused() -> None:
+    alice, bob, carol = group_of(INVITE, ALICE, BOB, CAROL)
+    context = alice.public.context
+    later = commit(alice).group
+    without_bob = commit(alice, Remove(leaf(alice, BOB))).group
+    assert later is not None
+    assert without_bob is not None
+    with_dave = commit(without_bob, Add(DAVE.bundle().key_package)).group
+    assert with_dave is not None
+    assert leaf(with_dave, DAVE) == leaf(alice, BOB)
+    good = departure(bob)
+    unnamed = bob.propose(Remove(bob.own_leaf))
+    number_only = bob.propose(Remove(bob.own_leaf), authenticated_data=ONE[:8])
+    of_alice = departure_data(1, bob.public.member(leaf(bob, ALICE)))
+    message = MLSMessage.decode(good).body
+    assert isinstance(message, PublicMessage)
+    signature, longer = message.auth.signature, message.content.authenticated_data + b"x"
+    other_context = replace(context, tree_hash=bytes(32))
+    for group, proposal, given_context, reason in (
+        (alice, carol.propose(Remove(leaf(alice, BOB))), context, "something else"),
+        (alice, bob.propose(Add(DAVE.bundle().key_package)), context, "something else"),
+        (alice, commit(bob).message, context, "something else"),
+        (alice, bob.encrypt(b"bye"), context, "PublicMessage"),
+        (found(INVITE), good, context, "another epoch"),
+        (alice, good, replace(context, group_id=b"H" * 32), "another conversation"),
+        (alice, good, later.public.context, "another epoch"),
+        (alice, good, other_context, "signature"),
+        (alice, good.replace(signature, bytes(64)), context, "signature"),
+        (with_dave, good, context, "come back"),
+        (alice, unnamed, context, "come back"),
+        (alice, number_only, context, "come back"),
+        (alice, bob.propose(Remove(bob.own_leaf), authenticated_data=of_alice), context, "come back"),
+        (alice, bob.propose(Remove(bob.own_leaf), authenticated_data=longer), context, "come back"),
+        (without_bob, good, context, "member|blank|leaf"),
+    ):
+        assert check_departure(alice.public, good, context.encode()) == leaf(alice, BOB)
+        with pytest.raises(PeerError, match=reason):
+            check_departure(group.public, proposal, given_context.encode())
+
+
+def test_a_judgement_is_the_same_for_the_server_and_for_each_member() -> None:
+    alice, bob, carol = group_of(INVITE, ALICE, BOB, CAROL)
+    staged = commit(bob, Remove(leaf(bob, CAROL)))
+    message = MLSMessage.decode(staged.message).body
+    assert isinstance(message, PublicMessage)
+    views: Sequence[object] = (
+        alice.public.stage(message, validate=validate, now=NOW),
+        alice.stage(staged.message, validate=validate, now=NOW).public,
+        carol.stage(staged.message, validate=validate, now=NOW).public,
+    )
+    for view in views:
+        assert view == staged.public
+    assert certificate_of(staged.public.committer) == BOB.certificate

@@ -1,0 +1,361 @@
+import contextlib
+import datetime as dt
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+
+from securechat import certs
+from securechat.errors import PeerError, StorageError, UnreachableError, UsageError
+from securechat.transport.deadline import Deadline
+from securechat.transport.tls import (
+    check_protocol,
+    client_context,
+    client_context_for_pin,
+    describe_tls_failure,
+    public_key_pin,
+    server_context,
+)
+from tests.support.tls import handshake
+
+PATIENCE = 10.0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certs")
+    certs.generate(folder)
+    return folder
+
+
+@pytest.fixture
+def server(folder: Path) -> ssl.SSLContext:
+    return server_context(folder / "server.pem", folder / "server-key.pem")
+
+
+@pytest.fixture
+def client(folder: Path) -> ssl.SSLContext:
+    return client_context(folder / "ca.pem")
+
+
+@contextlib.contextmanager
+def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A real port of this machine, where `serve` gets each connection, one after the other."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                connection.settimeout(PATIENCE)
+                serve(connection)
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        with contextlib.suppress(OSError):  # macOS: a listener cannot be shut down, but closing it wakes the thread
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(PATIENCE)
+
+
+def tls_server(context: ssl.SSLContext) -> Callable[[socket.socket], None]:
+    def serve(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as tls:
+            tls.recv(1)
+
+    return serve
+
+
+def connect(context: ssl.SSLContext, port: int, host: str = "localhost") -> ssl.SSLSocket:
+    connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    try:
+        return context.wrap_socket(connection, server_hostname=host)
+    except BaseException:
+        connection.close()
+        raise
+
+
+# --- contexts -----------------------------------------------------------------------------------------------------
+
+
+def test_both_sides_agree_on_tls_1_3_and_on_the_protocol(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
+    for end in handshake(server, client, "localhost"):
+        assert end.version() == "TLSv1.3"
+        assert end.compression() is None
+        check_protocol(end)
+
+
+def test_a_client_without_our_protocol_is_refused_after_the_handshake(server: ssl.SSLContext, folder: Path) -> None:
+    stranger = ssl.create_default_context(cafile=folder / "ca.pem")
+    accepted, _ = handshake(server, stranger, "localhost")
+    with pytest.raises(PeerError, match="does not speak securechat/1"):
+        check_protocol(accepted)
+
+
+def test_a_server_without_our_protocol_is_refused_after_the_handshake(client: ssl.SSLContext, folder: Path) -> None:
+    stranger = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    stranger.load_cert_chain(folder / "server.pem", folder / "server-key.pem")
+    stranger.set_alpn_protocols(["http/1.1"])
+    _, connected = handshake(stranger, client, "localhost")
+    with pytest.raises(PeerError, match="does not speak securechat/1"):
+        check_protocol(connected)
+
+
+def test_the_server_refuses_tls_1_2(server: ssl.SSLContext, folder: Path) -> None:
+    old = ssl.create_default_context(cafile=folder / "ca.pem")
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(ssl.SSLError) as caught:
+        handshake(server, old, "localhost")
+    assert caught.value.reason == "UNSUPPORTED_PROTOCOL"
+
+
+def test_the_client_refuses_tls_1_2(client: ssl.SSLContext, folder: Path) -> None:
+    old = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    old.load_cert_chain(folder / "server.pem", folder / "server-key.pem")
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(ssl.SSLError) as caught:
+        handshake(old, client, "localhost")
+    assert caught.value.reason in {"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION"}
+
+
+def test_the_server_gives_out_no_session_tickets(server: ssl.SSLContext) -> None:
+    assert server.num_tickets == 0
+
+
+def test_the_client_trusts_no_root_but_the_given_one(client: ssl.SSLContext, folder: Path) -> None:
+    ca = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
+    assert client.get_ca_certs(binary_form=True) == [ca.public_bytes(Encoding.DER)]
+    assert client.verify_mode is ssl.CERT_REQUIRED
+    assert client.check_hostname
+    assert client.verify_flags & ssl.VERIFY_X509_STRICT
+
+
+def test_a_missing_certificate_names_the_command_that_makes_one(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(StorageError, match="server.pem does not exist; `securechat gen-certs`"):
+        server_context(tmp_path / "server.pem", tmp_path / "server-key.pem")
+    with pytest.raises(StorageError, match="no-key.pem does not exist"):
+        server_context(folder / "server.pem", folder / "no-key.pem")
+
+
+def test_a_certificate_with_the_wrong_key_is_refused_in_words(folder: Path) -> None:
+    with pytest.raises(StorageError, match="not a usable certificate and its key .key values mismatch"):
+        server_context(folder / "server.pem", folder / "ca-key.pem")
+
+
+def test_an_encrypted_key_is_refused_without_asking_the_terminal(tmp_path: Path, folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    encryption = BestAvailableEncryption(b"hunter2")
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+    with pytest.raises(StorageError, match="not a usable certificate"):
+        server_context(folder / "server.pem", tmp_path / "key.pem")
+
+
+@pytest.mark.parametrize("content", [b"", b"no certificate", b"\xff\xfe"])
+def test_a_ca_file_without_a_certificate_is_refused_in_words(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "ca.pem").write_bytes(content)
+    with pytest.raises(StorageError, match="not a usable CA certificate"):
+        client_context(tmp_path / "ca.pem")
+
+
+# --- pins ---------------------------------------------------------------------------------------------------------
+
+
+def pin_of(ca_file: Path) -> str:
+    return public_key_pin(x509.load_pem_x509_certificate(ca_file.read_bytes()))
+
+
+def test_a_pin_leads_to_a_verified_connection(server: ssl.SSLContext, folder: Path) -> None:
+    with listening(tls_server(server)) as port:
+        context = client_context_for_pin("127.0.0.1", port, pin_of(folder / "ca.pem"), Deadline(PATIENCE))
+        with connect(context, port) as tls:
+            check_protocol(tls)
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+
+
+def test_a_pinned_connection_still_checks_the_name(server: ssl.SSLContext, folder: Path) -> None:
+    with listening(tls_server(server)) as port:
+        context = client_context_for_pin("127.0.0.1", port, pin_of(folder / "ca.pem"), Deadline(PATIENCE))
+        with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+            connect(context, port, "example.org")
+
+
+def test_a_server_under_another_ca_does_not_match_the_pin(server: ssl.SSLContext, tmp_path: Path) -> None:
+    pin = certs.generate(tmp_path).pin
+    with listening(tls_server(server)) as port, pytest.raises(UnreachableError, match="does not show the CA"):
+        client_context_for_pin("127.0.0.1", port, pin, Deadline(PATIENCE))
+
+
+def test_a_pin_of_the_server_certificate_itself_is_not_a_ca(server: ssl.SSLContext, folder: Path) -> None:
+    with listening(tls_server(server)) as port, pytest.raises(UnreachableError, match="does not show the CA"):
+        client_context_for_pin("127.0.0.1", port, pin_of(folder / "server.pem"), Deadline(PATIENCE))
+
+
+def test_who_shows_the_pinned_ca_without_its_key_gains_nothing(folder: Path, tmp_path: Path) -> None:
+    """The attack on pins: append the true CA, which is public, to a chain of one's own."""
+    certs.generate(tmp_path)
+    chain = tmp_path / "server.pem"
+    chain.write_bytes(chain.read_bytes() + (folder / "ca.pem").read_bytes())
+    attacker = server_context(chain, tmp_path / "server-key.pem")
+    with listening(tls_server(attacker)) as port:
+        context = client_context_for_pin("127.0.0.1", port, pin_of(folder / "ca.pem"), Deadline(PATIENCE))
+        with pytest.raises(ssl.SSLCertVerificationError) as caught:
+            connect(context, port)
+    assert caught.value.verify_code in {18, 19, 20, 21}
+
+
+def test_a_certificate_about_the_pinned_key_that_the_key_did_not_sign_is_ignored(folder: Path, tmp_path: Path) -> None:
+    """An attacker can put the CA's public key into a certificate of their own, with other names and limits."""
+    true_ca = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
+    own_key = ec.generate_private_key(ec.SECP256R1())
+    forged = (
+        x509.CertificateBuilder(true_ca.issuer, true_ca.subject, true_ca.public_key(), 1)
+        .not_valid_before(true_ca.not_valid_before_utc)
+        .not_valid_after(true_ca.not_valid_after_utc + dt.timedelta(days=9999))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(own_key, hashes.SHA256())
+    )
+    certs.generate(tmp_path)
+    chain = tmp_path / "server.pem"
+    chain.write_bytes(chain.read_bytes() + forged.public_bytes(Encoding.PEM))
+    attacker = server_context(chain, tmp_path / "server-key.pem")
+    with listening(tls_server(attacker)) as port, pytest.raises(UnreachableError, match="does not show the CA"):
+        client_context_for_pin("127.0.0.1", port, public_key_pin(true_ca), Deadline(PATIENCE))
+
+
+@pytest.mark.parametrize("pin", ["", "sha256:", "md5:" + "0" * 64, "sha256:" + "0" * 63, "sha256:" + "g" * 64])
+def test_a_malformed_pin_is_refused_before_any_connection(pin: str) -> None:
+    with pytest.raises(UsageError, match="a pin looks like"):
+        client_context_for_pin("192.0.2.1", 9, pin, Deadline(PATIENCE))
+
+
+def test_looking_for_a_pin_keeps_to_its_deadline(folder: Path) -> None:
+    released = threading.Event()
+
+    def stay_silent(_: socket.socket) -> None:
+        released.wait(PATIENCE)
+
+    with listening(stay_silent) as port:
+        try:
+            with pytest.raises(UnreachableError, match="did not answer in time"):
+                client_context_for_pin("127.0.0.1", port, pin_of(folder / "ca.pem"), Deadline(0.2))
+        finally:
+            released.set()
+
+
+# --- what went wrong, in words ------------------------------------------------------------------------------------
+
+
+def reason_of_refusal(server: ssl.SSLContext, client: ssl.SSLContext, host: str = "localhost") -> str:
+    with pytest.raises(ssl.SSLError) as caught:
+        handshake(server, client, host)
+    return describe_tls_failure(caught.value, host, 4433)
+
+
+def test_a_wrong_name_is_named_with_the_next_step(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
+    for host in ("example.org", "192.0.2.9"):
+        text = reason_of_refusal(server, client, host)
+        assert f"is not for {host}" in text
+        assert f"gen-certs --host {host}" in text
+
+
+def test_a_wrong_ca_is_named_with_the_next_step(server: ssl.SSLContext, tmp_path: Path) -> None:
+    certs.generate(tmp_path)
+    text = reason_of_refusal(server, client_context(tmp_path / "ca.pem"))
+    assert "does not come from the CA you trust" in text
+    assert "--ca" in text
+
+
+def test_a_ca_that_is_not_in_the_chain_is_named_the_same(client: ssl.SSLContext) -> None:
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("localhost").configure_cert(server)
+    assert "does not come from the CA you trust" in reason_of_refusal(server, client)
+
+
+@pytest.mark.parametrize(("days", "words"), [(-91, "has expired"), (2, "not valid yet")])
+def test_wrong_dates_are_named_with_the_next_step(folder: Path, tmp_path: Path, days: int, words: str) -> None:
+    for name in ("ca.pem", "ca-key.pem"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    certs.generate(tmp_path, now=dt.datetime.now(dt.UTC) + dt.timedelta(days=days))
+    server = server_context(tmp_path / "server.pem", tmp_path / "server-key.pem")
+    text = reason_of_refusal(server, client_context(tmp_path / "ca.pem"))
+    assert words in text
+    assert "clock" in text
+
+
+def test_an_old_tls_version_is_named(client: ssl.SSLContext, folder: Path) -> None:
+    def serve(connection: socket.socket) -> None:
+        old = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        old.load_cert_chain(folder / "server.pem", folder / "server-key.pem")
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+        tls_server(old)(connection)
+
+    assert "does not offer TLS 1.3" in failure_at(serve, client)
+
+
+@pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.0\r\n", b"\0" * 64, b""])
+def test_a_server_that_does_not_speak_tls_is_named(client: ssl.SSLContext, greeting: bytes) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(greeting)
+
+    assert "does not speak TLS" in failure_at(serve, client)
+
+
+def failure_at(serve: Callable[[socket.socket], None], client: ssl.SSLContext) -> str:
+    with listening(serve) as port, pytest.raises(OSError) as caught:  # noqa: PT011 - the words are what is tested
+        connect(client, port)
+    return describe_tls_failure(caught.value, "localhost", 4433)
+
+
+def test_a_port_where_nothing_listens_is_named(client: ssl.SSLContext) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(ConnectionRefusedError) as caught:
+        connect(client, port)
+    assert f"nothing listens at localhost, port {port}." in describe_tls_failure(caught.value, "localhost", port)
+    with pytest.raises(UnreachableError, match=f"nothing listens at 127.0.0.1, port {port}"):
+        client_context_for_pin("127.0.0.1", port, "sha256:" + "0" * 64, Deadline(PATIENCE))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "cannot be resolved"),
+        (TimeoutError(), "did not answer in time"),
+        (ConnectionResetError(104, "Connection reset by peer"), "Connection reset by peer"),
+        (PeerError("the other side does not speak securechat/1"), "no securechat server"),
+    ],
+)
+def test_every_other_failure_is_named_too(error: Exception, words: str) -> None:
+    text = describe_tls_failure(error, "chat.example", 4433)
+    assert words in text
+    assert "chat.example" in text
+
+
+# --- deadlines ----------------------------------------------------------------------------------------------------
+
+
+def test_a_deadline_counts_down_over_several_steps() -> None:
+    now = [100.0]
+    deadline = Deadline(5, clock=lambda: now[0])
+    assert deadline.remaining() == 5
+    now[0] += 3
+    assert deadline.remaining() == 2
+    now[0] += 2
+    with pytest.raises(TimeoutError):
+        deadline.remaining()

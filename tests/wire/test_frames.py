@@ -1,0 +1,131 @@
+"""Frames: whatever arrives, in whatever pieces, ends in a frame or in a DecodeError."""
+
+import struct
+import typing
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from securechat.errors import DecodeError
+from securechat.wire import limits, messages
+from securechat.wire.frames import FrameReader, encode_frame, peek
+
+
+def read_all(reader: FrameReader, pieces: list[bytes]) -> list[bytes]:
+    frames = []
+    for piece in pieces:
+        reader.feed(piece)
+        while (frame := reader.next_frame()) is not None:
+            frames.append(frame)
+    return frames
+
+
+def cut(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({place % (len(data) + 1) for place in cuts})
+    return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+@given(bodies=st.lists(st.binary(max_size=200), max_size=8), cuts=st.lists(st.integers(0, 2000), max_size=12))
+def test_frames_come_out_whole_however_the_stream_is_cut(bodies: list[bytes], cuts: list[int]) -> None:
+    stream = b"".join(struct.pack(">I", len(body)) + body for body in bodies)
+    assert read_all(FrameReader(200), cut(stream, cuts)) == bodies
+
+
+@given(data=st.binary(max_size=400), cuts=st.lists(st.integers(0, 400), max_size=6))
+def test_random_bytes_end_in_frames_or_in_a_decode_error(data: bytes, cuts: list[int]) -> None:
+    try:
+        frames = read_all(FrameReader(64), cut(data, cuts))
+    except DecodeError:
+        return
+    assert all(len(frame) <= 64 for frame in frames)
+
+
+def test_a_frame_over_the_limit_is_refused_before_its_body_arrives() -> None:
+    reader = FrameReader(100)
+    reader.feed(struct.pack(">I", 101))
+    with pytest.raises(DecodeError, match="101 bytes, where 100 are allowed"):
+        reader.next_frame()
+
+
+def test_a_frame_at_the_limit_is_taken() -> None:
+    assert read_all(FrameReader(100), [struct.pack(">I", 100) + bytes(100)]) == [bytes(100)]
+
+
+def test_the_limit_may_grow_between_two_frames_of_one_piece() -> None:
+    reader = FrameReader(1)
+    reader.feed(struct.pack(">I", 1) + b"a" + struct.pack(">I", 2) + b"bc")
+    assert reader.next_frame() == b"a"
+    reader.limit = 2
+    assert reader.next_frame() == b"bc"
+
+
+@pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", b"SSH-2.0"])
+def test_another_protocol_is_known_by_its_first_byte(first: bytes) -> None:
+    reader = FrameReader(100)
+    reader.feed(first[:1])
+    with pytest.raises(DecodeError, match="not the securechat protocol"):
+        reader.next_frame()
+
+
+def test_frames_keep_good_ones_before_a_bad_one() -> None:
+    reader = FrameReader(10)
+    reader.feed(struct.pack(">I", 2) + b"ok" + b"\xff\xff\xff\xff")
+    assert reader.next_frame() == b"ok"
+    with pytest.raises(DecodeError):
+        reader.next_frame()
+
+
+@given(body=st.binary(max_size=60))
+def test_peek_ends_in_a_name_or_in_a_decode_error(body: bytes) -> None:
+    try:
+        name, request = peek(body)
+    except DecodeError:
+        return
+    assert name.isascii()
+    assert name.isalnum()
+    assert request is None or 0 <= request < 1 << 32
+
+
+@pytest.mark.parametrize("request_id", [0, 127, 128, 255, 256, 65535, 65536, (1 << 32) - 1])
+def test_peek_finds_name_and_id(request_id: int) -> None:
+    assert peek(msgspec.msgpack.encode(["Teleport", request_id, {"a": 1}])) == ("Teleport", request_id)
+
+
+@pytest.mark.parametrize("second", [-1, "x", None, 1 << 32, [1], 1.5])
+def test_peek_finds_no_id_where_none_stands(second: object) -> None:
+    assert peek(msgspec.msgpack.encode(["Teleport", second])) == ("Teleport", None)
+
+
+def test_unknown_and_doubled_fields_are_refused() -> None:
+    decoder = msgspec.msgpack.Decoder(messages.FromClient)
+    assert decoder.decode(msgspec.msgpack.encode(["Members", 1, bytes(32)])) == messages.Members(1, bytes(32))
+    for more in ([1], ["x", "y"], [None]):
+        with pytest.raises(msgspec.ValidationError):
+            decoder.decode(msgspec.msgpack.encode(["Members", 1, bytes(32), *more]))
+
+
+@pytest.mark.parametrize("message", ["Ping", "PublishKeyPackages", "Submit"])
+def test_deep_nesting_is_refused_where_it_begins(message: str) -> None:
+    decoder = msgspec.msgpack.Decoder(messages.FromClient)
+    head = msgspec.msgpack.encode([message, 1])
+    with pytest.raises(msgspec.DecodeError):  # not a RecursionError: no type is recursive
+        decoder.decode(b"\x9f" + head[1:] + b"\x91" * limits.MAX_FRAME)
+
+
+def test_no_message_is_deeper_than_the_limit() -> None:
+    def depth(kind: object) -> int:
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            return 1 + max((depth(field.type) for field in msgspec.structs.fields(kind)), default=0)
+        if typing.get_origin(kind) is list:
+            return 1 + depth(typing.get_args(kind)[0])
+        return max(map(depth, typing.get_args(kind)), default=0)
+
+    assert depth(messages.FromServer | messages.FromClient) <= limits.MAX_NESTING
+
+
+def test_frames_one_after_the_other_are_read_one_after_the_other() -> None:
+    pair = [messages.Ping(), messages.Pong()]
+    stream = b"".join(map(encode_frame, pair))
+    assert read_all(FrameReader(100), [stream]) == [msgspec.msgpack.encode(message) for message in pair]
