@@ -1,0 +1,669 @@
+"""A server that lies, a member that harms, a vault that was put back: what the user is told, and what goes on."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from securechat import policy
+from securechat.client import events
+from securechat.client.conversation import encode_number
+from securechat.client.device import Device
+from securechat.client.entrance import _leaf_of
+from securechat.errors import RefusedError, TrustError, UsageError
+from securechat.identity.certificate import RULES_EXTENSION
+from securechat.mls.extensions import Extension, ExtensionType, RequiredCapabilities
+from securechat.mls.group import Group
+from securechat.mls.proposals import GroupContextExtensions, Remove
+from securechat.policy import Rules
+from securechat.wire import messages as wire
+from tests.support.people import Person, settle
+from tests.support.toy_server import Link, ToyServer
+
+World = Callable[..., list[Person]]
+
+
+@pytest.fixture
+def server() -> ToyServer:
+    return ToyServer()
+
+
+@pytest.fixture
+def people(server: ToyServer, tmp_path: Path) -> Iterator[World]:
+    everybody: list[Person] = []
+
+    def make(*names: str, **settings: object) -> list[Person]:
+        new = [Person(server, tmp_path, name, **settings) for name in names]
+        for person in new:
+            person.register()
+            person.connect()
+        settle(*new)
+        everybody.extend(new)
+        return new
+
+    yield make
+    for person in everybody:
+        person.stop()
+
+
+@pytest.fixture
+def pair(people: World) -> list[Person]:
+    """Alice and bob in conversation."""
+    alice, bob = people("alice", "bob")
+    alice.engine.open_direct("bob", "hello", ask=False)
+    settle(alice, bob)
+    bob.say("alice", "hi")
+    settle(alice, bob)
+    return [alice, bob]
+
+
+@pytest.fixture
+def lobby(people: World) -> list[Person]:
+    """Alice, bob and carol in #lobby."""
+    everybody = people("alice", "bob", "carol")
+    for person in everybody:
+        person.engine.join_room("#lobby")
+        settle(*everybody)
+    return everybody
+
+
+def alarms(person: Person, kind: str) -> list[str]:
+    return [event.text for event in person.happened if isinstance(event, events.Alarm) and event.kind == kind]
+
+
+def only(server: ToyServer, person: Person, change: Callable[[wire.FromServer], list[wire.FromServer]]) -> None:
+    """Lie to one person: `change` says what takes a message's place."""
+
+    def hook(link: Link, message: wire.FromServer) -> list[wire.FromServer]:
+        return change(message) if link is person.link else [message]
+
+    server.hook = hook
+
+
+# --- the log -------------------------------------------------------------------------------------------------------
+
+
+def test_a_repeated_entry_is_shown_once(server: ToyServer, pair: list[Person]) -> None:
+    alice, bob = pair
+    only(server, bob, lambda message: [message, message] if isinstance(message, wire.Entry) else [message])
+    alice.say("bob", "once")
+    settle(alice, bob)
+    assert bob.texts("alice")[-1] == "alice: once"
+    assert bob.texts("alice").count("alice: once") == 1
+    assert not alarms(bob, "history")
+
+
+def test_an_old_entry_under_a_new_seq_raises_the_alarm(server: ToyServer, pair: list[Person]) -> None:
+    alice, bob = pair
+    old: list[wire.Entry] = []
+
+    def replay(message: wire.FromServer) -> list[wire.FromServer]:
+        if not isinstance(message, wire.Entry):
+            return [message]
+        old.append(message)
+        return [message, msgspec.structs.replace(message, seq=message.seq + 1)]
+
+    only(server, bob, replay)
+    alice.say("bob", "once")
+    settle(alice, bob)
+    assert bob.texts("alice").count("alice: once") == 1
+    (alarm,) = alarms(bob, "history")
+    assert "number" in alarm
+    assert bob.state_of("alice") == "stopped"
+
+
+def test_a_dropped_entry_raises_the_alarm_at_the_next(server: ToyServer, pair: list[Person]) -> None:
+    alice, bob = pair
+    dropped: list[wire.Entry] = []
+
+    def drop(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Entry) and not dropped:
+            dropped.append(message)
+            return []
+        return [message]
+
+    only(server, bob, drop)
+    alice.say("bob", "never arrives")
+    alice.say("bob", "arrives")
+    settle(alice, bob)
+    (alarm,) = alarms(bob, "history")
+    assert "does not fit together" in alarm
+    assert "/repair" in alarm
+
+
+def test_a_dropped_entry_that_the_server_renumbers_away_is_noticed_all_the_same(
+    server: ToyServer, lobby: list[Person]
+) -> None:
+    alice, bob, carol = lobby
+    hidden: list[wire.Entry] = []
+
+    def hide(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Entry) and not hidden:
+            hidden.append(message)
+            return []
+        return [msgspec.structs.replace(message, seq=message.seq - 1) if isinstance(message, wire.Entry) else message]
+
+    only(server, bob, hide)
+    alice.say("#lobby", "hidden from bob")
+    settle(*lobby)
+    carol.say("#lobby", "seen by all")  # carol has seen alice's entry, and says so inside the encryption
+    settle(*lobby)
+    (alarm,) = alarms(bob, "history")
+    assert "carol saw another history" in alarm
+    assert not alarms(carol, "history")
+
+
+def test_two_entries_in_the_wrong_order_raise_the_alarm(server: ToyServer, pair: list[Person]) -> None:
+    alice, bob = pair
+    held: list[wire.Entry] = []
+
+    def swap(message: wire.FromServer) -> list[wire.FromServer]:
+        if not isinstance(message, wire.Entry):
+            return [message]
+        held.append(message)
+        if len(held) == 2:
+            first, second = held
+            return [
+                msgspec.structs.replace(second, seq=first.seq),
+                msgspec.structs.replace(first, seq=second.seq),
+            ]
+        return []
+
+    only(server, bob, swap)
+    alice.say("bob", "one")
+    alice.say("bob", "two")
+    settle(alice, bob)
+    assert alarms(bob, "history")
+    assert "alice: two" not in bob.texts("alice")
+
+
+def test_a_fork_is_noticed_by_the_first_message_that_crosses_it(server: ToyServer, lobby: list[Person]) -> None:
+    alice, bob, carol = lobby
+    only(
+        server,
+        bob,
+        lambda message: [msgspec.structs.replace(message, time=message.time + 1)]
+        if isinstance(message, wire.Entry)
+        else [message],
+    )
+    alice.say("#lobby", "at two times")
+    settle(*lobby)
+    assert not alarms(bob, "history")
+    server.hook = lambda _link, message: [message]
+    carol.say("#lobby", "across the fork")
+    settle(*lobby)
+    assert alarms(bob, "history")
+
+
+def test_a_log_that_has_become_shorter_raises_the_alarm(server: ToyServer, pair: list[Person]) -> None:
+    alice, bob = pair
+    bob.cut()
+    only_subscribed = bob.id_of("alice")
+
+    def hook(_link: Link, message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Subscribed) and message.conversation == only_subscribed:
+            return [msgspec.structs.replace(message, head=1, last=0)]
+        return [message]
+
+    server.hook = hook
+    bob.connect()
+    settle(alice, bob)
+    (alarm,) = alarms(bob, "history")
+    assert "knows 1 entries" in alarm
+
+
+# --- keys ----------------------------------------------------------------------------------------------------------
+
+
+def swap_key_packages(server: ToyServer, account: str, by: str) -> None:
+    """The server gives out somebody else's key package."""
+    server.accounts[account].key_packages = server.accounts[by].key_packages
+
+
+def test_a_key_package_of_somebody_else_is_refused_and_nothing_is_sent(server: ToyServer, people: World) -> None:
+    alice, _, _ = people("alice", "bob", "mallory")
+    swap_key_packages(server, "bob", "mallory")
+    alice.engine.open_direct("bob", "for bob only", ask=False)
+    settle(alice)
+    (alarm,) = alarms(alice, "key-package")
+    assert "key package of mallory for bob" in alarm
+    assert server.logs == {}
+    assert "not sent" in alice.texts("bob")[0]
+
+
+def test_a_changed_identity_holds_what_we_send_until_the_user_decides(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.open_direct("bob", "hello", ask=False)
+    settle(alice, bob)
+    number = alice.engine.safety_number("bob")
+    bob.engine.leave(bob.id_of("alice"))
+    settle(alice, bob)
+    bob.stop()
+    for file in bob.path.parent.glob("bob.vault*"):
+        file.unlink()
+    bob.settings = replace(bob.settings, new_identity=True)
+    bob.start()
+    with bob.vault.transaction():
+        bob.engine._context.device.keep_token(b"bob".ljust(32, b"\0"), 1 << 60)
+    bob.connect()
+    settle(alice, bob)
+    alice.engine.open_direct("bob", "is it you?", ask=False)
+    settle(alice, bob)
+    assert alice.of(events.KeyChanged) == [events.KeyChanged("bob", was_verified=False)]
+    assert len(alice.of(events.Held)) == 1
+    assert bob.engine.find("alice") is None  # nothing has gone out
+    assert alice.engine.safety_number("bob") != number
+    alice.engine.trust("bob")
+    settle(alice, bob)
+    assert bob.texts("alice") == ["alice: is it you?"]
+
+
+def test_a_changed_key_of_somebody_verified_is_called_that(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.open_direct("bob", "hello", ask=False)
+    settle(alice, bob)
+    alice.engine.verify("bob")
+    bob.say("alice", "hi")
+    settle(alice, bob)
+    assert alice.engine.history(alice.id_of("bob"), 1)[0].trust == "verified"
+    pin = alice.vault.pin("bob")
+    assert pin is not None
+    with alice.vault.transaction():
+        alice.vault.save_pin(replace(pin, identity_key=b"k" * 32))
+    bob.say("alice", "again")
+    settle(alice, bob)
+    assert alice.engine.history(alice.id_of("bob"), 1)[0].trust == "changed-verified"
+
+
+def test_no_safety_number_before_a_key_is_known(people: World) -> None:
+    (alice,) = people("alice")
+    with pytest.raises(UsageError, match="No key of bob"):
+        alice.engine.safety_number("bob")
+
+
+def test_another_server_behind_the_same_address_is_refused_before_any_secret(server: ToyServer, people: World) -> None:
+    (alice,) = people("alice")
+    alice.cut()
+    server.hook = lambda _link, m: [msgspec.structs.replace(m, server_id=b"X" * 16) if isinstance(m, wire.Hello) else m]
+    alice.connect()
+    assert alice.link is not None
+    alice.link.to_client[0] = wire.Hello([1], "toy", "", b"X" * 16, "open")
+    alice.pull()
+    assert isinstance(alice.engine.failure, TrustError)
+    assert not alice.to_server
+
+
+# --- rules ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_invite_room_that_the_server_calls_open_is_not_entered(server: ToyServer, people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.create_room("#club")
+    settle(alice)
+    log = server.logs[alice.id_of("#club")]
+    log.rules = Rules("open", "#club")  # what the server says; the group's own rules stand in the GroupInfo
+    bob.engine.join_room("#club")
+    settle(alice, bob)
+    (alarm,) = alarms(bob, "rules")
+    assert "the open room #club" in alarm
+    assert "the invite room #club" in alarm
+    assert len(log.entries) == 0
+
+
+def test_a_room_under_another_name_is_not_entered(server: ToyServer, people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.join_room("#lobby")
+    settle(alice)
+    server.rooms["#quiet"] = server.rooms["#lobby"]
+    bob.engine.join_room("#quiet")
+    settle(alice, bob)
+    (alarm,) = alarms(bob, "rules")
+    assert "#quiet" in alarm
+    assert bob.state_of("#quiet") == "closed"
+
+
+def test_a_member_who_removes_others_is_stopped_at_and_named(
+    server: ToyServer, lobby: list[Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob, carol = lobby
+    there = bob.engine._sync.find("#lobby")
+    assert there is not None
+    victim = next(leaf for leaf, person in there.people.items() if person.account == "carol")
+    number = there.row.number + 1
+    evil = there.group.commit(
+        [Remove(victim)], by_reference=False, authenticated_data=encode_number(number), tree_in_welcome=False,
+        validate=bob.engine._context.device.validator(server.now // 1000), now=server.now // 1000,
+    )  # fmt: skip
+    real = policy.check_commit
+    with monkeypatch.context() as patch:
+        patch.setattr(policy, "check_commit", lambda *_args, **_options: None)  # a server in league with bob
+        assert bob.link is not None
+        bob.link.receive(wire.Commit(99, there.id, number, evil.message, b"", evil.group_info or b""))
+    assert policy.check_commit is real
+    bob.link.to_client.clear()
+    settle(alice, carol)
+    for person in (alice, carol):
+        (stopped,) = person.of(events.Stopped)
+        assert isinstance(stopped, events.Stopped)
+        assert stopped.culprit == "the server"  # which had to refuse it
+        assert "bob removes carol without being an owner" in stopped.reason
+        assert person.state_of("#lobby") == "stopped"
+
+
+def test_a_commit_that_cannot_be_processed_stops_and_names_its_maker_and_repair_mends(
+    server: ToyServer, lobby: list[Person]
+) -> None:
+    alice, bob, carol = lobby
+    there = bob.engine._sync.find("#lobby")
+    assert there is not None
+    number = there.row.number + 1
+    staged = there.group.commit(
+        [], by_reference=False, authenticated_data=encode_number(number), tree_in_welcome=False,
+        validate=bob.engine._context.device.validator(server.now // 1000), now=server.now // 1000,
+    )  # fmt: skip
+    # The membership tag is the last field: members can check it, the server cannot.
+    poisoned = staged.message[:-1] + bytes([staged.message[-1] ^ 1])
+    assert bob.link is not None
+    bob.link.receive(wire.Commit(99, there.id, number, poisoned, b"", staged.group_info or b""))
+    bob.link.to_client.clear()
+    alice.say("#lobby", "before I notice")
+    settle(alice, carol)
+    for person in (alice, carol):
+        (stopped,) = person.of(events.Stopped)
+        assert isinstance(stopped, events.Stopped)
+        assert stopped.culprit == "bob"
+    assert {failed.seq for failed in server.failed_commits} == {len(server.logs[there.id].entries)}
+    with pytest.raises(UsageError, match="/repair"):
+        alice.say("#lobby", "does anybody hear me?")
+    alice.engine.repair(alice.id_of("#lobby"))
+    settle(alice, carol)
+    carol.engine.repair(carol.id_of("#lobby"))
+    settle(alice, carol)
+    carol.say("#lobby", "back again")
+    settle(alice, carol)
+    assert alice.texts("#lobby")[-1] == "carol: back again"
+    assert "alice: before I notice" in carol.texts("#lobby") + alice.texts("#lobby")
+
+
+def test_a_commit_of_what_is_not_used_here_is_refused_without_staging_it(
+    server: ToyServer, lobby: list[Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, bob, carol = lobby
+    there = bob.engine._sync.find("#lobby")
+    assert there is not None
+    number = there.row.number + 1
+    requirement = Extension(ExtensionType.REQUIRED_CAPABILITIES, RequiredCapabilities((RULES_EXTENSION,)).encode())
+    evil = there.group.commit(
+        [GroupContextExtensions((*there.group.public.extensions, requirement))], by_reference=False,
+        authenticated_data=encode_number(number), tree_in_welcome=False,
+        validate=bob.engine._context.device.validator(server.now // 1000), now=server.now // 1000,
+    )  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(policy, "check_commit", lambda *_args, **_options: None)  # a server in league with bob
+        assert bob.link is not None
+        bob.link.receive(wire.Commit(99, there.id, number, evil.message, b"", evil.group_info or b""))
+    bob.link.to_client.clear()
+    staged: list[bytes] = []
+    monkeypatch.setattr(Group, "stage", lambda _self, message, **_options: staged.append(message))
+    settle(carol)
+    (stopped,) = carol.of(events.Stopped)
+    assert isinstance(stopped, events.Stopped)
+    assert "nothing else" in stopped.reason
+    assert not staged
+
+
+def test_keys_of_messages_that_never_came_are_not_kept(pair: list[Person]) -> None:
+    alice, bob = pair
+    sender, receiver = alice.engine._sync.find("bob"), bob.engine._sync.find("alice")
+    assert sender is not None
+    assert receiver is not None
+    for _ in range(5):
+        sender.group.encrypt(b"never sent")
+    alice.say("bob", "and this comes")
+    settle(alice, bob)
+    assert bob.texts("alice")[-1] == "alice: and this comes"
+    ratchet = receiver.group._messages._ratchets[sender.group.own_leaf].application
+    assert ratchet.generation > 5
+    assert ratchet.skipped == {}
+
+
+def test_a_message_that_cannot_be_read_is_shown_as_such_and_passed_over(pair: list[Person]) -> None:
+    alice, bob = pair
+    there = alice.engine._sync.find("bob")
+    assert there is not None
+    number = there.row.number + 1
+    payload = bytearray(there.group.encrypt(b"not an envelope", authenticated_data=encode_number(number)))
+    assert alice.link is not None
+    alice.link.receive(wire.Submit(99, there.id, number, bytes(payload)))
+    settle(bob)
+    assert "cannot be read" in bob.texts("alice")[-1]
+    assert bob.texts("alice")[-1].startswith("alice: ")
+    bob.say("alice", "what was that?")
+    settle(bob)
+    assert len(bob.of(events.Delivered)) == 2
+    assert not alarms(bob, "history")
+
+
+# --- the vault -----------------------------------------------------------------------------------------------------
+
+
+def test_a_vault_put_back_enters_anew_before_it_speaks(pair: list[Person], tmp_path: Path) -> None:
+    alice, bob = pair
+    alice.stop()
+    backup = tmp_path / "backup"
+    backup.mkdir()
+    for file in tmp_path.glob("alice.vault*"):
+        shutil.copy(file, backup)
+    alice.start()
+    alice.connect()
+    settle(alice, bob)
+    alice.say("bob", "after the backup")
+    settle(alice, bob)
+    alice.stop()
+    for file in backup.iterdir():
+        shutil.copy(file, tmp_path)
+    alice.start()
+    alice.connect()
+    alice.say("bob", "from the old copy")
+    before = bob.engine.find("alice")
+    settle(alice, bob)
+    after = bob.engine.find("alice")
+    assert before is not None
+    assert after is not None
+    assert after.epoch == before.epoch + 1  # fresh keys first
+    assert bob.texts("alice")[-2:] == ["alice: after the backup", "alice: from the old copy"]
+    assert len(alice.of(events.Gap)) == 1
+    assert not alarms(bob, "history")
+
+
+def test_truncated_history_is_shown_as_a_gap(server: ToyServer, pair: list[Person]) -> None:
+    alice, bob = pair
+    bob.cut()
+    alice.say("bob", "long ago")
+    settle(alice)
+
+    def truncate(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Entry):
+            return [wire.Truncated(message.conversation, message.seq + 1)]
+        return [message]
+
+    bob.connect()
+    only(server, bob, truncate)
+    settle(alice, bob)
+    server.hook = lambda _link, message: [message]
+    settle(alice, bob)
+    assert len(bob.of(events.Gap)) == 1
+    alice.say("bob", "now")
+    settle(alice, bob)
+    assert bob.texts("alice")[-1] == "alice: now"
+
+
+def test_a_broken_answer_costs_the_connection_and_no_more(server: ToyServer, pair: list[Person]) -> None:
+    alice, bob = pair
+    only(
+        server,
+        alice,
+        lambda message: [msgspec.structs.replace(message, number=message.number + 1)]
+        if isinstance(message, wire.Accepted)
+        else [message],
+    )
+    alice.say("bob", "accepted as something else")
+    while alice.push():
+        pass
+    while alice.pull():
+        pass
+    assert "something else" in alice.engine.setback
+    server.hook = lambda _link, message: [message]
+    alice.cut()
+    alice.connect()
+    settle(alice, bob)
+    assert bob.texts("alice")[-1] == "alice: accepted as something else"
+    assert alice.texts("bob") == bob.texts("alice")
+
+
+def test_a_refused_login_is_the_end(server: ToyServer, people: World) -> None:
+    (alice,) = people("alice")
+    alice.cut()
+    alice.settings = replace(alice.settings, password=None)
+    alice.crash()
+    server.hook = lambda _link, m: [wire.Refused(m.id, "token-refused", "") if isinstance(m, wire.LoggedIn) else m]
+    alice.connect()
+    while alice.push() or alice.pull():
+        pass
+    assert isinstance(alice.engine.failure, RefusedError)
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_an_old_welcome_does_not_lead_back_into_a_past_epoch(
+    server: ToyServer, people: World, removed: bool  # noqa: FBT001  a parameter of the test
+) -> None:
+    alice, bob, carol = people("alice", "bob", "carol")
+    alice.engine.create_room("#club")
+    settle(alice)
+    club = alice.id_of("#club")
+    kept = [(row[0], row[1]) for row in bob.vault._all("SELECT reference, bundle FROM key_packages")]
+    alice.engine.invite(club, "bob")
+    settle(alice, bob)
+    old = server.inboxes[bob.engine._context.device.id][-1]
+    alice.engine.invite(club, "carol")
+    settle(alice, bob, carol)
+    if removed:
+        alice.engine.remove(club, "bob")
+        settle(alice, bob, carol)
+    there = bob.engine._sync.get(club)
+    assert there is not None
+    epoch, members = there.row.epoch, there.row.members
+    with bob.vault.transaction():  # as if the Welcome were for the last-resort key package, which is kept
+        for reference, bundle in kept:
+            if bob.vault.key_package(reference) is None:
+                bob.vault.add_key_package(reference, bundle, last_resort=True, not_after=1 << 40)
+    assert bob.link is not None
+    bob.link.send(
+        wire.Welcomed(
+            bob.engine._context.device.row.inbox_cursor + 1, old.time, club, 1_000, old.chain, old.welcome, old.tree, []
+        )
+    )
+    settle(alice, bob, carol)
+    assert any("past state" in text for text in alarms(bob, "rules"))
+    assert (there.row.epoch, there.row.members) == (epoch, members)
+
+
+def test_repair_does_not_lead_into_a_past_epoch(server: ToyServer, lobby: list[Person]) -> None:
+    alice, bob, carol = lobby
+    there = bob.engine._sync.find("#lobby")
+    assert there is not None
+    log = server.logs[there.id]
+    old: list[wire.JoinOffer] = []
+
+    def keep(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.JoinOffer):
+            old.append(message)
+        return [message]
+
+    def enter_anew(person: Person) -> None:
+        conversation = person.engine._sync.find("#lobby")
+        assert conversation is not None
+        conversation.row.phase = "stopped"
+        person.engine.repair(conversation.id)
+        settle(*lobby)
+
+    only(server, bob, keep)
+    enter_anew(bob)
+    (offer,) = old
+    enter_anew(alice)
+    enter_anew(carol)
+    epoch = there.row.epoch
+
+    def lie(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.JoinOffer):
+            return [msgspec.structs.replace(message, group_info=offer.group_info, tree=offer.tree)]
+        return [message]
+
+    only(server, bob, lie)
+    entries = len(log.entries)
+    enter_anew(bob)
+    assert any("past state" in event.text for event in bob.happened if isinstance(event, events.Alarm | events.Refused))
+    assert there.row.epoch == epoch
+    assert len(log.entries) == entries
+
+
+def test_somebody_with_our_device_id_does_not_pass_for_our_old_leaf(lobby: list[Person]) -> None:
+    _, bob, carol = lobby
+    there = bob.engine._sync.find("#lobby")
+    assert there is not None
+    own, tree = bob.engine._context.device, there.group.public.tree
+    assert _leaf_of(tree, own) == there.group.own_leaf
+    other = carol.engine._context.device
+    impostor = Device(bob.vault, replace(other.row, device_id=own.id))
+    assert _leaf_of(tree, impostor) is None
+
+
+def test_our_own_change_is_not_followed_once_somebody_has_left_before_it(
+    server: ToyServer, lobby: list[Person]
+) -> None:
+    alice, _, carol = lobby
+    there = alice.engine._sync.find("#lobby")
+    assert there is not None
+    there.row.sent_on_path = 50
+    alice.say("#lobby", "a fresh path comes first")
+    while there.staged is None:
+        alice.push()
+        alice.pull()
+    carol.engine.leave(carol.id_of("#lobby"))
+    settle(carol)
+    staged = there.staged
+    assert staged is not None
+    assert staged.commit is not None
+    log = server.logs[there.id]
+    entry = log.entries[-1]
+    assert alice.link is not None
+    alice.link.send(  # what an honest server refuses, since carol has left
+        wire.Entry(there.id, entry.seq + 1, server.now, alice.engine._context.device.id, staged.commit.message)
+    )
+    while alice.pull():
+        pass
+    assert any("all others have to refuse" in text for text in alarms(alice, "history"))
+
+
+def test_a_server_that_denies_to_know_us_costs_no_history(server: ToyServer, pair: list[Person]) -> None:
+    alice, _ = pair
+    alice.cut()
+
+    def deny(message: wire.FromServer) -> list[wire.FromServer]:
+        if not isinstance(message, wire.LoggedIn | wire.Registered):
+            return [message]
+        known = alice.engine._context.device.row.token_expires > 0
+        return [wire.Refused(message.id, "token-refused" if known else "login-refused", "")]
+
+    alice.connect()
+    only(server, alice, deny)
+    while alice.push() or alice.pull():
+        pass
+    assert isinstance(alice.engine.failure, RefusedError)
+    assert alice.engine._context.device.row.token_expires == 0
+    alice.stop()
+    alice.start()
+    assert len(alice.texts("bob")) == 2

@@ -1,0 +1,399 @@
+"""What people see of each other: whole engines against a server in memory."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from securechat.client import events
+from securechat.errors import UsageError
+from tests.support.people import Person, settle
+from tests.support.toy_server import ToyServer
+
+World = Callable[..., list[Person]]
+
+
+@pytest.fixture
+def server() -> ToyServer:
+    return ToyServer()
+
+
+@pytest.fixture
+def people(server: ToyServer, tmp_path: Path) -> Iterator[World]:
+    everybody: list[Person] = []
+
+    def make(*names: str) -> list[Person]:
+        new = [Person(server, tmp_path, name) for name in names]
+        for person in new:
+            person.register()
+            person.connect()
+        settle(*new)
+        everybody.extend(new)
+        return new
+
+    yield make
+    for person in everybody:
+        person.stop()
+
+
+def test_two_people_talk(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.open_direct("bob", "hello", ask=False)
+    settle(alice, bob)
+    assert bob.texts("alice") == ["alice: hello"]
+    bob.say("alice", "hi")
+    alice.say("bob", "how are you?")
+    settle(alice, bob)
+    assert alice.texts("bob") == bob.texts("alice")
+    assert len(alice.texts("bob")) == 3
+    assert len(alice.of(events.Delivered)) == 2
+
+
+def test_what_is_said_to_somebody_offline_waits_for_them(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    bob.cut()
+    alice.engine.open_direct("bob", "one", ask=False)
+    settle(alice)
+    alice.say("bob", "two")
+    settle(alice)
+    assert len(alice.of(events.Delivered)) == 2
+    bob.connect()
+    settle(alice, bob)
+    assert bob.texts("alice") == ["alice: one", "alice: two"]
+    assert isinstance(bob.happened[-1], events.Ready)
+
+
+def test_what_is_said_while_we_are_offline_goes_out_later(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.cut()
+    alice.engine.open_direct("bob", "one", ask=False)
+    alice.say("bob", "two")
+    alice.crash()
+    alice.connect()
+    settle(alice, bob)
+    assert bob.texts("alice") == ["alice: one", "alice: two"]
+    assert alice.texts("bob") == bob.texts("alice")
+
+
+def test_of_two_who_open_at_once_both_end_up_in_one_conversation(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.open_direct("bob", "from alice", ask=False)
+    bob.engine.open_direct("alice", "from bob", ask=False)
+    settle(alice, bob)
+    assert alice.id_of("bob") == bob.id_of("alice")
+    assert sorted(alice.texts("bob")) == ["alice: from alice", "bob: from bob"]
+    assert alice.texts("bob") == bob.texts("alice")
+
+
+@pytest.mark.parametrize("pushes", range(8))
+def test_the_race_to_open_ends_well_however_far_the_loser_had_come(people: World, pushes: int) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.open_direct("bob", "from alice", ask=False)
+    for _ in range(pushes):
+        alice.push() or alice.pull()
+    bob.engine.open_direct("alice", "from bob", ask=True)
+    settle(bob)
+    if pushes % 2:
+        alice.crash()
+        alice.connect()
+    settle(alice, bob)
+    assert alice.id_of("bob") == bob.id_of("alice")
+    assert sorted(alice.texts("bob")) == ["alice: from alice", "bob: from bob"]
+    assert alice.texts("bob") == bob.texts("alice")
+    assert alice.state_of("bob") == bob.state_of("alice") == "open"
+
+
+def test_nobody_of_that_name_is_told_and_the_text_is_marked(people: World) -> None:
+    (alice,) = people("alice")
+    alice.engine.open_direct("nobody", "hello?", ask=False)
+    settle(alice)
+    (refused,) = alice.of(events.Refused)
+    assert isinstance(refused, events.Refused)
+    assert refused.code == "not-found"
+    assert "not sent" in alice.texts("nobody")[0]
+
+
+# --- asking to talk ------------------------------------------------------------------------------------------------
+
+
+def test_a_request_is_accepted(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.open_direct("bob", "may I?", ask=True)
+    settle(alice, bob)
+    assert (alice.state_of("bob"), bob.state_of("alice")) == ("requested", "request")
+    with pytest.raises(UsageError, match="accept or decline"):
+        bob.say("alice", "too early")
+    bob.engine.accept(bob.id_of("alice"))
+    settle(alice, bob)
+    assert (alice.state_of("bob"), bob.state_of("alice")) == ("open", "open")
+    bob.say("alice", "you may")
+    settle(alice, bob)
+    assert alice.texts("bob") == ["alice: may I?", "bob: you may"]
+
+
+def test_a_request_is_declined_and_can_be_made_anew(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.open_direct("bob", "may I?", ask=True)
+    settle(alice, bob)
+    bob.engine.decline(bob.id_of("alice"))
+    settle(alice, bob)
+    assert (alice.state_of("bob"), bob.state_of("alice")) == ("closed", "closed")
+    with pytest.raises(UsageError, match="closed"):
+        alice.say("bob", "still there?")
+    alice.engine.open_direct("bob", "and now?", ask=True)
+    settle(alice, bob)
+    assert (alice.state_of("bob"), bob.state_of("alice")) == ("requested", "request")
+    assert bob.texts("alice") == ["alice: and now?"]
+
+
+def test_two_byes_close_a_conversation_and_the_server_forgets_it(people: World, server: ToyServer) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.open_direct("bob", "hello", ask=False)
+    settle(alice, bob)
+    alice.engine.bye(alice.id_of("bob"))
+    settle(alice, bob)
+    assert (alice.state_of("bob"), bob.state_of("alice")) == ("open", "open")
+    bob.say("alice", "one more thing")
+    bob.engine.bye(bob.id_of("alice"))
+    settle(alice, bob)
+    assert (alice.state_of("bob"), bob.state_of("alice")) == ("closed", "closed")
+    assert alice.texts("bob") == ["alice: hello", "bob: one more thing"]
+    assert server.logs == {}
+
+
+# --- rooms ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_into_a_room_makes_it_and_the_others_join(people: World) -> None:
+    alice, bob, carol = people("alice", "bob", "carol")
+    alice.engine.join_room("#lobby")
+    settle(alice)
+    alice.say("#lobby", "anybody here?")
+    settle(alice)
+    bob.engine.join_room("#lobby")
+    carol.engine.join_room("#lobby")
+    settle(alice, bob, carol)
+    bob.say("#lobby", "yes")
+    settle(alice, bob, carol)
+    assert carol.texts("#lobby") == ["bob: yes"]
+    assert alice.texts("#lobby") == ["alice: anybody here?", "bob: yes"]
+    room = carol.engine.find("#lobby")
+    assert room is not None
+    assert room.members == ("alice", "bob", "carol")
+
+
+def test_two_who_make_a_room_at_once_meet_in_it(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    for person in (alice, bob):
+        person.engine.join_room("#lobby")
+        person.say("#lobby", f"{person.name} is here")
+        while person.push():
+            pass
+    settle(alice, bob)
+    assert alice.id_of("#lobby") == bob.id_of("#lobby")
+    alice.say("#lobby", "last")
+    settle(alice, bob)
+    assert "alice: last" in bob.texts("#lobby")
+
+
+def test_thirty_join_at_once_while_others_talk(people: World) -> None:
+    alice, *crowd = people("alice", *(f"p{number}" for number in range(30)))
+    alice.engine.join_room("#lobby")
+    settle(alice)
+    for number, person in enumerate(crowd):
+        person.engine.join_room("#lobby")
+        person.say("#lobby", f"{person.name} is in")
+        person.push()
+        if number % 3 == 0:
+            alice.say("#lobby", f"word {number}")
+            alice.push()
+    settle(alice, *crowd)
+    for person in crowd:
+        room = person.engine.find("#lobby")
+        assert room is not None
+        assert len(room.members) == 31
+    heard = alice.texts("#lobby")
+    assert sorted(line for line in heard if " is in" in line) == sorted(f"{p.name}: {p.name} is in" for p in crowd)
+    assert [line for line in heard if line.startswith("alice")] == [f"alice: word {n}" for n in range(0, 30, 3)]
+    for person in crowd:
+        own = person.texts("#lobby")
+        assert own == heard[len(heard) - len(own) :]
+        assert not any("cannot be read" in line for line in own)
+
+
+def test_leaving_is_told_and_the_rest_talk_on_without_us(people: World) -> None:
+    alice, bob, carol = people("alice", "bob", "carol")
+    alice.engine.join_room("#lobby")
+    settle(alice)
+    for person in (bob, carol):
+        person.engine.join_room("#lobby")
+        settle(alice, bob, carol)
+    carol.say("#lobby", "farewell")
+    carol.engine.leave(carol.id_of("#lobby"))
+    alice.say("#lobby", "wait")  # crosses the leaving
+    settle(alice, bob, carol)
+    assert carol.state_of("#lobby") == "closed"
+    bob.say("#lobby", "gone")
+    settle(alice, bob, carol)
+    assert alice.texts("#lobby") == bob.texts("#lobby")
+    assert set(alice.texts("#lobby")) == {"carol: farewell", "alice: wait", "bob: gone"}
+    room = alice.engine.find("#lobby")
+    assert room is not None
+    assert room.members == ("alice", "bob")
+    assert "bob: gone" not in carol.texts("#lobby")
+
+
+def test_one_can_come_back_to_a_room_and_keeps_the_history(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.join_room("#lobby")
+    settle(alice)
+    bob.engine.join_room("#lobby")
+    settle(alice, bob)
+    bob.say("#lobby", "first stay")
+    settle(alice, bob)
+    bob.engine.leave(bob.id_of("#lobby"))
+    settle(alice, bob)
+    alice.say("#lobby", "while bob is out")
+    settle(alice, bob)
+    bob.engine.join_room("#lobby")
+    settle(alice, bob)
+    bob.say("#lobby", "second stay")
+    settle(alice, bob)
+    assert bob.texts("#lobby") == ["bob: first stay", "bob: second stay"]
+    assert alice.texts("#lobby") == ["bob: first stay", "alice: while bob is out", "bob: second stay"]
+
+
+def test_coming_back_before_the_tree_has_dropped_us(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.join_room("#lobby")
+    settle(alice)
+    bob.engine.join_room("#lobby")
+    settle(alice, bob)
+    bob.engine.leave(bob.id_of("#lobby"))
+    settle(alice, bob)
+    bob.engine.join_room("#lobby")
+    settle(alice, bob)
+    bob.say("#lobby", "back")
+    alice.say("#lobby", "hello again")
+    settle(alice, bob)
+    assert set(alice.texts("#lobby")) == {"bob: back", "alice: hello again"}
+    assert set(bob.texts("#lobby")) == {"bob: back", "alice: hello again"}
+
+
+def test_an_invite_room_has_an_owner_who_adds_and_removes(people: World) -> None:
+    alice, bob, carol = people("alice", "bob", "carol")
+    alice.engine.create_room("#club")
+    settle(alice)
+    bob.cut()
+    alice.engine.invite(alice.id_of("#club"), "bob")
+    alice.engine.invite(alice.id_of("#club"), "carol")
+    alice.say("#club", "welcome")
+    settle(alice, carol)
+    bob.connect()
+    settle(alice, bob, carol)
+    with pytest.raises(UsageError, match="owner"):
+        bob.engine.invite(bob.id_of("#club"), "dave")
+    bob.say("#club", "thanks")
+    settle(alice, bob, carol)
+    alice.engine.remove(alice.id_of("#club"), "bob")
+    settle(alice, bob, carol)
+    assert bob.state_of("#club") == "closed"
+    carol.say("#club", "without bob")
+    settle(alice, bob, carol)
+    assert "carol: without bob" in alice.texts("#club")
+    assert "carol: without bob" not in bob.texts("#club")
+    alice.engine.invite(alice.id_of("#club"), "bob")
+    settle(alice, bob, carol)
+    assert bob.state_of("#club") == "open"
+    bob.say("#club", "again")
+    settle(alice, bob, carol)
+    assert carol.texts("#club")[-1] == "bob: again"
+
+
+def test_eight_commit_in_one_epoch_and_all_converge(people: World) -> None:
+    alice, *others = people("alice", *(f"p{number}" for number in range(7)))
+    everybody = [alice, *others]
+    alice.engine.join_room("#lobby")
+    settle(alice)
+    for person in others:
+        person.engine.join_room("#lobby")
+        settle(*everybody)
+    leaver = others.pop()
+    leaver.engine.leave(leaver.id_of("#lobby"))
+    settle(*everybody)
+    speakers = [alice, *others]
+    for person in speakers:  # who speaks now has to commit the removal first
+        person.say("#lobby", f"{person.name} speaks")
+        person.flush()
+    for person in speakers:
+        while person.push():
+            pass
+    settle(*everybody)
+    assert len(alice.texts("#lobby")) == len(speakers)
+    assert all(person.texts("#lobby") == alice.texts("#lobby") for person in speakers)
+    assert len({person.engine.find("#lobby").epoch for person in speakers}) == 1  # type: ignore[union-attr]  # it is there
+
+
+def test_a_fresh_path_is_committed_after_fifty_own_messages(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.open_direct("bob", "0", ask=False)
+    settle(alice, bob)
+    before = alice.engine.find("bob")
+    for number in range(1, 120):
+        alice.say("bob", str(number))
+    settle(alice, bob)
+    after = alice.engine.find("bob")
+    assert before is not None
+    assert after is not None
+    assert after.epoch == before.epoch + 2
+    assert bob.texts("alice") == [f"alice: {number}" for number in range(120)]
+
+
+def test_a_fresh_path_is_committed_after_a_week(people: World, server: ToyServer) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.open_direct("bob", "before", ask=False)
+    settle(alice, bob)
+    server.now += 8 * 86_400_000
+    alice.say("bob", "after")
+    settle(alice, bob)
+    conversation = bob.engine.find("alice")
+    assert conversation is not None
+    assert conversation.epoch >= 2
+    assert bob.texts("alice") == ["alice: before", "alice: after"]
+
+
+def test_a_room_that_exists_and_is_not_open_is_not_tried_for_ever(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.create_room("#club")
+    settle(alice)
+    bob.engine.join_room("#club")
+    settle(alice, bob)
+    (refused,) = bob.of(events.Refused)
+    assert isinstance(refused, events.Refused)
+    assert "by invitation" in refused.text
+    assert bob.state_of("#club") == "closed"
+
+
+def test_goodbye_and_a_new_conversation_at_once(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.open_direct("bob", "hello", ask=False)
+    settle(alice, bob)
+    first = alice.id_of("bob")
+    bob.engine.bye(bob.id_of("alice"))
+    settle(alice, bob)
+    alice.engine.bye(alice.id_of("bob"))
+    alice.engine.open_direct("bob", "one more thing", ask=False)  # the old one is not left yet
+    settle(alice, bob)
+    assert alice.id_of("bob") == bob.id_of("alice") != first
+    assert bob.texts("alice") == ["alice: one more thing"]
+
+
+def test_leaving_before_anything_was_sent_leaves_no_trace_at_the_server(people: World, server: ToyServer) -> None:
+    (alice,) = people("alice")
+    alice.cut()
+    alice.engine.join_room("#lobby")
+    alice.engine.leave(alice.id_of("#lobby"))
+    alice.connect()
+    settle(alice)
+    assert alice.state_of("#lobby") == "closed"
+    assert server.logs == {}

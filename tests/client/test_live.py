@@ -1,0 +1,237 @@
+"""The real thing: a server process, clients over TLS, files on disk."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from securechat import certs
+from securechat.client import events
+from securechat.errors import RefusedError, StorageError, TrustError, UnreachableError
+from tests.support.live import LiveClient, LiveServer
+
+Clients = Callable[..., list[LiveClient]]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LiveServer]:
+    server = LiveServer(tmp_path)
+    yield server
+    assert server.stop() == 0
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.fixture
+def clients(server: LiveServer) -> Iterator[Clients]:
+    everybody: list[LiveClient] = []
+
+    def make(*names: str) -> list[LiveClient]:
+        new = []
+        for name in names:  # one by one: the password hashing of thirty at once would starve their handshakes
+            new.append(LiveClient(server, name))
+            everybody.append(new[-1])
+            new[-1].wait_for(events.Ready)
+        return new
+
+    yield make
+    for client in everybody:
+        if not any(isinstance(event, events.Ended) for event in client.happened):
+            client.close()
+
+
+def test_alice_and_bob_talk_in_private(clients: Clients) -> None:
+    alice, bob = clients("alice", "bob")
+    alice.client.open_direct("bob", "hello", ask=False)
+    bob.read("alice", "alice: hello")
+    bob.say("alice", "hi")
+    alice.read("bob", "bob: hi")
+    assert alice.texts("bob") == bob.texts("alice") == ["alice: hello", "bob: hi"]
+    assert alice.client.safety_number("bob") == bob.client.safety_number("alice")
+
+
+def test_three_talk_in_the_lobby_and_one_catches_up_after_being_away(clients: Clients) -> None:
+    alice, bob, carol = clients("alice", "bob", "carol")
+    alice.client.join_room("#lobby")
+    alice.wait_for(events.ConversationChanged, lambda event: event.change == "opened")
+    bob.client.join_room("#lobby")
+    carol.client.join_room("#lobby")
+    for person in (bob, carol):
+        person.wait_for(events.ConversationChanged, lambda event: event.change == "joined")
+        person.say("#lobby", f"{person.name} is here")
+    alice.read("#lobby", "bob: bob is here", "carol: carol is here")
+    carol.close()
+    for number in range(5):
+        alice.say("#lobby", f"while carol is away {number}")
+    bob.read("#lobby", "alice: while carol is away 4")
+    carol.start()
+    carol.wait_for(events.Ready)
+    assert carol.wait_for(events.LoggedIn, lambda event: event.resumed)
+    assert [line for line in carol.texts("#lobby") if "away" in line] == [
+        f"alice: while carol is away {number}" for number in range(5)
+    ]
+    carol.say("#lobby", "back")
+    alice.read("#lobby", "carol: back")
+
+
+def test_two_who_open_a_conversation_at_once_share_it(clients: Clients) -> None:
+    alice, bob = clients("alice", "bob")
+    alice.client.open_direct("bob", "from alice", ask=False)
+    bob.client.open_direct("alice", "from bob", ask=False)
+    alice.read("bob", "bob: from bob", "alice: from alice")
+    bob.read("alice", "bob: from bob", "alice: from alice")
+    alice.wait_until(lambda: alice.id_of("bob") == bob.id_of("alice"))
+    assert alice.texts("bob") == bob.texts("alice")
+
+
+def test_thirty_join_at_once_while_others_talk(clients: Clients) -> None:
+    alice, *crowd = clients("alice", *(f"p{number}" for number in range(30)))
+    alice.client.join_room("#lobby")
+    alice.wait_for(events.ConversationChanged, lambda event: event.change == "opened")
+    for number, person in enumerate(crowd):
+        person.client.join_room("#lobby")
+        person.say("#lobby", f"{person.name} is in")
+        alice.say("#lobby", f"word {number}")
+    expected = [f"{person.name}: {person.name} is in" for person in crowd]
+    alice.read("#lobby", *expected, *(f"alice: word {number}" for number in range(30)))
+    everything = alice.texts("#lobby")
+    for person in crowd:
+        person.read("#lobby", everything[-1])
+        own = person.texts("#lobby")
+        assert own == everything[len(everything) - len(own) :]
+        person.wait_until(lambda person=person: len(person.client.find("#lobby").members) == 31)  # type: ignore[misc]  # bound now
+
+
+def test_eight_commit_in_one_epoch(clients: Clients) -> None:
+    everybody = clients(*(f"p{number}" for number in range(9)))
+    *speakers, leaver = everybody
+    for person in everybody:
+        person.client.join_room("#lobby")
+        person.wait_for(events.ConversationChanged, lambda event: event.change in ("opened", "joined"))
+    leaver.client.leave(leaver.id_of("#lobby"))
+    leaver.wait_for(events.ConversationChanged, lambda event: event.change == "left")
+    for person in speakers:  # whoever speaks now has to commit the removal first
+        person.say("#lobby", f"{person.name} speaks")
+    said = [f"{person.name}: {person.name} speaks" for person in speakers]
+    for person in speakers:
+        person.read("#lobby", *said)
+    assert {tuple(person.texts("#lobby")) for person in speakers} == {tuple(speakers[0].texts("#lobby"))}
+
+
+# --- connections that end, and come back ---------------------------------------------------------------------------
+
+
+def test_a_server_that_restarts_is_found_again_without_the_password(
+    server: LiveServer, clients: Clients
+) -> None:
+    alice, bob = clients("alice", "bob")
+    alice.client.open_direct("bob", "before", ask=False)
+    bob.read("alice", "alice: before")
+    assert server.stop() == 0
+    gone = alice.wait_for(events.Disconnected)
+    assert "shutdown" in gone.reason
+    alice.say("bob", "while the server is away")
+    server.start()
+    bob.read("alice", "alice: while the server is away")
+    assert alice.wait_for(events.LoggedIn, lambda event: event.resumed)
+
+
+def test_the_waiting_room_is_left_in_order(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path, "--max-clients", "1")
+    alice = LiveClient(server, "alice")
+    alice.wait_for(events.Ready)
+    bob = LiveClient(server, "bob")
+    assert bob.wait_for(events.Waiting).place == 1
+    carol = LiveClient(server, "carol")
+    assert carol.wait_for(events.Waiting).place == 2
+    alice.close()
+    bob.wait_for(events.Ready)
+    carol.wait_for(events.Waiting, lambda event: event.place == 1)
+    bob.close()
+    carol.wait_for(events.Ready)
+    carol.close()
+    server.stop()
+
+
+def test_closing_while_there_is_no_connection_ends_at_once(server: LiveServer, clients: Clients) -> None:
+    (alice,) = clients("alice")
+    server.kill()
+    alice.wait_for(events.Disconnected)
+    alice.close()
+    server.start()
+
+
+# --- not getting in ------------------------------------------------------------------------------------------------
+
+
+def test_the_wrong_password_ends_the_client_and_leaves_no_vault_behind(server: LiveServer, clients: Clients) -> None:
+    (alice,) = clients("alice")
+    alice.close()
+    other = LiveClient(server, "alice2", start=False, register=False)
+    other.name = "alice"  # the right name, on a new machine, with a typing error
+    other.path = server.folder / "elsewhere" / "alice.vault"
+    other.settings = replace(other.settings, password="corect horse")
+    other.start()
+    error = other.wait_for(events.Ended).error
+    assert isinstance(error, RefusedError)
+    assert error.code == "login-refused"
+    other.vault.close()
+    assert not [file for file in other.path.parent.iterdir() if file.suffix != ".lock"]
+
+
+def test_a_second_device_without_the_identity_key_is_told_what_to_do(server: LiveServer, clients: Clients) -> None:
+    alice, bob = clients("alice", "bob")
+    alice.client.open_direct("bob", "hello", ask=False)
+    bob.read("alice", "alice: hello")
+    alice.close()
+    alice.path = server.folder / "elsewhere" / "alice.vault"
+    alice.start()
+    error = alice.wait_for(events.Ended).error
+    assert isinstance(error, TrustError)
+    assert "--new-identity" in str(error)
+    alice.vault.close()
+    alice.settings = replace(alice.settings, new_identity=True)
+    alice.start()
+    alice.wait_for(events.Ready)
+    alice.client.open_direct("bob", "it is me", ask=False)
+    bob.wait_for(events.KeyChanged, lambda event: event.account == "alice")
+    bob.read("alice", "alice: it is me")
+    assert bob.client.history(bob.id_of("alice"), 1)[0].trust == "changed"
+    bob.say("alice", "is it?")
+    bob.wait_for(events.Held)
+    bob.client.trust("alice")
+    alice.read("bob", "bob: is it?")
+
+
+def test_a_server_under_another_ca_is_refused(server: LiveServer, tmp_path: Path) -> None:
+    certs.generate(tmp_path / "other", ("localhost",))
+    client = LiveClient(server, "alice", ca_file=tmp_path / "other" / "ca.pem")
+    error = client.wait_for(events.Ended).error
+    assert isinstance(error, UnreachableError)
+    assert "does not come from the CA you trust" in str(error)
+    client.vault.close()
+
+
+def test_a_pin_is_as_good_as_the_ca_file_and_another_pin_is_refused(server: LiveServer) -> None:
+    pin = certs.generate(server.folder / "certs", ("localhost", "127.0.0.1")).pin
+    client = LiveClient(server, "alice", ca_file=None, pin=pin)
+    client.wait_for(events.Ready)
+    client.close()
+    client = LiveClient(server, "bob", ca_file=None, pin="sha256:" + "0" * 64)
+    assert isinstance(client.wait_for(events.Ended).error, UnreachableError)
+    client.vault.close()
+
+
+def test_nobody_there_ends_the_client(server: LiveServer) -> None:
+    server.stop()
+    client = LiveClient(server, "alice")
+    assert isinstance(client.wait_for(events.Ended).error, UnreachableError)
+    client.vault.close()
+    assert not client.path.exists()  # the password may have been a typing error
+    server.start()
+
+
+def test_the_same_vault_in_two_programs_is_refused(clients: Clients, server: LiveServer) -> None:
+    clients("alice")
+    with pytest.raises(StorageError, match="open in another program"):
+        LiveClient(server, "alice")

@@ -1,0 +1,205 @@
+"""The vault: what stands on the disk, who can open it, and what a crash leaves."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from securechat.client.key_file import Cost, WrongPasswordError
+from securechat.client.vault import ConversationRow, DeviceRow, OutboxRow, Vault
+from securechat.errors import StorageError
+from securechat.identity.pins import Pin
+
+CHEAP = Cost(time=1, memory=8, lanes=1)
+CONVERSATION = b"c" * 32
+CANARY = "canary-9f3a7d"
+
+
+PASSWORD = "correct horse"
+
+
+def open_vault(path: Path, password: str = PASSWORD, account: str = "alice") -> Vault:
+    return Vault.open(path, account, password, cost=CHEAP)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "alice.vault"
+
+
+def device(account: str = "alice") -> DeviceRow:
+    return DeviceRow(account, b"d" * 16, b"i" * 32, b"s" * 32)
+
+
+def row(**changes: object) -> ConversationRow:
+    return ConversationRow(CONVERSATION, "direct", "bob", "member", 1, **changes)  # type: ignore[arg-type]  # test data
+
+
+def test_what_was_committed_is_there_after_opening_again(path: Path) -> None:
+    vault = open_vault(path)
+    with vault.transaction():
+        vault.save_device(device())
+        vault.save_pin(Pin("bob", b"k" * 32, verified=True))
+        vault.save_conversation(row(cursor=7, own_bye=True))
+        vault.add_message(CONVERSATION, 7, 1000, "bob", "hello", own=False, trust="verified")
+    vault.close()
+    vault = open_vault(path)
+    assert vault.device() == device()
+    assert vault.pin("bob") == Pin("bob", b"k" * 32, verified=True)
+    assert vault.conversations() == [row(cursor=7, own_bye=True)]
+    assert [message.text for message in vault.history(CONVERSATION, 10)] == ["hello"]
+    vault.close()
+
+
+def test_a_failed_transaction_leaves_nothing(path: Path) -> None:
+    vault = open_vault(path)
+
+    def fail_halfway() -> None:
+        with vault.transaction():
+            vault.save_conversation(row())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_halfway()
+    assert vault.conversations() == []
+    vault.close()
+
+
+def test_a_process_that_dies_in_a_transaction_leaves_what_was_before(path: Path) -> None:
+    program = """
+import os, sys
+from pathlib import Path
+from securechat.client.key_file import Cost
+from securechat.client.vault import ConversationRow, Vault
+vault = Vault.open(Path(sys.argv[1]), "alice", "correct horse", cost=Cost(1, 8, 1))
+with vault.transaction():
+    vault.save_conversation(ConversationRow(b"c" * 32, "direct", "bob", "member", 1, cursor=1))
+with vault.transaction():
+    vault.save_conversation(ConversationRow(b"c" * 32, "direct", "bob", "member", 1, cursor=2))
+    os._exit(9)
+"""
+    assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == 9
+    vault = open_vault(path)
+    assert [conversation.cursor for conversation in vault.conversations()] == [1]
+    vault.close()
+
+
+def test_the_wrong_password_is_refused_and_the_right_one_still_opens(path: Path) -> None:
+    open_vault(path).close()
+    with pytest.raises(WrongPasswordError, match="password does not open"):
+        open_vault(path, "wrong horse")
+    open_vault(path).close()
+
+
+def test_a_second_process_is_told_that_the_vault_is_open(path: Path) -> None:
+    vault = open_vault(path)
+    with pytest.raises(StorageError, match="open in another program"):
+        open_vault(path)
+    vault.close()
+    open_vault(path).close()
+
+
+@pytest.mark.parametrize("position", [0, 5, 20, 45, 70, 100])
+def test_a_damaged_key_file_is_named_as_such(path: Path, position: int) -> None:
+    open_vault(path).close()
+    key_path = path.with_name("alice.vault.key")
+    content = bytearray(key_path.read_bytes())
+    content[position] ^= 1
+    key_path.write_bytes(content)
+    with pytest.raises(StorageError, match="damaged"):
+        open_vault(path)
+    assert key_path.read_bytes() == content  # left for whoever wants to rescue it
+
+
+def test_a_missing_key_file_is_not_replaced(path: Path) -> None:
+    open_vault(path).close()
+    path.with_name("alice.vault.key").unlink()
+    with pytest.raises(StorageError, match="missing"):
+        open_vault(path)
+    assert not path.with_name("alice.vault.key").exists()
+
+
+def test_a_damaged_database_is_named_as_such(path: Path) -> None:
+    open_vault(path).close()
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match="damaged"):
+        open_vault(path)
+
+
+def test_the_vault_of_somebody_else_is_refused(path: Path) -> None:
+    vault = open_vault(path)
+    with vault.transaction():
+        vault.save_device(device("alice"))
+    vault.close()
+    with pytest.raises(StorageError, match="belongs to alice"):
+        open_vault(path, account="mallory")
+
+
+def test_no_plain_text_and_no_name_reaches_the_disk(path: Path) -> None:
+    vault = open_vault(path)
+    with vault.transaction():
+        vault.save_device(device())
+        vault.save_conversation(row())
+        vault.add_message(CONVERSATION, 1, 1, "bob", CANARY, own=False, trust="pinned")
+        vault.enqueue(CONVERSATION, "message", CANARY.encode(), 0)
+    while_open = [file.read_bytes() for file in path.parent.iterdir()]
+    vault.close()
+    for content in while_open + [file.read_bytes() for file in path.parent.iterdir()]:
+        for secret in (CANARY.encode(), b"i" * 32, b"s" * 32, b"SQLite format"):
+            assert secret not in content
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes; the profile folder is private there")
+def test_only_the_owner_can_read_the_files(path: Path) -> None:
+    vault = open_vault(path)
+    with vault.transaction():
+        vault.save_device(device())
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
+    vault.close()
+
+
+def test_a_vault_nobody_logged_in_with_can_be_discarded(path: Path) -> None:
+    vault = open_vault(path, "a typing error")
+    vault.discard_at_close = True
+    vault.close()
+    open_vault(path).close()
+
+
+def test_history_is_in_the_logs_order_and_what_waits_comes_last(path: Path) -> None:
+    vault = open_vault(path)
+    with vault.transaction():
+        own = vault.add_message(CONVERSATION, 0, 0, "alice", "own", own=True, trust="verified")
+        vault.add_message(CONVERSATION, 4, 1, "bob", "theirs", own=False, trust="pinned")
+        assert [message.text for message in vault.history(CONVERSATION, 10)] == ["theirs", "own"]
+        vault.accept_message(own.local_id, 3, 1)
+        assert [message.text for message in vault.history(CONVERSATION, 10)] == ["own", "theirs"]
+        assert [message.text for message in vault.history(CONVERSATION, 1)] == ["theirs"]
+    vault.close()
+
+
+def test_printing_a_row_shows_no_secret() -> None:
+    shown = repr(device()) + repr(OutboxRow(1, "message", CANARY.encode(), 0, 0, 0, CANARY.encode()))
+    assert CANARY not in shown
+    assert "iiii" not in shown
+    assert "ssss" not in shown
+
+
+def test_what_was_shown_stays_shown_and_own_lines_are_never_unread(path: Path) -> None:
+    vault = open_vault(path)
+    with vault.transaction():
+        lines = [
+            vault.add_message(CONVERSATION, seq, 1000, sender, str(seq), own=sender == "alice", trust="pinned")
+            for seq, sender in enumerate(("bob", "alice", "bob", "bob"), 1)
+        ]
+    assert [line.text for line in vault.unread(10)] == ["1", "3", "4"]
+    assert [line.text for line in vault.unread(2)] == ["1", "3"]
+    with vault.transaction():
+        vault.mark_shown(lines[2].local_id)
+        vault.mark_shown(lines[0].local_id)  # late: takes nothing back
+    vault.close()
+    vault = open_vault(path)
+    assert [line.text for line in vault.unread(10)] == ["4"]
+    vault.close()

@@ -1,0 +1,82 @@
+"""A real server on a free port, with certificates made for the test."""
+
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from securechat.server import app
+from securechat.server.accounts import COST, PasswordWorkers
+from securechat.server.app import Server
+from securechat.server.config import ServerConfig
+from securechat.transport.tls import client_context
+from tests.support.wire_client import Person, WireClient
+
+
+@pytest.fixture
+def config(certificates: Path, tmp_path: Path) -> ServerConfig:
+    return ServerConfig(
+        port=0, data=tmp_path / "data", cert=certificates / "server.pem", key=certificates / "server-key.pem"
+    )
+
+
+@pytest.fixture
+def tls(certificates: Path) -> ssl.SSLContext:
+    return client_context(certificates / "ca.pem")
+
+
+@pytest.fixture
+def start(config: ServerConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
+    """Start a server with some settings changed; stopped at the end. Its hashes are cheap: most tests log in."""
+    cheap = replace(COST, memory_cost=64)
+    monkeypatch.setattr(app, "PasswordWorkers", lambda accounts: PasswordWorkers(accounts, cost=cheap))
+    servers: list[Server] = []
+
+    def begin(**changes: Any) -> Server:
+        server = Server(replace(config, **changes))
+        server.start()
+        servers.append(server)
+        return server
+
+    yield begin
+    for server in servers:
+        if server.running:
+            server.stop()
+
+
+@pytest.fixture
+def server(start: Callable[..., Server]) -> Server:
+    return start()
+
+
+@pytest.fixture
+def connect(server: Server, tls: ssl.SSLContext) -> Iterator[Callable[..., WireClient]]:
+    """Connect to `server`; closed at the end."""
+    clients: list[WireClient] = []
+
+    def begin(**options: Any) -> WireClient:
+        client = WireClient(server.port, tls, **options)
+        clients.append(client)
+        return client
+
+    yield begin
+    for client in clients:
+        client.drop()
+
+
+@pytest.fixture
+def enter(server: Server, tls: ssl.SSLContext) -> Iterator[Callable[..., Person]]:
+    """Register, log in and publish a person; closed at the end."""
+    people: list[Person] = []
+
+    def begin(account: str, **options: Any) -> Person:
+        person = Person(server.port, tls, account, **options).register().login()
+        people.append(person)
+        return person
+
+    yield begin
+    for person in people:
+        person.drop()

@@ -1,0 +1,616 @@
+"""Numbers, epochs, commits, leaving, leases, reading: the sequencer's promises, over real TLS with real groups."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from securechat.identity.certificate import RULES_EXTENSION
+from securechat.mls.extensions import Extension, ExtensionType, RequiredCapabilities
+from securechat.mls.framing import ContentType, MLSMessage, PrivateMessage, PublicMessage, decode_body
+from securechat.mls.group_info import GroupInfo
+from securechat.mls.proposals import GroupContextExtensions, Proposal, Remove
+from securechat.mls.tree_math import LeafIndex
+from securechat.policy import Rules, departure_data
+from securechat.server.validation import Checked, Validator
+from securechat.wire import limits
+from securechat.wire import messages as m
+from securechat.wire.chain import CHAIN_START, next_chain
+from tests.support.wire_client import WAIT, Person
+
+Enter = Callable[..., Person]
+
+
+@pytest.fixture
+def pair(enter: Enter) -> tuple[Person, Person, bytes]:
+    """alice and bob in a direct conversation, both reading live."""
+    alice, bob = enter("alice"), enter("bob")
+    bob.read_inbox()
+    assert isinstance(alice.open_direct("bob"), m.Accepted)
+    conversation = bob.accept_welcome()
+    for person in (alice, bob):
+        person.subscribe(conversation)
+    return alice, bob, conversation
+
+
+@pytest.fixture
+def room(enter: Enter) -> tuple[Person, Person, Person, bytes]:
+    """alice, bob and carol in #lobby, all reading live."""
+    people = [enter(name) for name in ("alice", "bob", "carol")]
+    assert isinstance(people[0].open_room("#lobby"), m.Done)
+    (conversation,) = people[0].groups
+    people[0].subscribe(conversation)
+    for person in people[1:]:
+        person.join("#lobby")
+        person.subscribe(conversation)
+    catch_up(people[0], conversation, 2)
+    catch_up(people[1], conversation, 1)
+    alice, bob, carol = people
+    return alice, bob, carol, conversation
+
+
+def catch_up(person: Person, conversation: bytes, entries: int) -> None:
+    """Process so many entries that hold no text."""
+    for _ in range(entries):
+        assert person.process(person.take(m.Entry, lambda entry: entry.conversation == conversation)) is None
+
+
+def refused(reply: object, code: str) -> m.Refused:
+    assert isinstance(reply, m.Refused), reply
+    assert reply.code == code, reply
+    return reply
+
+
+Pair = tuple[Person, Person, bytes]
+Room = tuple[Person, Person, Person, bytes]
+
+
+# --- numbers ---
+
+
+def test_a_retry_gets_the_same_answer_and_is_one_entry(pair: Pair) -> None:
+    alice, bob, conversation = pair
+    submit = alice.encrypt(conversation, "once")
+    alice.send(submit)
+    first = alice.take(m.Accepted)
+    again = alice.ask(m.Submit, conversation, submit.number, submit.payload)
+    assert (again.number, again.seq, again.time) == (first.number, first.seq, first.time)
+    alice.say(conversation, "twice")
+    assert bob.read(conversation, 2) == [(first.seq, "once"), (first.seq + 1, "twice")]
+
+
+def test_a_used_number_with_other_bytes_is_refused(pair: Pair) -> None:
+    alice, _, conversation = pair
+    alice.say(conversation, "one")
+    number = alice.numbers[conversation]
+    alice.numbers[conversation] -= 1
+    other = alice.encrypt(conversation, "other")
+    assert other.number == number
+    refused(alice.ask(m.Submit, conversation, number, other.payload), "wrong-number")
+    assert isinstance(alice.say(conversation, "two"), m.Accepted)
+
+
+@pytest.mark.parametrize("step", [2, 100, -1])
+def test_a_number_out_of_order_is_refused(pair: Pair, step: int) -> None:
+    alice, _, conversation = pair
+    alice.say(conversation, "one")
+    alice.numbers[conversation] += step - 1
+    refused(alice.say(conversation, "x"), "wrong-number")
+
+
+def test_the_number_inside_must_be_the_one_outside(pair: Pair) -> None:
+    alice, _, conversation = pair
+    number = alice.number(conversation)
+    payload = alice.groups[conversation].encrypt(b"x", authenticated_data=(number + 1).to_bytes(8, "big"))
+    refused(alice.ask(m.Submit, conversation, number, payload), "wrong-number")
+
+
+def test_answers_older_than_the_last_256_are_forgotten(pair: Pair) -> None:
+    alice, _, conversation = pair
+    submits = [alice.encrypt(conversation, str(n)) for n in range(limits.NUMBERS_KEPT + 1)]
+    for submit in submits:
+        assert isinstance(alice.ask(m.Submit, conversation, submit.number, submit.payload), m.Accepted)
+    oldest, next_oldest = submits[0], submits[1]
+    refused(alice.ask(m.Submit, conversation, oldest.number, oldest.payload), "wrong-number")
+    assert isinstance(alice.ask(m.Submit, conversation, next_oldest.number, next_oldest.payload), m.Accepted)
+
+
+def test_many_submissions_at_once_keep_their_order(pair: Pair) -> None:
+    alice, bob, conversation = pair
+    submits = [alice.encrypt(conversation, str(n)) for n in range(limits.MAX_IN_FLIGHT)]
+    for submit in submits:
+        alice.protocol.send(submit)
+    alice.flush()
+    accepted = [alice.take(m.Accepted) for _ in submits]
+    assert [reply.number for reply in accepted] == [submit.number for submit in submits]
+    assert bob.read(conversation, 64) == [(2 + n, str(n)) for n in range(64)]
+
+
+# --- what may be submitted ---
+
+
+def test_a_stranger_cannot_submit_read_or_ask(pair: Pair, enter: Enter) -> None:
+    alice, _, conversation = pair
+    eve = enter("eve")
+    submit = alice.encrypt(conversation, "x")
+    refused(eve.ask(m.Submit, conversation, 1, submit.payload), "not-found")
+    refused(eve.subscribe(conversation), "not-found")
+    refused(eve.ask(m.Members, conversation), "not-found")
+    refused(eve.ask(m.Rejoin, conversation), "not-found")
+    refused(eve.ask(m.Leave, conversation, 1, submit.payload), "not-found")
+    refused(eve.ask(m.CommitFailed, conversation, 1, ""), "not-found")
+    refused(eve.ask(m.Members, bytes(32)), "not-found")
+
+
+def test_only_private_application_messages_are_submitted(pair: Pair) -> None:
+    alice, _, conversation = pair
+    number = alice.number(conversation)
+    group = alice.groups[conversation]
+    commit = alice.make_commit(group).message
+    refused(alice.ask(m.Submit, conversation, number, commit), "bad-request")
+    refused(alice.ask(m.Submit, conversation, number, b"\x00\x01"), "bad-request")
+    refused(alice.ask(m.Submit, conversation, number, b""), "bad-request")
+    other = alice.found(Rules("direct")).encrypt(b"x", authenticated_data=number.to_bytes(8, "big"))
+    refused(alice.ask(m.Submit, conversation, number, other), "bad-request")
+
+
+def test_a_message_of_a_past_epoch_is_stale(pair: Pair) -> None:
+    alice, bob, conversation = pair
+    late = bob.encrypt(conversation, "late")
+    assert isinstance(alice.change(conversation), m.Accepted)
+    refused(bob.ask(m.Submit, conversation, late.number, late.payload), "stale-epoch")
+    bob.numbers[conversation] -= 1
+    catch_up(bob, conversation, 1)
+    assert isinstance(bob.say(conversation, "late"), m.Accepted)
+    assert alice.read(conversation) == [(3, "late")]
+
+
+# --- commits ---
+
+
+def test_exactly_one_commit_of_an_epoch_is_accepted(room: Room) -> None:
+    *people, conversation = room
+    requests = []
+    for person in people:
+        staged = person.make_commit(person.groups[conversation])
+        person.staged[conversation] = staged
+        request = person.protocol.next_id()
+        requests.append(request)
+        number, group_info = person.number(conversation), staged.group_info or b""
+        person.send(m.Commit(request, conversation, number, staged.message, b"", group_info))
+    replies = [
+        person.take(m.Reply, lambda reply, request=request: reply.id == request)  # type: ignore[misc]  # bound at once
+        for person, request in zip(people, requests, strict=True)
+    ]
+    codes = sorted(reply.code if isinstance(reply, m.Refused) else "accepted" for reply in replies)
+    assert codes == ["accepted", "stale-epoch", "stale-epoch"]
+
+
+def test_a_commit_that_the_rules_forbid_is_refused(room: Room) -> None:
+    alice, _, carol, conversation = room
+    victim = carol.groups[conversation].own_leaf
+    refused(alice.change(conversation, Remove(victim)), "invalid-commit")
+    assert isinstance(alice.change(conversation), m.Accepted)
+
+
+def test_what_is_not_allowed_in_a_commit_is_refused_before_its_signature_is_looked_at(room: Room) -> None:
+    alice, _, _, conversation = room
+    group, number = alice.groups[conversation], alice.number(conversation)
+    supported = Extension(ExtensionType.REQUIRED_CAPABILITIES, RequiredCapabilities((RULES_EXTENSION,)).encode())
+    for proposals, reason in (
+        ((), "signature"),
+        ((GroupContextExtensions((*group.public.extensions, supported)),), "nothing else"),
+    ):
+        staged = alice.make_commit(group, *proposals)
+        good = decode_body(staged.message, PublicMessage)
+        forged = MLSMessage(replace(good, auth=replace(good.auth, signature=bytes(64)))).encode()
+        reply = refused(alice.ask(m.Commit, conversation, number, forged, b"", staged.group_info), "invalid-commit")
+        assert reason in reply.text
+
+
+def test_a_commit_with_a_wrong_group_info_is_refused(room: Room) -> None:
+    alice, bob, _, conversation = room
+    staged = alice.make_commit(alice.groups[conversation])
+    old = bob.groups[conversation].group_info(with_tree=False)
+    number = alice.number(conversation)
+    refused(alice.ask(m.Commit, conversation, number, staged.message, b"", old), "invalid-commit")
+    assert isinstance(alice.ask(m.Commit, conversation, number, staged.message, b"", staged.group_info), m.Accepted)
+
+
+def test_commits_and_departures_come_in_the_clear(room: Room) -> None:
+    alice, _, _, conversation = room
+    group, number = alice.groups[conversation], alice.number(conversation)
+
+    def encrypted(content_type: ContentType) -> bytes:
+        body = PrivateMessage(conversation, group.epoch, content_type, number.to_bytes(8, "big"), bytes(28), bytes(100))
+        return MLSMessage(body).encode()
+
+    staged = alice.make_commit(group)
+    commit, proposal = encrypted(ContentType.COMMIT), encrypted(ContentType.PROPOSAL)
+    reply = alice.ask(m.Commit, conversation, number, commit, b"", staged.group_info)
+    assert "PublicMessage" in refused(reply, "invalid-commit").text
+    refused(alice.ask(m.Leave, conversation, number, proposal), "bad-request")
+    for payload in (commit, proposal):
+        refused(alice.ask(m.Submit, conversation, number, payload), "bad-request")
+    assert isinstance(alice.ask(m.Commit, conversation, number, staged.message, b"", staged.group_info), m.Accepted)
+
+
+class Gate:
+    """Holds commits back that a validation worker has checked; `times` are those that they were checked by."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times: list[int] = []
+        self._checked, self._open = threading.Event(), threading.Event()
+        check = Validator.commit
+
+        def checking(validator: Validator, *arguments: Any, time: int, **parts: Any) -> Checked:
+            checked = check(validator, *arguments, time=time, **parts)
+            self.times.append(time)
+            self._checked.set()
+            assert self._open.wait(WAIT)
+            return checked
+
+        monkeypatch.setattr(Validator, "commit", checking)
+
+    def hold(self, person: Person, conversation: bytes, *proposals: Proposal) -> int:
+        """Send a commit and wait until it is checked; the request."""
+        staged = person.make_commit(person.groups[conversation], *proposals)
+        number, request = person.number(conversation), person.protocol.next_id()
+        person.send(m.Commit(request, conversation, number, staged.message, b"", staged.group_info or b""))
+        assert self._checked.wait(WAIT)
+        return request
+
+    def open(self) -> None:
+        self._open.set()
+
+
+def test_a_commit_passes_nobody_by_who_leaves_while_it_is_checked(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, _, carol, conversation = room
+    gate = Gate(monkeypatch)
+    request = gate.hold(alice, conversation)
+    assert isinstance(carol.leave(conversation), m.Accepted)
+    gate.open()
+    refused(alice.take(m.Reply, lambda reply: reply.id == request), "commit-first")
+    leaf = carol.groups[conversation].own_leaf
+    assert isinstance(alice.change(conversation, Remove(leaf)), m.Accepted)
+
+
+def test_a_commit_bears_the_time_by_which_it_was_checked(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice, bob, _, conversation = room
+    gate = Gate(monkeypatch)
+    request = gate.hold(alice, conversation)
+    while bob.say(conversation, "meanwhile").time <= gate.times[0]:
+        pass
+    gate.open()
+    accepted = alice.take(m.Accepted, lambda reply: reply.id == request)
+    assert [accepted.time] == gate.times
+
+
+def test_a_commit_signed_by_somebody_else_is_refused(room: Room) -> None:
+    alice, bob, _, conversation = room
+    number = alice.number(conversation)
+    staged = bob.make_commit(bob.groups[conversation], number=number)
+    reply = alice.ask(m.Commit, conversation, number, staged.message, b"", staged.group_info)
+    refused(reply, "invalid-commit")
+
+
+def test_welcomes_must_cover_exactly_those_who_are_added(enter: Enter) -> None:
+    alice = enter("alice")
+    for name in ("bob", "carol"):
+        enter(name)
+    assert isinstance(alice.open_room("#team", "invite"), m.Done)
+    (conversation,) = alice.groups
+    number = alice.number(conversation)
+    group = alice.groups[conversation]
+    staged = alice.make_commit(group, *alice.adds("bob"))
+    other = alice.make_commit(group, *alice.adds("carol"))
+    for welcome in (b"", other.welcome):
+        reply = alice.ask(m.Commit, conversation, number, staged.message, welcome, staged.group_info)
+        refused(reply, "invalid-commit")
+    reply = alice.ask(m.Commit, conversation, number, staged.message, staged.welcome, staged.group_info)
+    assert isinstance(reply, m.Accepted)
+
+
+def test_an_owner_removes_a_member_who_then_reads_nothing_more(enter: Enter) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    bob.read_inbox()
+    alice.open_room("#team", "invite")
+    (conversation,) = alice.groups
+    alice.change(conversation, *alice.adds("bob"))
+    assert bob.accept_welcome() == conversation
+    bob.subscribe(conversation)
+    leaf = bob.groups[conversation].own_leaf
+    assert isinstance(alice.change(conversation, Remove(leaf)), m.Accepted)
+    assert isinstance(alice.say(conversation, "without bob"), m.Accepted)
+    catch_up(bob, conversation, 1)
+    assert conversation not in bob.groups
+    refused(bob.ask(m.Members, conversation), "not-found")
+    assert isinstance(bob.ask(m.ListRooms), m.Rooms)
+    assert not [event for event in bob.received if isinstance(event, m.Entry)]
+    # Reading again from the start ends at the removal as well.
+    assert isinstance(bob.subscribe(conversation, 0), m.Subscribed)
+    assert bob.take(m.Entry).seq == 2
+    assert isinstance(bob.ask(m.ListRooms), m.Rooms)
+    assert not [event for event in bob.received if isinstance(event, m.Entry)]
+
+
+def test_the_chain_of_a_joiner_is_that_of_the_log(room: Room, enter: Enter) -> None:
+    alice, _, _, conversation = room
+    dave = enter("dave")
+    offer = dave.ask(m.Join, "#lobby")
+    staged = dave.external_commit(offer)
+    reply = dave.ask(m.Commit, conversation, 1, staged.message, b"", staged.group_info)
+    alice.subscribe(conversation, 0)
+    chain = CHAIN_START
+    number: dict[bytes, int] = {}
+    for seq in range(1, reply.seq + 1):
+        entry = alice.take(m.Entry, lambda entry, seq=seq: entry.seq == seq)  # type: ignore[misc]  # bound at once
+        number[entry.device] = number.get(entry.device, 0) + 1
+        chain = next_chain(
+            chain, conversation, entry.seq, entry.time, entry.device, number[entry.device], entry.payload
+        )
+    assert chain == reply.chain
+
+
+# --- leaving ---
+
+
+def test_after_a_leave_members_commit_before_they_speak(room: Room) -> None:
+    alice, bob, carol, conversation = room
+    left = carol.leave(conversation)
+    assert isinstance(left, m.Accepted)
+    refused(alice.say(conversation, "too early"), "commit-first")
+    alice.numbers[conversation] -= 1
+    refused(alice.change(conversation), "invalid-commit")
+    leaf = carol.groups[conversation].own_leaf
+    assert isinstance(alice.change(conversation, Remove(leaf)), m.Accepted)
+    assert isinstance(alice.say(conversation, "now"), m.Accepted)
+    catch_up(bob, conversation, 2)
+    assert bob.read(conversation) == [(left.seq + 2, "now")]
+    # The one who left got the answer and nothing after it.
+    refused(carol.say(conversation, "me too"), "not-found")
+    assert not [event for event in carol.received if isinstance(event, m.Entry) and event.seq > left.seq]
+
+
+def test_who_left_an_open_room_can_come_back(room: Room) -> None:
+    alice, _, carol, conversation = room
+    leaf = carol.groups[conversation].own_leaf
+    assert isinstance(carol.leave(conversation), m.Accepted)
+    offer = carol.ask(m.Join, "#lobby")
+    assert offer.number == carol.numbers[conversation]
+    assert len(offer.departures) == 1
+    staged = carol.external_commit(offer, old=leaf)
+    reply = carol.ask(m.Commit, conversation, offer.number + 1, staged.message, b"", staged.group_info)
+    assert isinstance(reply, m.Accepted)
+    catch_up(alice, conversation, 2)
+    assert isinstance(alice.say(conversation, "welcome back"), m.Accepted)
+    assert staged.group is not None
+    carol.take_part(conversation, staged.group, number=offer.number + 1, cursor=reply.seq)
+    carol.subscribe(conversation)
+    assert carol.read(conversation) == [(reply.seq + 1, "welcome back")]
+
+
+def test_a_joiner_passes_by_who_has_left(room: Room, enter: Enter) -> None:
+    alice, bob, carol, conversation = room
+    carol.leave(conversation)
+    dave = enter("dave")
+    assert dave.join("#lobby") == conversation
+    refused(dave.say(conversation, "hi"), "commit-first")
+    dave.numbers[conversation] -= 1
+    leaf = carol.groups[conversation].own_leaf
+    assert isinstance(dave.change(conversation, Remove(leaf)), m.Accepted)
+    assert isinstance(dave.say(conversation, "hi"), m.Accepted)
+    for person in (alice, bob):
+        catch_up(person, conversation, 3)
+        assert person.read(conversation)[0][1] == "hi"
+
+
+def test_who_leaves_between_an_offer_and_its_use_is_in_the_next_offer(room: Room, enter: Enter) -> None:
+    _, _, carol, conversation = room
+    dave = enter("dave")
+    offer = dave.ask(m.Join, "#lobby")
+    assert offer.departures == []
+    carol.leave(conversation)  # opens no epoch: dave's commit would still fit
+    staged = dave.external_commit(offer)
+    refused(dave.ask(m.Commit, conversation, 1, staged.message, b"", staged.group_info), "commit-first")
+    offer = dave.ask(m.Join, "#lobby")
+    assert len(offer.departures) == 1
+    staged = dave.external_commit(offer)
+    assert isinstance(dave.ask(m.Commit, conversation, 1, staged.message, b"", staged.group_info), m.Accepted)
+
+
+def test_nobody_enters_without_an_offer(room: Room, enter: Enter) -> None:
+    _, bob, _, conversation = room
+    dave, erin = enter("dave"), enter("erin")
+    offer = dave.ask(m.Join, "#lobby")
+    dave.drop()
+    staged = erin.external_commit(offer)
+    refused(erin.ask(m.Commit, conversation, 1, staged.message, b"", staged.group_info), "commit-first")
+    assert isinstance(bob.change(conversation), m.Accepted)
+
+
+def test_nobody_leaves_for_somebody_else(room: Room) -> None:
+    alice, bob, _, conversation = room
+    number = bob.number(conversation)
+    group = alice.groups[conversation]
+    data = departure_data(number, group.public.member(group.own_leaf))
+    proposal = group.propose(Remove(group.own_leaf), authenticated_data=data)
+    refused(bob.ask(m.Leave, conversation, number, proposal), "not-allowed")
+
+
+def test_a_departure_names_the_number_and_the_leaf(room: Room) -> None:
+    _, _, carol, conversation = room
+    group, number = carol.groups[conversation], carol.number(conversation)
+    own, other = group.public.member(group.own_leaf), group.public.member(LeafIndex(0))
+    for data, code in (
+        (departure_data(number + 1, own), "wrong-number"),
+        (number.to_bytes(8, "big"), "bad-request"),
+        (departure_data(number, other), "bad-request"),
+        (departure_data(number, own) + b"x", "bad-request"),
+    ):
+        proposal = group.propose(Remove(group.own_leaf), authenticated_data=data)
+        refused(carol.ask(m.Leave, conversation, number, proposal), code)
+    assert isinstance(carol.leave(conversation), m.Accepted)
+
+
+def test_the_last_one_out_deletes_the_log_and_frees_the_name(enter: Enter) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    alice.open_room("#lobby")
+    (conversation,) = alice.groups
+    refused(bob.open_room("#lobby"), "exists")
+    assert isinstance(alice.leave(conversation), m.Accepted)
+    refused(bob.ask(m.Join, "#lobby"), "not-found")
+    refused(alice.subscribe(conversation), "not-found")
+    assert isinstance(bob.open_room("#lobby"), m.Done)
+
+
+# --- direct conversations and rooms ---
+
+
+def test_of_two_who_open_at_once_the_later_gets_the_winners(enter: Enter) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    first = alice.open_direct("bob")
+    second = refused(bob.open_direct("alice"), "exists")
+    assert second.conversation == first.conversation
+    bob.read_inbox()
+    assert bob.accept_welcome() == first.conversation
+
+
+def test_a_direct_conversation_that_one_has_left_is_made_anew(pair: Pair) -> None:
+    alice, bob, conversation = pair
+    assert isinstance(bob.leave(conversation), m.Accepted)
+    opened = alice.open_direct("bob")
+    assert isinstance(opened, m.Accepted)
+    assert opened.conversation != conversation
+    assert bob.accept_welcome() == opened.conversation
+
+
+def test_opening_with_oneself_or_with_nobody_is_refused(enter: Enter) -> None:
+    alice = enter("alice")
+    reply = alice.ask(m.OpenDirect, bytes(32), "alice", b"", b"", b"", b"")
+    refused(reply, "not-allowed")
+    refused(alice.ask(m.FetchKeyPackages, "nobody"), "not-found")
+
+
+def test_a_direct_conversation_adds_its_peer_and_nobody_else(enter: Enter) -> None:
+    alice = enter("alice")
+    for name in ("bob", "eve"):
+        enter(name)
+    refused(alice.open_direct("bob", adds=alice.adds("eve")), "invalid-commit")
+    assert isinstance(alice.open_direct("bob"), m.Accepted)
+
+
+def test_rooms_are_listed_and_invite_rooms_only_to_their_members(enter: Enter) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    alice.open_room("#lobby")
+    alice.open_room("#team", "invite")
+    both = [m.Room("#lobby", "open", 1, joined=True), m.Room("#team", "invite", 1, joined=True)]
+    assert alice.ask(m.ListRooms).rooms == both
+    assert bob.ask(m.ListRooms).rooms == [m.Room("#lobby", "open", 1, joined=False)]
+    refused(bob.ask(m.Join, "#team"), "not-found")
+
+
+def test_members_are_listed_with_who_is_online(pair: Pair) -> None:
+    alice, bob, conversation = pair
+    both = [m.Member("alice", online=True), m.Member("bob", online=True)]
+    assert alice.ask(m.Members, conversation).members == both
+    bob.bye()
+    alice.take(m.Presence, lambda presence: presence.state == "offline")
+    assert alice.ask(m.Members, conversation).members == [both[0], m.Member("bob", online=False)]
+
+
+def test_key_packages_are_handed_out_once_and_then_the_last_resort(enter: Enter) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    handed = [alice.ask(m.FetchKeyPackages, "bob").key_packages[0] for _ in range(4)]
+    assert len(set(handed)) == 3
+    assert handed[2] == handed[3]
+    assert bob.ask(m.PublishKeyPackages, [bob.key_package()], b"").key_packages == 1
+
+
+def test_key_packages_of_others_are_not_taken(enter: Enter) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    refused(alice.ask(m.PublishKeyPackages, [bob.key_package()], b""), "bad-request")
+    refused(alice.ask(m.PublishKeyPackages, [b"nonsense"], b""), "bad-request")
+    refused(alice.ask(m.PublishKeyPackages, [alice.key_package()] * 100, b""), "too-large")
+
+
+# --- leases ---
+
+
+def test_while_somebody_enters_nobody_else_commits_but_messages_go_on(room: Room, enter: Enter) -> None:
+    alice, bob, _, conversation = room
+    dave, erin = enter("dave"), enter("erin")
+    offer = dave.ask(m.Join, "#lobby")
+    refused(alice.change(conversation), "leased")
+    assert isinstance(bob.say(conversation, "meanwhile"), m.Accepted)
+    waiting = erin.protocol.next_id()
+    erin.send(m.Join(waiting, "#lobby"))
+    staged = dave.external_commit(offer)
+    reply = dave.ask(m.Commit, conversation, 1, staged.message, b"", staged.group_info)
+    assert isinstance(reply, m.Accepted)
+    theirs = erin.take(m.JoinOffer)
+    assert theirs.id == waiting
+    entered = erin.external_commit(theirs)
+    assert isinstance(erin.ask(m.Commit, conversation, 1, entered.message, b"", entered.group_info), m.Accepted)
+
+
+def test_a_lease_ends_with_its_time_or_its_holder(room: Room, enter: Enter) -> None:
+    _, _, _, conversation = room
+    dave, erin, frank = enter("dave"), enter("erin"), enter("frank")
+    assert isinstance(dave.ask(m.Join, "#lobby"), m.JoinOffer)
+    started = time.monotonic()
+    assert isinstance(erin.ask(m.Join, "#lobby"), m.JoinOffer)  # after dave's two seconds
+    assert time.monotonic() - started > limits.LEASE_SECONDS / 2
+    erin.drop()
+    assert frank.join("#lobby") == conversation  # when erin's connection is gone
+
+
+def test_an_invalid_commit_ends_the_lease(room: Room, enter: Enter) -> None:
+    alice, _, _, conversation = room
+    dave = enter("dave")
+    offer = dave.ask(m.Join, "#lobby")
+    staged = dave.external_commit(offer)
+    refused(dave.ask(m.Commit, conversation, 1, staged.message, b"", b"nonsense"), "invalid-commit")
+    assert isinstance(alice.change(conversation), m.Accepted)
+
+
+def test_a_member_who_is_always_too_late_gets_the_next_lease(room: Room, enter: Enter) -> None:
+    alice, _, _, conversation = room
+    dave, erin = enter("dave"), enter("erin")
+    dave.ask(m.Join, "#lobby")
+    erin.send(m.Join(erin.protocol.next_id(), "#lobby"))
+    for _ in range(3):
+        refused(alice.change(conversation), "leased")
+    dave.drop()
+    while isinstance(reply := alice.change(conversation), m.Refused):
+        refused(reply, "leased")  # until the server has noticed that dave is gone
+    # Then erin, with what alice has made.
+    offer = erin.take(m.JoinOffer)
+    body = MLSMessage.decode(offer.group_info).body
+    assert isinstance(body, GroupInfo)
+    assert body.group_context.epoch == alice.groups[conversation].epoch
+
+
+# --- presence ---
+
+
+def test_others_learn_who_comes_leaves_and_drops(pair: Pair) -> None:
+    alice, bob, conversation = pair
+    bob.bye()
+    assert alice.take(m.Presence, lambda event: event.state != "online") == m.Presence(conversation, "bob", "offline")
+    back = bob.again()
+    assert alice.take(m.Presence) == m.Presence(conversation, "bob", "online")
+    back.drop()
+    assert alice.take(m.Presence) == m.Presence(conversation, "bob", "dropped")
+
+
+def test_commit_failed_is_logged(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    alice, _, conversation = pair
+    assert isinstance(alice.ask(m.CommitFailed, conversation, 1, "cannot\n decrypt"), m.Done)
+    assert "alice cannot process the commit at 1" in caplog.text
+    assert "cannot\\n decrypt" in caplog.text

@@ -1,0 +1,231 @@
+"""Accepted means durable: restarts, kill -9, a full disk, a broken one."""
+
+import contextlib
+import resource
+import signal
+import sqlite3
+import ssl
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from securechat.errors import StorageError
+from securechat.server.app import STORE_FILE, Server
+from securechat.server.config import ServerConfig
+from securechat.wire import messages as m
+from securechat.wire.protocol import Ended
+from tests.support.server_process import ServerProcess
+from tests.support.wire_client import Person
+
+
+def talk(port: int, tls: ssl.SSLContext) -> tuple[Person, Person, bytes]:
+    """alice and bob in a direct conversation."""
+    alice, bob = (Person(port, tls, name).register().login() for name in ("alice", "bob"))
+    bob.read_inbox()
+    assert isinstance(alice.open_direct("bob"), m.Accepted)
+    return alice, bob, bob.accept_welcome()
+
+
+def close(*people: Person) -> None:
+    for person in people:
+        person.drop()
+
+
+def moved(person: Person, port: int) -> Person:
+    """The same device on a server at another port."""
+    person.port = port
+    return person.again()
+
+
+def test_a_restart_loses_nothing(start: Callable[..., Server], tls: ssl.SSLContext) -> None:
+    first = start()
+    alice, bob, conversation = talk(first.port, tls)
+    said = alice.encrypt(conversation, "before")
+    alice.send(said)
+    accepted = alice.take(m.Accepted)
+    server_id = alice.hello.server_id
+    first.stop()
+    second = start()
+    with moved(alice, second.port) as alice2, moved(bob, second.port) as bob2:
+        assert alice2.hello.server_id == server_id
+        again = alice2.ask(m.Submit, conversation, said.number, said.payload)
+        assert (again.seq, again.time) == (accepted.seq, accepted.time)
+        subscribed = bob2.subscribe(conversation)
+        assert subscribed.head == accepted.seq
+        assert bob2.read(conversation) == [(accepted.seq, "before")]
+        assert isinstance(alice2.change(conversation), m.Accepted)  # the group was rebuilt from the store
+        assert isinstance(alice2.say(conversation, "after"), m.Accepted)
+        assert bob2.read(conversation) == [(accepted.seq + 2, "after")]
+    close(alice, bob)
+
+
+def test_a_group_is_rebuilt_from_a_snapshot_and_the_commits_after_it(
+    start: Callable[..., Server], tls: ssl.SSLContext
+) -> None:
+    first = start()
+    alice = Person(first.port, tls, "alice").register().login()
+    alice.open_room("#lobby")
+    (room,) = alice.groups
+    for _ in range(67):
+        assert isinstance(alice.change(room), m.Accepted)
+    first.stop()
+    second = start()
+    with moved(alice, second.port) as alice2, Person(second.port, tls, "bob") as bob:
+        bob.register().login()
+        assert bob.join("#lobby") == room
+        assert bob.groups[room].epoch == 68
+        alice2.subscribe(room, 67)
+        alice2.process(alice2.take(m.Entry))
+        bob.subscribe(room)
+        alice2.say(room, "hello")
+        assert bob.read(room) == [(69, "hello")]
+    alice.drop()
+
+
+@pytest.mark.parametrize("enough", [1, 50, 400])
+def test_kill_9_loses_nothing_that_was_accepted(
+    certificates: Path, tmp_path: Path, tls: ssl.SSLContext, enough: int
+) -> None:
+    data = tmp_path / "data"
+    sent: list[m.Submit] = []
+    accepted: dict[int, m.Accepted] = {}
+    with ServerProcess(certificates, data) as first:
+        alice, bob, conversation = talk(first.port, tls)
+        with alice, bob:
+            bob.subscribe(conversation)
+            while len(accepted) < enough:
+                while alice.protocol.in_flight < 32:
+                    sent.append(alice.encrypt(conversation, str(len(sent))))
+                    alice.protocol.send(sent[-1])
+                alice.pump()
+                accepted.update((event.number, event) for event in alice.received if isinstance(event, m.Accepted))
+            first.process.send_signal(signal.SIGKILL)  # with others on their way
+            alice.ended()
+            accepted.update((event.number, event) for event in alice.received if isinstance(event, m.Accepted))
+            first.wait()
+    with (
+        ServerProcess(certificates, data) as second,
+        moved(alice, second.port) as alice2,
+        moved(bob, second.port) as bob2,
+    ):
+        last = alice2.subscribe(conversation).last
+        assert last >= max(accepted)
+        for submit in sent:  # what was accepted gets the same answer, the rest is accepted now
+            if submit.number > last - 256:
+                reply = alice2.ask(m.Submit, conversation, submit.number, submit.payload)
+                assert isinstance(reply, m.Accepted), reply
+                if (before := accepted.get(submit.number)) is not None:
+                    assert (reply.seq, reply.time) == (before.seq, before.time)
+        bob2.cursors[conversation] = 1
+        bob2.subscribe(conversation)
+        assert [text for _, text in bob2.read(conversation, len(sent))] == [str(n) for n in range(len(sent))]
+
+
+def test_sigterm_tells_the_clients_and_exits_0(certificates: Path, tmp_path: Path, tls: ssl.SSLContext) -> None:
+    with ServerProcess(certificates, tmp_path / "data") as server:
+        alice = Person(server.port, tls, "alice").register().login()
+        server.process.send_signal(signal.SIGTERM)
+        closing = alice.ended().closing
+        assert closing is not None
+        assert closing.reason == "shutdown"
+        alice.drop()
+        assert server.wait() == 0
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_sigint_exits_0_without_clients(certificates: Path, tmp_path: Path) -> None:
+    with ServerProcess(certificates, tmp_path / "data") as server:
+        assert server.end(signal.SIGINT) == 0
+
+
+@pytest.mark.usefixtures("server")
+def test_a_second_server_on_the_same_data_is_refused(config: ServerConfig) -> None:
+    with pytest.raises(StorageError, match="another server is using"):
+        Server(config).start()
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "empty", "page"])
+def test_a_damaged_database_stops_the_start_and_stays_as_it_is(
+    start: Callable[..., Server], tls: ssl.SSLContext, config: ServerConfig, damage: str
+) -> None:
+    first = start()
+    alice, bob, _ = talk(first.port, tls)
+    close(alice, bob)
+    first.stop()
+    path = config.data / STORE_FILE
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    whole = path.read_bytes()
+    broken = {
+        "garbage": b"not a database" * 100,
+        "truncated": whole[: len(whole) // 2],
+        "empty": b"",
+        "page": whole[:4096] + bytes(4096) + whole[8192:],
+    }[damage]
+    path.write_bytes(broken)
+    with pytest.raises(StorageError, match="left as it is"):
+        Server(config).start()
+    assert path.read_bytes() == broken
+    path.write_bytes(whole)
+    start()
+
+
+def test_a_missing_database_beside_accounts_stops_the_start(
+    start: Callable[..., Server], tls: ssl.SSLContext, config: ServerConfig
+) -> None:
+    first = start()
+    alice, bob, _ = talk(first.port, tls)
+    close(alice, bob)
+    first.stop()
+    (config.data / STORE_FILE).unlink()
+    with pytest.raises(StorageError, match="is missing"):
+        Server(config).start()
+
+
+@pytest.mark.usefixtures("server")
+def test_files_are_private(config: ServerConfig) -> None:
+    for path in config.data.iterdir():
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_full_disk_is_an_answer_and_nothing_is_lost(server: Server, tls: ssl.SSLContext) -> None:
+    alice, bob, conversation = talk(server.port, tls)
+    with alice, bob:
+        bob.subscribe(conversation)
+        store = server._store
+        (pages,) = store._writer.execute("PRAGMA page_count").fetchone()
+        store._writer.execute(f"PRAGMA max_page_count = {pages}")
+        replies: list[m.Accepted | m.Refused] = []
+        submits: list[m.Submit] = []
+        while not replies or isinstance(replies[-1], m.Accepted):
+            submits.append(alice.encrypt(conversation, "x" * 20_000))
+            replies.append(alice.ask(m.Submit, conversation, submits[-1].number, submits[-1].payload))
+        refused = replies[-1]
+        assert isinstance(refused, m.Refused)
+        assert refused.code == "disk-full"
+        store._writer.execute("PRAGMA max_page_count = 1000000")
+        again = alice.ask(m.Submit, conversation, submits[-1].number, submits[-1].payload)
+        assert isinstance(again, m.Accepted)
+        assert [seq for seq, _ in bob.read(conversation, len(submits))] == [*range(2, 2 + len(submits))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can limit another process's files (prlimit)")
+def test_a_broken_disk_ends_the_process_without_an_answer(
+    certificates: Path, tmp_path: Path, tls: ssl.SSLContext
+) -> None:
+    data = tmp_path / "data"
+    with ServerProcess(certificates, data) as server:
+        alice, bob, conversation = talk(server.port, tls)
+        size = (data / f"{STORE_FILE}-wal").stat().st_size
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size + 100, size + 100))
+        said = alice.encrypt(conversation, "lost?" * 1000)
+        alice.send(said)
+        assert alice.ended() == Ended()
+        assert not [event for event in alice.received if isinstance(event, m.Accepted)]
+        assert server.wait() == 70
+        assert "the store has failed" in server.log.read_text()
+        close(alice, bob)
+    with ServerProcess(certificates, data) as server, moved(alice, server.port) as alice2:
+        assert isinstance(alice2.ask(m.Submit, conversation, said.number, said.payload), m.Accepted)

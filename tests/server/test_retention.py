@@ -1,0 +1,139 @@
+"""What is kept for whom, seen through the wire; and what the server shows of it."""
+
+import logging
+import ssl
+import time
+from collections.abc import Callable
+
+import pytest
+
+from securechat.server import conversation as conversations
+from securechat.server import delivery
+from securechat.server.app import Server
+from securechat.server.store import sqlite
+from securechat.wire import messages as m
+from tests.support.wire_client import Person
+
+Enter = Callable[..., Person]
+
+
+def clean_up(server: Server) -> None:
+    """Let housekeeping do everything that is due."""
+    while server._delivery.housekeep(time.monotonic()):
+        pass
+
+
+def talk(enter: Enter) -> tuple[Person, Person, bytes]:
+    alice, bob = enter("alice"), enter("bob")
+    bob.read_inbox()
+    assert isinstance(alice.open_direct("bob"), m.Accepted)
+    return alice, bob, bob.accept_welcome()
+
+
+def acknowledge(person: Person, conversation: bytes, seq: int) -> None:
+    person.send(m.Acknowledge(conversation, seq))
+    assert isinstance(person.ask(m.ListRooms), m.Rooms)  # so it has been handled
+
+
+def test_entries_are_deleted_when_everybody_has_them(
+    server: Server, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "TAIL_SECONDS", -1)
+    alice, bob, conversation = talk(enter)
+    for n in range(5):
+        alice.say(conversation, str(n))
+    acknowledge(alice, conversation, 6)
+    clean_up(server)
+    assert [entry.seq for entry in server._store.read(conversation, 0, 100, 100, 1 << 20)] == [2, 3, 4, 5, 6]
+    acknowledge(bob, conversation, 4)
+    clean_up(server)
+    assert [entry.seq for entry in server._store.read(conversation, 0, 100, 100, 1 << 20)] == [5, 6]
+    bob.cursors[conversation] = 4
+    bob.subscribe(conversation)
+    assert [bob.take(m.Entry).seq for _ in range(2)] == [5, 6]
+
+
+def test_who_was_away_too_long_is_told_where_the_gap_ends(
+    server: Server, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "TAIL_SECONDS", -1)
+    monkeypatch.setattr(sqlite, "READER_ENTRIES", 5)
+    alice, bob = enter("alice"), enter("bob")
+    alice.open_room("#lobby")
+    room = bob.join("#lobby")
+    alice.subscribe(room)
+    alice.process(alice.take(m.Entry))
+    for n in range(20):
+        alice.say(room, str(n))
+    acknowledge(alice, room, 21)
+    clean_up(server)
+    bob.subscribe(room)
+    assert bob.take(m.Message) == m.Truncated(room, 17)
+    assert [bob.take(m.Entry).seq for _ in range(5)] == [17, 18, 19, 20, 21]
+    assert isinstance(alice.say(room, "and on"), m.Accepted)
+    assert bob.take(m.Entry).seq == 22
+
+
+def test_the_sender_of_a_direct_conversation_is_refused_instead(
+    enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "READER_ENTRIES", 5)
+    alice, bob, conversation = talk(enter)
+    acknowledge(alice, conversation, 1)
+    for n in range(4):
+        assert isinstance(alice.say(conversation, str(n)), m.Accepted)
+        acknowledge(alice, conversation, 2 + n)
+    while isinstance(reply := alice.say(conversation, "more"), m.Accepted):
+        assert reply.seq < 10
+        acknowledge(alice, conversation, reply.seq)
+    assert reply.code == "reader-full"
+    alice.numbers[conversation] -= 1
+    acknowledge(bob, conversation, 4)
+    assert isinstance(alice.say(conversation, "again"), m.Accepted)
+
+
+def test_an_idle_conversation_leaves_memory_and_comes_back(
+    server: Server, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "IDLE_SECONDS", 0.0)
+    alice, bob, conversation = talk(enter)
+    accepted = alice.say(conversation, "one")
+    clean_up(server)
+    assert server._delivery._conversations.loaded(conversation) is None
+    assert alice.say(conversation, "two").seq == accepted.seq + 1
+    clean_up(server)
+    assert isinstance(alice.change(conversation), m.Accepted)
+    bob.subscribe(conversation)
+    clean_up(server)
+    assert server._delivery._conversations.loaded(conversation) is not None  # somebody reads
+    assert bob.read(conversation, 2) == [(2, "one"), (3, "two")]
+
+
+def test_show_ciphertext_logs_who_where_epoch_size_and_bytes(
+    start: Callable[..., Server], tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "securechat.server")
+    server = start(show_ciphertext=True)
+    with Person(server.port, tls, "alice") as alice:
+        alice.register().login()
+        alice.open_room("#lobby")
+        (room,) = alice.groups
+        submit = alice.encrypt(room, "the canary sings")
+        alice.send(submit)
+        alice.take(m.Accepted)
+    size = len(submit.payload)
+    (line,) = [line for line in caplog.messages if line.startswith("entry ")]
+    assert line == f"entry #lobby 1 by alice, epoch 0, {size} bytes: {submit.payload.hex()}"
+    assert b"canary".hex() not in line
+
+
+def test_without_it_nothing_of_an_entry_is_logged(enter: Enter, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "securechat.server")
+    alice, _, conversation = talk(enter)
+    submit = alice.encrypt(conversation, "quiet")
+    alice.send(submit)
+    alice.take(m.Accepted)
+    assert submit.payload.hex() not in caplog.text
+    for secret in (alice.secret, alice.token):
+        assert secret.hex() not in caplog.text
+        assert repr(secret) not in caplog.text

@@ -1,0 +1,342 @@
+"""The SQLite store by itself: logs that move, shrink and survive, key packages, inboxes."""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from securechat.server.store import sqlite as implementation
+from securechat.server.store.port import (
+    READER_ENTRIES,
+    READER_SECONDS,
+    Device,
+    Head,
+    Letter,
+    LogEntry,
+    Membership,
+    Numbers,
+)
+from securechat.server.store.sqlite import PORTION, TAIL_ROWS, SQLiteStore
+from securechat.wire.chain import CHAIN_START
+
+NOW = 1_800_000_000_000
+ROOM, DIRECT = b"R" * 32, b"D" * 32
+ALICE, BOB = b"a" * 16, b"b" * 16
+Open = Callable[[], SQLiteStore]
+
+
+@pytest.fixture
+def reopen(tmp_path: Path) -> Iterator[Open]:
+    """Open the store; again, as after a crash: nothing is written on the way."""
+    stores: list[SQLiteStore] = []
+
+    def begin() -> SQLiteStore:
+        if stores:
+            stores.pop().close()
+        stores.append(SQLiteStore(tmp_path / "chat.db"))
+        return stores[0]
+
+    yield begin
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def store(reopen: Open) -> SQLiteStore:
+    return reopen()
+
+
+def make(store: SQLiteStore, conversation: bytes = ROOM, readers: tuple[bytes, ...] = (ALICE, BOB)) -> Head:
+    direct = conversation == DIRECT
+    head = Head(conversation, "direct" if direct else "open", "" if direct else "#lobby", 0, NOW, 0, CHAIN_START, b"i")
+    for device in readers:
+        head.members[device] = Membership(device, device[:1].decode(), 0, CHAIN_START, None, 0)
+    store.create(head, ("a", "b") if direct else None, b"snapshot")
+    store.commit()
+    return head
+
+
+def write(store: SQLiteStore, head: Head, count: int, *, time: int = NOW, size: int = 10) -> None:
+    for _ in range(count):
+        numbers = head.numbers.get(ALICE)
+        payload = str(head.seq + 1).encode().ljust(size)
+        number = numbers.last + 1 if numbers else 1
+        entry = LogEntry(head.id, head.seq + 1, time, ALICE, number, 7, bytes(32), payload)
+        store.append(entry)
+        head.record(entry, hashlib.sha256(payload).digest())
+    store.commit()
+
+
+def read(store: SQLiteStore, conversation: bytes = ROOM, after: int = 0) -> list[int]:
+    seqs: list[int] = []
+    while entries := store.read(conversation, after, 1 << 40, 256, 1 << 20):
+        seqs += [entry.seq for entry in entries]
+        assert all(entry.payload.strip() == str(entry.seq).encode() for entry in entries)
+        after = seqs[-1]
+    return seqs
+
+
+def tidy(store: SQLiteStore, now: int) -> dict[bytes, int]:
+    """Tidy until there is no more to do; the first seq of each conversation that shrank."""
+    first: dict[bytes, int] = {}
+    while True:
+        trimmed, more = store.tidy(now)
+        first.update((each.conversation, each.first_seq) for each in trimmed)
+        if not more:
+            return first
+
+
+def count(store: SQLiteStore, table: str) -> int:
+    (rows,) = store._writer.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - named in the tests
+    assert isinstance(rows, int)
+    return rows
+
+
+def same(one: Head | None, other: Head) -> bool:
+    assert one is not None
+    fields = ("seq", "time", "epoch", "chain", "members", "departed", "group_info", "name", "kind")
+    numbers = {device: (each.last, each.encode()) for device, each in one.numbers.items()}
+    expected = {device: (each.last, each.encode()) for device, each in other.numbers.items()}
+    return numbers == expected and all(getattr(one, field) == getattr(other, field) for field in fields)
+
+
+def test_what_was_committed_is_there_after_a_crash_and_the_rest_is_not(reopen: Open) -> None:
+    store = reopen()
+    head = make(store)
+    write(store, head, 3)
+    store.append(LogEntry(ROOM, 4, NOW, ALICE, 4, 7, bytes(32), b"never committed"))
+    server_id = store.server_id
+    store = reopen()
+    assert store.server_id == server_id
+    assert read(store) == [1, 2, 3]
+    assert same(store.load(ROOM), head)
+
+
+def test_rollback_forgets_all_of_it(store: SQLiteStore) -> None:
+    head = make(store)
+    write(store, head, 1)
+    store.append(LogEntry(ROOM, 2, NOW, ALICE, 2, 7, bytes(32), b"x"))
+    other = Head(DIRECT, "direct", "", 0, NOW, 0, CHAIN_START, b"")
+    store.create(other, ("a", "b"), b"")
+    store.rollback()
+    assert read(store) == [1]
+    assert store.load(DIRECT) is None
+    assert store.pair(("a", "b")) is None
+    write(store, head, 1)
+    assert read(store) == [1, 2]
+
+
+@pytest.mark.parametrize("entries", [1, PORTION, PORTION + 1, 3 * PORTION])
+def test_moving_entries_changes_nothing_for_who_reads(reopen: Open, entries: int) -> None:
+    store = reopen()
+    head = make(store)
+    write(store, head, entries)
+    later = NOW + 60_000
+    store.tidy(later)
+    assert read(store) == [*range(1, entries + 1)]
+    tidy(store, later)
+    assert count(store, "tail") == 0
+    assert read(store) == [*range(1, entries + 1)]
+    assert same(store.load(ROOM), head)
+    write(store, head, 5)
+    store = reopen()
+    assert read(store) == [*range(1, entries + 6)]
+    assert same(store.load(ROOM), head)
+    assert read(store, after=entries + 2) == [entries + 3, entries + 4, entries + 5]
+
+
+def test_recent_entries_stay_in_the_tail_until_it_is_long(store: SQLiteStore) -> None:
+    head = make(store)
+    write(store, head, TAIL_ROWS + 10)
+    tidy(store, NOW)
+    assert count(store, "tail") == TAIL_ROWS
+    assert count(store, "history") == 10
+
+
+def test_ids_of_the_tail_are_never_used_again(reopen: Open) -> None:
+    store = reopen()
+    head = make(store)
+    write(store, head, 5)
+    tidy(store, NOW + 60_000)
+    assert count(store, "tail") == 0
+    store = reopen()
+    write(store, head, 1)
+    assert store._writer.execute("SELECT min(id) FROM tail").fetchone()[0] > 5
+
+
+def test_entries_go_when_every_member_has_them(store: SQLiteStore) -> None:
+    head = make(store)
+    write(store, head, 10)
+    store.set_cursors([(ROOM, ALICE, 10), (ROOM, BOB, 4)])
+    store.commit()
+    assert tidy(store, NOW + 60_000) == {ROOM: 5}
+    assert read(store) == [5, 6, 7, 8, 9, 10]
+    store.set_cursors([(ROOM, BOB, 10)])
+    store.commit()
+    assert tidy(store, NOW + 60_000) == {ROOM: 11}
+    assert read(store) == []
+    assert count(store, "history") == 0
+    write(store, head, 1)
+    assert read(store) == [11]
+
+
+def test_who_has_left_holds_entries_until_its_last_one(store: SQLiteStore) -> None:
+    head = make(store)
+    write(store, head, 10)
+    store.put_member(ROOM, Membership(BOB, "b", 0, CHAIN_START, 6, 2))
+    store.set_cursors([(ROOM, ALICE, 10)])
+    store.commit()
+    assert tidy(store, NOW + 60_000) == {ROOM: 3}
+    store.set_cursors([(ROOM, BOB, 6)])
+    store.commit()
+    assert tidy(store, NOW + 60_000) == {ROOM: 11}
+
+
+def test_nobody_absent_can_fill_a_room(store: SQLiteStore) -> None:
+    head = make(store)
+    store.set_cursors([(ROOM, ALICE, 1 << 40)])
+    write(store, head, READER_ENTRIES + 20)
+    assert tidy(store, NOW + 60_000) == {ROOM: 21}
+    loaded = store.load(ROOM)
+    assert loaded is not None
+    assert loaded.members[BOB].cursor == 20
+    assert len(read(store)) == READER_ENTRIES
+
+
+def test_nobody_absent_keeps_old_entries_of_a_room(store: SQLiteStore) -> None:
+    head = make(store)
+    write(store, head, 5)
+    write(store, head, 5, time=NOW + 86_400_000)
+    later = NOW + READER_SECONDS * 1000 + 1000
+    assert tidy(store, later) == {ROOM: 6}
+    assert read(store) == [6, 7, 8, 9, 10]
+
+
+def test_nobody_absent_keeps_more_bytes_of_a_room_than_allowed(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(implementation, "READER_BYTES", 5_000)
+    head = make(store)
+    write(store, head, 10, size=1000)
+    assert tidy(store, NOW + 60_000) == {ROOM: 6}
+
+
+def test_a_direct_conversation_gives_up_nothing(store: SQLiteStore) -> None:
+    head = make(store, DIRECT)
+    write(store, head, READER_ENTRIES + 20)
+    tidy(store, NOW + READER_SECONDS * 2000)
+    assert len(read(store, DIRECT)) == READER_ENTRIES + 20
+    assert store.measure(DIRECT, 20) == (10 * READER_ENTRIES, NOW)
+    write(store, head, 1, time=NOW + 5)
+    assert store.measure(DIRECT, READER_ENTRIES + 20) == (10, NOW + 5)
+    assert store.measure(DIRECT, READER_ENTRIES + 21) == (0, 0)
+
+
+def test_a_deleted_conversation_leaves_nothing(reopen: Open) -> None:
+    store = reopen()
+    head = make(store)
+    write(store, head, 700)
+    store.tidy(NOW + 60_000)  # half of it has moved
+    store.delete(ROOM)
+    store.commit()
+    assert read(store) == []
+    assert store.room("#lobby") is None
+    again = make(store)  # the name is free, and even the id
+    write(store, again, 2)
+    store = reopen()
+    tidy(store, NOW + 60_000)
+    assert read(store) == [1, 2]
+    assert same(store.load(ROOM), again)
+    for table in ("tail", "history", "members", "numbers", "commits"):
+        assert count(store, table) <= 2, table
+
+
+def test_numbers_keep_the_newest_answers() -> None:
+    numbers = Numbers()
+    for n in range(1, 1001):
+        numbers.add(2 * n, n, hashlib.sha256(b"%d" % n).digest())
+    for copy in (numbers, Numbers(numbers.last, numbers.encode())):
+        assert copy.last == 1000
+        assert copy.answer(1000, b"1000") == (2000, 1000)
+        assert copy.answer(745, b"745") == (1490, 745)
+        assert copy.answer(744, b"744") is None
+        assert copy.answer(1000, b"other") is None
+        assert copy.answer(1001, b"1001") is None
+        assert copy.answer(0, b"0") is None
+
+
+def test_a_welcome_is_stored_once_and_goes_with_its_last_reader(store: SQLiteStore) -> None:
+    letter = Letter(0, NOW, ROOM, 3, bytes(32), b"welcome", b"tree", ((b"proposal", b"context"),))
+    store.deliver(letter, [ALICE, BOB])
+    store.deliver(letter, [BOB])
+    store.commit()
+    assert count(store, "letters") == 2
+    assert [each.seq for each in store.read_inbox(BOB, 0, 1 << 20)] == [1, 2]
+    assert [each.seq for each in store.read_inbox(BOB, 0, 1)] == [1]
+    (first,) = store.read_inbox(ALICE, 0, 1 << 20)
+    assert (first.welcome, first.departed) == (b"welcome", ((b"proposal", b"context"),))
+    store.acknowledge_inbox(BOB, 2)
+    store.commit()
+    assert count(store, "letters") == 1
+    store.acknowledge_inbox(ALICE, 1)
+    store.commit()
+    assert count(store, "letters") == count(store, "inbox") == 0
+    store.deliver(letter, [ALICE])  # numbers of an inbox go on
+    assert store.inbox(ALICE) == 2
+
+
+def test_an_inbox_that_nobody_reads_is_bounded(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(implementation, "INBOX_ENTRIES", 3)
+    for n in range(10):
+        store.deliver(Letter(0, NOW, ROOM, n, bytes(32), b"w", b"t", ()), [ALICE])
+    store.commit()
+    assert [letter.seq for letter in store.read_inbox(ALICE, 0, 1 << 20)] == [8, 9, 10]
+    tidy(store, NOW + READER_SECONDS * 1000 + 1)
+    assert store.read_inbox(ALICE, 0, 1 << 20) == []
+    assert count(store, "letters") == 0
+
+
+def test_a_key_package_that_was_handed_out_stays_gone(reopen: Open) -> None:
+    store = reopen()
+    store.put_device(Device(ALICE, "alice", b"certificate"), b"identity")
+    store.put_key_packages(ALICE, [b"one", b"two"], b"last")
+    assert store.take_key_package(ALICE) == b"one"
+    store.commit()
+    store = reopen()
+    assert [store.take_key_package(ALICE) for _ in range(3)] == [b"two", b"last", b"last"]
+    store.put_key_packages(ALICE, [], b"new last")
+    assert store.take_key_package(ALICE) == b"new last"
+    assert store.count_key_packages(ALICE) == 0
+    store.drop_devices([ALICE])
+    assert store.take_key_package(ALICE) is None
+    assert store.devices("alice") == []
+    assert store.identity_key("alice") == b"identity"
+
+
+def test_the_write_ahead_log_is_started_anew_when_it_is_long(
+    store: SQLiteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(implementation, "WAL_BYTES", 100_000)
+    head = make(store)
+    for _ in range(40):
+        write(store, head, 1, size=10_000)
+    store.checkpoint()
+    write(store, head, 1)
+    size = (tmp_path / "chat.db-wal").stat().st_size
+    for _ in range(10):
+        write(store, head, 1, size=10_000)
+    assert (tmp_path / "chat.db-wal").stat().st_size == size
+    assert len(read(store)) == 51
+
+
+def test_the_writer_syncs_every_commit(store: SQLiteStore) -> None:
+    settings = {name: store._writer.execute(f"PRAGMA {name}").fetchone()[0] for name in
+                ("journal_mode", "synchronous", "fullfsync", "wal_autocheckpoint")}  # fmt: skip
+    assert settings == {"journal_mode": "wal", "synchronous": 2, "fullfsync": 1, "wal_autocheckpoint": 0}
+
+
+def test_readers_cannot_write(store: SQLiteStore) -> None:
+    with store._snapshot() as reader, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader.execute("DELETE FROM tail")

@@ -1,0 +1,499 @@
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from securechat.client.context import Pins
+from securechat.client.events import (
+    Alarm,
+    Connected,
+    Disconnected,
+    Ended,
+    Event,
+    Gap,
+    Held,
+    KeyChanged,
+    LoggedIn,
+    MemberList,
+    PresenceChanged,
+    Ready,
+    Received,
+    Refused,
+    RoomList,
+    RoomListed,
+    Stopped,
+    Waiting,
+)
+from securechat.client.vault import Vault
+from securechat.errors import InternalError, RefusedError, TrustError, UnreachableError, UsageError
+from securechat.identity.pins import Pin
+from securechat.ui.exit_codes import ExitCode
+from securechat.ui.plain.chat import Chat
+from securechat.ui.plain.clean import CONTINUATION
+from tests.support.scripted import NUMBER, ScriptedClient, conversation, message
+
+BOB = conversation("bob")
+CAROL = conversation("carol")
+LOBBY = conversation("#lobby", "open", members=("alice", "bob", "carol"))
+PRIVATE = conversation("#private", "invite")
+
+
+class Screen:
+    """A chat with a scripted core, both on this thread: what is told is shown before the next line is typed."""
+
+    def __init__(self, *, piped: bool = False, online: bool = True, start: bool = True) -> None:
+        self.lines: list[str] = []
+        self.pending: list[Event] = []
+        self.client = ScriptedClient(self.pending.append, online=online)
+        self.chat = Chat(self.client, self.lines.append, piped=piped)
+        if start:
+            self.client.start()
+            self.settle()
+            self.lines.clear()
+            self.client.calls.clear()
+
+    def settle(self) -> None:
+        while self.pending:
+            self.chat.event(self.pending.pop(0))
+
+    def type(self, *lines: str) -> str:
+        for line in lines:
+            self.chat.line(line)
+            self.settle()
+        return self.taken()
+
+    def tell(self, event: Event) -> str:
+        self.pending.append(event)
+        self.settle()
+        return self.taken()
+
+    def change(self, where: Any, change: str, account: str = "") -> str:
+        self.client.change(where, change, account)
+        self.settle()
+        return self.taken()
+
+    def idle(self) -> bool:
+        return self.chat.idle
+
+    def taken(self) -> str:
+        shown = "\n".join(self.lines)
+        self.lines.clear()
+        return shown
+
+
+@pytest.fixture
+def screen() -> Screen:
+    screen = Screen()
+    for where in (BOB, LOBBY, PRIVATE):
+        screen.client.add(where)
+    return screen
+
+
+def test_a_message_shows_its_time_conversation_and_sender(screen: Screen) -> None:
+    screen.client.receive(LOBBY, "bob", "hello")
+    screen.settle()
+    assert re.fullmatch(r"\d\d:\d\d \[#lobby\] bob: hello", screen.taken())
+
+
+def test_an_old_message_shows_its_day_and_one_that_cannot_be_shown_says_why(screen: Screen) -> None:
+    old = message(BOB, "bob", "then", time=1_700_000_000_000)
+    assert re.match(r"2023-11-1\d \d\d:\d\d \[bob\] bob: then", screen.tell(Received(old)))
+    assert "bob: (altered on the way)" in screen.tell(
+        Received(message(BOB, "bob", "", problem="altered on the way"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("trust", "mark"),
+    [("pinned", "bob: hi"), ("verified", "bob ✓: hi"), ("changed", "bob (other key!): hi"),
+     ("changed-verified", "bob (NOT THE VERIFIED KEY!): hi")],
+)  # fmt: skip
+def test_a_message_shows_how_its_senders_key_stands(screen: Screen, trust: str, mark: str) -> None:
+    assert mark in screen.tell(Received(message(BOB, "bob", "hi", trust=trust)))
+
+
+def test_remote_text_cannot_fake_a_line_in_any_event(screen: Screen) -> None:
+    evil = "x\n12:00 [bob] bob: fake\x1b[2A\r!! fake\u202e"
+    shown = [
+        screen.tell(event)
+        for event in (
+            Received(message(BOB, "bob", evil)),
+            Received(message(BOB, "bob", "", problem=evil)),
+            Received(message(BOB, evil, "hi")),
+            Connected(evil, evil),
+            Disconnected(evil, 1),
+            Alarm("server", BOB.id, evil),
+            Stopped(BOB.id, evil, evil),
+            Refused("local", evil),
+            RoomList((RoomListed(evil, "open", 1, joined=False),)),
+            MemberList(BOB.id, ((evil, True),)),
+            PresenceChanged(BOB.id, evil, "online"),
+            KeyChanged(evil, was_verified=True),
+            Held(BOB.id, evil),
+            Ended(RefusedError("busy", evil)),
+        )
+    ]
+    shown.append(screen.change(replace(LOBBY, name=evil, members=(evil,)), "members", evil))
+    for text in shown:
+        assert "\x1b" not in text
+        assert "\r" not in text
+        assert "\u202e" not in text
+        for line in text.split("\n"):
+            assert re.match(r"\d\d:\d\d \[(bob|.* fake.*)\] |-- |!! ", line) or line.startswith(CONTINUATION), line
+            assert not line.startswith(("12:00", "!! fake"))
+
+
+def test_plain_text_goes_to_the_current_conversation_and_is_shown_once(screen: Screen) -> None:
+    shown = screen.type("/go bob", "hello", "two\nlines")
+    assert screen.client.calls == [("send", BOB.id, "hello"), ("send", BOB.id, "two\nlines")]
+    assert re.search(r"\d\d:\d\d \[bob\] alice: hello\n\d\d:\d\d \[bob\] alice: two\n" + CONTINUATION + "lines$", shown)
+    assert screen.chat.prompt == "[bob] > "
+
+
+def test_plain_text_without_a_conversation_says_what_to_do(screen: Screen) -> None:
+    shown = screen.type("hello")
+    assert "/msg USER TEXT" in shown
+    assert "/join #room" in shown
+    assert screen.client.calls == []
+    assert screen.chat.prompt == "> "
+
+
+def test_two_slashes_send_a_text_that_begins_with_one(screen: Screen) -> None:
+    screen.type("/go bob", "//help is a command", "///")
+    assert [call[2] for call in screen.client.calls] == ["/help is a command", "//"]
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [("/frobnicate", "/help"), ("/", "/help"), ("/msg", "/msg USER TEXT"), ("/msg bob", "/msg USER TEXT"),
+     ("/msg Alice hi", "That is you"), ("/msg #nowhere hi", "/join #nowhere"), ("/msg a\x1bb hi", "must not"),
+     ("/msg #lob\nby hi", "#lob"), ("/chat", "/chat USER"), ("/chat bob carol", "/chat USER"),
+     ("/join", "/join #room"), ("/join lobby", "begins with '#'"), ("/verify", "/verify USER"),
+     ("/trust", "/trust USER"), ("/safety", "/safety USER"), ("/safety zoe", "No key"),
+     ("/history x", "number"), ("/history 0", "number"), ("/history 99999999999", "number"),
+     ("/go nobody", "/msg nobody"), ("/go #nowhere", "/join #nowhere"), ("/accept", "Nobody has asked"),
+     ("/accept zoe", "/chat zoe"), ("/who", "/msg USER TEXT")],
+)  # fmt: skip
+def test_a_command_that_makes_no_sense_says_what_to_type(screen: Screen, line: str, hint: str) -> None:
+    shown = screen.type(line)
+    assert shown.startswith("!! ")
+    assert hint in shown
+    assert screen.client.calls == []
+
+
+@pytest.mark.parametrize(
+    ("line", "call"),
+    [("/who", ("list_members", LOBBY.id)), ("/rooms", ("list_rooms",)), ("/leave", ("leave", LOBBY.id)),
+     ("/repair", ("repair", LOBBY.id)), ("/verify Bob", ("verify", "bob")), ("/trust bob", ("trust", "bob")),
+     ("/invite carol", ("invite", LOBBY.id, "carol")), ("/remove carol", ("remove", LOBBY.id, "carol")),
+     ("/bye bob", ("bye", BOB.id)), ("/msg BOB  hi there ", ("send", BOB.id, "hi there")),
+     ("/msg #lobby hi", ("send", LOBBY.id, "hi")), ("/create #New", ("create_room", "#new")),
+     ("/join #Other", ("join_room", "#other")), ("/chat carol", ("open_direct", "carol", "", True))],
+)  # fmt: skip
+def test_a_command_reaches_the_core(screen: Screen, line: str, call: tuple[Any, ...]) -> None:
+    screen.type("/go #lobby", line)
+    assert screen.client.calls == [call]
+
+
+@pytest.mark.parametrize("line", ["/rooms x", "/who x", "/repair x", "/quit now", "/help x"])
+def test_a_command_that_takes_nothing_refuses_what_follows_it(screen: Screen, line: str) -> None:
+    screen.type("/go #lobby")
+    command = line.split()[0]
+    assert screen.type(line) == f"!! {command} takes nothing after it. Type {command} alone."
+    assert screen.client.calls == []
+    assert not screen.chat.quitting
+
+
+def test_leave_with_a_name_leaves_that_conversation_and_not_the_current_one(screen: Screen) -> None:
+    screen.type("/go #lobby", "/leave #Private", "/leave Bob")
+    assert screen.client.calls == [("leave", PRIVATE.id), ("leave", BOB.id)]
+    assert screen.chat.prompt == "[#lobby] > "
+    screen.type("/leave #lobby")
+    assert screen.client.calls[2:] == [("leave", LOBBY.id)]
+    assert screen.chat.prompt == "> "
+
+
+@pytest.mark.parametrize("line", ["/leave #nowhere", "/leave zoe", "/leave #private bob"])
+def test_leave_with_a_name_that_is_none_of_ours_leaves_nothing(screen: Screen, line: str) -> None:
+    assert screen.type("/go #lobby", line).splitlines()[-1].startswith("!! ")
+    assert screen.client.calls == []
+    assert screen.chat.prompt == "[#lobby] > "
+
+
+def test_trust_in_a_key_that_has_not_changed_says_so_and_changes_nothing(screen: Screen, monkeypatch: Any) -> None:
+    class OneVerifiedPin(Vault):
+        def __init__(self) -> None:
+            """No file: it knows one pin, and cannot save another."""
+
+        def pin(self, account: str) -> Pin:
+            return Pin(account, b"k" * 32, verified=True)
+
+    pins = Pins(OneVerifiedPin(), screen.pending.append)
+    monkeypatch.setattr(screen.client, "trust", lambda who: pins.decide(who, verified=False), raising=False)
+    assert screen.type("/trust bob") == "!! The key of bob has not changed; there is nothing to trust."
+
+
+def test_a_first_contact_is_told_once_and_not_again_in_a_later_session(screen: Screen) -> None:
+    assert "New contact" in screen.change(CAROL, "opened")
+    assert "New contact" not in screen.change(CAROL, "opened")
+    later = Screen(start=False)
+    later.client.add(CAROL)
+    later.chat = Chat(later.client, later.lines.append, piped=False)
+    assert "New contact" not in later.change(CAROL, "opened")
+    assert "New contact" in later.change(conversation("dave", state="request"), "request", "dave")
+
+
+def test_help_names_every_command(screen: Screen) -> None:
+    shown = screen.type("/help")
+    for name in Chat.commands:
+        assert name in shown
+
+
+def test_msg_opens_a_conversation_sends_and_makes_it_current(screen: Screen) -> None:
+    shown = screen.type("/msg carol hello")
+    assert screen.client.calls == [("open_direct", "carol", "hello", False), ("send", CAROL.id, "hello")]
+    assert "alice: hello" in shown
+    assert shown.count("hello") == 1
+    assert screen.chat.prompt == "[carol] > "
+    assert "/safety carol" in shown  # first contact
+
+
+def test_lines_typed_while_a_room_is_being_entered_follow_once_it_is_there() -> None:
+    screen = Screen(online=False, start=False)
+    assert "Waiting for #lobby" in screen.type("/join #lobby", "hello", "/who")
+    assert screen.client.calls == [("join_room", "#lobby")]
+    shown = screen.change(LOBBY, "joined")
+    assert screen.client.calls[1:] == [("send", LOBBY.id, "hello"), ("list_members", LOBBY.id)]
+    assert "You are in #lobby (3 people). Earlier messages cannot be read." in shown
+
+
+def test_what_is_said_in_a_room_that_the_vault_knows_already_waits_there_and_not_here() -> None:
+    screen = Screen(online=False, start=False)
+    screen.client.known_at_once = True
+    screen.type("/join #lobby", "hello")
+    assert "Waiting for #lobby; then: /who" in screen.type("/who")
+    assert screen.client.calls == [("join_room", "#lobby"), ("send", LOBBY.id, "hello")]
+    screen.change(LOBBY, "joined", "alice")
+    assert screen.client.calls[2:] == [("list_members", LOBBY.id)]
+
+
+def test_lines_for_a_conversation_that_does_not_come_about_go_nowhere() -> None:
+    screen = Screen(online=False, start=False)
+    screen.type("/msg zoe hi", "more")
+    assert screen.tell(Refused("not-found", "There is no account zoe.")) == "!! There is no account zoe."
+    assert screen.client.calls == [("open_direct", "zoe", "hi", False)]
+    assert screen.chat.prompt == "> "
+
+
+def test_a_request_is_answered_by_name_or_without_when_there_is_only_one(screen: Screen) -> None:
+    shown = screen.change(conversation("dave", state="request"), "request", "dave")
+    assert "/accept dave or /decline dave" in shown
+    assert "/verify dave" in shown
+    assert "first" in screen.type("/go dave", "hello")
+    screen.type("/accept")
+    assert screen.client.calls == [("accept", conversation("dave").id)]
+    screen.client.add(conversation("erin", state="request"))
+    assert "Several people have asked" in screen.type("/decline")
+    screen.type("/decline erin")
+    assert screen.client.calls[1:] == [("decline", conversation("erin").id)]
+
+
+def test_a_closed_or_stopped_conversation_says_what_to_do(screen: Screen) -> None:
+    screen.client.add(replace(BOB, state="closed"))
+    assert "/chat bob" in screen.type("/go bob", "hello")
+    screen.type("/msg bob hello")
+    assert screen.client.calls[0] == ("open_direct", "bob", "hello", False)
+    screen.client.add(replace(LOBBY, state="stopped"))
+    assert "/repair" in screen.type("/go #lobby", "hello")
+
+
+def test_the_safety_number_is_shown_in_groups(screen: Screen) -> None:
+    shown = screen.type("/safety bob")
+    assert " ".join(re.findall(r"\b\d{5}\b", shown)) == NUMBER
+    assert "/verify bob" in shown
+
+
+def test_history_shows_the_last_messages(screen: Screen) -> None:
+    for number in range(30):
+        screen.client.receive(BOB, "bob", f"text {number}")
+    screen.settle()
+    screen.taken()
+    assert screen.type("/go bob", "/history").count("text ") == 20
+    assert re.findall("text [0-9]+", screen.type("/history 3")) == ["text 27", "text 28", "text 29"]
+    assert "Nothing has been said" in screen.type("/go #lobby", "/history")
+
+
+def test_go_lists_conversations_with_what_is_new(screen: Screen) -> None:
+    screen.type("/go bob")
+    screen.client.receive(LOBBY, "carol", "news")
+    screen.settle()
+    screen.taken()
+    shown = screen.type("/go")
+    assert "-- /go bob  (here)" in shown
+    assert "-- /go #lobby  (1 new)" in shown
+    assert "new" not in screen.type("/go #lobby")
+
+
+EVENTS: list[tuple[Event, tuple[str, ...]]] = [
+    (Connected("Tea room", "Be kind."), ("Connected to Tea room.", "Be kind.")),
+    (Disconnected("The server does not answer.", 2.4), ("The server does not answer.", "2 s")),
+    (LoggedIn("alice", resumed=True), ("alice",)),
+    (Waiting(3), ("full", "number 3")),
+    (Held(BOB.id, "bob"), ("!! ", "held", "/safety bob", "/verify bob", "/trust bob")),
+    (KeyChanged("bob", was_verified=False), ("!! ", "another key", "/safety bob")),
+    (KeyChanged("bob", was_verified=True), ("!! ", "not the one you had verified")),
+    (PresenceChanged(BOB.id, "bob", "online"), ("bob is online",)),
+    (PresenceChanged(BOB.id, "bob", "dropped"), ("bob has lost the connection",)),
+    (Gap(LOBBY.id, 12), ("!! ", "#lobby", "missing")),
+    (Alarm("history", LOBBY.id, "The server shows others another log."), ("!! ALARM in #lobby", "another log")),
+    (Stopped(LOBBY.id, "mallory", "bad path"), ("!! ", "#lobby", "mallory", "bad path", "/repair")),
+    (RoomList(()), ("/join #lobby",)),
+    (RoomList((RoomListed("#lobby", "open", 3, joined=True),)), ("#lobby", "open room", "3 people", "you are in it")),
+    (MemberList(LOBBY.id, (("alice", True), ("bob", False))), ("In #lobby: alice (online), bob",)),
+    (Refused("not-allowed", "You are not an owner."), ("!! You are not an owner.",)),
+]
+
+
+@pytest.mark.parametrize(("event", "parts"), EVENTS, ids=lambda value: type(value).__name__)
+def test_each_event_is_told_in_words(screen: Screen, event: Event, parts: tuple[str, ...]) -> None:
+    shown = screen.tell(event)
+    for part in parts:
+        assert part in shown
+
+
+@pytest.mark.parametrize(
+    ("where", "change", "account", "part"),
+    [
+        (CAROL, "opened", "", "Your conversation with carol is open"),
+        (replace(CAROL, state="requested"), "opened", "", "You have asked carol"),
+        (LOBBY, "opened", "", "You have opened the room #lobby"),
+        (LOBBY, "joined", "alice", "Earlier messages cannot be read"),
+        (LOBBY, "joined", "bob", "bob has entered #lobby"),
+        (CAROL, "request", "carol", "/accept carol"),
+        (CAROL, "accepted", "carol", "carol has accepted"),
+        (CAROL, "declined", "carol", "carol has declined"),
+        (CAROL, "bye", "carol", "/bye ends the chat"),
+        (CAROL, "bye", "alice", "ends when carol says it too"),
+        (CAROL, "closed", "", "/chat carol"),
+        (PRIVATE, "members", "bob", "changed by bob: alice, #private"),
+        (LOBBY, "left", "bob", "bob has left #lobby"),
+        (LOBBY, "left", "alice", "You have left #lobby"),
+        (CAROL, "left", "carol", "carol has left. /chat carol"),
+        (replace(PRIVATE, state="closed"), "removed", "bob", "!! You were removed from #private by bob."),
+        (PRIVATE, "removed", "bob", "-- bob was removed from #private."),
+    ],
+)
+def test_each_change_of_a_conversation_is_told_in_words(
+    screen: Screen, where: Any, change: str, account: str, part: str
+) -> None:
+    assert part in screen.change(where, change, account)
+
+
+def test_the_same_presence_in_several_conversations_is_told_once(screen: Screen) -> None:
+    assert screen.tell(PresenceChanged(BOB.id, "bob", "online"))
+    assert not screen.tell(PresenceChanged(LOBBY.id, "bob", "online"))
+    assert screen.tell(PresenceChanged(LOBBY.id, "bob", "offline")) == "-- bob has gone."
+
+
+def test_an_error_of_the_core_is_shown_and_the_chat_goes_on(screen: Screen) -> None:
+    screen.client.failure = UsageError("The text is too long.")
+    assert screen.type("/go bob", "hello").endswith("!! The text is too long.")
+    screen.client.failure = None
+    assert "alice: again" in screen.type("again")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(None, ExitCode.OK), (RefusedError("login-refused", "Wrong."), ExitCode.LOGIN_REFUSED),
+     (UnreachableError("No."), ExitCode.UNREACHABLE), (TrustError("Another server."), ExitCode.UNTRUSTED),
+     (RefusedError("busy", "Busy."), ExitCode.FAILURE), (InternalError("Oops."), ExitCode.FAILURE)],
+)  # fmt: skip
+def test_the_end_of_the_core_becomes_an_exit_code(screen: Screen, error: Exception | None, code: ExitCode) -> None:
+    shown = screen.tell(Ended(error))
+    assert screen.chat.exit_code == code
+    assert shown == ("" if error is None else f"!! {error}")
+
+
+def test_quit_closes_the_core_once(screen: Screen) -> None:
+    screen.type("/quit")
+    screen.chat.quit()
+    assert screen.client.calls == [("close",)]
+    assert screen.chat.exit_code == ExitCode.OK
+
+
+def test_in_a_pipe_lines_wait_for_the_login_and_are_done_in_order() -> None:
+    screen = Screen(piped=True, online=False, start=False)
+    screen.client.add(BOB)
+    screen.type("/go bob", "one", "two")
+    assert screen.client.calls == []
+    assert not screen.idle()
+    screen.tell(Connected("s", ""))
+    screen.tell(Ready())
+    assert [call[2] for call in screen.client.calls] == ["one", "two"]
+    assert not screen.idle()  # the server has not accepted them yet
+
+
+def test_in_a_pipe_a_server_that_was_never_there_ends_the_client() -> None:
+    screen = Screen(piped=True, online=False, start=False)
+    screen.tell(Disconnected("Connection refused.", 1))
+    assert screen.chat.exit_code == ExitCode.UNREACHABLE
+
+
+def test_in_a_pipe_a_held_message_ends_the_client_as_a_matter_of_trust() -> None:
+    screen = Screen(piped=True, online=False, start=False)
+    screen.client.add(BOB)
+    screen.tell(Ready())
+    screen.type("/msg bob hello")
+    assert not screen.idle()
+    screen.tell(Held(BOB.id, "bob"))
+    assert screen.idle()
+    screen.chat.quit()
+    screen.settle()
+    assert screen.chat.exit_code == ExitCode.UNTRUSTED
+
+
+def test_an_own_message_that_was_not_sent_says_why_and_is_waited_for_no_longer() -> None:
+    screen = Screen(online=False, start=False)
+    screen.client.add(BOB)
+    screen.tell(Ready())
+    screen.type("/msg bob hello")
+    assert not screen.idle()
+    lost = replace(screen.client.said[-1], problem="This message was not sent: the log is full.", trust="verified")
+    assert "alice: hello (This message was not sent: the log is full.)" in screen.tell(Received(lost))
+    assert screen.idle()
+
+
+def test_a_chat_is_idle_when_everything_asked_has_been_answered() -> None:
+    screen = Screen(online=False, start=False)
+    screen.client.add(LOBBY)
+    screen.client.add(BOB)
+    screen.tell(Ready())
+    for line, answer in (
+        ("/go #lobby", lambda: None),
+        ("/rooms", lambda: screen.tell(RoomList(()))),
+        ("/who", lambda: screen.tell(MemberList(LOBBY.id, ()))),
+        ("/who", lambda: screen.tell(Refused("not-found", "No."))),
+        ("/bye bob", lambda: screen.change(BOB, "bye", "alice")),
+        ("/join #other", lambda: screen.change(conversation("#other", "open"), "joined", "alice")),
+        ("/leave", lambda: screen.change(LOBBY, "left", "alice")),
+    ):
+        assert screen.idle()
+        screen.type(line)
+        assert screen.idle() is (line == "/go #lobby")
+        answer()
+    assert screen.idle()
+
+
+def test_what_came_in_while_nobody_was_looking_is_shown_first_and_once(screen: Screen) -> None:
+    screen.client.receive(BOB, "bob", "one")
+    screen.client.receive(BOB, "bob", "two")
+    screen.pending.clear()  # another program of this account received them
+    screen.chat.show_unread()
+    assert re.findall("bob: (.*)", screen.taken()) == ["one", "two"]
+    assert screen.client.shown == 2
+    screen.client.receive(BOB, "bob", "three")
+    screen.settle()
+    assert screen.client.shown == 2
+    screen.chat.mark_shown()
+    assert screen.client.unread(10) == []

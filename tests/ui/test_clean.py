@@ -1,0 +1,118 @@
+import unicodedata
+
+import pyte
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from prompt_toolkit.utils import get_cwidth
+
+from securechat.ui.plain.clean import CONTINUATION, MAX_MARKS, NOT_SHOWN, clean, clean_line, wrap
+
+COLUMNS, ROWS = 80, 24
+
+ATTACKS = {
+    "colour": "\x1b[31mred\x1b[0m",
+    "cursor up and overwrite": "\x1b[2A\r12:00 [alice] alice: I agree",
+    "clear the screen": "\x1b[2J\x1b[H",
+    "C1 control sequence": "\x9b2J",
+    "title": "\x1b]0;owned\x07",
+    "clipboard": "\x1b]52;c;aGk=\x1b\\",
+    "hyperlink": "\x1b]8;;https://evil.example\x1b\\click\x1b]8;;\x1b\\",
+    "device control": "\x1bPq#0\x1b\\",
+    "status report": "\x1b[6n\x1bZ\x05",
+    "backspaces": "hello\b\b\b\b\bbye",
+    "carriage return": "hello\r12:00 [alice] alice: fake",
+    "alternate screen": "\x1b[?1049h",
+    "character set": "\x0e\x1b(0",
+    "bell": "\x07" * 10,
+    "vertical": "a\x0bb\x0cc\x85d\u2028e\u2029f",
+    "right to left override": "\u202etxt.exe\u202c \u2066x\u2069 \u200f",
+    "invisible": "a\u200b\u200d\ufeff\u2060\u00ad\u3164\u115f\u034f\ufe0f\U000e0041b",
+    "unassigned and private": "\u0378\ue000\U0010ffff",
+    "half a character": "\ud800\udfff",
+    "marks": "Z" + "\u0300" * 500,
+    "marks first": "\u0300\u0301x",
+    "new line": "hello\n12:00 [alice] alice: fake",
+}
+
+
+def assert_harmless(text: str) -> None:
+    for character in text:
+        assert unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}, ascii(character)
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
+def test_no_attack_leaves_anything_but_visible_text(attack: str) -> None:
+    first, *rest = clean(attack).split("\n")
+    assert_harmless(first)
+    for line in rest:
+        assert line.startswith(CONTINUATION)
+        assert_harmless(line)
+
+
+@given(st.text(alphabet=st.characters(), max_size=200))
+@example("\n")
+@example("\r\n\r")
+def test_any_text_becomes_harmless_and_stays_so(text: str) -> None:
+    first, *rest = clean(text).split("\n")
+    assert_harmless(first)
+    for line in rest:
+        assert line.startswith(CONTINUATION)
+        assert_harmless(line)
+    line = clean_line(text)
+    assert_harmless(line)
+    assert clean_line(line) == line
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["hello", "naïve café", "Здравствуй, мир", "שלום", "สวัสดี", "日本語", "नमस्ते", "🎉👍", "1 < 2 & \\x", "tiếng Việt"],
+)
+def test_honest_text_is_left_as_it_is(text: str) -> None:
+    assert clean(text) == text
+
+
+def test_lines_are_kept_and_marked_and_tabs_become_spaces() -> None:
+    assert clean("one\ntwo\r\nthree\n") == f"one\n{CONTINUATION}two\n{CONTINUATION}three"
+    assert clean("a\tb") == "a    b"
+    assert clean_line("one\ntwo") == "one two"
+
+
+def test_marks_do_not_pile_up_and_do_not_settle_on_text_of_ours() -> None:
+    assert clean("Z" + "\u0300" * 500) == "Z" + "\u0300" * MAX_MARKS
+    assert clean("\u0300x") == "\N{DOTTED CIRCLE}\u0300x"
+    assert clean("\u200b\u0300x") == "\N{DOTTED CIRCLE}\u0300x"
+    assert clean("\x1b\u0300") == NOT_SHOWN + "\u0300"
+
+
+@pytest.mark.parametrize("attack", [*ATTACKS.values(), " " * 70 + "12:00 [alice] alice: fake", "日" * 200, "x" * 500])
+def test_on_a_real_terminal_every_row_of_a_message_is_marked_and_nothing_else_changes(attack: str) -> None:
+    screen = pyte.Screen(COLUMNS, ROWS)
+    stream = pyte.Stream(screen)
+    stream.feed("above\r\n")
+    line = wrap(f"12:34 [#lobby] mallory: {clean(attack)}", COLUMNS, get_cwidth)
+    stream.feed(line.replace("\n", "\r\n") + "\r\n")
+    stream.feed("below\r\n")
+    rows = [row.rstrip() for row in screen.display if row.strip()]
+    assert rows[0] == "above"
+    assert rows[1].startswith("12:34 [#lobby] mallory:")
+    assert rows[-1] == "below"
+    for row in rows[2:-1]:
+        assert row.startswith(CONTINUATION.rstrip())
+    assert screen.title == ""
+    for cells in screen.buffer.values():
+        for cell in cells.values():
+            assert (cell.fg, cell.bg, cell.reverse) == ("default", "default", False)
+
+
+def test_wrapping_leaves_a_short_line_and_a_tiny_terminal_alone() -> None:
+    assert wrap("short", 80, get_cwidth) == "short"
+    assert wrap("x" * 100, 10, get_cwidth) == "x" * 100
+
+
+def test_lines_are_broken_between_words() -> None:
+    text = "12:00 [bob] bob: " + "some words " * 12
+    rows = wrap(text, 60, get_cwidth).split("\n")
+    assert len(rows) > 2
+    assert all(row.endswith(("some ", "words ")) for row in rows)
+    assert "".join(row.removeprefix(CONTINUATION) for row in rows) == text

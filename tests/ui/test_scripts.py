@@ -1,0 +1,159 @@
+import io
+import json
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from securechat.client.events import Connected, Disconnected, Ended, Event, Held, Ready, Refused, Waiting
+from securechat.errors import RefusedError, TrustError, UnreachableError
+from securechat.ui.exit_codes import ExitCode
+from securechat.ui.scripts import run_recv, run_send
+from tests.support.scripted import ScriptedClient, conversation
+
+BOB = conversation("bob")
+
+
+class Script:
+    """A core whose events are all there before the command begins to watch."""
+
+    def __init__(self, *told: Event, online: bool = False) -> None:
+        self.events: SimpleQueue[Event] = SimpleQueue()
+        self.client = ScriptedClient(self.events.put, online=online)
+        self.output, self.errors = io.StringIO(), io.StringIO()
+        for event in told:
+            self.events.put(event)
+
+    def send(self, to: str = "bob", *, wait: bool = False, timeout: float | None = 20.0) -> ExitCode:
+        return run_send(self.client, self.events, to, "hello", wait=wait, timeout=timeout, errors=self.errors)
+
+    def recv(self, *, as_json: bool = True, follow: bool = False, timeout: float | None = 20.0) -> ExitCode:
+        return run_recv(
+            self.client,
+            self.events,
+            as_json=as_json,
+            follow=follow,
+            wait=False,
+            timeout=timeout,
+            output=self.output,
+            errors=self.errors,
+        )
+
+    def commands(self) -> list[tuple[Any, ...]]:
+        return [call for call in self.client.calls if call[0] not in ("start", "close")]
+
+
+ONLINE = (Connected("s", ""), Ready())
+
+
+def test_send_ends_well_once_the_server_has_accepted_the_text() -> None:
+    script = Script(online=True)
+    script.client.add(BOB)
+    assert script.send("Bob") == ExitCode.OK
+    assert script.commands() == [("send", BOB.id, "hello")]
+    assert script.client.calls[-1] == ("close",)
+    assert script.errors.getvalue() == ""
+
+
+def test_send_opens_the_conversation_it_needs() -> None:
+    script = Script(online=True)
+    assert script.send("bob") == ExitCode.OK
+    assert script.commands()[0] == ("open_direct", "bob", "hello", False)
+    script = Script(online=True)
+    assert script.send("#Lobby") == ExitCode.OK
+    assert script.commands() == [("join_room", "#lobby"), ("send", conversation("#lobby", "open").id, "hello")]
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "reason"),
+    [
+        ((Disconnected("Connection refused.", 1),), ExitCode.UNREACHABLE, "refused"),
+        ((Connected("s", ""), Ended(RefusedError("login-refused", "Wrong."))), ExitCode.LOGIN_REFUSED, "Wrong"),
+        ((Ended(UnreachableError("The certificate has expired.")),), ExitCode.UNREACHABLE, "expired"),
+        ((Connected("s", ""), Ended(TrustError("Another server."))), ExitCode.UNTRUSTED, "Another"),
+        ((Connected("s", ""), Waiting(2)), ExitCode.FULL, "full"),
+        ((*ONLINE, Held(BOB.id, "bob")), ExitCode.UNTRUSTED, "Held"),
+        ((*ONLINE, Refused("reader-full", "Bob has been away for too long.")), ExitCode.FULL, "too long"),
+        ((*ONLINE, Refused("not-found", "There is no account bob.")), ExitCode.FAILURE, "no account"),
+    ],
+)
+def test_send_says_why_it_failed_by_its_exit_code_and_one_line(
+    told: tuple[Event, ...], code: ExitCode, reason: str
+) -> None:
+    script = Script(*told)
+    script.client.add(BOB)
+    assert script.send() == code
+    assert reason in script.errors.getvalue()
+    assert script.errors.getvalue().count("\n") == 1
+
+
+def test_a_held_message_in_another_conversation_does_not_concern_a_script() -> None:
+    script = Script(*ONLINE, Held(b"c" * 32, "carol"), Refused("busy", "Busy."))
+    script.client.add(BOB)
+    assert script.send() == ExitCode.FAILURE
+
+
+def test_send_without_an_answer_ends_in_time_and_with_wait_it_stands_in_the_queue() -> None:
+    script = Script(Connected("s", ""), Waiting(1))
+    assert script.send(wait=True, timeout=0.05) == ExitCode.TIMEOUT
+    assert "Time is up" in script.errors.getvalue()
+
+
+@pytest.mark.parametrize("to", ["", "a b", "#", "/help"])
+def test_send_to_no_proper_name_is_wrong_usage(to: str) -> None:
+    script = Script(online=True)
+    assert script.send(to) == ExitCode.USAGE
+    assert script.client.calls == []
+
+
+def test_recv_prints_one_object_a_line_and_ends_when_it_has_caught_up() -> None:
+    evil = "two\nlines \x1b[31m\u202e"
+    script = Script(online=True)
+    script.client.add(BOB)
+    script.client.receive(BOB, "bob", "hi", seq=3, time=5, trust="verified")
+    script.client.receive(BOB, "bob", evil, seq=4, time=6)
+    script.client.receive(BOB, "bob", "", seq=5, time=7, problem="altered")
+    assert script.recv() == ExitCode.OK
+    lines = script.output.getvalue().splitlines()
+    assert json.loads(lines[0]) == {
+        "conversation": "bob",
+        "kind": "direct",
+        "seq": 3,
+        "time": 5,
+        "from": "bob",
+        "text": "hi",
+        "trust": "verified",
+        "problem": "",
+    }
+    assert json.loads(lines[1])["text"] == evil
+    assert json.loads(lines[2])["problem"] == "altered"
+    assert len(lines) == 3
+    assert all(character.isprintable() for line in lines for character in line)
+
+
+def test_recv_prints_a_message_once_however_often_it_is_run() -> None:
+    script = Script(online=True)
+    script.client.add(BOB)
+    script.client.receive(BOB, "bob", "one")
+    assert script.recv() == ExitCode.OK
+    again = Script(online=True)
+    again.client.said, again.client.shown = script.client.said, script.client.shown
+    assert again.recv() == ExitCode.OK
+    assert again.output.getvalue() == ""
+
+
+
+
+def test_recv_for_people_prints_clean_lines() -> None:
+    script = Script(online=True)
+    script.client.receive(script.client.add(BOB), "bob", "a\x1b[2Jb")
+    assert script.recv(as_json=False) == ExitCode.OK
+    assert "[bob] bob: a" in script.output.getvalue()
+    assert "\x1b" not in script.output.getvalue()
+
+
+def test_recv_follows_until_its_time_is_up() -> None:
+    script = Script(*ONLINE)
+    script.client.receive(script.client.add(BOB), "bob", "later")
+    assert script.recv(follow=True, timeout=0.05) == ExitCode.TIMEOUT
+    assert script.output.getvalue().count("later") == 1
