@@ -1,0 +1,94 @@
+"""An honest server, a lying one in front of it, real clients that only ever meet the lying one."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from securechat.client import events, password, runner, sync
+from securechat.server import app
+from securechat.server.accounts import COST, PasswordWorkers
+from securechat.server.app import Server
+from securechat.server.config import ServerConfig
+from securechat.transport.tls import client_context, server_context
+from tests.adversary.rogue import Rogue
+from tests.support.hostile import HostileServer
+from tests.support.live import LiveClient
+
+
+@pytest.fixture
+def server(certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """The honest server. Argon2 is cheap on both sides, and few key packages are made: everybody logs in here."""
+    cheap = replace(COST, memory_cost=64)
+    monkeypatch.setattr(app, "PasswordWorkers", lambda accounts: PasswordWorkers(accounts, cost=cheap))
+    for name, value in (("MEMORY_KIB", 8), ("PASSES", 1), ("LANES", 1)):
+        monkeypatch.setattr(password, name, value)
+    monkeypatch.setattr(sync, "KEY_PACKAGE_STOCK", 4)
+    monkeypatch.setattr(sync, "KEY_PACKAGE_LOW", 2)
+    monkeypatch.setattr(runner, "RETRY_SECONDS", 0.05)  # clients come back at once: nobody here waits for a reason
+    cert, key = certificates / "server.pem", certificates / "server-key.pem"
+    server = Server(ServerConfig(port=0, data=tmp_path / "data", cert=cert, key=key))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def hostile(server: Server, certificates: Path) -> Iterator[HostileServer]:
+    """The server that people believe to be the honest one."""
+    context = server_context(certificates / "server.pem", certificates / "server-key.pem")
+    with HostileServer(context, ("127.0.0.1", server.port), certificates / "ca.pem") as hostile:
+        yield hostile
+
+
+@dataclass
+class Site:
+    """Where clients find their server and keep their vaults."""
+
+    folder: Path
+    ca: Path
+    port: int
+
+
+Crowd = Callable[..., list[LiveClient]]
+
+
+@pytest.fixture
+def crowd(hostile: HostileServer, certificates: Path, tmp_path: Path) -> Iterator[Crowd]:
+    """Real clients behind the lying server, ready; closed at the end."""
+    site = Site(tmp_path, certificates / "ca.pem", hostile.port)
+    everybody: list[LiveClient] = []
+
+    def make(*names: str) -> list[LiveClient]:
+        new = [LiveClient(site, name) for name in names]
+        everybody.extend(new)
+        for client in new:
+            client.wait_for(events.Ready)
+        return new
+
+    yield make
+    for client in everybody:
+        if not any(isinstance(event, events.Ended) for event in client.happened):
+            client.close()
+
+
+Enter = Callable[..., Rogue]
+
+
+@pytest.fixture
+def rogue(server: Server, certificates: Path) -> Iterator[Enter]:
+    """People without scruples, at the honest server; closed at the end. `register=False`: only connected."""
+    context = client_context(certificates / "ca.pem")
+    everybody: list[Rogue] = []
+
+    def enter(account: str, *, register: bool = True) -> Rogue:
+        person = Rogue(server.port, context, account)
+        everybody.append(person)
+        if register:
+            person.register().login()
+        return person
+
+    yield enter
+    for person in everybody:
+        person.drop()

@@ -1,0 +1,86 @@
+"""How tests begin, and what they look at in the end."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from securechat.client import events
+from tests.support.live import LiveClient
+
+ADVICE = "Nothing more is read or sent here. Compare with the others by another way; /repair enters anew."
+"""How every alarm about a history ends."""
+
+E = TypeVar("E", bound=events.Event)
+
+
+def direct(one: LiveClient, other: LiveClient) -> bytes:
+    """Let two people talk in private, both ways. Returns the conversation."""
+    one.client.open_direct(other.name, "hello", ask=False)
+    other.read(one.name, f"{one.name}: hello")
+    say(other, one.name, "hi")
+    one.read(other.name, f"{other.name}: hi")
+    return one.id_of(other.name)
+
+
+def lobby(*people: LiveClient) -> bytes:
+    """Bring people together in #lobby, everybody knowing everybody. Returns the conversation."""
+    for person in people:
+        person.client.join_room("#lobby")
+        person.wait_for(events.ConversationChanged, lambda event: event.change in ("opened", "joined"))
+    everybody = tuple(sorted(person.name for person in people))
+    for person in people:
+        person.wait_until(lambda person=person: members(person, "#lobby") == everybody)  # type: ignore[misc]  # bound now
+    return people[0].id_of("#lobby")
+
+
+def members(person: LiveClient, name: str) -> tuple[str, ...]:
+    """Who is in a conversation, by what a client shows."""
+    conversation = person.client.find(name)
+    return () if conversation is None else conversation.members
+
+
+def state(person: LiveClient, name: str) -> str:
+    """A conversation's state, by what a client shows."""
+    conversation = person.client.find(name)
+    return "" if conversation is None else conversation.state
+
+
+def say(person: LiveClient, name: str, text: str, *readers: LiveClient) -> None:
+    """Say something in a conversation; it is in the log, and `readers` have read it, on return."""
+    local_id = person.say(name, text)
+    person.wait_for(events.Delivered, lambda event: event.message.local_id == local_id)
+    for reader in readers:
+        reader.read(person.name if not name.startswith("#") else name, f"{person.name}: {text}")
+
+
+def happened(person: LiveClient, kind: type[E], where: Callable[[E], bool] = lambda _event: True) -> list[E]:
+    """What a front end was told so far, of one kind."""
+    person.wait_until(person._queue.empty)
+    return [event for event in person.happened if isinstance(event, kind) and where(event)]
+
+
+def repair(person: LiveClient, name: str) -> None:
+    """Enter a conversation anew that stands still; it is done on return."""
+
+    def entered() -> int:
+        changes = [event for event in person.happened if isinstance(event, events.ConversationChanged)]
+        own = ("members", person.name, name)
+        return sum((each.change, each.account, each.conversation.name) == own for each in changes)
+
+    already = entered()
+    person.client.repair(person.id_of(name))
+    person.wait_until(lambda: entered() > already)
+
+
+def assert_calm(*people: LiveClient) -> None:
+    """Nobody was told of anything wrong, and every line can be read."""
+    worries = (events.Alarm, events.Stopped, events.KeyChanged, events.Held, events.Gap, events.Refused)
+    for person in people:
+        assert not happened(person, events.Event, lambda event: isinstance(event, worries)), person.name
+        for conversation in person.client.conversations():
+            assert not [line for line in person.client.history(conversation.id, 1000) if line.problem]
+
+
+def unsent(person: LiveClient, name: str) -> list[str]:
+    """What waits in a conversation and has not been accepted by the server."""
+    lines = person.client.history(person.id_of(name), 1000)
+    return [line.text for line in lines if line.own and not line.seq and not line.problem]

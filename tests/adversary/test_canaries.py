@@ -1,0 +1,222 @@
+"""Nothing that people say, and no secret of theirs, is in what the server gets, writes or logs, or in vault files.
+
+A whole conversation with texts that stand nowhere else; then every byte is searched for them, in every usual encoding.
+Design, sections 1, 5 (Accounts) and 7.
+"""
+
+import base64
+import secrets
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from securechat.client import events
+from securechat.client.password import login_secret
+from securechat.transport.tls import server_context
+from securechat.wire import messages as m
+from tests.adversary.conftest import Site
+from tests.adversary.scenes import direct, happened, lobby, say, state
+from tests.support.hostile import HostileServer, Link
+from tests.support.live import PASSWORD, LiveClient
+from tests.support.server_process import ServerProcess
+
+
+def spellings(canary: bytes) -> dict[str, bytes]:
+    """Everything by which a canary would be found, by name."""
+    found = {
+        "as it is": canary,
+        "hex": canary.hex().encode(),
+        "HEX": canary.hex().upper().encode(),
+        "escaped": "".join(f"\\x{byte:02x}" for byte in canary).encode(),
+    }
+    for offset in range(3):
+        # Inside a longer text: what stands before and after changes the digits at either end.
+        digits = base64.b64encode(bytes(offset) + canary)[4 if offset else 0 :]
+        inner = digits[: len(digits) // 4 * 4 - 4]
+        found[f"base64, {offset}"] = inner
+        found[f"base64url, {offset}"] = inner.translate(bytes.maketrans(b"+/", b"-_"))
+    try:
+        text = canary.decode("ascii")
+    except UnicodeDecodeError:
+        return found
+    return found | {"UTF-16": text.encode("utf-16-le"), "UTF-16BE": text.encode("utf-16-be"), "backwards": canary[::-1]}
+
+
+def search(places: dict[str, bytes], canaries: dict[str, bytes]) -> list[str]:
+    """Where a canary was found, and how it was written there."""
+    return [
+        f"{name} in {place} ({spelling})"
+        for name, canary in canaries.items()
+        for spelling, needle in spellings(canary).items()
+        for place, content in places.items()
+        if needle in content
+    ]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, with its name, which is searched too."""
+    return {str(path): str(path).encode() + path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("spelling", spellings(b"canary-0123456789abcdef"))
+def test_the_search_finds_what_was_planted(tmp_path: Path, spelling: str) -> None:
+    canary = f"canary-{secrets.token_hex(8)}".encode()
+    (tmp_path / "some").mkdir()
+    for before in range(3):  # base64 depends on what stands before
+        content = bytes(before) + canary + b" and more"
+        planted = spellings(canary)[spelling]
+        if spelling.startswith("base64"):
+            encode = base64.urlsafe_b64encode if "url" in spelling else base64.b64encode
+            planted = encode(content)
+        (tmp_path / "some" / "file").write_bytes(secrets.token_bytes(1000) + planted + secrets.token_bytes(1000))
+        assert search(files(tmp_path), {"canary": canary})
+    assert not search(files(tmp_path), {"another": f"canary-{secrets.token_hex(8)}".encode()})
+
+
+class World:
+    """A server process that logs all it can, a tap before it, and people whose words and passwords are unique."""
+
+    def __init__(self, folder: Path, hostile: HostileServer, server: ServerProcess, ca: Path) -> None:
+        self.folder = folder
+        self.hostile = hostile
+        self.server = server
+        self.said: dict[str, bytes] = {}
+        self.passwords: dict[str, str] = {}
+        self.tokens: dict[str, bytes] = {}
+        self.server_id = b""
+        self.people: list[LiveClient] = []
+        self._site = Site(folder, ca, hostile.port)
+        hostile.from_server[m.Hello] = self._note_server
+        hostile.from_server[m.LoggedIn] = self._note_token
+
+    def _note_server(self, _: Link, hello: m.Message) -> None:
+        assert isinstance(hello, m.Hello)
+        self.server_id = hello.server_id
+
+    def _note_token(self, _: Link, reply: m.Message) -> None:
+        assert isinstance(reply, m.LoggedIn)
+        self.tokens[f"token of {reply.account}"] = reply.token
+
+    def enter(self, name: str) -> LiveClient:
+        self.passwords[name] = f"pass-{secrets.token_hex(12)}"
+        person = LiveClient(self._site, name, password=self.passwords[name])
+        self.people.append(person)
+        person.wait_for(events.Ready)
+        return person
+
+    def words(self, what: str) -> str:
+        text = f"canary-{secrets.token_hex(12)}"
+        self.said[f"text '{what}'"] = text.encode()
+        return text
+
+    def server_side(self) -> dict[str, bytes]:
+        """What the server was sent, has written, and has logged."""
+        return {"what clients sent": bytes(self.hostile.tapped), **files(self.folder / "server")}
+
+
+@pytest.fixture
+def world(certificates: Path, tmp_path: Path) -> Iterator[World]:
+    (tmp_path / "server").mkdir()
+    context = server_context(certificates / "server.pem", certificates / "server-key.pem")
+    with (
+        ServerProcess(certificates, tmp_path / "server" / "data", "--show-ciphertext") as server,
+        HostileServer(context, ("127.0.0.1", server.port), certificates / "ca.pem") as tap,
+    ):
+        world = World(tmp_path, tap, server, certificates / "ca.pem")
+        yield world
+        for person in world.people:
+            if not any(isinstance(event, events.Ended) for event in person.happened):
+                person.close()
+
+
+def keys_of(person: LiveClient) -> dict[str, bytes]:
+    """The secrets of a device and of its groups, as they are now."""
+    engine = person.client._engine
+    row = engine._context.device.row
+    keys = {"identity": row.identity_private, "signature": row.signature_private}
+    for conversation in engine._sync:
+        if conversation.row.phase == "member":
+            group = conversation.group
+            for field in ("init_secret", "sender_data_secret", "exporter_secret", "external_secret", "membership_key"):
+                keys[f"{conversation.row.name} {field}"] = bytes(getattr(group._secrets, field))
+            for node, key in group._keys.keys.items():
+                keys[f"{conversation.row.name} node {node}"] = bytes(key.private)
+    return {f"{person.name}'s {name}": key for name, key in keys.items()}
+
+
+def converse(world: World) -> None:
+    """A private chat with all that belongs to it, a room, somebody who was away, a reconnection, a goodbye."""
+    alice, bob, carol = (world.enter(name) for name in ("alice", "bob", "carol"))
+    alice.client.open_direct("bob", world.words("request"), ask=True)
+    bob.wait_for(events.ConversationChanged, lambda event: event.change == "request")
+    bob.client.accept(bob.id_of("alice"))
+    alice.wait_for(events.ConversationChanged, lambda event: event.change == "accepted")
+    say(bob, "alice", world.words("answer"), alice)
+    say(alice, "bob", world.words("long ") + " ö\n" * 2000, bob)
+    lobby(alice, bob, carol)
+    for person in (alice, bob, carol):
+        say(person, "#lobby", world.words(f"{person.name} in the room"))
+    carol.close()
+    last = world.words("while carol is away")
+    say(alice, "#lobby", last, bob)
+    carol.start()
+    carol.read("#lobby", f"alice: {last}")
+    world.hostile.link("bob").drop()
+    bob.wait_until(lambda: len(happened(bob, events.Ready)) == 2)
+    say(bob, "alice", world.words("after a reconnection"), alice)
+    carol.client.leave(carol.id_of("#lobby"))
+    carol.wait_for(events.ConversationChanged, lambda event: event.change == "left")
+    say(alice, "#lobby", world.words("after a commit"), bob)
+    alice.client.bye(alice.id_of("bob"))
+    bob.wait_for(events.ConversationChanged, lambda event: event.change == "bye")
+    bob.client.bye(bob.id_of("alice"))
+    alice.wait_until(lambda: state(alice, "bob") == "closed")
+    direct(alice, carol)
+
+
+def test_no_canary_of_a_whole_conversation_is_anywhere(world: World) -> None:
+    converse(world)
+    vault_password = {"password of the vaults": PASSWORD.encode()}
+    passwords = {f"password of {name}": password.encode() for name, password in world.passwords.items()}
+    login_secrets = {
+        f"login secret of {name}": login_secret(password, world.server_id, name)
+        for name, password in world.passwords.items()
+    }
+    keys = {name: key for person in world.people for name, key in keys_of(person).items()}
+    assert len(world.said) == 9
+    assert len(keys) > 30
+
+    def check() -> None:
+        server, vaults = world.server_side(), files(world.folder / "vaults")
+        written = files(world.folder / "server")
+        assert len(vaults) >= 9
+        assert search(server, world.said | passwords | vault_password | keys) == []
+        assert search(written, login_secrets | world.tokens) == []
+        assert search(vaults, world.said | passwords | vault_password | keys | login_secrets | world.tokens) == []
+
+    # The same search finds what does go over the wire, and names that are no secret.
+    tapped = {"what clients sent": bytes(world.hostile.tapped)}
+    assert len(search(tapped, login_secrets)) == 3
+    assert search(tapped, world.tokens)
+    assert search(files(world.folder / "server"), {"a name": b"#lobby"})
+    assert "entry #lobby" in world.server.log.read_text()
+
+    check()  # with everything open, journals included
+    for person in world.people:
+        person.close()
+    assert world.server.end(signal.SIGTERM) == 0
+    check()
+
+
+def test_what_is_said_is_what_is_searched_for(world: World) -> None:
+    """The canaries are really said: whoever opens a vault with its password finds them."""
+    alice, bob = world.enter("alice"), world.enter("bob")
+    word = world.words("here")
+    alice.client.open_direct("bob", word, ask=False)
+    bob.read("alice", f"alice: {word}")
+    stored = repr(bob.client.history(bob.id_of("alice"), 10)).encode()
+    assert search({"bob's history": stored}, world.said)
+
+

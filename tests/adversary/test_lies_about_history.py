@@ -1,0 +1,395 @@
+"""A server that changes the log: everybody else's log, or what stands in it. Design, section 4, Numbers and Chain."""
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+import pytest
+
+from securechat.client import events
+from securechat.errors import UsageError
+from securechat.wire import messages as m
+from tests.adversary.conftest import Crowd
+from tests.adversary.scenes import ADVICE, assert_calm, direct, happened, lobby, members, repair, say, state
+from tests.support.hostile import HostileServer, Link
+from tests.support.live import LiveClient
+
+Log = Callable[[Link, m.Entry], list[m.Entry] | None]
+change = msgspec.structs.replace
+
+
+def history_alarm(person: LiveClient) -> str:
+    """Wait for the alarm, check that the conversation stands still; what it says, without the advice."""
+    alarm = person.wait_for(events.Alarm, lambda event: event.kind == "history")
+    assert alarm.text.endswith(f". {ADVICE}")
+    return alarm.text.removesuffix(f". {ADVICE}")
+
+
+def replayed(_: Link, entry: m.Entry) -> list[m.Entry]:
+    return [entry, change(entry, seq=entry.seq + 1)]
+
+
+def dropped() -> Log:
+    """The first entry never comes."""
+    seen: list[m.Entry] = []
+
+    def tell(_: Link, entry: m.Entry) -> list[m.Entry] | None:
+        seen.append(entry)
+        return [] if len(seen) == 1 else None
+
+    return tell
+
+
+def dropped_without_a_gap() -> Log:
+    """The first entry never comes, and those after it move up."""
+    tell_without = dropped()
+
+    def tell(link: Link, entry: m.Entry) -> list[m.Entry]:
+        return [change(entry, seq=entry.seq - 1)] if tell_without(link, entry) is None else []
+
+    return tell
+
+
+def reordered(*, renumbered: bool) -> Log:
+    """The first two entries change places."""
+    seen: list[m.Entry] = []
+
+    def tell(_: Link, entry: m.Entry) -> list[m.Entry] | None:
+        seen.append(entry)
+        if len(seen) > 2:
+            return None
+        if len(seen) < 2:
+            return []
+        first, second = seen
+        if renumbered:
+            return [change(second, seq=first.seq), change(first, seq=second.seq)]
+        return [second, first]
+
+    return tell
+
+
+@pytest.mark.parametrize(
+    ("lie", "told", "shown"),
+    [
+        (
+            lambda: replayed,
+            "the log does not fit together: entry 4 is number 1 of a device whose last was 1",
+            ["alice: one"],
+        ),
+        (dropped, "the log does not fit together: entry 4 follows entry 2", []),
+        (dropped_without_a_gap, "carol saw another history than you up to entry 3", ["carol: two"]),
+        (lambda: reordered(renumbered=False), "the log does not fit together: entry 4 follows entry 2", []),
+        (lambda: reordered(renumbered=True), "carol saw another history than you up to entry 3", ["carol: two"]),
+    ],
+    ids=["replay", "drop", "drop and renumber", "reorder", "reorder and renumber"],
+)  # fmt: skip
+def test_a_changed_log_raises_the_alarm_and_nothing_more_is_read_or_sent(
+    hostile: HostileServer, crowd: Crowd, lie: Callable[[], Log], told: str, shown: list[str]
+) -> None:
+    alice, bob, carol = crowd("alice", "bob", "carol")
+    lobby(alice, bob, carol)
+    assert_calm(alice, bob, carol)
+    hostile.lie(m.Entry, lie(), to="bob")
+    say(alice, "#lobby", "one", carol)
+    say(carol, "#lobby", "two", alice)
+    assert history_alarm(bob).startswith(told)
+    say(alice, "#lobby", "three", carol)
+    with pytest.raises(UsageError, match="stands still"):
+        bob.say("#lobby", "is anybody there?")
+    assert (state(bob, "#lobby"), bob.texts("#lobby")) == ("stopped", shown)
+    assert len(happened(bob, events.Alarm)) == 1
+    assert_calm(alice, carol)
+
+    del hostile.from_server[m.Entry]
+    repair(bob, "#lobby")
+    assert happened(bob, events.Gap)
+    say(bob, "#lobby", "is anybody there?", alice, carol)
+    say(carol, "#lobby", "here", alice, bob)
+    said = ["alice: one", "carol: two", "alice: three", "bob: is anybody there?", "carol: here"]
+    assert alice.texts("#lobby") == carol.texts("#lobby") == said
+    assert_calm(alice, carol)
+
+
+def test_the_same_through_the_same_proxy_without_the_lie_is_read_by_all(hostile: HostileServer, crowd: Crowd) -> None:
+    alice, bob, carol = crowd("alice", "bob", "carol")
+    lobby(alice, bob, carol)
+    honest = hostile.lie(m.Entry, lambda _, entry: [change(entry)], to="bob")
+    say(alice, "#lobby", "one", bob, carol)
+    say(carol, "#lobby", "two", alice, bob)
+    say(alice, "#lobby", "three", bob, carol)
+    assert honest.told >= 3
+    for person in (alice, bob, carol):
+        assert person.texts("#lobby") == ["alice: one", "carol: two", "alice: three"]
+    assert_calm(alice, bob, carol)
+
+
+def test_an_entry_that_comes_twice_under_its_own_seq_is_shown_once(hostile: HostileServer, crowd: Crowd) -> None:
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    twice = hostile.lie(m.Entry, lambda _, entry: [entry, entry], to="bob")
+    say(alice, "bob", "once", bob)
+    say(alice, "bob", "more", bob)
+    assert twice.told >= 2
+    assert bob.texts("alice") == ["alice: hello", "bob: hi", "alice: once", "alice: more"]
+    assert_calm(alice, bob)
+
+
+# --- one entry, altered -------------------------------------------------------------------------------------------
+
+
+def test_one_altered_byte_is_never_shown_as_a_message_and_is_found_out_at_the_next_one(
+    hostile: HostileServer, crowd: Crowd
+) -> None:
+    """One byte after the other, from the header to the last of the ciphertext; after each the victim repairs."""
+    alice, bob, carol = crowd("alice", "bob", "carol")
+    lobby(alice, bob, carol)
+    # Version, group id, epoch, content type, number, sender data, ciphertext, tag.
+    positions = [1, 6, 44, 45, 54, 60, 120, -1]
+    for round_, position in enumerate(positions):
+
+        def alter(_: Link, entry: m.Entry, position: int = position) -> Iterable[m.Entry]:
+            payload = bytearray(entry.payload)
+            payload[position] ^= 1
+            return [change(entry, payload=bytes(payload))]
+
+        already = len(happened(bob, events.Alarm))
+        lie = hostile.lie(m.Entry, alter, to="bob")
+        say(alice, "#lobby", f"text {round_}", carol)
+        bob.wait_until(lambda lie=lie: lie.told > 0)  # type: ignore[misc]  # bound now
+        del hostile.from_server[m.Entry]
+        say(carol, "#lobby", f"next {round_}", alice)
+        bob.wait_until(lambda already=already: len([e for e in bob.happened if isinstance(e, events.Alarm)]) > already)  # type: ignore[misc]  # as above
+        repair(bob, "#lobby")
+        say(bob, "#lobby", f"back {round_}", alice, carol)
+    assert not [line for line in bob.texts("#lobby") if line.startswith("alice: text")]
+    unreadable = [line for line in bob.client.history(bob.id_of("#lobby"), 1000) if line.problem]
+    assert unreadable
+    for line in unreadable:
+        assert (line.sender, line.text) == ("alice", "")
+        assert line.problem.startswith("This message cannot be read: ")
+    assert_calm(alice, carol)
+
+
+def test_an_altered_commit_stops_the_conversation_in_the_name_of_the_server(
+    hostile: HostileServer, crowd: Crowd
+) -> None:
+    alice, bob = crowd("alice", "bob")
+    lobby(alice, bob)
+
+    def alter(_: Link, entry: m.Entry) -> list[m.Entry]:
+        return [change(entry, payload=entry.payload[:-40] + bytes(8) + entry.payload[-32:])]
+
+    hostile.lie(m.Entry, alter, to="bob")
+    (carol,) = crowd("carol")
+    carol.client.join_room("#lobby")
+    stopped = bob.wait_for(events.Stopped)
+    assert stopped.culprit == "the server"
+    assert state(bob, "#lobby") == "stopped"
+    alice.wait_until(lambda: members(alice, "#lobby") == ("alice", "bob", "carol"))
+    assert members(bob, "#lobby") == ("alice", "bob")
+    assert_calm(alice, carol)
+    del hostile.from_server[m.Entry]
+    repair(bob, "#lobby")
+    assert members(bob, "#lobby") == ("alice", "bob", "carol")
+    say(bob, "#lobby", "well again", alice, carol)
+
+
+@pytest.mark.parametrize("number_fits", [True, False])
+def test_a_message_ascribed_to_another_device_is_not_shown_and_raises_the_alarm(
+    hostile: HostileServer, crowd: Crowd, *, number_fits: bool
+) -> None:
+    alice, bob, carol = crowd("alice", "bob", "carol")
+    lobby(alice, bob, carol)
+    if number_fits:  # both have said as much: one commit and one message
+        say(bob, "#lobby", "I am bob", alice, carol)
+    say(carol, "#lobby", "I am carol", alice, bob)
+    device = hostile.link("carol").device
+    hostile.lie(m.Entry, lambda _, entry: [change(entry, device=device)], to="alice")
+    say(bob, "#lobby", "and I am bob", carol)
+    told = history_alarm(alice)
+    if number_fits:
+        assert told == "the server ascribes a message of bob to a device of carol"
+    else:
+        assert told == "the log does not fit together: entry 4 is number 2 of a device whose last was 2"
+    said = ["bob: I am bob"] if number_fits else []
+    assert alice.texts("#lobby") == [*said, "carol: I am carol"]
+    assert_calm(bob, carol)
+
+
+def test_a_commit_ascribed_to_another_device_raises_the_alarm(hostile: HostileServer, crowd: Crowd) -> None:
+    alice, bob = crowd("alice", "bob")
+    lobby(alice, bob)
+    device = hostile.link("bob").device
+    hostile.lie(m.Entry, lambda _, entry: [change(entry, device=device)], to="alice")
+    (carol,) = crowd("carol")
+    carol.client.join_room("#lobby")
+    assert history_alarm(alice) == "the log does not fit together: entry 2 is number 1 of a device whose last was 1"
+    assert members(alice, "#lobby") == ("alice", "bob")
+    bob.wait_until(lambda: members(bob, "#lobby") == ("alice", "bob", "carol"))
+
+
+def test_another_time_than_the_others_see_is_found_out_at_the_next_message(
+    hostile: HostileServer, crowd: Crowd
+) -> None:
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    yesterday = hostile.lie(m.Entry, lambda _, entry: [change(entry, time=entry.time - 86_400_000)], to="bob")
+    say(alice, "bob", "pay today", bob)
+    yesterday.armed = False
+    say(alice, "bob", "did you?", bob)
+    assert history_alarm(bob).startswith("alice saw another history than you up to entry 4")
+
+
+# --- different histories for different people ---------------------------------------------------------------------
+
+
+def test_a_fork_is_found_out_by_the_first_message_that_crosses_it(hostile: HostileServer, crowd: Crowd) -> None:
+    """alice and carol speak at once; carol is shown hers first, everybody else alice's."""
+    alice, bob, carol = crowd("alice", "bob", "carol")
+    lobby(alice, bob, carol)
+    kept: list[m.Entry] = []
+
+    def keep(_: Link, entry: m.Entry) -> list[m.Entry]:
+        kept.append(entry)
+        return []
+
+    def swap(_: Link, accepted: m.Accepted) -> list[m.Message]:
+        (entry,) = kept
+        own_seq, accepted.seq = accepted.seq, entry.seq
+        return [accepted, change(entry, seq=own_seq)]
+
+    held = hostile.lie(m.Entry, keep, to="carol")
+    hostile.lie(m.Accepted, swap, to="carol")
+    say(alice, "#lobby", "heads", bob)
+    carol.wait_until(lambda: len(kept) == 1)
+    say(carol, "#lobby", "tails", alice, bob)
+    carol.read("#lobby", "alice: heads")
+    held.armed = False
+    del hostile.from_server[m.Accepted]
+    # So far each has a history that fits together; only the order differs.
+    assert bob.texts("#lobby") == alice.texts("#lobby") == ["alice: heads", "carol: tails"]
+    assert carol.texts("#lobby") == ["carol: tails", "alice: heads"]
+
+    say(bob, "#lobby", "so what was it?", alice)
+    assert history_alarm(carol).startswith(
+        "bob saw another history than you up to entry 4: the server shows people different histories, "
+        "or the program of bob is at fault"
+    )
+    assert not happened(alice, events.Alarm)
+
+
+def test_a_tail_that_is_withheld_shows_nothing_wrong_and_all_is_well_when_it_comes(
+    hostile: HostileServer, crowd: Crowd
+) -> None:
+    """Nobody can tell a silent server from silent friends; docs/threat-model.md says so."""
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    kept: list[m.Entry] = []
+
+    def keep(_: Link, entry: m.Entry) -> list[m.Entry]:
+        kept.append(entry)
+        return []
+
+    tail = hostile.lie(m.Entry, keep, to="bob")
+    for number in range(5):
+        say(alice, "bob", f"tail {number}")
+    bob.wait_until(lambda: len(kept) == 5)
+    assert bob.texts("alice") == ["alice: hello", "bob: hi"]
+    assert_calm(alice, bob)
+    tail.armed = False
+    hostile.link("bob").tell_client(*kept)
+    bob.read("alice", "alice: tail 4")
+    say(bob, "alice", "all here", alice)
+    assert alice.texts("bob") == bob.texts("alice")
+    assert_calm(alice, bob)
+
+
+# --- lies about what we said ourselves ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change_reply",
+    [{"number": 7}, {"conversation": bytes(32)}],
+    ids=["number", "conversation"],
+)
+def test_an_answer_to_something_else_ends_the_connection_and_the_message_is_sent_once(
+    hostile: HostileServer, crowd: Crowd, change_reply: dict[str, object]
+) -> None:
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    lie = hostile.lie(m.Accepted, lambda _, accepted: [change(accepted, **change_reply)], to="alice")
+    alice.say("bob", "once")
+    told = alice.wait_for(events.Disconnected)
+    assert told.reason == "The server broke the protocol: the server accepted something else than what was submitted"
+    lie.armed = False
+    alice.wait_for(events.Delivered, lambda event: event.message.text == "once")
+    say(alice, "bob", "more", bob)
+    assert alice.texts("bob") == bob.texts("alice") == ["alice: hello", "bob: hi", "alice: once", "alice: more"]
+    assert_calm(alice, bob)
+
+
+def test_a_wrong_seq_for_our_own_message_changes_nothing_once_the_truth_comes(
+    hostile: HostileServer, crowd: Crowd
+) -> None:
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    lies = hostile.lie(
+        m.Accepted, lambda _, accepted: [change(accepted, seq=accepted.seq + 5)] if not lies.told else None, to="alice"
+    )
+    alice.say("bob", "once")
+    alice.wait_for(events.Delivered, lambda event: event.message.text == "once" and event.message.seq == 4)
+    say(alice, "bob", "more", bob)
+    assert alice.texts("bob") == bob.texts("alice") == ["alice: hello", "bob: hi", "alice: once", "alice: more"]
+    assert_calm(alice, bob)
+
+
+def test_a_wrong_time_for_our_own_message_is_found_out_by_whoever_reads_the_next(
+    hostile: HostileServer, crowd: Crowd
+) -> None:
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    hostile.lie(m.Accepted, lambda _, accepted: [change(accepted, time=accepted.time + 1)], to="alice")
+    say(alice, "bob", "one", bob)
+    alice.say("bob", "two")
+    assert history_alarm(bob).startswith("alice saw another history than you up to entry 4")
+
+
+def test_a_wrong_chain_for_a_joiner_is_found_out_at_the_first_message(hostile: HostileServer, crowd: Crowd) -> None:
+    alice, bob = crowd("alice", "bob")
+    lobby(alice, bob)
+    hostile.lie(m.Accepted, lambda _, accepted: [change(accepted, chain=bytes(32))], to="carol")
+    (carol,) = crowd("carol")
+    carol.client.join_room("#lobby")
+    alice.wait_until(lambda: "carol" in members(alice, "#lobby"))
+    carol.wait_until(lambda: state(carol, "#lobby") == "open")
+    say(alice, "#lobby", "welcome", bob)
+    assert history_alarm(carol).startswith("alice saw another history than you up to entry 2")
+    assert_calm(alice, bob)
+
+
+def test_a_log_that_has_become_shorter_raises_the_alarm(hostile: HostileServer, crowd: Crowd) -> None:
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    hostile.lie(m.Subscribed, lambda _, reply: [change(reply, head=1)] if len(reply.conversation) == 32 else None)
+    hostile.link("bob").drop()
+    assert history_alarm(bob) == "the server knows 1 entries of this conversation, and we 3"
+
+
+def test_a_server_that_claims_we_have_said_more_than_we_know_makes_us_enter_anew(
+    hostile: HostileServer, crowd: Crowd
+) -> None:
+    """As after a restored backup of the vault: no key is used twice, and nothing that waits is lost."""
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+
+    def claim(_: Link, reply: m.Subscribed) -> list[m.Subscribed] | None:
+        first = len(reply.conversation) == 32 and not more.told
+        return [change(reply, last=reply.last + 1)] if first else None
+
+    more = hostile.lie(m.Subscribed, claim, to="bob")
+    hostile.link("bob").drop()
+    bob.say("alice", "am I still here?")
+    alice.read("bob", "bob: am I still here?")
+    assert more.told == 1
+    say(alice, "bob", "you are", bob)
+    assert alice.texts("bob") == bob.texts("alice")
+    assert not [*happened(alice, events.Alarm), *happened(bob, events.Alarm)]

@@ -1,0 +1,258 @@
+"""A server that swaps keys: at the first contact, later, and after a safety number was compared. Design, section 6."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from securechat.client import events
+from securechat.errors import UsageError
+from securechat.policy import Rules
+from securechat.wire import messages as m
+from tests.adversary.conftest import Crowd, Enter
+from tests.adversary.scenes import assert_calm, direct, happened, members, say, state, unsent
+from tests.adversary.shadow import Shadow
+from tests.support.hostile import HostileServer
+from tests.support.live import LiveClient
+
+change = msgspec.structs.replace
+NOT_SOUND = "The key package that the server gave out for bob is not sound"
+
+
+def asked(hostile: HostileServer, account: str, kind: type[m.Request]) -> list[m.Message]:
+    """What a client has asked the server, of one kind."""
+    return [
+        request
+        for link in hostile.links
+        if link.account == account
+        for request in link.requests.values()
+        if isinstance(request, kind)
+    ]
+
+
+def swap(hostile: HostileServer, packages: Iterable[bytes]) -> None:
+    """Give out other key packages than those asked for."""
+    hostile.lie(m.KeyPackages, lambda _, reply: [m.KeyPackages(reply.id, reply.account, list(packages))], to="alice")
+
+
+def flip_last(encoded: bytes) -> bytes:
+    """Alter the signature at the end."""
+    return encoded[:-1] + bytes([encoded[-1] ^ 1])
+
+
+def close_both(one: LiveClient, other: LiveClient) -> None:
+    """End their direct conversation, so that the next message needs key packages."""
+    one.client.bye(one.id_of(other.name))
+    other.wait_for(events.ConversationChanged, lambda event: event.change == "bye")
+    other.client.bye(other.id_of(one.name))
+    for person, peer in ((one, other), (other, one)):
+        person.wait_until(lambda person=person, peer=peer: state(person, peer.name) == "closed")  # type: ignore[misc]  # bound now
+
+
+# --- key packages -------------------------------------------------------------------------------------------------
+
+
+def test_a_key_package_of_another_account_is_refused_and_nothing_is_sent(
+    hostile: HostileServer, crowd: Crowd, rogue: Enter
+) -> None:
+    alice, bob = crowd("alice", "bob")
+    mallory = rogue("mallory")
+    swap(hostile, [mallory.key_package()])
+    alice.client.open_direct("bob", "for bob only", ask=False)
+    alarm = alice.wait_for(events.Alarm)
+    assert (alarm.kind, alarm.text) == ("key-package", "The server gave out a key package of mallory for bob.")
+    assert alice.wait_for(events.Refused).text == f"Nothing was sent to bob. {alarm.text}"
+    (line,) = alice.client.history(alarm.conversation, 10)
+    assert (line.text, line.seq, line.problem) == (
+        "for bob only", 0, f"This message was not sent: Nothing was sent to bob. {alarm.text}",
+    )  # fmt: skip
+    assert not asked(hostile, "alice", m.OpenDirect)
+    del hostile.from_server[m.KeyPackages]
+    direct(alice, bob)
+    assert len(happened(alice, events.Alarm)) == 1
+
+
+@pytest.mark.parametrize(
+    ("packages", "told"),
+    [
+        (lambda _: [], "The server gave out no key package for bob."),
+        (lambda _: [b"\x00\x01"], f"{NOT_SOUND}: message is cut short"),
+        (
+            lambda bob: [bob.key_package(), bob.key_package()],
+            "The server gave out two key packages for one device of bob.",
+        ),
+        (lambda bob: [flip_last(bob.key_package())], f"{NOT_SOUND}: a signature does not fit."),
+    ],
+    ids=["none", "garbage", "two of one device", "altered"],
+)
+def test_a_wrong_set_of_key_packages_is_refused(
+    hostile: HostileServer, crowd: Crowd, rogue: Enter, packages: object, told: str
+) -> None:
+    (alice,) = crowd("alice")
+    bob = rogue("bob")
+    swap(hostile, packages(bob))  # type: ignore[operator]  # a function
+    alice.client.open_direct("bob", "for bob only", ask=False)
+    alarm = alice.wait_for(events.Alarm)
+    assert alarm.kind == "key-package"
+    assert told in alarm.text
+    assert not asked(hostile, "alice", m.OpenDirect)
+
+
+# --- the same account under another identity key ------------------------------------------------------------------
+
+
+def test_at_first_contact_a_lying_server_can_sit_in_the_middle_until_safety_numbers_are_compared(
+    hostile: HostileServer, crowd: Crowd, rogue: Enter
+) -> None:
+    """Trust on first use, as docs/threat-model.md says. The numbers of the two differ: comparing them ends it."""
+    alice, bob = crowd("alice", "bob")
+    impostor = rogue("bob", register=False)
+    swap(hostile, [impostor.key_package()])
+    shadow = Shadow(hostile, impostor)
+    alice.client.open_direct("bob", "hello", ask=False)
+    alice.wait_for(events.Delivered)
+    assert shadow.read == ["hello"]
+    shadow.say(hostile.link("alice"), "hi")
+    alice.read("bob", "bob: hi")
+    assert alice.client.history(alice.id_of("bob"), 1)[0].trust == "pinned"  # and not verified
+
+    hostile.from_server.clear()
+    hostile.from_client.clear()
+    bob.client.open_direct("alice", "it is me", ask=False)
+    alice.read("bob", "bob: it is me")
+    assert alice.wait_for(events.KeyChanged) == events.KeyChanged("bob", was_verified=False)
+    alice.say("bob", "who is who?")
+    alice.wait_for(events.Held)
+    alice.client.verify("bob")  # they have compared the number now
+    bob.read("alice", "alice: who is who?")
+    assert alice.client.safety_number("bob") == bob.client.safety_number("alice")
+
+
+@pytest.mark.parametrize("verified", [False, True])
+def test_another_identity_key_than_the_pinned_one_holds_what_is_to_be_sent(
+    hostile: HostileServer, crowd: Crowd, rogue: Enter, *, verified: bool
+) -> None:
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    number = alice.client.safety_number("bob")
+    if verified:
+        alice.client.verify("bob")
+    close_both(alice, bob)
+    assert_calm(alice, bob)
+
+    impostor = rogue("bob", register=False)
+    swap(hostile, [impostor.key_package()])
+    already = len(asked(hostile, "alice", m.OpenDirect))
+    alice.client.open_direct("bob", "for bob only", ask=False)
+    held = alice.wait_for(events.Held)
+    assert held.account == "bob"
+    assert happened(alice, events.KeyChanged) == [events.KeyChanged("bob", was_verified=verified)]
+    assert unsent(alice, "bob") == ["for bob only"]
+    assert alice.client.safety_number("bob") != number  # what there is to compare is what was shown
+    assert len(asked(hostile, "alice", m.OpenDirect)) == already
+
+    # A new connection changes nothing: the user has to decide.
+    hostile.link("alice").drop()
+    alice.wait_until(lambda: len(happened(alice, events.Ready)) == 2)
+    assert unsent(alice, "bob") == ["for bob only"]
+    assert len(asked(hostile, "alice", m.OpenDirect)) == already
+
+
+def test_the_same_contact_anew_through_the_same_proxy_without_the_lie_is_quiet(
+    hostile: HostileServer, crowd: Crowd
+) -> None:
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    alice.client.verify("bob")
+    close_both(alice, bob)
+    honest = hostile.lie(m.KeyPackages, lambda _, reply: [reply], to="alice")
+    alice.client.open_direct("bob", "again", ask=False)
+    bob.wait_until(lambda: state(bob, "alice") == "open")
+    bob.read("alice", "alice: again")
+    say(bob, "alice", "here", alice)
+    assert honest.told == 1
+    assert alice.client.history(alice.id_of("bob"), 1)[0].trust == "verified"
+    assert_calm(alice, bob)
+
+
+@pytest.mark.parametrize(("verified", "mark"), [(False, "changed"), (True, "changed-verified")])
+def test_a_later_conversation_with_an_impostor_is_marked_and_gets_no_answer(
+    hostile: HostileServer, crowd: Crowd, rogue: Enter, *, verified: bool, mark: str
+) -> None:
+    """The server makes a `bob` of its own and has it write to alice, who knows bob."""
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    if verified:
+        alice.client.verify("bob")
+    mallory, impostor = rogue("mallory"), rogue("bob", register=False)
+    (add,) = mallory.adds("alice")
+    shadow = Shadow(hostile, impostor, os.urandom(32))
+    welcomed = shadow.found(Rules("direct"), add.key_package)
+    link = hostile.link("alice")
+    link.tell_client(change(welcomed, seq=1))
+    alice.wait_for(events.KeyChanged, lambda event: event == events.KeyChanged("bob", was_verified=verified))
+    alice.wait_until(lambda: alice.id_of("bob") == shadow.conversation)
+    shadow.say(link, "I have a new phone")
+    alice.read("bob", "bob: I have a new phone")
+    (line,) = [line for line in alice.client.history(shadow.conversation, 10) if not line.own]
+    assert line.trust == mark
+    alice.say("bob", "do you?")
+    assert alice.wait_for(events.Held) == events.Held(shadow.conversation, "bob")
+    assert shadow.read == []
+    assert unsent(alice, "bob") == ["do you?"]
+
+
+def test_a_new_identity_of_a_contact_is_told_and_holds_what_is_to_be_sent(crowd: Crowd) -> None:
+    """Honest or not: bob starts anew with --new-identity, and to alice it looks like an impostor until she decides."""
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    alice.client.verify("bob")
+    bob.close()
+    bob.path = bob.path.with_name("new-bob.vault")
+    bob.settings = replace(bob.settings, new_identity=True)
+    bob.start()
+    bob.wait_for(events.Ready)
+    bob.client.open_direct("alice", "me again", ask=False)
+    alice.read("bob", "bob: me again")
+    assert happened(alice, events.KeyChanged) == [events.KeyChanged("bob", was_verified=True)]
+    assert alice.client.history(alice.id_of("bob"), 1)[0].trust == "changed-verified"
+    alice.say("bob", "prove it")
+    alice.wait_for(events.Held)
+    assert not [line for line in bob.texts("alice") if "prove it" in line]
+    alice.client.verify("bob")
+    bob.read("alice", "alice: prove it")
+
+
+def test_a_key_that_comes_while_safety_numbers_are_compared_is_not_verified(
+    hostile: HostileServer, crowd: Crowd, rogue: Enter
+) -> None:
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    close_both(alice, bob)
+    assert alice.client.safety_number("bob") == bob.client.safety_number("alice")  # and while they are on the phone ...
+    swap(hostile, [rogue("bob", register=False).key_package()])
+    alice.client.open_direct("bob", "for bob only", ask=False)
+    alice.wait_for(events.Held)
+    with pytest.raises(UsageError, match="The key of bob has changed again meanwhile. Look at the safety number anew."):
+        alice.client.verify("bob")
+    assert unsent(alice, "bob") == ["for bob only"]
+    assert alice.client.safety_number("bob") != bob.client.safety_number("alice")
+
+
+def test_somebody_under_another_key_is_not_invited_to_a_room(
+    hostile: HostileServer, crowd: Crowd, rogue: Enter
+) -> None:
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    alice.client.create_room("#staff")
+    alice.wait_for(events.ConversationChanged, lambda event: event.conversation.name == "#staff")
+    impostor = rogue("bob", register=False)
+    swap(hostile, [impostor.key_package()])
+    alice.client.invite(alice.id_of("#staff"), "bob")
+    refused = alice.wait_for(events.Refused)
+    assert refused.text.startswith("bob was not added: The key of bob has changed; /trust or /verify decides.")
+    assert happened(alice, events.KeyChanged) == [events.KeyChanged("bob", was_verified=False)]
+    assert members(alice, "#staff") == ("alice",)
+    assert not asked(hostile, "alice", m.Commit)

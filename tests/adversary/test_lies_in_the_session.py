@@ -1,0 +1,153 @@
+"""A server that breaks the protocol itself, or turns into another one. Design, sections 4 and 7."""
+
+import struct
+
+import msgspec
+import pytest
+
+from securechat.client import events
+from securechat.errors import TrustError
+from securechat.ui.exit_codes import exit_code
+from securechat.wire import limits
+from securechat.wire import messages as m
+from tests.adversary.conftest import Crowd
+from tests.adversary.scenes import assert_calm, direct, happened, say
+from tests.support.hostile import HostileServer, Sent
+
+change = msgspec.structs.replace
+
+
+def frame(body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + body
+
+
+def array(*fields: object) -> bytes:
+    return frame(msgspec.msgpack.encode(fields))
+
+
+BROKEN: dict[str, tuple[Sent, str]] = {
+    "huge frame": (struct.pack(">I", limits.MAX_FRAME + 1), "a message of 2097153 bytes, where 2097152 are allowed"),
+    "another protocol": (b"HTTP/1.1 200 OK\r\n\r\n", "this is not the securechat protocol"),
+    "empty frame": (frame(b""), ""),
+    "garbage": (frame(b"\xc1" * 40), ""),
+    "deeply nested": (frame(b"\x91" * 10_000), ""),
+    "no array": (frame(msgspec.msgpack.encode({"Pong": 1})), ""),
+    "unknown message": (array("Whatever", 1), "unknown message Whatever"),
+    "a field too many": (array("Pong", 1), ""),
+    "a field of another type": (array("Seat", "first"), ""),
+    "a message that has no place here": (m.Seat(0), "Seat in state ready"),
+    "a second hello": (m.Hello([1], "", "", bytes(16), "open"), "Hello in state ready"),
+    "a client's message": (m.Subscribe(1, bytes(32), 0), ""),
+    "an answer to nothing": (m.Done(4_000_000), "Done 4000000 answers no open request"),
+    "a time nobody can show": (m.Entry(bytes(32), 1, 1 << 62, bytes(16), b""), ""),
+    "a welcome too long ago": (array("Welcomed", -1, 0, bytes(32), 1, bytes(32), b"", b"", []), ""),
+}
+
+
+def test_what_no_honest_server_sends_costs_the_connection_and_no_more(hostile: HostileServer, crowd: Crowd) -> None:
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    for number, (lie, (sent, told)) in enumerate(BROKEN.items()):
+        hostile.link("alice").tell_client(sent)
+        alice.wait_until(lambda number=number: len(list(filter(is_loss, alice.happened))) > number)  # type: ignore[misc]  # bound now
+        reason = list(filter(is_loss, alice.happened))[-1].reason  # type: ignore[attr-defined]  # a Disconnected
+        assert reason.startswith("The server broke the protocol: "), lie
+        assert told in reason, lie
+        alice.wait_until(lambda number=number: len(happened(alice, events.Ready)) == number + 2)  # type: ignore[misc]  # bound now
+        say(alice, "bob", f"after {lie}")
+    say(bob, "alice", "all well", alice)
+    after = [f"alice: after {lie}" for lie in BROKEN]
+    assert bob.texts("alice") == ["alice: hello", "bob: hi", *after, "bob: all well"]
+    assert alice.texts("bob") == bob.texts("alice")
+    assert_calm(alice, bob)
+
+
+def is_loss(event: events.Event) -> bool:
+    return isinstance(event, events.Disconnected)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (lambda request: m.Stock(request.id, 1), "Stock 1 answers no open request"),
+        (
+            lambda request: m.LoggedIn(request.id, "mallory", bytes(32), 1, 0, b"", published=True, key_packages=9),
+            "the server logged us in as somebody else",
+        ),
+        (lambda _: b"\x00\x00\x10\x00" + bytes(3000), ""),
+    ],
+    ids=["another answer", "another account", "a frame that never ends"],
+)
+def test_a_wrong_answer_to_the_login_is_not_followed(
+    hostile: HostileServer, crowd: Crowd, answer: object, told: str
+) -> None:
+    (alice,) = crowd("alice")
+    lies: list[m.Message] = []
+
+    def lie(link: object, request: m.Resume) -> list[m.Message] | None:
+        if lies:
+            return None
+        lies.append(request)
+        link.tell_client(answer(request))  # type: ignore[attr-defined, operator]  # a Link, a function
+        if not told:
+            link.drop()  # type: ignore[attr-defined]  # the client would wait for the rest of the frame
+        return []
+
+    hostile.from_client[m.Resume] = lie  # type: ignore[assignment]  # the table's key is the type
+    hostile.link("alice").drop()
+    alice.wait_until(lambda: len(happened(alice, events.Ready)) == 2)
+    reasons = [event.reason for event in happened(alice, events.Disconnected)]
+    assert len(lies) == 1
+    assert told in reasons[-1]
+
+
+def test_a_server_without_a_common_version_is_told_and_tried_again(hostile: HostileServer, crowd: Crowd) -> None:
+    (alice,) = crowd("alice")
+    old = hostile.lie(m.Hello, lambda _, hello: [change(hello, versions=[99])] if not old.told else None)
+    hostile.link("alice").drop()
+    alice.wait_for(events.Disconnected, lambda event: "no common protocol version" in event.reason)
+    alice.wait_until(lambda: len(happened(alice, events.Ready)) == 2)
+
+
+def test_another_server_behind_the_same_certificate_is_refused_before_anything_secret_is_sent(
+    hostile: HostileServer, crowd: Crowd
+) -> None:
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    hostile.lie(m.Hello, lambda _, hello: [change(hello, server_id=bytes(16))])
+    first = hostile.link("alice")
+    links = len(hostile.links)
+    first.drop()
+    error = alice.wait_for(events.Ended).error
+    assert isinstance(error, TrustError)
+    assert str(error).startswith("This is not the server this vault belongs to: its id has changed.")
+    assert int(exit_code(error)) == 5
+    assert [link.requests for link in hostile.links[links:]] == [{}]
+    alice.vault.close()
+
+    hostile.from_server.clear()
+    alice.start()
+    alice.wait_for(events.Ready)
+    say(alice, "bob", "back", bob)
+
+
+def test_another_identity_key_of_our_own_at_the_server_is_told_and_not_overwritten(
+    hostile: HostileServer, crowd: Crowd
+) -> None:
+    (alice,) = crowd("alice")
+    hostile.lie(m.LoggedIn, lambda _, reply: [change(reply, identity_key=bytes(32))])
+    hostile.link("alice").drop()
+    error = alice.wait_for(events.Ended).error
+    assert isinstance(error, TrustError)
+    assert "alice has another identity key at the server than in this vault" in str(error)
+    assert int(exit_code(error)) == 5
+    alice.vault.close()
+
+
+def test_who_is_in_a_conversation_is_not_for_the_server_to_say(hostile: HostileServer, crowd: Crowd) -> None:
+    alice, bob = crowd("alice", "bob")
+    conversation = direct(alice, bob)
+    names = [m.Member("bob", online=True), m.Member("mallory", online=True)]
+    hostile.lie(m.MemberList, lambda _, reply: [change(reply, members=names)])
+    alice.client.list_members(conversation)
+    assert alice.wait_for(events.MemberList).members == (("alice", False), ("bob", True))
