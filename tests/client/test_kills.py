@@ -112,8 +112,9 @@ def test_killed_at_any_moment_nothing_is_lost_doubled_or_unreadable(tmp_path: Pa
     server = LiveServer(tmp_path)
     talkers = [Talker(server, name) for name in NAMES]
     with contextlib.ExitStack() as ends:
-        for process in (server, *talkers):
-            ends.callback(process.kill)
+        ends.callback(server.kill)
+        for talker in talkers:
+            ends.callback(talker.kill)
         talk_and_kill(server, talkers)
     look(talkers)
 

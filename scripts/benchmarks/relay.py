@@ -5,9 +5,7 @@ the messages that follow carry a genuine header and random bytes for a ciphertex
 Server cost is the CPU time of the server's process: it does not depend on how slow the generator is.
 """
 
-import argparse
 import contextlib
-import json
 import os
 import secrets
 import selectors
@@ -26,18 +24,17 @@ from pathlib import Path
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from figure import Figure
 
 from securechat.client.device import CAPABILITIES, SUITE
 from securechat.identity.certificate import certificate_of, credential, issue, leaf_validator
-from securechat.mls.credential import Credential
 from securechat.mls.crypto.sealing import SignaturePrivateKey, generate_signature_secret
 from securechat.mls.framing import MLSMessage
 from securechat.mls.group import Group
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.key_package_bundle import generate_key_package
-from securechat.mls.leaf_node import LeafNode, Lifetime
+from securechat.mls.leaf_node import Lifetime
 from securechat.mls.proposals import Add
-from securechat.mls.welcome import Welcome
 from securechat.policy import Rules
 from securechat.tlscodec import Writer
 from securechat.wire import limits
@@ -54,47 +51,12 @@ IDLE = 1_000  # connections
 LOGINS = 100
 DEVICES = 16  # of each account in a crowd: so many can hold a resume token
 RESUMES = 1_000
-MLS_MESSAGES = 2_000
 PROC = Path("/proc")  # where Linux tells of processes
 STALLED = 30.0  # seconds without a sign of the server end a bench
 FILLING = secrets.token_bytes(PAYLOAD - 8)  # stands for a ciphertext, beside the 8 bytes of the time
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(m.FromServer).decode
-
-
-def main() -> int:
-    """Run the chosen benches and print their figures."""
-    benches: dict[str, Callable[[], Iterator[Figure]]] = {
-        "relay": relay, "fan-out": fan_out, "idle": idle, "login": login, "mls": mls,
-    }  # fmt: skip
-    parser = argparse.ArgumentParser(prog="scripts/bench", description="What securechat costs.")
-    parser.add_argument("bench", nargs="*", help=f"{', '.join(benches)}; all of them by default")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    arguments = parser.parse_args()
-    if unknown := set(arguments.bench) - set(benches):
-        parser.error(f"no bench called {', '.join(sorted(unknown))}; there are {', '.join(benches)}")
-    for name in arguments.bench or benches:
-        for figure in benches[name]():
-            if arguments.json:
-                print(json.dumps({"bench": name, **figure.as_dict()}), flush=True)
-            else:
-                print(f"{name:8} {figure.case:28} {figure.metric:34} {figure.value:12,.1f} {figure.unit}", flush=True)
-    return 0
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured number."""
-
-    case: str
-    metric: str
-    value: float
-    unit: str
-
-    def as_dict(self) -> dict[str, object]:
-        """Its JSON form."""
-        return {"case": self.case, "metric": self.metric, "value": round(self.value, 3), "unit": self.unit}
 
 
 # --- the server under test --------------------------------------------------------------------------------------------
@@ -567,40 +529,3 @@ def login() -> Iterator[Figure]:
         yield Figure("token", "server CPU per resume", cpu / RESUMES * 1e6, "µs")
         for peer in peers:
             peer.close()
-
-
-def mls() -> Iterator[Figure]:
-    """CPU time of the MLS engine for one message of 256 bytes, signature made and checked."""
-    now = int(time.time())
-
-    def accept(_leaf: LeafNode, *, entering: bool) -> None:
-        """Both members are ours; no credential has to be judged."""
-
-    keys = [SignaturePrivateKey(SUITE, generate_signature_secret(SUITE)) for _ in range(2)]
-    one, two = (
-        generate_key_package(
-            SUITE, Credential.basic(name), key, CAPABILITIES, Lifetime(now - 60, now + 86_400)
-        )
-        for name, key in zip((b"one", b"two"), keys, strict=True)
-    )
-    group = Group.create(b"bench", one, keys[0], extensions=())
-    staged = group.commit([Add(two.key_package)], tree_in_welcome=True, validate=accept, now=now)
-    sender = staged.group
-    assert staged.welcome is not None
-    welcome = MLSMessage.decode(staged.welcome).body
-    assert isinstance(welcome, Welcome)
-    receiver = Group.join(welcome, two, keys[1], validate=accept, now=now)
-    text = secrets.token_bytes(PAYLOAD)
-    started = time.process_time()
-    messages = [sender.encrypt(text) for _ in range(MLS_MESSAGES)]
-    encrypting = time.process_time() - started
-    started = time.process_time()
-    for message in messages:
-        receiver.decrypt(message, in_order=True)
-    decrypting = time.process_time() - started
-    yield Figure("256 bytes", "encrypt", encrypting / MLS_MESSAGES * 1e6, "µs")
-    yield Figure("256 bytes", "decrypt", decrypting / MLS_MESSAGES * 1e6, "µs")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,33 @@
+"""Run the chosen benches and print their figures."""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+
+import mls
+import relay
+from figure import Figure
+
+BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
+    "relay": relay.relay, "fan-out": relay.fan_out, "idle": relay.idle, "login": relay.login, "mls": mls.mls,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Parse the arguments; run."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="What securechat costs.")
+    parser.add_argument("bench", nargs="*", help=f"{', '.join(BENCHES)}; all of them by default")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.bench) - set(BENCHES):
+        parser.error(f"no bench called {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+    for name in arguments.bench or BENCHES:
+        for figure in BENCHES[name]():
+            if arguments.json:
+                print(json.dumps({"bench": name, **figure.as_dict()}), flush=True)
+            else:
+                print(f"{name:8} {figure.as_line()}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
