@@ -10,13 +10,11 @@ from typing import NamedTuple
 from securechat.mls.commit import Commit, ProposalRef
 from securechat.mls.credential import Credential
 from securechat.mls.crypto.sealing import SignaturePrivateKey
-from securechat.mls.crypto.secret import Secret
 from securechat.mls.extensions import Extension, Extensions, ExtensionType, external_pub_extension
 from securechat.mls.framing import (
     AuthenticatedContent,
     FramedContent,
     MLSMessage,
-    PublicMessage,
     Sender,
     WireFormat,
 )
@@ -34,7 +32,6 @@ from securechat.mls.key_schedule import (
     welcome_secret,
 )
 from securechat.mls.leaf_node import Capabilities, CredentialValidator, LeafNode, LeafNodeSource
-from securechat.mls.message_protection import protect_public
 from securechat.mls.proposal_list import AppliedProposals
 from securechat.mls.proposals import Proposal
 from securechat.mls.public_group import PublicGroup, PublicStagedCommit
@@ -54,8 +51,6 @@ class Committer:
     keys: TreePrivateKeys
     signature_private: SignaturePrivateKey
     init_secret: InitSecret
-    membership_key: Secret | None
-    """None for an external committer."""
 
 
 class LeafTemplate(NamedTuple):
@@ -73,7 +68,8 @@ class NewEpoch(NamedTuple):
     secrets: EpochSecrets
     keys: TreePrivateKeys
     messages: SecretTree
-    message: bytes
+    content: AuthenticatedContent
+    """The commit, signed and tagged, still to be framed for its wire format."""
     welcome: bytes | None
     group_info: bytes
 
@@ -84,6 +80,7 @@ def make_commit(
     applied: AppliedProposals,
     template: LeafTemplate,
     *,
+    wire_format: WireFormat,
     authenticated_data: bytes,
     tree_in_welcome: bool,
     psks: PskLookup,
@@ -116,7 +113,7 @@ def make_commit(
     path = committer.keys.create_path(applied.tree, applied.new_leaves, make_leaf, make_context)
     commit = Commit(proposals, path.update_path)
     framed = FramedContent(before.group_id, before.epoch, committer.sender, authenticated_data, commit)
-    signed = AuthenticatedContent.sign(WireFormat.PUBLIC_MESSAGE, framed, before.context, sign)
+    signed = AuthenticatedContent.sign(wire_format, framed, before.context, sign)
 
     confirmed = confirmed_transcript_hash(suite, before.interim_transcript_hash, signed)
     context = before.next_context(applied.extensions, path.tree.tree_hash(suite), confirmed)
@@ -126,9 +123,6 @@ def make_commit(
     content = signed.with_confirmation_tag(secrets.confirmation_tag(suite, context))
     staged = before.finish(applied, content, commit, validate=validate)
 
-    message = PublicMessage(framed, content.auth, None)
-    if committer.membership_key is not None:
-        message = protect_public(suite, committer.membership_key, content, before.context)
     welcome = None
     if applied.added:
         group_info = make_group_info(
@@ -148,7 +142,7 @@ def make_commit(
         secrets,
         path.keys,
         SecretTree.create(suite, path.tree.leaf_count, encryption_secret),
-        MLSMessage(message).encode(),
+        content,
         welcome,
         MLSMessage(public_info).encode(),
     )

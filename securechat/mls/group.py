@@ -87,6 +87,10 @@ EXTERNAL_INIT_LABEL = b"MLS 1.0 external init secret"
 _SAVED_VERSION = 1
 
 
+def _handshake_format(*, encrypt: bool) -> WireFormat:
+    return WireFormat.PRIVATE_MESSAGE if encrypt else WireFormat.PUBLIC_MESSAGE
+
+
 @dataclass(frozen=True)
 class ReceivedMessage:
     """An application message that proved genuine."""
@@ -283,19 +287,20 @@ class Group:
             TreePrivateKeys(suite, applied.committer_leaf, {}),
             signature_private,
             InitSecret(init),
-            membership_key=None,
         )
         made = make_commit(
             committer,
             tuple(proposals),
             applied,
             LeafTemplate(credential, capabilities, leaf_extensions),
+            wire_format=WireFormat.PUBLIC_MESSAGE,
             authenticated_data=authenticated_data,
             tree_in_welcome=False,
             psks=no_psks,
             validate=validate,
         )
-        return StagedCommit.of_own(made, signature_private)
+        message = PublicMessage(made.content.content, made.content.auth, None)
+        return StagedCommit.of_own(made, MLSMessage(message).encode(), signature_private)
 
     # ---- application messages
 
@@ -304,12 +309,7 @@ class Group:
 
         The key is deleted at once: store `secret_bytes` together with the message before it leaves.
         """
-        content = self._sign(WireFormat.PRIVATE_MESSAGE, plaintext, authenticated_data)
-        message, step = protect_private(
-            self.suite, self._secrets.sender_data_secret, self._messages, content, padding=padding
-        )
-        self._messages.take(step)
-        return MLSMessage(message).encode()
+        return self._protect(self._sign(WireFormat.PRIVATE_MESSAGE, plaintext, authenticated_data), padding)
 
     def decrypt(self, message: bytes, *, in_order: bool = False) -> ReceivedMessage:
         """Decrypt an application message and verify its signature; its key is deleted then.
@@ -334,19 +334,23 @@ class Group:
 
     # ---- proposals
 
-    def propose(self, proposal: Proposal, *, authenticated_data: bytes = b"") -> bytes:
-        """Sign a proposal and remember it; an MLSMessage with a PublicMessage comes back.
+    def propose(self, proposal: Proposal, *, authenticated_data: bytes = b"", encrypt: bool = False) -> bytes:
+        """Sign a proposal and remember it; an MLSMessage comes back.
 
-        Raises `InvalidMessage` if it cannot be proposed. For Updates see `propose_update`.
+        It holds a PublicMessage, or with `encrypt` a PrivateMessage, which uses up a key like `encrypt` does. Raises
+        `InvalidMessage` if it cannot be proposed. For Updates see `propose_update`.
         """
         if isinstance(proposal, Update):
             raise UsageError("propose_update makes the leaf of an update itself")
-        return self._propose(proposal, authenticated_data)
+        return self._propose(proposal, authenticated_data, encrypt=encrypt)
 
     def propose_update(
-        self, *, authenticated_data: bytes = b"", credential: Credential | None = None
+        self, *, authenticated_data: bytes = b"", credential: Credential | None = None, encrypt: bool = False
     ) -> bytes:
-        """Propose a fresh encryption key and perhaps another credential for the own leaf (12.1.2)."""
+        """Propose a fresh encryption key and perhaps another credential for the own leaf (12.1.2).
+
+        Otherwise like `propose`.
+        """
         key = HpkePrivateKey.generate(self.suite)
         old = self.public.member(self.own_leaf)
         leaf_node = replace(
@@ -357,15 +361,16 @@ class Group:
             lifetime=None,
             parent_hash=b"",
         ).signed(self._signature_private.sign_with_label, self.group_id, self.own_leaf)
-        message = self._propose(Update(leaf_node), authenticated_data)
+        message = self._propose(Update(leaf_node), authenticated_data, encrypt=encrypt)
         self._pending_updates = (*self._pending_updates, key)
         return message
 
-    def _propose(self, proposal: Proposal, authenticated_data: bytes) -> bytes:
-        content = self._sign(WireFormat.PUBLIC_MESSAGE, proposal, authenticated_data)
-        self.public = self.public.with_proposal(self.public.verify_proposal_content(content))
-        message = protect_public(self.suite, self._secrets.membership_key, content, self.public.context)
-        return MLSMessage(message).encode()
+    def _propose(self, proposal: Proposal, authenticated_data: bytes, *, encrypt: bool = False) -> bytes:
+        content = self._sign(_handshake_format(encrypt=encrypt), proposal, authenticated_data)
+        public = self.public.with_proposal(self.public.verify_proposal_content(content))
+        message = self._protect(content)
+        self.public = public
+        return message
 
     def receive_proposal(self, message: bytes) -> AuthenticatedContent:
         """Verify a proposal and remember it, so that a commit can refer to it.
@@ -396,6 +401,7 @@ class Group:
         by_reference: bool = True,
         credential: Credential | None = None,
         authenticated_data: bytes = b"",
+        encrypt: bool = False,
         tree_in_welcome: bool,
         psks: PskLookup = no_psks,
         validate: CredentialValidator,
@@ -403,7 +409,10 @@ class Group:
     ) -> "StagedCommit":
         """Make a commit of `proposals`, and with `by_reference` of all usable ones received in this epoch.
 
-        It always has a path, with a fresh leaf and perhaps another credential. This group stays as it is.
+        It always has a path, with a fresh leaf and perhaps another credential. It is a PublicMessage, or with `encrypt`
+        a PrivateMessage, which no public group can follow. This group stays as it is, but for the key that a
+        PrivateMessage uses up: store `secret_bytes` before it leaves, so that no other message gets that key.
+
         Raises `InvalidMessage` if the proposals are no valid list, or what `validate` and `psks` raise.
         """
         public, sender = self.public, Sender.member(self.own_leaf)
@@ -422,25 +431,26 @@ class Group:
             self._keys,
             self._signature_private,
             self._secrets.init_secret,
-            self._secrets.membership_key,
         )
         made = make_commit(
             committer,
             (*referred, *proposals),
             applied,
             LeafTemplate(credential or old.credential, old.capabilities, old.extensions),
+            wire_format=_handshake_format(encrypt=encrypt),
             authenticated_data=authenticated_data,
             tree_in_welcome=tree_in_welcome,
             psks=psks,
             validate=validate,
         )
-        return StagedCommit.of_own(made, self._signature_private)
+        return StagedCommit.of_own(made, self._protect(made.content), self._signature_private)
 
     def stage(
         self, message: bytes, *, psks: PskLookup = no_psks, validate: CredentialValidator, now: int
     ) -> "StagedCommit":
         """Check someone else's commit, the confirmation tag too; this group stays as it is (section 12.4.2).
 
+        The key of one that came as PrivateMessage is deleted with its epoch.
         `now`, in seconds since 1970, judges the lifetimes of added key packages, and must be equal for all
         members. Raises `WrongEpoch`, `CannotDecrypt`, `InvalidMessage`, `DecodeError`, or what `validate` and
         `psks` raise.
@@ -569,6 +579,17 @@ class Group:
         sign = self._signature_private.sign_with_label
         return AuthenticatedContent.sign(wire_format, framed, self.public.context, sign)
 
+    def _protect(self, content: AuthenticatedContent, padding: int = 0) -> bytes:
+        """Frame signed content of our own as an MLSMessage. The key of a PrivateMessage is deleted at once."""
+        if content.wire_format == WireFormat.PUBLIC_MESSAGE:
+            context = self.public.context
+            return MLSMessage(protect_public(self.suite, self._secrets.membership_key, content, context)).encode()
+        message, step = protect_private(
+            self.suite, self._secrets.sender_data_secret, self._messages, content, padding=padding
+        )
+        self._messages.take(step)
+        return MLSMessage(message).encode()
+
     def _verify_membership(self, message: PublicMessage) -> None:
         verify_membership_tag(self.suite, self._secrets.membership_key, message, self.public.context)
 
@@ -603,10 +624,10 @@ class StagedCommit:
         return self.group is None
 
     @classmethod
-    def of_own(cls, made: NewEpoch, signature_private: SignaturePrivateKey) -> Self:
-        """Wrap a commit of our own making."""
+    def of_own(cls, made: NewEpoch, message: bytes, signature_private: SignaturePrivateKey) -> Self:
+        """Wrap a commit of our own making; `message` is what frames it."""
         group = Group(made.staged.after, signature_private, made.secrets, made.keys, made.messages)
-        return cls(made.staged, made.message, group, made.welcome, made.group_info)
+        return cls(made.staged, message, group, made.welcome, made.group_info)
 
     def encode(self) -> bytes:
         """Saved form: holds secrets. An own commit has to outlive a restart until its fate is known."""

@@ -4,7 +4,8 @@ The server keeps one per conversation; a member's `Group` is built around one. I
 staging a commit gives the group after it and leaves this one as it was (RFC 9420, sections 12.2 to 12.4).
 
 What cannot be checked here: membership tags, confirmation tags, and whether path secrets are what they should
-be.
+be. And it cannot follow a group whose members send handshakes as PrivateMessages: it has no key to read them, stays in
+the epoch of the last public commit, and refuses what comes after (`WrongEpoch`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence

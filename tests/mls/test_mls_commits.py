@@ -6,13 +6,12 @@ that reason; the state stays as it was, and the good commit is taken afterwards.
 
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from securechat.errors import DecodeError, PeerError
-from securechat.mls import committing, ratchet_tree
+from securechat.mls import ratchet_tree
 from securechat.mls.commit import Commit, UpdatePath
 from securechat.mls.credential import Credential
 from securechat.mls.crypto import sealing
@@ -478,24 +477,17 @@ def test_an_encrypted_proposal_is_taken_once() -> None:
     assert [leaf for leaf, _ in commit(bob).public.removed] == [carol.own_leaf]
 
 
-def test_a_commit_can_come_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_signed_to_be_public_does_not_pass_as_an_encrypted_one() -> None:
     (_, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
     public = decode_body(commit(alice).message, PublicMessage)
-    # The signature covers the wire format: a commit signed to be public does not pass as an encrypted one.
     resealed = AuthenticatedContent(WireFormat.PRIVATE_MESSAGE, public.content, public.auth)
     before = state(bob)
     with pytest.raises(InvalidMessage, match="signature"):
         stage(bob, encrypted(alice, resealed))
     assert state(bob) == before
 
-    # Let the maker sign its commit as an encrypted one.
-    signed_for = SimpleNamespace(PUBLIC_MESSAGE=WireFormat.PRIVATE_MESSAGE)
-    monkeypatch.setattr(committing, "WireFormat", signed_for)
-    made = commit(alice)
-    monkeypatch.undo()
-    signed = decode_body(made.message, PublicMessage)
-    content = AuthenticatedContent(WireFormat.PRIVATE_MESSAGE, signed.content, signed.auth)
-    message = encrypted(alice, content)
+    made = commit(alice, encrypt=True)
+    message = made.message
     assert same_view(made.group, stage(bob, message).group, stage(carol, message).group)
     for position in range(len(message)):
         wrong = bytearray(message)
