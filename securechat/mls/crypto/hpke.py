@@ -1,8 +1,9 @@
 """Hybrid public key encryption (RFC 9180) as MLS uses it (RFC 9420, sections 5.1.3 and 8.3).
 
-Seal and open come from `cryptography`. Two things it does not offer are written out from RFC 9180:
-DeriveKeyPair (section 7.1.3), and the exporter of base mode (sections 4.1, 5.1 and 5.3), which an external
-commit needs. The server never imports this module.
+Seal and open come from `cryptography`, but for X448, which its HPKE does not know. What it does not offer is
+written out from RFC 9180 over its Diffie-Hellman, HKDF and AEADs: DeriveKeyPair (section 7.1.3), and base mode
+(sections 4.1, 5.1 to 5.3 and 6.1) with X448, and for the exporter that an external commit needs. The server
+never imports this module.
 """
 
 from abc import ABC, abstractmethod
@@ -14,11 +15,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives import hpke as library
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.x448 import X448PrivateKey, X448PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from securechat.errors import InternalError
+from securechat.mls.crypto import sealing
 from securechat.mls.crypto.secret import Secret
 from securechat.mls.crypto.suite import (
     AES_128_GCM,
@@ -37,7 +40,8 @@ _MODE_BASE = b"\x00"
 class _Kem(ABC):
     """DHKEM over one group (RFC 9180, section 4.1): keys as bytes on the outside, objects inside."""
 
-    library_id: library.KEM
+    library_id: library.KEM | None
+    """None: the library's HPKE does not know the group."""
     hash: hashes.HashAlgorithm
 
     @abstractmethod
@@ -65,28 +69,35 @@ class _Kem(ABC):
         """DH. Raises `ValueError` if the result is zero."""
 
 
-class _X25519(_Kem):
-    library_id = library.KEM.X25519
-    hash = hashes.SHA256()
+@dataclass(frozen=True)
+class _Montgomery(_Kem):
+    library_id: library.KEM | None
+    hash: hashes.HashAlgorithm
+    private_type: type[X25519PrivateKey | X448PrivateKey]
+    public_type: type[X25519PublicKey | X448PublicKey]
+    key_size: int
+    """Nsk and Npk, in bytes."""
 
     def generate(self) -> bytes:
-        return X25519PrivateKey.generate().private_bytes_raw()
+        return self.private_type.generate().private_bytes_raw()
 
     def derive(self, suite_id: bytes, ikm: bytes) -> bytes:
         dkp_prk = _labeled_extract(self.hash, suite_id, b"", b"dkp_prk", ikm)
-        return _labeled_expand(self.hash, suite_id, dkp_prk, b"sk", b"", 32)
+        return _labeled_expand(self.hash, suite_id, dkp_prk, b"sk", b"", self.key_size)
 
-    def load_private(self, private: bytes) -> X25519PrivateKey:
-        return X25519PrivateKey.from_private_bytes(private)
+    def load_private(self, private: bytes) -> Any:
+        return self.private_type.from_private_bytes(private)
 
-    def load_public(self, public: bytes) -> X25519PublicKey:
-        return X25519PublicKey.from_public_bytes(public)
+    def load_public(self, public: bytes) -> Any:
+        return self.public_type.from_public_bytes(public)
 
-    def public_bytes(self, private_key: X25519PrivateKey) -> bytes:
-        return private_key.public_key().public_bytes_raw()
+    def public_bytes(self, private_key: Any) -> bytes:
+        encoded: bytes = private_key.public_key().public_bytes_raw()
+        return encoded
 
-    def exchange(self, private_key: X25519PrivateKey, public_key: X25519PublicKey) -> bytes:
-        return private_key.exchange(public_key)
+    def exchange(self, private_key: Any, public_key: Any) -> bytes:
+        shared: bytes = private_key.exchange(public_key)
+        return shared
 
 
 @dataclass(frozen=True)
@@ -132,7 +143,8 @@ _KEMS: dict[int, _Kem] = {
     0x0010: _EllipticCurve(library.KEM.P256, hashes.SHA256(), ec.SECP256R1(), 32, 0xFF),
     0x0011: _EllipticCurve(library.KEM.P384, hashes.SHA384(), ec.SECP384R1(), 48, 0xFF),
     0x0012: _EllipticCurve(library.KEM.P521, hashes.SHA512(), ec.SECP521R1(), 66, 0x01),
-    0x0020: _X25519(),
+    0x0020: _Montgomery(library.KEM.X25519, hashes.SHA256(), X25519PrivateKey, X25519PublicKey, 32),
+    0x0021: _Montgomery(None, hashes.SHA512(), X448PrivateKey, X448PublicKey, 56),
 }
 
 _KDFS = {
@@ -148,8 +160,9 @@ _AEADS = {
 }
 
 
-def _library_suite(suite: CipherSuite) -> library.Suite:
-    return library.Suite(_KEMS[suite.kem.id].library_id, _KDFS[suite.hash.name][1], _AEADS[suite.aead_id])
+def _library_suite(suite: CipherSuite) -> library.Suite | None:
+    kem = _KEMS[suite.kem.id].library_id
+    return None if kem is None else library.Suite(kem, _KDFS[suite.hash.name][1], _AEADS[suite.aead_id])
 
 
 def _labeled_extract(
@@ -210,9 +223,12 @@ def encrypt_with_label(
 
     Raises `InvalidMessage` if nothing can be encrypted to `public_key`.
     """
+    info, sealer = _encrypt_context(label, context), _library_suite(suite)
+    if sealer is None:
+        kem_output, schedule = _setup_base_sender(suite, public_key, info)
+        return kem_output, sealing.aead_seal(suite, schedule.key, schedule.base_nonce, b"", plaintext)
     try:
-        key = _KEMS[suite.kem.id].load_public(public_key)
-        sealed = _library_suite(suite).encrypt(plaintext, key, _encrypt_context(label, context))
+        sealed = sealer.encrypt(plaintext, _KEMS[suite.kem.id].load_public(public_key), info)
     except ValueError:
         raise InvalidMessage("an HPKE public key is malformed, or its shared secrets are zero") from None
     return sealed[: suite.kem.output_size], sealed[suite.kem.output_size :]
@@ -229,11 +245,13 @@ def decrypt_with_label(
     """DecryptWithLabel of RFC 9420, section 5.1.3. Raises `CannotDecrypt`."""
     if len(kem_output) != suite.kem.output_size:  # the library is given one string and cuts it itself
         raise CannotDecrypt("an encapsulated key has the wrong length")
+    info, opener = _encrypt_context(label, context), _library_suite(suite)
     try:
-        return _library_suite(suite).decrypt(
-            kem_output + ciphertext, private_key.key, _encrypt_context(label, context)
-        )
-    except (InvalidTag, ValueError):
+        if opener is None:
+            schedule = _setup_base_receiver(suite, private_key, kem_output, info)
+            return sealing.aead_open(suite, schedule.key, schedule.base_nonce, b"", ciphertext)
+        return opener.decrypt(kem_output + ciphertext, private_key.key, info)
+    except (InvalidTag, ValueError, InvalidMessage):
         raise CannotDecrypt("an HPKE ciphertext cannot be opened: it was altered, or is not for us") from None
 
 
@@ -244,14 +262,8 @@ def export_as_sender(
 
     Raises `InvalidMessage` if `public_key` is malformed or gives a zero shared secret.
     """
-    kem = _KEMS[suite.kem.id]
-    ephemeral = HpkePrivateKey.generate(suite)
-    try:
-        dh = kem.exchange(ephemeral.key, kem.load_public(public_key))
-    except ValueError:
-        raise InvalidMessage("an HPKE public key is malformed, or its shared secrets are zero") from None
-    secret = _export(suite, dh, ephemeral.public_key + public_key, info, exporter_context, length)
-    return ephemeral.public_key, secret
+    kem_output, schedule = _setup_base_sender(suite, public_key, info)
+    return kem_output, schedule.export(exporter_context, length)
 
 
 def export_as_receiver(
@@ -266,33 +278,74 @@ def export_as_receiver(
 
     Raises `InvalidMessage` if `kem_output` is malformed or gives a zero shared secret.
     """
-    kem = _KEMS[suite.kem.id]
-    try:
-        dh = kem.exchange(private_key.key, kem.load_public(kem_output))
-    except ValueError:
-        raise InvalidMessage("an encapsulated key is malformed, or its shared secret is zero") from None
-    return _export(suite, dh, kem_output + private_key.public_key, info, exporter_context, length)
+    return _setup_base_receiver(suite, private_key, kem_output, info).export(exporter_context, length)
 
 
 def _kem_suite_id(suite: CipherSuite) -> bytes:
     return b"KEM" + suite.kem.id.to_bytes(2, "big")
 
 
-def _export(
-    suite: CipherSuite, dh: bytes, kem_context: bytes, info: bytes, exporter_context: bytes, length: int
-) -> Secret:
-    """ExtractAndExpand, KeySchedule in base mode, and Context.Export (RFC 9180, 4.1, 5.1, 5.3)."""
-    kem, kem_id = _KEMS[suite.kem.id], _kem_suite_id(suite)
-    eae_prk = _labeled_extract(kem.hash, kem_id, b"", b"eae_prk", dh)
-    shared_secret = _labeled_expand(
-        kem.hash, kem_id, eae_prk, b"shared_secret", kem_context, kem.hash.digest_size
-    )
-    suite_id = b"HPKE" + b"".join(
-        number.to_bytes(2, "big") for number in (suite.kem.id, _KDFS[suite.hash.name][0], suite.aead_id)
-    )
-    psk_id_hash = _labeled_extract(suite.hash, suite_id, b"", b"psk_id_hash", b"")
-    info_hash = _labeled_extract(suite.hash, suite_id, b"", b"info_hash", info)
-    secret = _labeled_extract(suite.hash, suite_id, shared_secret, b"secret", b"")
-    context = _MODE_BASE + psk_id_hash + info_hash
-    exporter_secret = _labeled_expand(suite.hash, suite_id, secret, b"exp", context, suite.hash_size)
-    return Secret(_labeled_expand(suite.hash, suite_id, exporter_secret, b"sec", exporter_context, length))
+def _setup_base_sender(suite: CipherSuite, public_key: bytes, info: bytes) -> "tuple[bytes, _BaseSchedule]":
+    """SetupBaseS (RFC 9180, section 5.1.1): the encapsulated key, and the keys. Raises `InvalidMessage`."""
+    kem, ephemeral = _KEMS[suite.kem.id], HpkePrivateKey.generate(suite)
+    try:
+        dh = kem.exchange(ephemeral.key, kem.load_public(public_key))
+    except ValueError:
+        raise InvalidMessage("an HPKE public key is malformed, or its shared secrets are zero") from None
+    return ephemeral.public_key, _BaseSchedule(suite, dh, ephemeral.public_key + public_key, info)
+
+
+def _setup_base_receiver(
+    suite: CipherSuite, private_key: HpkePrivateKey, kem_output: bytes, info: bytes
+) -> "_BaseSchedule":
+    """SetupBaseR (RFC 9180, section 5.1.1). Raises `InvalidMessage`."""
+    kem = _KEMS[suite.kem.id]
+    try:
+        dh = kem.exchange(private_key.key, kem.load_public(kem_output))
+    except ValueError:
+        raise InvalidMessage("an encapsulated key is malformed, or its shared secret is zero") from None
+    return _BaseSchedule(suite, dh, kem_output + private_key.public_key, info)
+
+
+class _BaseSchedule:
+    """The keys of one HPKE context in base mode, each derived when it is asked for. Lives inside one call."""
+
+    __slots__ = ("_context", "_secret", "_suite", "_suite_id")
+
+    def __init__(self, suite: CipherSuite, dh: bytes, kem_context: bytes, info: bytes) -> None:
+        """ExtractAndExpand, then KeySchedule (RFC 9180, sections 4.1 and 5.1)."""
+        kem, kem_id = _KEMS[suite.kem.id], _kem_suite_id(suite)
+        eae_prk = _labeled_extract(kem.hash, kem_id, b"", b"eae_prk", dh)
+        shared_secret = _labeled_expand(
+            kem.hash, kem_id, eae_prk, b"shared_secret", kem_context, kem.hash.digest_size
+        )
+        self._suite = suite
+        self._suite_id = b"HPKE" + b"".join(
+            number.to_bytes(2, "big") for number in (suite.kem.id, _KDFS[suite.hash.name][0], suite.aead_id)
+        )
+        psk_id_hash = _labeled_extract(suite.hash, self._suite_id, b"", b"psk_id_hash", b"")
+        info_hash = _labeled_extract(suite.hash, self._suite_id, b"", b"info_hash", info)
+        self._context = _MODE_BASE + psk_id_hash + info_hash
+        self._secret = _labeled_extract(suite.hash, self._suite_id, shared_secret, b"secret", b"")
+
+    def _expand(self, label: bytes, length: int) -> bytes:
+        return _labeled_expand(self._suite.hash, self._suite_id, self._secret, label, self._context, length)
+
+    @property
+    def key(self) -> bytes:
+        """The AEAD's key: Nk bytes."""
+        return self._expand(b"key", self._suite.key_size)
+
+    @property
+    def base_nonce(self) -> bytes:
+        """The nonce of the first message, which is the only one here: Nn bytes."""
+        return self._expand(b"base_nonce", self._suite.nonce_size)
+
+    def export(self, exporter_context: bytes, length: int) -> Secret:
+        """Context.Export (RFC 9180, section 5.3): `length` bytes."""
+        exporter_secret = self._expand(b"exp", self._suite.hash_size)
+        return Secret(
+            _labeled_expand(
+                self._suite.hash, self._suite_id, exporter_secret, b"sec", exporter_context, length
+            )
+        )

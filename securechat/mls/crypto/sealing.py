@@ -11,6 +11,7 @@ from typing import Self
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.hmac import HMAC
@@ -23,6 +24,11 @@ from securechat.mls.crypto.suite import (
     AES_128_GCM,
     AES_256_GCM,
     CHACHA20_POLY1305,
+    ECDSA_P256,
+    ECDSA_P384,
+    ECDSA_P521,
+    ED448,
+    ED25519,
     LABEL_PREFIX,
     CipherSuite,
     sign_content,
@@ -34,6 +40,14 @@ _AEADS: dict[int, type[AESGCM | ChaCha20Poly1305]] = {
     AES_128_GCM: AESGCM,
     AES_256_GCM: AESGCM,
     CHACHA20_POLY1305: ChaCha20Poly1305,
+}
+
+_EDDSA: dict[int, type[Ed25519PrivateKey | Ed448PrivateKey]] = {ED25519: Ed25519PrivateKey, ED448: Ed448PrivateKey}
+
+_ECDSA: dict[int, ec.EllipticCurve] = {
+    ECDSA_P256: ec.SECP256R1(),
+    ECDSA_P384: ec.SECP384R1(),
+    ECDSA_P521: ec.SECP521R1(),
 }
 
 
@@ -106,7 +120,7 @@ class SignaturePrivateKey:
     __slots__ = ("_sign", "public_key", "suite")
 
     def __init__(self, suite: CipherSuite, private: bytes) -> None:
-        """Take the native private key: the 32-byte Ed25519 seed, or a big-endian ECDSA integer.
+        """Take the native private key: the seed of 32 (Ed25519) or 57 bytes (Ed448), or a big-endian ECDSA integer.
 
         Raises `UsageError` if it is none.
         """
@@ -132,18 +146,21 @@ class SignaturePrivateKey:
 
 def generate_signature_secret(suite: CipherSuite) -> Secret:
     """Make the bytes of a fresh signature key, to be stored and given to `SignaturePrivateKey`."""
-    if suite.signature.curve is None:
-        return Secret(random_bytes(32))
-    number = ec.generate_private_key(suite.signature.curve).private_numbers().private_value
-    return Secret(number.to_bytes((suite.signature.curve.key_size + 7) // 8, "big"))
+    eddsa = _EDDSA.get(suite.signature.id)
+    if eddsa is not None:
+        return Secret(eddsa.generate().private_bytes_raw())
+    curve = _ECDSA[suite.signature.id]
+    number = ec.generate_private_key(curve).private_numbers().private_value
+    return Secret(number.to_bytes((curve.key_size + 7) // 8, "big"))
 
 
 def _signer(suite: CipherSuite, private: bytes) -> tuple[Callable[[bytes], bytes], bytes]:
     """Return the function that signs, and the public key."""
-    if suite.signature.curve is None:
-        edwards = Ed25519PrivateKey.from_private_bytes(private)
+    eddsa = _EDDSA.get(suite.signature.id)
+    if eddsa is not None:
+        edwards = eddsa.from_private_bytes(private)
         return edwards.sign, edwards.public_key().public_bytes_raw()
-    key = ec.derive_private_key(int.from_bytes(private, "big"), suite.signature.curve)
+    key = ec.derive_private_key(int.from_bytes(private, "big"), _ECDSA[suite.signature.id])
     algorithm = ec.ECDSA(suite.hash)
     public_key = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     return lambda message: key.sign(message, algorithm), public_key

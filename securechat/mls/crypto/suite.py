@@ -2,21 +2,22 @@
 
 Hashing, checking public keys and verifying signatures: all that a server or an observer does with a group.
 A suite is a row of a table, looked up by its registered value; nothing else asks which suite it is.
-Suites 4 and 6 (X448, Ed448) are not in the table.
 
 Public keys are refused here, before anything is encrypted to them or verified with them, if they are
-malformed or of small order: with a small-order Ed25519 key one signature fits many messages, and a
-small-order X25519 key makes every shared secret zero.
+malformed or of small order: with a small-order EdDSA key one signature fits many messages, and a small-order
+X25519 or X448 key makes every shared secret zero.
 """
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from securechat.errors import DecodeError
@@ -28,30 +29,37 @@ LABEL_PREFIX = b"MLS 1.0 "
 KEPT_VERIFICATION_KEYS = 4096
 """Parsed signature keys kept in memory, a few hundred bytes each: the members of several large groups."""
 
-_P = 2**255 - 19
+_P25519 = 2**255 - 19
+_P448 = 2**448 - 2**224 - 1
 
 _Y8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 
-_ED25519_SMALL_ORDER_Y = frozenset({1, _P - 1, 0, _Y8, _P - _Y8})  # of orders 1, 2, 4, 8 and 8
+_ED25519_SMALL_ORDER_Y = frozenset({1, _P25519 - 1, 0, _Y8, _P25519 - _Y8})  # of orders 1, 2, 4, 8 and 8
 """y-coordinates of the eight points whose order divides the cofactor (edwards25519, RFC 8032)."""
+
+_ED448_SMALL_ORDER_Y = frozenset({1, _P448 - 1, 0})  # of orders 1, 2 and 4
+"""y-coordinates of the four points whose order divides the cofactor (edwards448, RFC 8032)."""
 
 _X25519_SMALL_ORDER_U = frozenset(
     {
         0,
         1,
-        _P - 1,
+        _P25519 - 1,
         325606250916557431795983626356110631294008115727848805560023387167927233504,
         39382357235489614581723060781553021112529911719440698176882885853963445705823,
     }
 )
 """u-coordinates of the points of small order on curve25519 and its twist (RFC 7748, section 6.1)."""
 
+_X448_SMALL_ORDER_U = frozenset({0, 1, _P448 - 1})  # of order 2, and of order 4 on the curve or its twist
+"""u-coordinates of the points of small order on curve448 and its twist (RFC 7748, section 6.2)."""
+
 
 class SignatureScheme(ABC):
     """A signature algorithm: it parses public keys, refusing bad ones, and verifies."""
 
-    curve: ec.EllipticCurve | None
-    """The curve of ECDSA; None for EdDSA, whose keys are bytes."""
+    id: int
+    """Its value in the TLS SignatureScheme registry (RFC 8446, section 4.2.3)."""
 
     @abstractmethod
     def check_public_key(self, public_key: bytes) -> None:
@@ -62,22 +70,29 @@ class SignatureScheme(ABC):
         """Raise `InvalidMessage` unless `signature` over `message` fits `public_key`."""
 
 
-class _Ed25519(SignatureScheme):
-    curve = None
+@dataclass(frozen=True, eq=False)
+class _EdDsa(SignatureScheme):
+    id: int
+    name: str
+    key_size: int
+    """Bytes: the y-coordinate, little-endian, and the sign of x as the topmost bit."""
+    prime: int
+    small_order_y: frozenset[int]
+    parse: Callable[[bytes], Ed25519PublicKey | Ed448PublicKey]
 
     def check_public_key(self, public_key: bytes) -> None:
-        if len(public_key) != 32:
-            raise InvalidMessage(f"an Ed25519 public key is {len(public_key)} bytes long, not 32")
-        y = int.from_bytes(public_key, "little") & ((1 << 255) - 1)
-        if y >= _P:
-            raise InvalidMessage("an Ed25519 public key is not in its canonical form")
-        if y in _ED25519_SMALL_ORDER_Y:
-            raise InvalidMessage("an Ed25519 public key has small order")
+        if len(public_key) != self.key_size:
+            raise InvalidMessage(f"an {self.name} public key is {len(public_key)} bytes long, not {self.key_size}")
+        y = int.from_bytes(public_key, "little") & ((1 << (8 * self.key_size - 1)) - 1)
+        if y >= self.prime:
+            raise InvalidMessage(f"an {self.name} public key is not in its canonical form")
+        if y in self.small_order_y:
+            raise InvalidMessage(f"an {self.name} public key has small order")
 
-    @lru_cache(maxsize=KEPT_VERIFICATION_KEYS)  # noqa: B019 - one instance, living as long as the module
-    def _load(self, public_key: bytes) -> Ed25519PublicKey:
+    @lru_cache(maxsize=KEPT_VERIFICATION_KEYS)  # noqa: B019 - two instances, living as long as the module
+    def _load(self, public_key: bytes) -> Ed25519PublicKey | Ed448PublicKey:
         self.check_public_key(public_key)
-        return Ed25519PublicKey.from_public_bytes(public_key)
+        return self.parse(public_key)
 
     def verify(self, public_key: bytes, message: bytes, signature: bytes) -> None:
         try:
@@ -88,6 +103,7 @@ class _Ed25519(SignatureScheme):
 
 @dataclass(frozen=True)
 class _Ecdsa(SignatureScheme):
+    id: int
     curve: ec.EllipticCurve
     hash: hashes.HashAlgorithm
 
@@ -124,16 +140,20 @@ class KemPublic(ABC):
         """Raise `InvalidMessage` unless something can be encrypted to `public_key`."""
 
 
-class _X25519Public(KemPublic):
-    id = 0x0020
-    output_size = 32
+@dataclass(frozen=True)
+class _MontgomeryPublic(KemPublic):
+    id: int
+    name: str
+    output_size: int
+    prime: int
+    small_order_u: frozenset[int]
 
     def check_public_key(self, public_key: bytes) -> None:
-        if len(public_key) != 32:
-            raise InvalidMessage(f"an X25519 public key is {len(public_key)} bytes long, not 32")
-        u = int.from_bytes(public_key, "little") & ((1 << 255) - 1)  # X25519 ignores the top bit
-        if u % _P in _X25519_SMALL_ORDER_U:
-            raise InvalidMessage("an X25519 public key has small order: its shared secrets are zero")
+        if len(public_key) != self.output_size:
+            raise InvalidMessage(f"an {self.name} public key is {len(public_key)} bytes long, not {self.output_size}")
+        used = (1 << self.prime.bit_length()) - 1  # X25519 ignores the topmost bit; X448 has none to spare
+        if (int.from_bytes(public_key, "little") & used) % self.prime in self.small_order_u:
+            raise InvalidMessage(f"an {self.name} public key has small order: its shared secrets are zero")
 
 
 @dataclass(frozen=True)
@@ -192,14 +212,20 @@ def sign_content(label: bytes, content: bytes) -> bytes:
     return bytes(Writer().vector(LABEL_PREFIX + label).vector(content))
 
 
-_X25519 = _X25519Public()
+_X25519 = _MontgomeryPublic(0x0020, "X25519", 32, _P25519, _X25519_SMALL_ORDER_U)
+_X448 = _MontgomeryPublic(0x0021, "X448", 56, _P448, _X448_SMALL_ORDER_U)
 _P256 = _EllipticCurvePublic(0x0010, ec.SECP256R1(), 65)
 _P384 = _EllipticCurvePublic(0x0011, ec.SECP384R1(), 97)
 _P521 = _EllipticCurvePublic(0x0012, ec.SECP521R1(), 133)
 
 AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305 = 0x0001, 0x0002, 0x0003  # RFC 9180, section 7.3
 _SHA256, _SHA384, _SHA512 = hashes.SHA256(), hashes.SHA384(), hashes.SHA512()
-_ED25519 = _Ed25519()
+
+ECDSA_P256, ECDSA_P384, ECDSA_P521, ED25519, ED448 = 0x0403, 0x0503, 0x0603, 0x0807, 0x0808
+_ED25519 = _EdDsa(
+    ED25519, "Ed25519", 32, _P25519, _ED25519_SMALL_ORDER_Y, Ed25519PublicKey.from_public_bytes
+)
+_ED448 = _EdDsa(ED448, "Ed448", 57, _P448, _ED448_SMALL_ORDER_Y, Ed448PublicKey.from_public_bytes)
 
 MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519 = CipherSuite(
     0x0001, "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519", _X25519, AES_128_GCM, _SHA256, 16, _ED25519
@@ -216,7 +242,7 @@ _SUITES = {
             AES_128_GCM,
             _SHA256,
             16,
-            _Ecdsa(ec.SECP256R1(), _SHA256),
+            _Ecdsa(ECDSA_P256, ec.SECP256R1(), _SHA256),
         ),
         CipherSuite(
             0x0003,
@@ -228,13 +254,25 @@ _SUITES = {
             _ED25519,
         ),
         CipherSuite(
+            0x0004, "MLS_256_DHKEMX448_AES256GCM_SHA512_Ed448", _X448, AES_256_GCM, _SHA512, 32, _ED448
+        ),
+        CipherSuite(
             0x0005,
             "MLS_256_DHKEMP521_AES256GCM_SHA512_P521",
             _P521,
             AES_256_GCM,
             _SHA512,
             32,
-            _Ecdsa(ec.SECP521R1(), _SHA512),
+            _Ecdsa(ECDSA_P521, ec.SECP521R1(), _SHA512),
+        ),
+        CipherSuite(
+            0x0006,
+            "MLS_256_DHKEMX448_CHACHA20POLY1305_SHA512_Ed448",
+            _X448,
+            CHACHA20_POLY1305,
+            _SHA512,
+            32,
+            _ED448,
         ),
         CipherSuite(
             0x0007,
@@ -243,7 +281,7 @@ _SUITES = {
             AES_256_GCM,
             _SHA384,
             32,
-            _Ecdsa(ec.SECP384R1(), _SHA384),
+            _Ecdsa(ECDSA_P384, ec.SECP384R1(), _SHA384),
         ),
     )
 }
