@@ -34,6 +34,18 @@ class Reader:
         """Bytes not read yet."""
         return self._end - self._position
 
+    @property
+    def position(self) -> int:
+        """Bytes read so far: a mark for `since`."""
+        return self._position
+
+    def since(self, mark: int) -> bytes:
+        """What was read after `mark`, as it stood there.
+
+        A structure that will be signed or hashed keeps this instead of encoding itself again: it is the same.
+        """
+        return self._data[mark : self._position]
+
     def opaque(self, length: int) -> bytes:
         """Exactly `length` bytes: `opaque name[length]`."""
         start = self._position
@@ -44,7 +56,11 @@ class Reader:
 
     def u8(self) -> int:
         """A `uint8`."""
-        return self.opaque(1)[0]
+        start = self._position
+        if start == self._end:
+            raise DecodeError("message is cut short: 1 bytes expected, 0 left")
+        self._position = start + 1
+        return self._data[start]
 
     def u16(self) -> int:
         """A big-endian `uint16`."""
@@ -61,9 +77,9 @@ class Reader:
     def varint(self) -> int:
         """A vector's length header of 1, 2 or 4 bytes, in its shortest form (section 2.1.2)."""
         first = self.u8()
-        prefix = first >> 6
-        if prefix == 0:
+        if first < 1 << 6:
             return first
+        prefix = first >> 6
         if prefix == 3:
             raise DecodeError("a length starts with the reserved bits 11")
         size = 1 << prefix
@@ -81,13 +97,13 @@ class Reader:
 
     def items(self, read: Callable[["Reader"], T], limit: int = MAX_VECTOR) -> tuple[T, ...]:
         """`T name<V>`: elements read by `read` until the vector, at most `limit` bytes long, is used up."""
-        inner = Reader(self.vector(limit))
-        found = []
-        while inner.remaining:
-            before = inner.remaining
+        inner, found = Reader(self.vector(limit)), []
+        before, end = 0, inner.remaining
+        while before < end:
             found.append(read(inner))
-            if inner.remaining == before:
+            if inner.position == before:
                 raise InternalError("an element of a vector takes no bytes")
+            before = inner.position
         return tuple(found)
 
     def optional(self, read: Callable[["Reader"], T]) -> T | None:
@@ -101,6 +117,22 @@ class Reader:
         """Call this last: raise `DecodeError` if bytes are left over."""
         if self.remaining:
             raise DecodeError(f"{self.remaining} bytes follow the end of the message")
+
+
+def encode_varint(value: int) -> bytes:
+    """A vector's length header of 1, 2 or 4 bytes, in its shortest form (section 2.1.2)."""
+    if value < 1 << 6:
+        return value.to_bytes(1, "big")
+    if value < 1 << 14:
+        return (value | 1 << 14).to_bytes(2, "big")
+    if value > MAX_VECTOR:
+        raise OverflowError(f"a vector of {value} bytes cannot be encoded")
+    return (value | 2 << 30).to_bytes(4, "big")
+
+
+def encode_vector(value: bytes) -> bytes:
+    """`opaque name<V>` by itself: the length, then the bytes."""
+    return encode_varint(len(value)) + value
 
 
 class Writer:
@@ -126,11 +158,13 @@ class Writer:
 
     def u8(self, value: int) -> Self:
         """A `uint8`."""
-        return self.opaque(value.to_bytes(1, "big"))
+        self._parts.append(value.to_bytes(1, "big"))
+        return self
 
     def u16(self, value: int) -> Self:
         """A big-endian `uint16`."""
-        return self.opaque(value.to_bytes(2, "big"))
+        self._parts.append(value.to_bytes(2, "big"))
+        return self
 
     def u32(self, value: int) -> Self:
         """A big-endian `uint32`."""
@@ -142,17 +176,14 @@ class Writer:
 
     def varint(self, value: int) -> Self:
         """A vector's length header in its shortest form."""
-        if value < 1 << 6:
-            return self.u8(value)
-        if value < 1 << 14:
-            return self.u16(value | 1 << 14)
-        if value > MAX_VECTOR:
-            raise OverflowError(f"a vector of {value} bytes cannot be encoded")
-        return self.u32(value | 2 << 30)
+        self._parts.append(encode_varint(value))
+        return self
 
     def vector(self, value: bytes) -> Self:
         """`opaque name<V>`: the length, then the bytes."""
-        return self.varint(len(value)).opaque(value)
+        self._parts.append(encode_varint(len(value)))
+        self._parts.append(value)
+        return self
 
     def items(self, values: Iterable[T], write: Callable[["Writer", T], object]) -> Self:
         """`T name<V>`: `write(writer, value)` is called for each element."""
@@ -198,3 +229,15 @@ class Struct(ABC):
         writer = Writer()
         self.write(writer)
         return bytes(writer)
+
+
+_Kept = TypeVar("_Kept", bound=Struct)
+
+
+def keep(value: _Kept, **encodings: bytes) -> _Kept:
+    """Give a structure that was just read the encodings that its `cached_property`s would compute; return it.
+
+    What `Reader.since` gives is what they would: there is one encoding of a value.
+    """
+    vars(value).update(encodings)
+    return value

@@ -5,6 +5,7 @@ Membership tags and encryption are in `message_protection`, which needs secrets;
 
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import cached_property
 from typing import Self, TypeVar
 
 from securechat.errors import DecodeError
@@ -18,7 +19,7 @@ from securechat.mls.leaf_node import MLS10, Sign
 from securechat.mls.proposals import Proposal
 from securechat.mls.tree_math import LeafIndex
 from securechat.mls.welcome import Welcome
-from securechat.tlscodec import Reader, Struct, Writer
+from securechat.tlscodec import Reader, Struct, Writer, keep
 
 
 class ContentType(IntEnum):
@@ -127,14 +128,23 @@ class FramedContent(Struct):
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """The fields of section 6 in order."""
+        start = reader.position
         group_id, epoch, sender = reader.vector(), reader.u64(), Sender.read(reader)
-        return cls(group_id, epoch, sender, reader.vector(), read_content(reader, _content_type(reader)))
+        framed = cls(group_id, epoch, sender, reader.vector(), read_content(reader, _content_type(reader)))
+        return keep(framed, _encoding=reader.since(start))
 
     def write(self, writer: Writer) -> None:
         """The fields of section 6 in order."""
-        self.sender.write(writer.vector(self.group_id).u64(self.epoch))
+        writer.opaque(self._encoding)
+
+    @cached_property
+    def _encoding(self) -> bytes:
+        """Kept, because signature, membership tag, transcript and message all cover it."""
+        writer = Writer().vector(self.group_id).u64(self.epoch)
+        self.sender.write(writer)
         writer.vector(self.authenticated_data).u8(self.content_type)
         write_content(writer, self.content)
+        return bytes(writer)
 
 
 @dataclass(frozen=True)

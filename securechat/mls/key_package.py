@@ -9,7 +9,7 @@ from securechat.mls.errors import InvalidMessage
 from securechat.mls.extensions import DEFAULT_EXTENSION_TYPES, Extensions, read_extensions
 from securechat.mls.leaf_node import MLS10, CredentialValidator, LeafNode, LeafNodeSource
 from securechat.mls.tree_math import LeafIndex
-from securechat.tlscodec import Reader, Struct, Writer
+from securechat.tlscodec import Reader, Struct, Writer, keep
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,11 @@ class KeyPackage(Struct):
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """The fields of section 10 in order."""
-        return cls(
-            reader.u16(),
-            reader.u16(),
-            reader.vector(),
-            LeafNode.read(reader),
-            read_extensions(reader),
-            reader.vector(),
-        )
+        start = reader.position
+        version, cipher_suite, init_key = reader.u16(), reader.u16(), reader.vector()
+        leaf_node, extensions = LeafNode.read(reader), read_extensions(reader)
+        unsigned, signature = reader.since(start), reader.vector()
+        return keep(cls(version, cipher_suite, init_key, leaf_node, extensions, signature), tbs=unsigned)
 
     def write(self, writer: Writer) -> None:
         """The fields of section 10 in order."""

@@ -21,7 +21,7 @@ from securechat.mls.extensions import (
     required_capabilities,
 )
 from securechat.mls.tree_math import LeafIndex
-from securechat.tlscodec import Reader, Struct, Writer
+from securechat.tlscodec import Reader, Struct, Writer, encode_vector, keep
 
 MLS10 = 1
 """The protocol version of RFC 9420."""
@@ -99,23 +99,20 @@ class LeafNode(Struct):
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """The fields of section 7.2 in order."""
+        start = reader.position
         encryption_key, signature_key = reader.vector(), reader.vector()
         credential, capabilities = Credential.read(reader), Capabilities.read(reader)
         try:
             source = LeafNodeSource(reader.u8())
         except ValueError:
             raise DecodeError("a leaf node has an unknown source") from None
-        return cls(
-            encryption_key,
-            signature_key,
-            credential,
-            capabilities,
-            source,
-            Lifetime.read(reader) if source == LeafNodeSource.KEY_PACKAGE else None,
-            reader.vector() if source == LeafNodeSource.COMMIT else b"",
-            read_extensions(reader),
-            reader.vector(),
-        )
+        lifetime = Lifetime.read(reader) if source == LeafNodeSource.KEY_PACKAGE else None
+        parent_hash = reader.vector() if source == LeafNodeSource.COMMIT else b""
+        extensions = read_extensions(reader)
+        unsigned, signature = reader.since(start), reader.vector()
+        keys = encryption_key, signature_key
+        leaf = cls(*keys, credential, capabilities, source, lifetime, parent_hash, extensions, signature)
+        return keep(leaf, _unsigned=unsigned, _encoding=reader.since(start))
 
     def write(self, writer: Writer) -> None:
         """The fields of section 7.2 in order."""
@@ -124,7 +121,7 @@ class LeafNode(Struct):
     @cached_property
     def _encoding(self) -> bytes:
         """Kept, because tree hashes and messages ask for it again and again."""
-        return bytes(Writer().opaque(self._unsigned).vector(self.signature))
+        return self._unsigned + encode_vector(self.signature)
 
     @cached_property
     def _unsigned(self) -> bytes:

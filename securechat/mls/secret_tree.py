@@ -122,6 +122,8 @@ class Step(NamedTuple):
 
     def without_skipped(self) -> "Step":
         """This step, and the keys of all messages of the leaf that were skipped deleted with it."""
+        if not any(ratchet.skipped for ratchet in self.ratchets):
+            return self
         return self._replace(ratchets=LeafRatchets(*(replace(ratchet, skipped={}) for ratchet in self.ratchets)))
 
 

@@ -34,7 +34,7 @@ from securechat.mls.crypto.suite import (
     sign_content,
 )
 from securechat.mls.errors import CannotDecrypt, InvalidMessage
-from securechat.tlscodec import Writer
+from securechat.tlscodec import Writer, encode_vector
 
 _AEADS: dict[int, type[AESGCM | ChaCha20Poly1305]] = {
     AES_128_GCM: AESGCM,
@@ -68,7 +68,7 @@ def _kdf_label_head(label: bytes, length: int) -> bytes:
 
 def expand_with_label(suite: CipherSuite, secret: bytes, label: bytes, context: bytes, length: int) -> Secret:
     """ExpandWithLabel of section 8: `length` bytes."""
-    info = _kdf_label_head(label, length) + bytes(Writer().vector(context))
+    info = _kdf_label_head(label, length) + encode_vector(context)
     return Secret(HKDFExpand(suite.hash, length, info).derive(secret))
 
 

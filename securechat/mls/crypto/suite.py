@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from securechat.errors import DecodeError
 from securechat.mls.errors import InvalidMessage
-from securechat.tlscodec import Reader, Writer
+from securechat.tlscodec import Reader, encode_vector
 
 LABEL_PREFIX = b"MLS 1.0 "
 
@@ -192,7 +192,7 @@ class CipherSuite:
 
     def ref_hash(self, label: bytes, value: bytes) -> bytes:
         """RefHash(label, value) of section 5.2; the label is used as it is."""
-        return self.hash_of(bytes(Writer().vector(label).vector(value)))
+        return self.hash_of(encode_vector(label) + encode_vector(value))
 
     def make_key_package_ref(self, key_package: bytes) -> bytes:
         """MakeKeyPackageRef: the name of an encoded KeyPackage."""
@@ -209,7 +209,7 @@ class CipherSuite:
 
 def sign_content(label: bytes, content: bytes) -> bytes:
     """SignContent: what SignWithLabel and VerifyWithLabel are about (section 5.1.2)."""
-    return bytes(Writer().vector(LABEL_PREFIX + label).vector(content))
+    return encode_vector(LABEL_PREFIX + label) + encode_vector(content)
 
 
 _X25519 = _MontgomeryPublic(0x0020, "X25519", 32, _P25519, _X25519_SMALL_ORDER_U)
