@@ -1,5 +1,6 @@
 """People to test groups with."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from securechat.mls.credential import Credential
@@ -104,3 +105,27 @@ def state(group: Group) -> tuple[bytes, bytes]:
 def same_view(*groups: Group | None) -> bool:
     """Whether these members are in one epoch with one view of the group."""
     return len({group.epoch_authenticator if group else None for group in groups}) <= 1
+
+
+def objects_in(root: object) -> Iterator[object]:
+    """Everything that can be reached from `root` through fields and containers."""
+    seen: set[int] = set()
+    todo = [root]
+    while todo:
+        item = todo.pop()
+        if id(item) in seen or item is None or isinstance(item, int | str | type):
+            continue
+        seen.add(id(item))
+        yield item
+        if isinstance(item, dict):
+            todo += [*item.keys(), *item.values()]
+        elif isinstance(item, list | tuple | set | frozenset):
+            todo += item
+        elif type(item).__module__.startswith("securechat."):
+            todo += [getattr(item, name, None) for kind in type(item).__mro__ for name in _slots(kind)]
+            todo += vars(item).values() if hasattr(item, "__dict__") else []
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    slots = kind.__dict__.get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,7 +14,7 @@ from securechat.mls.group_secrets import GroupSecrets
 from securechat.mls.key_package_bundle import KeyPackageBundle
 from securechat.mls.proposals import Add, Remove
 from securechat.mls.welcome import Welcome
-from tests.mls.support import SUITE, Person, commit, group_of, same_view, stage, state
+from tests.mls.support import SUITE, Person, commit, group_of, objects_in, same_view, stage, state
 
 
 def reloaded(person: Person, group: Group) -> Group:
@@ -138,30 +137,6 @@ def test_damaged_or_mixed_up_saved_states_are_refused() -> None:
     mixed = public.replace(alice.public.tree.encode(), after.public.tree.encode())
     with pytest.raises(DecodeError, match="does not fit its context"):
         Group.load(mixed, secret, alice_person.signature)
-
-
-def objects_in(root: object) -> Iterator[object]:
-    """Everything that can be reached from `root` through fields and containers."""
-    seen: set[int] = set()
-    todo = [root]
-    while todo:
-        item = todo.pop()
-        if id(item) in seen or item is None or isinstance(item, int | str | type):
-            continue
-        seen.add(id(item))
-        yield item
-        if isinstance(item, dict):
-            todo += [*item.keys(), *item.values()]
-        elif isinstance(item, list | tuple | set | frozenset):
-            todo += item
-        elif type(item).__module__.startswith("securechat."):
-            todo += [getattr(item, name, None) for kind in type(item).__mro__ for name in _slots(kind)]
-            todo += vars(item).values() if hasattr(item, "__dict__") else []
-
-
-def _slots(kind: type) -> tuple[str, ...]:
-    slots = kind.__dict__.get("__slots__", ())
-    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def secrets_in(root: object) -> set[bytes]:
