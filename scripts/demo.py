@@ -6,6 +6,7 @@ demo with what was seen so far and exit code 1.
 """
 
 import argparse
+import json
 import os
 import secrets
 import signal
@@ -214,10 +215,15 @@ def report(stage: Stage) -> None:
         print(f"\n--- what {process.name} saw " + "-" * (60 - len(process.name)))
         print("\n".join(f"  {line}" for line in process.lines))
     print("\n--- what the server saw " + "-" * 54)
-    print("\n".join(f"  {_shorten(line)}" for line in stage.server.lines))
+    print("\n".join(f"  {_readable(line)}" for line in stage.server.lines))
 
 
-def _shorten(line: str) -> str:
+def _readable(line: str) -> str:
+    """A line of the log, which is JSON, as a person likes to read it."""
+    if line.startswith("{"):
+        fields = json.loads(line)
+        shown = " ".join(f"{name}={value}" for name, value in fields.items() if name not in ("time", "level", "event"))
+        line = f"{fields['time'][11:19]} {fields['event']}  {shown}"
     return line if len(line) <= 150 else f"{line[:147]}..."
 
 

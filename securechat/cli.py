@@ -81,6 +81,9 @@ def gen_certs(out: Path, hosts: tuple[str, ...], days: int, new_ca: bool) -> Non
     help="Who may make an account. The invite code comes from the file or SECURECHAT_INVITE_CODE.  [default: open]",
 )  # fmt: skip
 @click.option("--show-ciphertext/--no-show-ciphertext", default=None, help="Log every relayed entry, for teaching.")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="The least to log.  [default: info]"
+)
 def server(file: Path | None, **settings: object) -> None:
     """Run a server until SIGINT or SIGTERM.
 

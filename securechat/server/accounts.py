@@ -18,7 +18,6 @@ told `busy` at once.
 import hashlib
 import hmac
 import json
-import logging
 import os
 import queue
 import re
@@ -39,9 +38,10 @@ from msgspec.structs import replace
 from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
 from securechat.files import FileLock, make_private_folder, write_atomically
 from securechat.names import collision_key, normalise_account
+from securechat.server.logs import get_logger
 from securechat.wire.limits import SECRET_LENGTH, TOKEN_LENGTH
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 VERSION: Literal[1] = 1
 
@@ -469,7 +469,7 @@ def _outcome(work: Callable[[], Value]) -> Value | SecurechatError:
     except (VerificationError, argon2.exceptions.HashingError, MemoryError):
         return RefusedError("busy", "the server is short of memory at this moment; try again soon")
     except Exception:
-        log.exception("checking a password failed")
+        log.exception("internal error while a password was checked")
         return RefusedError("busy", "the server could not check the password; try again later")
 
 

@@ -13,7 +13,6 @@ They talk through queues that an I/O thread empties; what belongs to whom is sai
 """
 
 import contextlib
-import logging
 import signal
 import socket
 import sys
@@ -28,6 +27,7 @@ from securechat.server.accounts import Account, AccountStore, PasswordWorkers
 from securechat.server.admission import address_key
 from securechat.server.config import ServerConfig
 from securechat.server.delivery import Delivery
+from securechat.server.logs import configure, get_logger
 from securechat.server.panic import end_process
 from securechat.server.reactor import Acceptor, Connection, IOThread
 from securechat.server.session import LoginDesk, Session
@@ -38,7 +38,7 @@ from securechat.transport.tls import server_context
 from securechat.wire import limits
 from securechat.wire.messages import Hello
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 IO_THREADS = 1
 """One is the fastest under the GIL."""
@@ -117,7 +117,7 @@ class Server:
         self._housekeeper.start()
         self._acceptor.start()
         self.running = True
-        log.info("listening on %s, data in %s", self.address, config.data)
+        log.info("listening", address=self.address, data=str(config.data))
 
     @property
     def address(self) -> str:
@@ -147,16 +147,16 @@ class Server:
 
     def _accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
         host, port = address
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         key = address_key(host)
         try:
             self._desk.counter.enter(key)
         except RefusedError as error:
-            log.info("%s:%d turned away: %s", host, port, error)
+            log.info("turned away", client=shown, reason=str(error))
             sock.close()
             return
         thread = self._threads[self._accepted % len(self._threads)]
         self._accepted += 1
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         connection = Connection(thread, sock, shown, self._context, self._hello, time.monotonic())
         connection.handler = Session(connection, key, self._desk, self._delivery)
         thread.add(connection)
@@ -172,7 +172,7 @@ class Server:
             except StoreBrokenError as error:
                 end_process(error)
             except StorageError as error:
-                log.warning("housekeeping: %s", error)
+                log.warning("housekeeping has failed", reason=str(error))
             except Exception:
                 log.exception("internal error in housekeeping")
 
@@ -199,7 +199,7 @@ class Server:
 
 def run_server(config: ServerConfig) -> int:
     """Run a server until SIGINT or SIGTERM; returns the exit code. Raises StorageError or UsageError at the start."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    configure(sys.stderr, config.log_level)
     _allow_many_files()
     ended = threading.Event()
 

@@ -47,6 +47,8 @@ class ServerConfig:
     """Needed with registration `invite`. There is no flag for it: everybody on a machine sees the others' arguments."""
     show_ciphertext: bool = False
     """Log every relayed entry in hexadecimal, for teaching."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged; `debug` shows every request but messages, without what is secret in them."""
 
     def __post_init__(self) -> None:
         """Raise UsageError where settings do not go together."""

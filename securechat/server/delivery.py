@@ -12,7 +12,6 @@ Nobody learns anything between 1 and 3. If the transaction fails for want of roo
 and those who would have been told of a success are told `disk-full`; if it fails in any other way the process ends.
 """
 
-import logging
 import threading
 import time
 from collections import deque
@@ -23,6 +22,7 @@ from securechat.errors import PeerError, RefusedError
 from securechat.server.conversation import Conversation, Conversations
 from securechat.server.directory import Directory
 from securechat.server.entrances import Entrances
+from securechat.server.logs import get_logger
 from securechat.server.membership import Memberships, explain_application
 from securechat.server.operations import (
     Attach,
@@ -47,6 +47,7 @@ from securechat.server.store.port import (
     READER_ENTRIES,
     READER_SECONDS,
     DiskFullError,
+    Head,
     Store,
     StoreBrokenError,
 )
@@ -79,7 +80,7 @@ from securechat.wire.messages import (
     Subscribe,
 )
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 CURSORS_AT_ONCE = 500
 """Cursors that housekeeping stores in one transaction."""
@@ -197,7 +198,7 @@ class Delivery:
             try:
                 self._write(writes)
             except Exception:
-                log.exception("internal error; the batch is handled again, one by one")
+                log.exception("internal error: the batch is handled again, one by one")
                 self._undo()
                 for each in writes:
                     self._contain(each, lambda each=each: self._write([each]))  # type: ignore[misc]  # bound at once
@@ -269,7 +270,7 @@ class Delivery:
             raise
         except Exception:
             session, operation = which
-            log.exception("internal error while handling %s", type(operation).__name__)
+            log.exception("internal error", operation=type(operation).__name__)
             self._undo()
             if session is not None:
                 session.connection.send(Closing("protocol-error", "internal error of the server"))
@@ -288,7 +289,7 @@ class Delivery:
             except StoreBrokenError:
                 raise
             except Exception:
-                log.exception("internal error while checking %s", type(request).__name__)
+                log.exception("internal error in a check", operation=type(request).__name__)
                 result = Rejected(request, "the server failed to check this")
             self._hand_in(session, result)
 
@@ -302,7 +303,7 @@ class Delivery:
             if error is None:
                 self._hand_in(session, TokensRevoked(request))
             else:
-                log.error("the resume tokens of %s could not be revoked: %s", session.account, error)
+                log.error("resume tokens could not be revoked", account=session.account, reason=str(error))
                 session.connection.send(Refused(request.id, "disk-full", "the server cannot store this; try later"))
 
         self._revoke_tokens(session.account, session.device, done)
@@ -312,7 +313,13 @@ class Delivery:
         if isinstance(request, Commit):
             self._memberships.rejected(session, request.conversation)
         code: Any = "bad-request" if isinstance(request, PublishKeyPackages | Leave) else "invalid-commit"
-        log.info("%s %s: refused: %s", session.connection.address, session.account, ascii(rejected.text)[1:-1])
+        log.info(
+            "refused",
+            client=session.connection.address,
+            account=session.account,
+            request=type(request).__name__,
+            reason=rejected.text,
+        )
         self._turn.answer(session, Refused(request.id, code, rejected.text[:1000]))
 
     # --- messages ---------------------------------------------------------------------------------------------------
@@ -365,13 +372,13 @@ class Delivery:
         """For teaching: what the server sees of an entry (`--show-ciphertext`)."""
         entry, head = appended.entry, appended.conversation.head
         log.info(
-            "entry %s %d by %s, epoch %d, %d bytes: %s",
-            ascii(head.name)[1:-1] or f"direct {head.id.hex()[:8]}",
-            entry.seq,
-            appended.session.account,
-            entry.epoch,
-            len(entry.payload),
-            entry.payload.hex(),
+            "entry",
+            conversation=_title(head),
+            seq=entry.seq,
+            account=appended.session.account,
+            epoch=entry.epoch,
+            size=len(entry.payload),
+            payload=entry.payload.hex(),
         )
 
     # --- questions --------------------------------------------------------------------------------------------------
@@ -393,11 +400,11 @@ class Delivery:
         if session.device not in conversation.head.members:
             raise RefusedError("not-found", "there is no such conversation, or you are not in it")
         log.warning(
-            "%s cannot process the commit at %d of %s: %s",
-            session.account,
-            request.seq,
-            ascii(conversation.head.name)[1:-1] or f"direct {conversation.head.id.hex()[:8]}",
-            ascii(request.reason)[1:-1],
+            "a member cannot process a commit",
+            account=session.account,
+            conversation=_title(conversation.head),
+            seq=request.seq,
+            reason=request.reason,
         )
         self._turn.answer(session, Done(request.id))
 
@@ -435,3 +442,8 @@ class Delivery:
                 log.error("the disk is full: some readers will be sent again what they have")
             except StoreBrokenError as error:
                 end_process(error)
+
+
+def _title(head: Head) -> str:
+    """What the log calls a conversation."""
+    return head.name or f"direct {head.id.hex()[:8]}"

@@ -1,12 +1,12 @@
 """The directory: published devices, and their key packages, each handed out once (design, section 4, keys)."""
 
-import logging
 from collections.abc import Callable
 
 from securechat.errors import PeerError, RefusedError
 from securechat.identity.certificate import DeviceCertificate
 from securechat.server import admission
 from securechat.server.admission import RateLimiter
+from securechat.server.logs import get_logger
 from securechat.server.operations import KeyPackagesChecked, TokensRevoked
 from securechat.server.presence import Lobby
 from securechat.server.session import Session
@@ -24,7 +24,7 @@ from securechat.wire.messages import (
     Stock,
 )
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MAX_DEVICES = 16
 """Published devices of one account: as many as may hold resume tokens."""
@@ -87,7 +87,7 @@ class Directory:
                 return
             self._drop(account, others)
             others = []
-            log.info("%s replaces the identity key of %s", session.connection.address, account)
+            log.info("identity key replaced", client=session.connection.address, account=account)
         if len(others) >= MAX_DEVICES:
             raise RefusedError("bad-request", f"an account has {MAX_DEVICES} devices at most")
         if known is not None and known.certificate != request.certificate:

@@ -4,9 +4,10 @@ import logging
 import os
 from typing import NoReturn
 
+from securechat.server.logs import get_logger
 from securechat.server.store.port import StoreBrokenError
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 EXIT_STORE_BROKEN = 70
 """EX_SOFTWARE of sysexits.h: whoever supervises the server may start it again; it then reads what is really there."""
@@ -14,6 +15,6 @@ EXIT_STORE_BROKEN = 70
 
 def end_process(error: StoreBrokenError) -> NoReturn:
     """Log and end at once, without answers, farewells or further writes."""
-    log.critical("the store has failed, the server ends at once: %s", error)
+    log.critical("the store has failed, the server ends at once", reason=str(error))
     logging.shutdown()
     os._exit(EXIT_STORE_BROKEN)

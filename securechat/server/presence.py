@@ -1,12 +1,12 @@
 """Who is here: the sessions, their seats, and what others are told of them (design, section 5, Admission)."""
 
-import logging
 import math
 from collections.abc import Callable
 from typing import Literal
 
 from securechat.server.admission import WaitingRoom
 from securechat.server.conversation import Conversations
+from securechat.server.logs import get_logger
 from securechat.server.operations import Attach, Detach
 from securechat.server.session import Session
 from securechat.server.store.port import Store
@@ -14,7 +14,7 @@ from securechat.server.turn import Turn
 from securechat.wire.frames import encode_frame
 from securechat.wire.messages import Closing, LoggedIn, Presence, Reason, Seat
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 TELL_SECONDS = 1.0
 """Who comes and goes within a second has not been away: changes are collected for so long."""
@@ -76,11 +76,11 @@ class Lobby:
             )
         )
         log.info(
-            "%s %s logged in, device %s%s",
-            session.connection.address,
-            login.account,
-            login.device.hex()[:8],
-            f", waiting at place {place}" if place else "",
+            "logged in",
+            client=session.connection.address,
+            account=login.account,
+            device=login.device.hex()[:8],
+            place=place,
         )
         if not place:
             self._seat(session)

@@ -11,7 +11,6 @@ only when the socket can take more, so a reader that does not read costs referen
 """
 
 import contextlib
-import logging
 import selectors
 import socket
 import ssl
@@ -22,11 +21,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from securechat.errors import PeerError, SecurechatError
+from securechat.server.logs import get_logger
 from securechat.transport.tls_connection import TLSConnection
 from securechat.wire.messages import Closing, FromClient, FromServer, Hello
 from securechat.wire.protocol import Ended, ServerProtocol
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 RECEIVE_BYTES = 64 << 10
 """Bytes of one `recv`: many records at once, and little enough that nobody holds up the thread."""
@@ -382,7 +382,7 @@ class IOThread:
         try:
             step(connection, now)
         except Exception:
-            log.exception("%s: internal error", connection.address)
+            log.exception("internal error", client=connection.address)
             with contextlib.suppress(SecurechatError):
                 connection.abandon()
 
@@ -424,7 +424,7 @@ class Acceptor:
                 except ConnectionError:
                     continue  # gone before we came to it
                 except OSError as error:
-                    log.warning("cannot accept a connection: %s", error.strerror)
+                    log.warning("cannot accept a connection", reason=error.strerror)
                     self._stopped.wait(ACCEPT_PAUSE_SECONDS)
                     continue
                 sock.settimeout(0)

@@ -4,6 +4,7 @@ Everything here up to the login runs on the connection's I/O thread. What comes 
 owns the fields below the line: only the holder of its turn touches them.
 """
 
+import contextlib
 import logging
 import time
 from collections import deque
@@ -16,6 +17,7 @@ from securechat.server import admission
 from securechat.server.accounts import Account, AccountStore, PasswordWorkers, ResumeToken, check_registration
 from securechat.server.admission import ConnectionCounter, RateLimiter
 from securechat.server.config import ServerConfig
+from securechat.server.logs import get_logger
 from securechat.server.operations import Attach, Detach, Drained
 from securechat.server.reactor import Connection
 from securechat.wire.messages import (
@@ -35,7 +37,7 @@ from securechat.wire.messages import (
 if TYPE_CHECKING:
     from securechat.server.delivery import Delivery
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _FREQUENT = frozenset((Submit, Acknowledge))
 """By far most messages. Their rate is bounded by their replies, and by what their sender reads."""
@@ -102,6 +104,9 @@ class Session:
             return
         if isinstance(message, ClientHello):
             return
+        if log.isEnabledFor(logging.DEBUG):
+            request = type(message).__name__
+            log.debug("request", client=self.connection.address, account=self.account, request=request)
         try:
             self._requests.take("", time.monotonic())
             if isinstance(message, Login):
@@ -114,7 +119,7 @@ class Session:
                 self._delivery.submit(self, message)
         except RefusedError as error:
             if isinstance(message, Request):
-                self._refuse(message.id, error)
+                self._refuse(message, error)
 
     def drained(self) -> None:
         """See `reactor.Handler`."""
@@ -126,11 +131,11 @@ class Session:
         self.over = True
         self.uncount()
         log.info(
-            "%s %s closed after %.1f s: %s",
-            self.connection.address,
-            self.account or "(not logged in)",
-            time.monotonic() - self._started,
-            ascii(reason)[1:-1],
+            "closed",
+            client=self.connection.address,
+            account=self.account,
+            seconds=round(time.monotonic() - self._started, 1),
+            reason=reason,
         )
         self._delivery.submit(self, Detach(said_goodbye=closing is not None and closing.reason == "bye"))
 
@@ -153,9 +158,10 @@ class Session:
 
         def answer(result: Account | SecurechatError) -> None:
             if isinstance(result, Account):
+                log.info("registered", client=self.connection.address, account=account)
                 self.connection.send(Registered(request.id, account))
             else:
-                self._refuse(request.id, result)
+                self._refuse(request, result)
 
         desk.workers.submit_register(account, request.secret, answer)
 
@@ -174,7 +180,7 @@ class Session:
                 desk.by_account.give_back(account)
                 self._attach(Attach(request.id, account, request.device, result.token, result.expires))
             else:
-                self._refuse(request.id, result)
+                self._refuse(request, result)
 
         try:
             desk.workers.submit_login(account, request.secret, request.device, answer)
@@ -194,9 +200,28 @@ class Session:
         self._delivery.submit(self, attach)
         self._delivery.interrupt()
 
-    def _refuse(self, request: int, error: SecurechatError) -> None:
+    def _refuse(self, request: Request, error: SecurechatError) -> None:
         if isinstance(error, StorageError):
-            log.error("%s: %s", self.connection.address, error)
+            log.error("cannot store an account", client=self.connection.address, reason=str(error))
             error = RefusedError("disk-full", "the server cannot store this at the moment; try again later")
         code = error.code if isinstance(error, RefusedError) else "bad-request"
-        self.connection.send(Refused(request, code, str(error)[:1000]))  # type: ignore[arg-type]  # codes of messages.Code
+        if isinstance(request, Register | Login | Resume):
+            log.log(
+                # Who tries all the time is told so all the time, and should not fill the log.
+                logging.DEBUG if code == "slow-down" else logging.INFO,
+                "refused",
+                client=self.connection.address,
+                account=self._known(request),
+                request=type(request).__name__,
+                code=code,
+            )
+        self.connection.send(Refused(request.id, code, str(error)[:1000]))  # type: ignore[arg-type]  # codes of messages.Code
+
+    def _known(self, request: Register | Login | Resume) -> str:
+        """The account that a request names, if there is one: anything else may be a password in the wrong field."""
+        if isinstance(request, Resume):
+            return ""
+        with contextlib.suppress(UsageError):
+            if (account := self._desk.accounts.get(normalise_account(request.account))) is not None:
+                return account.name
+        return ""

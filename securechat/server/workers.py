@@ -1,14 +1,14 @@
 """Small pools of threads for what must not hold up the turn: validation of commits, reading of history."""
 
-import logging
 import queue
 import threading
 from collections.abc import Callable
 
+from securechat.server.logs import get_logger
 from securechat.server.panic import end_process
 from securechat.server.store.port import StoreBrokenError
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class WorkerPool:
@@ -41,4 +41,4 @@ class WorkerPool:
             except StoreBrokenError as error:
                 end_process(error)
             except Exception:
-                log.exception("internal error in %s", threading.current_thread().name)
+                log.exception("internal error", thread=threading.current_thread().name)

@@ -18,46 +18,10 @@ from securechat.transport.tls import server_context
 from securechat.wire import messages as m
 from tests.adversary.conftest import Site
 from tests.adversary.scenes import direct, happened, lobby, say, state
+from tests.support.canaries import files, search, spellings
 from tests.support.hostile import HostileServer, Link
 from tests.support.live import PASSWORD, LiveClient
 from tests.support.server_process import ServerProcess
-
-
-def spellings(canary: bytes) -> dict[str, bytes]:
-    """Everything by which a canary would be found, by name."""
-    found = {
-        "as it is": canary,
-        "hex": canary.hex().encode(),
-        "HEX": canary.hex().upper().encode(),
-        "escaped": "".join(f"\\x{byte:02x}" for byte in canary).encode(),
-    }
-    for offset in range(3):
-        # Inside a longer text: what stands before and after changes the digits at either end.
-        digits = base64.b64encode(bytes(offset) + canary)[4 if offset else 0 :]
-        inner = digits[: len(digits) // 4 * 4 - 4]
-        found[f"base64, {offset}"] = inner
-        found[f"base64url, {offset}"] = inner.translate(bytes.maketrans(b"+/", b"-_"))
-    try:
-        text = canary.decode("ascii")
-    except UnicodeDecodeError:
-        return found
-    return found | {"UTF-16": text.encode("utf-16-le"), "UTF-16BE": text.encode("utf-16-be"), "backwards": canary[::-1]}
-
-
-def search(places: dict[str, bytes], canaries: dict[str, bytes]) -> list[str]:
-    """Where a canary was found, and how it was written there."""
-    return [
-        f"{name} in {place} ({spelling})"
-        for name, canary in canaries.items()
-        for spelling, needle in spellings(canary).items()
-        for place, content in places.items()
-        if needle in content
-    ]
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, with its name, which is searched too."""
-    return {str(path): str(path).encode() + path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("spelling", spellings(b"canary-0123456789abcdef"))
@@ -120,8 +84,9 @@ class World:
 def world(certificates: Path, tmp_path: Path) -> Iterator[World]:
     (tmp_path / "server").mkdir()
     context = server_context(certificates / "server.pem", certificates / "server-key.pem")
+    options = ("--show-ciphertext", "--log-level", "debug")
     with (
-        ServerProcess(certificates, tmp_path / "server" / "data", "--show-ciphertext") as server,
+        ServerProcess(certificates, tmp_path / "server" / "data", *options) as server,
         HostileServer(context, ("127.0.0.1", server.port), certificates / "ca.pem") as tap,
     ):
         world = World(tmp_path, tap, server, certificates / "ca.pem")
@@ -201,7 +166,7 @@ def test_no_canary_of_a_whole_conversation_is_anywhere(world: World) -> None:
     assert len(search(tapped, login_secrets)) == 3
     assert search(tapped, world.tokens)
     assert search(files(world.folder / "server"), {"a name": b"#lobby"})
-    assert "entry #lobby" in world.server.log.read_text()
+    assert '"event": "entry", "conversation": "#lobby"' in world.server.log.read_text()
 
     check()  # with everything open, journals included
     for person in world.people:

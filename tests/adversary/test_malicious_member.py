@@ -27,6 +27,7 @@ from tests.adversary.rogue import Rogue
 from tests.adversary.scenes import ADVICE, assert_calm, direct, happened, lobby, members, repair, say, state
 from tests.support.hostile import HostileServer
 from tests.support.live import LiveClient
+from tests.support.log import logged
 
 
 def lobby_with(mallory: Rogue, *people: LiveClient) -> bytes:
@@ -334,8 +335,11 @@ def test_a_commit_that_nobody_can_follow_stops_that_conversation_only_names_its_
         assert stopped.reason == "the confirmation tag does not fit"
         assert state(person, "#staff") == "stopped"
     for person in (alice, bob):
-        logged = f"{person.name} cannot process the commit at {accepted.seq} of #staff: {stopped.reason}"
-        person.wait_until(lambda logged=logged: logged in caplog.text)  # type: ignore[misc]  # bound now
+        line = {
+            "event": "a member cannot process a commit", "account": person.name, "conversation": "#staff",
+            "seq": accepted.seq, "reason": stopped.reason,
+        }  # fmt: skip
+        person.wait_until(lambda line=line: line in logged(caplog))  # type: ignore[misc]  # bound now
     say(alice, "bob", "see here", bob)
     say(bob, "alice", "that mallory", alice)
     mallory.tell(conversation, "hello? anybody?")

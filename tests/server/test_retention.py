@@ -12,6 +12,7 @@ from securechat.server import delivery
 from securechat.server.app import Server
 from securechat.server.store import sqlite
 from securechat.wire import messages as m
+from tests.support.log import logged
 from tests.support.wire_client import Person
 
 Enter = Callable[..., Person]
@@ -122,9 +123,12 @@ def test_show_ciphertext_logs_who_where_epoch_size_and_bytes(
         alice.send(submit)
         alice.take(m.Accepted)
     size = len(submit.payload)
-    (line,) = [line for line in caplog.messages if line.startswith("entry ")]
-    assert line == f"entry #lobby 1 by alice, epoch 0, {size} bytes: {submit.payload.hex()}"
-    assert b"canary".hex() not in line
+    (line,) = logged(caplog, "entry")
+    assert line == {
+        "event": "entry", "conversation": "#lobby", "seq": 1, "account": "alice", "epoch": 0, "size": size,
+        "payload": submit.payload.hex(),
+    }  # fmt: skip
+    assert b"canary".hex() not in line["payload"]
 
 
 def test_without_it_nothing_of_an_entry_is_logged(enter: Enter, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,99 @@
+"""The log: one line an event, JSON for programs, readable at a terminal (design, section 5, Operation).
+
+A line is an event, whose text is ours and fixed, and fields: everything that varies, and so everything that comes from
+others, is a field. Both renderings escape what is not printable ASCII, so nobody can colour the operator's screen, fake
+a second line, or hide one.
+
+What is logged is what happens to a connection, never to an entry: a line costs as much as ten messages. There are no
+secrets to filter, at any level, because none is handed in: messages show the sizes of their bytes only
+(`wire.messages`), and a name that nobody has may be a password typed into the wrong field, so it is left out.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, TextIO, TypeAlias
+
+import structlog
+
+Logger: TypeAlias = structlog.stdlib.BoundLogger
+
+_Fields: TypeAlias = MutableMapping[str, Any]
+
+_ROOT = "securechat"
+
+_FIRST = ("time", "level", "event")
+"""Fields that every line begins with."""
+
+
+def get_logger(name: str) -> Logger:
+    """Return the log of a module: `log.info("logged in", account=...)`. Goes where `configure` has said, else nowhere.
+
+    It stands on the standard library's `logging`, so that whoever embeds a server decides what becomes of its lines.
+    """
+    wrapped = structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[structlog.stdlib.filter_by_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    log: Logger = wrapped.bind()
+    return log
+
+
+def configure(stream: TextIO, level: str) -> None:
+    """Log to `stream` from `level` (`debug`, `info`...) on: readable if it is a terminal, else one JSON object a line.
+
+    Takes the errors that would end a thread, too.
+    """
+    render = _readable if stream.isatty() else structlog.processors.JSONRenderer()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            # A traceback shows lines of source and the error's text; never the values of variables.
+            processors=[_arrange, structlog.processors.format_exc_info, render]
+        )
+    )
+    root = logging.getLogger()  # other libraries' warnings too
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger(_ROOT).setLevel(level.upper())
+    threading.excepthook = _thread_ended
+
+
+def _thread_ended(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None and args.exc_type is not SystemExit:
+        thread = args.thread.name if args.thread is not None else ""
+        get_logger(__name__).critical("a thread has ended by an internal error", thread=thread, exc_info=args.exc_value)
+
+
+def _arrange(_logger: object, _method: str, fields: _Fields) -> _Fields:
+    """Put time, level and event first."""
+    record: logging.LogRecord = fields.pop("_record")
+    del fields["_from_structlog"]
+    time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    first = {"time": time, "level": record.levelname.lower(), "event": fields.pop("event")}
+    return {**first, **fields}
+
+
+def _readable(_logger: object, _method: str, fields: Mapping[str, Any]) -> str:
+    """`time level event key=value key=value`, and a traceback below it whose lines cannot pass for others."""
+    line = f"{fields['time']} {fields['level']:<8} {_shown(fields['event'])}"
+    line += "".join(
+        f" {name}={_shown(value, quoted=True)}"
+        for name, value in fields.items()
+        if name not in (*_FIRST, "exception")
+    )
+    for each in str(fields.get("exception", "")).splitlines():
+        line += f"\n    | {_shown(each)}"
+    return line
+
+
+def _shown(value: object, *, quoted: bool = False) -> str:
+    """Escape a text; `quoted`: and put quotes around it where its end could not be seen otherwise."""
+    if not isinstance(value, str):
+        return _shown(str(value), quoted=quoted)
+    plain = value.isascii() and value.isprintable()
+    if quoted and (not plain or not value or set(value) & set(" '\"=")):
+        return ascii(value)
+    return value if plain else ascii(value)[1:-1]

@@ -1,0 +1,202 @@
+"""The log: what a line looks like, what others cannot do to it, and what is never in it."""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from securechat.client import events
+from securechat.client.password import login_secret
+from securechat.server import logs
+from tests.support.canaries import search
+from tests.support.live import LiveClient, LiveServer
+
+INVITE = "sesame-4711"
+
+
+@pytest.fixture(autouse=True)
+def undisturbed() -> Iterator[None]:
+    """`configure` is for whole processes: put back what it changes."""
+    root, ours, hook = logging.getLogger(), logging.getLogger("securechat"), threading.excepthook
+    before = root.handlers, root.level, ours.level
+    yield
+    root.handlers, root.level, ours.level = before
+    threading.excepthook = hook
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[TextIO]:
+    with (tmp_path / "log").open("w+", encoding="utf-8") as opened:
+        yield opened
+
+
+def written(file: TextIO) -> list[str]:
+    file.seek(0)
+    return file.read().splitlines()
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[TextIO, int]]:
+    """A real one: what is written to the first comes out of the second."""
+    master, slave = os.openpty()
+    with os.fdopen(slave, "w", encoding="utf-8") as stream:
+        yield stream, master
+    os.close(master)
+
+
+HOSTILE = "\x1b[31mred\n2026-01-01T00:00:00Z info     logged in account=root\u202e\x9b"
+
+
+def test_a_line_is_a_json_object_that_begins_with_time_level_and_event(file: TextIO) -> None:
+    logs.configure(file, "info")
+    logs.get_logger("securechat.server.test").info("logged in", account="ada", place=0)
+    (line,) = written(file)
+    fields = json.loads(line)
+    assert list(fields)[:3] == ["time", "level", "event"]
+    assert fields.pop("time").endswith("Z")
+    assert fields == {"level": "info", "event": "logged in", "account": "ada", "place": 0}
+
+
+def test_below_the_level_nothing_is_written(file: TextIO) -> None:
+    logs.configure(file, "warning")
+    log = logs.get_logger("securechat.server.test")
+    log.info("quiet")
+    log.warning("loud")
+    assert [json.loads(line)["event"] for line in written(file)] == ["loud"]
+
+
+def test_at_a_terminal_a_line_is_readable(terminal: tuple[TextIO, int]) -> None:
+    stream, master = terminal
+    logs.configure(stream, "info")
+    logs.get_logger("securechat.server.test").info("closed", client="127.0.0.1:5", account="", reason="no reply")
+    line = os.read(master, 1000).decode().rstrip()
+    assert line.split(" ", 1)[1] == "info     closed client=127.0.0.1:5 account='' reason='no reply'"
+
+
+def test_no_text_of_others_gets_into_either_rendering_unescaped(file: TextIO, terminal: tuple[TextIO, int]) -> None:
+    stream, master = terminal
+    for target in (file, stream):
+        logs.configure(target, "info")
+        log = logs.get_logger("securechat.server.test")
+        log.info("closed", reason=HOSTILE)
+        try:
+            raise ValueError(HOSTILE)
+        except ValueError:
+            log.exception("internal error")
+    as_json, shown = "\n".join(written(file)) + "\n", os.read(master, 10_000).decode().replace("\r\n", "\n")
+    for text in (as_json, shown):
+        assert text.replace("\n", "").isascii()
+        assert text.replace("\n", "").isprintable()
+        assert "ValueError" in text
+    assert len(as_json.splitlines()) == 2
+    assert json.loads(as_json.splitlines()[0])["reason"] == HOSTILE
+    assert [line for line in shown.splitlines() if line.startswith("2026-01-01")] == []
+    assert all(line.startswith("    | ") for line in shown.splitlines()[2:])
+
+
+def test_a_traceback_shows_no_values(file: TextIO) -> None:
+    logs.configure(file, "debug")
+    password = f"tiger{4711}"
+    try:
+        raise RuntimeError(f"{len(password)}")
+    except RuntimeError:
+        logs.get_logger("securechat.server.test").exception("internal error")
+    (line,) = written(file)
+    assert "RuntimeError: 9" in line
+    assert password not in line
+
+
+def test_the_end_of_a_thread_by_an_error_is_a_line(file: TextIO) -> None:
+    logs.configure(file, "info")
+    thread = threading.Thread(target=lambda: 1 // 0, name="worker")
+    thread.start()
+    thread.join()
+    (line,) = written(file)
+    assert json.loads(line)["thread"] == "worker"
+    assert "ZeroDivisionError" in line
+
+
+# --- secrets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def conversation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, bytes], Path]]:
+    """A server at DEBUG and people who do all that involves secrets: the secrets, and the server's log."""
+    monkeypatch.setenv("SECURECHAT_INVITE_CODE", INVITE)
+    server = LiveServer(tmp_path, "--registration", "invite", "--log-level", "debug")
+    try:
+        secrets = converse(server)
+        assert server.stop() == 0
+        yield secrets, server.log
+    finally:
+        server.stop()
+
+
+def converse(server: LiveServer) -> dict[str, bytes]:
+    """Logins, right and wrong, with invites, by token; a message. Return what was secret in it."""
+    people = []
+    secrets = {"invite code": INVITE.encode()}
+    for name in ("alice", "bob"):
+        password = f"password-of-{name}-{os.urandom(6).hex()}"
+        person = LiveClient(server, name, password=password, invite=INVITE)
+        person.wait_for(events.Ready)
+        people.append(person)
+        row = person.client._engine._context.device.row
+        secrets |= {
+            f"{name}'s password": password.encode(),
+            f"{name}'s login secret": login_secret(password, row.server_id, name),
+            f"{name}'s token": row.token,
+            f"{name}'s identity key": row.identity_private,
+            f"{name}'s signature key": row.signature_private,
+        }
+    alice, bob = people
+    wrong = f"wrong-{os.urandom(6).hex()}"
+    stranger = LiveClient(server, "bob", start=False, password=wrong, invite="not-the-code-4712")
+    stranger.path = server.folder / "elsewhere.vault"
+    stranger.start()
+    stranger.wait_for(events.Ended)
+    stranger.vault.close()
+    secrets |= {"wrong password": wrong.encode(), "wrong invite code": b"not-the-code-4712"}
+    text = f"plaintext-{os.urandom(6).hex()}"
+    secrets["plaintext"] = text.encode()
+    alice.client.open_direct("bob", text, ask=True)
+    bob.wait_for(events.ConversationChanged, lambda event: event.change == "request")
+    bob.read("alice", f"alice: {text}")
+    alice.close()
+    alice.start()  # with the token
+    alice.wait_for(events.Ready)
+    for person in people:
+        person.close()
+    return secrets
+
+
+def test_a_log_at_debug_holds_no_password_no_token_no_key_and_no_text(
+    conversation: tuple[dict[str, bytes], Path],
+) -> None:
+    secrets, path = conversation
+    log = path.read_bytes()
+    assert search({"log": log}, secrets) == []
+    lines = [json.loads(line) for line in log.splitlines()]
+    seen = {line["event"] for line in lines}
+    assert {"listening", "registered", "logged in", "refused", "request", "closed", "stopped"} <= seen
+    assert {line["code"] for line in lines if line["event"] == "refused"} == {"registration-closed"}
+
+    # The twin: the same search finds each of them, in whatever way a careless line writes it.
+    with (path.parent / "careless").open("w+", encoding="utf-8") as file:
+        logs.configure(file, "debug")
+        careless = logs.get_logger("securechat.server.careless")
+        ways: dict[str, Callable[[bytes], str]] = {
+            "repr": repr, "hex": bytes.hex, "latin": lambda secret: secret.decode("latin-1"),
+        }  # fmt: skip
+        for name, secret in secrets.items():
+            for spelling, way in ways.items():
+                file.seek(0)
+                file.truncate()
+                careless.debug("request", message=way(secret))
+                found = search({"log": "\n".join(written(file)).encode()}, {name: secret})
+                assert found or (spelling == "latin" and not secret.isascii()), (name, spelling)

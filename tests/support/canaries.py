@@ -1,0 +1,44 @@
+"""Looks for secrets in what was written, sent or logged, in every usual encoding."""
+
+import base64
+import json
+from pathlib import Path
+
+
+def spellings(canary: bytes) -> dict[str, bytes]:
+    """Everything by which a canary would be found, by name."""
+    found = {
+        "as it is": canary,
+        "hex": canary.hex().encode(),
+        "HEX": canary.hex().upper().encode(),
+        "escaped": "".join(f"\\x{byte:02x}" for byte in canary).encode(),
+        "repr": repr(canary)[2:-1].encode(),
+        "repr in JSON": json.dumps(repr(canary)[2:-1])[1:-1].encode(),
+    }
+    for offset in range(3):
+        # Inside a longer text: what stands before and after changes the digits at either end.
+        digits = base64.b64encode(bytes(offset) + canary)[4 if offset else 0 :]
+        inner = digits[: len(digits) // 4 * 4 - 4]
+        found[f"base64, {offset}"] = inner
+        found[f"base64url, {offset}"] = inner.translate(bytes.maketrans(b"+/", b"-_"))
+    try:
+        text = canary.decode("ascii")
+    except UnicodeDecodeError:
+        return found
+    return found | {"UTF-16": text.encode("utf-16-le"), "UTF-16BE": text.encode("utf-16-be"), "backwards": canary[::-1]}
+
+
+def search(places: dict[str, bytes], canaries: dict[str, bytes]) -> list[str]:
+    """Where a canary was found, and how it was written there."""
+    return [
+        f"{name} in {place} ({spelling})"
+        for name, canary in canaries.items()
+        for spelling, needle in spellings(canary).items()
+        for place, content in places.items()
+        if needle in content
+    ]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, with its name, which is searched too."""
+    return {str(path): str(path).encode() + path.read_bytes() for path in folder.rglob("*") if path.is_file()}
