@@ -3,7 +3,7 @@
 import queue
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from securechat.client.core import ChatClient
 from securechat.client.key_file import Cost
 from securechat.client.settings import ClientSettings
 from securechat.client.vault import Vault
+from tests.support.history import View
 from tests.support.server_process import ServerProcess
 
 CHEAP = Cost(time=1, memory=8, lanes=1)
@@ -26,22 +27,30 @@ E = TypeVar("E", bound=events.Event)
 class LiveServer:
     """`securechat server` with certificates of its own, on a port that it keeps over restarts."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
+        """`environment`: what is added to ours."""
         self.folder = folder
         self.ca = folder / "certs" / "ca.pem"
         certs.generate(folder / "certs", ("localhost", "127.0.0.1"))
         self.port = 0  # the first start chooses
         self._options = options
+        self._environment = environment
         self.start()
 
     def start(self) -> None:
         """Start it and wait until it listens."""
-        self._process = ServerProcess(self.ca.parent, self.folder / "data", *self._options, port=self.port)
-        self.port, self.log = self._process.port, self._process.log
+        self._process = ServerProcess(
+            self.ca.parent, self.folder / "data", *self._options, port=self.port, environment=self._environment
+        )
+        self.port, self.log, self.pid = self._process.port, self._process.log, self._process.process.pid
 
     def kill(self) -> None:
         """kill -9."""
         self._process.end(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal that does not end it."""
+        self._process.process.send_signal(number)
 
     def stop(self) -> int:
         """SIGTERM, unless it has ended already, and its exit code."""
@@ -55,6 +64,11 @@ class Place(Protocol):
     folder: Path
     ca: Path
     port: int
+
+
+def view(client: "LiveClient", name: str, *, joined: int = 0) -> View:
+    """What a client has of a conversation, for the history checker."""
+    return View(client.name, client.client.history(client.id_of(name), 10_000_000), joined)
 
 
 class LiveClient:

@@ -5,26 +5,46 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
+
+
+def server_command(certificates: Path, data: Path, *options: str, port: int = 0) -> list[str]:
+    """The command line of a server."""
+    return [
+        sys.executable, "-c", "from securechat.cli import main; main()", "server", "--port", str(port),
+        "--data", str(data), "--cert", str(certificates / "server.pem"), "--key", str(certificates / "server-key.pem"),
+        *options,
+    ]  # fmt: skip
+
+
+def server_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Its environment: ours, and the code under test."""
+    return {**os.environ, "PYTHONPATH": str(Path.cwd()), **(more or {})}
 
 
 class ServerProcess:
     """`securechat server` with a data folder and certificates; logs go to `log`."""
 
-    def __init__(self, certificates: Path, data: Path, *options: str, port: int = 0) -> None:
+    def __init__(
+        self,
+        certificates: Path,
+        data: Path,
+        *options: str,
+        port: int = 0,
+        under: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`under`: a command that runs the server, such as prlimit; `environment`: what is added to ours."""
         self.log = data.parent / "server.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    sys.executable, "-c", "from securechat.cli import main; main()", "server", "--port", str(port),
-                    "--data", data, "--cert", certificates / "server.pem", "--key", certificates / "server-key.pem",
-                    *options,
-                ],
+                [*under, *server_command(certificates, data, *options, port=port)],
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": str(Path.cwd())},
-            )  # fmt: skip
+                env=server_environment(environment),
+            )
         assert self.process.stdout is not None
         line = self.process.stdout.readline().decode()
         found = re.fullmatch(r"listening on 127\.0\.0\.1:(\d+)\n", line)

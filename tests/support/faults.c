@@ -1,0 +1,120 @@
+/* Faults of the system below a process, put before it with LD_PRELOAD: a clock that is wrong, an fsync that fails, a
+ * disk without room. The switches stand in a file that the test maps too (tests/support/faulty_system.py), so each can
+ * be thrown while the process runs.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+struct switches {
+    volatile int64_t clock_offset; /* seconds */
+    volatile int64_t fsync_fails;
+    volatile int64_t disk_full;
+};
+
+static struct switches none;
+static struct switches *on = &none;
+
+__attribute__((constructor)) static void map_switches(void)
+{
+    const char *path = getenv("FAULT_SWITCHES");
+    int file = path ? open(path, O_RDONLY) : -1;
+    if (file < 0)
+        return;
+    void *mapped = mmap(NULL, sizeof none, PROT_READ, MAP_SHARED, file, 0);
+    if (mapped != MAP_FAILED)
+        on = mapped;
+    close(file);
+}
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+int fsync(int file)
+{
+    if (on->fsync_fails) {
+        errno = EIO;
+        return -1;
+    }
+    return REAL(fsync)(file);
+}
+
+int fdatasync(int file)
+{
+    if (on->fsync_fails) {
+        errno = EIO;
+        return -1;
+    }
+    return REAL(fdatasync)(file);
+}
+
+/* Only what goes into files needs room on the disk; the standard streams are left to tell about it. */
+static int no_room_for(int file)
+{
+    struct stat status;
+    return on->disk_full && file > STDERR_FILENO && fstat(file, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+ssize_t write(int file, const void *data, size_t size)
+{
+    if (no_room_for(file)) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return REAL(write)(file, data, size);
+}
+
+ssize_t pwrite(int file, const void *data, size_t size, off_t where)
+{
+    if (no_room_for(file)) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return REAL(pwrite)(file, data, size, where);
+}
+
+ssize_t pwrite64(int file, const void *data, size_t size, off64_t where)
+{
+    if (no_room_for(file)) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return REAL(pwrite64)(file, data, size, where);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real)
+        real = REAL(clock_gettime);
+    int result = real(clock, now);
+    if (result == 0 && clock == CLOCK_REALTIME)
+        now->tv_sec += on->clock_offset;
+    return result;
+}
+
+time_t time(time_t *where)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (where)
+        *where = now.tv_sec;
+    return now.tv_sec;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone)
+{
+    (void)zone;
+    struct timespec precise;
+    clock_gettime(CLOCK_REALTIME, &precise);
+    now->tv_sec = precise.tv_sec;
+    now->tv_usec = precise.tv_nsec / 1000;
+    return 0;
+}
