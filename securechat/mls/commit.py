@@ -1,17 +1,17 @@
 """Commits and the update paths in them (RFC 9420, sections 7.6 and 12.4)."""
 
-from dataclasses import dataclass
 from typing import Self
 
 from securechat.errors import DecodeError
 from securechat.mls.leaf_node import LeafNode
 from securechat.mls.proposals import Proposal
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 
 _BY_VALUE, _BY_REFERENCE = 1, 2  # ProposalOrRefType
 
 
-@dataclass(frozen=True)
+@value
 class HpkeCiphertext(Struct):
     """What EncryptWithLabel gives."""
 
@@ -28,7 +28,7 @@ class HpkeCiphertext(Struct):
         writer.vector(self.kem_output).vector(self.ciphertext)
 
 
-@dataclass(frozen=True)
+@value
 class UpdatePathNode(Struct):
     """A new public key of a parent node, and its path secret for each node of the copath's resolution."""
 
@@ -45,7 +45,7 @@ class UpdatePathNode(Struct):
         writer.vector(self.encryption_key).structs(self.encrypted_path_secret)
 
 
-@dataclass(frozen=True)
+@value
 class UpdatePath(Struct):
     """The committer's new leaf, and the nodes of its filtered direct path from the bottom up."""
 
@@ -67,7 +67,7 @@ ProposalRef = bytes
 """Names a proposal that was sent before (section 5.2): KDF.Nh bytes."""
 
 
-@dataclass(frozen=True)
+@value
 class Commit(Struct):
     """The proposals that take effect, by value or by reference, and perhaps a path."""
 

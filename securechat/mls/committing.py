@@ -4,7 +4,6 @@ Used by `group` for members' commits and for external ones. What is made here pa
 every receiver makes (`PublicGroup.finish`) before it is handed out.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from securechat.mls.commit import Commit, ProposalRef
@@ -40,9 +39,10 @@ from securechat.mls.transcript_hash import confirmed_transcript_hash
 from securechat.mls.tree_math import LeafIndex
 from securechat.mls.treekem import NewPath, TreePrivateKeys
 from securechat.mls.welcome import Welcome
+from securechat.value import value
 
 
-@dataclass(frozen=True)
+@value
 class Committer:
     """Who commits, and the secrets of the epoch that ends."""
 

@@ -1,11 +1,11 @@
 """Credentials (RFC 9420, section 5.3): who a member says it is. The application judges them."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Self
 
 from securechat.errors import DecodeError
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 
 
 class CredentialType(IntEnum):
@@ -15,7 +15,7 @@ class CredentialType(IntEnum):
     X509 = 2
 
 
-@dataclass(frozen=True)
+@value
 class Credential(Struct):
     """`identity` of a basic credential, or `certificates` (DER, end entity first) of an X.509 one."""
 

@@ -4,7 +4,6 @@ A list never holds two extensions of one type: such a list does not decode. Unkn
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from typing import Self
@@ -12,6 +11,7 @@ from typing import Self
 from securechat.errors import DecodeError
 from securechat.mls.credential import Credential
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 
 
 class ExtensionType(IntEnum):
@@ -27,7 +27,7 @@ class ExtensionType(IntEnum):
 DEFAULT_EXTENSION_TYPES = frozenset(int(kind) for kind in ExtensionType)
 
 
-@dataclass(frozen=True)
+@value
 class Extension(Struct):
     """A type, known or not, and its data."""
 
@@ -67,7 +67,7 @@ _ALL_TYPES = 2 * 65_536
 """Bytes of a list with every `uint16` in it once."""
 
 
-@dataclass(frozen=True)
+@value
 class RequiredCapabilities(Struct):
     """What each member must support beyond the defaults (section 11.1)."""
 
@@ -99,7 +99,7 @@ def required_capabilities(extensions: Extensions) -> RequiredCapabilities:
 _decode_requirement = lru_cache(maxsize=16)(RequiredCapabilities.decode)
 
 
-@dataclass(frozen=True)
+@value
 class ExternalSender(Struct):
     """Someone outside the group who may send proposals (section 12.1.8.1)."""
 

@@ -3,7 +3,7 @@
 Membership tags and encryption are in `message_protection`, which needs secrets; nothing here does.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import IntEnum
 from functools import cached_property
 from typing import Self, TypeVar
@@ -20,6 +20,7 @@ from securechat.mls.proposals import Proposal
 from securechat.mls.tree_math import LeafIndex
 from securechat.mls.welcome import Welcome
 from securechat.tlscodec import Reader, Struct, Writer, keep
+from securechat.value import value
 
 
 class ContentType(IntEnum):
@@ -56,7 +57,7 @@ def _content_type(reader: Reader) -> ContentType:
         raise DecodeError("a message has an unknown content type") from None
 
 
-@dataclass(frozen=True)
+@value
 class Sender(Struct):
     """The sender of a message. `index` is a leaf for members, a position in external_senders for EXTERNAL."""
 
@@ -108,7 +109,7 @@ def write_content(writer: Writer, content: Content) -> None:
         content.write(writer)
 
 
-@dataclass(frozen=True)
+@value
 class FramedContent(Struct):
     """A message's content with what it is about: group, epoch, sender, authenticated data."""
 
@@ -147,7 +148,7 @@ class FramedContent(Struct):
         return bytes(writer)
 
 
-@dataclass(frozen=True)
+@value
 class FramedContentAuthData:
     """The signature, and for commits the confirmation tag (section 6.1)."""
 
@@ -166,7 +167,7 @@ class FramedContentAuthData:
             writer.vector(self.confirmation_tag)
 
 
-@dataclass(frozen=True)
+@value
 class AuthenticatedContent(Struct):
     """Content with its authentication, whichever way it travels."""
 
@@ -218,7 +219,7 @@ class AuthenticatedContent(Struct):
         suite.verify_with_label(signature_key, b"FramedContentTBS", self.tbs(context), self.auth.signature)
 
 
-@dataclass(frozen=True)
+@value
 class PublicMessage(Struct):
     """A message in the clear. Members add a membership tag (section 6.2)."""
 
@@ -246,7 +247,7 @@ class PublicMessage(Struct):
             writer.vector(self.membership_tag)
 
 
-@dataclass(frozen=True)
+@value
 class PrivateMessage(Struct):
     """An encrypted message (section 6.3)."""
 
@@ -287,7 +288,7 @@ _BODIES: dict[int, type[MessageBody]] = {
 _WIRE_FORMATS = {body: WireFormat(wire_format) for wire_format, body in _BODIES.items()}
 
 
-@dataclass(frozen=True)
+@value
 class MLSMessage(Struct):
     """Any of the five kinds of message, with version and kind in front."""
 
@@ -323,7 +324,7 @@ def decode_body(message: bytes, kind: type[_Body]) -> _Body:
     return body
 
 
-@dataclass(frozen=True)
+@value
 class Header:
     """What routing needs to know about a PublicMessage or PrivateMessage."""
 

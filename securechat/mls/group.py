@@ -10,7 +10,7 @@ epoch and with proposals, `secret_bytes` with every message. Neither holds a sec
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Self
 
 from securechat.errors import DecodeError, UsageError
@@ -80,6 +80,7 @@ from securechat.mls.tree_math import LeafIndex, common_ancestor
 from securechat.mls.treekem import PathSecret, TreePrivateKeys
 from securechat.mls.welcome import Welcome
 from securechat.tlscodec import Reader, Writer
+from securechat.value import value
 
 EXTERNAL_INIT_LABEL = b"MLS 1.0 external init secret"
 """The exporter context of section 8.3."""
@@ -91,7 +92,7 @@ def _handshake_format(*, encrypt: bool) -> WireFormat:
     return WireFormat.PRIVATE_MESSAGE if encrypt else WireFormat.PUBLIC_MESSAGE
 
 
-@dataclass(frozen=True)
+@value
 class ReceivedMessage:
     """An application message that proved genuine."""
 
@@ -604,7 +605,7 @@ class Group:
         self.public.member(leaf)
 
 
-@dataclass(frozen=True)
+@value
 class StagedCommit:
     """A commit that was checked and is not in force. Drop it, or go on with its `group`."""
 

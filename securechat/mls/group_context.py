@@ -1,6 +1,5 @@
 """The group context: what all members agree on in an epoch (RFC 9420, section 8.1)."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
@@ -8,12 +7,13 @@ from securechat.errors import DecodeError
 from securechat.mls.extensions import Extensions, read_extensions
 from securechat.mls.leaf_node import MLS10
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 
 MAX_EPOCH = 2**63 - 1
 """The last epoch of a group: what databases hold in a signed number of 64 bits. No group comes near it by itself."""
 
 
-@dataclass(frozen=True)
+@value
 class GroupContext(Struct):
     """Summary of a group's state."""
 

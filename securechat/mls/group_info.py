@@ -1,6 +1,6 @@
 """GroupInfo: what a newcomer needs to know about a group (RFC 9420, section 12.4.3)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Self
 
@@ -10,9 +10,10 @@ from securechat.mls.group_context import GroupContext
 from securechat.mls.leaf_node import Sign
 from securechat.mls.tree_math import LeafIndex
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 
 
-@dataclass(frozen=True)
+@value
 class GroupInfo(Struct):
     """A group's context and confirmation tag, vouched for by one member."""
 

@@ -1,6 +1,5 @@
 """Group secrets: what a Welcome carries to each new member (RFC 9420, section 12.4.3.1)."""
 
-from dataclasses import dataclass
 from typing import Self
 
 from securechat.mls.commit import HpkeCiphertext
@@ -14,9 +13,10 @@ from securechat.mls.key_schedule import JoinerSecret
 from securechat.mls.proposals import PreSharedKeyId
 from securechat.mls.welcome import EncryptedGroupSecrets, Welcome
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 
 
-@dataclass(frozen=True)
+@value
 class GroupSecrets(Struct):
     """The joiner secret, perhaps the path secret of the lowest node above us and the committer, PSKs."""
 

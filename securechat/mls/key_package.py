@@ -1,6 +1,5 @@
 """Key packages: how to add a client that is not there (RFC 9420, section 10). Public half only."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
@@ -10,9 +9,10 @@ from securechat.mls.extensions import DEFAULT_EXTENSION_TYPES, Extensions, read_
 from securechat.mls.leaf_node import MLS10, CredentialValidator, LeafNode, LeafNodeSource
 from securechat.mls.tree_math import LeafIndex
 from securechat.tlscodec import Reader, Struct, Writer, keep
+from securechat.value import value
 
 
-@dataclass(frozen=True)
+@value
 class KeyPackage(Struct):
     """A leaf to be added, and an HPKE key to welcome its owner with."""
 

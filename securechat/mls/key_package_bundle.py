@@ -3,7 +3,7 @@
 Delete a bundle once a Welcome has used it, unless it is the last-resort one.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
 
 from securechat.errors import DecodeError, UsageError
@@ -16,9 +16,10 @@ from securechat.mls.extensions import Extensions
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.leaf_node import MLS10, Capabilities, LeafNode, LeafNodeSource, Lifetime
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 
 
-@dataclass(frozen=True)
+@value
 class KeyPackageBundle(Struct):
     """A key package and the private halves of its init key and of its leaf's encryption key."""
 

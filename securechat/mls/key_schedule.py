@@ -19,7 +19,7 @@
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Self
 
 from securechat.errors import UsageError
@@ -30,6 +30,7 @@ from securechat.mls.errors import InvalidMessage
 from securechat.mls.group_context import GroupContext
 from securechat.mls.proposals import PreSharedKeyId
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 
 MAX_EXPORT = 0xFFFF
 """Bytes: the length field of KDFLabel."""
@@ -80,7 +81,7 @@ def no_psks(psk_id: PreSharedKeyId) -> bytes:
     raise InvalidMessage(f"a pre-shared key ({psk_id.type.name.lower()}) is not known here")
 
 
-@dataclass(frozen=True)
+@value
 class EpochSecrets(Struct):
     """What a member keeps of an epoch's key schedule; KDF.Nh bytes each."""
 

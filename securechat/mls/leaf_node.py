@@ -5,7 +5,7 @@ The checks here concern a leaf by itself and the group's parameters. What concer
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 from functools import cached_property
 from typing import Protocol, Self
@@ -22,6 +22,7 @@ from securechat.mls.extensions import (
 )
 from securechat.mls.tree_math import LeafIndex
 from securechat.tlscodec import Reader, Struct, Writer, encode_vector, keep
+from securechat.value import value
 
 MLS10 = 1
 """The protocol version of RFC 9420."""
@@ -41,7 +42,7 @@ class LeafNodeSource(IntEnum):
     COMMIT = 3
 
 
-@dataclass(frozen=True)
+@value
 class Capabilities(Struct):
     """What a client supports beyond the defaults."""
 
@@ -63,7 +64,7 @@ class Capabilities(Struct):
             writer.items(kinds, Writer.u16)
 
 
-@dataclass(frozen=True)
+@value
 class Lifetime(Struct):
     """The time in which a KeyPackage may be used, in seconds since 1970, both ends included."""
 
@@ -80,7 +81,7 @@ class Lifetime(Struct):
         writer.u64(self.not_before).u64(self.not_after)
 
 
-@dataclass(frozen=True)
+@value
 class LeafNode(Struct):
     """A member's keys, credential and capabilities, signed by itself."""
 

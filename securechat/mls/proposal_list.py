@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Self, TypeVar
 
 from securechat.mls.commit import Commit, ProposalRef
@@ -29,9 +28,10 @@ from securechat.mls.proposals import (
 from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.tree_math import LeafIndex
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 
 
-@dataclass(frozen=True)
+@value
 class CommittedProposal(Struct):
     """A proposal that a commit covers, and who made it."""
 

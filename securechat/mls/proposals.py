@@ -1,7 +1,6 @@
 """Proposals: the changes that commits bring into force (RFC 9420, section 12.1); PSK identifiers (8.4)."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, Self
 
@@ -11,6 +10,7 @@ from securechat.mls.key_package import KeyPackage
 from securechat.mls.leaf_node import LeafNode
 from securechat.mls.tree_math import LeafIndex
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 
 
 class ProposalType(IntEnum):
@@ -40,7 +40,7 @@ class ResumptionPskUsage(IntEnum):
     BRANCH = 3
 
 
-@dataclass(frozen=True)
+@value
 class PreSharedKeyId(Struct):
     """Names a pre-shared key (section 8.4)."""
 
@@ -109,7 +109,7 @@ class Proposal(Struct):
         """Write the bare structure."""
 
 
-@dataclass(frozen=True)
+@value
 class Add(Proposal):
     """Add the client of a key package."""
 
@@ -126,7 +126,7 @@ class Add(Proposal):
         self.key_package.write(writer)
 
 
-@dataclass(frozen=True)
+@value
 class Update(Proposal):
     """Replace the proposer's leaf."""
 
@@ -143,7 +143,7 @@ class Update(Proposal):
         self.leaf_node.write(writer)
 
 
-@dataclass(frozen=True)
+@value
 class Remove(Proposal):
     """Remove the member at a leaf."""
 
@@ -160,7 +160,7 @@ class Remove(Proposal):
         writer.u32(self.removed)
 
 
-@dataclass(frozen=True)
+@value
 class PreSharedKey(Proposal):
     """Mix a pre-shared key into the key schedule."""
 
@@ -177,7 +177,7 @@ class PreSharedKey(Proposal):
         self.psk.write(writer)
 
 
-@dataclass(frozen=True)
+@value
 class ReInit(Proposal):
     """Close the group in favour of a new one. It can be read; a commit that covers it is refused."""
 
@@ -197,7 +197,7 @@ class ReInit(Proposal):
         writer.vector(self.group_id).u16(self.version).u16(self.cipher_suite).structs(self.extensions)
 
 
-@dataclass(frozen=True)
+@value
 class ExternalInit(Proposal):
     """Start the next epoch from a secret that an external joiner encapsulated to the group."""
 
@@ -214,7 +214,7 @@ class ExternalInit(Proposal):
         writer.vector(self.kem_output)
 
 
-@dataclass(frozen=True)
+@value
 class GroupContextExtensions(Proposal):
     """Replace all extensions of the group context."""
 

@@ -9,7 +9,7 @@ the epoch of the last public commit, and refuses what comes after (`WrongEpoch`)
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Self
 
@@ -44,6 +44,7 @@ from securechat.mls.transcript_hash import confirmed_transcript_hash, interim_tr
 from securechat.mls.tree_math import LeafIndex, node_of
 from securechat.mls.tree_validation import verify_members_agree, verify_tree
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 
 MAX_REMEMBERED_PROPOSALS = 2000
 """Proposals kept in one epoch, at most: twice the members of the largest conversation."""
@@ -51,7 +52,7 @@ MAX_REMEMBERED_PROPOSALS = 2000
 _SAVED_VERSION = 1
 
 
-@dataclass(frozen=True)
+@value
 class PublicGroup(Struct):
     """The public state of a group in one epoch."""
 
@@ -363,7 +364,7 @@ def verify_group_info(group: PublicGroup, group_info: GroupInfo) -> None:
     suite.kem.check_public_key(key)
 
 
-@dataclass(frozen=True)
+@value
 class PublicStagedCommit(Struct):
     """A commit that was checked and is not in force: what rules and users look at."""
 

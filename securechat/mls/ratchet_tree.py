@@ -5,7 +5,6 @@ so that one commit in a large group costs a path and not the tree.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, Self
 
@@ -16,6 +15,7 @@ from securechat.mls.errors import InvalidMessage
 from securechat.mls.leaf_node import LeafNode
 from securechat.mls.tree_math import LeafIndex, NodeIndex
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 
 MAX_LEAVES = 1024
 """Leaves of the widest tree. Work on a tree grows with its width, and a blank node takes one byte to send: without a
@@ -24,7 +24,7 @@ bound, 2 MB of them would cost 20 s. The largest conversation has 1,000 devices.
 _LEAF, _PARENT = 1, 2  # NodeType
 
 
-@dataclass(frozen=True)
+@value
 class ParentNode(Struct):
     """The key of a subgroup (section 7.1)."""
 

@@ -10,7 +10,7 @@ Looking up a key changes nothing: it gives the key together with the `Step` that
 takes that step when the message has proved genuine.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import NamedTuple, Self
 
 from securechat.errors import DecodeError, UsageError
@@ -22,6 +22,7 @@ from securechat.mls.errors import CannotDecrypt
 from securechat.mls.key_schedule import EncryptionSecret
 from securechat.mls.tree_math import LeafIndex, NodeIndex
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 
 MAX_FORWARD_JUMP = 1000
 """Generations that one message may be ahead of the newest one read: bounds the work it causes, 40 ms. Honest gaps come
@@ -41,7 +42,7 @@ class MessageKey(NamedTuple):
     nonce: Secret
 
 
-@dataclass(frozen=True)
+@value
 class Ratchet:
     """A sender's hash ratchet. A value: moving on gives another one."""
 

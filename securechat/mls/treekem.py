@@ -6,7 +6,6 @@ functions, and in `NewPath` until the Welcome is written.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from securechat.errors import DecodeError, InternalError
@@ -23,6 +22,7 @@ from securechat.mls.parent_hash import set_path_keys
 from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.tree_math import LeafIndex, NodeIndex
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 
 _PATH_LABEL = b"UpdatePathNode"
 
@@ -59,7 +59,7 @@ class NewPath(NamedTuple):
         return self.path_secrets[tree_math.common_ancestor(committer, new_member)]
 
 
-@dataclass(frozen=True)
+@value
 class TreePrivateKeys(Struct):
     """The private keys that one member holds. A value: a change gives another one."""
 

@@ -1,13 +1,13 @@
 """Welcome: what a committer sends to those it added (RFC 9420, section 12.4.3.1); see `group_secrets`."""
 
-from dataclasses import dataclass
 from typing import Self
 
 from securechat.mls.commit import HpkeCiphertext
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 
 
-@dataclass(frozen=True)
+@value
 class EncryptedGroupSecrets(Struct):
     """GroupSecrets for the owner of one key package."""
 
@@ -25,7 +25,7 @@ class EncryptedGroupSecrets(Struct):
         self.encrypted_group_secrets.write(writer.vector(self.new_member))
 
 
-@dataclass(frozen=True)
+@value
 class Welcome(Struct):
     """Secrets for each new member, and one encrypted GroupInfo for all of them."""
 

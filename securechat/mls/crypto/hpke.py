@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x448 import X448PrivateKey, X448PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from securechat.errors import InternalError
 from securechat.mls.crypto import sealing
@@ -30,9 +29,11 @@ from securechat.mls.crypto.suite import (
     LABEL_PREFIX,
     CipherSuite,
     load_uncompressed_point,
+    uncompressed_point,
 )
 from securechat.mls.errors import CannotDecrypt, InvalidMessage
 from securechat.tlscodec import Writer
+from securechat.value import value
 
 _MODE_BASE = b"\x00"
 
@@ -131,7 +132,7 @@ class _EllipticCurve(_Kem):
         return load_uncompressed_point(self.curve, public)
 
     def public_bytes(self, private_key: ec.EllipticCurvePrivateKey) -> bytes:
-        return private_key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        return uncompressed_point(private_key.public_key())
 
     def exchange(
         self, private_key: ec.EllipticCurvePrivateKey, public_key: ec.EllipticCurvePublicKey
@@ -178,7 +179,7 @@ def _labeled_expand(
     return HKDFExpand(hash_, length, labeled_info).derive(prk)
 
 
-@dataclass(frozen=True)
+@value
 class HpkePrivateKey:
     """A private key with its public half. The library's object is made at first use: parsing is slow."""
 

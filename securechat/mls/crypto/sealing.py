@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from securechat.errors import UsageError
 from securechat.mls.crypto.secret import Secret
@@ -32,6 +31,7 @@ from securechat.mls.crypto.suite import (
     LABEL_PREFIX,
     CipherSuite,
     sign_content,
+    uncompressed_point,
 )
 from securechat.mls.errors import CannotDecrypt, InvalidMessage
 from securechat.tlscodec import Writer, encode_vector
@@ -162,5 +162,4 @@ def _signer(suite: CipherSuite, private: bytes) -> tuple[Callable[[bytes], bytes
         return edwards.sign, edwards.public_key().public_bytes_raw()
     key = ec.derive_private_key(int.from_bytes(private, "big"), _ECDSA[suite.signature.id])
     algorithm = ec.ECDSA(suite.hash)
-    public_key = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    return lambda message: key.sign(message, algorithm), public_key
+    return lambda message: key.sign(message, algorithm), uncompressed_point(key.public_key())

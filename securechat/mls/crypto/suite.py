@@ -128,6 +128,14 @@ def load_uncompressed_point(curve: ec.EllipticCurve, encoded: bytes) -> ec.Ellip
         raise InvalidMessage("an elliptic-curve public key is not a point on its curve") from None
 
 
+def uncompressed_point(key: ec.EllipticCurvePublicKey) -> bytes:
+    """The reverse of `load_uncompressed_point`."""
+    # Imported here, because only these curves need it, and it takes as long as the rest of `cryptography`.
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
 class KemPublic(ABC):
     """What is public about a KEM (RFC 9180, section 7.1)."""
 
