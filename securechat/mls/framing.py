@@ -297,7 +297,10 @@ class MLSMessage(Struct):
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """The version, the wire format and what it says."""
-        return cls(_BODIES[_read_wire_format(reader)].read(reader))
+        body = _BODIES[_read_wire_format(reader)].read(reader)
+        if isinstance(body, KeyPackage) and body.version != MLS10:
+            raise DecodeError("a key package is of another protocol version than its message")  # section 10
+        return cls(body)
 
     def write(self, writer: Writer) -> None:
         """The version, the wire format and what it says."""

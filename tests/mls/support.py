@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pytest
+
+from securechat.errors import PeerError
 from securechat.mls.credential import Credential
 from securechat.mls.crypto.sealing import SignaturePrivateKey
 from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
-from securechat.mls.extensions import Extension
-from securechat.mls.framing import decode_body
+from securechat.mls.errors import InvalidMessage
+from securechat.mls.extensions import Extension, Extensions
+from securechat.mls.framing import PublicMessage, decode_body
 from securechat.mls.group import Group, StagedCommit
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_package
@@ -37,20 +41,21 @@ class Person:
 
     name: bytes
     signature: SignaturePrivateKey
+    capabilities: Capabilities = CAPABILITIES
 
     @classmethod
-    def named(cls, name: str) -> "Person":
-        return cls(name.encode(), SignaturePrivateKey.generate(SUITE))
+    def named(cls, name: str, capabilities: Capabilities = CAPABILITIES) -> "Person":
+        return cls(name.encode(), SignaturePrivateKey.generate(SUITE), capabilities)
 
     @property
     def credential(self) -> Credential:
         return Credential.basic(self.name)
 
     def key_package(self, lifetime: Lifetime = Lifetime(NOW - 60, NOW + 60)) -> KeyPackageBundle:  # noqa: B008 - a constant
-        return generate_key_package(SUITE, self.credential, self.signature, CAPABILITIES, lifetime)
+        return generate_key_package(SUITE, self.credential, self.signature, self.capabilities, lifetime)
 
-    def create(self, group_id: bytes = b"group") -> Group:
-        return Group.create(group_id, self.key_package(), self.signature, extensions=EXTENSIONS)
+    def create(self, group_id: bytes = b"group", extensions: Extensions = EXTENSIONS) -> Group:
+        return Group.create(group_id, self.key_package(), self.signature, extensions=extensions)
 
     def join(self, welcome: bytes, bundle: KeyPackageBundle, tree: RatchetTree | None = None) -> Group:
         return Group.join(
@@ -65,7 +70,7 @@ class Person:
             tree,
             self.signature,
             credential=self.credential,
-            capabilities=CAPABILITIES,
+            capabilities=self.capabilities,
             remove_own_old_leaf=old,
             validate=anyone,
             now=NOW,
@@ -83,11 +88,13 @@ def stage(group: Group, message: bytes) -> StagedCommit:
     return group.stage(message, validate=anyone, now=NOW)
 
 
-def group_of(*names: str) -> list[tuple[Person, Group]]:
+def group_of(
+    *names: str, capabilities: Capabilities = CAPABILITIES, extensions: Extensions = EXTENSIONS
+) -> list[tuple[Person, Group]]:
     """A group of these people: the first creates it and adds the others in one commit."""
-    people = [Person.named(name) for name in names]
+    people = [Person.named(name, capabilities) for name in names]
     bundles = [person.key_package() for person in people[1:]]
-    first = people[0].create()
+    first = people[0].create(extensions=extensions)
     staged = commit(first, *(Add(bundle.key_package) for bundle in bundles))
     assert staged.group is not None
     groups = [staged.group]
@@ -105,6 +112,25 @@ def state(group: Group) -> tuple[bytes, bytes]:
 def same_view(*groups: Group | None) -> bool:
     """Whether these members are in one epoch with one view of the group."""
     return len({group.epoch_authenticator if group else None for group in groups}) <= 1
+
+
+def refused(group: Group, message: bytes, reason: str, error: type[PeerError] = InvalidMessage) -> None:
+    """A member and the public view refuse a commit for the same reason, and nothing has changed."""
+    before = state(group)
+    with pytest.raises(error, match=reason):
+        stage(group, message)
+    with pytest.raises(error, match=reason):
+        group.public.stage(decode_body(message, PublicMessage), validate=anyone, now=NOW)
+    assert state(group) == before
+
+
+def refused_by_member(group: Group, message: bytes, reason: str) -> None:
+    """A member refuses a commit that the public view cannot judge, and nothing has changed."""
+    group.public.stage(decode_body(message, PublicMessage), validate=anyone, now=NOW)
+    before = state(group)
+    with pytest.raises(InvalidMessage, match=reason):
+        stage(group, message)
+    assert state(group) == before
 
 
 def objects_in(root: object) -> Iterator[object]:

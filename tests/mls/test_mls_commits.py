@@ -13,10 +13,9 @@ import pytest
 from securechat.errors import DecodeError, PeerError
 from securechat.mls import ratchet_tree
 from securechat.mls.commit import Commit, UpdatePath
-from securechat.mls.credential import Credential
 from securechat.mls.crypto import sealing
 from securechat.mls.crypto.hpke import HpkePrivateKey
-from securechat.mls.errors import InvalidMessage, OutsideLifetime, WrongEpoch
+from securechat.mls.errors import InvalidMessage, WrongEpoch
 from securechat.mls.extensions import Extension, ExtensionType, RequiredCapabilities
 from securechat.mls.framing import (
     AuthenticatedContent,
@@ -31,7 +30,7 @@ from securechat.mls.framing import (
 from securechat.mls.group import Group
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.key_package import KeyPackage
-from securechat.mls.leaf_node import Capabilities, LeafNode, LeafNodeSource, Lifetime
+from securechat.mls.leaf_node import LeafNode, LeafNodeSource
 from securechat.mls.message_protection import protect_private
 from securechat.mls.parent_hash import parent_hash, verify_parent_hashes
 from securechat.mls.proposals import (
@@ -52,7 +51,6 @@ from securechat.mls.ratchet_tree import MAX_LEAVES, ParentNode, RatchetTree
 from securechat.mls.tree_math import LeafIndex, NodeIndex, node_of
 from securechat.tlscodec import Reader, Writer
 from tests.mls import forge
-from tests.mls.forge import forged_key_package
 from tests.mls.support import (
     CAPABILITIES,
     EXTENSIONS,
@@ -184,129 +182,6 @@ def test_a_reference_to_an_update_by_the_committer_is_refused() -> None:
     bob.receive_proposal(alice.propose_update())
     (reference,) = bob.public.proposals
     refused(bob, forged_commit(alice, person, [reference]), "own leaf")
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (lambda leaf, _: replace(leaf, source=LeafNodeSource.COMMIT), "does not come from an update"),
-        (lambda leaf, old: replace(leaf, encryption_key=old.encryption_key), "does not change"),
-        (lambda leaf, _: replace(leaf, encryption_key=SMALL_ORDER), "small order"),
-        (lambda leaf, _: replace(leaf, capabilities=Capabilities()), "version or cipher suite"),
-    ],
-)
-def test_a_bad_update_is_refused_when_it_is_committed(
-    change: Callable[[LeafNode, LeafNode], LeafNode], reason: str
-) -> None:
-    (person, alice), (bob_person, bob), (_, carol) = group_of("alice", "bob", "carol")
-    old = bob.public.member(bob.own_leaf)
-    update = replace(old, encryption_key=FRESH, source=LeafNodeSource.UPDATE, lifetime=None)
-    signed = change(update, old).signed(bob_person.signature.sign_with_label, bob.group_id, bob.own_leaf)
-    message = bob._propose(Update(signed), b"")
-    for member in (alice, carol):
-        member.receive_proposal(message)
-    (reference,) = carol.public.proposals
-    good = {node_of(bob.own_leaf): replace(update, encryption_key=FRESH)}  # nothing can be encrypted to a bad key
-    refused(carol, forged_commit(alice, person, [reference], tree=lambda tree: tree.replace(good)), reason)
-    assert commit(alice).public.proposals == ()
-
-
-# ---- key packages (sections 7.3 and 10.1)
-
-BAD_KEY_PACKAGES: dict[str, tuple[dict[str, object], str]] = {
-    "expired": ({"leaf": lambda leaf: replace(leaf, lifetime=Lifetime(0, NOW - 1))}, "expired"),
-    "not valid yet": ({"leaf": lambda leaf: replace(leaf, lifetime=Lifetime(NOW + 1, NOW + 9))}, "yet"),
-    "other suite": ({"package": lambda package: replace(package, cipher_suite=3)}, "cipher suite"),
-    "other version": ({"package": lambda package: replace(package, version=2)}, "version"),
-    "one key for both": (
-        {"package": lambda package: replace(package, init_key=package.leaf_node.encryption_key)},
-        "two purposes",
-    ),
-    "small-order init key": ({"package": lambda package: replace(package, init_key=SMALL_ORDER)}, "small"),
-    "leaf changed": ({"signed_leaf": lambda leaf: replace(leaf, encryption_key=FRESH)}, "signature"),
-    "changed": ({"signed_package": lambda package: replace(package, init_key=FRESH)}, "signature"),
-    "from an update": (
-        {"leaf": lambda leaf: replace(leaf, source=LeafNodeSource.UPDATE, lifetime=None)},
-        "does not come from a key package",
-    ),
-    "small-order leaf key": ({"leaf": lambda leaf: replace(leaf, encryption_key=SMALL_ORDER)}, "small"),
-    "small-order signature key": (
-        {"leaf": lambda leaf: replace(leaf, signature_key=bytes([1, *[0] * 31]))},
-        "small order",
-    ),
-    "non-canonical signature key": (
-        {"leaf": lambda leaf: replace(leaf, signature_key=bytes([0xEE, *[0xFF] * 30, 0x7F]))},
-        "canonical",
-    ),
-    "suite not supported": (
-        {"leaf": lambda leaf: replace(leaf, capabilities=replace(CAPABILITIES, cipher_suites=(3,)))},
-        "cipher suite",
-    ),
-    "version not supported": (
-        {"leaf": lambda leaf: replace(leaf, capabilities=replace(CAPABILITIES, versions=(2,)))},
-        "version",
-    ),
-    "rules not supported": (
-        {"leaf": lambda leaf: replace(leaf, capabilities=replace(CAPABILITIES, extensions=()))},
-        "extension of the group context",
-    ),
-    "own extension not supported": (
-        {"leaf": lambda leaf: replace(leaf, extensions=(Extension(0xF0F0, b""),))},
-        "own extensions",
-    ),
-    "package extension not supported": (
-        {"package": lambda package: replace(package, extensions=(Extension(0xF0F0, b""),))},
-        "capabilities lack",
-    ),
-    "own credential not supported": (
-        {"leaf": lambda leaf: replace(leaf, capabilities=replace(CAPABILITIES, credentials=(2,)))},
-        "own credential",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BAD_KEY_PACKAGES)
-def test_a_bad_key_package_is_refused_in_an_add_and_not_committed(name: str) -> None:
-    (person, alice), (_, bob) = group_of("alice", "bob")
-    hooks, reason = BAD_KEY_PACKAGES[name]
-    carol = Person.named("carol")
-    bad = forged_key_package(carol, **hooks)  # type: ignore[arg-type]  # the table holds hooks of several types
-    error = OutsideLifetime if "yet" in reason or "expired" in reason else InvalidMessage
-    refused(bob, forged_commit(alice, person, [Add(bad)]), reason, error)
-    with pytest.raises(error, match=reason):
-        commit(alice, Add(bad))
-    staged = commit(alice, Add(forged_key_package(carol)))
-    assert same_view(staged.group, stage(bob, staged.message).group)
-
-
-def test_a_credential_that_the_application_refuses_stops_every_way_in() -> None:
-    (person, alice), (_, bob) = group_of("alice", "bob")
-
-    class RefusedHereError(PeerError):
-        """Told apart from the engine's own errors."""
-
-    def not_mallory(leaf: LeafNode, *, entering: bool) -> None:
-        if leaf.credential.identity == b"mallory":
-            raise RefusedHereError("enters" if entering else "is there")
-
-    mallory = Person.named("mallory")
-    bundle = mallory.key_package()
-    added = commit(alice, Add(bundle.key_package))
-    external = mallory.join_external(alice.group_info(with_tree=True), None)
-    renamed = forged_commit(
-        alice, person, leaf=lambda leaf: replace(leaf, credential=Credential.basic(b"mallory"))
-    )
-    for message in (added.message, external.message, renamed):
-        with pytest.raises(RefusedHereError, match="enters"):
-            bob.stage(message, validate=not_mallory, now=NOW)
-    with pytest.raises(RefusedHereError, match="enters"):
-        commit(alice, Add(bundle.key_package), validate=not_mallory)
-    with pytest.raises(RefusedHereError, match="enters"):
-        commit(alice, credential=Credential.basic(b"mallory"), validate=not_mallory)
-    assert added.group is not None
-    info = decode_body(added.group.group_info(with_tree=True), GroupInfo)
-    with pytest.raises(RefusedHereError, match="is there"):
-        PublicGroup.from_group_info(info, None, validate=not_mallory, now=NOW)
 
 
 # ---- the path (sections 7.3, 7.5, 7.9 and 12.4.2)

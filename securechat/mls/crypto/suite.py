@@ -159,9 +159,13 @@ class _MontgomeryPublic(KemPublic):
     def check_public_key(self, public_key: bytes) -> None:
         if len(public_key) != self.output_size:
             raise InvalidMessage(f"an {self.name} public key is {len(public_key)} bytes long, not {self.output_size}")
+        encoded = int.from_bytes(public_key, "little")
         used = (1 << self.prime.bit_length()) - 1  # X25519 ignores the topmost bit; X448 has none to spare
-        if (int.from_bytes(public_key, "little") & used) % self.prime in self.small_order_u:
+        u = (encoded & used) % self.prime
+        if u in self.small_order_u:
             raise InvalidMessage(f"an {self.name} public key has small order: its shared secrets are zero")
+        if u != encoded:  # keys are compared by their bytes, and must differ then (RFC 9420, section 7.3)
+            raise InvalidMessage(f"an {self.name} public key is not in its canonical form")
 
 
 @dataclass(frozen=True)
