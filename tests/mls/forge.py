@@ -135,11 +135,11 @@ def proposal(
     *,
     sender: Sender | None = None,
     wire_format: WireFormat = WireFormat.PUBLIC_MESSAGE,
-    **changes: object,
+    **changes: Any,
 ) -> bytes:
     """A standalone proposal; by default from `group`'s member. `changes` are fields of FramedContent."""
     framed = FramedContent(group.group_id, group.epoch, sender or Sender.member(group.own_leaf), b"", content)
-    made = signed(group.public, person, replace(framed, **changes), wire_format)  # type: ignore[arg-type]  # fields
+    made = signed(group.public, person, replace(framed, **changes), wire_format)
     return sealed_public(group, made) if wire_format == WireFormat.PUBLIC_MESSAGE else sealed_private(group, made)
 
 
