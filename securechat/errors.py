@@ -33,10 +33,11 @@ class UsageError(SecurechatError):
 class RefusedError(SecurechatError):
     """The server understood a request and refused it."""
 
-    def __init__(self, code: str, text: str) -> None:
-        """`code` is one of `wire.messages.Code`; `text` is for a person."""
+    def __init__(self, code: str, text: str, *, retry_after: float = 0.0) -> None:
+        """`code` is one of `wire.messages.Code`; `text` is for a person; `retry_after`: seconds, 0 if nobody knows."""
         super().__init__(text)
         self.code = code
+        self.retry_after = retry_after
 
 
 class TrustError(SecurechatError):

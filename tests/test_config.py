@@ -4,7 +4,10 @@ from pathlib import Path
 import pytest
 
 from securechat.errors import StorageError, UsageError
+from securechat.server.admission import Rate
 from securechat.server.config import ServerConfig, load_config
+
+RATES = [name for name, value in vars(ServerConfig()).items() if isinstance(value, Rate)]
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -30,6 +33,7 @@ def test_every_setting_can_stand_in_the_file_and_in_the_environment(tmp_path: Pa
     values = {
         "host": "::", "port": 1, "data": "d", "cert": "c", "key": "k", "name": "n", "greeting": "g\nh",
         "max_clients": 2, "registration": "invite", "invite_code": "i", "show_ciphertext": True,
+        **dict.fromkeys(RATES, "7 + 0.5/s"),
     }  # fmt: skip
     toml = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
     from_file = load_config({}, {}, written(tmp_path, toml))
@@ -38,6 +42,7 @@ def test_every_setting_can_stand_in_the_file_and_in_the_environment(tmp_path: Pa
     assert from_file == ServerConfig(
         host="::", port=1, data=Path("d"), cert=Path("c"), key=Path("k"), name="n", greeting="g\nh",
         max_clients=2, registration="invite", invite_code="i", show_ciphertext=True,
+        **dict.fromkeys(RATES, Rate(7, 0.5)),  # type: ignore[arg-type]  # fields of this type
     )  # fmt: skip
 
 
@@ -67,6 +72,8 @@ def test_an_unknown_setting_is_an_error_that_names_file_and_line(tmp_path: Path,
         ("port = true", "line 1, port: Expected `int`, got `bool`"),
         ("port = 44.5", "line 1, port: Expected `int`"),
         ("max_clients = 0", "line 1, max_clients: Expected `int` >= 1"),
+        ('attempts_per_account = "5"', "line 1, attempts_per_account: Expected a burst and a rate, as in `200 . 5/s`"),
+        ("attempts_per_account = 5", "line 1, attempts_per_account: Expected a burst and a rate"),
         ("show_ciphertext = 1", "line 1, show_ciphertext: Expected `bool`"),
         ("\ndata = 7", "line 2, data: Expected a path"),
         ('data = ""', "line 1, data: Expected a path"),

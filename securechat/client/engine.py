@@ -79,6 +79,11 @@ class Engine:
         """Why this connection has to be given up, if it has."""
         return self._setback or self._session.setback
 
+    @property
+    def retry_after(self) -> float:
+        """How long the server wants us to stay away after this setback, in seconds."""
+        return self._session.retry_after
+
     def connected(self) -> None:
         """A connection is up, TLS and hello included on our side."""
         self._setback = ""

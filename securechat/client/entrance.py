@@ -38,6 +38,7 @@ from securechat.policy import Rules
 from securechat.wire.chain import CHAIN_START, next_chain
 from securechat.wire.limits import CHAIN_LENGTH, CONVERSATION_ID_LENGTH
 from securechat.wire.messages import (
+    PASSING,
     Accepted,
     Commit,
     Departure,
@@ -52,8 +53,6 @@ from securechat.wire.messages import (
     Rejoin,
     Reply,
 )
-
-_PASSING: Final = frozenset(("leased", "busy", "slow-down", "disk-full", "not-now"))
 
 _TOO_LATE: Final = frozenset(("stale-epoch", "leased", "commit-first", "invalid-commit", "wrong-number", "not-found"))
 """Answers to an external commit when the conversation has moved on since the offer, or is gone: ask again."""
@@ -346,8 +345,8 @@ class Entrance:
             self._refusals += 1
             conversation.unstage()
             self.backoff.wait()
-        elif refused.code in _PASSING:
-            self.backoff.wait()
+        elif refused.code in PASSING:
+            self.backoff.wait(refused.retry_after)
         elif refused.code == "exists":
             self._lose_race(refused.conversation)
         else:
@@ -382,8 +381,8 @@ class Entrance:
             self._fail("exists", f"There is a room {row.name} already, and one enters it by invitation.")
 
     def _handle_refusal(self, refused: Refused) -> None:
-        if refused.code in _PASSING:
-            self.backoff.wait()
+        if refused.code in PASSING:
+            self.backoff.wait(refused.retry_after)
         else:
             self._fail(refused.code, refused.text)
 

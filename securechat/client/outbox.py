@@ -32,6 +32,7 @@ from securechat.identity.certificate import DeviceCertificate
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.proposals import Add, Proposal, Remove
 from securechat.wire.messages import (
+    PASSING,
     Accepted,
     Commit,
     FetchKeyPackages,
@@ -56,8 +57,6 @@ RETRY_SECONDS: Final = (0.2, 0.5)
 
 MAX_RETRY_SECONDS: Final = 30.0
 
-_PASSING: Final = frozenset(("leased", "busy", "slow-down", "disk-full", "not-now"))
-
 _encode_packages: Final = msgspec.msgpack.Encoder().encode
 _decode_packages: Final = msgspec.msgpack.Decoder(list[bytes]).decode
 
@@ -75,9 +74,10 @@ class Backoff:
         self._tries = 0
         self.until = 0.0
 
-    def wait(self) -> None:
-        """The try failed: wait longer than the last time."""
+    def wait(self, retry_after: int = 0) -> None:
+        """The try failed: wait longer than the last time, and at least as long as the server says (ms)."""
         seconds = min(random.uniform(*RETRY_SECONDS) * 2**self._tries, MAX_RETRY_SECONDS)  # noqa: S311  # spreads load
+        seconds = max(seconds, retry_after / 1000)
         self._tries = min(self._tries + 1, 16)  # beyond that the maximum holds anyway
         self.until = self._clock() + seconds
 
@@ -199,8 +199,8 @@ class Outbox:
         first, self._refused = not self._refused, True
         if conversation.row.phase != "member" or refused.code in ("stale-epoch", "commit-first"):
             return  # the entry that explains it has come, or is on its way
-        if refused.code in _PASSING:
-            self.backoff.wait()
+        if refused.code in PASSING:
+            self.backoff.wait(refused.retry_after)
         elif refused.code == "wrong-number":
             if first and number == conversation.row.number + 1:
                 conversation.need_resync()
@@ -265,8 +265,8 @@ class Outbox:
                     if self._context.pins.has_changed(change.account):
                         raise PeerError(f"The key of {change.account} has changed; /trust or /verify decides.")
                     self._vault.save_change_packages(change.id, _encode_packages(reply.key_packages))
-            elif isinstance(reply, Refused) and reply.code in _PASSING:
-                self.backoff.wait()
+            elif isinstance(reply, Refused) and reply.code in PASSING:
+                self.backoff.wait(reply.retry_after)
             elif isinstance(reply, Refused):
                 self._vault.delete_change(change.id)
                 self._context.emit(events.Refused(reply.code, f"{change.account} was not added: {reply.text}"))
@@ -327,9 +327,9 @@ class Outbox:
         conversation = self._conversation
         if conversation.row.phase != "member" or refused.code == "stale-epoch":
             return  # the commit that came first discards ours when it arrives
-        if refused.code in _PASSING:
+        if refused.code in PASSING:
             staged.submitted = False
-            self.backoff.wait()
+            self.backoff.wait(refused.retry_after)
             return
         removed = {leaf for leaf, _ in staged.commit.public.removed} if staged.commit is not None else set()
         conversation.unstage()

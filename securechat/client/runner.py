@@ -69,6 +69,7 @@ class Runner:
         self._context: ssl.SSLContext | None = None
         self._greeted = False  # a server we trust has spoken to us once
         self._tries = 0  # since we were last let in
+        self._retry_after = 0.0  # seconds that the server has asked for
         self._thread = threading.Thread(target=self._run, name="securechat-client", daemon=True)
 
     def start(self) -> None:
@@ -121,6 +122,7 @@ class Runner:
             if self._closing.is_set():
                 return
             wait = min(RETRY_SECONDS * 2**self._tries, MAX_RETRY_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load
+            wait, self._retry_after = max(wait, self._retry_after), 0.0
             self._tries = min(self._tries + 1, 16)  # beyond that the maximum holds anyway
             self._on_event(events.Disconnected(reason, wait))
             self._pause(wait)
@@ -302,7 +304,7 @@ class Runner:
         if messages:
             with self._lock:
                 self._engine.receive(messages)
-                setback = self._engine.setback
+                setback, self._retry_after = self._engine.setback, self._engine.retry_after
             if setback:
                 return setback
         ends = [message for message in received if isinstance(message, Ended)]

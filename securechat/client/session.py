@@ -18,6 +18,7 @@ from securechat.client.password import login_secret
 from securechat.client.settings import ClientSettings
 from securechat.errors import InternalError, PeerError, RefusedError, SecurechatError, TrustError
 from securechat.wire.messages import (
+    PASSING,
     Done,
     Hello,
     LoggedIn,
@@ -30,8 +31,6 @@ from securechat.wire.messages import (
     Resume,
     Seat,
 )
-
-_PASSING = frozenset(("busy", "slow-down", "disk-full", "not-now"))
 
 
 class Session:
@@ -48,12 +47,14 @@ class Session:
         self._secret = b""  # what goes in the password's place; only while logging in
         self.failure: SecurechatError | None = None
         self.setback = ""
+        self.retry_after = 0.0  # seconds that the server wants us to wait
 
     def begin(self) -> None:
         """A connection is up; the server speaks first."""
         self._logged_in = None
         self._secret = b""
         self.setback = ""
+        self.retry_after = 0.0
 
     def receive(self, message: Hello | Seat) -> None:
         """Process what the server says by itself."""
@@ -153,8 +154,9 @@ class Session:
         self._context.request(PublishDevice(0, device.certificate, replace), answer)
 
     def _refused(self, reply: Refused) -> None:
-        if reply.code in _PASSING:
+        if reply.code in PASSING:
             self.setback = reply.text
+            self.retry_after = reply.retry_after / 1000
         else:
             self.failure = RefusedError(reply.code, reply.text)
 

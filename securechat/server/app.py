@@ -24,7 +24,7 @@ from types import FrameType
 
 from securechat.errors import RefusedError, StorageError, UsageError
 from securechat.server.accounts import Account, AccountStore, PasswordWorkers
-from securechat.server.admission import address_key
+from securechat.server.admission import Rates, address_key
 from securechat.server.config import ServerConfig
 from securechat.server.delivery import Delivery
 from securechat.server.logs import configure, get_logger
@@ -36,7 +36,7 @@ from securechat.server.store.sqlite import SQLiteStore
 from securechat.server.workers import WorkerPool
 from securechat.transport.tls import server_context
 from securechat.wire import limits
-from securechat.wire.messages import Hello
+from securechat.wire.messages import Closing, Hello
 
 log = get_logger(__name__)
 
@@ -91,16 +91,18 @@ class Server:
         self._workers = PasswordWorkers(accounts)
         self._validators = WorkerPool("validator", VALIDATORS)
         self._readers = WorkerPool("reader", READERS)
+        self._rates = rates = Rates(config)
         self._delivery = delivery = Delivery(
             store,
             seats=config.max_clients,
+            rates=rates,
             show_ciphertext=config.show_ciphertext,
             interrupt=lambda: self._threads[0].interrupt(),
             revoke_tokens=self._revoke_tokens,
             validators=self._validators,
             readers=self._readers,
         )
-        self._desk = LoginDesk(config, accounts, self._workers)
+        self._desk = LoginDesk(config, accounts, self._workers, rates)
         self._context = context
         self._hello = Hello(
             [limits.PROTOCOL_VERSION], config.name, config.greeting, store.server_id, config.registration
@@ -150,15 +152,17 @@ class Server:
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         key = address_key(host)
         try:
-            self._desk.counter.enter(key)
+            self._rates.connections.take(key, time.monotonic())
         except RefusedError as error:
-            log.info("turned away", client=shown, reason=str(error))
+            log.debug("turned away", client=shown, reason=str(error))  # no more: a flood should not fill the log
             sock.close()
             return
         thread = self._threads[self._accepted % len(self._threads)]
         self._accepted += 1
         connection = Connection(thread, sock, shown, self._context, self._hello, time.monotonic())
         connection.handler = Session(connection, key, self._desk, self._delivery)
+        if (oldest := self._desk.newcomers.enter(key, connection)) is not None:
+            oldest.send(Closing("too-slow", "too many connections that are not logged in: the oldest gives way"))
         thread.add(connection)
 
     # --- housekeeping -----------------------------------------------------------------------------------------------

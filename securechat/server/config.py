@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from securechat.errors import StorageError, UsageError
+from securechat.server.admission import Rate
 from securechat.wire.limits import MAX_GREETING
 
 ENVIRONMENT_PREFIX = "SECURECHAT_"
@@ -49,6 +50,24 @@ class ServerConfig:
     """Log every relayed entry in hexadecimal, for teaching."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least that is logged; `debug` shows every request but messages, without what is secret in them."""
+
+    # Rates, in the file and the environment as text: `attempts_per_address = "200 + 5/s"`. See `admission`.
+    connections_per_address: Rate = Rate(10_000, 50)
+    """All clients of the largest site come back at once; 50 handshakes a second take a twentieth of a processor."""
+    attempts_per_address: Rate = Rate(200, 5)
+    """Failed ones: a class of students that mistypes fits in, a dictionary does not."""
+    attempts_per_account: Rate = Rate(20, 0.2)
+    """Failed ones: more than a person makes, 17,000 guesses a day at most."""
+    registrations_per_address: Rate = Rate(500, 0.1)
+    """A school's first day; to use up all 10,000 accounts then takes one address a day and more."""
+    requests_per_account: Rate = Rate(4000, 200)
+    """An honest client asks a few per conversation when it connects, and few in an hour after that."""
+    submissions_per_account: Rate = Rate(20_000, 500)
+    """More than any person or bot has to say; in a room of 100, 500 messages a second take a quarter of a processor."""
+    fetches_per_account: Rate = Rate(1000, 20)
+    """Enough to invite everybody to the largest room at once."""
+    fetches_of_account: Rate = Rate(1000, 5)
+    """Each one takes away a key package, and the last-resort one that remains protects a first message less."""
 
     def __post_init__(self) -> None:
         """Raise UsageError where settings do not go together."""
@@ -121,8 +140,10 @@ def _line_of(key: str, text: str) -> int:
 
 def _convert(name: str, value: object, where: str, *, strict: bool) -> object:
     try:
+        if _TYPES[name] is Rate:
+            return Rate.parse(str(value))
         return msgspec.convert(value, _TYPES[name], strict=strict, dec_hook=_path)
-    except msgspec.ValidationError as error:
+    except ValueError as error:  # msgspec.ValidationError is one
         raise UsageError(f"{where}: {error}") from None
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from securechat.errors import PeerError, RefusedError
+from securechat.server.admission import Rates
 from securechat.server.conversation import Conversation, Conversations
 from securechat.server.directory import Directory
 from securechat.server.entrances import Entrances
@@ -41,7 +42,7 @@ from securechat.server.operations import (
 from securechat.server.panic import end_process
 from securechat.server.presence import Lobby
 from securechat.server.reading import Reading
-from securechat.server.session import Session
+from securechat.server.session import Session, refusal
 from securechat.server.store.port import (
     READER_BYTES,
     READER_ENTRIES,
@@ -94,6 +95,7 @@ class Delivery:
         store: Store,
         *,
         seats: int,
+        rates: Rates,
         show_ciphertext: bool,
         interrupt: Callable[[], None],
         revoke_tokens: Callable[[str, bytes, Callable[[Exception | None], None]], None],
@@ -116,11 +118,11 @@ class Delivery:
         self._turn = turn = Turn()
         validator = Validator(store.server_id)
         self._conversations = Conversations(store)
-        self._lobby = Lobby(turn, store, self._conversations, seats, self._forget)
+        self._lobby = Lobby(turn, store, self._conversations, seats, rates, self._forget)
         self._reading = Reading(turn, store, self._conversations, readers, self._hand_in)
         self._entrances = Entrances(turn, store, self._conversations, lambda each: self._memberships.load_group(each))
         self._directory = Directory(
-            turn, store, self._lobby, validator, check=self._check, revoke_tokens=self._revoke
+            turn, store, self._lobby, validator, rates, check=self._check, revoke_tokens=self._revoke
         )
         self._memberships = Memberships(
             turn, store, self._conversations, self._entrances, self._reading, self._directory, validator,
@@ -255,7 +257,7 @@ class Delivery:
             if isinstance(operation, CommitChecked):
                 self._memberships.rejected(session, operation.request.conversation)
             if request is not None:
-                self._turn.answer(session, Refused(request.id, error.code, str(error)[:1000]))  # type: ignore[arg-type]  # codes of messages.Code
+                self._turn.answer(session, refusal(request.id, error))
 
     def _undo(self) -> None:
         self._store.rollback()
@@ -346,6 +348,7 @@ class Delivery:
             raise RefusedError("commit-first", "a device has left: commit its removal, then speak")
         if head.kind == "direct" and self._is_full(conversation):
             raise RefusedError("reader-full", "the other side has been away too long: there is no more room for it")
+        session.submissions.take(self._turn.now)
         self._memberships.append(
             conversation, session, request.id, payload, epoch=head.epoch, time=max(self._turn.time, head.time)
         )

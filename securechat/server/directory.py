@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from securechat.errors import PeerError, RefusedError
 from securechat.identity.certificate import DeviceCertificate
-from securechat.server import admission
-from securechat.server.admission import RateLimiter
+from securechat.server.admission import Rates
 from securechat.server.logs import get_logger
 from securechat.server.operations import KeyPackagesChecked, TokensRevoked
 from securechat.server.presence import Lobby
@@ -39,6 +38,7 @@ class Directory:
         store: Store,
         lobby: Lobby,
         validator: Validator,
+        rates: Rates,
         *,
         check: Callable[[Session, Request, Callable[[], object]], None],
         revoke_tokens: Callable[[Session, PublishDevice], None],
@@ -54,8 +54,7 @@ class Directory:
         self._validator = validator
         self._check = check
         self._revoke_tokens = revoke_tokens
-        self._by_requester = RateLimiter(admission.FETCH_BURST, admission.FETCHES_PER_SECOND)
-        self._by_target = RateLimiter(admission.TARGET_BURST, admission.TARGETS_PER_SECOND)
+        self._rates = rates
 
     def publish_device(self, session: Session, request: PublishDevice) -> None:
         """Handle `PublishDevice`."""
@@ -131,9 +130,13 @@ class Directory:
         devices = self._store.devices(request.account)
         if not devices:
             raise RefusedError("not-found", f"{request.account} does not exist, or has never connected")
-        self._by_requester.take(session.account, self._turn.now)
-        self._by_target.take(request.account, self._turn.now)
-        taken = [self._store.take_key_package(device.device) for device in devices]
+        self._rates.fetches.take(session.account, self._turn.now)
+        try:
+            self._rates.fetches_of.take(request.account, self._turn.now)
+            only_last_resort = False
+        except RefusedError:
+            only_last_resort = True  # others have asked for too many: whoever has reason to is not refused for that
+        taken = [self._store.take_key_package(each.device, only_last_resort=only_last_resort) for each in devices]
         key_packages = [key_package for key_package in taken if key_package is not None]
         if not key_packages:
             raise RefusedError("busy", f"{request.account} is still setting up; try again in a moment")

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from securechat.server.admission import WaitingRoom
+from securechat.server.admission import Rates, WaitingRoom
 from securechat.server.conversation import Conversations
 from securechat.server.logs import get_logger
 from securechat.server.operations import Attach, Detach
@@ -34,12 +34,14 @@ class Lobby:
         store: Store,
         conversations: Conversations,
         seats: int,
+        rates: Rates,
         forget: Callable[[Session], None],
     ) -> None:
         """`seats`: accounts that may be in at once; `forget` ends what a session reads and waits for."""
         self._turn = turn
         self._store = store
         self._conversations = conversations
+        self._submissions = rates.submissions
         self._forget = forget
         self._room = WaitingRoom(seats, self._tell_place)
         self._sessions: dict[tuple[str, bytes], Session] = {}
@@ -54,6 +56,7 @@ class Lobby:
         if session.over:
             return
         session.account, session.device = login.account, login.device
+        session.submissions = self._submissions.bucket(login.account)
         session.uncount()
         key = (login.account, login.device)
         place = self._room.enter(login.account)

@@ -6,6 +6,7 @@ owns the fields below the line: only the holder of its turn touches them.
 
 import contextlib
 import logging
+import math
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
 from securechat.names import normalise_account
-from securechat.server import admission
 from securechat.server.accounts import Account, AccountStore, PasswordWorkers, ResumeToken, check_registration
-from securechat.server.admission import ConnectionCounter, RateLimiter
+from securechat.server.admission import Attempt, Bucket, Newcomers, Rates
 from securechat.server.config import ServerConfig
 from securechat.server.logs import get_logger
 from securechat.server.operations import Attach, Detach, Drained
 from securechat.server.reactor import Connection
+from securechat.wire.limits import MAX_RETRY_AFTER
 from securechat.wire.messages import (
     Acknowledge,
     ClientHello,
@@ -40,23 +41,18 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _FREQUENT = frozenset((Submit, Acknowledge))
-"""By far most messages. Their rate is bounded by their replies, and by what their sender reads."""
+"""By far most messages, and handled together by the sequencer, which also counts the submissions."""
 
 
 class LoginDesk:
     """What every session needs for logging in."""
 
-    def __init__(self, config: ServerConfig, accounts: AccountStore, workers: PasswordWorkers) -> None:
+    def __init__(self, config: ServerConfig, accounts: AccountStore, workers: PasswordWorkers, rates: Rates) -> None:
         self.config = config
         self.accounts = accounts
         self.workers = workers
-        self.counter = ConnectionCounter()
-        self.by_address = RateLimiter(
-            admission.LOGIN_BURST_PER_ADDRESS, admission.LOGINS_PER_SECOND_PER_ADDRESS
-        )
-        self.by_account = RateLimiter(
-            admission.LOGIN_BURST_PER_ACCOUNT, admission.LOGINS_PER_SECOND_PER_ACCOUNT
-        )
+        self.rates = rates
+        self.newcomers = Newcomers[Connection]()
 
 
 @dataclass(eq=False)
@@ -78,12 +74,11 @@ class Session:
         self._address = address
         self._desk = desk
         self._delivery = delivery
-        self._counted = True  # among the connections that are not logged in
-        self._requests = RateLimiter(admission.REQUEST_BURST, admission.REQUESTS_PER_SECOND)
         self._started = time.monotonic()
         # --- the sequencer's
         self.account = ""
         self.device = b""
+        self.submissions: Bucket  # of the account; from the login on
         self.seated = False
         self.fenced = False  # another session of the device, or its removal, has put this one out of force
         self.subscriptions: dict[bytes, Subscription] = {}
@@ -108,7 +103,6 @@ class Session:
             request = type(message).__name__
             log.debug("request", client=self.connection.address, account=self.account, request=request)
         try:
-            self._requests.take("", time.monotonic())
             if isinstance(message, Login):
                 self._login(message)
             elif isinstance(message, Resume):
@@ -116,6 +110,7 @@ class Session:
             elif isinstance(message, Register):
                 self._register(message)
             else:
+                self._desk.rates.requests.take(self.account, time.monotonic())
                 self._delivery.submit(self, message)
         except RefusedError as error:
             if isinstance(message, Request):
@@ -141,59 +136,64 @@ class Session:
 
     def uncount(self) -> None:
         """The connection is logged in, or gone."""
-        if self._counted:
-            self._counted = False
-            self._desk.counter.leave(self._address)
+        self._desk.newcomers.leave(self._address, self.connection)
 
     # --- logging in -------------------------------------------------------------------------------------------------
 
     def _register(self, request: Register) -> None:
-        desk = self._desk
+        desk, now = self._desk, time.monotonic()
         check_registration(desk.config.registration, desk.config.invite_code, request.invite)
         try:
             account = normalise_account(request.account)
         except UsageError as error:
             raise RefusedError("bad-request", str(error)) from None
-        desk.by_address.take(self._address, time.monotonic())
+        desk.rates.registrations.take(self._address, now)
+        attempt = self._attempt(account, now)  # a name that is taken makes this a guess at its password
 
         def answer(result: Account | SecurechatError) -> None:
             if isinstance(result, Account):
+                attempt.forget()
                 log.info("registered", client=self.connection.address, account=account)
                 self.connection.send(Registered(request.id, account))
             else:
                 self._refuse(request, result)
 
-        desk.workers.submit_register(account, request.secret, answer)
+        try:
+            desk.workers.submit_register(account, request.secret, answer)
+        except RefusedError:
+            attempt.forget()
+            desk.rates.registrations.give_back(self._address)
+            raise
 
     def _login(self, request: Login) -> None:
-        desk, now = self._desk, time.monotonic()
         try:
             account = normalise_account(request.account)
         except UsageError:
             account = request.account  # nobody has that name: the same work and answer as for any other
-        desk.by_address.take(self._address, now)
-        desk.by_account.take(account, now)
+        attempt = self._attempt(account, time.monotonic())
 
         def answer(result: ResumeToken | SecurechatError) -> None:
             if isinstance(result, ResumeToken):
-                desk.by_address.give_back(self._address)
-                desk.by_account.give_back(account)
+                attempt.succeeded()
                 self._attach(Attach(request.id, account, request.device, result.token, result.expires))
             else:
                 self._refuse(request, result)
 
         try:
-            desk.workers.submit_login(account, request.secret, request.device, answer)
+            self._desk.workers.submit_login(account, request.secret, request.device, answer)
         except RefusedError:
-            desk.by_address.give_back(self._address)  # nothing was tried
-            desk.by_account.give_back(account)
+            attempt.forget()
             raise
+
+    def _attempt(self, account: str, now: float) -> Attempt:
+        return self._desk.rates.attempt(account, self._address, now)
 
     def _resume(self, request: Resume) -> None:
         desk = self._desk
-        desk.by_address.take(self._address, time.monotonic())
+        desk.rates.attempts_by_address.take(self._address, time.monotonic())
         account, expires = desk.accounts.redeem(request.token, request.device)
-        desk.by_address.give_back(self._address)
+        desk.rates.attempts_by_address.give_back(self._address)
+        desk.rates.remember(account, self._address)
         self._attach(Attach(request.id, account, request.device, request.token, expires))
 
     def _attach(self, attach: Attach) -> None:
@@ -204,18 +204,19 @@ class Session:
         if isinstance(error, StorageError):
             log.error("cannot store an account", client=self.connection.address, reason=str(error))
             error = RefusedError("disk-full", "the server cannot store this at the moment; try again later")
-        code = error.code if isinstance(error, RefusedError) else "bad-request"
+        if not isinstance(error, RefusedError):
+            error = RefusedError("bad-request", str(error))
         if isinstance(request, Register | Login | Resume):
             log.log(
                 # Who tries all the time is told so all the time, and should not fill the log.
-                logging.DEBUG if code == "slow-down" else logging.INFO,
+                logging.DEBUG if error.code == "slow-down" else logging.INFO,
                 "refused",
                 client=self.connection.address,
                 account=self._known(request),
                 request=type(request).__name__,
-                code=code,
+                code=error.code,
             )
-        self.connection.send(Refused(request.id, code, str(error)[:1000]))  # type: ignore[arg-type]  # codes of messages.Code
+        self.connection.send(refusal(request.id, error))
 
     def _known(self, request: Register | Login | Resume) -> str:
         """The account that a request names, if there is one: anything else may be a password in the wrong field."""
@@ -225,3 +226,9 @@ class Session:
             if (account := self._desk.accounts.get(normalise_account(request.account))) is not None:
                 return account.name
         return ""
+
+
+def refusal(request: int, error: RefusedError) -> Refused:
+    """The reply that tells a client of a refusal."""
+    retry_after = min(math.ceil(error.retry_after * 1000), MAX_RETRY_AFTER)
+    return Refused(request, error.code, str(error)[:1000], retry_after=retry_after)  # type: ignore[arg-type]  # codes of messages.Code

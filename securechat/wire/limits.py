@@ -60,6 +60,9 @@ ACKNOWLEDGE_ENTRIES = 32
 ACKNOWLEDGE_SECONDS = 0.2
 """A reader acknowledges after so many entries or so long, whichever is first."""
 
+MAX_RETRY_AFTER = 600_000
+"""Milliseconds. The longest that a server can tell a client to wait: every rate gives at least one try in that time."""
+
 LEASE_SECONDS = 2.0
 """How long a joiner of an open room holds the right to commit."""
 

@@ -58,6 +58,9 @@ Code = Literal[
     "disk-full",
 ]
 
+PASSING: frozenset[Code] = frozenset(("busy", "slow-down", "leased", "disk-full", "not-now"))
+"""Refusals that pass: the same request can be made again, after `Refused.retry_after` at the earliest."""
+
 Reason = Literal["bye", "shutdown", "replaced", "timeout", "protocol-error", "too-slow", "revoked"]
 
 
@@ -446,11 +449,15 @@ class Presence(Message):
 
 
 class Refused(Reply):
-    """The request was understood and not done."""
+    """The request was understood and not done.
+
+    `retry_after`: ms that have to pass before the same request can succeed, where the server knows; else 0.
+    """
 
     code: Code
     text: Text
     conversation: Annotated[bytes, Meta(max_length=limits.CONVERSATION_ID_LENGTH)] = b""
+    retry_after: Annotated[int, Meta(ge=0, le=limits.MAX_RETRY_AFTER)] = 0
 
 
 FromClient = (

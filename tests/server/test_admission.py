@@ -1,34 +1,151 @@
-"""Rates and seats, with the clock in hand."""
+"""Rates, newcomers and seats, with the clock in hand."""
 
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from securechat.errors import RefusedError
-from securechat.server.admission import KEEP_SECONDS, ConnectionCounter, RateLimiter, WaitingRoom, address_key
+from securechat.server.admission import (
+    KEEP_SECONDS,
+    Newcomers,
+    Rate,
+    RateLimiter,
+    Rates,
+    WaitingRoom,
+    address_key,
+)
+from securechat.server.config import ServerConfig
+
+
+def limiter(burst: int, per_second: float) -> RateLimiter:
+    return RateLimiter(Rate(burst, per_second), "too many")
 
 
 def test_a_bucket_allows_a_burst_and_then_a_rate() -> None:
-    limiter = RateLimiter(3, 0.5)
+    bucket = limiter(3, 0.5).bucket("a")
     for _ in range(3):
-        limiter.take("a", 100.0)
+        bucket.take(100.0)
     with pytest.raises(RefusedError, match="too many") as refusal:
-        limiter.take("a", 101.0)
+        bucket.take(101.0)
     assert refusal.value.code == "slow-down"
-    limiter.take("b", 101.0)
-    limiter.take("a", 102.0)
+    assert refusal.value.retry_after == pytest.approx(1.0, abs=1e-4)
+    bucket.take(102.0)
     with pytest.raises(RefusedError):
-        limiter.take("a", 102.0)
-    limiter.give_back("a")
-    limiter.take("a", 102.0)
+        bucket.take(102.0)
 
 
-def test_buckets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_key_has_its_bucket_and_a_token_can_be_given_back() -> None:
+    limit = limiter(1, 0.5)
+    limit.take("a", 100.0)
+    limit.take("b", 100.0)
+    with pytest.raises(RefusedError):
+        limit.take("a", 100.0)
+    limit.give_back("a")
+    limit.take("a", 100.0)
+
+
+@given(
+    burst=st.integers(1, 20),
+    per_second=st.floats(0.01, 1e6),
+    steps=st.lists(st.floats(0, 100).map(lambda seconds: round(seconds, 3)), max_size=60),
+)
+def test_a_bucket_never_gives_more_than_its_burst_and_what_flowed_in(
+    burst: int, per_second: float, steps: list[float]
+) -> None:
+    """And who waits as long as it was told gets its token."""
+    limit = limiter(burst, per_second)
+    now = 1e6
+    for given_out, step in enumerate(steps, 1):
+        now += step
+        try:
+            limit.take("a", now)
+        except RefusedError as refusal:
+            now += refusal.retry_after + 1e-6  # a float is not exact; on the wire it is rounded up to ms
+            limit.take("a", now)
+        assert given_out <= burst + (now - 1e6 + 2e-6) * per_second  # 2 µs for rounding
+
+
+def test_buckets_are_bounded_and_the_longest_unused_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("securechat.server.admission.MAX_BUCKETS", 10)
-    limiter = RateLimiter(1, 0.001)
+    limit = limiter(2, 0.001)
     for address in range(1000):
-        limiter.take(address, 0.0)
-    assert len(limiter._buckets) == 10
+        limit.take(address, 0.0)
+        limit.bucket(0)
+    assert len(limit._buckets) == 10
+    limit.take(0, 0.0)
+    with pytest.raises(RefusedError):
+        limit.take(0, 0.0)
+
+
+def test_a_rate_can_change_while_buckets_are_in_use() -> None:
+    limit = limiter(1, 0.01)
+    bucket = limit.bucket("a")
+    bucket.take(0.0)
+    with pytest.raises(RefusedError):
+        bucket.take(1.0)
+    limit.change(Rate(1000, 100))
+    with pytest.raises(RefusedError) as refusal:
+        bucket.take(1.0)
+    assert refusal.value.retry_after == pytest.approx(0.01, abs=1e-4)
+    bucket.take(1.02)
+
+
+@pytest.mark.parametrize(("text", "rate"), [("200 + 5/s", Rate(200, 5)), ("1+0.002/s", Rate(1, 0.002))])
+def test_a_rate_has_a_written_form(text: str, rate: Rate) -> None:
+    assert Rate.parse(text) == Rate.parse(str(rate)) == rate
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "5", "5/s", "0 + 1/s", "1 + 0/s", "1 + 0.001/s", "-1 + 1/s", "1 + 1e9/s", "1 + nan/s", "1 + 1/s\n", "٣ + 1/s"],
+)
+def test_a_rate_that_would_lock_out_for_longer_than_ten_minutes_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="Expected a burst and a rate"):
+        Rate.parse(text)
+
+
+def test_strangers_who_guess_do_not_keep_the_owner_out() -> None:
+    rates = Rates(ServerConfig(attempts_per_account=Rate(3, 0.01)))
+    rates.attempt("alice", "home", 0.0).succeeded()
+    for number in range(3):
+        rates.attempt("alice", f"stranger {number}", 0.0)
+    with pytest.raises(RefusedError):
+        rates.attempt("alice", "stranger 3", 0.0)
+    for _ in range(3):
+        rates.attempt("alice", "home", 0.0)
+    with pytest.raises(RefusedError):
+        rates.attempt("alice", "home", 0.0)
+
+
+def test_the_twin_whom_nobody_knows_shares_the_bucket_of_the_strangers() -> None:
+    rates = Rates(ServerConfig(attempts_per_account=Rate(3, 0.01)))
+    for number in range(3):
+        rates.attempt("alice", f"stranger {number}", 0.0)
+    with pytest.raises(RefusedError) as refusal:
+        rates.attempt("alice", "home", 0.0)
+    rates.attempt("alice", "home", refusal.value.retry_after)
+
+
+def test_an_address_that_is_refused_at_one_account_has_not_used_up_its_own_attempts() -> None:
+    rates = Rates(ServerConfig(attempts_per_account=Rate(1, 0.01), attempts_per_address=Rate(3, 0.01)))
+    rates.attempt("alice", "here", 0.0)
+    for _ in range(10):
+        with pytest.raises(RefusedError, match="at this account"):
+            rates.attempt("alice", "here", 0.0)
+    rates.attempt("bob", "here", 0.0)
+    rates.attempt("carol", "here", 0.0)
+    with pytest.raises(RefusedError, match="from this network address"):
+        rates.attempt("dave", "here", 0.0)
+
+
+def test_known_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("securechat.server.admission.MAX_BUCKETS", 10)
+    rates = Rates(ServerConfig())
+    for number in range(100):
+        rates.remember("alice", str(number))
+    assert len(rates._familiar) == 10
 
 
 @pytest.mark.parametrize(
@@ -44,17 +161,21 @@ def test_an_address_stands_for_its_subscriber(host: str, key: str) -> None:
     assert address_key(host) == key
 
 
-def test_connections_are_counted_in_all_and_by_address() -> None:
-    counter = ConnectionCounter(limit=3, limit_per_address=2)
-    counter.enter("a")
-    counter.enter("a")
-    with pytest.raises(RefusedError):
-        counter.enter("a")
-    counter.enter("b")
-    with pytest.raises(RefusedError):
-        counter.enter("c")
-    counter.leave("a")
-    counter.enter("c")
+def test_the_oldest_newcomer_gives_way() -> None:
+    newcomers = Newcomers[str](limit=5, limit_per_address=3)
+    for name in ("a1", "a2", "a3", "b1", "b2"):
+        assert newcomers.enter(name[0], name) is None
+    assert newcomers.enter("a", "a4") == "a1"  # its address has its share
+    assert newcomers.enter("c", "c1") == "a2"  # all are full: the address with most
+    newcomers.leave("b", "b1")
+    newcomers.leave("b", "b1")  # the second time it is gone already
+    newcomers.leave("a", "a1")
+    assert len(newcomers) == 4
+    assert newcomers.enter("c", "c2") is None
+    for name in ("a3", "a4", "b2", "c1", "c2"):
+        newcomers.leave(name[0], name)
+    assert len(newcomers) == 0
+    assert newcomers._by_address == {}
 
 
 class Told(dict[str, list[int]]):

@@ -40,8 +40,12 @@ M = TypeVar("M")
 class WireClient:
     """One connection to a server."""
 
-    def __init__(self, port: int, context: ssl.SSLContext, *, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self, port: int, context: ssl.SSLContext, *, receive_buffer: int | None = None, source: str = "127.0.0.1"
+    ) -> None:
+        """`source`: the address to come from; Linux takes the whole of 127.0.0.0/8 for its own."""
         self.socket = socket.socket()
+        self.socket.bind((source, 0))
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(WAIT)

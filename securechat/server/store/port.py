@@ -227,8 +227,11 @@ class Store(Protocol):
     def put_key_packages(self, device: bytes, key_packages: Iterable[bytes], last_resort: bytes) -> None:
         """Add key packages; `last_resort`, if not empty, replaces the old one."""
 
-    def take_key_package(self, device: bytes) -> bytes | None:
-        """Return the oldest unused key package and delete it; where there is none, the last-resort one, which stays."""
+    def take_key_package(self, device: bytes, *, only_last_resort: bool = False) -> bytes | None:
+        """Return the oldest unused key package and delete it; where there is none, the last-resort one, which stays.
+
+        `only_last_resort`: that one even where there are others.
+        """
 
     # --- looking up: requires holding the turn; sees what was written in it -----------------------------------------
 

@@ -576,11 +576,13 @@ class SQLiteStore:
             self._write("DELETE FROM key_packages WHERE device = ? AND last_resort = 1", device)
             self._write(insert, device, 1, last_resort)
 
-    def take_key_package(self, device: bytes) -> bytes | None:
+    def take_key_package(self, device: bytes, *, only_last_resort: bool = False) -> bytes | None:
         """See `port.Store`."""
         rows = self._rows(
-            "SELECT id, last_resort, key_package FROM key_packages WHERE device = ? ORDER BY last_resort, id LIMIT 1",
+            "SELECT id, last_resort, key_package FROM key_packages WHERE device = ? AND last_resort >= ?"
+            " ORDER BY last_resort, id LIMIT 1",
             device,
+            only_last_resort,
         )
         if not rows:
             return None
