@@ -20,7 +20,7 @@ from typing import Any
 
 from securechat.errors import PeerError, RefusedError
 from securechat.server.admission import Rates
-from securechat.server.conversation import Conversation, Conversations
+from securechat.server.conversation import Conversation, Conversations, not_found
 from securechat.server.directory import Directory
 from securechat.server.entrances import Entrances
 from securechat.server.logs import get_logger
@@ -401,7 +401,7 @@ class Delivery:
     def _commit_failed(self, session: Session, request: CommitFailed) -> None:
         conversation = self._conversations.find(request.conversation, self._turn.now)
         if session.device not in conversation.head.members:
-            raise RefusedError("not-found", "there is no such conversation, or you are not in it")
+            raise not_found()
         log.warning(
             "a member cannot process a commit",
             account=session.account,

@@ -127,10 +127,10 @@ class Directory:
 
     def fetch_key_packages(self, session: Session, request: FetchKeyPackages) -> None:
         """Handle `FetchKeyPackages`."""
+        self._rates.fetches.take(session.account, self._turn.now)
         devices = self._store.devices(request.account)
         if not devices:
             raise RefusedError("not-found", f"{request.account} does not exist, or has never connected")
-        self._rates.fetches.take(session.account, self._turn.now)
         try:
             self._rates.fetches_of.take(request.account, self._turn.now)
             only_last_resort = False

@@ -245,6 +245,7 @@ class Memberships:
 
     def commit(self, session: Session, request: Commit) -> None:
         """Handle `Commit`."""
+        read_commit_header(request.commit)  # first: a broken one is refused in the same words wherever it is for
         conversation = self._conversations.find(request.conversation, self._turn.now)
         if not self._may_commit(conversation, session, request):
             return

@@ -71,7 +71,8 @@ class Reading:
                 raise not_found()
             head = conversation.head
             numbers = head.numbers.get(session.device)
-            self._turn.answer(session, Subscribed(request.id, head.id, numbers.last if numbers else 0, head.seq))
+            end = head.seq if member.last_seq is None else member.last_seq  # who is out learns of nothing later
+            self._turn.answer(session, Subscribed(request.id, head.id, numbers.last if numbers else 0, end))
             subscription = Subscription(head.id, max(request.after_seq, member.join_seq))
         session.subscriptions[request.conversation] = subscription
         self._turn.after(lambda: self._advance(session, subscription))
