@@ -378,6 +378,11 @@ class PasswordWorkers:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a thread."""
+        return self._jobs.qsize()
+
     def submit_login(
         self, name: str, secret: bytes, device: bytes, answer: Callable[[ResumeToken | SecurechatError], None]
     ) -> None:

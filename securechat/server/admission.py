@@ -276,6 +276,11 @@ class WaitingRoom:
         self._queue: OrderedDict[str, int] = OrderedDict()  # account -> its sessions, in order of arrival
         self._told: dict[str, int] = {}
 
+    @property
+    def waiting(self) -> int:
+        """How many accounts wait. Any thread."""
+        return len(self._queue)
+
     def enter(self, account: str) -> int:
         """Count one more session of an account; return its place: 0 if it is seated."""
         if (seat := self._seats.get(account)) is not None:

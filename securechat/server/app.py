@@ -8,6 +8,7 @@
     validator-*     checks commits                                            `workers.WorkerPool`
     reader-*        reads history                                             `workers.WorkerPool`
     housekeeping    moves, expires and checkpoints                            here
+    metrics         answers Prometheus and health checks                      `metrics.MetricsServer`
 
 They talk through queues that an I/O thread empties; what belongs to whom is said where it is defined.
 """
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from securechat.errors import RefusedError, StorageError, UsageError
 from securechat.server.accounts import Account, AccountStore, PasswordWorkers
@@ -31,12 +33,16 @@ from securechat.server.logs import configure, get_logger
 from securechat.server.panic import end_process
 from securechat.server.reactor import Acceptor, Connection, IOThread
 from securechat.server.session import LoginDesk, Session
+from securechat.server.status import Counters, Status
 from securechat.server.store.port import StoreBrokenError
 from securechat.server.store.sqlite import SQLiteStore
 from securechat.server.workers import WorkerPool
-from securechat.transport.tls import server_context
+from securechat.transport.tls import read_certificate, server_context
 from securechat.wire import limits
 from securechat.wire.messages import Closing, Hello
+
+if TYPE_CHECKING:
+    from securechat.server.metrics import MetricsServer
 
 log = get_logger(__name__)
 
@@ -55,6 +61,9 @@ HOUSEKEEPING_SECONDS = 1.0
 HOUSEKEEPING_PAUSE_SECONDS = 0.01
 """Between two portions of housekeeping, so that messages come first."""
 
+STUCK_SECONDS = 30.0
+"""An I/O thread that has not gone round for so long will not come back: its rounds take milliseconds."""
+
 BACKLOG = 1024
 """Connections that the system holds until the acceptor comes to them."""
 
@@ -70,12 +79,16 @@ class Server:
         self.port = config.port
         """Where it listens; the port that was chosen, once it has started with port 0."""
         self.running = False
+        self.metrics_port = config.metrics_port
+        self._started = time.time()
+        self._counters = Counters()
 
     def start(self) -> None:
         """Open everything and begin to serve. Raises StorageError or UsageError; nothing is left open then."""
         config = self._config
         with contextlib.ExitStack() as opened:
             context = server_context(config.cert, config.key)
+            certificate = read_certificate(config.cert)
             accounts_path, store_path = config.data / ACCOUNTS_FILE, config.data / STORE_FILE
             if accounts_path.exists() and not store_path.exists():
                 raise StorageError(f"{store_path} is missing, but {accounts_path} is there: they belong together")
@@ -86,6 +99,7 @@ class Server:
             listener = self._listen()
             opened.callback(listener.close)
             self.port = listener.getsockname()[1]
+            self._metrics = self._open_metrics()
             opened.pop_all()
         self._store, self._accounts = store, accounts
         self._workers = PasswordWorkers(accounts)
@@ -101,9 +115,11 @@ class Server:
             revoke_tokens=self._revoke_tokens,
             validators=self._validators,
             readers=self._readers,
+            counters=self._counters,
         )
-        self._desk = LoginDesk(config, accounts, self._workers, rates)
+        self._desk = LoginDesk(config, accounts, self._workers, rates, self._counters)
         self._context = context
+        self._certificate_expires = certificate.not_valid_after_utc.timestamp()
         self._hello = Hello(
             [limits.PROTOCOL_VERSION], config.name, config.greeting, store.server_id, config.registration
         )
@@ -119,6 +135,10 @@ class Server:
         self._housekeeper.start()
         self._acceptor.start()
         self.running = True
+        if self._metrics is not None:
+            self._metrics.start()
+            self.metrics_port = self._metrics.port
+            log.info("metrics served", port=self.metrics_port)
         log.info("listening", address=self.address, data=str(config.data))
 
     @property
@@ -129,7 +149,7 @@ class Server:
 
     def stop(self) -> None:
         """Tell the clients, let what was accepted reach them, and end."""
-        self.running = False
+        self.running = False  # and `/readyz` says so
         self._acceptor.stop()
         self._stopping.set()
         for thread in self._threads:
@@ -137,6 +157,9 @@ class Server:
         for thread in self._threads:
             thread.join()
         self._housekeeper.join()
+        if self._metrics is not None:
+            self._metrics.stop()
+            self._metrics.close()
         self._workers.close()
         self._validators.stop()
         self._readers.stop()
@@ -179,6 +202,45 @@ class Server:
                 log.warning("housekeeping has failed", reason=str(error))
             except Exception:
                 log.exception("internal error in housekeeping")
+
+    # --- what others may see ----------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """How things stand. Any thread, while the server runs."""
+        entries, size = self._store.size()
+        return Status(
+            started=self._started,
+            accounts=len(self._accounts),
+            connections=sum(thread.connections for thread in self._threads),
+            sessions=self._delivery.sessions,
+            waiting=self._delivery.waiting,
+            password_queue=self._workers.waiting,
+            log_entries=entries,
+            store_bytes=size,
+            certificate_expires=self._certificate_expires,
+        )
+
+    def _stuck(self) -> str:
+        """What `/livez` answers."""
+        still = time.monotonic() - min(thread.beat for thread in self._threads)
+        return f"an I/O thread has not moved for {still:.0f} s" if still > STUCK_SECONDS else ""
+
+    def _unready(self) -> str:
+        """What `/readyz` answers."""
+        if not self.running:
+            return "stopping"
+        if time.time() > self._certificate_expires:
+            return "the certificate has expired: renew it and send SIGHUP"
+        return self._stuck()
+
+    def _open_metrics(self) -> "MetricsServer | None":
+        if self._config.metrics_port is None:
+            return None
+        from securechat.server.metrics import MetricsServer  # many servers need none of what it imports
+
+        return MetricsServer(
+            self._config.metrics_port, self._counters, self.status, stuck=self._stuck, unready=self._unready
+        )
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 

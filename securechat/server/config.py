@@ -46,6 +46,8 @@ class ServerConfig:
     registration: Literal["open", "closed", "invite"] = "open"
     invite_code: Annotated[str, Meta(max_length=64)] = field(default="", repr=False)
     """Needed with registration `invite`. There is no flag for it: everybody on a machine sees the others' arguments."""
+    metrics_port: Annotated[int, Meta(ge=0, le=65535)] | None = None
+    """Port on this machine for Prometheus and health checks (`metrics`); none: not served; 0: any free one."""
     show_ciphertext: bool = False
     """Log every relayed entry in hexadecimal, for teaching."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

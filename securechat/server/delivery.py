@@ -43,6 +43,7 @@ from securechat.server.panic import end_process
 from securechat.server.presence import Lobby
 from securechat.server.reading import Reading
 from securechat.server.session import Session, refusal
+from securechat.server.status import Counters
 from securechat.server.store.port import (
     READER_BYTES,
     READER_ENTRIES,
@@ -101,6 +102,7 @@ class Delivery:
         revoke_tokens: Callable[[str, bytes, Callable[[Exception | None], None]], None],
         validators: WorkerPool,
         readers: WorkerPool,
+        counters: Counters,
     ) -> None:
         """`interrupt` makes an I/O thread take a turn.
 
@@ -110,6 +112,7 @@ class Delivery:
         self.interrupt = interrupt
         self._store = store
         self._show_ciphertext = show_ciphertext
+        self._counters = counters
         self._revoke_tokens = revoke_tokens
         self._validators = validators
         self._lock = threading.Lock()  # the turn: protects everything below but _submissions
@@ -132,7 +135,7 @@ class Delivery:
             Submit: self._submit,
             Acknowledge: self._reading.acknowledge,
             Commit: self._memberships.commit,
-            CommitChecked: self._memberships.commit_checked,
+            CommitChecked: self._commit_checked,
             Leave: self._memberships.leave,
             DepartureChecked: self._memberships.departure_checked,
             OpenDirect: self._memberships.open_direct,
@@ -159,6 +162,16 @@ class Delivery:
             ListRooms: self._list_rooms,
             CommitFailed: self._commit_failed,
         }
+
+    @property
+    def sessions(self) -> int:
+        """How many devices are logged in, the waiting ones included. Any thread; may be a moment old."""
+        return self._lobby.sessions
+
+    @property
+    def waiting(self) -> int:
+        """How many accounts wait for a seat. Any thread; may be a moment old."""
+        return self._lobby.waiting
 
     # --- any thread -------------------------------------------------------------------------------------------------
 
@@ -227,6 +240,8 @@ class Delivery:
             if self._show_ciphertext:
                 self._show(each)
             self._reading.push(each)
+        if appended:
+            self._counters.delivered(len(appended), time.monotonic() - self._turn.now)
         self._say()
 
     def _read(self, session: Session, operation: object) -> None:
@@ -254,6 +269,8 @@ class Delivery:
             handlers[type(operation)](session, operation)
         except RefusedError as error:
             request = operation if isinstance(operation, Request) else getattr(operation, "request", None)
+            if isinstance(request, Commit):
+                self._counters.commits[error.code] += 1
             if isinstance(operation, CommitChecked):
                 self._memberships.rejected(session, operation.request.conversation)
             if request is not None:
@@ -313,6 +330,7 @@ class Delivery:
     def _rejected(self, session: Session, rejected: Rejected) -> None:
         request = rejected.request
         if isinstance(request, Commit):
+            self._counters.commits["invalid-commit"] += 1
             self._memberships.rejected(session, request.conversation)
         code: Any = "bad-request" if isinstance(request, PublishKeyPackages | Leave) else "invalid-commit"
         log.info(
@@ -323,6 +341,12 @@ class Delivery:
             reason=rejected.text,
         )
         self._turn.answer(session, Refused(request.id, code, rejected.text[:1000]))
+
+    def _commit_checked(self, session: Session, checked: CommitChecked) -> None:
+        before = len(self._turn.appended)
+        self._memberships.commit_checked(session, checked)
+        if len(self._turn.appended) > before:  # else it was there already
+            self._turn.after(lambda: self._counters.commits.update(accepted=1))
 
     # --- messages ---------------------------------------------------------------------------------------------------
 

@@ -108,6 +108,16 @@ class Lobby:
         """Whether an account has a seated session."""
         return any(session.seated for session in self._by_account.get(account, ()))
 
+    @property
+    def sessions(self) -> int:
+        """How many devices are logged in, the waiting ones included. Any thread; may be a moment old."""
+        return len(self._sessions)
+
+    @property
+    def waiting(self) -> int:
+        """How many accounts wait for a seat. Any thread; may be a moment old."""
+        return self._room.waiting
+
     def run(self) -> float:
         """Do what is due; return when there is more to do, in monotonic seconds."""
         now = self._turn.now

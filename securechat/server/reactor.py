@@ -267,6 +267,8 @@ class IOThread:
         self._pending: deque[Connection] = deque()  # those with something to send
         self._awake = False  # whether a wake-up is on its way already
         self._stop_at: float | None = None
+        self.beat = time.monotonic()
+        """When the thread last went round; at most SWEEP_SECONDS ago, unless it is stuck."""
         self._thread = threading.Thread(target=self._run, name=name)
 
     def start(self) -> None:
@@ -304,6 +306,11 @@ class IOThread:
             with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended
                 self._wake_sender.send(b"\0")
 
+    @property
+    def connections(self) -> int:
+        """How many connections it serves. May be a moment old."""
+        return len(self._connections)
+
     # --- connections, on this thread --------------------------------------------------------------------------------
 
     def watch(self, connection: Connection, mask: int) -> None:
@@ -330,7 +337,7 @@ class IOThread:
         while self._stop_at is None or self._connections or self._new:
             wait = 0.0 if self._pending else max(0.0, min(next_sweep, needed) - time.monotonic())
             ready = self._selector.select(wait)
-            now = time.monotonic()
+            now = self.beat = time.monotonic()
             for key, mask in ready:
                 if key.data is None:
                     self._wake_receiver.recv(4096)

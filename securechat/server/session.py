@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from securechat.server.config import ServerConfig
 from securechat.server.logs import get_logger
 from securechat.server.operations import Attach, Detach, Drained
 from securechat.server.reactor import Connection
+from securechat.server.status import Counters, LoginKind
 from securechat.wire.limits import MAX_RETRY_AFTER
 from securechat.wire.messages import (
     Acknowledge,
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+_KINDS: Mapping[type, LoginKind] = {Login: "password", Resume: "resume", Register: "register"}
+
 _FREQUENT = frozenset((Submit, Acknowledge))
 """By far most messages, and handled together by the sequencer, which also counts the submissions."""
 
@@ -47,7 +51,10 @@ _FREQUENT = frozenset((Submit, Acknowledge))
 class LoginDesk:
     """What every session needs for logging in."""
 
-    def __init__(self, config: ServerConfig, accounts: AccountStore, workers: PasswordWorkers, rates: Rates) -> None:
+    def __init__(
+        self, config: ServerConfig, accounts: AccountStore, workers: PasswordWorkers, rates: Rates, counters: Counters
+    ) -> None:
+        self.counters = counters
         self.config = config
         self.accounts = accounts
         self.workers = workers
@@ -153,6 +160,7 @@ class Session:
         def answer(result: Account | SecurechatError) -> None:
             if isinstance(result, Account):
                 attempt.forget()
+                desk.counters.tried("register", "accepted")
                 log.info("registered", client=self.connection.address, account=account)
                 self.connection.send(Registered(request.id, account))
             else:
@@ -175,6 +183,7 @@ class Session:
         def answer(result: ResumeToken | SecurechatError) -> None:
             if isinstance(result, ResumeToken):
                 attempt.succeeded()
+                self._desk.counters.tried("password", "accepted")
                 self._attach(Attach(request.id, account, request.device, result.token, result.expires))
             else:
                 self._refuse(request, result)
@@ -194,6 +203,7 @@ class Session:
         account, expires = desk.accounts.redeem(request.token, request.device)
         desk.rates.attempts_by_address.give_back(self._address)
         desk.rates.remember(account, self._address)
+        desk.counters.tried("resume", "accepted")
         self._attach(Attach(request.id, account, request.device, request.token, expires))
 
     def _attach(self, attach: Attach) -> None:
@@ -207,6 +217,7 @@ class Session:
         if not isinstance(error, RefusedError):
             error = RefusedError("bad-request", str(error))
         if isinstance(request, Register | Login | Resume):
+            self._desk.counters.tried(_KINDS[type(request)], error.code)
             log.log(
                 # Who tries all the time is told so all the time, and should not fill the log.
                 logging.DEBUG if error.code == "slow-down" else logging.INFO,

@@ -46,6 +46,14 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+def read_certificate(path: Path) -> x509.Certificate:
+    """Return the first certificate of a PEM file: of a chain, the leaf. Raises StorageError."""
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path} is not a readable certificate: {_reason(error)}") from error
+
+
 def client_context(ca_file: Path) -> ssl.SSLContext:
     """The client's side: trusts certificates of the CA in `ca_file` (PEM), nothing else. Raises StorageError."""
     try:

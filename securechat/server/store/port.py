@@ -279,6 +279,9 @@ class Store(Protocol):
     def read_group(self, conversation: bytes) -> tuple[bytes, list[tuple[int, bytes]]] | None:
         """Return the last snapshot of the public group, and the commits since with their times."""
 
+    def size(self) -> tuple[int, int]:
+        """Return how many entries the logs hold, and bytes on disk."""
+
     # --- housekeeping -----------------------------------------------------------------------------------------------
 
     def tidy(self, now: int) -> tuple[list[Trimmed], bool]:

@@ -654,6 +654,17 @@ class SQLiteStore:
                         return entries
         return entries
 
+    def size(self) -> tuple[int, int]:
+        """See `port.Store`."""
+        with self._snapshot() as reader:
+            # Of the conversations' rows, not by counting: that would read all of the history.
+            (moved,) = reader.execute("SELECT coalesce(sum(seq - first_seq + 1), 0) FROM conversations").fetchone()
+        size = 0
+        for path in (self._path, self._path.with_name(self._path.name + "-wal")):
+            with contextlib.suppress(FileNotFoundError):
+                size += path.stat().st_size
+        return moved + self._tail_rows, size
+
     # --- housekeeping -----------------------------------------------------------------------------------------------
 
     def tidy(self, now: int) -> tuple[list[Trimmed], bool]:

@@ -1,0 +1,60 @@
+"""What a server knows of itself: counts since it started, and how things stand at this moment.
+
+Counting must cost nothing next to what is counted: plain integers, added once per turn or per login. Whoever wants to
+see them (`metrics`, `admin`) reads them from another thread; a number may then be one turn old.
+"""
+
+import threading
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final, Literal
+
+LATENCY_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Upper bounds in seconds: from a lone message on a fast disk to a disk that is about to fail."""
+
+LoginKind = Literal["password", "resume", "register"]
+
+
+class Counters:
+    """Counts since the start."""
+
+    def __init__(self) -> None:
+        self.entries = 0
+        self.commits: Counter[str] = Counter()  # by outcome: `accepted`, or the code of the refusal
+        self.latency = [0] * (len(LATENCY_BUCKETS) + 1)
+        """Entries by the time from reading them to handing them, on disk, to their readers; the last: longer."""
+        self.latency_sum = 0.0
+        self._logins: Counter[tuple[LoginKind, str]] = Counter()
+        self._lock = threading.Lock()  # protects _logins, which I/O threads and password workers add to
+
+    def delivered(self, entries: int, seconds: float) -> None:
+        """So many entries have been accepted in a turn, and handed to their readers. Requires holding the turn."""
+        self.entries += entries
+        self.latency[bisect_left(LATENCY_BUCKETS, seconds)] += entries
+        self.latency_sum += entries * seconds
+
+    def tried(self, kind: LoginKind, outcome: str) -> None:
+        """Somebody tried to log in or to register; `outcome` is `accepted`, or the code of the refusal."""
+        with self._lock:
+            self._logins[kind, outcome] += 1
+
+    def logins(self) -> dict[tuple[LoginKind, str], int]:
+        """What `tried` has counted."""
+        with self._lock:
+            return dict(self._logins)
+
+
+@dataclass(frozen=True)
+class Status:
+    """How things stand. Times in seconds since 1970."""
+
+    started: float
+    accounts: int
+    connections: int
+    sessions: int  # devices that are logged in, the waiting ones included
+    waiting: int  # accounts in the queue for a seat
+    password_queue: int  # logins that wait for a worker
+    log_entries: int  # kept because somebody has not read them yet, or for a moment
+    store_bytes: int  # of the database and its write-ahead log
+    certificate_expires: float
