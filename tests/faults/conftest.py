@@ -1,26 +1,59 @@
-"""A real server process, and processes that talk through it."""
+"""A real server process, and clients of it in this process or in others; whatever a test leaves is ended."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.live import LiveServer, Place
+from securechat.client import events
+from tests.support.live import LiveClient, LiveServer, Place
 from tests.support.talker_process import Talker
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[LiveServer]:
-    """A server; ended as it should by the test itself, or killed."""
-    server = LiveServer(tmp_path)
-    yield server
-    server.stop()
+def start_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
+    """Start a server with its data in the test's folder."""
+    servers: list[LiveServer] = []
+
+    def begin(*options: str, **how: Any) -> LiveServer:
+        servers.append(LiveServer(tmp_path, *options, **how))
+        return servers[-1]
+
+    yield begin
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def server(start_server: Callable[..., LiveServer]) -> LiveServer:
+    """A server with the usual settings."""
+    return start_server()
+
+
+@pytest.fixture
+def clients() -> Iterator[Callable[..., list[LiveClient]]]:
+    """Start clients in this process, one after the other: each derives its password."""
+    everybody: list[LiveClient] = []
+
+    def begin(place: Place, *names: str) -> list[LiveClient]:
+        new = []
+        for name in names:
+            new.append(LiveClient(place, name))
+            everybody.append(new[-1])
+            new[-1].wait_for(events.Ready)
+        return new
+
+    yield begin
+    for client in everybody:
+        if not any(isinstance(event, events.Ended) for event in client.happened):
+            client.close()
 
 
 @pytest.fixture
 def talkers() -> Iterator[Callable[..., list[Talker]]]:
-    """Start talkers; those that a test leaves are killed."""
+    """Start clients in processes of their own."""
     everybody: list[Talker] = []
 
     def begin(place: Place, *names: str) -> list[Talker]:

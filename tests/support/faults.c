@@ -55,38 +55,31 @@ int fdatasync(int file)
     return REAL(fdatasync)(file);
 }
 
-/* Only what goes into files needs room on the disk; the standard streams are left to tell about it. */
-static int no_room_for(int file)
+/* A full disk has no room for a file that grows; what overwrites goes through. The standard streams are left to tell. */
+static int no_room(int file, off64_t end)
 {
     struct stat status;
-    return on->disk_full && file > STDERR_FILENO && fstat(file, &status) == 0 && S_ISREG(status.st_mode);
+    if (!on->disk_full || file <= STDERR_FILENO || fstat(file, &status) != 0 || !S_ISREG(status.st_mode))
+        return 0;
+    if (end <= status.st_size)
+        return 0;
+    errno = ENOSPC;
+    return 1;
 }
 
 ssize_t write(int file, const void *data, size_t size)
 {
-    if (no_room_for(file)) {
-        errno = ENOSPC;
-        return -1;
-    }
-    return REAL(write)(file, data, size);
+    return no_room(file, lseek64(file, 0, SEEK_CUR) + (off64_t)size) ? -1 : REAL(write)(file, data, size);
 }
 
 ssize_t pwrite(int file, const void *data, size_t size, off_t where)
 {
-    if (no_room_for(file)) {
-        errno = ENOSPC;
-        return -1;
-    }
-    return REAL(pwrite)(file, data, size, where);
+    return no_room(file, where + (off64_t)size) ? -1 : REAL(pwrite)(file, data, size, where);
 }
 
 ssize_t pwrite64(int file, const void *data, size_t size, off64_t where)
 {
-    if (no_room_for(file)) {
-        errno = ENOSPC;
-        return -1;
-    }
-    return REAL(pwrite64)(file, data, size, where);
+    return no_room(file, where + (off64_t)size) ? -1 : REAL(pwrite64)(file, data, size, where);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now)

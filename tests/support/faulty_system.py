@@ -1,6 +1,5 @@
 """A process over a faulty system: its clock, its fsync, its disk (the C side is faults.c, compiled when needed)."""
 
-import mmap
 import struct
 import subprocess
 from pathlib import Path
@@ -9,18 +8,27 @@ _SOURCE = Path(__file__).with_name("faults.c")
 _SWITCHES = struct.Struct("qqq")
 
 
+def throw_switches(
+    path: Path, *, clock_offset: int = 0, fsync_fails: bool = False, disk_full: bool = False
+) -> None:
+    """Set the switches in a file that processes have mapped. `clock_offset`: seconds that the clock is ahead."""
+    with path.open("r+b") as file:
+        file.write(_SWITCHES.pack(clock_offset, fsync_fails, disk_full))
+
+
 class FaultySystem:
-    """Switches for the processes that run with `environment`; all off at first."""
+    """A faulty system for the processes that run with `environment`; all is well at first."""
 
     def __init__(self, folder: Path) -> None:
         """Compile into `folder`; needs a C compiler called cc."""
-        library, switches = folder / "faults.so", folder / "faults"
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, _SOURCE, "-ldl"], check=True)  # noqa: S607 - whichever is installed
-        switches.write_bytes(bytes(_SWITCHES.size))
-        with switches.open("r+b") as file:
-            self._memory = mmap.mmap(file.fileno(), _SWITCHES.size)
-        self.environment = {"LD_PRELOAD": str(library), "FAULT_SWITCHES": str(switches)}
+        library, self.switches = folder / "faults.so", folder / "faults"
+        compile_it: list[str | Path] = ["cc", "-shared", "-fPIC", "-O1", "-o", library, _SOURCE, "-ldl"]
+        subprocess.run(compile_it, check=True)
+        self.switches.write_bytes(bytes(_SWITCHES.size))
+        self.environment = {"LD_PRELOAD": str(library), "FAULT_SWITCHES": str(self.switches)}
 
     def set(self, *, clock_offset: int = 0, fsync_fails: bool = False, disk_full: bool = False) -> None:
-        """Throw the switches, for running processes too. `clock_offset`: seconds that the clock is ahead."""
-        _SWITCHES.pack_into(self._memory, 0, clock_offset, fsync_fails, disk_full)
+        """Set all switches, for running processes too; see `throw_switches`."""
+        throw_switches(
+            self.switches, clock_offset=clock_offset, fsync_fails=fsync_fails, disk_full=disk_full
+        )

@@ -52,6 +52,10 @@ class LiveServer:
         """Send a signal that does not end it."""
         self._process.process.send_signal(number)
 
+    def wait(self) -> int:
+        """Wait until it ends by itself; its exit code."""
+        return self._process.wait()
+
     def stop(self) -> int:
         """SIGTERM, unless it has ended already, and its exit code."""
         ended = self._process.process.poll()

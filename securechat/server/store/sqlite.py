@@ -257,14 +257,14 @@ class SQLiteStore:
             if pending:
                 self._writer.executemany(_APPEND, pending)
             self._writer.execute("COMMIT")
-            if self._restart:
-                self._restart = False
-                self._writer.execute("PRAGMA wal_checkpoint(RESTART)")
         if pending:
             with self._index_lock:
                 for row in pending:
                     self._index(row[0], row[1], row[2])  # type: ignore[arg-type]  # id, ref, seq
             self._pending = []
+        if self._restart:
+            self._restart = False
+            self._checkpoint(self._writer, "RESTART")
 
     def rollback(self) -> None:
         """See `port.Store`."""
@@ -796,9 +796,20 @@ class SQLiteStore:
         """See `port.Store`."""
         if self._checkpointer is None:
             self._checkpointer = self._connect("rw")
-        with self._writing():
-            _, frames, _ = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        self._restart = frames * 4096 > WAL_BYTES
+        self._restart = self._checkpoint(self._checkpointer, "PASSIVE") > WAL_BYTES
+
+    def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> int:
+        """Copy what is committed into the database; return how long the write-ahead log is, in bytes.
+
+        For want of room it stays where it is, and safe: what was committed was committed.
+        """
+        try:
+            _, frames, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                return 0
+            raise StoreBrokenError(f"{self._path}: {error}") from error
+        return int(frames) * 4096
 
     def close(self) -> None:
         """See `port.Store`."""
