@@ -250,7 +250,8 @@ class Memberships:
         if not self._may_commit(conversation, session, request):
             return
         self._entrances.hold(conversation, session.device)
-        group, departed, time = conversation.group, conversation.departed_leaves, self._turn.time
+        group, departed = conversation.group, conversation.departed_leaves
+        time = max(self._turn.time, conversation.head.time)  # a log's time does not follow a clock that is set back
 
         def work() -> CommitChecked:
             current = group if group is not None else self._restore(request.conversation)
