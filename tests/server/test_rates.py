@@ -1,5 +1,6 @@
 """Every rate against a real server: a burst passes, what is too much is told when to come again, and then it passes."""
 
+import contextlib
 import os
 import socket
 import ssl
@@ -233,10 +234,28 @@ def test_connections_from_an_address(start: Start, visit: Visit) -> None:
 # --- the real client ---
 
 
-def test_the_real_client_comes_again_when_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def live() -> Iterator[Callable[[Path], LiveServer]]:
+    """Start a server process; stopped at the end, however the test ends."""
+    with contextlib.ExitStack() as servers:
+
+        def begin(folder: Path) -> LiveServer:
+            server = LiveServer(folder)
+            servers.callback(server.stop)
+            return server
+
+        yield begin
+
+
+Live = Callable[[Path], LiveServer]
+
+
+def test_the_real_client_comes_again_when_it_is_told_to(
+    live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SECURECHAT_ATTEMPTS_PER_ACCOUNT", "1 + 1/s")
     monkeypatch.setenv("SECURECHAT_SUBMISSIONS_PER_ACCOUNT", "5 + 10/s")
-    server = LiveServer(tmp_path)
+    server = live(tmp_path)
     alice = LiveClient(server, "alice")
     alice.wait_for(events.Ready)
     alice.client.join_room("#den")
@@ -248,14 +267,13 @@ def test_the_real_client_comes_again_when_it_is_told_to(tmp_path: Path, monkeypa
     assert alice.texts("#den") == [f"alice: {line}" for line in said]
     assert not any(isinstance(event, events.Refused) for event in alice.happened)
     alice.close()
-    server.stop()
 
 
 def test_the_real_client_waits_out_a_flood_of_guesses_at_its_account(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECURECHAT_ATTEMPTS_PER_ACCOUNT", "2 + 0.2/s")
-    server = LiveServer(tmp_path)
+    server = live(tmp_path)
     with WireClient(server.port, client_context(server.ca), source="127.0.0.2") as thief:
         alice = LiveClient(server, "alice", start=False)
 
@@ -271,4 +289,3 @@ def test_the_real_client_waits_out_a_flood_of_guesses_at_its_account(
     assert "too many attempts at this account" in alice.wait_for(events.Disconnected).reason
     alice.wait_for(events.Ready)
     alice.close()
-    server.stop()
