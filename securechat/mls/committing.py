@@ -1,14 +1,18 @@
-"""Making a commit, with the Welcome and the GroupInfo that go with it (RFC 9420, section 12.4.1).
+"""From one epoch to the next: making a commit, with its Welcome and GroupInfo, and following another's.
 
-Used by `group` for members' commits and for external ones. What is made here passes through the checks that
-every receiver makes (`PublicGroup.finish`) before it is handed out.
+RFC 9420, sections 12.4.1 and 12.4.2. Used by `group` for members' commits and for external ones. What is made
+here passes through the checks that every receiver makes (`PublicGroup.finish`) before it is handed out. Nothing
+is kept here: the secrets of the new epoch go to the caller, who deletes those of the old one by dropping its
+`Group`; joiner secret, path secrets and commit secret end with the functions.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from securechat.mls.commit import Commit, ProposalRef
 from securechat.mls.credential import Credential
 from securechat.mls.crypto.sealing import SignaturePrivateKey
+from securechat.mls.crypto.suite import CipherSuite
 from securechat.mls.extensions import Extension, Extensions, ExtensionType, external_pub_extension
 from securechat.mls.framing import (
     AuthenticatedContent,
@@ -20,6 +24,7 @@ from securechat.mls.framing import (
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.group_secrets import GroupSecrets, encrypt_group_info
 from securechat.mls.key_schedule import (
+    CommitSecret,
     EpochSecrets,
     InitSecret,
     JoinerSecret,
@@ -29,6 +34,7 @@ from securechat.mls.key_schedule import (
     joiner_secret,
     psk_secret,
     welcome_secret,
+    zero_secret,
 )
 from securechat.mls.leaf_node import Capabilities, CredentialValidator, LeafNode, LeafNodeSource
 from securechat.mls.proposal_list import AppliedProposals
@@ -78,7 +84,7 @@ def make_commit(
     committer: Committer,
     proposals: tuple[Proposal | ProposalRef, ...],
     applied: AppliedProposals,
-    template: LeafTemplate,
+    template: LeafTemplate | None,
     *,
     wire_format: WireFormat,
     authenticated_data: bytes,
@@ -86,38 +92,24 @@ def make_commit(
     psks: PskLookup,
     validate: CredentialValidator,
 ) -> NewEpoch:
-    """Make a commit with a path for proposals that were checked and applied.
+    """Make a commit for proposals that were checked and applied; without `template` it has no path.
 
     Raises `InvalidMessage`, or what `psks` and `validate` raise.
     """
     before, leaf = committer.public, applied.committer_leaf
     suite, sign = before.suite, committer.signature_private.sign_with_label
+    path = None if template is None else _make_path(committer, applied, template)
+    tree = applied.tree if path is None else path.tree
+    keys = committer.keys.kept_in(tree) if path is None else path.keys
+    commit_secret = CommitSecret(zero_secret(suite)) if path is None else path.commit_secret
 
-    def make_leaf(encryption_key: bytes, parent_hash: bytes) -> LeafNode:
-        return LeafNode(
-            encryption_key,
-            committer.signature_private.public_key,
-            template.credential,
-            template.capabilities,
-            LeafNodeSource.COMMIT,
-            None,
-            parent_hash,
-            template.extensions,
-            b"",
-        ).signed(sign, before.group_id, leaf)
-
-    def make_context(tree_hash: bytes) -> bytes:
-        transcript = before.context.confirmed_transcript_hash
-        return before.next_context(applied.extensions, tree_hash, transcript).encode()
-
-    path = committer.keys.create_path(applied.tree, applied.new_leaves, make_leaf, make_context)
-    commit = Commit(proposals, path.update_path)
+    commit = Commit(proposals, None if path is None else path.update_path)
     framed = FramedContent(before.group_id, before.epoch, committer.sender, authenticated_data, commit)
     signed = AuthenticatedContent.sign(wire_format, framed, before.context, sign)
 
     confirmed = confirmed_transcript_hash(suite, before.interim_transcript_hash, signed)
-    context = before.next_context(applied.extensions, path.tree.tree_hash(suite), confirmed)
-    joiner = joiner_secret(suite, committer.init_secret, path.commit_secret, context)
+    context = before.next_context(applied.extensions, tree.tree_hash(suite), confirmed)
+    joiner = joiner_secret(suite, committer.init_secret, commit_secret, context)
     psk = psk_secret(suite, applied.psks, psks)
     secrets, encryption_secret = EpochSecrets.derive(suite, epoch_secret(suite, joiner, psk, context))
     content = signed.with_confirmation_tag(secrets.confirmation_tag(suite, context))
@@ -133,19 +125,80 @@ def make_commit(
             external=False,
             with_tree=tree_in_welcome,
         )
-        welcome = MLSMessage(_make_welcome(group_info, applied, path, joiner, psk)).encode()
+        welcome = MLSMessage(_make_welcome(suite, group_info, applied, path, joiner, psk)).encode()
     public_info = make_group_info(
         staged.after, secrets, leaf, committer.signature_private, external=True, with_tree=False
     )
     return NewEpoch(
         staged,
         secrets,
-        path.keys,
-        SecretTree.create(suite, path.tree.leaf_count, encryption_secret),
+        keys,
+        SecretTree.create(suite, tree.leaf_count, encryption_secret),
         content,
         welcome,
         MLSMessage(public_info).encode(),
     )
+
+
+def _make_path(committer: Committer, applied: AppliedProposals, template: LeafTemplate) -> NewPath:
+    """Renew the committer's leaf and the keys above it."""
+    before, leaf = committer.public, applied.committer_leaf
+
+    def make_leaf(encryption_key: bytes, parent_hash: bytes) -> LeafNode:
+        return LeafNode(
+            encryption_key,
+            committer.signature_private.public_key,
+            template.credential,
+            template.capabilities,
+            LeafNodeSource.COMMIT,
+            None,
+            parent_hash,
+            template.extensions,
+            b"",
+        ).signed(committer.signature_private.sign_with_label, before.group_id, leaf)
+
+    def make_context(tree_hash: bytes) -> bytes:
+        transcript = before.context.confirmed_transcript_hash
+        return before.next_context(applied.extensions, tree_hash, transcript).encode()
+
+    return committer.keys.create_path(applied.tree, applied.new_leaves, make_leaf, make_context)
+
+
+def follow_commit(
+    staged: PublicStagedCommit,
+    applied: AppliedProposals,
+    content: AuthenticatedContent,
+    secrets: EpochSecrets,
+    keys: TreePrivateKeys,
+    psks: PskLookup,
+) -> tuple[EpochSecrets, TreePrivateKeys, SecretTree]:
+    """What another member comes to know by a commit that was checked (section 12.4.2).
+
+    `secrets` are those of the epoch that ends, `keys` those that are left once the proposals are applied. Raises
+    `InvalidMessage` or `CannotDecrypt` if the commit leads elsewhere than its confirmation tag says, or what `psks`
+    raises.
+    """
+    before, after = staged.before, staged.after
+    suite, commit_secret = after.suite, CommitSecret(zero_secret(after.suite))
+    commit = content.content.content
+    if isinstance(commit, Commit) and commit.path is not None:
+        provisional = replace(after.context, confirmed_transcript_hash=before.context.confirmed_transcript_hash)
+        keys, commit_secret = keys.process_path(
+            applied.tree,
+            after.tree,
+            commit.path,
+            applied.committer_leaf,
+            applied.new_leaves,
+            provisional.encode(),
+        )
+    init_secret = secrets.init_secret
+    if applied.kem_output is not None:
+        init_secret = secrets.external_init_secret(suite, applied.kem_output)
+    joiner = joiner_secret(suite, init_secret, commit_secret, after.context)
+    root = epoch_secret(suite, joiner, psk_secret(suite, applied.psks, psks), after.context)
+    next_secrets, encryption_secret = EpochSecrets.derive(suite, root)
+    next_secrets.verify_confirmation_tag(suite, after.context, content.auth.confirmation_tag or b"")
+    return next_secrets, keys, SecretTree.create(suite, after.tree.leaf_count, encryption_secret)
 
 
 def make_group_info(
@@ -168,14 +221,17 @@ def make_group_info(
 
 
 def _make_welcome(
-    group_info: GroupInfo, applied: AppliedProposals, path: NewPath, joiner: JoinerSecret, psk: PskSecret
+    suite: CipherSuite,
+    group_info: GroupInfo,
+    applied: AppliedProposals,
+    path: NewPath | None,
+    joiner: JoinerSecret,
+    psk: PskSecret,
 ) -> Welcome:
-    suite = path.keys.suite
     encrypted = encrypt_group_info(suite, welcome_secret(suite, joiner, psk), group_info)
-    entries = tuple(
-        GroupSecrets(joiner, path.path_secret_for(path.keys.leaf, leaf), applied.psks).encrypt_to(
-            suite, package, encrypted
-        )
-        for leaf, package in zip(applied.new_leaves, applied.key_packages, strict=True)
-    )
-    return Welcome(suite.value, entries, encrypted)
+    entries = []
+    for leaf, package in zip(applied.new_leaves, applied.key_packages, strict=True):
+        path_secret = None if path is None else path.path_secret_for(applied.committer_leaf, leaf)
+        secrets = GroupSecrets(joiner, path_secret, applied.psks)
+        entries.append(secrets.encrypt_to(suite, package, encrypted))
+    return Welcome(suite.value, tuple(entries), encrypted)

@@ -128,6 +128,17 @@ def external_senders(extensions: Extensions) -> tuple[ExternalSender, ...]:
     return senders
 
 
+def external_senders_extension(senders: Iterable[ExternalSender]) -> Extension:
+    """Wrap the permitted outside senders, for a GroupContext."""
+    return Extension(ExtensionType.EXTERNAL_SENDERS, bytes(Writer().structs(senders)))
+
+
+def verify_group_extensions(extensions: Extensions) -> None:
+    """Raise `DecodeError` if an extension that the RFC defines for a GroupContext does not parse."""
+    required_capabilities(extensions)
+    external_senders(extensions)
+
+
 def external_pub(extensions: Extensions) -> bytes | None:
     """The group's HPKE key for external joins in a GroupInfo's extensions (section 12.4.3.2)."""
     data = find_extension(extensions, ExtensionType.EXTERNAL_PUB)

@@ -14,19 +14,22 @@ from dataclasses import field, replace
 from typing import Self
 
 from securechat.errors import DecodeError, UsageError
-from securechat.mls.commit import Commit, UpdatePath
-from securechat.mls.committing import Committer, LeafTemplate, NewEpoch, make_commit, make_group_info
+from securechat.mls.committing import (
+    Committer,
+    LeafTemplate,
+    NewEpoch,
+    follow_commit,
+    make_commit,
+    make_group_info,
+)
 from securechat.mls.credential import Credential
-from securechat.mls.crypto import hpke, sealing
+from securechat.mls.crypto import sealing
 from securechat.mls.crypto.hpke import HpkePrivateKey
 from securechat.mls.crypto.sealing import SignaturePrivateKey
 from securechat.mls.crypto.secret import Secret
 from securechat.mls.crypto.suite import CipherSuite
 from securechat.mls.errors import CannotDecrypt, InvalidMessage
-from securechat.mls.extensions import (
-    Extensions,
-    external_pub,
-)
+from securechat.mls.extensions import Extensions, external_pub, verify_group_extensions
 from securechat.mls.framing import (
     AuthenticatedContent,
     Content,
@@ -41,20 +44,14 @@ from securechat.mls.framing import (
 )
 from securechat.mls.group_context import GroupContext
 from securechat.mls.group_info import GroupInfo
-from securechat.mls.group_secrets import GroupSecrets, decrypt_group_info
+from securechat.mls.joining import Entrance, enter, open_welcome
 from securechat.mls.key_package_bundle import KeyPackageBundle
 from securechat.mls.key_schedule import (
-    CommitSecret,
     EpochSecret,
     EpochSecrets,
-    InitSecret,
     PskLookup,
-    epoch_secret,
-    joiner_secret,
+    encapsulate_init_secret,
     no_psks,
-    psk_secret,
-    welcome_secret,
-    zero_secret,
 )
 from securechat.mls.leaf_node import Capabilities, CredentialValidator, LeafNodeSource
 from securechat.mls.message_protection import (
@@ -63,27 +60,24 @@ from securechat.mls.message_protection import (
     protect_public,
     verify_membership_tag,
 )
-from securechat.mls.proposal_list import AppliedProposals, CommittedProposal
+from securechat.mls.proposal_list import CommittedProposal
 from securechat.mls.proposals import (
     ExternalInit,
+    PreSharedKey,
+    PreSharedKeyId,
     Proposal,
-    PskType,
     Remove,
-    ResumptionPskUsage,
     Update,
 )
 from securechat.mls.public_group import PublicGroup, PublicStagedCommit
 from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.secret_tree import SecretTree, Step
 from securechat.mls.transcript_hash import interim_transcript_hash
-from securechat.mls.tree_math import LeafIndex, common_ancestor
-from securechat.mls.treekem import PathSecret, TreePrivateKeys
+from securechat.mls.tree_math import LeafIndex
+from securechat.mls.treekem import TreePrivateKeys
 from securechat.mls.welcome import Welcome
 from securechat.tlscodec import Reader, Writer
 from securechat.value import value
-
-EXTERNAL_INIT_LABEL = b"MLS 1.0 external init secret"
-"""The exporter context of section 8.3."""
 
 _SAVED_VERSION = 1
 
@@ -186,6 +180,7 @@ class Group:
         the extensions.
         """
         suite, leaf_node = bundle.suite, bundle.key_package.leaf_node
+        verify_group_extensions(extensions)
         leaf_node.verify_for(suite, extensions)
         tree = RatchetTree.of_one(leaf_node)
         context = GroupContext(suite.value, group_id, 0, tree.tree_hash(suite), b"", extensions)
@@ -219,34 +214,16 @@ class Group:
         to check. Raises `InvalidMessage`, `CannotDecrypt`, `DecodeError`, or what `validate` and `psks`
         raise.
         """
-        suite, package = bundle.suite, bundle.key_package
-        if welcome.cipher_suite != suite.value:
-            raise InvalidMessage("a Welcome is for another cipher suite than its key package")
-        opened = GroupSecrets.decrypt_from(suite, welcome, package.reference(suite), bundle.init_private)
-        for psk_id in opened.psks:
-            if psk_id.type == PskType.RESUMPTION and psk_id.usage != ResumptionPskUsage.APPLICATION:
-                raise InvalidMessage("reinitialized and branched groups are not supported")
-        psk = psk_secret(suite, opened.psks, psks)
-        group_info = decrypt_group_info(
-            suite, welcome_secret(suite, opened.joiner_secret, psk), welcome.encrypted_group_info
-        )
-        if group_info.group_context.cipher_suite != suite.value:
-            raise InvalidMessage("a group is of another cipher suite than its Welcome")
-        public = PublicGroup.from_group_info(group_info, tree, validate=validate, now=now)
-        leaf = public.find(package.leaf_node.signature_key)
-        if leaf is None or public.member(leaf) != package.leaf_node:
-            raise InvalidMessage("the group that a Welcome is for does not have us in it")
+        opened = open_welcome(welcome, bundle)
+        if any(psk_id.links_groups for psk_id in opened.psks):
+            raise InvalidMessage("a Welcome to a group that continues another one cannot be taken for a plain one")
+        entrance = enter(welcome, opened, bundle, tree=tree, psks=psks, validate=validate, now=now)
+        return cls.entered(entrance, signature_private)
 
-        keys = TreePrivateKeys.of_leaf(suite, leaf, bundle.leaf_private)
-        if opened.path_secret is not None:
-            if group_info.signer == leaf:
-                raise InvalidMessage("a Welcome claims to be signed by its receiver")
-            start = common_ancestor(leaf, group_info.signer)
-            keys, _ = keys.with_path_secret(public.tree, start, PathSecret(opened.path_secret))
-        root = epoch_secret(suite, opened.joiner_secret, psk, public.context)
-        secrets, encryption_secret = EpochSecrets.derive(suite, root)
-        secrets.verify_confirmation_tag(suite, public.context, group_info.confirmation_tag)
-        messages = SecretTree.create(suite, public.tree.leaf_count, encryption_secret)
+    @classmethod
+    def entered(cls, entrance: Entrance, signature_private: SignaturePrivateKey) -> Self:
+        """The view of a member that has come in by a Welcome."""
+        public, secrets, keys, messages = entrance
         return cls(public, signature_private, secrets, keys, messages)
 
     @classmethod
@@ -260,14 +237,17 @@ class Group:
         capabilities: Capabilities,
         leaf_extensions: Extensions = (),
         remove_own_old_leaf: LeafIndex | None = None,
+        psk_ids: Sequence[PreSharedKeyId] = (),
+        psks: PskLookup = no_psks,
         authenticated_data: bytes = b"",
         validate: CredentialValidator,
         now: int,
     ) -> "StagedCommit":
         """Enter a group by an external commit, or come back in place of an old leaf (12.4.3.2).
 
-        Send the result's `message`, and go on with its `group` once the commit is accepted. Raises
-        `InvalidMessage`, `DecodeError`, or what `validate` raises.
+        It mixes the pre-shared keys `psk_ids` in, which `psks` finds. Send the result's `message`, which is public, and
+        go on with its `group` once the commit is accepted. Raises `InvalidMessage`, `DecodeError`, or what `validate`
+        and `psks` raise.
         """
         public = PublicGroup.from_group_info(group_info, tree, validate=validate, now=now)
         suite = public.suite
@@ -275,10 +255,11 @@ class Group:
         if key is None:
             raise InvalidMessage("a GroupInfo has no key for external joins")
         suite.kem.check_public_key(key)
-        kem_output, init = hpke.export_as_sender(suite, key, b"", EXTERNAL_INIT_LABEL, suite.hash_size)
+        kem_output, init_secret = encapsulate_init_secret(suite, key)
         proposals: list[Proposal] = [ExternalInit(kem_output)]
         if remove_own_old_leaf is not None:
             proposals.append(Remove(remove_own_old_leaf))
+        proposals += (PreSharedKey(psk_id) for psk_id in psk_ids)
         sender = Sender(SenderType.NEW_MEMBER_COMMIT)
         committed = [CommittedProposal(proposal, sender, by_reference=False) for proposal in proposals]
         applied = public.apply_proposals(committed, sender, validate=validate, now=now)
@@ -287,7 +268,7 @@ class Group:
             sender,
             TreePrivateKeys(suite, applied.committer_leaf, {}),
             signature_private,
-            InitSecret(init),
+            init_secret,
         )
         made = make_commit(
             committer,
@@ -297,7 +278,7 @@ class Group:
             wire_format=WireFormat.PUBLIC_MESSAGE,
             authenticated_data=authenticated_data,
             tree_in_welcome=False,
-            psks=no_psks,
+            psks=psks,
             validate=validate,
         )
         message = PublicMessage(made.content.content, made.content.auth, None)
@@ -308,7 +289,8 @@ class Group:
     def encrypt(self, plaintext: bytes, *, authenticated_data: bytes = b"", padding: int = 0) -> bytes:
         """Encrypt an application message with `padding` zero bytes; an MLSMessage comes back (section 6.3).
 
-        The key is deleted at once: store `secret_bytes` together with the message before it leaves.
+        The key is deleted at once: store `secret_bytes` together with the message before it leaves. Raises `UsageError`
+        if the group is closed.
         """
         return self._protect(self._sign(WireFormat.PRIVATE_MESSAGE, plaintext, authenticated_data), padding)
 
@@ -339,7 +321,8 @@ class Group:
         """Sign a proposal and remember it; an MLSMessage comes back.
 
         It holds a PublicMessage, or with `encrypt` a PrivateMessage, which uses up a key like `encrypt` does. Raises
-        `InvalidMessage` if it cannot be proposed. For Updates see `propose_update`.
+        `InvalidMessage` if it cannot be proposed, `UsageError` if the group is closed. For Updates see
+        `propose_update`.
         """
         if isinstance(proposal, Update):
             raise UsageError("propose_update makes the leaf of an update itself")
@@ -403,6 +386,7 @@ class Group:
         credential: Credential | None = None,
         authenticated_data: bytes = b"",
         encrypt: bool = False,
+        omit_path: bool = False,
         tree_in_welcome: bool,
         psks: PskLookup = no_psks,
         validate: CredentialValidator,
@@ -410,12 +394,15 @@ class Group:
     ) -> "StagedCommit":
         """Make a commit of `proposals`, and with `by_reference` of all usable ones received in this epoch.
 
-        It always has a path, with a fresh leaf and perhaps another credential. It is a PublicMessage, or with `encrypt`
-        a PrivateMessage, which no public group can follow. This group stays as it is, but for the key that a
+        It has a path, with a fresh leaf and perhaps another credential; with `omit_path` only if it must: a commit of
+        Adds, PSKs or a ReInit alone costs less without, and heals nothing. It is a PublicMessage, or with `encrypt` a
+        PrivateMessage, which no public group can follow. This group stays as it is, but for the key that a
         PrivateMessage uses up: store `secret_bytes` before it leaves, so that no other message gets that key.
 
-        Raises `InvalidMessage` if the proposals are no valid list, or what `validate` and `psks` raise.
+        Raises `InvalidMessage` if the proposals are no valid list, `UsageError` if the group is closed, or what
+        `validate` and `psks` raise.
         """
+        self._check_open()
         public, sender = self.public, Sender.member(self.own_leaf)
         referred = {}
         if by_reference:
@@ -425,7 +412,10 @@ class Group:
             *(CommittedProposal(proposal, sender, by_reference=False) for proposal in proposals),
         ]
         applied = public.apply_proposals(committed, sender, validate=validate, now=now)
-        old = public.member(self.own_leaf)
+        template = None
+        if applied.path_required or credential is not None or not omit_path:
+            old = public.member(self.own_leaf)
+            template = LeafTemplate(credential or old.credential, old.capabilities, old.extensions)
         committer = Committer(
             public,
             sender,
@@ -437,7 +427,7 @@ class Group:
             committer,
             (*referred, *proposals),
             applied,
-            LeafTemplate(credential or old.credential, old.capabilities, old.extensions),
+            template,
             wire_format=_handshake_format(encrypt=encrypt),
             authenticated_data=authenticated_data,
             tree_in_welcome=tree_in_welcome,
@@ -473,53 +463,16 @@ class Group:
         staged, applied = self.public.stage_content(content, validate=validate, now=now)
         if any(leaf == self.own_leaf for leaf, _ in staged.removed):
             return StagedCommit(staged, message, None)
-        return StagedCommit(staged, message, self._advance(staged, applied, content, psks))
-
-    def _advance(
-        self,
-        staged: PublicStagedCommit,
-        applied: AppliedProposals,
-        content: AuthenticatedContent,
-        psks: PskLookup,
-    ) -> "Group":
-        """The own view of the epoch that a checked commit starts."""
-        suite, after = self.suite, staged.after
         keys = self._keys.kept_in(applied.tree, *self._pending_updates)
-        commit_secret = CommitSecret(zero_secret(suite))
-        commit = content.content.content
-        path: UpdatePath | None = commit.path if isinstance(commit, Commit) else None
-        if path is not None:
-            transcript = self.public.context.confirmed_transcript_hash
-            provisional = replace(after.context, confirmed_transcript_hash=transcript)
-            keys, commit_secret = keys.process_path(
-                applied.tree,
-                after.tree,
-                path,
-                applied.committer_leaf,
-                applied.new_leaves,
-                provisional.encode(),
-            )
-        init_secret = self._secrets.init_secret
-        if applied.kem_output is not None:
-            init_secret = InitSecret(
-                hpke.export_as_receiver(
-                    suite,
-                    self._secrets.external_key(suite),
-                    applied.kem_output,
-                    b"",
-                    EXTERNAL_INIT_LABEL,
-                    suite.hash_size,
-                )
-            )
-        joiner = joiner_secret(suite, init_secret, commit_secret, after.context)
-        root = epoch_secret(suite, joiner, psk_secret(suite, applied.psks, psks), after.context)
-        secrets, encryption_secret = EpochSecrets.derive(suite, root)
-        secrets.verify_confirmation_tag(suite, after.context, content.auth.confirmation_tag or b"")
-        messages = SecretTree.create(suite, after.tree.leaf_count, encryption_secret)
-        return Group(after, self._signature_private, secrets, keys, messages)
+        parts = follow_commit(staged, applied, content, self._secrets, keys, psks)
+        return StagedCommit(staged, message, Group(staged.after, self._signature_private, *parts))
 
     def group_info(self, *, with_tree: bool) -> bytes:
-        """An MLSMessage with the GroupInfo that lets others join by external commit (section 12.4.3.2)."""
+        """An MLSMessage with the GroupInfo that lets others join by external commit (section 12.4.3.2).
+
+        Raises `UsageError` if the group is closed.
+        """
+        self._check_open()
         group_info = make_group_info(
             self.public,
             self._secrets,
@@ -571,9 +524,14 @@ class Group:
 
     # ---- shared steps
 
+    def _check_open(self) -> None:
+        if self.public.reinit is not None:
+            raise UsageError("the group was closed by a ReInit; go on in the group that replaces it")
+
     def _sign(
         self, wire_format: WireFormat, content: Content, authenticated_data: bytes
     ) -> AuthenticatedContent:
+        self._check_open()
         framed = FramedContent(
             self.group_id, self.epoch, Sender.member(self.own_leaf), authenticated_data, content
         )

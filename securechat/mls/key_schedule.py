@@ -72,6 +72,9 @@ class EncryptionSecret(Secret):
     __slots__ = ()
 
 
+_EXTERNAL_INIT_LABEL = b"MLS 1.0 external init secret"
+"""The exporter context of section 8.3."""
+
 PskLookup = Callable[[PreSharedKeyId], bytes]
 """Finds a pre-shared key. Raises `PeerError` if there is none."""
 
@@ -133,12 +136,24 @@ class EpochSecrets(Struct):
         """The group's key pair for external joins (section 8)."""
         return hpke.HpkePrivateKey.derive(suite, self.external_secret)
 
+    def external_init_secret(self, suite: CipherSuite, kem_output: bytes) -> InitSecret:
+        """The init secret that an external committer encapsulated to us (section 8.3). Raises `InvalidMessage`."""
+        key, size = self.external_key(suite), suite.hash_size
+        return InitSecret(hpke.export_as_receiver(suite, key, kem_output, b"", _EXTERNAL_INIT_LABEL, size))
+
     def export(self, suite: CipherSuite, label: str, context: bytes, length: int) -> Secret:
         """MLS-Exporter (section 8.5): `length` bytes, at most 255 * KDF.Nh. Raises `UsageError` for more."""
         if not 0 < length <= min(MAX_EXPORT, 255 * suite.hash_size):
             raise UsageError(f"{length} bytes cannot be exported at once")
         secret = sealing.derive_secret(suite, self.exporter_secret, label.encode())
         return sealing.expand_with_label(suite, secret, b"exported", suite.hash_of(context), length)
+
+
+def encapsulate_init_secret(suite: CipherSuite, external_pub: bytes) -> tuple[bytes, InitSecret]:
+    """A fresh init secret, encapsulated to the members' external key (section 8.3): (kem_output, secret)."""
+    size = suite.hash_size
+    kem_output, secret = hpke.export_as_sender(suite, external_pub, b"", _EXTERNAL_INIT_LABEL, size)
+    return kem_output, InitSecret(secret)
 
 
 def zero_secret(suite: CipherSuite) -> bytes:

@@ -7,11 +7,11 @@ from typing import NamedTuple, Self, TypeVar
 from securechat.mls.commit import Commit, ProposalRef
 from securechat.mls.crypto.suite import CipherSuite
 from securechat.mls.errors import InvalidMessage
-from securechat.mls.extensions import Extensions
+from securechat.mls.extensions import Extensions, verify_group_extensions
 from securechat.mls.framing import AuthenticatedContent, Sender, SenderType
 from securechat.mls.group_context import GroupContext
 from securechat.mls.key_package import KeyPackage
-from securechat.mls.leaf_node import CredentialValidator, LeafNode, LeafNodeSource
+from securechat.mls.leaf_node import MLS10, CredentialValidator, LeafNode, LeafNodeSource
 from securechat.mls.proposals import (
     Add,
     ExternalInit,
@@ -19,10 +19,8 @@ from securechat.mls.proposals import (
     PreSharedKey,
     PreSharedKeyId,
     Proposal,
-    PskType,
     ReInit,
     Remove,
-    ResumptionPskUsage,
     Update,
 )
 from securechat.mls.ratchet_tree import RatchetTree
@@ -73,6 +71,7 @@ class AppliedProposals(NamedTuple):
     psks: tuple[PreSharedKeyId, ...]
     kem_output: bytes | None
     """Of an ExternalInit."""
+    reinit: ReInit | None
     path_required: bool
 
     @property
@@ -133,6 +132,7 @@ def apply_proposals(
     for leaf, _ in removed:
         tree = tree.remove_leaf(leaf)
     if extensions != context.extensions:
+        verify_group_extensions(extensions)
         for _, leaf_node in tree.leaves():
             leaf_node.verify_for(suite, extensions)
     for add in _of(committed, Add):
@@ -154,8 +154,9 @@ def apply_proposals(
         tuple(key_packages),
         tuple(removed),
         tuple(updated),
-        tuple(_check_psk(suite, psk.psk) for psk in _of(committed, PreSharedKey)),
+        _check_psks(suite, context, committer, [psk.psk for psk in _of(committed, PreSharedKey)]),
         next((init.kem_output for init in _of(committed, ExternalInit)), None),
+        next(iter(_of(committed, ReInit)), None),
         not committed or any(entry.proposal.path_required for entry in committed),
     )
 
@@ -187,15 +188,15 @@ def _check_regular_list(committed: Sequence[CommittedProposal], committer: Sende
                 changed[leaf] += 1
             case ExternalInit():
                 raise InvalidMessage("a member's commit holds an ExternalInit")
-            case ReInit():
-                raise InvalidMessage("this group cannot be reinitialized")
+            case ReInit(version=version):
+                if len(committed) > 1:
+                    raise InvalidMessage("a commit holds a ReInit together with another proposal")
+                if version < MLS10:
+                    raise InvalidMessage("a ReInit lowers the protocol version")
     if any(count > 1 for count in changed.values()):
         raise InvalidMessage("a commit changes one leaf twice")
     if len(_of(committed, GroupContextExtensions)) > 1:
         raise InvalidMessage("a commit replaces the group context extensions twice")
-    psks = [psk.psk for psk in _of(committed, PreSharedKey)]
-    if len(set(psks)) < len(psks):
-        raise InvalidMessage("a commit uses one pre-shared key twice")
 
 
 def _check_external_list(committed: Sequence[CommittedProposal]) -> None:
@@ -209,9 +210,6 @@ def _check_external_list(committed: Sequence[CommittedProposal]) -> None:
         raise InvalidMessage("an external commit removes more than one member")
     if kinds.keys() - {ExternalInit, Remove, PreSharedKey}:
         raise InvalidMessage("an external commit holds a proposal that is not allowed there")
-    psks = [psk.psk for psk in _of(committed, PreSharedKey)]
-    if len(set(psks)) < len(psks):
-        raise InvalidMessage("a commit uses one pre-shared key twice")
 
 
 def _check_update(
@@ -231,13 +229,23 @@ def _check_update(
     new.verify_signature(suite, group_id, leaf)
 
 
-def _check_psk(suite: CipherSuite, psk: PreSharedKeyId) -> PreSharedKeyId:
-    """Check a PreSharedKey proposal (section 12.1.4)."""
-    if len(psk.nonce) != suite.hash_size:
+def _check_psks(
+    suite: CipherSuite, context: GroupContext, committer: Sender, psks: Sequence[PreSharedKeyId]
+) -> tuple[PreSharedKeyId, ...]:
+    """Check a commit's PreSharedKey proposals (sections 12.1.4 and 12.2).
+
+    Only the creator's first commit can tie the new group to one that it continues.
+    """
+    if len(set(psks)) < len(psks):
+        raise InvalidMessage("a commit uses one pre-shared key twice")
+    if any(len(psk.nonce) != suite.hash_size for psk in psks):
         raise InvalidMessage("the nonce of a pre-shared key has the wrong length")
-    if psk.type == PskType.RESUMPTION and psk.usage != ResumptionPskUsage.APPLICATION:
+    links = sum(psk.links_groups for psk in psks)
+    if links and (context.epoch > 0 or committer.type != SenderType.MEMBER):
         raise InvalidMessage("a commit uses a resumption key that is only for new groups")
-    return psk
+    if links > 1:
+        raise InvalidMessage("a new group continues more than one old one")
+    return tuple(psks)
 
 
 def select(
@@ -246,14 +254,16 @@ def select(
     """Choose which remembered proposals a member's commit can cover beside `by_value`.
 
     Left out are those about the committer itself, and all but one for each leaf, pre-shared key and the
-    extensions: a Remove wins over Updates, else the newest wins (section 12.2). Whether each is valid is not
-    judged here.
+    extensions: a Remove wins over Updates, else the newest wins; and a ReInit, which stands alone, unless there is
+    nothing else (section 12.2). Whether each is valid is not judged here.
     """
+    if any(isinstance(proposal, ReInit) for proposal in by_value):
+        return {}
     taken: dict[object, ProposalRef | None] = {_subject(proposal, None): None for proposal in by_value}
     chosen: dict[ProposalRef, CommittedProposal] = {}
     for reference, message in remembered.items():
         proposal, sender = message.content.content, message.content.sender
-        if not isinstance(proposal, Proposal) or isinstance(proposal, ReInit | ExternalInit):
+        if not isinstance(proposal, Proposal) or isinstance(proposal, ExternalInit):
             continue
         subject = _subject(proposal, sender)
         if subject == ("leaf", committer):
@@ -267,6 +277,8 @@ def select(
             del chosen[rival]
         taken[subject] = reference
         chosen[reference] = CommittedProposal(proposal, sender, by_reference=True)
+    if len(chosen) + len(by_value) > 1:
+        chosen = {name: entry for name, entry in chosen.items() if not isinstance(entry.proposal, ReInit)}
     return chosen
 
 

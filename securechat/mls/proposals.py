@@ -54,6 +54,11 @@ class PreSharedKeyId(Struct):
     group_id: bytes = b""
     epoch: int = 0
 
+    @property
+    def links_groups(self) -> bool:
+        """Whether it ties a new group to the one that it continues (sections 11.2 and 11.3)."""
+        return self.usage in {ResumptionPskUsage.REINIT, ResumptionPskUsage.BRANCH}
+
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """The type, what it says, and the nonce."""
@@ -179,7 +184,7 @@ class PreSharedKey(Proposal):
 
 @value
 class ReInit(Proposal):
-    """Close the group in favour of a new one. It can be read; a commit that covers it is refused."""
+    """Close the group in favour of a new one with these parameters (section 11.2)."""
 
     type, path_required, external = ProposalType.REINIT, False, True
     group_id: bytes

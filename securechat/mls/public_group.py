@@ -23,6 +23,7 @@ from securechat.mls.extensions import (
     external_pub,
     external_senders,
     find_extension,
+    verify_group_extensions,
 )
 from securechat.mls.framing import AuthenticatedContent, PublicMessage, Sender, SenderType
 from securechat.mls.group_context import MAX_EPOCH, GroupContext
@@ -38,7 +39,7 @@ from securechat.mls.proposal_list import (
     resolve,
     select,
 )
-from securechat.mls.proposals import Add, Proposal, Remove
+from securechat.mls.proposals import Add, Proposal, ReInit, Remove
 from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.transcript_hash import confirmed_transcript_hash, interim_transcript_hash
 from securechat.mls.tree_math import LeafIndex, node_of
@@ -49,7 +50,7 @@ from securechat.value import value
 MAX_REMEMBERED_PROPOSALS = 2000
 """Proposals kept in one epoch, at most: twice the members of the largest conversation."""
 
-_SAVED_VERSION = 1
+_SAVED_VERSION = 2
 
 
 @value
@@ -61,6 +62,8 @@ class PublicGroup(Struct):
     interim_transcript_hash: bytes
     proposals: Mapping[ProposalRef, AuthenticatedContent] = field(default_factory=dict)
     """Proposals of this epoch that commits may refer to, oldest first."""
+    reinit: ReInit | None = None
+    """What the commit that began this epoch closed the group with: it goes on as another group (`resumption`)."""
 
     @cached_property
     def suite(self) -> CipherSuite:
@@ -104,6 +107,7 @@ class PublicGroup(Struct):
         if tree.tree_hash(suite) != context.tree_hash:
             raise InvalidMessage("the ratchet tree is not the one that the GroupInfo names")
         group_info.verify_signature(suite, member_at(tree, group_info.signer).signature_key)
+        verify_group_extensions(context.extensions)
         verify_tree(suite, tree, context.group_id, context.extensions, validate=validate, now=now)
         confirmed = context.confirmed_transcript_hash
         interim = interim_transcript_hash(suite, confirmed, group_info.confirmation_tag)
@@ -210,11 +214,13 @@ class PublicGroup(Struct):
         return self.finish(applied, content, commit, validate=validate), applied
 
     def check_epoch(self, group_id: bytes, epoch: int) -> None:
-        """Raise `WrongEpoch` unless a message is for this group and epoch."""
+        """Raise `WrongEpoch` unless a message is for this group and epoch, `InvalidMessage` if the group is closed."""
         if group_id != self.group_id:
             raise WrongEpoch("a message is for another group")
         if epoch != self.epoch:
             raise WrongEpoch(f"a message is for epoch {epoch}; the group is in epoch {self.epoch}")
+        if self.reinit is not None:
+            raise InvalidMessage("a message is for a group that was closed by a ReInit")
 
     def _committer_key(self, commit: Commit, sender: Sender) -> bytes:
         """The key with which a commit must be signed (section 6.1)."""
@@ -259,7 +265,8 @@ class PublicGroup(Struct):
             raise InvalidMessage("a commit lacks its confirmation tag")
         confirmed = confirmed_transcript_hash(suite, self.interim_transcript_hash, content)
         context = self.next_context(applied.extensions, tree.tree_hash(suite), confirmed)
-        after = type(self)(context, tree, interim_transcript_hash(suite, confirmed, tag))
+        interim = interim_transcript_hash(suite, confirmed, tag)
+        after = type(self)(context, tree, interim, reinit=applied.reinit)
         leaf = applied.committer_leaf
         return PublicStagedCommit(
             before=self,
@@ -324,8 +331,8 @@ class PublicGroup(Struct):
         if reader.u16() != _SAVED_VERSION:
             raise DecodeError("a saved group is of another version")
         context, tree, interim = GroupContext.read(reader), RatchetTree.read(reader), reader.vector()
-        group = cls(context, tree, interim)
         proposals = reader.items(AuthenticatedContent.read)
+        group = cls(context, tree, interim, reinit=reader.optional(ReInit.read_body))
         try:
             for proposal in proposals:
                 group = group.with_proposal(proposal)
@@ -337,10 +344,11 @@ class PublicGroup(Struct):
         return group
 
     def write(self, writer: Writer) -> None:
-        """Saved form: version, context, tree, interim transcript hash, remembered proposals."""
+        """Saved form: version, context, tree, interim transcript hash, remembered proposals, `reinit`."""
         self.context.write(writer.u16(_SAVED_VERSION))
         self.tree.write(writer)
         writer.vector(self.interim_transcript_hash).structs(self.proposals.values())
+        writer.optional(self.reinit, lambda inner, reinit: reinit.write_body(inner))
 
 
 def verify_group_info(group: PublicGroup, group_info: GroupInfo) -> None:

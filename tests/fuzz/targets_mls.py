@@ -8,6 +8,7 @@ signature, tag and encryption, which are made right around them: what a maliciou
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -55,6 +56,7 @@ from securechat.mls.proposals import (
 )
 from securechat.mls.public_group import PublicGroup, PublicStagedCommit, verify_group_info
 from securechat.mls.ratchet_tree import RatchetTree
+from securechat.mls.resumption import PastEpoch
 from securechat.mls.secret_tree import SecretTree
 from securechat.mls.tree_validation import verify_tree
 from securechat.mls.treekem import TreePrivateKeys
@@ -92,7 +94,7 @@ def structures() -> dict[str, type[Struct]]:
     return {name: kind for name, kind in ours.items() if name == "Proposal" or not issubclass(kind, Proposal)}
 
 
-SAVED: set[type[Struct]] = {PublicGroup, PublicStagedCommit, SecretTree, TreePrivateKeys}
+SAVED: set[type[Struct]] = {PastEpoch, PublicGroup, PublicStagedCommit, SecretTree, TreePrivateKeys}
 """Only we read what we saved, and nothing is signed or hashed over it: an odd encoding of it does no harm."""
 
 
@@ -423,6 +425,8 @@ def seeds() -> dict[str, list[bytes]]:
         ExternalSender(bytes(32), x509),
         here.bob.public.with_proposal(here.bob.public.verify_proposal(proposal)),
         proposal.authenticated_content,
+        PastEpoch.of(here.bob),
+        replace(PastEpoch.of(here.bob), public=replace(here.bob.public, reinit=ReInit(b"new", 1, 1, EXTENSIONS))),
     ]
     roots = [here, others, [MLSMessage.decode(message) for message in messages]]
     found: dict[str, list[bytes]] = {name: [] for name in TARGETS}

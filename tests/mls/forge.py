@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from securechat.mls.commit import Commit, ProposalRef, UpdatePath
 from securechat.mls.committing import Committer
-from securechat.mls.crypto import hpke, sealing
+from securechat.mls.crypto import sealing
 from securechat.mls.extensions import Extension, ExtensionType, external_pub_extension
 from securechat.mls.framing import (
     AuthenticatedContent,
@@ -24,7 +24,7 @@ from securechat.mls.framing import (
     WireFormat,
     write_content,
 )
-from securechat.mls.group import EXTERNAL_INIT_LABEL, Group
+from securechat.mls.group import Group
 from securechat.mls.group_context import GroupContext
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.group_secrets import GroupSecrets, encrypt_group_info
@@ -36,6 +36,7 @@ from securechat.mls.key_schedule import (
     JoinerSecret,
     PskLookup,
     PskSecret,
+    encapsulate_init_secret,
     epoch_secret,
     joiner_secret,
     psk_secret,
@@ -229,12 +230,12 @@ def forged_external(
 ) -> Forged:
     """An external commit into the group that `group` is a member's view of; `proposals` changes its list."""
     key = group._secrets.external_key(SUITE).public_key
-    kem_output, init = hpke.export_as_sender(SUITE, key, b"", EXTERNAL_INIT_LABEL, SUITE.hash_size)
+    kem_output, init_secret = encapsulate_init_secret(SUITE, key)
     listed = proposals([ExternalInit(kem_output)])
     _, own_leaf = _applied(group.public, None, listed).tree.with_blank_leaf()
     keys = TreePrivateKeys(SUITE, own_leaf, {})
     sender = Sender(SenderType.NEW_MEMBER_COMMIT)
-    committer = Committer(group.public, sender, keys, person.signature, InitSecret(init))
+    committer = Committer(group.public, sender, keys, person.signature, init_secret)
     leaf = person.key_package().key_package.leaf_node
     return _forge(committer, person, leaf, listed, Hooks(**hooks), partial(sealed_public, group))
 

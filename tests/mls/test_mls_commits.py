@@ -113,7 +113,9 @@ def bad_lists() -> dict[str, tuple[Callable[[Group, Group], list[Proposal]], str
         "updates the committer": (lambda a, _: [Update(a.public.member(a.own_leaf))], "own leaf"),
         "adds one client twice": (lambda *_: [Add(carol), Add(carol)], "same signature key"),
         "external init": (lambda *_: [ExternalInit(FRESH)], "ExternalInit"),
-        "reinit": (lambda *_: [ReInit(b"new", 1, 1, ())], "reinitialized"),
+        "reinit and another": (lambda _, b: [ReInit(b"new", 1, 1, ()), Remove(b.own_leaf)], "together with"),
+        "two reinits": (lambda *_: [ReInit(b"new", 1, 1, ()), ReInit(b"newer", 1, 1, ())], "together with"),
+        "reinit to an older version": (lambda *_: [ReInit(b"new", 0, 1, ())], "lowers the protocol version"),
         "two new rules": (
             lambda *_: [GroupContextExtensions(EXTENSIONS), GroupContextExtensions(EXTENSIONS)],
             "extensions twice",
@@ -162,6 +164,17 @@ def test_a_commit_with_a_bad_list_of_proposals_is_refused_and_not_made(name: str
     with pytest.raises(InvalidMessage, match=reason):
         commit(alice, *proposals, psks=lambda _: b"secret")
     assert same_view(stage(bob, commit(alice).message).group)
+
+
+def test_group_extensions_that_do_not_parse_are_refused() -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    for kind in (ExtensionType.EXTERNAL_SENDERS, ExtensionType.REQUIRED_CAPABILITIES):
+        change = GroupContextExtensions((*EXTENSIONS, Extension(kind, b"x")))
+        refused(bob, forged_commit(alice, person, [change]), "cut short", DecodeError)
+        with pytest.raises(DecodeError, match="cut short"):
+            commit(alice, change)
+        with pytest.raises(DecodeError, match="cut short"):
+            Group.create(b"new", person.key_package(), person.signature, extensions=change.extensions)
 
 
 def test_a_commit_that_adds_someone_who_is_in_is_refused_unless_it_removes_the_old_place() -> None:

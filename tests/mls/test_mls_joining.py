@@ -106,7 +106,7 @@ def test_a_welcome_whose_path_secret_does_not_fit_is_refused(
 
 
 @pytest.mark.parametrize("usage", [ResumptionPskUsage.REINIT, ResumptionPskUsage.BRANCH])
-def test_a_welcome_to_a_reinitialized_or_branched_group_is_refused(
+def test_a_welcome_to_a_group_that_continues_another_is_not_taken_for_a_plain_one(
     monkeypatch: pytest.MonkeyPatch, usage: ResumptionPskUsage
 ) -> None:
     (_, alice), _ = group_of("alice", "bob")
@@ -115,7 +115,7 @@ def test_a_welcome_to_a_reinitialized_or_branched_group_is_refused(
     wrong = welcome_with(
         monkeypatch, alice, bundle, secrets=lambda secrets: replace(secrets, psks=(resumption(usage),))
     )
-    with pytest.raises(InvalidMessage, match="not supported"):
+    with pytest.raises(InvalidMessage, match="continues another one"):
         carol.join(wrong, bundle)
 
 

@@ -194,6 +194,7 @@ ABLE_TO_DECRYPT = {
     "group_secrets",
     "key_package_bundle",
     "committing",
+    "joining",
     "group",
 }
 
