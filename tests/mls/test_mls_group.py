@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from securechat.errors import UsageError
+from securechat.errors import DecodeError, UsageError
 from securechat.mls.credential import Credential
 from securechat.mls.errors import InvalidMessage, WrongEpoch
 from securechat.mls.extensions import Extension
@@ -16,21 +16,28 @@ from securechat.mls.framing import (
     decode_body,
     read_header,
 )
-from securechat.mls.group import Group
+from securechat.mls.group import Group, StagedCommit
 from securechat.mls.group_info import GroupInfo
-from securechat.mls.leaf_node import LeafNode
+from securechat.mls.group_secrets import GroupSecrets
+from securechat.mls.key_package_bundle import generate_key_package
+from securechat.mls.leaf_node import Capabilities, LeafNode, Lifetime
 from securechat.mls.proposals import (
     Add,
+    ExternalInit,
     GroupContextExtensions,
     PreSharedKey,
     PreSharedKeyId,
+    Proposal,
     PskType,
     Remove,
+    ResumptionPskUsage,
 )
 from securechat.mls.public_group import PublicGroup, verify_group_info
 from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.welcome import Welcome
+from securechat.tlscodec import Writer
 from tests.mls.support import (
+    CAPABILITIES,
     EXTENSIONS,
     NOW,
     RULES,
@@ -247,6 +254,137 @@ def test_a_pre_shared_key_must_be_known_to_all() -> None:
     assert same_view(
         staged.group, bob.stage(staged.message, psks=lambda _: b"secret", validate=anyone, now=NOW).group
     )
+
+
+def test_a_joiner_can_mix_pre_shared_keys_into_its_external_commit() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    carol = Person.named("carol")
+    external = PreSharedKeyId(PskType.EXTERNAL, bytes(32), psk_id=b"name")
+    earlier = PreSharedKeyId(
+        PskType.RESUMPTION,
+        bytes(32),
+        usage=ResumptionPskUsage.APPLICATION,
+        group_id=alice.group_id,
+        epoch=alice.epoch,
+    )
+    keys = {external: b"secret", earlier: bytes(alice.resumption_psk)}
+
+    def joined(*psk_ids: PreSharedKeyId) -> StagedCommit:
+        return Group.join_external(
+            decode_body(alice.group_info(with_tree=True), GroupInfo),
+            None,
+            carol.signature,
+            credential=carol.credential,
+            capabilities=CAPABILITIES,
+            psk_ids=psk_ids,
+            psks=keys.__getitem__,
+            validate=anyone,
+            now=NOW,
+        )
+
+    staged = joined(external, earlier)
+    assert [type(entry.proposal) for entry in staged.public.proposals] == [ExternalInit, PreSharedKey, PreSharedKey]
+    with pytest.raises(InvalidMessage, match="not known"):
+        stage(bob, staged.message)
+    with pytest.raises(InvalidMessage, match="confirmation tag"):
+        bob.stage(staged.message, psks=lambda _: b"other", validate=anyone, now=NOW)
+    taken = bob.stage(staged.message, psks=keys.__getitem__, validate=anyone, now=NOW)
+    assert same_view(staged.group, taken.group)
+    with pytest.raises(InvalidMessage, match="key twice"):
+        joined(external, external)
+
+
+def test_a_commit_can_leave_out_its_path_where_it_may() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    carol = Person.named("carol")
+    bundle = carol.key_package()
+    psk = PreSharedKey(PreSharedKeyId(PskType.EXTERNAL, bytes(32), psk_id=b"name"))
+    key = alice.public.member(alice.own_leaf).encryption_key
+    staged = commit(alice, Add(bundle.key_package), psk, omit_path=True, psks=lambda _: b"secret")
+    assert not staged.public.has_path
+    assert staged.public.after.member(alice.own_leaf).encryption_key == key
+    assert len(staged.message) < len(commit(alice, Add(bundle.key_package)).message)
+    assert staged.group is not None
+    assert staged.welcome is not None
+    body = decode_body(staged.welcome, Welcome)
+    reference = bundle.key_package.reference(alice.suite)
+    assert GroupSecrets.decrypt_from(alice.suite, body, reference, bundle.init_private).path_secret is None
+    newcomer = Group.join(body, bundle, carol.signature, psks=lambda _: b"secret", validate=anyone, now=NOW)
+    follower = bob.stage(staged.message, psks=lambda _: b"secret", validate=anyone, now=NOW).group
+    assert follower is not None
+    assert same_view(staged.group, follower, newcomer)
+    # Without a path nobody lost a key: each can make the next commit, with one.
+    for committer, others in (
+        (staged.group, (follower, newcomer)),
+        (follower, (staged.group, newcomer)),
+        (newcomer, (staged.group, follower)),
+    ):
+        made = commit(committer)
+        assert made.public.has_path
+        after(*others, message=made.message)
+
+
+def test_a_commit_that_needs_its_path_has_one_even_if_it_is_to_be_left_out() -> None:
+    (_, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
+    for made in (
+        commit(alice, omit_path=True),
+        commit(alice, Remove(carol.own_leaf), omit_path=True),
+        commit(alice, GroupContextExtensions(EXTENSIONS), omit_path=True),
+        commit(
+            alice,
+            Add(Person.named("dave").key_package().key_package),
+            credential=Credential.basic(b"alice, renewed"),
+            omit_path=True,
+        ),
+    ):
+        assert made.public.has_path
+        assert same_view(made.group, stage(bob, made.message).group)
+
+
+GREASE = 0x0A0A, 0x9A9A, 0xEAEA
+
+
+def test_values_that_nobody_knows_are_carried_along_where_the_rfc_lets_them_stand() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    carol = Person.named("carol")
+    capabilities = Capabilities(
+        versions=(1, *GREASE),
+        cipher_suites=(alice.suite.value, *GREASE),
+        extensions=(RULES, *GREASE),
+        proposals=GREASE,
+        credentials=(1, *GREASE),
+    )
+    noise = tuple(Extension(kind, b"noise") for kind in GREASE)
+    bundle = generate_key_package(
+        alice.suite,
+        carol.credential,
+        carol.signature,
+        capabilities,
+        Lifetime(NOW - 60, NOW + 60),
+        extensions=noise,
+        leaf_extensions=noise,
+    )
+    staged = commit(alice, Add(bundle.key_package))
+    assert staged.welcome is not None
+    newcomer = carol.join(staged.welcome, bundle)
+    (follower,) = after(bob, message=staged.message)
+    assert same_view(staged.group, follower, newcomer)
+    made = commit(newcomer)
+    assert made.public.after.member(newcomer.own_leaf).extensions == noise
+    assert made.public.after.member(newcomer.own_leaf).capabilities == capabilities
+    assert same_view(made.group, *after(follower, message=made.message))
+
+
+@pytest.mark.parametrize("kind", GREASE)
+def test_values_that_nobody_knows_are_refused_where_all_have_to_know_them(kind: int) -> None:
+    (_, alice), _ = group_of("alice", "bob")
+    proposal = bytes(Writer().u16(kind).vector(b"noise"))
+    with pytest.raises(DecodeError, match="proposal type"):
+        Proposal.decode(proposal)
+    with pytest.raises(DecodeError, match="credential type"):
+        Credential.decode(proposal)
+    with pytest.raises(InvalidMessage, match="extension of the group context"):
+        commit(alice, GroupContextExtensions((*EXTENSIONS, Extension(kind, b"noise"))))
 
 
 def test_exports_are_equal_for_members_and_differ_by_label_context_and_epoch() -> None:

@@ -11,15 +11,9 @@ from securechat.mls.credential import Credential, CredentialType
 from securechat.mls.crypto.hpke import HpkePrivateKey
 from securechat.mls.crypto.secret import Secret
 from securechat.mls.errors import CannotDecrypt, InvalidMessage, OutsideLifetime
-from securechat.mls.extensions import Extension, ExtensionType, ExternalSender
 from securechat.mls.framing import (
-    AuthenticatedContent,
-    FramedContent,
     MLSMessage,
     PublicMessage,
-    Sender,
-    SenderType,
-    WireFormat,
     decode_body,
     read_header,
 )
@@ -30,9 +24,7 @@ from securechat.mls.group_secrets import GroupSecrets
 from securechat.mls.key_package_bundle import KeyPackageBundle
 from securechat.mls.proposals import (
     Add,
-    GroupContextExtensions,
     PreSharedKeyId,
-    Proposal,
     PskType,
     Remove,
     ResumptionPskUsage,
@@ -44,7 +36,6 @@ from securechat.mls.tree_math import LeafIndex, node_of
 from securechat.mls.tree_validation import verify_members_agree
 from securechat.mls.treekem import PathSecret, TreePrivateKeys
 from securechat.mls.welcome import Welcome
-from securechat.tlscodec import Writer
 from tests.mls.support import (
     CAPABILITIES,
     EXTENSIONS,
@@ -253,43 +244,6 @@ def test_each_door_takes_only_its_kind_of_message() -> None:
     with pytest.raises(DecodeError, match="message of a group"):
         read_header(info)
     assert state(bob) == before
-
-
-def outside_proposal(sender: Sender, proposal: Proposal, person: Person, context: GroupContext) -> bytes:
-    framed = FramedContent(context.group_id, context.epoch, sender, b"", proposal)
-    sign = person.signature.sign_with_label
-    content = AuthenticatedContent.sign(WireFormat.PUBLIC_MESSAGE, framed, context, sign)
-    return MLSMessage(PublicMessage(framed, content.auth, None)).encode()
-
-
-def test_outsiders_propose_only_what_they_may() -> None:
-    warden, carol = Person.named("warden"), Person.named("carol")
-    sender = ExternalSender(warden.signature.public_key, warden.credential)
-    senders = Extension(ExtensionType.EXTERNAL_SENDERS, bytes(Writer().structs([sender])))
-    (_, alice), (_, bob) = group_of("alice", "bob")
-    staged = commit(alice, GroupContextExtensions((*EXTENSIONS, senders)))
-    group = stage(bob, staged.message).group
-    assert group is not None
-    context = group.public.context
-    external, joining = Sender(SenderType.EXTERNAL, 0), Sender(SenderType.NEW_MEMBER_PROPOSAL)
-    add = Add(carol.key_package().key_package)
-    before = state(group)
-    for wrong, reason in (
-        (outside_proposal(Sender(SenderType.EXTERNAL, 1), Remove(LeafIndex(0)), warden, context), "may not"),
-        (outside_proposal(external, Remove(LeafIndex(0)), carol, context), "signature"),
-        (outside_proposal(external, Remove(LeafIndex(2)), warden, context), "no member"),
-        (outside_proposal(joining, Remove(LeafIndex(0)), carol, context), "may not"),
-        (outside_proposal(joining, add, warden, context), "signature"),
-        (outside_proposal(Sender(SenderType.NEW_MEMBER_COMMIT), add, carol, context), "may not"),
-    ):
-        with pytest.raises(InvalidMessage, match=reason):
-            group.receive_proposal(wrong)
-        assert state(group) == before
-    group.receive_proposal(outside_proposal(external, Remove(LeafIndex(0)), warden, context))
-    group.receive_proposal(outside_proposal(joining, add, carol, context))
-    made = commit(group)
-    assert [leaf.credential.identity for _, leaf in made.public.added] == [b"carol"]
-    assert [leaf for leaf, _ in made.public.removed] == [0]
 
 
 def test_only_so_many_proposals_are_remembered() -> None:
