@@ -5,7 +5,35 @@ from pathlib import Path
 
 import pytest
 
+from securechat.mls.credential import Credential, CredentialType
+from securechat.mls.crypto.sealing import SignaturePrivateKey, generate_signature_secret
+from securechat.mls.crypto.suite import CipherSuite, cipher_suite
+from securechat.mls.extensions import (
+    Extension,
+    ExtensionType,
+    ExternalSender,
+    RequiredCapabilities,
+    external_senders_extension,
+)
+from securechat.mls.framing import MLSMessage, decode_body
+from securechat.mls.group import Group, StagedCommit
+from securechat.mls.group_info import GroupInfo
+from securechat.mls.key_package_bundle import generate_key_package
+from securechat.mls.leaf_node import Capabilities, Lifetime
+from securechat.mls.proposals import (
+    Add,
+    GroupContextExtensions,
+    PreSharedKey,
+    PreSharedKeyId,
+    Proposal,
+    PskType,
+    ReInit,
+    Remove,
+    ResumptionPskUsage,
+)
+from securechat.mls.welcome import Welcome
 from tests.mls import vectors
+from tests.mls.support import NOW
 from tests.mls.vectors import FOLDER
 
 FILES = sorted(FOLDER.glob("*.json"))
@@ -57,6 +85,139 @@ def test_a_case_is_recognized_whatever_its_file_is_called(
     code, out, errors = run_folder(tmp_path, "anything.json", cases, capsys)
     assert (code, errors) == (0, "")
     assert out == f"anything.json: passed {len(FILES)} of {len(FILES)}\n{len(FILES)} passed, 0 failed\n"
+
+
+class History:
+    """A passive client's case of our own making, in any suite, with what the published files lack."""
+
+    def __init__(self, suite: CipherSuite, *, with_tree: bool) -> None:
+        self.suite = suite
+        capabilities = Capabilities(cipher_suites=(suite.value,))
+        lifetime = Lifetime(0, vectors.END_OF_TIME)
+        self.keys = [SignaturePrivateKey(suite, generate_signature_secret(suite)) for _ in range(4)]
+        secret = generate_signature_secret(suite)
+        key = SignaturePrivateKey(suite, secret)
+        self.capabilities = capabilities
+        self.packages = [
+            generate_key_package(suite, Credential.basic(b"member"), each, capabilities, lifetime)
+            for each in (*self.keys, key)
+        ]
+        passive, alice = self.packages[-1], Group.create(b"group", self.packages[0], self.keys[0])
+        adds = [Add(passive.key_package), Add(self.packages[1].key_package)]
+        psk_id = PreSharedKeyId(PskType.EXTERNAL, bytes(suite.hash_size), psk_id=b"name")
+        self.psks = {psk_id: b"secret"}
+        staged = alice.commit(
+            [*adds, PreSharedKey(psk_id)],
+            tree_in_welcome=with_tree,
+            psks=self.psks.__getitem__,
+            validate=vectors.anyone,
+            now=NOW,
+        )
+        assert staged.group is not None
+        assert staged.welcome is not None
+        tree = staged.group.public.tree
+        bob = Group.join(
+            decode_body(staged.welcome, Welcome),
+            self.packages[1],
+            self.keys[1],
+            tree=None if with_tree else tree,
+            psks=self.psks.__getitem__,
+            validate=vectors.anyone,
+            now=NOW,
+        )
+        self.members = [staged.group, bob]
+        self.case: vectors.Case = {
+            "cipher_suite": suite.value,
+            "external_psks": [{"psk_id": b"name".hex(), "psk": b"secret".hex()}],
+            "key_package": MLSMessage(passive.key_package).encode().hex(),
+            "signature_priv": secret.hex(),
+            "encryption_priv": passive.leaf_private.private.hex(),
+            "init_priv": passive.init_private.private.hex(),
+            "welcome": staged.welcome.hex(),
+            "ratchet_tree": None if with_tree else tree.encode().hex(),
+            "initial_epoch_authenticator": staged.group.epoch_authenticator.hex(),
+            "epochs": [],
+        }
+
+    def proposed(self, proposer: int, proposal: Proposal | None, *, encrypt: bool) -> str:
+        """A proposal (None: an update) by one member, remembered by all."""
+        member = self.members[proposer]
+        if proposal is None:
+            message = member.propose_update(encrypt=encrypt)
+        else:
+            message = member.propose(proposal, encrypt=encrypt)
+        for other in self.members:
+            if other is not member:
+                other.receive_proposal(message)
+        return message.hex()
+
+    def commit(self, *proposed: str, encrypt: bool = False, by: StagedCommit | None = None) -> None:
+        """A commit by the first member, or an external one, taken by all."""
+        resumption = {member.epoch: member.resumption_psk for member in self.members}
+
+        def psks(psk_id: PreSharedKeyId) -> bytes:
+            return self.psks[psk_id] if psk_id.type == PskType.EXTERNAL else resumption[psk_id.epoch]
+
+        made = by or self.members[0].commit(
+            encrypt=encrypt, tree_in_welcome=True, psks=psks, validate=vectors.anyone, now=NOW
+        )
+        others = self.members if by else self.members[1:]
+        after = [member.stage(made.message, psks=psks, validate=vectors.anyone, now=NOW).group for member in others]
+        self.members = [group for group in (made.group, *after) if group is not None]
+        authenticator = self.members[0].epoch_authenticator.hex()
+        epoch = {"proposals": list(proposed), "commit": made.message.hex(), "epoch_authenticator": authenticator}
+        self.case["epochs"].append(epoch)
+
+    def external(self) -> StagedCommit:
+        """Somebody joins by itself, with a pre-shared key."""
+        return Group.join_external(
+            decode_body(self.members[0].group_info(with_tree=True), GroupInfo),
+            None,
+            self.keys[3],
+            credential=Credential.basic(b"joiner"),
+            capabilities=self.capabilities,
+            psk_ids=list(self.psks),
+            psks=self.psks.__getitem__,
+            validate=vectors.anyone,
+            now=NOW,
+        )
+
+
+@pytest.mark.parametrize(("value", "with_tree"), [(1, True), (4, False), (7, True)])
+def test_a_passive_client_follows_all_that_a_file_may_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, value: int, with_tree: bool
+) -> None:
+    history = History(cipher_suite(value), with_tree=with_tree)
+    alice, bob = history.members
+    resumption = PreSharedKeyId(
+        PskType.RESUMPTION,
+        bytes(history.suite.hash_size),
+        usage=ResumptionPskUsage.APPLICATION,
+        group_id=alice.group_id,
+        epoch=alice.epoch,
+    )
+    history.commit(
+        history.proposed(0, PreSharedKey(resumption), encrypt=True),
+        history.proposed(1, PreSharedKey(next(iter(history.psks))), encrypt=False),
+        history.proposed(1, Add(history.packages[2].key_package), encrypt=True),
+        encrypt=True,
+    )
+    requirement = RequiredCapabilities(credential_types=(CredentialType.BASIC,)).encode()
+    required = Extension(ExtensionType.REQUIRED_CAPABILITIES, requirement)
+    sender = external_senders_extension([ExternalSender(history.keys[3].public_key, Credential.basic(b"warden"))])
+    history.commit(
+        history.proposed(1, GroupContextExtensions((required, sender)), encrypt=False),
+        history.proposed(1, None, encrypt=True),
+    )
+    history.commit(by=history.external())
+    history.commit(history.proposed(1, Remove(bob.own_leaf), encrypt=False), encrypt=True)
+    history.commit(history.proposed(0, ReInit(b"new", 1, 1, ()), encrypt=False))
+    code, out, errors = run_folder(tmp_path, "passive-client-random.json", [history.case], capsys)
+    assert errors == ""
+    assert (code, out) == (0, "passive-client-random.json: passed 1 of 1\n1 passed, 0 failed\n")
+    # Its twin: with one authenticator wrong, it fails.
+    history.case["epochs"][-1]["epoch_authenticator"] = "00"
+    assert run_folder(tmp_path, "passive-client-random.json", [history.case], capsys)[0] == 1
 
 
 @pytest.mark.parametrize(
