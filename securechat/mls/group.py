@@ -1,9 +1,13 @@
 """A member's view of a group: the public group and the member's secrets (RFC 9420, sections 11 and 12).
 
 A `Group` is one epoch. Only `encrypt`, `decrypt`, `propose...` and `receive_proposal` change it, each all or
-nothing. A commit does not: staging one gives a `StagedCommit`, whose `group` is the member's view of the next
-epoch; whoever accepts the commit goes on with that one and drops this one, and with it the secrets of the
-epoch.
+nothing. A commit does not, but for the key that an encrypted one of our own uses up: making or staging one gives
+a `StagedCommit`, whose `group` is the member's view of the next epoch. Whoever accepts the commit goes on with
+that one and drops this one.
+
+What it keeps: the epoch's secrets (`key_schedule`), the private keys of the own path (`treekem`), message keys not
+used yet (`secret_tree`), and the private keys of updates proposed. What it deletes: a message key with its
+message; all else with the epoch, since the next one is another object.
 
 The saved form has two parts, so that a message does not rewrite the tree: `public_bytes` changes with the
 epoch and with proposals, `secret_bytes` with every message. Neither holds a secret that was used up.

@@ -1,4 +1,7 @@
-"""Group secrets: what a Welcome carries to each new member (RFC 9420, section 12.4.3.1)."""
+"""Group secrets: what a Welcome carries to each new member (RFC 9420, section 12.4.3.1).
+
+Nobody keeps them: the committer drops them once the Welcome is written, the joiner once it has entered (`joining`).
+"""
 
 from typing import Self
 

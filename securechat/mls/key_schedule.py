@@ -14,8 +14,8 @@
                           |
                      epoch_secret --> the secrets of `EpochSecrets`, and init_secret_[n]
 
-`EpochSecrets` keeps what an epoch still needs. All above it exists only inside these functions and in the
-`joiner_secret` that a committer holds while it writes the Welcome.
+`EpochSecrets` keeps what an epoch still needs, until its `Group` is dropped for the next one. All above it exists only
+inside these functions and in the `joiner_secret` that a committer holds while it writes the Welcome.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """Leaf nodes: one client's appearance in a group (RFC 9420, sections 7.2 and 7.3).
 
 The checks here concern a leaf by itself and the group's parameters. What concerns several leaves at once
-(unique keys, credential types that all support) is in `ratchet_tree` and `tree_validation`.
+(unique keys, credential types that all support) is in `tree_validation`.
 """
 
 from collections.abc import Callable

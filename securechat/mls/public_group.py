@@ -1,7 +1,8 @@
 """A group as far as it is known without secrets: context, tree, and the checks that need no more.
 
 The server keeps one per conversation; a member's `Group` is built around one. It is an immutable value:
-staging a commit gives the group after it and leaves this one as it was (RFC 9420, sections 12.2 to 12.4).
+staging a commit gives the group after it and leaves this one as it was (RFC 9420, sections 12.2 to 12.4). What
+it keeps: proposals that commits may refer to, until the epoch ends.
 
 What cannot be checked here: membership tags, confirmation tags, and whether path secrets are what they should
 be. And it cannot follow a group whose members send handshakes as PrivateMessages: it has no key to read them, stays in

@@ -8,12 +8,16 @@ import pytest
 from securechat.errors import DecodeError, UsageError
 from securechat.mls.crypto.secret import Secret
 from securechat.mls.errors import CannotDecrypt
-from securechat.mls.framing import decode_body
+from securechat.mls.framing import AuthenticatedContent, decode_body
 from securechat.mls.group import Group, StagedCommit
+from securechat.mls.group_context import GroupContext
 from securechat.mls.group_secrets import GroupSecrets
 from securechat.mls.key_package_bundle import KeyPackageBundle
-from securechat.mls.proposals import Add, Remove
+from securechat.mls.proposals import Add, ReInit, Remove, Update
+from securechat.mls.ratchet_tree import RatchetTree
+from securechat.mls.tree_math import NodeIndex
 from securechat.mls.welcome import Welcome
+from securechat.tlscodec import Reader
 from tests.mls.support import SUITE, Person, commit, group_of, objects_in, same_view, stage, state
 
 
@@ -137,6 +141,43 @@ def test_damaged_or_mixed_up_saved_states_are_refused() -> None:
     mixed = public.replace(alice.public.tree.encode(), after.public.tree.encode())
     with pytest.raises(DecodeError, match="does not fit its context"):
         Group.load(mixed, secret, alice_person.signature)
+
+
+def test_the_saved_form_is_the_one_that_is_documented() -> None:
+    (_, alice), (_, bob), _ = group_of("alice", "bob", "carol")
+    bob.propose_update()
+    bob.decrypt([alice.encrypt(b"%d" % number) for number in range(3)][2])
+    public, secret = (Reader(part) for part in state(bob))
+    assert public.u16() == 2
+    assert GroupContext.read(public) == bob.public.context
+    assert RatchetTree.read(public) == bob.public.tree
+    assert public.vector() == bob.public.interim_transcript_hash
+    assert len(public.items(AuthenticatedContent.read)) == 1
+    assert public.optional(ReInit.read_body) is None
+    public.done()
+    assert secret.u16() == 1
+    assert {len(secret.vector()) for _ in range(8)} == {32}
+    assert (secret.u16(), secret.u32()) == (SUITE.value, bob.own_leaf)
+    path = dict(secret.items(lambda node: (NodeIndex(node.u32()), (node.vector(), node.vector()))))
+    assert {node: public_key for node, (_, public_key) in path.items()} == {
+        node: bob.public.tree.encryption_key(node) for node in path
+    }
+    assert (secret.u16(), secret.u32()) == (SUITE.value, 4)
+    unopened = dict(secret.items(lambda node: (node.u32(), node.vector())))
+    assert sorted(unopened) == [2, 5]  # alice has opened her leaf's path: bob's leaf and carol's half are left
+
+    def ratchet(reader: Reader) -> tuple[int, int, list[int]]:
+        generation, size = reader.u64(), len(reader.vector())
+        skipped = reader.items(lambda key: (key.u32(), key.vector(), key.vector()))
+        return generation, size, [number for number, *_ in skipped]
+
+    opened = secret.items(lambda leaf: (leaf.u32(), ratchet(leaf), ratchet(leaf)))
+    assert opened == ((alice.own_leaf, (0, 32, []), (3, 32, [0, 1])),)
+    ((_, pending),) = secret.items(lambda pair: (pair.vector(), pair.vector()))
+    (proposal,) = bob.public.proposals.values()
+    assert isinstance(proposal.content.content, Update)
+    assert pending == proposal.content.content.leaf_node.encryption_key
+    secret.done()
 
 
 def secrets_in(root: object) -> set[bytes]:

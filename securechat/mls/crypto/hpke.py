@@ -2,8 +2,10 @@
 
 Seal and open come from `cryptography`, but for X448, which its HPKE does not know. What it does not offer is
 written out from RFC 9180 over its Diffie-Hellman, HKDF and AEADs: DeriveKeyPair (section 7.1.3), and base mode
-(sections 4.1, 5.1 to 5.3 and 6.1) with X448, and for the exporter that an external commit needs. The server
-never imports this module.
+(sections 4.1, 5.1 to 5.3 and 6.1) with X448, and for the exporter that an external commit needs.
+
+What it keeps: nothing but `HpkePrivateKey`, which lives and goes with the tree, bundle or epoch that holds it.
+Ephemeral keys and shared secrets end with the call. The server never imports this module.
 """
 
 from abc import ABC, abstractmethod

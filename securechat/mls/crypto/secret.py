@@ -1,4 +1,4 @@
-"""A secret that does not show itself."""
+"""A secret that does not show itself: every key and secret of RFC 9420 is one, and ends with its holder."""
 
 
 class Secret(bytes):
