@@ -274,7 +274,7 @@ class RefusedHereError(PeerError):
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_7_3_1_the_application_judges_the_credential_at_every_door(door: str) -> None:
+def test_the_application_judges_the_credential_at_every_door(door: str) -> None:  # 7.3-1
     def not_mallory(leaf: LeafNode, *, entering: bool) -> None:
         if leaf.credential.identity == b"mallory":
             raise RefusedHereError("enters" if entering else "is there")
@@ -287,7 +287,7 @@ def test_7_3_1_the_application_judges_the_credential_at_every_door(door: str) ->
         attempt(not_mallory)
 
 
-def test_7_3_1_the_application_judges_what_is_sent_and_who_joins_too() -> None:
+def test_the_application_judges_what_is_sent_and_who_joins_too() -> None:  # 7.3-1
     def not_mallory(leaf: LeafNode, *, entering: bool) -> None:  # noqa: ARG001 - refused whatever it does
         if leaf.credential.identity == b"mallory":
             raise RefusedHereError
@@ -381,13 +381,13 @@ def test_a_key_package_with_the_signature_key_of_a_member_is_refused() -> None: 
     refused(scene.carol, forged_commit(scene.alice, scene.alice_person, [again]).message, "same signature key")
 
 
-def test_10_2_each_key_package_has_fresh_keys() -> None:
+def test_each_key_package_has_fresh_keys() -> None:  # 10-2
     person = Person.named("dave")
     packages = [person.key_package().key_package for _ in range(4)]
     assert len({key for package in packages for key in (package.init_key, package.leaf_node.encryption_key)}) == 8
 
 
-def test_10_5_a_key_package_of_another_version_than_its_message_does_not_decode() -> None:
+def test_a_key_package_of_another_version_than_its_message_does_not_decode() -> None:  # 10-5
     package = Person.named("dave").key_package().key_package
     assert decode_body(MLSMessage(package).encode(), KeyPackage) == package
     with pytest.raises(DecodeError, match="version"):
@@ -398,7 +398,7 @@ def test_10_5_a_key_package_of_another_version_than_its_message_does_not_decode(
 
 
 @pytest.mark.parametrize("source", [LeafNodeSource.COMMIT, LeafNodeSource.KEY_PACKAGE])
-def test_the_leaf_of_an_update_comes_from_an_update(source: LeafNodeSource) -> None:  # 7.3-8
+def test_the_leaf_of_an_update_comes_from_an_update(source: LeafNodeSource) -> None:  # 7.3-8, 12.1.2-1
     scene = Scene()
     lifetime = Lifetime(NOW - 1, NOW + 1) if source == LeafNodeSource.KEY_PACKAGE else None
     for attempt in in_an_update(scene, lambda leaf: replace(leaf, source=source, lifetime=lifetime), same):
@@ -406,7 +406,7 @@ def test_the_leaf_of_an_update_comes_from_an_update(source: LeafNodeSource) -> N
             attempt(anyone)
 
 
-def test_an_update_changes_the_encryption_key() -> None:  # 7.3-8
+def test_an_update_changes_the_encryption_key() -> None:  # 7.3-8, 12.1.2-1
     scene = Scene()
     old = scene.bob.public.member(scene.bob.own_leaf).encryption_key
     for attempt in in_an_update(scene, lambda leaf: replace(leaf, encryption_key=old), same):
