@@ -2,20 +2,32 @@
 
 A stamp in .venv says what was installed from what: interpreter, place of the repository, pyproject.toml. While it still
 fits there is nothing to do. Of several calls at once one works and the others wait.
+
+The extra `interop` is special: foreign programs, which exist for some systems only, and npm packages. What of it cannot
+be had is named, and the set-up goes on without; its tests skip.
 """
 
 import fcntl
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
+import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "securechat.json"
+
+INTEROP = ROOT / "tests" / "interop"
+INTEROP_STAMP = VENV / "interop.json"
+TRY_AGAIN = 3600
+"""Seconds until something that could not be installed is tried again: a try without a network takes a while."""
 
 
 def main(wanted: set[str]) -> None:
@@ -24,39 +36,83 @@ def main(wanted: set[str]) -> None:
     project = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     with Path(__file__).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
-        stamp = read_stamp()
+        stamp = read_stamp(STAMP)
         same_interpreter = stamp.get("interpreter") == interpreter and PYTHON.exists()
-        extras = wanted | set(stamp.get("extras", [])) if same_interpreter else wanted
-        if same_interpreter and stamp.get("project") == project and extras == set(stamp["extras"]):
-            return
-        print("setting up .venv (once; about a minute) ...", file=sys.stderr, flush=True)
-        STAMP.unlink(missing_ok=True)  # until this is done there is nothing to rely on
-        if not same_interpreter:
-            run([sys.executable, "-m", "venv", "--clear", str(VENV)], "cannot make .venv")
-        package = f"{ROOT}[{','.join(sorted(extras))}]" if extras else str(ROOT)
-        run(
-            [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", package],
-            "pip cannot install what securechat needs; is there a network?",
-        )
-        STAMP.write_text(json.dumps({"interpreter": interpreter, "project": project, "extras": sorted(extras)}))
+        needed = wanted - {"interop"}
+        extras = needed | set(stamp.get("extras", [])) if same_interpreter else needed
+        if not (same_interpreter and stamp.get("project") == project and extras == set(stamp["extras"])):
+            install(extras, {"interpreter": interpreter, "project": project}, fresh=not same_interpreter)
+        if "interop" in wanted:
+            install_interop()
 
 
-def read_stamp() -> dict[str, object]:
+def install(extras: set[str], origin: dict[str, str], *, fresh: bool) -> None:
+    """Install securechat with its extras, into a `fresh` .venv or the old one, and write the stamp."""
+    print("setting up .venv (once; about a minute) ...", file=sys.stderr, flush=True)
+    STAMP.unlink(missing_ok=True)  # until this is done there is nothing to rely on
+    if fresh:
+        run([sys.executable, "-m", "venv", "--clear", str(VENV)], "cannot make .venv")
+    package = f"{ROOT}[{','.join(sorted(extras))}]" if extras else str(ROOT)
+    run(
+        [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", package],
+        "pip cannot install what securechat needs; is there a network?",
+    )
+    STAMP.write_text(json.dumps({**origin, "extras": sorted(extras)}))
+
+
+def install_interop() -> None:
+    """Install what of the extra `interop` can be had, and say what cannot."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    requirements = project["optional-dependencies"]["interop"]
+    packages = (INTEROP / "package.json").read_text()
+    origin = hashlib.sha256(json.dumps([requirements, packages]).encode()).hexdigest()
+    if interop_is_settled(origin):
+        return
+    print("fetching other implementations of MLS to test against ...", file=sys.stderr, flush=True)
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
+    failed = {requirement: attempt([*pip, requirement]) for requirement in requirements}
+    npm = shutil.which("npm", path=f"{PYTHON.parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    quietly = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
+    install_packages = [str(npm), "install", "--prefix", str(INTEROP), *quietly]
+    failed["tests/interop/package.json"] = attempt(install_packages) if npm else "there is no npm"
+    missing = {what: said for what, said in failed.items() if said is not None}
+    for what, said in missing.items():
+        print(f"{said}\ncannot install {what}: going on without, and the tests that need it will skip", file=sys.stderr)
+    INTEROP_STAMP.write_text(json.dumps({"origin": origin, "missing": sorted(missing), "tried": time.time()}))
+
+
+def interop_is_settled(origin: str) -> bool:
+    """Whether all of it is installed, or some could not be a short while ago."""
+    stamp = read_stamp(INTEROP_STAMP)
+    if stamp.get("origin") != origin:
+        return False
+    if stamp["missing"]:
+        return time.time() < stamp["tried"] + TRY_AGAIN
+    return (INTEROP / "node_modules").is_dir()
+
+
+def read_stamp(path: Path) -> dict[str, Any]:
     """What is installed; nothing where there is no readable stamp."""
     try:
-        stamp = json.loads(STAMP.read_text())
+        stamp = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
     return stamp if isinstance(stamp, dict) else {}
 
 
-def run(command: list[str], complaint: str) -> None:
-    """Run a step quietly; show what it said only if it failed."""
+def attempt(command: list[str]) -> str | None:
+    """Run a step quietly; what it said comes back if it failed."""
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
-    if done.returncode:
-        sys.exit(f"{done.stdout}\n{complaint}")
+    return done.stdout if done.returncode else None
+
+
+def run(command: list[str], complaint: str) -> None:
+    """Run a step quietly; if it fails, show what it said and exit."""
+    said = attempt(command)
+    if said is not None:
+        sys.exit(f"{said}\n{complaint}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Settings of the whole suite, and what more than one folder of it needs."""
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,35 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for blob in leaf.cert_chain_pems:
         blob.write_to_path(folder / "server.pem", append=True)
     return folder
+
+
+# ---- --no-skips: where everything can be had, nothing may skip
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="what skips has failed; for CI")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if not hasattr(report, "wasxfail"):
+        fail_if_skipped(item.config, report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    fail_if_skipped(collector.config, report)
+    return report
+
+
+def fail_if_skipped(config: pytest.Config, report: pytest.TestReport | pytest.CollectReport) -> None:
+    """With --no-skips, make a failure of a skip."""
+    if config.getoption("--no-skips") and report.skipped:
+        report.outcome = "failed"
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.longrepr = f"this may not skip with --no-skips. {reason}"

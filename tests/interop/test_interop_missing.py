@@ -1,0 +1,22 @@
+"""A foreign implementation that is not installed: its tests skip and say so, and with --no-skips they fail."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+WITHOUT_RINE = "import sys; sys.modules['rine_mls'] = None; import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+
+
+@pytest.mark.parametrize(("options", "code", "verdict"), [([], 0, "SKIPPED"), (["--no-skips"], 1, "ERROR")])
+def test_what_is_missing_skips_but_not_in_ci(options: list[str], code: int, verdict: str) -> None:
+    tests = ["tests/interop/test_interop_rine.py", "-k", "group_info"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_RINE, *tests, *options], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stdout
+    assert verdict in done.stdout
+    assert "rine-mls is not installed" in done.stdout
