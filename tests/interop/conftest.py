@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # these import what may be missing
 
 def missing(what: str) -> str:
     """Why a test skips."""
-    return f"{what} is not installed; `scripts/setup interop` says why"
+    return f"{what} is not installed; to see why, remove .venv/interop.json and run scripts/setup interop"
 
 
 @pytest.fixture(scope="session")
