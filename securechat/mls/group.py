@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import field, replace
 from typing import Self
 
-from securechat.errors import DecodeError, UsageError
+from securechat.errors import DecodeError, PeerError, UsageError
 from securechat.mls.committing import (
     Committer,
     LeafTemplate,
@@ -84,6 +84,16 @@ from securechat.tlscodec import Reader, Writer
 from securechat.value import value
 
 _SAVED_VERSION = 1
+
+
+def _is_available(proposal: Proposal, psks: PskLookup) -> bool:
+    """Whether we have the pre-shared key that a proposal asks for, if it does: nobody can make us commit to another."""
+    if isinstance(proposal, PreSharedKey):
+        try:
+            psks(proposal.psk)
+        except PeerError:
+            return False
+    return True
 
 
 def _handshake_format(*, encrypt: bool) -> WireFormat:
@@ -325,8 +335,8 @@ class Group:
         """Sign a proposal and remember it; an MLSMessage comes back.
 
         It holds a PublicMessage, or with `encrypt` a PrivateMessage, which uses up a key like `encrypt` does. Raises
-        `InvalidMessage` if it cannot be proposed, `UsageError` if the group is closed. For Updates see
-        `propose_update`.
+        `InvalidMessage` if it cannot be proposed, `UsageError` if the group is closed. A key package is judged when
+        its Add is committed: `KeyPackage.verify` judges it before. For Updates see `propose_update`.
         """
         if isinstance(proposal, Update):
             raise UsageError("propose_update makes the leaf of an update itself")
@@ -410,7 +420,8 @@ class Group:
         public, sender = self.public, Sender.member(self.own_leaf)
         referred = {}
         if by_reference:
-            referred = public.committable(proposals, self.own_leaf, validate=validate, now=now)
+            usable = public.committable(proposals, self.own_leaf, validate=validate, now=now)
+            referred = {name: entry for name, entry in usable.items() if _is_available(entry.proposal, psks)}
         committed = [
             *referred.values(),
             *(CommittedProposal(proposal, sender, by_reference=False) for proposal in proposals),

@@ -175,7 +175,8 @@ class PublicGroup(Struct):
     ) -> dict[ProposalRef, CommittedProposal]:
         """The remembered proposals that a member's commit can cover by reference beside `by_value`.
 
-        One that is invalid by itself is left out, so that nobody can stop others from committing.
+        One that is invalid by itself is left out. Should others that are valid each be invalid together, such as new
+        extensions and an Add of somebody who lacks them, the committer has to choose, and commit them by value.
         """
         usable = {}
         for reference, entry in select(self.proposals, by_value, committer).items():

@@ -212,6 +212,16 @@ def test_a_remembered_proposal_that_is_invalid_does_not_stop_a_commit() -> None:
     assert [leaf.signature_key for _, leaf in staged.public.added] == [twin.signature.public_key]
 
 
+def test_a_remembered_pre_shared_key_that_we_lack_does_not_stop_a_commit() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    psk = PreSharedKey(PreSharedKeyId(PskType.EXTERNAL, bytes(32), psk_id=b"name"))
+    alice.receive_proposal(bob.propose(psk))
+    assert commit(alice).public.proposals == ()
+    assert [entry.proposal for entry in commit(alice, psks=lambda _: b"secret").public.proposals] == [psk]
+    with pytest.raises(InvalidMessage, match="not known"):
+        commit(alice, psk)
+
+
 def test_of_two_proposals_about_one_member_the_removal_wins() -> None:
     (_, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
     update = bob.propose_update()
