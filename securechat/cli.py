@@ -5,7 +5,7 @@ What a command needs is imported when it runs, so that `--help` is fast and a se
 
 import os
 from collections.abc import Callable
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +99,147 @@ def server(file: Path | None, **settings: object) -> None:
     from securechat.server.app import run_server
 
     raise SystemExit(run_server(config))
+
+
+@main.group()
+@click.option("--config", "file", type=click.Path(path_type=Path), help="The server's TOML file, to find its data.")
+@click.option("--data", type=click.Path(path_type=Path), help="The server's data folder.  [default: data]")
+@click.pass_context
+def admin(ctx: click.Context, file: Path | None, data: Path | None) -> None:
+    """Manage the server that runs on this machine, on the folder --data. Only who runs it can, and root."""
+    from securechat.server.config import load_config
+
+    ctx.obj = load_config({"data": data} if data is not None else {}, os.environ, file).data
+
+
+@admin.group()
+def users() -> None:
+    """Accounts. The server never sees a password, so users set theirs themselves, with a code from here."""
+
+
+_days = click.option("--days", type=int, default=7, show_default=True, help="How long the code is good.")
+
+
+@users.command("list")
+@click.pass_obj
+def list_users(data: Path) -> None:
+    """Show all accounts."""
+    from securechat.ui.admin import show_users
+
+    click.echo(show_users(data))
+
+
+@users.command("add")
+@click.argument("name")
+@_days
+@click.pass_obj
+def add_user(data: Path, name: str, days: int) -> None:
+    """Make a code with which the user NAME, who does not exist yet, can register, whatever `registration` says."""
+    from securechat.server.admin_protocol import AddUser
+    from securechat.ui.admin import make_code
+
+    click.echo(make_code(data, AddUser(name, days)))
+
+
+@users.command("reset-password")
+@click.argument("name")
+@_days
+@click.pass_obj
+def reset_password(data: Path, name: str, days: int) -> None:
+    """Make a code with which the user NAME can set a new password. It enables a disabled account, once it is used."""
+    from securechat.server.admin_protocol import ResetPassword
+    from securechat.ui.admin import make_code
+
+    click.echo(make_code(data, ResetPassword(name, days)))
+
+
+@users.command()
+@click.argument("name")
+@click.pass_obj
+def disable(data: Path, name: str) -> None:
+    """Shut the user NAME out, at once and until enabled again."""
+    from securechat.server.admin_protocol import SetEnabled
+    from securechat.ui.admin import do
+
+    do(data, SetEnabled(name, enabled=False))
+
+
+@users.command()
+@click.argument("name")
+@click.pass_obj
+def enable(data: Path, name: str) -> None:
+    """Let the user NAME log in again, with the old password."""
+    from securechat.server.admin_protocol import SetEnabled
+    from securechat.ui.admin import do
+
+    do(data, SetEnabled(name, enabled=True))
+
+
+@admin.group()
+def invites() -> None:
+    """Codes that let somebody register once, whatever `registration` says."""
+
+
+@invites.command("create")
+@_days
+@click.pass_obj
+def create_invite(data: Path, days: int) -> None:
+    """Make a code for anybody new."""
+    from securechat.server.admin_protocol import CreateInvite
+    from securechat.ui.admin import make_code
+
+    click.echo(make_code(data, CreateInvite(days)))
+
+
+@invites.command("list")
+@click.pass_obj
+def list_invites(data: Path) -> None:
+    """Show the codes that are good still: not themselves, which only who was given them has."""
+    from securechat.ui.admin import show_invites
+
+    click.echo(show_invites(data))
+
+
+@invites.command("revoke")
+@click.argument("invite", metavar="ID")
+@click.pass_obj
+def revoke_invite(data: Path, invite: str) -> None:
+    """Make a code worthless."""
+    from securechat.server.admin_protocol import RevokeInvite
+    from securechat.ui.admin import do
+
+    do(data, RevokeInvite(invite))
+
+
+@admin.command()
+@click.pass_obj
+def status(data: Path) -> None:
+    """Show how the server is."""
+    from securechat.ui.admin import show_status
+
+    click.echo(show_status(data))
+
+
+@admin.command()
+@click.argument("target", metavar="FILE", type=click.Path(path_type=Path))
+@click.pass_obj
+def backup(data: Path, target: Path) -> None:
+    """Write all that the running server keeps into FILE; - is standard output. It is as secret as the data folder."""
+    from securechat.ui.admin import save_backup
+
+    save_backup(data, target)
+
+
+@admin.command()
+@click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
+@click.pass_obj
+def restore(data: Path, source: Path) -> None:
+    """Make the data folder from the backup FILE. It must be empty or absent, and no server runs on it."""
+    from securechat.server.backup import restore as restore_backup
+
+    manifest = restore_backup(source, data)
+    made = datetime.fromtimestamp(manifest.time / 1000, UTC)
+    click.echo(f"restored {data} as it was at {made:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def _client_options(command: Callable[..., None]) -> Callable[..., None]:

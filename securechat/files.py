@@ -37,7 +37,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE, previous: 
             previous.unlink(missing_ok=True)
             os.link(path, previous)
         fresh.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -85,7 +85,7 @@ def _sync(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the new name durable. Windows cannot open a folder and has no need to."""
     if sys.platform == "win32":
         return

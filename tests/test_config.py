@@ -113,9 +113,7 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         load_config({}, {}, written(tmp_path, "#" * 70_000))
 
 
-def test_registration_by_invite_needs_a_code() -> None:
-    with pytest.raises(UsageError, match="needs a code"):
-        load_config({"registration": "invite"}, {})
+def test_an_invite_code_is_not_shown() -> None:
     config = load_config({"registration": "invite"}, {"SECURECHAT_INVITE_CODE": "Tiger 7"})
     assert config.invite_code == "Tiger 7"
     assert "Tiger" not in repr(config)

@@ -3,6 +3,10 @@
 What is kept: for each account an Argon2id hash (PHC string) of the 32-byte secret that the client derives from the
 password, and SHA-256 hashes of its devices' resume tokens. Neither passwords, nor secrets, nor tokens are kept.
 
+Since the server never sees a password, the operator cannot set one. What the operator gives out are invites: codes that
+are good once, and of which only the hash is kept. One for no account lets anybody make a new one; one for an account
+lets its owner make that account, or set a new password for it.
+
 `AccountStore` holds everything in memory and rewrites the file whole. One thread of its own does that: it takes all
 changes asked for since it last looked, applies them beside the current state, writes, and only then lets them count
 and answers. So what is visible is on disk, a failed write leaves all as it was, and a burst costs one fsync.
@@ -12,7 +16,8 @@ told `busy` at once.
 
     {"format": "securechat accounts", "version": 1, "accounts": [
       {"name": "alice", "hash": "$argon2id$v=19$...", "created": 1735689600, "enabled": true,
-       "tokens": [{"device": "<hex>", "hash": "<hex>", "expires": 1738281600000}]}]}
+       "tokens": [{"device": "<hex>", "hash": "<hex>", "expires": 1738281600000}]}],
+     "invites": [{"hash": "<hex>", "account": "bob", "created": 1735689600000, "expires": 1736294400000}]}
 """
 
 import hashlib
@@ -24,7 +29,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +61,16 @@ MAX_FILE = 64 << 20
 
 TOKEN_SECONDS = 30 * 86_400
 """Life of a resume token: as long as an absent reader's place in a log is kept."""
+
+INVITE_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+INVITE_LENGTH = 20
+"""99 bits, in letters that are not mistaken for one another when they are read out: nobody guesses one."""
+
+MAX_INVITES = 1000
+"""Invites at once: more than an operator hands out, and few next to the accounts."""
+
+USED_SECONDS = 3600
+"""How long a used invite still lets the account that used it repeat its registration."""
 
 WORKERS = 2
 """Hashes computed at once: bounds their memory to 92 MiB and leaves processors for the chat."""
@@ -107,10 +122,28 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"Account({self.name!a}, created={self.created}, enabled={self.enabled}, tokens=<{len(self.tokens)}>)"
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True):
+class Invite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A code that is good once, as it is stored: its SHA-256, when it was made and until when it is good (ms)."""
+
+    hash: _Hex32
+    created: _Time
+    expires: _Time
+    account: str = ""
+    """Whose it is: to make this account, or to set its password anew. Empty: for any new account."""
+    used: bool = False
+    """By `account`; it is kept for a while for a client that has not heard of its success and asks again."""
+
+    @property
+    def id(self) -> str:
+        """What the operator calls it by."""
+        return self.hash[:8]
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     format: Literal["securechat accounts"]
     version: Literal[1]
     accounts: list[Account]
+    invites: Annotated[list[Invite], msgspec.Meta(max_length=MAX_INVITES)] = []
 
 
 @dataclass(frozen=True)
@@ -125,10 +158,54 @@ class ResumeToken:
         return f"ResumeToken(expires={self.expires})"
 
 
-Change = Callable[[Account | None], Account]
-"""Makes an account from what it was, or refuses with a RefusedError."""
+@dataclass(frozen=True)
+class InviteCode:
+    """A new invite: its code exists nowhere else."""
+
+    code: str
+    invite: Invite
+
+    def __repr__(self) -> str:
+        """Show no code."""
+        return f"InviteCode({self.invite.id})"
+
 
 Value = TypeVar("Value")
+
+
+class _Draft:
+    """Accounts and invites as they will be, once they are on disk."""
+
+    def __init__(self, accounts: Mapping[str, Account], invites: Mapping[str, Invite]) -> None:
+        self._before = accounts
+        self.changed: dict[str, Account] = {}  # by collision key
+        self.invites = dict(invites)  # by hash
+
+    def __len__(self) -> int:
+        return len(self._before.keys() | self.changed.keys())
+
+    def find(self, name: str) -> Account | None:
+        """Whoever has the name, in whatever case."""
+        key = collision_key(name)
+        return self.changed.get(key) or self._before.get(key)
+
+    def get(self, name: str) -> Account:
+        """The account of exactly this name, or RefusedError `not-found`."""
+        account = self.find(name)
+        if account is None or account.name != name:
+            raise RefusedError("not-found", f"there is no account {name}")
+        return account
+
+    def put(self, account: Account) -> Account:
+        self.changed[collision_key(account.name)] = account
+        return account
+
+    def drop_invites_for(self, name: str) -> None:
+        self.invites = {key: invite for key, invite in self.invites.items() if invite.account != name}
+
+
+Change = Callable[[_Draft], Value]
+"""Changes a draft and returns the answer, or refuses with a RefusedError before it has changed anything."""
 
 
 def check_registration(mode: Literal["open", "closed", "invite"], code: str, presented: str) -> None:
@@ -137,8 +214,8 @@ def check_registration(mode: Literal["open", "closed", "invite"], code: str, pre
         return
     if mode == "closed":
         raise RefusedError("registration-closed", "this server takes no new accounts; ask its operator for one")
-    # Hashed first, so that not even the length shows.
-    if not hmac.compare_digest(*(hashlib.sha256(text.encode()).digest() for text in (code, presented))):
+    # Hashed first, so that not even the length shows. An operator who has set no code gives out one-time codes only.
+    if not code or not hmac.compare_digest(*(hashlib.sha256(text.encode()).digest() for text in (code, presented))):
         raise RefusedError("registration-closed", "this server asks for an invite code, and this is not it")
 
 
@@ -158,12 +235,14 @@ class AccountStore:
         self._accounts: dict[str, Account] = {}  # by collision key, so that names are unique whatever their case
         self._by_token: dict[str, tuple[Account, Token]] = {}
         try:
-            for account in self._read():
+            accounts, invites = self._read()
+            for account in accounts:
                 self._show(account)
+            self._invites = {invite.hash: invite for invite in invites}
         except BaseException:
             self._lock_file.close()
             raise
-        self._asked: list[tuple[str, Change, Future[Account]]] = []
+        self._asked: list[tuple[Change[Any], Future[Any]]] = []
         self._closing = False
         self._wake = threading.Condition()  # protects the two above
         self._writer = threading.Thread(target=self._write_until_closed, name="accounts")
@@ -178,28 +257,121 @@ class AccountStore:
         account = self._accounts.get(collision_key(name))
         return account if account is not None and account.name == name else None
 
-    def add(self, name: str, password_hash: str) -> Future[Account]:
-        """Make an account. The future ends when it is on disk, or in RefusedError `name-taken`, or in StorageError."""
+    def all(self) -> list[Account]:
+        """All accounts, by name."""
+        return sorted(self._accounts.copy().values(), key=lambda account: account.name)
+
+    def add(self, name: str, password_hash: str, *, invite: str = "", invited: bool = False) -> Future[Account]:
+        """Make an account. The future ends when it is on disk, or in RefusedError `name-taken`, or in StorageError.
+
+        `invite`: a code that is used up by this; `invited`: nothing else permits it.
+        """
         if normalise_account(name) != name:
             raise UsageError(f"{name!a} is not in its one spelling")
 
-        def make(existing: Account | None) -> Account:
-            if existing is not None:
+        def make(draft: _Draft) -> Account:
+            if draft.find(name) is not None:
                 raise RefusedError("name-taken", f"the name {name} is taken")
-            if len(self._accounts) >= MAX_ACCOUNTS:
+            if len(draft) >= MAX_ACCOUNTS:
                 raise RefusedError("registration-closed", "this server has as many accounts as it can hold")
-            return Account(name, password_hash, int(self._clock()))
+            found = self._invite(draft.invites, invite, name)
+            if invited and (found is None or found.used):
+                raise RefusedError("registration-closed", "this invite code has been used meanwhile")
+            if found is not None:
+                draft.invites[found.hash] = self._used(found, name)
+            return draft.put(Account(name, password_hash, int(self._clock())))
 
-        return self._ask(name, make)
+        return self._ask(make)
+
+    def reset(self, name: str, password_hash: str, invite: str) -> Future[Account]:
+        """Set a password anew, with an invite for this account: it is enabled then, and its devices are logged out."""
+
+        def make(draft: _Draft) -> Account:
+            account = draft.get(name)
+            found = self._invite(draft.invites, invite, name)
+            if found is None or found.used or found.account != name:
+                raise RefusedError("registration-closed", "this invite code has been used meanwhile")
+            draft.drop_invites_for(name)
+            draft.invites[found.hash] = self._used(found, name)
+            return draft.put(replace(account, hash=password_hash, enabled=True, tokens=()))
+
+        return self._ask(make)
 
     def replace_hash(self, name: str, old: str, new: str) -> Future[Account]:
         """Put `new` in the place of `old`; does nothing if the hash has changed meanwhile."""
 
-        def exchange(account: Account | None) -> Account:
-            account = _existing(account)
-            return replace(account, hash=new) if account.hash == old else account
+        def exchange(draft: _Draft) -> Account:
+            account = draft.get(name)
+            return draft.put(replace(account, hash=new)) if account.hash == old else account
 
-        return self._ask(name, exchange)
+        return self._ask(exchange)
+
+    def set_enabled(self, name: str, *, enabled: bool) -> Future[Account]:
+        """Let an account log in, or not: then its tokens and the invites for it are worthless, too."""
+
+        def switch(draft: _Draft) -> Account:
+            account = draft.get(name)
+            if not enabled:
+                draft.drop_invites_for(name)
+            return draft.put(replace(account, enabled=enabled, tokens=account.tokens if enabled else ()))
+
+        return self._ask(switch)
+
+    # --- invites ---
+
+    def invites(self) -> list[Invite]:
+        """All invites that are still good, oldest first."""
+        now = self._clock() * 1000
+        good = [invite for invite in self._invites.copy().values() if invite.expires > now and not invite.used]
+        return sorted(good, key=lambda invite: invite.created)
+
+    def create_invite(self, account: str, seconds: int) -> Future[InviteCode]:
+        """Make an invite, for an account (in the place of those that it has) or, with "", for any new one."""
+        letters = [secrets.choice(INVITE_LETTERS) for _ in range(INVITE_LENGTH)]
+        code = "-".join("".join(letters[at : at + 5]) for at in range(0, INVITE_LENGTH, 5))
+        now = int(self._clock() * 1000)
+        invite = Invite(_hash_code(code), now, now + seconds * 1000, account)
+
+        def create(draft: _Draft) -> InviteCode:
+            kept = {key: each for key, each in draft.invites.items() if each.expires > now}
+            if len(kept) >= MAX_INVITES:
+                raise RefusedError("busy", f"there are {MAX_INVITES} invites already: revoke some")
+            draft.invites = kept
+            if account:
+                draft.drop_invites_for(account)
+            draft.invites[invite.hash] = invite
+            return InviteCode(code, invite)
+
+        return self._ask(create)
+
+    def revoke_invite(self, invite_id: str) -> Future[Invite]:
+        """Make an invite worthless; RefusedError `not-found` if there is none."""
+
+        def revoke(draft: _Draft) -> Invite:
+            found = [invite for invite in draft.invites.values() if invite.id == invite_id and not invite.used]
+            if not found:
+                raise RefusedError("not-found", f"there is no invite {invite_id}: it was used, revoked, or has expired")
+            del draft.invites[found[0].hash]
+            return found[0]
+
+        return self._ask(revoke)
+
+    def find_invite(self, code: str, name: str) -> Invite | None:
+        """The invite that a code stands for, if it is good for this account, or was used by it just now."""
+        return self._invite(self._invites, code, name)
+
+    def _invite(self, invites: Mapping[str, Invite], code: str, name: str) -> Invite | None:
+        # Looked up by hash: see `redeem`.
+        invite = invites.get(_hash_code(code))
+        if invite is None or invite.expires <= self._clock() * 1000 or invite.account not in ("", name):
+            return None
+        return invite
+
+    def _used(self, invite: Invite, name: str) -> Invite:
+        expires = min(invite.expires, int(self._clock() * 1000) + USED_SECONDS * 1000)
+        return replace(invite, account=name, used=True, expires=expires)
+
+    # --- resume tokens ---
 
     def issue_token(self, name: str, device: bytes) -> Future[ResumeToken]:
         """Make a resume token for a device, in the place of the one it had."""
@@ -207,13 +379,15 @@ class AccountStore:
         now = int(self._clock() * 1000)
         stored = Token(device.hex(), hashlib.sha256(token).hexdigest(), now + TOKEN_SECONDS * 1000)
 
-        def issue(account: Account | None) -> Account:
-            account = _existing(account)
+        def issue(draft: _Draft) -> ResumeToken:
+            account = draft.get(name)
+            _check_enabled(account)
             others = [other for other in account.tokens if other.device != stored.device and other.expires > now]
             others.sort(key=lambda other: other.expires)
-            return replace(account, tokens=(*others[-(MAX_DEVICES - 1) :], stored))
+            draft.put(replace(account, tokens=(*others[-(MAX_DEVICES - 1) :], stored)))
+            return ResumeToken(token, stored.expires)
 
-        return _mapped(self._ask(name, issue), lambda _: ResumeToken(token, stored.expires))
+        return self._ask(issue)
 
     def redeem(self, token: bytes, device: bytes) -> tuple[str, int]:
         """The account that a token of this device stands for, and when the token expires (ms since 1970).
@@ -230,11 +404,12 @@ class AccountStore:
         """Make the resume tokens of an account worthless, but for the one of the device `keep`."""
         kept = keep.hex() if keep is not None else None
 
-        def revoke(account: Account | None) -> Account:
-            account = _existing(account)
-            return replace(account, tokens=tuple(token for token in account.tokens if token.device == kept))
+        def revoke(draft: _Draft) -> Account:
+            account = draft.get(name)
+            kept_tokens = tuple(token for token in account.tokens if token.device == kept)
+            return draft.put(replace(account, tokens=kept_tokens))
 
-        return self._ask(name, revoke)
+        return self._ask(revoke)
 
     def close(self) -> None:
         """Write what has been asked for and let the file go. Changes asked for later are refused."""
@@ -244,12 +419,12 @@ class AccountStore:
         self._writer.join()
         self._lock_file.close()
 
-    def _ask(self, name: str, change: Change) -> Future[Account]:
-        future: Future[Account] = Future()
+    def _ask(self, change: Change[Value]) -> Future[Value]:
+        future: Future[Value] = Future()
         with self._wake:
             if self._closing:
                 raise StorageError("the server is shutting down")
-            self._asked.append((collision_key(name), change, future))
+            self._asked.append((change, future))
             self._wake.notify()
         return future
 
@@ -262,30 +437,30 @@ class AccountStore:
                     return
             self._apply(asked)
 
-    def _apply(self, asked: list[tuple[str, Change, Future[Account]]]) -> None:
-        changed: dict[str, Account] = {}
-        outcomes: list[Account | SecurechatError] = []
-        for key, change, _ in asked:
+    def _apply(self, asked: list[tuple[Change[Any], Future[Any]]]) -> None:
+        draft = _Draft(self._accounts, self._invites)
+        outcomes: list[Any] = []
+        for change, _ in asked:
             try:
-                changed[key] = change(changed.get(key) or self._accounts.get(key))
-                outcomes.append(changed[key])
+                outcomes.append(change(draft))
             except RefusedError as error:
                 outcomes.append(error)
         try:
-            if changed:
-                self._write(self._accounts | changed)
-            for account in changed.values():
+            if draft.changed or draft.invites != self._invites:
+                self._write(self._accounts | draft.changed, draft.invites)
+            for account in draft.changed.values():
                 self._show(account)
+            self._invites = draft.invites
         except StorageError as error:
             outcomes = [error] * len(asked)  # the refused ones too: what they were refused for did not come about
-        for (_, _, future), outcome in zip(asked, outcomes, strict=True):
-            if isinstance(outcome, Account):
-                future.set_result(outcome)
-            else:
+        for (_, future), outcome in zip(asked, outcomes, strict=True):
+            if isinstance(outcome, SecurechatError):
                 future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
 
-    def _write(self, accounts: dict[str, Account]) -> None:
-        file = _File("securechat accounts", VERSION, list(accounts.values()))
+    def _write(self, accounts: dict[str, Account], invites: dict[str, Invite]) -> None:
+        file = _File("securechat accounts", VERSION, list(accounts.values()), list(invites.values()))
         data = msgspec.json.format(msgspec.json.encode(file), indent=1)  # as text that a person can read and mend
         write_atomically(self._path, data, previous=self._previous)
 
@@ -300,28 +475,28 @@ class AccountStore:
 
     # --- reading the file ---
 
-    def _read(self) -> list[Account]:
+    def _read(self) -> tuple[list[Account], list[Invite]]:
         try:
             with self._path.open("rb") as file:
                 data = file.read(MAX_FILE + 1)
         except FileNotFoundError:
             if self._previous.exists():  # a fresh start would let strangers register the names of those who are in it
                 self._damaged(f"is missing, but {self._previous.name} is there")
-            return []
+            return [], []
         except OSError as error:
             raise StorageError(f"cannot read {self._path}: {error.strerror}") from error
         if len(data) > MAX_FILE:
             self._damaged(f"is larger than {MAX_FILE:,} bytes")
-        accounts = self._parse(data)
+        stored = self._parse(data)
         names: dict[str, str] = {}
-        for account in accounts:
+        for account in stored.accounts:
             self._check(account)
             if other := names.get(collision_key(account.name)):
                 self._damaged(f"holds {other!a} and {account.name!a}, which differ in case at most")
             names[collision_key(account.name)] = account.name
-        return accounts
+        return stored.accounts, stored.invites
 
-    def _parse(self, data: bytes) -> list[Account]:
+    def _parse(self, data: bytes) -> _File:
         # Not msgspec's parser, which is silent about keys that stand twice and about line numbers.
         try:
             document = json.loads(data.decode(), object_pairs_hook=self._unique)
@@ -333,7 +508,7 @@ class AccountStore:
         except (ValueError, RecursionError) as error:  # a number of thousands of digits, nesting without end
             self._damaged(f"is damaged: {error}")
         try:
-            return msgspec.convert(document, _File).accounts
+            return msgspec.convert(document, _File)
         except msgspec.ValidationError as error:  # names the place: `$.accounts[3].hash`
             self._damaged(f"is damaged, or of another version of securechat: {error}")
 
@@ -397,16 +572,25 @@ class PasswordWorkers:
 
         self._submit(job)
 
-    def submit_register(self, name: str, secret: bytes, answer: Callable[[Account | SecurechatError], None]) -> None:
+    def submit_register(
+        self,
+        name: str,
+        secret: bytes,
+        answer: Callable[[Account | SecurechatError], None],
+        *,
+        invite: str = "",
+        invited: bool = False,
+    ) -> None:
         """Make an account; `answer` gets it once it is on disk, or RefusedError `name-taken`. Otherwise as above.
 
-        Repeating it with the same secret gets the account that is there.
+        Repeating it with the same secret gets the account that is there. `invite`: a code to use up, which may also set
+        the password of an account anew; `invited`: without it, a new account is refused.
         """
         if normalise_account(name) != name:
             raise UsageError(f"{name!a} is not in its one spelling")
 
         def job() -> None:
-            answer(_outcome(lambda: self._register(name, secret)))
+            answer(_outcome(lambda: self._register(name, secret, invite, invited=invited)))
 
         self._submit(job)
 
@@ -434,20 +618,22 @@ class PasswordWorkers:
 
     def _login(self, name: str, secret: bytes, device: bytes) -> ResumeToken:
         account = self._verified(name, secret)
-        if not account.enabled:
-            raise RefusedError("login-refused", "this account has been disabled by the operator")
+        _check_enabled(account)
         if self._hasher.check_needs_rehash(account.hash):
             self._store.replace_hash(name, account.hash, self._hasher.hash(secret))
         return self._store.issue_token(name, device).result()
 
-    def _register(self, name: str, secret: bytes) -> Account:
-        if self._store.get(name) is None:
+    def _register(self, name: str, secret: bytes, invite: str, *, invited: bool) -> Account:
+        account = self._store.get(name)
+        if account is None:
             try:
-                return self._store.add(name, self._hasher.hash(secret)).result()
+                return self._store.add(name, self._hasher.hash(secret), invite=invite, invited=invited).result()
             except RefusedError:
                 # Unless the same request came twice at once, and the other one was faster:
                 if self._store.get(name) is None:
                     raise
+        elif (found := self._store.find_invite(invite, name)) is not None and found.account == name and not found.used:
+            return self._store.reset(name, self._hasher.hash(secret), invite).result()
         try:
             return self._verified(name, secret)
         except RefusedError:
@@ -478,21 +664,10 @@ def _outcome(work: Callable[[], Value]) -> Value | SecurechatError:
         return RefusedError("busy", "the server could not check the password; try again later")
 
 
-def _existing(account: Account | None) -> Account:
-    if account is None:
-        raise RefusedError("not-found", "there is no such account")
-    return account
+def _check_enabled(account: Account) -> None:
+    if not account.enabled:
+        raise RefusedError("login-refused", "this account has been disabled by the operator")
 
 
-def _mapped(future: Future[Account], result: Callable[[Account], Value]) -> Future[Value]:
-    """A future that ends when `future` does, with what `result` makes of its result."""
-    mapped: Future[Value] = Future()
-
-    def forward(ended: Future[Account]) -> None:
-        if error := ended.exception():
-            mapped.set_exception(error)
-        else:
-            mapped.set_result(result(ended.result()))
-
-    future.add_done_callback(forward)
-    return mapped
+def _hash_code(code: str) -> str:
+    return hashlib.sha256(code.strip().lower().encode()).hexdigest()

@@ -8,6 +8,7 @@
     validator-*     checks commits                                            `workers.WorkerPool`
     reader-*        reads history                                             `workers.WorkerPool`
     housekeeping    moves, expires and checkpoints                            here
+    admin           answers the operator                                      `admin.AdminServer`
     metrics         answers Prometheus and health checks                      `metrics.MetricsServer`
 
 They talk through queues that an I/O thread empties; what belongs to whom is said where it is defined.
@@ -26,15 +27,17 @@ from typing import TYPE_CHECKING
 
 from securechat.errors import RefusedError, StorageError, UsageError
 from securechat.server.accounts import Account, AccountStore, PasswordWorkers
+from securechat.server.admin import Admin, AdminServer
+from securechat.server.admin_protocol import socket_path
 from securechat.server.admission import Rates, address_key
-from securechat.server.config import ServerConfig
+from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig
 from securechat.server.delivery import Delivery
 from securechat.server.logs import configure, get_logger
 from securechat.server.panic import end_process
 from securechat.server.reactor import Acceptor, Connection, IOThread
 from securechat.server.session import LoginDesk, Session
 from securechat.server.status import Counters, Status
-from securechat.server.store.port import StoreBrokenError
+from securechat.server.store.port import Store, StoreBrokenError
 from securechat.server.store.sqlite import SQLiteStore
 from securechat.server.workers import WorkerPool
 from securechat.transport.tls import read_certificate, server_context
@@ -67,9 +70,6 @@ STUCK_SECONDS = 30.0
 BACKLOG = 1024
 """Connections that the system holds until the acceptor comes to them."""
 
-ACCOUNTS_FILE = "accounts.json"
-STORE_FILE = "chat.db"
-
 
 class Server:
     """A server: `start` returns when it listens, `stop` when everything has ended."""
@@ -100,6 +100,9 @@ class Server:
             opened.callback(listener.close)
             self.port = listener.getsockname()[1]
             self._metrics = self._open_metrics()
+            if self._metrics is not None:
+                opened.callback(self._metrics.close)
+            self._admin = self._open_admin(accounts, store)
             opened.pop_all()
         self._store, self._accounts = store, accounts
         self._workers = PasswordWorkers(accounts)
@@ -113,6 +116,7 @@ class Server:
             show_ciphertext=config.show_ciphertext,
             interrupt=lambda: self._threads[0].interrupt(),
             revoke_tokens=self._revoke_tokens,
+            check_token=accounts.redeem,
             validators=self._validators,
             readers=self._readers,
             counters=self._counters,
@@ -139,6 +143,8 @@ class Server:
             self._metrics.start()
             self.metrics_port = self._metrics.port
             log.info("metrics served", port=self.metrics_port)
+        if self._admin is not None:
+            self._admin.start()
         log.info("listening", address=self.address, data=str(config.data))
 
     @property
@@ -157,6 +163,8 @@ class Server:
         for thread in self._threads:
             thread.join()
         self._housekeeper.join()
+        if self._admin is not None:
+            self._admin.stop()
         if self._metrics is not None:
             self._metrics.stop()
             self._metrics.close()
@@ -232,6 +240,23 @@ class Server:
         if time.time() > self._certificate_expires:
             return "the certificate has expired: renew it and send SIGHUP"
         return self._stuck()
+
+    def _open_admin(self, accounts: AccountStore, store: Store) -> AdminServer | None:
+        path = socket_path(self._config.data)
+        if path is None:
+            log.warning("no admin socket: the path of the data folder is too long", data=str(self._config.data))
+            return None
+        admin = Admin(
+            self._config.data,
+            accounts,
+            store,
+            self._counters,
+            expel=lambda account, text: self._delivery.expel(account, text),
+            status=self.status,
+            unready=self._unready,
+            address=self.address,
+        )
+        return AdminServer(path, admin)
 
     def _open_metrics(self) -> "MetricsServer | None":
         if self._config.metrics_port is None:

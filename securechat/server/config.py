@@ -23,6 +23,10 @@ ENVIRONMENT_PREFIX = "SECURECHAT_"
 MAX_CONFIG = 64 << 10
 """Bytes of a config file: far more than all settings with a page of comment on each."""
 
+ACCOUNTS_FILE = "accounts.json"
+STORE_FILE = "chat.db"
+"""What stands in the data folder."""
+
 Title = Annotated[str, Meta(max_length=MAX_GREETING)]
 
 
@@ -45,7 +49,10 @@ class ServerConfig:
     """Accounts that may be in at once; the rest wait in order."""
     registration: Literal["open", "closed", "invite"] = "open"
     invite_code: Annotated[str, Meta(max_length=64)] = field(default="", repr=False)
-    """Needed with registration `invite`. There is no flag for it: everybody on a machine sees the others' arguments."""
+    """With registration `invite`: good for everybody; without it, only the codes that `securechat admin` makes are.
+
+    There is no flag for it: everybody on a machine sees the others' arguments.
+    """
     metrics_port: Annotated[int, Meta(ge=0, le=65535)] | None = None
     """Port on this machine for Prometheus and health checks (`metrics`); none: not served; 0: any free one."""
     show_ciphertext: bool = False
@@ -70,13 +77,6 @@ class ServerConfig:
     """Enough to invite everybody to the largest room at once."""
     fetches_of_account: Rate = Rate(1000, 5)
     """Each one takes away a key package, and the last-resort one that remains protects a first message less."""
-
-    def __post_init__(self) -> None:
-        """Raise UsageError where settings do not go together."""
-        if self.registration == "invite" and not self.invite_code:
-            raise UsageError(
-                f"registration by invite needs a code: set {ENVIRONMENT_PREFIX}INVITE_CODE or invite_code in the file"
-            )
 
 
 _TYPES = get_type_hints(ServerConfig, include_extras=True)

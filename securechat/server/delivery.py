@@ -32,6 +32,7 @@ from securechat.server.operations import (
     Detach,
     DirectChecked,
     Drained,
+    Expel,
     GroupRead,
     KeyPackagesChecked,
     Portion,
@@ -100,6 +101,7 @@ class Delivery:
         show_ciphertext: bool,
         interrupt: Callable[[], None],
         revoke_tokens: Callable[[str, bytes, Callable[[Exception | None], None]], None],
+        check_token: Callable[[bytes, bytes], object],
         validators: WorkerPool,
         readers: WorkerPool,
         counters: Counters,
@@ -107,13 +109,15 @@ class Delivery:
         """`interrupt` makes an I/O thread take a turn.
 
         `revoke_tokens(account, device, done)` makes the tokens of the account's other devices worthless; it calls
-        `done` on any thread, with what prevented it.
+        `done` on any thread, with what prevented it. `check_token(token, device)` raises RefusedError for a worthless
+        one.
         """
         self.interrupt = interrupt
         self._store = store
         self._show_ciphertext = show_ciphertext
         self._counters = counters
         self._revoke_tokens = revoke_tokens
+        self._check_token = check_token
         self._validators = validators
         self._lock = threading.Lock()  # the turn: protects everything below but _submissions
         self._submissions: deque[tuple[Session | None, Any]] = deque()
@@ -150,7 +154,8 @@ class Delivery:
             Rejected: self._rejected,
         }
         self._readers: dict[type, Callable[[Session, Any], None]] = {
-            Attach: self._lobby.attach,
+            Attach: self._attach,
+            Expel: lambda _, expel: self._lobby.expel_account(expel),
             Detach: self._lobby.detach,
             Subscribe: self._reading.subscribe,
             Portion: self._reading.portion,
@@ -178,6 +183,10 @@ class Delivery:
     def submit(self, session: Session | None, operation: object) -> None:
         """Hand in a message of a session, or an operation; the I/O thread that calls it takes a turn soon."""
         self._submissions.append((session, operation))
+
+    def expel(self, account: str, text: str) -> None:
+        """End the sessions of an account; call it once its tokens are worthless, so that none of them comes back."""
+        self._hand_in(None, Expel(account, text))
 
     def _hand_in(self, session: Session | None, operation: object) -> None:
         """The same from a thread that takes no turns."""
@@ -208,7 +217,7 @@ class Delivery:
         reads: list[tuple[Session, Any]] = []
         for _ in range(len(self._submissions)):
             session, operation = self._submissions.popleft()
-            (writes if type(operation) in self._writers else reads).append((session, operation))  # type: ignore[arg-type]  # GroupRead alone has no session, and needs none
+            (writes if type(operation) in self._writers else reads).append((session, operation))  # type: ignore[arg-type]  # GroupRead and Expel have no session, and need none
         if writes:
             try:
                 self._write(writes)
@@ -407,6 +416,17 @@ class Delivery:
             size=len(entry.payload),
             payload=entry.payload.hex(),
         )
+
+    # --- coming in ---------------------------------------------------------------------------------------------------
+
+    def _attach(self, session: Session, attach: Attach) -> None:
+        """Let a login take effect, unless it has lost its force since: `expel` finds only who is in."""
+        try:
+            self._check_token(attach.token, attach.device)
+        except RefusedError as error:
+            session.connection.send(Refused(attach.id, "token-refused", str(error)))
+            return
+        self._lobby.attach(session, attach)
 
     # --- questions --------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,14 @@ class Attach:
 
 
 @dataclass(frozen=True)
+class Expel:
+    """The sessions of an account shall end, because of what `text` says."""
+
+    account: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Detach:
     """The session's connection has ended."""
 

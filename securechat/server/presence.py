@@ -7,7 +7,7 @@ from typing import Literal
 from securechat.server.admission import Rates, WaitingRoom
 from securechat.server.conversation import Conversations
 from securechat.server.logs import get_logger
-from securechat.server.operations import Attach, Detach
+from securechat.server.operations import Attach, Detach, Expel
 from securechat.server.session import Session
 from securechat.server.store.port import Store
 from securechat.server.turn import Turn
@@ -99,6 +99,11 @@ class Lobby:
         session.connection.send(Closing(reason, text))
         session.fenced = True
         self._remove(session, keep_seat=False, state="offline")
+
+    def expel_account(self, expel: Expel) -> None:
+        """End all sessions of an account."""
+        for session in list(self._by_account.get(expel.account, ())):
+            self.expel(session, "revoked", expel.text)
 
     def session(self, account: str, device: bytes) -> Session | None:
         """The session of a device."""

@@ -149,25 +149,35 @@ class Session:
 
     def _register(self, request: Register) -> None:
         desk, now = self._desk, time.monotonic()
-        check_registration(desk.config.registration, desk.config.invite_code, request.invite)
         try:
             account = normalise_account(request.account)
         except UsageError as error:
             raise RefusedError("bad-request", str(error)) from None
+        invited = False
+        try:
+            check_registration(desk.config.registration, desk.config.invite_code, request.invite)
+        except RefusedError:
+            invited = desk.accounts.find_invite(request.invite, account) is not None
+            if not invited:
+                desk.rates.attempts_by_address.take(self._address, now)  # this was a guess at a code
+                raise
         desk.rates.registrations.take(self._address, now)
         attempt = self._attempt(account, now)  # a name that is taken makes this a guess at its password
+        before = desk.accounts.get(account)
 
         def answer(result: Account | SecurechatError) -> None:
             if isinstance(result, Account):
                 attempt.forget()
                 desk.counters.tried("register", "accepted")
                 log.info("registered", client=self.connection.address, account=account)
+                if before is not None and before.hash != result.hash:
+                    self._delivery.expel(account, "the password has been set anew")
                 self.connection.send(Registered(request.id, account))
             else:
                 self._refuse(request, result)
 
         try:
-            desk.workers.submit_register(account, request.secret, answer)
+            desk.workers.submit_register(account, request.secret, answer, invite=request.invite, invited=invited)
         except RefusedError:
             attempt.forget()
             desk.rates.registrations.give_back(self._address)

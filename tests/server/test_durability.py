@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from securechat.errors import StorageError
-from securechat.server.app import STORE_FILE, Server
-from securechat.server.config import ServerConfig
+from securechat.server.app import Server
+from securechat.server.config import STORE_FILE, ServerConfig
 from securechat.wire import messages as m
 from securechat.wire.protocol import Ended
 from tests.support.server_process import ServerProcess

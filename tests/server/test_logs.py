@@ -13,6 +13,7 @@ import pytest
 from securechat.client import events
 from securechat.client.password import login_secret
 from securechat.server import logs
+from securechat.server.admin_protocol import AddUser, Backup, Code, CreateInvite, ListUsers, ResetPassword, ask, connect
 from tests.support.canaries import search
 from tests.support.live import LiveClient, LiveServer
 
@@ -173,8 +174,24 @@ def converse(server: LiveServer) -> dict[str, bytes]:
     alice.close()
     alice.start()  # with the token
     alice.wait_for(events.Ready)
+    secrets |= administer(server)
     for person in people:
         person.close()
+    return secrets
+
+
+def administer(server: LiveServer) -> dict[str, bytes]:
+    """The operator makes codes, one of which is used; return what was secret."""
+    data = server.folder / "data"
+    codes = [ask(data, request) for request in (AddUser("dora", 7), ResetPassword("bob", 7), CreateInvite(7))]
+    secrets = {f"code {n}": each.code.encode() for n, each in enumerate(codes) if isinstance(each, Code)}
+    ask(data, ListUsers())
+    with connect(data, Backup()) as (_, stream):
+        stream.read()
+    dora = LiveClient(server, "dora", password="password of dora", invite=secrets["code 0"].decode())
+    dora.wait_for(events.Ready)
+    dora.close()
+    assert len(secrets) == 3
     return secrets
 
 
@@ -187,6 +204,7 @@ def test_a_log_at_debug_holds_no_password_no_token_no_key_and_no_text(
     lines = [json.loads(line) for line in log.splitlines()]
     seen = {line["event"] for line in lines}
     assert {"listening", "registered", "logged in", "refused", "request", "closed", "stopped"} <= seen
+    assert {"invite made", "backup made"} <= seen
     assert {line["code"] for line in lines if line["event"] == "refused"} == {"registration-closed"}
 
     # The twin: the same search finds each of them, in whatever way a careless line writes it.

@@ -9,6 +9,7 @@ import hashlib
 import struct
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
@@ -289,6 +290,9 @@ class Store(Protocol):
 
         Returns what changed, and whether there is more to do.
         """
+
+    def backup(self, target: Path) -> None:
+        """Copy everything, as it is at one instant, into an empty file. Any thread. Raises StorageError."""
 
     def checkpoint(self) -> None:
         """Let the write-ahead log shrink, outside the turn."""

@@ -164,6 +164,7 @@ class SQLiteStore:
         self._untidy: set[int] = set()  # conversations whose history may have become unnecessary
         self._next_expiry = 0
         self._checkpointer: sqlite3.Connection | None = None
+        self._copying = False  # a backup reads
         self._restart = False  # the write-ahead log is too long: the next commit starts it anew
         try:
             self._open()
@@ -262,7 +263,7 @@ class SQLiteStore:
                 for row in pending:
                     self._index(row[0], row[1], row[2])  # type: ignore[arg-type]  # id, ref, seq
             self._pending = []
-        if self._restart:
+        if self._restart and not self._copying:
             self._restart = False
             self._checkpoint(self._writer, "RESTART")
 
@@ -791,6 +792,20 @@ class SQLiteStore:
         if count == portion:
             self._untidy.add(ref)
         return count, [Trimmed(conversation, first_seq, held, first_time, given_up)]
+
+    def backup(self, target: Path) -> None:
+        """See `port.Store`. The write-ahead log grows meanwhile: starting it anew would have to wait for us."""
+        self._copying = True
+        try:
+            with (
+                contextlib.closing(sqlite3.connect(target)) as copy,
+                contextlib.closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)) as reader,
+            ):
+                reader.backup(copy)
+        except sqlite3.Error as error:  # not of our file: whatever is wrong with that, the next turn will meet
+            raise StorageError(f"cannot copy the database to {target}: {error}") from error
+        finally:
+            self._copying = False
 
     def checkpoint(self) -> None:
         """See `port.Store`."""

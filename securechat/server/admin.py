@@ -1,0 +1,226 @@
+"""The operator's requests, handled in the running server: `admin_protocol` says what they are.
+
+One thread, one request after the other. What it changes goes the way of everything else: accounts through their writer,
+sessions through the sequencer. It answers when the change is on disk.
+"""
+
+import contextlib
+import os
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from securechat import __version__
+from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
+from securechat.files import PRIVATE
+from securechat.names import normalise_account
+from securechat.server import admin_protocol as protocol
+from securechat.server import backup
+from securechat.server.accounts import AccountStore, InviteCode
+from securechat.server.admin_protocol import Reply, Request
+from securechat.server.config import ACCOUNTS_FILE
+from securechat.server.logs import get_logger
+from securechat.server.status import Counters, Status
+from securechat.server.store.port import Store
+
+log = get_logger(__name__)
+
+REQUEST_SECONDS: Final = 10.0
+"""How long the other side may take over its line, and over each portion of a backup that it is sent."""
+
+WRITE_SECONDS: Final = 30.0
+"""How long the accounts file may take to be written: a disk that takes longer is broken."""
+
+MAX_DAYS: Final = 365
+"""Life of an invite: one that nobody remembers should not work any more."""
+
+Value = TypeVar("Value")
+
+
+class Admin:
+    """What the operator may do."""
+
+    def __init__(
+        self,
+        data: Path,
+        accounts: AccountStore,
+        store: Store,
+        counters: Counters,
+        *,
+        expel: Callable[[str, str], None],
+        status: Callable[[], Status],
+        unready: Callable[[], str],
+        address: str,
+    ) -> None:
+        """`expel(account, text)` ends the sessions of an account; `unready` says why nobody is taken."""
+        self._data = data
+        self._accounts = accounts
+        self._store = store
+        self._counters = counters
+        self._expel = expel
+        self._status = status
+        self._unready = unready
+        self._address = address
+
+    def handle(self, request: Request) -> Reply:
+        """Do what is asked for, but a backup. Raises RefusedError, UsageError or StorageError."""
+        match request:
+            case protocol.ListUsers():
+                return protocol.Users([
+                    protocol.User(each.name, each.created, each.enabled, len(each.tokens))
+                    for each in self._accounts.all()
+                ])
+            case protocol.AddUser(name, days):
+                name = normalise_account(name)
+                if self._accounts.get(name) is not None:
+                    raise RefusedError("exists", f"there is an account {name} already; reset-password lets it in again")
+                return self._invite(name, days)
+            case protocol.ResetPassword(name, days):
+                return self._invite(self._existing(name), days)
+            case protocol.SetEnabled(name, enabled):
+                name = self._existing(name)
+                _result(self._accounts.set_enabled(name, enabled=enabled))
+                if not enabled:
+                    self._expel(name, "this account has been disabled by the operator")
+                log.info("account enabled" if enabled else "account disabled", account=name)
+                return protocol.Done()
+            case protocol.CreateInvite(days):
+                return self._invite("", days)
+            case protocol.ListInvites():
+                return protocol.Invites([
+                    protocol.Invite(each.id, each.account, each.created, each.expires)
+                    for each in self._accounts.invites()
+                ])
+            case protocol.RevokeInvite(invite_id):
+                invite = _result(self._accounts.revoke_invite(invite_id))
+                log.info("invite revoked", invite=invite.id, account=invite.account)
+                return protocol.Done()
+            case protocol.GetStatus():
+                return protocol.StatusReport(
+                    __version__, self._address, self._unready(), self._counters.entries, self._status()
+                )
+            case _:
+                raise UsageError(f"{type(request).__name__} has no single answer")
+
+    def write_backup(self, connection: socket.socket) -> None:
+        """Answer with a backup. Raises StorageError before the first byte, OSError after it."""
+        accounts = self._data / ACCOUNTS_FILE
+        with backup.snapshot(self._store, accounts) as (database, content):
+            connection.sendall(_encode(protocol.Streaming()))
+            with connection.makefile("wb") as stream:
+                backup.write_backup(
+                    stream, database, content, server_id=self._store.server_id, time=int(time.time() * 1000)
+                )
+        log.info("backup made")
+
+    def _existing(self, name: str) -> str:
+        name = normalise_account(name)
+        if self._accounts.get(name) is None:
+            raise RefusedError("not-found", f"there is no account {name}")
+        return name
+
+    def _invite(self, account: str, days: int) -> protocol.Code:
+        if not 1 <= days <= MAX_DAYS:
+            raise UsageError(f"an invite is good for 1 to {MAX_DAYS} days")
+        made: InviteCode = _result(self._accounts.create_invite(account, days * 86_400))
+        log.info("invite made", invite=made.invite.id, account=account, days=days)
+        return protocol.Code(made.code, account, made.invite.expires)
+
+
+class AdminServer:
+    """The socket, and the thread that answers there."""
+
+    def __init__(self, path: str, admin: Admin) -> None:
+        """`path`: see `admin_protocol.socket_path`; nobody else may use the data folder. Raises StorageError."""
+        self._path = path
+        self._admin = admin
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)  # noqa: PTH108 - left by a server that was killed
+            self._listener.bind(path)
+            os.chmod(path, PRIVATE)  # noqa: PTH101 - before it listens: until then nobody gets in
+            self._listener.listen()
+        except OSError as error:
+            self._listener.close()
+            raise StorageError(f"cannot open {path}: {error.strerror or error}") from error
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, name="admin")
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer nobody any more, and take the socket away."""
+        self._wake_sender.send(b"\0")
+        self._thread.join()
+        self.close()
+
+    def close(self) -> None:
+        """Let everything go; after `stop`, or in the place of `start`."""
+        for sock in (self._listener, self._wake_receiver, self._wake_sender):
+            sock.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)  # noqa: PTH108 - a str, as the socket wants it
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._wake_receiver, selectors.EVENT_READ)
+            while all(key.fileobj is self._listener for key, _ in selector.select()):
+                with contextlib.suppress(OSError):  # the other side has gone
+                    connection, _ = self._listener.accept()
+                    with connection:
+                        connection.settimeout(REQUEST_SECONDS)
+                        self._serve(connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            request = _read(connection)
+            if isinstance(request, protocol.Backup):
+                self._admin.write_backup(connection)
+                return
+            reply = self._admin.handle(request)
+        except RefusedError as error:
+            reply = protocol.Failed(error.code, str(error))
+        except SecurechatError as error:
+            reply = protocol.Failed("", str(error))
+        except OSError:
+            raise
+        except Exception:
+            log.exception("internal error in an operator's request")
+            reply = protocol.Failed("", "internal error of the server; see its log")
+        connection.sendall(_encode(reply))
+
+
+def _read(connection: socket.socket) -> Request:
+    line = b""
+    while not line.endswith(b"\n"):
+        data = connection.recv(protocol.MAX_REQUEST)
+        line += data
+        if not data or len(line) > protocol.MAX_REQUEST:
+            raise UsageError("a request is one line of JSON")
+    try:
+        request: Request = msgspec.json.decode(line, type=Request)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"the server does not understand this; is it of another version? {error}") from None
+    return request
+
+
+def _encode(reply: Reply) -> bytes:
+    return msgspec.json.encode(reply) + b"\n"
+
+
+def _result(future: Future[Value]) -> Value:
+    try:
+        return future.result(WRITE_SECONDS)
+    except TimeoutError:
+        raise StorageError("the accounts file is not written; is its disk well?") from None

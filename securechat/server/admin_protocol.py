@@ -1,0 +1,213 @@
+"""What the operator asks a running server for, over a socket in its data folder (`admin.sock`, for its owner only).
+
+One connection is one request: a line of JSON there, a line of JSON back; a backup follows the line `Streaming`. Whoever
+may open the socket may do anything: the file system has decided that, as it does for the accounts file beside it.
+"""
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, BinaryIO, Final
+
+import msgspec
+
+from securechat.errors import RefusedError, SecurechatError, StorageError, UnreachableError
+from securechat.server.status import Status
+
+SOCKET: Final = "admin.sock"
+
+ANSWER_SECONDS: Final = 60.0
+"""Requests are handled one after the other: somebody's backup may come first."""
+
+MAX_REQUEST: Final = 4096
+"""Bytes of a request's line."""
+
+MAX_ADDRESS: Final = 100
+"""Bytes of a socket's path: the systems allow 104 to 108."""
+
+Name = Annotated[str, msgspec.Meta(max_length=255)]
+
+
+class _Message(msgspec.Struct, tag=True, forbid_unknown_fields=True):
+    pass
+
+
+# --- requests -----------------------------------------------------------------------------------------------------
+
+
+class ListUsers(_Message):
+    """Reply: `Users`."""
+
+
+class AddUser(_Message):
+    """Make an invite for an account that does not exist yet. Reply: `Code`."""
+
+    name: Name
+    days: int
+
+
+class ResetPassword(_Message):
+    """Make an invite for an account that exists, by which its owner sets a new password. Reply: `Code`."""
+
+    name: Name
+    days: int
+
+
+class SetEnabled(_Message):
+    """Let an account log in, or shut it out at once. Reply: `Done`."""
+
+    name: Name
+    enabled: bool
+
+
+class CreateInvite(_Message):
+    """Make an invite for anybody new. Reply: `Code`."""
+
+    days: int
+
+
+class ListInvites(_Message):
+    """Reply: `Invites`."""
+
+
+class RevokeInvite(_Message):
+    """Reply: `Done`."""
+
+    id: Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class GetStatus(_Message):
+    """Reply: `StatusReport`."""
+
+
+class Backup(_Message):
+    """Reply: `Streaming`, then the backup (`backup.write_backup`) to the end of the stream."""
+
+
+Request = (
+    ListUsers | AddUser | ResetPassword | SetEnabled | CreateInvite | ListInvites | RevokeInvite | GetStatus | Backup
+)
+
+# --- replies ------------------------------------------------------------------------------------------------------
+
+
+class User(msgspec.Struct, frozen=True):
+    """An account. `created` in seconds since 1970; `devices`: how many may resume without the password."""
+
+    name: str
+    created: int
+    enabled: bool
+    devices: int
+
+
+class Users(_Message):
+    """All accounts, by name."""
+
+    users: list[User]
+
+
+class Invite(msgspec.Struct, frozen=True):
+    """An invite, without its code. `account`: whose it is; empty: anybody's. Times in ms since 1970."""
+
+    id: str
+    account: str
+    created: int
+    expires: int
+
+
+class Invites(_Message):
+    """All invites that are good, oldest first."""
+
+    invites: list[Invite]
+
+
+class Code(_Message):
+    """A new invite. The code is told here and nowhere again. `expires` in ms since 1970."""
+
+    code: str
+    account: str
+    expires: int
+
+    def __repr__(self) -> str:
+        """Show no code."""
+        return f"Code({self.account!r})"
+
+
+class StatusReport(_Message):
+    """How the server is. `problem`: why it takes nobody; empty: it does. `entries`: accepted since the start."""
+
+    version: str
+    address: str
+    problem: str
+    entries: int
+    status: Status
+
+
+class Done(_Message):
+    """It is done, and on disk."""
+
+
+class Streaming(_Message):
+    """The backup follows."""
+
+
+class Failed(_Message):
+    """It was not done. `code`: of a RefusedError, or empty."""
+
+    code: str
+    text: str
+
+
+Reply = Users | Invites | Code | StatusReport | Done | Streaming | Failed
+
+
+def socket_path(data: Path) -> str | None:
+    """Return where a data folder's socket is; None where the system cannot have one."""
+    path = os.fsencode(data.absolute() / SOCKET)
+    return os.fsdecode(path) if sys.platform != "win32" and len(path) <= MAX_ADDRESS else None
+
+
+def ask(data: Path, request: Request) -> Reply:
+    """Ask the server that runs on a data folder. Raises what it refused with, UnreachableError or StorageError."""
+    with connect(data, request) as (reply, _):
+        return reply
+
+
+@contextlib.contextmanager
+def connect(data: Path, request: Request) -> Iterator[tuple[Reply, BinaryIO]]:
+    """Ask, and give the reply with the stream of what follows it. Raises as `ask`."""
+    path = socket_path(data)
+    if path is None:
+        raise StorageError(f"{data} cannot hold the server's socket: not on this system, or its path is too long")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(ANSWER_SECONDS)
+        with connection.makefile("rb") as stream:
+            try:
+                connection.connect(path)
+                connection.sendall(msgspec.json.encode(request) + b"\n")
+                line = stream.readline()
+            except PermissionError as error:
+                raise StorageError(f"no permission for {path}: be the user that runs the server, or root") from error
+            except (FileNotFoundError, ConnectionRefusedError) as error:
+                raise UnreachableError(
+                    f"no server runs on {data}: start it there, or name its folder with --data or --config"
+                ) from error
+            except TimeoutError as error:
+                raise UnreachableError(f"no answer from the server in {ANSWER_SECONDS:.0f} s; see its log") from error
+            except OSError as error:
+                raise UnreachableError(f"the server broke off: {error.strerror or error}; see its log") from error
+            yield _decode(line, data), stream
+
+
+def _decode(line: bytes, data: Path) -> Reply:
+    try:
+        reply: Reply = msgspec.json.decode(line, type=Reply)
+    except msgspec.DecodeError as error:
+        raise UnreachableError(f"the server on {data} broke off, or is of another version; see its log") from error
+    if isinstance(reply, Failed):
+        failure: SecurechatError = RefusedError(reply.code, reply.text) if reply.code else StorageError(reply.text)
+        raise failure
+    return reply

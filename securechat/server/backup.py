@@ -1,0 +1,168 @@
+"""Backups: all that a server keeps, as it was at one instant, in one file; and back again.
+
+A backup is a tar file of `chat.db` (with the server's identity, `server_id`), `accounts.json`, and at last
+`manifest.json`, which names them with their sizes and hashes: one that breaks off has no manifest and is refused. The
+database is copied first: an account that is made meanwhile is then in the accounts only, and never the other way
+round, which would let a stranger have the name of somebody who is in conversations.
+
+It is as secret as the data folder. The certificate and its key are not in it: they are in a folder of their own.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Annotated, BinaryIO, Final, Literal
+
+import msgspec
+
+from securechat.errors import StorageError
+from securechat.files import PRIVATE, make_private_folder, sync_folder
+from securechat.server.accounts import AccountStore
+from securechat.server.config import ACCOUNTS_FILE, STORE_FILE
+from securechat.server.store.port import Store
+from securechat.server.store.sqlite import SQLiteStore
+
+MANIFEST: Final = "manifest.json"
+PORTION: Final = 1 << 20
+"""Bytes copied at once."""
+
+MAX_MANIFEST: Final = 64 << 10
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The last member. `time` in ms since 1970; `server_id` in hexadecimal."""
+
+    format: Literal["securechat backup"]
+    version: Literal[1]
+    time: int
+    server_id: str
+    files: Annotated[dict[str, _File], msgspec.Meta(max_length=2)]
+
+
+@contextlib.contextmanager
+def snapshot(store: Store, accounts: Path) -> Iterator[tuple[Path, bytes]]:
+    """Copy the database, and then read the accounts; the copy is deleted at the end. Raises StorageError."""
+    copy = accounts.with_name(STORE_FILE + ".backup")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            copy.unlink()  # left by a crash
+        os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE))
+        store.backup(copy)
+        yield copy, accounts.read_bytes() if accounts.exists() else b""
+    except OSError as error:
+        raise StorageError(f"cannot make a backup: {error.strerror or error}") from error
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def write_backup(stream: BinaryIO, database: Path, accounts: bytes, *, server_id: bytes, time: int) -> None:
+    """Write a backup to a stream. Raises OSError."""
+    files = {}
+    with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        with database.open("rb") as opened:
+            files[STORE_FILE] = _File(database.stat().st_size, hashlib.file_digest(opened, "sha256").hexdigest())
+            opened.seek(0)
+            tar.addfile(_member(STORE_FILE, files[STORE_FILE].size, time), opened)
+        if accounts:
+            files[ACCOUNTS_FILE] = _File(len(accounts), hashlib.sha256(accounts).hexdigest())
+            tar.addfile(_member(ACCOUNTS_FILE, len(accounts), time), io.BytesIO(accounts))
+        manifest = msgspec.json.encode(Manifest("securechat backup", 1, time, server_id.hex(), files))
+        tar.addfile(_member(MANIFEST, len(manifest), time), io.BytesIO(manifest))
+
+
+def _member(name: str, size: int, time: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode, member.mtime = size, PRIVATE, time // 1000
+    return member
+
+
+def check_backup(path: Path, folder: Path | None = None) -> Manifest:
+    """Read a backup through, compare it with its manifest, and put its files into `folder`, if there is one.
+
+    Raises StorageError: it is damaged, incomplete, or none.
+    """
+    seen: dict[str, _File] = {}
+    manifest: Manifest | None = None
+    try:
+        with tarfile.open(path, mode="r|") as tar:
+            for member in tar:
+                content = tar.extractfile(member) if member.isreg() else None
+                if content is None or manifest is not None or member.name in seen:
+                    raise StorageError(f"{path} is not a backup: it holds {member.name!a}")
+                if member.name == MANIFEST:
+                    manifest = msgspec.json.decode(content.read(MAX_MANIFEST), type=Manifest)
+                elif member.name in (STORE_FILE, ACCOUNTS_FILE):
+                    seen[member.name] = _copy(content, folder / member.name if folder is not None else None)
+                else:
+                    raise StorageError(f"{path} is not a backup: it holds {member.name!a}")
+    except (tarfile.TarError, EOFError, msgspec.DecodeError) as error:
+        raise StorageError(f"{path} is damaged, or not a backup: {error}") from error
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    if manifest is None:
+        raise StorageError(f"{path} is incomplete: it breaks off before its end")
+    if manifest.files != seen or STORE_FILE not in seen:
+        raise StorageError(f"{path} is damaged: its files are not those that its manifest names")
+    return manifest
+
+
+def _copy(content: IO[bytes], target: Path | None) -> _File:
+    size, digest = 0, hashlib.sha256()
+    with contextlib.ExitStack() as opened:
+        out = None
+        if target is not None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            out = opened.enter_context(os.fdopen(os.open(target, flags, PRIVATE), "wb"))
+        while portion := content.read(PORTION):
+            size += len(portion)
+            digest.update(portion)
+            if out is not None:
+                out.write(portion)
+        if out is not None:
+            out.flush()
+            os.fsync(out.fileno())
+    return _File(size, digest.hexdigest())
+
+
+def restore(path: Path, data: Path) -> Manifest:
+    """Make a data folder from a backup; a server can start on it then. Raises StorageError, having changed nothing.
+
+    The folder must be empty or absent: nothing is ever overwritten.
+    """
+    make_private_folder(data)
+    inside = sorted(data.iterdir())
+    if inside:
+        raise StorageError(
+            f"{data} is not empty ({inside[0].name} is there): restore into an empty folder, or move that one away"
+        )
+    fresh = data / "restoring"
+    try:
+        fresh.mkdir(mode=0o700)
+        manifest = check_backup(path, fresh)
+        # Whether a server could start on it is what a server can tell best.
+        store = SQLiteStore(fresh / STORE_FILE)
+        server_id = store.server_id
+        store.close()
+        AccountStore(fresh / ACCOUNTS_FILE).close()
+        if server_id.hex() != manifest.server_id:
+            raise StorageError(f"{path} is damaged: the database is another server's")
+        # The database last: a server does not start on accounts without one.
+        for name in (ACCOUNTS_FILE, STORE_FILE):
+            if (fresh / name).exists():
+                (fresh / name).rename(data / name)
+        sync_folder(data)
+    except OSError as error:
+        raise StorageError(f"cannot restore into {data}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return manifest

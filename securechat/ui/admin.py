@@ -1,0 +1,136 @@
+"""`securechat admin`: asks the server that runs on a data folder, and prints what it says."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from securechat.errors import StorageError, UnreachableError
+from securechat.server import admin_protocol as protocol
+from securechat.server.admin_protocol import ask, connect
+from securechat.server.backup import check_backup
+from securechat.ui.plain.clean import clean_line
+
+PORTION = 1 << 20
+"""Bytes of a backup copied at once."""
+
+
+def show_users(data: Path) -> str:
+    """A table of all accounts."""
+    reply = ask(data, protocol.ListUsers())
+    assert isinstance(reply, protocol.Users)  # noqa: S101 - what the protocol says
+    rows = [
+        (each.name, _day(each.created), "yes" if each.enabled else "no", str(each.devices)) for each in reply.users
+    ]
+    return _table(("user", "since", "enabled", "devices"), rows)
+
+
+def show_invites(data: Path) -> str:
+    """A table of all invites that are good."""
+    reply = ask(data, protocol.ListInvites())
+    assert isinstance(reply, protocol.Invites)  # noqa: S101 - what the protocol says
+    rows = [(each.id, each.account or "anybody new", _minute(each.expires / 1000)) for each in reply.invites]
+    return _table(("id", "for", "until"), rows)
+
+
+def make_code(data: Path, request: protocol.AddUser | protocol.ResetPassword | protocol.CreateInvite) -> str:
+    """A new code, and what to do with it."""
+    reply = ask(data, request)
+    assert isinstance(reply, protocol.Code)  # noqa: S101 - what the protocol says
+    user = clean_line(reply.account) or "NAME"
+    lines = [
+        f"code   {reply.code}",
+        f"until  {_minute(reply.expires / 1000)}",
+        "It is good once, and is not shown again. Give it to the user in a way that nobody else reads; they run:",
+        f"    SECURECHAT_INVITE={reply.code} securechat client --user {user} --register",
+    ]
+    if isinstance(request, protocol.ResetPassword):
+        lines += [
+            "and choose the password there. The old one works until then; `users disable` stops it at once.",
+            "Their history on that computer is encrypted under the password it was made with: if that is lost, so is",
+            "the history. They then start with a new --vault, and --new-identity; their contacts will be warned.",
+        ]
+    return "\n".join(lines)
+
+
+def show_status(data: Path) -> str:
+    """How the server is."""
+    reply = ask(data, protocol.GetStatus())
+    assert isinstance(reply, protocol.StatusReport)  # noqa: S101 - what the protocol says
+    status = reply.status
+    facts = (
+        ("state", clean_line(reply.problem) or "ready"),
+        ("version", reply.version),
+        ("listening on", reply.address),
+        ("since", _minute(status.started)),
+        ("accounts", f"{status.accounts:,}"),
+        ("connections", f"{status.connections:,}, {status.sessions:,} logged in, {status.waiting:,} accounts waiting"),
+        ("passwords to check", f"{status.password_queue:,}"),
+        ("entries", f"{reply.entries:,} accepted since then, {status.log_entries:,} in the logs"),
+        ("store", f"{status.store_bytes / 2**20:,.1f} MiB"),
+        ("certificate", f"until {_minute(status.certificate_expires)}"),
+    )
+    return "\n".join(f"{name:<20}{value}" for name, value in facts)
+
+
+def do(data: Path, request: protocol.SetEnabled | protocol.RevokeInvite) -> None:
+    """Something that only can succeed or fail."""
+    ask(data, request)
+
+
+def save_backup(data: Path, target: Path) -> None:
+    """Have a backup made into `target`, for its owner only; `-`: to standard output.
+
+    The file has its name once it is whole, checked and on disk. Raises StorageError; a file that is there stays.
+    """
+    if str(target) == "-":
+        with connect(data, protocol.Backup()) as (_, stream):
+            _copy(stream, sys.stdout.buffer)
+        return
+    if target.exists():
+        raise StorageError(f"{target} is there already; give another name")
+    fresh = target.with_name(target.name + ".new")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            fresh.unlink()
+        with (
+            os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
+            connect(data, protocol.Backup()) as (_, stream),
+        ):
+            _copy(stream, file)
+            file.flush()
+            os.fsync(file.fileno())
+        check_backup(fresh)
+        fresh.rename(target)
+    except OSError as error:
+        raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _copy(stream: BinaryIO, out: BinaryIO) -> None:
+    while True:
+        try:
+            portion = stream.read(PORTION)
+        except OSError as error:
+            raise UnreachableError(f"the server broke off: {error.strerror or error}; see its log") from error
+        if not portion:
+            return
+        out.write(portion)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, *([clean_line(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _day(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
+
+
+def _minute(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
