@@ -86,7 +86,7 @@ def gen_certs(out: Path, hosts: tuple[str, ...], days: int, new_ca: bool) -> Non
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="The least to log.  [default: info]"
 )
 def server(file: Path | None, **settings: object) -> None:
-    """Run a server until SIGINT or SIGTERM.
+    """Run a server until SIGINT or SIGTERM. SIGHUP makes it read its certificate and its settings again.
 
     Each setting can also stand in the file or in a variable SECURECHAT_<NAME>; a flag beats a variable, which beats the
     file.
@@ -94,11 +94,11 @@ def server(file: Path | None, **settings: object) -> None:
     from securechat.server.config import load_config
 
     given = {name: value for name, value in settings.items() if value is not None}
-    config = load_config(given, os.environ, file)
+    load_config(given, os.environ, file)  # what is wrong with it is said before all the rest is imported
 
     from securechat.server.app import run_server
 
-    raise SystemExit(run_server(config))
+    raise SystemExit(run_server(lambda: load_config(given, os.environ, file)))
 
 
 @main.group()

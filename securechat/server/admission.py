@@ -150,8 +150,23 @@ class Rates:
         self.submissions = RateLimiter(config.submissions_per_account, "this account writes too much at once")
         self.fetches = RateLimiter(config.fetches_per_account, "this account asks for too many keys at once")
         self.fetches_of = RateLimiter(config.fetches_of_account, "too many keys of this account were asked for")
+        self._by_setting = {
+            "connections_per_address": self.connections,
+            "attempts_per_address": self.attempts_by_address,
+            "attempts_per_account": self.attempts_by_account,
+            "registrations_per_address": self.registrations,
+            "requests_per_account": self.requests,
+            "submissions_per_account": self.submissions,
+            "fetches_per_account": self.fetches,
+            "fetches_of_account": self.fetches_of,
+        }
         self._familiar: OrderedDict[tuple[str, str], None] = OrderedDict()  # (account, address) that have logged in
         self._lock = threading.Lock()  # protects _familiar
+
+    def change(self, config: "ServerConfig") -> None:
+        """Other rates from now on."""
+        for setting, limiter in self._by_setting.items():
+            limiter.change(getattr(config, setting))
 
     def attempt(self, account: str, address: str, now: float) -> "Attempt":
         """Count an attempt to show that one is `account`, or raise RefusedError `slow-down`."""
@@ -306,6 +321,11 @@ class WaitingRoom:
             if self._queue[account] == 0:
                 del self._queue[account]
                 del self._told[account]
+        self.advance(now)
+
+    def resize(self, seats: int, now: float) -> None:
+        """So many seats from now on. Of fewer, who has one keeps it."""
+        self._limit = seats
         self.advance(now)
 
     def advance(self, now: float) -> float:

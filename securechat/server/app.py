@@ -15,6 +15,7 @@ They talk through queues that an I/O thread empties; what belongs to whom is sai
 """
 
 import contextlib
+import queue
 import signal
 import socket
 import sys
@@ -22,17 +23,19 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import fields, replace
+from datetime import UTC, datetime
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from securechat.errors import RefusedError, StorageError, UsageError
+from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
 from securechat.server.accounts import Account, AccountStore, PasswordWorkers
 from securechat.server.admin import Admin, AdminServer
 from securechat.server.admin_protocol import socket_path
 from securechat.server.admission import Rates, address_key
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig
 from securechat.server.delivery import Delivery
-from securechat.server.logs import configure, get_logger
+from securechat.server.logs import configure, get_logger, set_level
 from securechat.server.panic import end_process
 from securechat.server.reactor import Acceptor, Connection, IOThread
 from securechat.server.session import LoginDesk, Session
@@ -66,6 +69,12 @@ HOUSEKEEPING_PAUSE_SECONDS = 0.01
 
 STUCK_SECONDS = 30.0
 """An I/O thread that has not gone round for so long will not come back: its rounds take milliseconds."""
+
+FIXED = ("host", "port", "data", "metrics_port", "show_ciphertext")
+"""Settings that a reload leaves as they are."""
+
+HANDLED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Windows has no SIGHUP."""
 
 BACKLOG = 1024
 """Connections that the system holds until the acceptor comes to them."""
@@ -124,9 +133,7 @@ class Server:
         self._desk = LoginDesk(config, accounts, self._workers, rates, self._counters)
         self._context = context
         self._certificate_expires = certificate.not_valid_after_utc.timestamp()
-        self._hello = Hello(
-            [limits.PROTOCOL_VERSION], config.name, config.greeting, store.server_id, config.registration
-        )
+        self._hello = self._make_hello()
         self._threads = [IOThread(f"io-{index}", delivery.turn) for index in range(IO_THREADS)]
         self._accepted = 0
         self._acceptor = Acceptor(listener, self._accept)
@@ -152,6 +159,40 @@ class Server:
         """Host and port, as one writes them."""
         host = self._config.host
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    def reload(self, load: Callable[[], ServerConfig]) -> None:
+        """Take over a new certificate and new settings, all or, where something is wrong with them, none.
+
+        Connections that are there keep what they have: the new certificate is in a new context. Settings of what is
+        open already (`FIXED`) stay.
+        """
+        try:
+            config = load()
+            context = server_context(config.cert, config.key)
+            certificate = read_certificate(config.cert)
+            if not certificate.not_valid_before_utc <= datetime.now(UTC) < certificate.not_valid_after_utc:
+                raise StorageError(f"{config.cert} is out of date; `securechat gen-certs` renews it")
+        except SecurechatError as error:
+            log.error("not reloaded: all stays as it was", reason=str(error))
+            return
+        changed = [
+            field.name for field in fields(config) if getattr(config, field.name) != getattr(self._config, field.name)
+        ]
+        if fixed := [name for name in changed if name in FIXED]:
+            log.warning("settings that the next start will change", settings=fixed)
+        self._config = config = replace(config, **{name: getattr(self._config, name) for name in FIXED})
+        self._context = context
+        self._certificate_expires = certificate.not_valid_after_utc.timestamp()
+        self._hello = self._make_hello()
+        self._desk.config = config
+        self._rates.change(config)
+        self._delivery.resize(config.max_clients)
+        set_level(config.log_level)
+        log.info(
+            "reloaded",
+            settings=[name for name in changed if name not in FIXED],
+            certificate_expires=certificate.not_valid_after_utc.isoformat(),
+        )
 
     def stop(self) -> None:
         """Tell the clients, let what was accepted reach them, and end."""
@@ -269,6 +310,12 @@ class Server:
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 
+    def _make_hello(self) -> Hello:
+        config = self._config
+        return Hello(
+            [limits.PROTOCOL_VERSION], config.name, config.greeting, self._store.server_id, config.registration
+        )
+
     def _listen(self) -> socket.socket:
         config = self._config
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
@@ -288,22 +335,27 @@ class Server:
             done(error)
 
 
-def run_server(config: ServerConfig) -> int:
-    """Run a server until SIGINT or SIGTERM; returns the exit code. Raises StorageError or UsageError at the start."""
+def run_server(load: Callable[[], ServerConfig]) -> int:
+    """Run a server until SIGINT or SIGTERM; returns the exit code. Raises StorageError or UsageError at the start.
+
+    `load` reads the settings: at the start, and again at each SIGHUP.
+    """
+    config = load()
     configure(sys.stderr, config.log_level)
     _allow_many_files()
-    ended = threading.Event()
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # whose `put` may interrupt itself
 
-    def end(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        ended.set()
+    def take(number: int, frame: FrameType | None) -> None:
+        del frame
+        signals.put(number)
 
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+    for number in HANDLED:
+        signal.signal(number, take)
     server = Server(config)
     server.start()
     print(f"listening on {server.address}", flush=True)  # noqa: T201 - the line that scripts wait for
-    ended.wait()
+    while signals.get() not in (signal.SIGINT, signal.SIGTERM):
+        server.reload(load)
     server.stop()
     return 0
 

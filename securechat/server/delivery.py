@@ -38,6 +38,7 @@ from securechat.server.operations import (
     Portion,
     Rejected,
     RoomChecked,
+    Seats,
     TokensRevoked,
 )
 from securechat.server.panic import end_process
@@ -156,6 +157,7 @@ class Delivery:
         self._readers: dict[type, Callable[[Session, Any], None]] = {
             Attach: self._attach,
             Expel: lambda _, expel: self._lobby.expel_account(expel),
+            Seats: lambda _, seats: self._lobby.resize(seats),
             Detach: self._lobby.detach,
             Subscribe: self._reading.subscribe,
             Portion: self._reading.portion,
@@ -188,6 +190,10 @@ class Delivery:
         """End the sessions of an account; call it once its tokens are worthless, so that none of them comes back."""
         self._hand_in(None, Expel(account, text))
 
+    def resize(self, seats: int) -> None:
+        """So many accounts may be in at once from now on."""
+        self._hand_in(None, Seats(seats))
+
     def _hand_in(self, session: Session | None, operation: object) -> None:
         """The same from a thread that takes no turns."""
         self._submissions.append((session, operation))
@@ -217,7 +223,7 @@ class Delivery:
         reads: list[tuple[Session, Any]] = []
         for _ in range(len(self._submissions)):
             session, operation = self._submissions.popleft()
-            (writes if type(operation) in self._writers else reads).append((session, operation))  # type: ignore[arg-type]  # GroupRead and Expel have no session, and need none
+            (writes if type(operation) in self._writers else reads).append((session, operation))  # type: ignore[arg-type]  # GroupRead, Expel and Seats have no session, and need none
         if writes:
             try:
                 self._write(writes)

@@ -57,8 +57,13 @@ def configure(stream: TextIO, level: str) -> None:
     root = logging.getLogger()  # other libraries' warnings too
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger(_ROOT).setLevel(level.upper())
+    set_level(level)
     threading.excepthook = _thread_ended
+
+
+def set_level(level: str) -> None:
+    """Log our own lines from `level` on."""
+    logging.getLogger(_ROOT).setLevel(level.upper())
 
 
 def _thread_ended(args: threading.ExceptHookArgs) -> None:

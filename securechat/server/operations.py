@@ -32,6 +32,13 @@ class Expel:
 
 
 @dataclass(frozen=True)
+class Seats:
+    """There are so many seats from now on."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class Detach:
     """The session's connection has ended."""
 

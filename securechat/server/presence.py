@@ -7,7 +7,7 @@ from typing import Literal
 from securechat.server.admission import Rates, WaitingRoom
 from securechat.server.conversation import Conversations
 from securechat.server.logs import get_logger
-from securechat.server.operations import Attach, Detach, Expel
+from securechat.server.operations import Attach, Detach, Expel, Seats
 from securechat.server.session import Session
 from securechat.server.store.port import Store
 from securechat.server.turn import Turn
@@ -112,6 +112,10 @@ class Lobby:
     def is_online(self, account: str) -> bool:
         """Whether an account has a seated session."""
         return any(session.seated for session in self._by_account.get(account, ()))
+
+    def resize(self, seats: Seats) -> None:
+        """Seat more, or fewer from now on."""
+        self._room.resize(seats.number, self._turn.now)
 
     @property
     def sessions(self) -> int:
