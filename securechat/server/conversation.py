@@ -133,6 +133,11 @@ class Conversations:
         """Return a conversation if it is in memory."""
         return self._loaded.get(conversation)
 
+    def head(self, conversation: bytes) -> Head | None:
+        """Return a conversation's head without keeping the conversation in memory."""
+        found = self._loaded.get(conversation)
+        return found.head if found is not None else self._store.load(conversation)
+
     def add(self, conversation: Conversation) -> None:
         """A new one; `touch` it as well."""
         self._loaded[conversation.head.id] = conversation

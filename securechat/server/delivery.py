@@ -474,7 +474,7 @@ class Delivery:
             try:
                 more = self._reading.store_cursors(CURSORS_AT_ONCE)
                 self._store.commit()
-                trimmed, more_rows = self._store.tidy(self._turn.time)
+                trimmed, more_rows = self._store.tidy(self._turn.time, self._conversations.head)
             except DiskFullError:
                 log.error("the disk is full")
                 self._undo()

@@ -17,8 +17,9 @@ from securechat.server.store.port import (
     LogEntry,
     Membership,
     Numbers,
+    StoreBrokenError,
 )
-from securechat.server.store.sqlite import PORTION, TAIL_ROWS, SQLiteStore
+from securechat.server.store.sqlite import PORTION, SQLiteStore
 from securechat.wire.chain import CHAIN_START
 
 NOW = 1_800_000_000_000
@@ -82,7 +83,7 @@ def tidy(store: SQLiteStore, now: int) -> dict[bytes, int]:
     """Tidy until there is no more to do; the first seq of each conversation that shrank."""
     first: dict[bytes, int] = {}
     while True:
-        trimmed, more = store.tidy(now)
+        trimmed, more = store.tidy(now, store.load)
         first.update((each.conversation, each.first_seq) for each in trimmed)
         if not more:
             return first
@@ -134,7 +135,7 @@ def test_moving_entries_changes_nothing_for_who_reads(reopen: Open, entries: int
     head = make(store)
     write(store, head, entries)
     later = NOW + 60_000
-    store.tidy(later)
+    store.tidy(later, store.load)
     assert read(store) == [*range(1, entries + 1)]
     tidy(store, later)
     assert count(store, "tail") == 0
@@ -147,12 +148,46 @@ def test_moving_entries_changes_nothing_for_who_reads(reopen: Open, entries: int
     assert read(store, after=entries + 2) == [entries + 3, entries + 4, entries + 5]
 
 
-def test_recent_entries_stay_in_the_tail_until_it_is_long(store: SQLiteStore) -> None:
+def test_recent_entries_stay_in_the_tail_until_it_is_long(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(implementation, "TAIL_ROWS", 1000)
     head = make(store)
-    write(store, head, TAIL_ROWS + 10)
+    write(store, head, 1010)
     tidy(store, NOW)
-    assert count(store, "tail") == TAIL_ROWS
+    assert count(store, "tail") == 1000
     assert count(store, "history") == 10
+
+
+def test_what_everybody_has_read_leaves_the_tail_without_being_moved(reopen: Open) -> None:
+    store = reopen()
+    head = make(store)
+    write(store, head, 3 * PORTION)
+    for reader in (ALICE, BOB):
+        head.members[reader].cursor = 2 * PORTION
+    store._writer.set_authorizer(
+        lambda action, table, *_: (
+            sqlite3.SQLITE_DENY if (action, table) == (sqlite3.SQLITE_INSERT, "history") else sqlite3.SQLITE_OK
+        )
+    )
+    for _ in range(3):  # the first time, the conversation's row is brought up to date
+        store.tidy(NOW + 60_000, {ROOM: head}.get)
+    assert count(store, "tail") == PORTION
+    assert read(store) == [*range(2 * PORTION + 1, 3 * PORTION + 1)]
+    with pytest.raises(StoreBrokenError, match="not authorized"):
+        store.tidy(NOW + 60_000, {ROOM: head}.get)
+
+
+def test_a_row_that_is_ahead_of_the_tail_is_not_counted_twice(reopen: Open) -> None:
+    store = reopen()
+    head = make(store)
+    write(store, head, PORTION)
+    assert store.tidy(NOW + 60_000, {ROOM: head}.get) == ([], True)
+    assert count(store, "tail") == PORTION  # it is only prepared: the row knows of entries that are there still
+    assert same(store.load(ROOM), head)
+    write(store, head, 3)
+    store = reopen()
+    assert same(store.load(ROOM), head)
+    tidy(store, NOW + 60_000)
+    assert same(store.load(ROOM), head)
 
 
 def test_ids_of_the_tail_are_never_used_again(reopen: Open) -> None:
@@ -238,7 +273,7 @@ def test_a_deleted_conversation_leaves_nothing(reopen: Open) -> None:
     store = reopen()
     head = make(store)
     write(store, head, 700)
-    store.tidy(NOW + 60_000)  # half of it has moved
+    store.tidy(NOW + 60_000, store.load)  # half of it has moved
     store.delete(ROOM)
     store.commit()
     assert read(store) == []

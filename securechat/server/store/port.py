@@ -7,7 +7,7 @@ see what is committed only.
 
 import hashlib
 import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -52,11 +52,12 @@ _ANSWER = struct.Struct(">QQ32s")
 class Numbers:
     """What one device has submitted in one conversation: how much, and the newest `limits.NUMBERS_KEPT` answers."""
 
-    __slots__ = ("_answers", "last")
+    __slots__ = ("_answers", "last", "stored")
 
     def __init__(self, last: int = 0, answers: bytes = b"") -> None:
         """`answers`: what `encode` returned."""
         self.last = last
+        self.stored = last  # as of this number the store has it in a row of its own, and need not count its entries
         self._answers = bytearray(answers)
 
     def add(self, seq: int, time: int, digest: bytes) -> None:
@@ -285,10 +286,11 @@ class Store(Protocol):
 
     # --- housekeeping -----------------------------------------------------------------------------------------------
 
-    def tidy(self, now: int) -> tuple[list[Trimmed], bool]:
+    def tidy(self, now: int, head: Callable[[bytes], Head | None]) -> tuple[list[Trimmed], bool]:
         """Move, expire and delete one portion, and commit. Requires holding the turn; `now` in ms.
 
-        Returns what changed, and whether there is more to do.
+        `head(conversation)` is the head as of the last commit: from memory, or what `load` returns. Returns what
+        changed, and whether there is more to do.
         """
 
     def backup(self, target: Path) -> None:

@@ -2,9 +2,11 @@
 
 New entries go to `tail`, in order of arrival: one append-only table whose ids are never reused and which has no second
 index, so a turn dirties the same last page however many conversations it touches. Where the entries of a conversation
-stand in it is kept in memory (`_Tail`) and read again at start. `tidy` moves what is still unread into `history`, keyed
-(conversation, seq), brings the conversation's row up to date with what it moved, and deletes the beginning of the tail.
-So the state of a conversation is always its row plus its entries in the tail: a message costs one row and nothing else.
+stand in it is kept in memory (`_Tail`) and read again at start. `tidy` deletes the beginning of the tail: what all have
+read by then simply goes, and only what is still unread moves into `history`, keyed (conversation, seq). Before an entry
+leaves the tail, its conversation's row is brought up to date with the head in memory. So the state of a
+conversation is always its row plus those entries of the tail that are newer than it: a message costs one row and
+nothing else, and what a row costs is shared by all messages between two of its updates.
 
 A transaction that the disk has no room for is rolled back; any other failure of the file ends the process, for after a
 failed fsync nobody knows what is on the disk.
@@ -16,7 +18,8 @@ import os
 import sqlite3
 import threading
 from array import array
-from collections.abc import Collection, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +49,14 @@ APPLICATION_ID = 0x5343_4854  # "SCHT": tells our files from other databases
 VERSION = 1
 
 PORTION = 500
-"""Rows that `tidy` touches in one transaction: about 5 ms during which nobody else can write."""
+"""Rows that `tidy` deletes or moves in one transaction: about 1 ms, 5 if all are unread, in which no turn is taken."""
 
-TAIL_ROWS = 4096
-"""Entries that stay in the tail whatever their age: catching up after a short absence reads only the tail."""
+DEVICES_AT_ONCE = 32
+"""Devices whose numbers `tidy` stores in one transaction: up to 12 KiB each, about 1 ms together."""
+
+TAIL_ROWS = 32_768
+"""Entries that stay in the tail until they are old. Under load this is a second or two: by then nearly all have been
+read and need not be moved. A reader close behind reads only the tail."""
 
 TAIL_SECONDS = 10
 """Entries older than this leave the tail, so that read ones do not stay on a quiet server's disk."""
@@ -71,7 +78,7 @@ CREATE TABLE conversations (
     id BLOB NOT NULL UNIQUE,
     kind TEXT NOT NULL,
     name TEXT NOT NULL,
-    seq INTEGER NOT NULL,          -- this and the next three: as of the last entry that has left the tail
+    seq INTEGER NOT NULL,          -- this and the next three: of no older an entry than the last that left the tail
     time INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
     chain BLOB NOT NULL,
@@ -132,13 +139,17 @@ _APPEND = "INSERT INTO tail VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class _Tail:
-    """Where the newest entries of one conversation stand in `tail`: ids of consecutive seqs from `first` on."""
+    """Where the newest entries of one conversation stand in `tail`: ids of consecutive seqs from `first` on.
 
-    __slots__ = ("first", "ids")
+    The conversation's row is up to date as of `stored` at least.
+    """
+
+    __slots__ = ("first", "ids", "stored")
 
     def __init__(self, first: int) -> None:
         self.first = first
         self.ids = array("q")
+        self.stored = first - 1
 
 
 class SQLiteStore:
@@ -146,22 +157,29 @@ class SQLiteStore:
 
     server_id: bytes
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         """Open the database, or make it, with a new server_id.
+
+        Not `durable`: `commit` leaves it to the system when to write, so a power failure loses what was committed.
+        This breaks the store's promise and is good for measuring what the promise costs.
 
         Raises StorageError if another server uses it, or if it is damaged or not ours; it is left as it is then.
         """
         make_private_folder(path.parent)
         self._path = path
+        self._durable = durable
         self._lock_file = FileLock(path.with_name(path.name + ".lock"), busy=f"another server is using {path}")
         self._connections: list[sqlite3.Connection] = []
         self._local = threading.local()
         self._index_lock = threading.Lock()  # protects _tails and the start of a reader's snapshot
         self._tails: dict[int, _Tail] = {}
         self._refs: dict[bytes, int] = {}
-        self._pending: list[tuple[object, ...]] = []
+        self._conversations: dict[int, bytes] = {}  # the other way round
+        self._pending: list[tuple[Any, ...]] = []
         self._tail_rows = 0
-        self._untidy: set[int] = set()  # conversations whose history may have become unnecessary
+        self._first_id = 1  # no row of the tail has a smaller one
+        self._histories: set[int] = set()  # conversations with entries in the history
+        self._untidy: set[int] = set()  # those of them whose history may have become unnecessary
         self._next_expiry = 0
         self._checkpointer: sqlite3.Connection | None = None
         self._copying = False  # a backup reads
@@ -182,7 +200,7 @@ class SQLiteStore:
             self._check()
             writer = self._writer
             writer.execute("PRAGMA journal_mode = WAL")
-            writer.execute("PRAGMA synchronous = FULL")
+            writer.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
             writer.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's cache; ignored elsewhere
             writer.execute("PRAGMA wal_autocheckpoint = 0")  # never in a committing turn
             self._read_index()
@@ -230,20 +248,32 @@ class SQLiteStore:
         meta = dict(self._writer.execute("SELECT key, value FROM meta"))
         self.server_id = meta["server_id"]
         self._next_id = int.from_bytes(meta["next_id"], "big")
-        self._refs = dict(self._writer.execute("SELECT id, ref FROM conversations"))
-        for row_id, ref, seq in self._writer.execute("SELECT id, conversation, seq FROM tail ORDER BY id"):
-            self._index(row_id, ref, seq)
-            self._next_id = row_id + 1
-        self._untidy.update(ref for (ref,) in self._writer.execute("SELECT DISTINCT conversation FROM history"))
+        self._read_refs()
+        tail = self._writer.execute("SELECT id, conversation, seq FROM tail ORDER BY id").fetchall()
+        self._index(tail)
+        if tail:
+            self._first_id, self._next_id = tail[0][0], tail[-1][0] + 1
+        else:
+            self._first_id = self._next_id
+        self._histories = {ref for (ref,) in self._writer.execute("SELECT DISTINCT conversation FROM history")}
+        self._untidy |= self._histories
 
-    def _index(self, row_id: int, ref: int, seq: int) -> None:
-        tail = self._tails.get(ref)
-        if tail is None:
-            tail = self._tails[ref] = _Tail(seq)
-        if seq != tail.first + len(tail.ids):
-            raise StorageError(f"{self._path} is damaged: a gap in a log. It was left as it is.")
-        tail.ids.append(row_id)
-        self._tail_rows += 1
+    def _read_refs(self) -> None:
+        self._refs = dict(self._writer.execute("SELECT id, ref FROM conversations"))
+        self._conversations = {ref: conversation for conversation, ref in self._refs.items()}
+
+    def _index(self, rows: list[Any]) -> None:
+        """Note where these rows of the tail stand: (id, ref, seq, ...)."""
+        tails = self._tails
+        for row in rows:
+            ref = row[1]
+            tail = tails.get(ref)
+            if tail is None:
+                tail = tails[ref] = _Tail(row[2])
+            if row[2] != tail.first + len(tail.ids):
+                raise StorageError(f"{self._path} is damaged: a gap in a log. It was left as it is.")
+            tail.ids.append(row[0])
+        self._tail_rows += len(rows)
 
     # --- transactions -----------------------------------------------------------------------------------------------
 
@@ -260,8 +290,7 @@ class SQLiteStore:
             self._writer.execute("COMMIT")
         if pending:
             with self._index_lock:
-                for row in pending:
-                    self._index(row[0], row[1], row[2])  # type: ignore[arg-type]  # id, ref, seq
+                self._index(pending)
             self._pending = []
         if self._restart and not self._copying:
             self._restart = False
@@ -273,7 +302,7 @@ class SQLiteStore:
         with self._writing():
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
-            self._refs = dict(self._writer.execute("SELECT id, ref FROM conversations"))
+            self._read_refs()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -337,6 +366,7 @@ class SQLiteStore:
         ref = cursor.lastrowid
         assert ref is not None  # noqa: S101 - an INSERT has one
         self._refs[head.id] = ref
+        self._conversations[ref] = head.id
         for member in head.members.values():
             self.put_member(head.id, member)
         if pair is not None:
@@ -345,6 +375,7 @@ class SQLiteStore:
     def delete(self, conversation: bytes) -> None:
         """See `port.Store`."""
         ref = self._refs.pop(conversation)
+        del self._conversations[ref]
         self._pending = [row for row in self._pending if row[1] != ref]
         # Entries stay in the tail until `tidy` comes to them: the tail is only ever cut at its beginning.
         for table in ("pairs", "commits", "members", "departed", "numbers", "history"):
@@ -373,8 +404,9 @@ class SQLiteStore:
         ):
             head.departed[gone[0]] = Departed(*gone)
         if (tail := self._tails.get(ref)) is not None:
-            for start in range(0, len(tail.ids), PORTION):
-                ids = tail.ids[start : start + PORTION]
+            newer = tail.ids[max(0, head.seq + 1 - tail.first) :]
+            for start in range(0, len(newer), PORTION):
+                ids = newer[start : start + PORTION]
                 for row in self._rows(
                     "SELECT seq, time, device, number, epoch, chain, payload FROM tail"  # noqa: S608 - only marks
                     f" WHERE id IN ({_marks(ids)}) ORDER BY id",
@@ -433,7 +465,7 @@ class SQLiteStore:
             "DELETE FROM members WHERE conversation = ? AND device = ? AND cursor >= last_seq",
             [(ref, device) for _, ref, device in rows],
         )
-        self._untidy.update(ref for _, ref, _ in rows)
+        self._untidy |= self._histories.intersection(ref for _, ref, _ in rows)
 
     def room(self, name: str) -> bytes | None:
         """See `port.Store`."""
@@ -624,15 +656,17 @@ class SQLiteStore:
                 # The snapshot begins with the first read, and the index must be of the same instant: between the two,
                 # `tidy` could move rows away.
                 row = reader.execute(
-                    "SELECT ref, first_seq FROM conversations WHERE id = ?", (conversation,)
+                    "SELECT ref, (SELECT min(seq) FROM history WHERE conversation = ref) FROM conversations"
+                    " WHERE id = ?",
+                    (conversation,),
                 ).fetchone()
                 if row is None:
                     return entries
-                ref, first_seq = row
-                after = max(after, first_seq - 1)
-                upto = min(upto, after + max_entries)
+                ref, first_in_history = row
                 tail = self._tails.get(ref)
                 first_in_tail = tail.first if tail is not None else upto + 1
+                after = max(after, (first_in_history or first_in_tail) - 1)
+                upto = min(upto, after + max_entries)
                 ids = (
                     tail.ids[max(0, after + 1 - tail.first) : max(0, upto + 1 - tail.first)] if tail is not None else ()
                 )
@@ -668,17 +702,17 @@ class SQLiteStore:
 
     # --- housekeeping -----------------------------------------------------------------------------------------------
 
-    def tidy(self, now: int) -> tuple[list[Trimmed], bool]:
+    def tidy(self, now: int, head: Callable[[bytes], Head | None]) -> tuple[list[Trimmed], bool]:
         """See `port.Store`."""
-        moved = self._move_tail(now)
-        if moved == PORTION:
-            return [], True
+        cut = self._cut_tail(now, head)
+        if cut is not None:
+            return cut, True
         if now >= self._next_expiry:
             self._next_expiry = now + EXPIRY_SECONDS * 1000
-            self._untidy.update(ref for (ref,) in self._rows("SELECT DISTINCT conversation FROM history"))
+            self._untidy |= self._histories
         old = now - READER_SECONDS * 1000
         expired = self._drop_letters("letter IN (SELECT id FROM letters WHERE time < ?)", old)
-        trimmed, rows = [], moved
+        trimmed, rows = [], 0
         while self._untidy and rows < PORTION:
             ref = self._untidy.pop()
             deleted, result = self._trim(ref, old, PORTION - rows)
@@ -687,67 +721,93 @@ class SQLiteStore:
         self.commit()
         return trimmed, bool(self._untidy) or expired == PORTION
 
-    def _move_tail(self, now: int) -> int:
-        """Take the oldest rows out of the tail, and the unread ones among them into the history. Return how many."""
-        excess = self._tail_rows - TAIL_ROWS
-        horizon = now - TAIL_SECONDS * 1000
-        rows: list[Any] = []
-        for row in self._rows(
-            "SELECT id, conversation, seq, time, device, number, epoch, chain, payload FROM tail ORDER BY id LIMIT ?",
-            PORTION,
-        ):
-            if len(rows) >= excess and row[3] > horizon:
-                break
-            rows.append(row)
-        if not rows:
-            return 0
-        by_conversation: dict[int, list[Any]] = {}
-        for row in rows:
-            by_conversation.setdefault(row[1], []).append(row)
-        existing = set(self._refs.values())
-        for ref, entries in by_conversation.items():
-            if ref in existing:  # else: the conversation was deleted, and these are its last traces
-                self._move_entries(ref, entries)
-        self._write("DELETE FROM tail WHERE id <= ?", rows[-1][0])
+    def _cut_tail(self, now: int, head: Callable[[bytes], Head | None]) -> list[Trimmed] | None:
+        """Let the oldest rows leave the tail, or prepare that; None if none has to leave."""
+        last = self._last_to_leave(now)
+        if last < self._first_id:
+            return None
+        leaving = [
+            (ref, tail, bisect_right(tail.ids, last)) for ref, tail in self._tails.items() if tail.ids[0] <= last
+        ]
+        stale = [(ref, tail) for ref, tail, count in leaving if tail.first + count - 1 > tail.stored]
+        if self._store_heads(stale, head):
+            return []
+        trimmed = []
+        for ref, tail, count in leaving:
+            # Without a conversation these are the last traces of one that was deleted.
+            if (conversation := self._conversations.get(ref)) is not None and (current := head(conversation)):
+                floor = min((member.cursor for member in current.members.values()), default=0)
+                end = tail.first + count - 1
+                if floor < end:
+                    self._move(ref, tail, max(floor + 1, tail.first), end)
+                first = max(current.first_seq, min(floor, end) + 1)
+                trimmed.append(Trimmed(conversation, first, current.held_bytes, current.held_time, 0))
+        self._write("DELETE FROM tail WHERE id <= ?", last)
         self._write("UPDATE meta SET value = ? WHERE key = 'next_id'", self._next_id.to_bytes(8, "big"))
         with self._index_lock:  # see `read`
             self.commit()
-            for ref, entries in by_conversation.items():
-                tail = self._tails[ref]
-                del tail.ids[: len(entries)]
-                tail.first += len(entries)
+            for ref, tail, count in leaving:
+                del tail.ids[:count]
+                tail.first += count
+                self._tail_rows -= count
                 if not tail.ids:
                     del self._tails[ref]
-        self._tail_rows -= len(rows)
-        return len(rows)
+        self._first_id = last + 1
+        return trimmed
 
-    def _move_entries(self, ref: int, entries: list[Any]) -> None:
-        """Move entries of one conversation from the tail to its history and its row."""
-        floor = self._floor(ref)
-        unread = [row for row in entries if row[2] > floor]
-        self._write_many(
-            "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?)", [(*row[1:6], row[8]) for row in unread]
+    def _last_to_leave(self, now: int) -> int:
+        """The id up to which rows leave the tail now, PORTION of them at most: it is too long, or they are old."""
+        last = self._first_id + PORTION - 1
+        if last < self._first_id + self._tail_rows - TAIL_ROWS:
+            return last
+        last = min(last, self._next_id - 1)
+        recent = self._one(
+            "SELECT min(id) FROM tail WHERE id <= ? AND time > ?", last, now - TAIL_SECONDS * 1000
         )
-        _, _, seq, time, _, _, epoch, chain, _ = entries[-1]
+        by_age = last if recent is None else recent - 1
+        return max(by_age, self._first_id + self._tail_rows - TAIL_ROWS - 1)
+
+    def _store_heads(self, stale: list[tuple[int, _Tail]], head: Callable[[bytes], Head | None]) -> bool:
+        """Bring the rows of some of these conversations up to date; whether there was anything to do."""
+        stored: list[tuple[_Tail, Head]] = []
+        numbers: list[Numbers] = []
+        for ref, tail in stale:
+            conversation = self._conversations.get(ref)
+            current = head(conversation) if conversation is not None else None
+            if current is None:
+                continue
+            self._write(
+                "UPDATE conversations SET seq = ?, time = ?, epoch = ?, chain = ?, first_seq = ? WHERE ref = ?",
+                current.seq, current.time, current.epoch, current.chain, current.first_seq, ref,
+            )  # fmt: skip
+            changed = [(device, each) for device, each in current.numbers.items() if each.last > each.stored]
+            self._write_many(
+                "INSERT OR REPLACE INTO numbers VALUES (?, ?, ?, ?)",
+                [(ref, device, each.last, each.encode()) for device, each in changed],
+            )
+            numbers += [each for _, each in changed]
+            stored.append((tail, current))
+            if len(numbers) >= DEVICES_AT_ONCE:
+                break
+        self.commit()
+        for tail, current in stored:
+            tail.stored = current.seq
+        for each in numbers:
+            each.stored = each.last
+        return bool(stored)
+
+    def _move(self, ref: int, tail: _Tail, first: int, last: int) -> None:
+        """Copy entries of one conversation from the tail to its history."""
+        self._write_many(
+            "INSERT INTO history SELECT conversation, seq, time, device, number, payload FROM tail WHERE id = ?",
+            [(row_id,) for row_id in tail.ids[first - tail.first : last + 1 - tail.first]],
+        )
         self._write(
-            "UPDATE conversations SET seq = ?, time = ?, epoch = ?, chain = ?, held_bytes = held_bytes + ?,"
-            " first_seq = max(first_seq, ?) WHERE ref = ?",
-            seq, time, epoch, chain, sum(len(row[8]) for row in unread), min(floor, seq) + 1, ref,
+            "UPDATE conversations SET held_bytes = held_bytes + (SELECT sum(length(payload)) FROM history"
+            " WHERE conversation = ?1 AND seq BETWEEN ?2 AND ?3) WHERE ref = ?1",
+            ref, first, last,
         )  # fmt: skip
-        moved: dict[bytes, Numbers] = {}
-        for row in entries:
-            device = row[4]
-            numbers = moved.get(device)
-            if numbers is None:
-                stored = self._rows(
-                    "SELECT last, answers FROM numbers WHERE conversation = ? AND device = ?", ref, device
-                )
-                numbers = moved[device] = Numbers(*stored[0]) if stored else Numbers()
-            numbers.add(row[2], row[3], hashlib.sha256(row[8]).digest())
-        self._write_many(
-            "INSERT OR REPLACE INTO numbers VALUES (?, ?, ?, ?)",
-            [(ref, device, numbers.last, numbers.encode()) for device, numbers in moved.items()],
-        )
+        self._histories.add(ref)
         self._untidy.add(ref)
 
     def _floor(self, ref: int) -> int:
@@ -760,6 +820,7 @@ class SQLiteStore:
             "SELECT id, kind, seq, first_seq, held_bytes FROM conversations WHERE ref = ?", ref
         )
         if not found:
+            self._histories.discard(ref)
             return 0, []
         conversation, kind, seq, first_seq, held = found[0]
         floor = self._floor(ref)
@@ -768,6 +829,7 @@ class SQLiteStore:
         size = 0
         last = 0
         count = 0
+        whole = True  # everything goes
         for entry, time, length in self._rows(
             "SELECT seq, time, length(payload) FROM history WHERE conversation = ? ORDER BY seq LIMIT ?", ref, portion
         ):
@@ -775,6 +837,7 @@ class SQLiteStore:
                 past_limits = time < old or held - size > READER_BYTES or entry <= seq - READER_ENTRIES
                 if kind == "direct" or not past_limits:
                     first_time = time
+                    whole = False
                     break
                 given_up = entry
             size += length
@@ -791,6 +854,8 @@ class SQLiteStore:
         self._write("UPDATE conversations SET first_seq = ?, held_bytes = ? WHERE ref = ?", first_seq, held, ref)
         if count == portion:
             self._untidy.add(ref)
+        elif whole:
+            self._histories.discard(ref)
         return count, [Trimmed(conversation, first_seq, held, first_time, given_up)]
 
     def backup(self, target: Path) -> None:
