@@ -81,6 +81,10 @@ def gen_certs(out: Path, hosts: tuple[str, ...], days: int, new_ca: bool) -> Non
     help="Who may make an account. The invite code comes from the file or SECURECHAT_INVITE_CODE.  [default: open]",
 )  # fmt: skip
 @click.option("--metrics-port", type=int, help="Port for /metrics, /livez and /readyz, on 127.0.0.1.  [default: none]")
+@click.option(
+    "--durability", type=click.Choice(["disk", "memory"]),
+    help="memory: for measuring only; a power failure then loses messages that were acknowledged.  [default: disk]",
+)  # fmt: skip
 @click.option("--show-ciphertext/--no-show-ciphertext", default=None, help="Log every relayed entry, for teaching.")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="The least to log.  [default: info]"

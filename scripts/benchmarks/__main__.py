@@ -9,7 +9,7 @@ import relay
 from figure import Figure
 
 BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
-    "relay": relay.relay, "fan-out": relay.fan_out, "idle": relay.idle, "login": relay.login, "mls": mls.mls,
+    "relay": relay.relay, "fan-out": relay.fan_out, "mls": mls.mls,
 }  # fmt: skip
 
 

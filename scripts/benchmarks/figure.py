@@ -7,8 +7,9 @@ from dataclasses import dataclass
 class Figure:
     """One measured number; beside it, where one is known, what it is held against.
 
-    `baseline` is what another implementation needed for the same work in the same run, in the same unit; `goal` is the
-    largest `value / baseline` that we are content with.
+    `baseline` is what another implementation needed for the same work in the same run, in the same unit. `goal` is the
+    largest `value / baseline` that we are content with; without a baseline, the largest value. `at_least`: a number of
+    which more is better, so that `goal` is the smallest.
     """
 
     case: str
@@ -17,6 +18,7 @@ class Figure:
     unit: str
     baseline: float | None = None
     goal: float | None = None
+    at_least: bool = False
 
     def as_dict(self) -> dict[str, object]:
         """Its JSON form: without the fields that are not known."""
@@ -26,14 +28,22 @@ class Figure:
         if self.baseline is not None:
             told |= {"baseline": round(self.baseline, 3), "ratio": round(self.value / self.baseline, 3)}
         if self.goal is not None:
-            told |= {"goal": self.goal}
+            told |= {"goal": self.goal, "met": self.met}
         return told
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal, if there is one, is reached."""
+        if self.goal is None:
+            return True
+        held = self.value if self.baseline is None else self.value / self.baseline
+        return held >= self.goal if self.at_least else held <= self.goal
 
     def as_line(self) -> str:
         """Its form for people."""
-        line = f"{self.case:28} {self.metric:34} {self.value:12,.1f} {self.unit}"
+        line = f"{self.case:36} {self.metric:36} {self.value:12,.1f} {self.unit}"
         if self.baseline is not None:
             line += f"   {self.value / self.baseline:.2f} x {self.baseline:,.1f}"
         if self.goal is not None:
-            line += f"   goal <= {self.goal}"
+            line += f"   goal {'>=' if self.at_least else '<='} {self.goal:g}{'' if self.met else '  MISSED'}"
         return line

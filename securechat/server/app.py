@@ -101,7 +101,9 @@ class Server:
             accounts_path, store_path = config.data / ACCOUNTS_FILE, config.data / STORE_FILE
             if accounts_path.exists() and not store_path.exists():
                 raise StorageError(f"{store_path} is missing, but {accounts_path} is there: they belong together")
-            store = SQLiteStore(store_path)
+            store = SQLiteStore(store_path, durable=config.durability == "disk")
+            if config.durability == "memory":
+                log.warning("durability is `memory`: a power failure will lose messages that were acknowledged")
             opened.callback(store.close)
             accounts = AccountStore(accounts_path)
             opened.callback(accounts.close)

@@ -55,6 +55,8 @@ class ServerConfig:
     """
     metrics_port: Annotated[int, Meta(ge=0, le=65535)] | None = None
     """Port on this machine for Prometheus and health checks (`metrics`); none: not served; 0: any free one."""
+    durability: Literal["disk", "memory"] = "disk"
+    """`memory`: for measuring only. Entries are acknowledged before they are on disk: a power failure loses them."""
     show_ciphertext: bool = False
     """Log every relayed entry in hexadecimal, for teaching."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -1,0 +1,309 @@
+"""securechat as a system under load: a real server process, and clients that speak its wire protocol.
+
+Conversations are opened with real MLS groups, because the server checks those; the messages that follow carry a genuine
+header and filling in the place of a ciphertext, which is all that a blind server can see. The accounts stand in
+`accounts.json` before the server starts, each with the resume tokens of its devices: so a crowd enters without Argon2.
+"""
+
+import hashlib
+import json
+import secrets
+import signal
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import argon2
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from systems import PAYLOAD, Client, Process, System, stamp_of, stamped, trusting
+
+from securechat.client.device import CAPABILITIES, SUITE
+from securechat.identity.certificate import certificate_of, credential, issue, leaf_validator
+from securechat.mls.crypto.sealing import SignaturePrivateKey, generate_signature_secret
+from securechat.mls.framing import MLSMessage
+from securechat.mls.group import Group
+from securechat.mls.key_package import KeyPackage
+from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_package
+from securechat.mls.leaf_node import Lifetime
+from securechat.mls.proposals import Add
+from securechat.policy import Rules
+from securechat.server.accounts import COST
+from securechat.tlscodec import Writer
+from securechat.wire import limits
+from securechat.wire import messages as m
+
+MEMBERS = 400  # accounts with one device each
+CROWD = 6_400  # further devices, DEVICES an account: so many can hold a resume token
+DEVICES = 16
+NONCE = bytes(28)
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(m.FromServer).decode
+_LENGTH = struct.Struct(">I")
+
+
+class Peer(Client):
+    """One device of an account, with its resume token."""
+
+    confirms = True
+    server: "SecureChat"
+
+    def __init__(self, server: "SecureChat", account: str, device: bytes, token: bytes) -> None:
+        super().__init__(server)
+        self.account = account
+        self.device = device
+        self.token = token
+        self.number = 0  # of its newest submission
+        self._unacknowledged = 0
+        self._next_id = 0
+
+    def send(self, message: m.Message) -> None:
+        """Queue one message."""
+        body = _encode(message)
+        self.queue(_LENGTH.pack(len(body)) + body)
+
+    def messages(self) -> Iterator[m.Message]:
+        """What has arrived."""
+        data, start = self._plaintext, 0
+        try:
+            while len(data) - start >= _LENGTH.size:
+                end = start + _LENGTH.size + _LENGTH.unpack_from(data, start)[0]
+                if end > len(data):
+                    return
+                message = _decode(data[start + _LENGTH.size : end])
+                start = end
+                yield message
+        finally:
+            del data[:start]
+
+    def next_id(self) -> int:
+        """A fresh request id."""
+        self._next_id += 1
+        return self._next_id
+
+    def greet(self) -> None:
+        """Connect and exchange hellos."""
+        self.connect()
+        self.send(m.ClientHello(versions=[limits.PROTOCOL_VERSION], agent="bench"))
+        self.flush()
+        while not (messages := list(self.messages())):
+            self.read()
+        (hello,) = messages
+        assert isinstance(hello, m.Hello), hello
+        self.server_id = hello.server_id
+
+    def call(self, request: m.Request) -> m.Message:
+        """Send a request and wait for its reply; events in between are dropped."""
+        self.send(request)
+        self.flush()
+        while True:
+            reply = None
+            for message in self.messages():
+                if isinstance(message, m.Refused) and message.id == request.id:
+                    raise SystemExit(f"the server refused {type(request).__name__}: {message.code}: {message.text}")
+                if isinstance(message, m.Reply) and message.id == request.id:
+                    reply = message
+            if reply is not None:
+                return reply
+            self.read()
+
+    def resume(self) -> None:
+        """Connect and log in with the token."""
+        self.greet()
+        answer = self.call(m.Resume(self.next_id(), self.token, self.device))
+        assert isinstance(answer, m.LoggedIn), answer
+        self.token = answer.token
+
+    def goodbye(self) -> None:
+        """End the session in order."""
+        self.send(m.Closing("bye"))
+        self.flush()
+        self.close()
+
+    # --- conversations ----------------------------------------------------------------------------------------------
+
+    def publish(self) -> None:
+        """Publish the device, so that it can be in conversations."""
+        now = int(time.time())
+        self.signature = SignaturePrivateKey(SUITE, generate_signature_secret(SUITE))
+        identity = Ed25519PrivateKey.generate()
+        self.certificate = issue(
+            identity, server_id=self.server_id, account=self.account, device_id=self.device,
+            signature_key=self.signature.public_key, not_before=now - 60, not_after=now + 86_400,
+        )  # fmt: skip
+        self.call(m.PublishDevice(self.next_id(), self.certificate.encode(), replace_identity=False))
+        self.validate = leaf_validator(self.server_id, now)
+        self.bundle = self.new_key_package()
+
+    def new_key_package(self) -> KeyPackageBundle:
+        """Publish a key package and return it with its secrets."""
+        now = int(time.time())
+        bundle = generate_key_package(
+            SUITE, credential(self.certificate), self.signature, CAPABILITIES, Lifetime(now - 60, now + 86_400)
+        )
+        self.call(m.PublishKeyPackages(self.next_id(), [MLSMessage(bundle.key_package).encode()], b""))
+        return bundle
+
+    def fetch(self, account: str) -> KeyPackage:
+        """Take one key package of somebody."""
+        answer = self.call(m.FetchKeyPackages(self.next_id(), account))
+        assert isinstance(answer, m.KeyPackages), answer
+        package = MLSMessage.decode(answer.key_packages[0]).body
+        assert isinstance(package, KeyPackage), package
+        return package
+
+    def enter(self, conversation: bytes, number: int) -> None:
+        """Speak in a conversation from now on; `number` is the last one this device used in it."""
+        self.conversation, self.number = conversation, number
+        # The header of the PrivateMessages to come: version, wire format, group, epoch 1, application.
+        self._header = bytes(Writer().u16(1).u16(2).vector(conversation).u64(1).u8(1))
+
+    def subscribe(self, conversation: bytes) -> None:
+        """Read a conversation from its first message on."""
+        self.call(m.Subscribe(self.next_id(), conversation, 1))
+
+    def say(self) -> None:
+        """See `Client`."""
+        self.unanswered += 1
+        self.number += 1
+        authenticated = Writer().vector(struct.pack(">Q", self.number)).vector(NONCE).vector(stamped())
+        self.send(m.Submit(self.next_id(), self.conversation, self.number, self._header + bytes(authenticated)))
+
+    def take(self) -> list[int]:
+        """See `Client`. Acknowledges as a client does."""
+        stamps = []
+        for message in self.messages():
+            if isinstance(message, m.Entry):
+                stamps.append(stamp_of(message.payload[-PAYLOAD:]))
+                self._unacknowledged += 1
+                if self._unacknowledged >= limits.ACKNOWLEDGE_ENTRIES:
+                    self.send(m.Acknowledge(message.conversation, message.seq))
+                    self._unacknowledged = 0
+            elif isinstance(message, m.Accepted):
+                self.unanswered -= 1
+            elif isinstance(message, m.Refused):
+                raise SystemExit(f"the server refused a message: {message.code}: {message.text}")
+        return stamps
+
+
+def found(members: list[Peer], rules: Rules) -> bytes:
+    """Make a group of the first member, add the others in one commit, hand both to the server; return its id."""
+    first, *others = members
+    now = int(time.time())
+    conversation = secrets.token_bytes(limits.CONVERSATION_ID_LENGTH)
+    group = Group.create(conversation, first.bundle, first.signature, extensions=(rules.extension(),))
+    founding = group.group_info(with_tree=True)
+    number = struct.pack(">Q", 1)
+    staged = group.commit(
+        [Add(first.fetch(other.account)) for other in others],
+        authenticated_data=number, tree_in_welcome=False, validate=first.validate, now=now,
+    )  # fmt: skip
+    welcome, group_info = staged.welcome or b"", staged.group_info or b""
+    if rules.kind == "direct":
+        peer = others[0].account
+        first.call(
+            m.OpenDirect(first.next_id(), conversation, peer, founding, staged.message, welcome, group_info)
+        )
+    else:
+        first.call(m.OpenRoom(first.next_id(), conversation, founding, group.group_info(with_tree=False)))
+        first.subscribe(conversation)
+        first.call(m.Commit(first.next_id(), conversation, 1, staged.message, welcome, group_info))
+    for member in members:
+        member.enter(conversation, 1 if member is first else 0)
+    return conversation
+
+
+class SecureChat(System):
+    """A real `securechat server` with its own data folder."""
+
+    def __init__(self, folder: Path, certs: Path, durability: Literal["disk", "memory"] = "disk") -> None:
+        """Write the accounts and start."""
+        self.name = "securechat" if durability == "disk" else "securechat, durability memory"
+        self.tls = trusting(certs)
+        self.tls.set_alpn_protocols([limits.ALPN])
+        self._folder = folder
+        data = folder / "data"
+        self._command = [
+            str(Path(sys.executable).with_name("securechat")), "server", "--port", "0", "--data", str(data),
+            "--cert", str(certs / "server.pem"), "--key", str(certs / "server-key.pem"),
+            "--max-clients", "10000", "--durability", durability,
+        ]  # fmt: skip
+        Process(self._command, folder).stop()  # so that the folder is made as a server makes it
+        devices = _write_accounts(data / "accounts.json")
+        self._members = iter(devices[:MEMBERS])
+        self._others = iter(devices[MEMBERS:])
+        self.process = Process(self._command, folder)
+
+    def restart(self, how: signal.Signals) -> None:
+        """End the server and start it again on the same data; returns when it listens."""
+        self.process.stop(how)
+        self.process = Process(self._command, self._folder)
+
+    def peer(self) -> Peer:
+        """A device that is only good for being connected."""
+        return Peer(self, *next(self._others))
+
+    def member(self) -> Peer:
+        """A device that is logged in and published, and the only one of its account."""
+        member = Peer(self, *next(self._members))
+        member.resume()
+        member.publish()
+        return member
+
+    def pairs(self, count: int) -> list[tuple[Client, Client]]:
+        """See `System`."""
+        pairs: list[tuple[Client, Client]] = []
+        for _ in range(count):
+            pair = self.member(), self.member()
+            conversation = found(list(pair), Rules(kind="direct"))
+            for member in pair:
+                member.subscribe(conversation)
+            pairs.append(pair)
+        return pairs
+
+    def room(self, count: int) -> list[Client]:
+        """See `System`."""
+        members = [self.member() for _ in range(count)]
+        identity = certificate_of(members[0].bundle.key_package.leaf_node).identity_key
+        conversation = found(members, Rules(kind="invite", name="#bench", owners=(identity,)))
+        for member in members:
+            member.subscribe(conversation)
+        return list(members)
+
+    def idle(self, count: int) -> list[Client]:
+        """See `System`."""
+        peers = [self.peer() for _ in range(count)]
+        for peer in peers:
+            peer.resume()
+        return list(peers)
+
+
+def _write_accounts(path: Path) -> list[tuple[str, bytes, bytes]]:
+    """Make accounts whose password nobody knows; return (account, device, token): members first, then the crowd."""
+    password_hash = argon2.PasswordHasher.from_parameters(COST).hash(secrets.token_bytes(limits.SECRET_LENGTH))
+    now = int(time.time())
+    names = [f"member{number}" for number in range(MEMBERS)]
+    names += [f"crowd{number // DEVICES}" for number in range(CROWD)]
+    devices = [
+        (name, secrets.token_bytes(limits.DEVICE_ID_LENGTH), secrets.token_bytes(limits.TOKEN_LENGTH)) for name in names
+    ]
+    tokens: dict[str, list[dict[str, object]]] = {}
+    for name, device, token in devices:
+        tokens.setdefault(name, []).append(
+            {
+                "device": device.hex(),
+                "hash": hashlib.sha256(token).hexdigest(),
+                "expires": (now + 86_400) * 1000,
+            }
+        )
+    accounts = [
+        {"name": name, "hash": password_hash, "created": now, "enabled": True, "tokens": each}
+        for name, each in tokens.items()
+    ]
+    path.write_text(json.dumps({"format": "securechat accounts", "version": 1, "accounts": accounts}))
+    path.chmod(0o600)
+    return devices

@@ -1,0 +1,172 @@
+"""The work that all systems are put to, and what it costs them."""
+
+import selectors
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from systems import STALLED, Client, System
+
+OUTSTANDING = 64  # messages of a pipelined sender on their way
+PIPELINED_MESSAGES = 1_000  # from each sender
+BURSTS = 200
+ROOM_MESSAGES = 1_000
+RATE = 2_000  # messages a second
+RATE_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a workload came to."""
+
+    delivered: int
+    seconds: float
+    cpu: float  # seconds, of the server's process
+    latencies: list[float]  # seconds, from `say` to the receiver's reading, sorted
+
+    @property
+    def cpu_each(self) -> float:
+        """µs of the server's CPU for each delivered message."""
+        return self.cpu / self.delivered * 1e6
+
+    def latency(self, share: float) -> float:
+        """µs within which this share of the messages arrived."""
+        return self.latencies[int(len(self.latencies) * share)] * 1e6
+
+
+class Load:
+    """Drives clients from one thread and counts what they get."""
+
+    def __init__(self, system: System, clients: list[Client], selector: selectors.BaseSelector | None = None) -> None:
+        """Take the clients over: until `release` their sockets do not block."""
+        self._system = system
+        self._selector = selector or selectors.DefaultSelector()
+        self._clients = clients
+        self._stamps: list[tuple[int, list[int]]] = []  # (when they arrived, when they were made), in ns
+        self.delivered = 0
+        for client in clients:
+            client.socket.settimeout(0)
+            self._selector.register(client.socket, selectors.EVENT_READ, client)
+        self._started, self._cpu = time.perf_counter(), system.process.cpu()
+
+    def pump(self, react: Callable[[Client, int], None], patience: float = STALLED) -> None:
+        """Wait for something to arrive; `react(client, messages)` may say more on any client."""
+        ready = self._selector.select(patience)
+        if not ready and patience == STALLED:
+            raise SystemExit(f"nothing has come from {self._system.name} for {STALLED:.0f} s")
+        for key, mask in ready:
+            client: Client = key.data
+            if mask & selectors.EVENT_READ:
+                client.read()
+                stamps = client.take()
+                self._stamps.append((time.perf_counter_ns(), stamps))
+                self.delivered += len(stamps)
+                react(client, len(stamps))
+            self.flush(client)
+
+    def flush(self, client: Client) -> None:
+        """Send what a client has queued; the rest when its socket takes it."""
+        client.flush()
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.wants_to_write else 0)
+        if self._selector.get_key(client.socket).events != wanted:
+            self._selector.modify(client.socket, wanted, client)
+
+    def release(self) -> Cost:
+        """Give the clients back."""
+        seconds, cpu = time.perf_counter() - self._started, self._system.process.cpu() - self._cpu
+        self._selector.close()
+        for client in self._clients:
+            client.socket.settimeout(STALLED)
+        latencies = sorted((arrived - made) / 1e9 for arrived, stamps in self._stamps for made in stamps)
+        return Cost(self.delivered, seconds, cpu, latencies)
+
+
+def pipelined(system: System, pairs: list[tuple[Client, Client]]) -> Cost:
+    """One of each pair sends as fast as it may, `OUTSTANDING` messages ahead."""
+    load = Load(system, [client for pair in pairs for client in pair])
+    sender_of = {client: pair[0] for pair in pairs for client in pair}
+    left = {pair[0]: PIPELINED_MESSAGES for pair in pairs}
+
+    def react(client: Client, messages: int) -> None:
+        sender = sender_of[client]
+        if not client.confirms:
+            sender.unanswered -= messages
+        while left[sender] and sender.unanswered < OUTSTANDING:
+            left[sender] -= 1
+            sender.say()
+        if sender is not client:
+            load.flush(sender)
+
+    for sender, _ in pairs:
+        react(sender, 0)
+        load.flush(sender)
+    while load.delivered < len(pairs) * PIPELINED_MESSAGES or any(sender.unanswered for sender in left):
+        load.pump(react)
+    return load.release()
+
+
+def bursts(system: System, pairs: list[tuple[Client, Client]]) -> Cost:
+    """All pairs play ping-pong in step: one lone message from each comes in a burst, and the next one goes back."""
+    load = Load(system, [client for pair in pairs for client in pair])
+
+    def react(client: Client, messages: int) -> None:
+        if not client.confirms:
+            partner[client].unanswered -= messages
+
+    partner = {client: pair[client is pair[0]] for pair in pairs for client in pair}
+    for number in range(BURSTS):
+        speakers = [pair[number % 2] for pair in pairs]
+        for speaker in speakers:
+            speaker.say()
+            speaker.encrypt()
+        for speaker in speakers:
+            load.flush(speaker)
+        while load.delivered < (number + 1) * len(pairs) or any(speaker.unanswered for speaker in speakers):
+            load.pump(react)
+    return load.release()
+
+
+def room(system: System, members: list[Client], outstanding: int) -> Cost:
+    """One member speaks, `outstanding` messages ahead; all others get it."""
+    load = Load(system, members)
+    speaker, listener = members[0], members[1]
+    left = ROOM_MESSAGES
+
+    def react(client: Client, messages: int) -> None:
+        nonlocal left
+        if not client.confirms and client is listener:
+            speaker.unanswered -= messages
+        if client is speaker or client is listener:
+            while left and speaker.unanswered < outstanding:
+                left -= 1
+                speaker.say()
+            load.flush(speaker)
+
+    react(speaker, 0)
+    while load.delivered < ROOM_MESSAGES * (len(members) - 1) or speaker.unanswered:
+        load.pump(react)
+    return load.release()
+
+
+def steady(system: System, pairs: list[tuple[Client, Client]]) -> Cost:
+    """`RATE` messages a second, evenly, from one pair after the other, whatever becomes of them."""
+    # `select` waits for microseconds, where `epoll` waits for milliseconds.
+    load = Load(system, [client for pair in pairs for client in pair], selectors.SelectSelector())
+    partner = {client: pair[client is pair[0]] for pair in pairs for client in pair}
+
+    def react(client: Client, messages: int) -> None:
+        if not client.confirms:
+            partner[client].unanswered -= messages
+
+    started = time.perf_counter()
+    total = RATE * RATE_SECONDS
+    for number in range(total):
+        due = started + number / RATE
+        while (wait := due - time.perf_counter()) > 0:
+            load.pump(react, wait)
+        speaker = pairs[number % len(pairs)][0]
+        speaker.say()
+        load.flush(speaker)
+    while load.delivered < total or any(pair[0].unanswered for pair in pairs):
+        load.pump(react)
+    return load.release()
