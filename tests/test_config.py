@@ -33,8 +33,8 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
 def test_every_setting_can_stand_in_the_file_and_in_the_environment(tmp_path: Path) -> None:
     values = {
         "host": "::", "port": 1, "data": "d", "cert": "c", "key": "k", "name": "n", "greeting": "g\nh",
-        "max_clients": 2, "registration": "invite", "invite_code": "i", "metrics_port": 3, "show_ciphertext": True,
-        "log_level": "debug", **dict.fromkeys(RATES, "7 + 0.5/s"),
+        "max_clients": 2, "registration": "invite", "invite_code": "i", "metrics_port": 3, "durability": "memory",
+        "show_ciphertext": True, "log_level": "debug", **dict.fromkeys(RATES, "7 + 0.5/s"),
     }  # fmt: skip
     toml = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
     assert values.keys() == {field.name for field in fields(ServerConfig)}
@@ -43,7 +43,7 @@ def test_every_setting_can_stand_in_the_file_and_in_the_environment(tmp_path: Pa
     assert from_file == from_environment == load_config(values, {})
     assert from_file == ServerConfig(
         host="::", port=1, data=Path("d"), cert=Path("c"), key=Path("k"), name="n", greeting="g\nh",
-        max_clients=2, registration="invite", invite_code="i", metrics_port=3,
+        max_clients=2, registration="invite", invite_code="i", metrics_port=3, durability="memory",
         show_ciphertext=True, log_level="debug",
         **dict.fromkeys(RATES, Rate(7, 0.5)),
     )  # fmt: skip
