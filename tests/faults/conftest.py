@@ -22,8 +22,9 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
         return servers[-1]
 
     yield begin
-    for server in servers:
-        server.stop()
+    with contextlib.ExitStack() as ends:
+        for server in servers:
+            ends.callback(server.stop)
 
 
 @pytest.fixture
@@ -62,6 +63,6 @@ def talkers() -> Iterator[Callable[..., list[Talker]]]:
         return new
 
     yield begin
-    for talker in everybody:
-        with contextlib.suppress(ProcessLookupError):
-            talker.kill()
+    with contextlib.ExitStack() as ends:  # each is ended, whatever becomes of the others
+        for talker in everybody:
+            ends.callback(talker.kill)

@@ -3,23 +3,12 @@
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from tests.support.chaos import FAULTS, ChaosProxy
-from tests.support.live import PATIENCE, LiveServer
+from tests.support.live import PATIENCE, LiveServer, Through
 from tests.support.talker_process import Talker, close_and_look, gather, say_last_words
-
-
-@dataclass(frozen=True)
-class Through:
-    """Where clients find the server: behind the proxy."""
-
-    folder: Path
-    ca: Path
-    port: int
 
 
 @pytest.mark.timeout(300)

@@ -4,6 +4,7 @@ import queue
 import signal
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -64,6 +65,15 @@ class LiveServer:
 
 class Place(Protocol):
     """Where a client finds its server and keeps its vault."""
+
+    folder: Path
+    ca: Path
+    port: int
+
+
+@dataclass(frozen=True)
+class Through:
+    """A place behind a proxy."""
 
     folder: Path
     ca: Path

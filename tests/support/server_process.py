@@ -59,9 +59,13 @@ class ServerProcess:
         return self.wait()
 
     def wait(self) -> int:
-        """Wait for the end; the exit code."""
+        """Wait for the end; the exit code. A process that does not end is killed, and TimeoutExpired raised."""
         try:
-            return self.process.wait(timeout=30)
+            return self.process.wait(timeout=60)  # seconds: a busy machine is no failure
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
         finally:
             assert self.process.stdout is not None
             self.process.stdout.close()

@@ -1,8 +1,11 @@
 """A client process for tests that kill it: commands as JSON lines on stdin, what is durable as JSON lines on stdout.
 
     talker.py VAULT NAME HOST PORT CA
-    ["join", "#lobby"]   ["open", "bob"]   ["say", "#lobby", "text"]   ["close"]
+    ["join", "#lobby"]   ["open", "bob"]   ["say", "#lobby", "text"]   ["flood", "#lobby", "text", 1000]   ["close"]
     -> {"queued": "text"} once it is in the vault; {"event": "Ready"} and so on as they come
+
+A flood is texts with a number behind each, as fast as they are delivered. From then on messages are only counted:
+{"event": "Count", "detail": "1000"} for each thousand of our own that is delivered.
 """
 
 import json
@@ -17,18 +20,32 @@ from securechat.client.settings import ClientSettings
 from securechat.client.vault import Vault
 
 PASSWORD = "correct horse"
+WINDOW = 256
+"""Messages of a flood that are on their way at once."""
+TOLD = 1000
+"""Deliveries of a flood for one line of output."""
 
 
 def main() -> None:
     """Run until told to close."""
     path, name, host, port, ca = sys.argv[1:]
-    lock, ended = threading.Lock(), threading.Event()
+    lock, ended, flooding = threading.Lock(), threading.Event(), threading.Event()
+    window, count = threading.Semaphore(WINDOW), 0
 
     def tell(**what: object) -> None:
         with lock:
             print(json.dumps(what), flush=True)  # noqa: T201  # this is how it talks to the test
 
     def on_event(event: events.Event) -> None:
+        nonlocal count
+        if flooding.is_set() and isinstance(event, events.Received | events.Delivered):
+            if isinstance(event, events.Delivered) and event.message.text.startswith("flood"):
+                window.release()
+                count += 1
+                if count % TOLD == 0:
+                    tell(event="Count", detail=str(count))
+            if event.message.text.startswith("flood"):
+                return
         detail = getattr(event, "text", "") or getattr(event, "reason", "") or getattr(event, "change", "")
         if isinstance(event, events.Received | events.Delivered):
             detail = event.message.text
@@ -36,6 +53,13 @@ def main() -> None:
             detail = repr(event.error)
             ended.set()
         tell(event=type(event).__name__, detail=str(detail))
+
+    def flood(where: str, text: str, number: int) -> None:
+        conversation = client.find(where)
+        if conversation is not None:
+            for each in range(number):
+                window.acquire()
+                client.send(conversation.id, f"flood {text} {each}")
 
     vault = Vault.open(Path(path), name, PASSWORD, cost=Cost(time=1, memory=8, lanes=1))
     settings = ClientSettings(host, int(port), ca_file=Path(ca), password=PASSWORD, register=True)
@@ -52,6 +76,9 @@ def main() -> None:
                 if conversation is not None:
                     client.send(conversation.id, text)
                     tell(queued=[where, text])
+            case ["flood", where, text, number]:
+                flooding.set()
+                threading.Thread(target=flood, args=(where, text, number), daemon=True).start()
             case ["close"]:
                 break
     client.close()
