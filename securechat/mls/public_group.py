@@ -319,10 +319,10 @@ class PublicGroup(Struct):
             if len(node.encrypted_path_secret) != len(applied.tree.recipients(step, applied.new_leaves)):
                 raise InvalidMessage("an update path has too few or too many ciphertexts")
 
-        known = {old.encryption_key for _, old in (*applied.tree.leaves(), *self.tree.leaves())}
-        known.update(parent.encryption_key for _, parent in applied.tree.parents())
-        if not known.isdisjoint([leaf_node.encryption_key, *(node.encryption_key for node in path.nodes)]):
-            raise InvalidMessage("a path uses a key again that is already in the tree")
+        known = (self.tree.census.encryption_keys, applied.tree.census.encryption_keys)
+        for key in (leaf_node.encryption_key, *(node.encryption_key for node in path.nodes)):
+            if any(key in keys for keys in known):
+                raise InvalidMessage("a path uses a key again that is already in the tree")
         return tree.replace({node_of(leaf): leaf_node})
 
     # ---- saved form

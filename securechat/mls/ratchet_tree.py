@@ -4,9 +4,9 @@ A tree is an immutable value. A change gives a new tree that shares the unchange
 so that one commit in a large group costs a path and not the tree.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from itertools import pairwise
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 from securechat.errors import DecodeError
 from securechat.mls import tree_math
@@ -17,11 +17,14 @@ from securechat.mls.tree_math import LeafIndex, NodeIndex
 from securechat.tlscodec import Reader, Struct, Writer
 from securechat.value import value
 
-MAX_LEAVES = 1024
+MAX_LEAVES = 4096
 """Leaves of the widest tree. Work on a tree grows with its width, and a blank node takes one byte to send: without a
-bound, 2 MB of them would cost 20 s. The largest conversation has 1,000 devices."""
+bound, 2 MB of them would cost 20 s; the widest tree with hardly anybody in it costs 30 ms. An application may allow
+fewer."""
 
 _LEAF, _PARENT = 1, 2  # NodeType
+
+_Counted = TypeVar("_Counted", bound=Hashable)
 
 
 @value
@@ -67,15 +70,60 @@ class PathStep(NamedTuple):
     """The child of `node` that is not on the path; its resolution is not empty."""
 
 
+class Census:
+    """How often the nodes of a tree hold what must be unique or agreed upon (section 7.3).
+
+    It follows the tree from commit to commit, so that checking one does not walk through all members.
+    """
+
+    __slots__ = ("credential_types", "encryption_keys", "signature_keys", "supported_credentials")
+
+    def __init__(self) -> None:
+        """Count nothing yet."""
+        self.encryption_keys: dict[bytes, int] = {}
+        """Of leaves and parents."""
+        self.signature_keys: dict[bytes, int] = {}
+        self.credential_types: dict[int, int] = {}
+        """Of the members' own credentials."""
+        self.supported_credentials: dict[tuple[int, ...], int] = {}
+        """What the members' capabilities say."""
+
+    def copy(self) -> "Census":
+        """Another one that can be changed."""
+        other = Census()
+        for name in self.__slots__:
+            setattr(other, name, getattr(self, name).copy())
+        return other
+
+    def count(self, node: "Node | None", change: int) -> None:
+        """Take a node in (1) or out (-1)."""
+        if node is None:
+            return
+        _count(self.encryption_keys, node.encryption_key, change)
+        if isinstance(node, LeafNode):
+            _count(self.signature_keys, node.signature_key, change)
+            _count(self.credential_types, node.credential.type, change)
+            _count(self.supported_credentials, node.capabilities.credentials, change)
+
+
+def _count(counts: dict[_Counted, int], item: _Counted, change: int) -> None:
+    counts[item] = counts.get(item, 0) + change
+    if not counts[item]:
+        del counts[item]
+
+
 class RatchetTree(Struct):
     """The nodes of a full tree; None is a blank node."""
 
-    __slots__ = ("_hashes", "_nodes")
+    __slots__ = ("_census", "_hashes", "_nodes")
 
-    def __init__(self, nodes: list[Node | None], hashes: list[bytes | None] | None = None) -> None:
-        """Take over the nodes of a full tree, and the tree hashes known for them."""
+    def __init__(
+        self, nodes: list[Node | None], hashes: list[bytes | None] | None = None, census: Census | None = None
+    ) -> None:
+        """Take over the nodes of a full tree, and what is known of them: tree hashes, census."""
         self._nodes = nodes
         self._hashes: list[bytes | None] = [None] * len(nodes) if hashes is None else hashes
+        self._census = census
 
     @classmethod
     def of_one(cls, leaf: LeafNode) -> Self:
@@ -140,6 +188,16 @@ class RatchetTree(Struct):
         node = self._nodes[index] if index < len(self._nodes) else None
         return None if node is None else node.encryption_key
 
+    @property
+    def census(self) -> Census:
+        """What the nodes hold, counted. Not to be changed."""
+        if self._census is None:
+            census = Census()
+            for node in self._nodes:
+                census.count(node, 1)
+            self._census = census
+        return self._census
+
     def leaves(self) -> Iterator[tuple[LeafIndex, LeafNode]]:
         """The members, from left to right."""
         for index, node in enumerate(self._nodes[::2]):
@@ -200,12 +258,16 @@ class RatchetTree(Struct):
     def replace(self, changes: Mapping[NodeIndex, Node | None]) -> Self:
         """A tree with some nodes replaced; None makes a node blank."""
         nodes, hashes = self._nodes.copy(), self._hashes.copy()
+        census = None if self._census is None else self._census.copy()
         for index, node in changes.items():
+            if census is not None:
+                census.count(nodes[index], -1)
+                census.count(node, 1)
             nodes[index] = node
             hashes[index] = None
             for above in tree_math.direct_path(index, self.leaf_count):
                 hashes[above] = None
-        return type(self)(nodes, hashes)
+        return type(self)(nodes, hashes, census)
 
     def add_leaf(self, leaf_node: LeafNode) -> tuple[Self, LeafIndex]:
         """Put a leaf at the leftmost blank place, extending the tree if there is none (section 12.1.1)."""
@@ -223,13 +285,13 @@ class RatchetTree(Struct):
 
         Raises `InvalidMessage` if the tree would be wider than `MAX_LEAVES`.
         """
-        for index in range(0, len(self._nodes), 2):
-            if self._nodes[index] is None:
-                return self, tree_math.leaf_of(NodeIndex(index))
+        leaves = self._nodes[::2]
+        if None in leaves:
+            return self, LeafIndex(leaves.index(None))
         if self.leaf_count >= MAX_LEAVES:
             raise InvalidMessage("there is no room for another member in the tree")
         blank: list[None] = [None] * (len(self._nodes) + 1)
-        extended = type(self)([*self._nodes, *blank], [*self._hashes, *blank])
+        extended = type(self)([*self._nodes, *blank], [*self._hashes, *blank], self._census)
         return extended, LeafIndex(self.leaf_count)
 
     def update_leaf(self, leaf: LeafIndex, leaf_node: LeafNode) -> Self:
@@ -245,7 +307,7 @@ class RatchetTree(Struct):
         nodes, hashes = self._nodes, self._hashes
         while len(nodes) > 1 and not any(nodes[len(nodes) // 2 + 1 :: 2]):
             nodes, hashes = nodes[: len(nodes) // 2], hashes[: len(nodes) // 2]
-        return type(self)(nodes, hashes)
+        return self if nodes is self._nodes else type(self)(nodes, hashes)
 
 
 def leaf_hash(suite: CipherSuite, leaf: LeafIndex, leaf_node: LeafNode | None) -> bytes:

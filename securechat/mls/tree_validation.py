@@ -42,14 +42,12 @@ def verify_members_agree(tree: RatchetTree) -> None:
 
     Raises `InvalidMessage`.
     """
-    leaves = [leaf for _, leaf in tree.leaves()]
-    if len({leaf.signature_key for leaf in leaves}) < len(leaves):
+    census = tree.census
+    if max(census.signature_keys.values(), default=0) > 1:
         raise InvalidMessage("two members have the same signature key")
-    in_use = {leaf.credential.type for leaf in leaves}
-    if any(not in_use.issubset(leaf.capabilities.credentials) for leaf in leaves):
+    if any(not census.credential_types.keys() <= set(supported) for supported in census.supported_credentials):
         raise InvalidMessage("a member does not support the credential type of another")
-    keys = [leaf.encryption_key for leaf in leaves] + [parent.encryption_key for _, parent in tree.parents()]
-    if len(set(keys)) < len(keys):
+    if max(census.encryption_keys.values(), default=0) > 1:
         raise InvalidMessage("two nodes of the tree have the same encryption key")
 
 

@@ -13,7 +13,7 @@ from securechat.mls.group import Group
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.proposals import Add, Remove
 from securechat.mls.public_group import PublicGroup, verify_group_info
-from securechat.mls.ratchet_tree import RatchetTree
+from securechat.mls.ratchet_tree import Census, RatchetTree
 from securechat.tlscodec import Struct
 from tests.mls.support import NOW, Person, anyone, commit, group_of, same_view, stage, state
 
@@ -49,6 +49,9 @@ class Room:
         self.members[made_by.name] = (made_by, group)
         self.server = seen.after
         assert same_view(*(group for _, group in self.members.values()))
+        decoded = RatchetTree.decode(self.server.tree.encode())  # knows nothing of the commits that led here
+        assert counted(self.server.tree) == counted(decoded)
+        assert self.server.tree.tree_hash(self.server.suite) == decoded.tree_hash(self.server.suite)
 
     def add(self) -> None:
         """Someone adds up to three people, with the tree in the Welcome or beside it."""
@@ -113,6 +116,10 @@ class Room:
             if other is not person:
                 assert view.decrypt(message).plaintext == b"hello from " + person.name
             self.members[name] = (other, Group.load(*state(view), other.signature))
+
+
+def counted(tree: RatchetTree) -> list[object]:
+    return [getattr(tree.census, name) for name in Census.__slots__]
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
