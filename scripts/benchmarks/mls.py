@@ -1,53 +1,180 @@
-"""What the MLS engine costs."""
+"""What the MLS engine costs, beside foreign implementations that do the same work in the same run.
 
+All stand in one group and are given the same bytes. What is compared is CPU time; operations are interleaved and the
+median is taken, so that noise hits all alike. docs/mls-performance.md says more.
+"""
+
+import gc
+import os
 import secrets
-import time
-from collections.abc import Iterator
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from statistics import median
 
 from figure import Figure
-
-from securechat.client.device import CAPABILITIES, SUITE
-from securechat.mls.credential import Credential
-from securechat.mls.crypto.sealing import SignaturePrivateKey, generate_signature_secret
-from securechat.mls.framing import MLSMessage
-from securechat.mls.group import Group
-from securechat.mls.key_package_bundle import generate_key_package
-from securechat.mls.leaf_node import LeafNode, Lifetime
-from securechat.mls.proposals import Add
-from securechat.mls.welcome import Welcome
+from mls_clients import Client, MlsRs, Rfc9420, Securechat, TsMls, installed
 
 PAYLOAD = 256  # bytes
-MLS_MESSAGES = 2_000
+BATCH = 50  # messages measured at once
+LARGE, MEDIUM = 1_000, 100  # members
+MESSAGE_ROUNDS, MEDIUM_ROUNDS, LARGE_ROUNDS, IMPORT_ROUNDS = 20, 15, 5, 9
+
+GOALS = {
+    ("encrypt", Rfc9420.name): 0.85,
+    ("decrypt", Rfc9420.name): 0.95,
+    ("create + add 999", MlsRs.name): 1.0,
+    ("join by Welcome", MlsRs.name): 1.6,
+    ("first update, create", MlsRs.name): 1.1,
+    ("first update, process", MlsRs.name): 0.7,
+    ("update, create", MlsRs.name): 1.2,
+    ("update, process", MlsRs.name): 1.3,
+}
+"""Our cost divided by theirs, at most."""
+
+IMPORT_GOAL = 60  # milliseconds
+
+Costs = dict[tuple[str, str], list[float]]
+"""Seconds of CPU by metric and implementation."""
 
 
 def mls() -> Iterator[Figure]:
-    """CPU time of the MLS engine for one message of 256 bytes, signature made and checked."""
-    now = int(time.time())
+    """CPU time of the MLS engine, and of others where they are installed."""
+    kinds, missing = installed()
+    if missing:
+        print(f"not installed, so not compared: {', '.join(missing)}", file=sys.stderr)
+    yield from _messages(kinds)
+    yield from _large([kind for kind in kinds if kind is not Rfc9420])
+    yield from _medium([kind for kind in kinds if kind is not Rfc9420])
+    yield from _imports(kinds)
 
-    def accept(_leaf: LeafNode, *, entering: bool) -> None:
-        """Both members are ours; no credential has to be judged."""
 
-    keys = [SignaturePrivateKey(SUITE, generate_signature_secret(SUITE)) for _ in range(2)]
-    one, two = (
-        generate_key_package(
-            SUITE, Credential.basic(name), key, CAPABILITIES, Lifetime(now - 60, now + 86_400)
-        )
-        for name, key in zip((b"one", b"two"), keys, strict=True)
-    )
-    group = Group.create(b"bench", one, keys[0], extensions=())
-    staged = group.commit([Add(two.key_package)], tree_in_welcome=True, validate=accept, now=now)
-    sender = staged.group
-    assert staged.welcome is not None
-    welcome = MLSMessage.decode(staged.welcome).body
-    assert isinstance(welcome, Welcome)
-    receiver = Group.join(welcome, two, keys[1], validate=accept, now=now)
-    text = secrets.token_bytes(PAYLOAD)
-    started = time.process_time()
-    messages = [sender.encrypt(text) for _ in range(MLS_MESSAGES)]
-    encrypting = time.process_time() - started
-    started = time.process_time()
-    for message in messages:
-        receiver.decrypt(message, in_order=True)
-    decrypting = time.process_time() - started
-    yield Figure("256 bytes", "encrypt", encrypting / MLS_MESSAGES * 1e6, "µs")
-    yield Figure("256 bytes", "decrypt", decrypting / MLS_MESSAGES * 1e6, "µs")
+def _figures(case: str, costs: Costs, unit: str, factor: float) -> Iterator[Figure]:
+    """One figure for each metric and foreign implementation; one without baseline where there is none."""
+    for metric in dict.fromkeys(metric for metric, _ in costs):
+        value = median(costs[metric, Securechat.name]) * factor
+        others = [name for known, name in costs if known == metric and name != Securechat.name]
+        for name in others:
+            baseline = median(costs[metric, name]) * factor
+            yield Figure(case, f"{metric} ({name})", value, unit, baseline, GOALS.get((metric, name)))
+        if not others:
+            yield Figure(case, metric, value, unit)
+
+
+def _group_of(creator: Securechat, key_packages: Sequence[bytes]) -> bytes:
+    """Have `creator` make a group with the owners of key packages; the Welcome for them comes back."""
+    welcome = creator.create_and_add(key_packages).welcome
+    assert welcome is not None
+    gc.freeze()  # what stands now is not part of what is measured
+    return welcome
+
+
+def _close(clients: Sequence[Client]) -> None:
+    for client in clients:
+        client.close()
+    gc.unfreeze()
+
+
+def _messages(kinds: Sequence[type[Client]]) -> Iterator[Figure]:
+    pairs = [(kind(), kind()) for kind in (Securechat, *kinds)]
+    members = [client for pair in pairs for client in pair]
+    welcome = _group_of(Securechat(), [member.key_package() for member in members])
+    for member in members:
+        member.run("join", welcome)
+    costs: Costs = defaultdict(list)
+    for _ in range(MESSAGE_ROUNDS):
+        for sender, receiver in pairs:
+            texts = [secrets.token_bytes(PAYLOAD) for _ in range(BATCH)]
+            messages = sender.run("encrypt", texts)
+            costs["encrypt", sender.name].append(sender.cpu / BATCH)
+            assert receiver.run("decrypt", messages) == texts
+            costs["decrypt", sender.name].append(receiver.cpu / BATCH)
+    _close(members)
+    yield from _figures(f"{PAYLOAD} bytes", costs, "µs", 1e6)
+
+
+def _large(kinds: Sequence[type[Client]]) -> Iterator[Figure]:
+    """The first commits of a large group: no parent node has a key but those on the creator's path."""
+    rounds = [[kind for kind in kinds if kind is not TsMls or last] for last in [False] * (LARGE_ROUNDS - 1) + [True]]
+    teams = [[(kind(), kind()) for kind in (Securechat, *chosen)] for chosen in rounds]  # one commits, one processes
+    joiners = [client for team in teams for pair in team for client in pair]
+    ours = [Securechat() for _ in range(LARGE - 1 - len(joiners))]
+    key_packages = [member.key_package() for member in (*joiners, *ours)]
+    costs: Costs = defaultdict(list)
+    for chosen in rounds:
+        for kind in (Securechat, *chosen):
+            creator = kind()
+            creator.run("create_and_add", key_packages)
+            costs[f"create + add {LARGE - 1}", kind.name].append(creator.cpu)
+            creator.close()
+    creator = Securechat()
+    welcome = _group_of(creator, key_packages)
+    for client in joiners:
+        client.run("join", welcome)
+        costs["join by Welcome", client.name].append(client.cpu)
+    for team in teams:
+        for maker, _ in team:
+            maker.run("update")
+            costs["first update, create", maker.name].append(maker.cpu)
+        commit = creator.run("update")
+        for _, processor in team:
+            processor.run("process", commit)
+            costs["first update, process", processor.name].append(processor.cpu)
+    _close(joiners)
+    yield from _figures(f"{LARGE} members", costs, "ms", 1e3)
+
+
+def _medium(kinds: Sequence[type[Client]]) -> Iterator[Figure]:
+    """Updates in a group in which every parent node has a key."""
+    pairs = [(kind(), kind()) for kind in (Securechat, *kinds)]
+    measured = [client for pair in pairs for client in pair]
+    members: list[Client] = [Securechat() for _ in range(MEDIUM - len(measured))]
+    for place, client in enumerate(measured):
+        members.insert(2 * place + 1, client)  # beside one of ours, whose commit gives a key to the parent of both
+    creator = members[0]
+    assert isinstance(creator, Securechat)
+    welcome = _group_of(creator, [member.key_package() for member in members[1:]])
+    for member in members[1:]:
+        member.run("join", welcome)
+    for place in range(0, MEDIUM, 2):
+        _commit(members[place], [*measured, *members[place + 2 :: 2]])  # those before have had their turn
+
+    costs: Costs = defaultdict(list)
+    for _ in range(MEDIUM_ROUNDS):
+        for maker, _ in pairs:
+            cost = _commit(maker, [client for client in measured if client is not maker])
+            costs["update, create", maker.name].append(cost)
+            for _, processor in pairs:
+                costs["update, process", processor.name].append(processor.cpu)
+    _close(measured)
+    yield from _figures(f"{MEDIUM} members", costs, "ms", 1e3)
+
+
+def _commit(maker: Client, others: Sequence[Client]) -> float:
+    """Have one member commit a fresh path and the others process it; the seconds of CPU that making it took."""
+    commit = maker.run("update")
+    cost = maker.cpu
+    for other in others:
+        other.run("process", commit)
+    maker.merge(commit)
+    return cost
+
+
+def _imports(kinds: Sequence[type[Client]]) -> Iterator[Figure]:
+    """CPU time to import an engine in a fresh process, from compiled bytecode."""
+    modules = {Securechat.name: "securechat.mls.group", Rfc9420.name: "rfc9420", MlsRs.name: "mls_rs_uniffi"}
+    names = [name for name in modules if name in {kind.name for kind in (Securechat, *kinds)}]
+    costs: Costs = defaultdict(list)
+    with tempfile.TemporaryDirectory() as bytecode:
+        environment = os.environ | {"PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
+        for round_number in range(IMPORT_ROUNDS + 1):
+            for name in names:
+                program = f"from time import process_time as t; a = t(); import {modules[name]}; print(t() - a)"
+                cost = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
+                if round_number:  # the first one compiles
+                    costs["import", name].append(float(cost))
+    own = median(costs["import", Securechat.name]) * 1e3
+    yield Figure("fresh process", f"import {modules[Securechat.name]}", own, "ms", goal=IMPORT_GOAL)
+    yield from _figures("fresh process", costs, "ms", 1e3)
