@@ -285,9 +285,9 @@ class RatchetTree(Struct):
 
         Raises `InvalidMessage` if the tree would be wider than `MAX_LEAVES`.
         """
-        leaves = self._nodes[::2]
-        if None in leaves:
-            return self, LeafIndex(leaves.index(None))
+        for index, node in enumerate(self._nodes[::2]):
+            if node is None:
+                return self, LeafIndex(index)
         if self.leaf_count >= MAX_LEAVES:
             raise InvalidMessage("there is no room for another member in the tree")
         blank: list[None] = [None] * (len(self._nodes) + 1)
