@@ -68,7 +68,8 @@ def test_a_user_who_was_added_registers_with_the_code_once_whatever_the_mode(
     assert re.search(r"\w{8}\s+alice\s+20\d\d-", run("invites", "list"))
     assert code not in run("invites", "list")
     with WireClient(server.port, tls) as client:  # type: ignore[arg-type]  # the fixture of conftest
-        for name, presented in (("alice", ""), ("alice", "x" + code[1:]), ("bob", code), ("alicia", code)):
+        spoiled = ("x" if code[0] != "x" else "y") + code[1:]
+        for name, presented in (("alice", ""), ("alice", spoiled), ("bob", code), ("alicia", code)):
             assert client.ask(m.Register, name, NEW, presented).code == "registration-closed"
         assert isinstance(client.ask(m.Register, "alice", NEW, f" {code.upper()} "), m.Registered)
         assert isinstance(client.ask(m.Register, "alice", NEW, code), m.Registered)  # the reply was lost, perhaps
@@ -129,7 +130,7 @@ def test_reset_password_lets_its_owner_set_a_new_one_and_ends_what_the_old_one_o
     alice, bob = enter("alice"), enter("bob")
     code = code_in(run("users", "reset-password", "alice"))
     client = connect()
-    assert client.ask(m.Register, "alice", NEW, "x" + code[1:]).code == "name-taken"
+    assert client.ask(m.Register, "alice", NEW, ("x" if code[0] != "x" else "y") + code[1:]).code == "name-taken"
     assert client.ask(m.Register, "bob", NEW, code).code == "name-taken"
     assert isinstance(login(connect(), "alice", alice.secret), m.LoggedIn)  # the old one, until then
     assert isinstance(client.ask(m.Register, "alice", NEW, code), m.Registered)
