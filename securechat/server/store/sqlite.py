@@ -26,7 +26,8 @@ from typing import Any
 import msgspec
 
 from securechat.errors import StorageError
-from securechat.files import PRIVATE, FileLock, make_private_folder
+from securechat.files import PRIVATE, FileLock, make_private_folder, sync_folder
+from securechat.server.store import schema
 from securechat.server.store.port import (
     READER_BYTES,
     READER_ENTRIES,
@@ -44,9 +45,6 @@ from securechat.server.store.port import (
     Trimmed,
 )
 from securechat.wire.limits import SERVER_ID_LENGTH
-
-APPLICATION_ID = 0x5343_4854  # "SCHT": tells our files from other databases
-VERSION = 1
 
 PORTION = 500
 """Rows that `tidy` deletes or moves in one transaction: about 1 ms, 5 if all are unread, in which no turn is taken."""
@@ -69,71 +67,6 @@ EXPIRY_SECONDS = 3600
 
 INBOX_ENTRIES = 1000
 """Welcomes kept for one device: the oldest go first, and their senders can invite again."""
-
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
-
-CREATE TABLE conversations (
-    ref INTEGER PRIMARY KEY AUTOINCREMENT,  -- the tail may still hold entries of a deleted one
-    id BLOB NOT NULL UNIQUE,
-    kind TEXT NOT NULL,
-    name TEXT NOT NULL,
-    seq INTEGER NOT NULL,          -- this and the next three: of no older an entry than the last that left the tail
-    time INTEGER NOT NULL,
-    epoch INTEGER NOT NULL,
-    chain BLOB NOT NULL,
-    group_info BLOB NOT NULL,
-    first_seq INTEGER NOT NULL,
-    held_bytes INTEGER NOT NULL,
-    snapshot BLOB NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX rooms ON conversations (name) WHERE name != '';
-CREATE TABLE pairs (low TEXT, high TEXT, conversation INTEGER NOT NULL, PRIMARY KEY (low, high)) STRICT, WITHOUT ROWID;
-CREATE INDEX pairs_by_conversation ON pairs (conversation);
-CREATE TABLE commits (
-    conversation INTEGER, seq INTEGER, time INTEGER NOT NULL, message BLOB NOT NULL, PRIMARY KEY (conversation, seq)
-) STRICT;
-CREATE TABLE members (
-    conversation INTEGER, device BLOB, account TEXT NOT NULL,
-    join_seq INTEGER NOT NULL, join_chain BLOB NOT NULL, last_seq INTEGER, cursor INTEGER NOT NULL,
-    PRIMARY KEY (conversation, device)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX members_by_device ON members (device);
-CREATE TABLE departed (
-    conversation INTEGER, device BLOB, leaf INTEGER NOT NULL, proposal BLOB NOT NULL, group_context BLOB NOT NULL,
-    PRIMARY KEY (conversation, device)
-) STRICT;
-CREATE TABLE numbers (
-    conversation INTEGER, device BLOB, last INTEGER NOT NULL, answers BLOB NOT NULL,
-    PRIMARY KEY (conversation, device)
-) STRICT;
-
-CREATE TABLE tail (
-    id INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, seq INTEGER NOT NULL, time INTEGER NOT NULL,
-    device BLOB NOT NULL, number INTEGER NOT NULL, epoch INTEGER NOT NULL, chain BLOB NOT NULL, payload BLOB NOT NULL
-) STRICT;
-CREATE TABLE history (
-    conversation INTEGER, seq INTEGER, time INTEGER NOT NULL, device BLOB NOT NULL, number INTEGER NOT NULL,
-    payload BLOB NOT NULL,
-    PRIMARY KEY (conversation, seq)
-) STRICT;
-
-CREATE TABLE letters (
-    id INTEGER PRIMARY KEY, time INTEGER NOT NULL, conversation BLOB NOT NULL, join_seq INTEGER NOT NULL,
-    chain BLOB NOT NULL, welcome BLOB NOT NULL, tree BLOB NOT NULL, departed BLOB NOT NULL
-) STRICT;
-CREATE TABLE inbox (device BLOB, seq INTEGER, letter INTEGER NOT NULL, PRIMARY KEY (device, seq)) STRICT, WITHOUT ROWID;
-CREATE INDEX inbox_by_letter ON inbox (letter);
-CREATE TABLE inbox_heads (device BLOB PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-
-CREATE TABLE identities (account TEXT PRIMARY KEY, identity_key BLOB NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE devices (device BLOB PRIMARY KEY, account TEXT NOT NULL, certificate BLOB NOT NULL) STRICT, WITHOUT ROWID;
-CREATE INDEX devices_by_account ON devices (account);
-CREATE TABLE key_packages (
-    id INTEGER PRIMARY KEY, device BLOB NOT NULL, last_resort INTEGER NOT NULL, key_package BLOB NOT NULL
-) STRICT;
-CREATE INDEX key_packages_by_device ON key_packages (device, last_resort, id);
-"""
 
 _APPEND = "INSERT INTO tail VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -196,13 +129,13 @@ class SQLiteStore:
         try:
             if not self._path.exists():
                 self._create()
-            self._writer = self._connect("rw")
             self._check()
-            writer = self._writer
+            self._writer = writer = self._connect("rw")
             writer.execute("PRAGMA journal_mode = WAL")
             writer.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
             writer.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's cache; ignored elsewhere
             writer.execute("PRAGMA wal_autocheckpoint = 0")  # never in a committing turn
+            self._migrate(writer)
             self._read_index()
         except OSError as error:
             raise StorageError(f"cannot open {self._path}: {error.strerror or error}") from error
@@ -226,23 +159,35 @@ class SQLiteStore:
         fresh.unlink(missing_ok=True)
         fresh.touch(mode=PRIVATE)
         with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
-            connection.executescript(f"BEGIN; {_SCHEMA}")
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
+            schema.migrate(connection)
             connection.executemany("INSERT INTO meta VALUES (?, ?)", _first_meta())
-            connection.execute("COMMIT")
         fresh.replace(self._path)
+        sync_folder(self._path.parent)
 
     def _check(self) -> None:
-        """Refuse what is not ours or not whole, before anything is written to it."""
-        if self._one("PRAGMA application_id") != APPLICATION_ID:
-            raise StorageError(f"{self._path} is not a database of this server. It was left as it is.")
-        version = self._one("PRAGMA user_version")
-        if version != VERSION:
-            raise StorageError(f"{self._path} has version {version}; this server reads version {VERSION}.")
-        problem = self._one("PRAGMA quick_check(1)")
-        if problem != "ok":
-            raise StorageError(f"{self._path} is damaged: {problem}. It was left as it is.")
+        """Refuse what is not ours, not whole, or of a time to come: by reading, so that not a byte changes."""
+        uri = f"{self._path.absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as reader:
+            if schema.application_of(reader) != schema.APPLICATION_ID:
+                raise StorageError(f"{self._path} is not a database of this server. It was left as it is.")
+            version = schema.version_of(reader)
+            if not 1 <= version <= len(schema.MIGRATIONS):
+                raise StorageError(
+                    f"{self._path} has version {version}, and this securechat knows those up to "
+                    f"{len(schema.MIGRATIONS)}: install the newer one again, or restore a backup from before. "
+                    "It was left as it is."
+                )
+            (problem,) = reader.execute("PRAGMA quick_check(1)").fetchone()
+            if problem != "ok":
+                raise StorageError(f"{self._path} is damaged: {problem}. It was left as it is.")
+
+    def _migrate(self, writer: sqlite3.Connection) -> None:
+        try:
+            schema.migrate(writer)
+        except sqlite3.Error as error:
+            raise StorageError(
+                f"{self._path} could not be brought to version {len(schema.MIGRATIONS)}: {error}. It was left as it is."
+            ) from error
 
     def _read_index(self) -> None:
         meta = dict(self._writer.execute("SELECT key, value FROM meta"))
@@ -691,9 +636,15 @@ class SQLiteStore:
 
     def size(self) -> tuple[int, int]:
         """See `port.Store`."""
+        moved = 0
         with self._snapshot() as reader:
-            # Of the conversations' rows, not by counting: that would read all of the history.
-            (moved,) = reader.execute("SELECT coalesce(sum(seq - first_seq + 1), 0) FROM conversations").fetchone()
+            for ref in list(self._histories):  # by its ends: counting would read all of the history
+                (count,) = reader.execute(
+                    "SELECT (SELECT max(seq) FROM history WHERE conversation = ?1)"
+                    " - (SELECT min(seq) FROM history WHERE conversation = ?1) + 1",
+                    (ref,),
+                ).fetchone()
+                moved += count or 0
         size = 0
         for path in (self._path, self._path.with_name(self._path.name + "-wal")):
             with contextlib.suppress(FileNotFoundError):

@@ -1,0 +1,109 @@
+"""The database's schema, as the steps that have led to it, each numbered by its place (design, section 5, Store).
+
+A new database takes all steps, an old one those that it lacks: in one transaction, so that after a crash at any instant
+the old one is there, whole. A step that has been released is never changed; what is to be different is a new step. The
+number of the last one stands in `user_version`.
+"""
+
+import sqlite3
+from typing import Final
+
+APPLICATION_ID: Final = 0x5343_4854
+"""`application_id`, "SCHT": tells our files from other databases."""
+
+_FIRST = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE conversations (
+    ref INTEGER PRIMARY KEY AUTOINCREMENT,  -- the tail may still hold entries of a deleted one
+    id BLOB NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    seq INTEGER NOT NULL,          -- this and the next three: of no older an entry than the last that left the tail
+    time INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    chain BLOB NOT NULL,
+    group_info BLOB NOT NULL,
+    first_seq INTEGER NOT NULL,
+    held_bytes INTEGER NOT NULL,
+    snapshot BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX rooms ON conversations (name) WHERE name != '';
+CREATE TABLE pairs (low TEXT, high TEXT, conversation INTEGER NOT NULL, PRIMARY KEY (low, high)) STRICT, WITHOUT ROWID;
+CREATE INDEX pairs_by_conversation ON pairs (conversation);
+CREATE TABLE commits (
+    conversation INTEGER, seq INTEGER, time INTEGER NOT NULL, message BLOB NOT NULL, PRIMARY KEY (conversation, seq)
+) STRICT;
+CREATE TABLE members (
+    conversation INTEGER, device BLOB, account TEXT NOT NULL,
+    join_seq INTEGER NOT NULL, join_chain BLOB NOT NULL, last_seq INTEGER, cursor INTEGER NOT NULL,
+    PRIMARY KEY (conversation, device)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX members_by_device ON members (device);
+CREATE TABLE departed (
+    conversation INTEGER, device BLOB, leaf INTEGER NOT NULL, proposal BLOB NOT NULL, group_context BLOB NOT NULL,
+    PRIMARY KEY (conversation, device)
+) STRICT;
+CREATE TABLE numbers (
+    conversation INTEGER, device BLOB, last INTEGER NOT NULL, answers BLOB NOT NULL,
+    PRIMARY KEY (conversation, device)
+) STRICT;
+
+CREATE TABLE tail (
+    id INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, seq INTEGER NOT NULL, time INTEGER NOT NULL,
+    device BLOB NOT NULL, number INTEGER NOT NULL, epoch INTEGER NOT NULL, chain BLOB NOT NULL, payload BLOB NOT NULL
+) STRICT;
+CREATE TABLE history (
+    conversation INTEGER, seq INTEGER, time INTEGER NOT NULL, device BLOB NOT NULL, number INTEGER NOT NULL,
+    payload BLOB NOT NULL,
+    PRIMARY KEY (conversation, seq)
+) STRICT;
+
+CREATE TABLE letters (
+    id INTEGER PRIMARY KEY, time INTEGER NOT NULL, conversation BLOB NOT NULL, join_seq INTEGER NOT NULL,
+    chain BLOB NOT NULL, welcome BLOB NOT NULL, tree BLOB NOT NULL, departed BLOB NOT NULL
+) STRICT;
+CREATE TABLE inbox (device BLOB, seq INTEGER, letter INTEGER NOT NULL, PRIMARY KEY (device, seq)) STRICT, WITHOUT ROWID;
+CREATE INDEX inbox_by_letter ON inbox (letter);
+CREATE TABLE inbox_heads (device BLOB PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE identities (account TEXT PRIMARY KEY, identity_key BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE devices (device BLOB PRIMARY KEY, account TEXT NOT NULL, certificate BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX devices_by_account ON devices (account);
+CREATE TABLE key_packages (
+    id INTEGER PRIMARY KEY, device BLOB NOT NULL, last_resort INTEGER NOT NULL, key_package BLOB NOT NULL
+) STRICT;
+CREATE INDEX key_packages_by_device ON key_packages (device, last_resort, id);
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST,)
+"""Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
+
+
+def application_of(connection: sqlite3.Connection) -> int:
+    """Return the application_id."""
+    (found,) = connection.execute("PRAGMA application_id").fetchone()
+    return int(found)
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return the number of steps that a database has taken; 0: it is empty."""
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(found)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Take the steps that are missing, all or none. Raises sqlite3.Error."""
+    version = version_of(connection)
+    if version == len(MIGRATIONS):
+        return
+    steps = "\n".join(MIGRATIONS[version:])
+    try:
+        # One script: between its statements nothing commits.
+        connection.executescript(
+            f"BEGIN EXCLUSIVE;\n{steps}\n"
+            f"PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {len(MIGRATIONS)};\nCOMMIT;"
+        )
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")

@@ -1,0 +1,149 @@
+"""Old databases are brought up to date, whole or not at all; newer ones are left alone."""
+
+import hashlib
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from securechat.errors import StorageError
+from securechat.server.store import schema
+from securechat.server.store.sqlite import SQLiteStore
+from securechat.server.validation import Validator
+
+OLDEST = Path(__file__).with_name("oldest.sql")
+"""Version 1, as a server of that version wrote it: alice and bob, their conversation, and a room. Never changed."""
+
+DIRECT = bytes.fromhex("5fbd6ef49ea19a699c463c4a7107afa1004b3532de19968304d3bda0c99b932d")
+SERVER_ID = bytes.fromhex("fd21f405767f3f861aa92d95b3d12333")
+
+SECOND = """
+CREATE TABLE payload_sizes (id INTEGER PRIMARY KEY, size INTEGER NOT NULL) STRICT;
+INSERT INTO payload_sizes SELECT id, length(payload) FROM tail;
+ALTER TABLE devices ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+"""
+"""A step to try the machinery with: it makes a table from what is there, and changes another."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """An oldest database."""
+    made = tmp_path / "chat.db"
+    with closing(sqlite3.connect(made)) as connection:
+        connection.executescript(OLDEST.read_text())
+    return made
+
+
+def open_and_check(path: Path) -> None:
+    """A server finds in it what was there."""
+    store = SQLiteStore(path)
+    try:
+        assert store.server_id == SERVER_ID
+        head = store.load(DIRECT)
+        assert head is not None
+        assert (head.kind, head.seq, head.epoch) == ("direct", 4, 1)
+        assert {member.account for member in head.members.values()} == {"alice", "bob"}
+        entries = store.read(DIRECT, 0, head.seq, 100, 1 << 20)
+        assert [entry.seq for entry in entries] == [1, 2, 3, 4]
+        digest = hashlib.sha256(b"".join(entry.payload for entry in entries)).hexdigest()
+        assert digest == "068116b7bc5ba6238486994a639d150da41a7da0b3b81a8bb3b1d03bf63fdbeb"
+        found = store.read_group(DIRECT)
+        assert found is not None
+        group = Validator(SERVER_ID).restore(*found)
+        assert group.epoch == 1
+        assert store.room("#lobby") is not None
+        (device,) = store.devices("alice")
+        assert store.count_key_packages(device.device) == 2
+        assert store.inbox(store.devices("bob")[0].device) == 1
+    finally:
+        store.close()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"}
+
+
+def version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return schema.version_of(connection)
+
+
+def test_the_oldest_database_is_brought_up_to_date_with_all_that_is_in_it(path: Path, tmp_path: Path) -> None:
+    assert version(path) == 1
+    open_and_check(path)
+    assert version(path) == len(schema.MIGRATIONS)
+    SQLiteStore(tmp_path / "new.db").close()
+    schemas = []
+    for each in (path, tmp_path / "new.db"):
+        with closing(sqlite3.connect(each)) as connection:
+            schemas.append(sorted(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")))
+    assert schemas[0] == schemas[1]
+
+
+def test_a_step_works_on_what_is_there_and_is_taken_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, SECOND))
+    for _ in range(2):
+        open_and_check(path)
+        assert version(path) == len(schema.MIGRATIONS)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*), min(size) > 100 FROM payload_sizes").fetchone() == (6, 1)
+        assert connection.execute("SELECT seen FROM devices").fetchall() == [(0,), (0,)]
+
+
+@pytest.mark.parametrize("flaw", ["INSERT INTO nowhere VALUES (1);", "DROP TABLE meta; nonsense;"])
+def test_a_step_that_fails_leaves_the_old_database(path: Path, monkeypatch: pytest.MonkeyPatch, flaw: str) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, SECOND + flaw))
+        with pytest.raises(StorageError, match=r"could not be brought to version 2: .* left as it is"):
+            SQLiteStore(path)
+    open_and_check(path)
+    with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.OperationalError, match="no such table"):
+        connection.execute("SELECT * FROM payload_sizes")
+
+
+def test_a_kill_in_the_middle_leaves_the_old_database(path: Path) -> None:
+    numbers = "WITH RECURSIVE number(n) AS (SELECT 100 UNION ALL SELECT n + 1 FROM number)"
+    endless = f"{SECOND} {numbers} INSERT INTO payload_sizes SELECT n, n FROM number;"  # noqa: S608 - all from here
+    program = (
+        "import sys; from pathlib import Path; from securechat.server.store import schema, sqlite\n"
+        "schema.MIGRATIONS = (*schema.MIGRATIONS, sys.argv[2])\n"
+        "sqlite.SQLiteStore(Path(sys.argv[1]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(path), endless]) as process:
+        try:
+            log = path.with_name(path.name + "-wal")
+            deadline = time.monotonic() + 60
+            while not log.exists() or log.stat().st_size < 1 << 20:  # its pages do not fit into memory any more
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        finally:
+            process.send_signal(signal.SIGKILL)
+    assert version(path) == 1
+    open_and_check(path)
+
+
+def test_a_newer_database_is_refused_and_not_a_byte_of_it_changes(path: Path) -> None:
+    open_and_check(path)
+    # It was killed while it wrote, so that a write-ahead log is there: opening it to write would fold that in.
+    program = (
+        "import os, sqlite3, sys; connection = sqlite3.connect(sys.argv[1])\n"
+        "connection.execute('PRAGMA user_version = 99'); connection.execute('CREATE TABLE later (id)')\n"
+        "connection.commit(); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=60)
+    before = contents(path.parent)
+    assert len(before["chat.db-wal"]) > 0
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"has version 99, and this securechat knows those up to 1: .*newer"):
+            SQLiteStore(path)
+    after = contents(path.parent)
+    assert {name: after[name] for name in ("chat.db", "chat.db-wal")} == {
+        name: before[name] for name in ("chat.db", "chat.db-wal")
+    }
+    assert version(path) == 99
