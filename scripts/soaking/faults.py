@@ -76,7 +76,7 @@ def kills(folder: Path, part: float) -> None:
         ends.callback(server.stop)
         people = _talkers(ends, server, "alice", "bob", "carol")
         gather(people)
-        chance = random.Random(9)  # noqa: S311 - seeded, so that a run can be repeated
+        chance = random.Random(9)  # noqa: S311  # nosec B311  # seeded, so that a run can be repeated
         count = max(int(KILLS * part), 1)
         victims: list[LiveServer | Talker] = [server] * count + chance.choices(people, k=count)
         chance.shuffle(victims)

@@ -76,7 +76,7 @@ class Backoff:
 
     def wait(self, retry_after: int = 0) -> None:
         """The try failed: wait longer than the last time, and at least as long as the server says (ms)."""
-        seconds = min(random.uniform(*RETRY_SECONDS) * 2**self._tries, MAX_RETRY_SECONDS)  # noqa: S311  # spreads load
+        seconds = min(random.uniform(*RETRY_SECONDS) * 2**self._tries, MAX_RETRY_SECONDS)  # noqa: S311  # nosec B311  # spreads load
         seconds = max(seconds, retry_after / 1000)
         self._tries = min(self._tries + 1, 16)  # beyond that the maximum holds anyway
         self.until = self._clock() + seconds

@@ -121,7 +121,7 @@ class Runner:
                 reason = str(error)
             if self._closing.is_set():
                 return
-            wait = min(RETRY_SECONDS * 2**self._tries, MAX_RETRY_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load
+            wait = min(RETRY_SECONDS * 2**self._tries, MAX_RETRY_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311  # nosec B311  # spreads load
             wait, self._retry_after = max(wait, self._retry_after), 0.0
             self._tries = min(self._tries + 1, 16)  # beyond that the maximum holds anyway
             self._on_event(events.Disconnected(reason, wait))

@@ -21,7 +21,7 @@ PORTION = 1 << 20
 def show_users(data: Path) -> str:
     """A table of all accounts."""
     reply = ask(data, protocol.ListUsers())
-    assert isinstance(reply, protocol.Users)  # noqa: S101 - what the protocol says
+    assert isinstance(reply, protocol.Users)  # noqa: S101  # nosec B101  # what the protocol says
     rows = [
         (each.name, _day(each.created), "yes" if each.enabled else "no", str(each.devices)) for each in reply.users
     ]
@@ -31,7 +31,7 @@ def show_users(data: Path) -> str:
 def show_invites(data: Path) -> str:
     """A table of all invites that are good."""
     reply = ask(data, protocol.ListInvites())
-    assert isinstance(reply, protocol.Invites)  # noqa: S101 - what the protocol says
+    assert isinstance(reply, protocol.Invites)  # noqa: S101  # nosec B101  # what the protocol says
     rows = [(each.id, each.account or "anybody new", _minute(each.expires / 1000)) for each in reply.invites]
     return _table(("id", "for", "until"), rows)
 
@@ -39,7 +39,7 @@ def show_invites(data: Path) -> str:
 def make_code(data: Path, request: protocol.AddUser | protocol.ResetPassword | protocol.CreateInvite) -> str:
     """A new code, and what to do with it."""
     reply = ask(data, request)
-    assert isinstance(reply, protocol.Code)  # noqa: S101 - what the protocol says
+    assert isinstance(reply, protocol.Code)  # noqa: S101  # nosec B101  # what the protocol says
     user = clean_line(reply.account) or "NAME"
     lines = [
         f"code   {reply.code}",
@@ -59,7 +59,7 @@ def make_code(data: Path, request: protocol.AddUser | protocol.ResetPassword | p
 def show_status(data: Path) -> str:
     """How the server is."""
     reply = ask(data, protocol.GetStatus())
-    assert isinstance(reply, protocol.StatusReport)  # noqa: S101 - what the protocol says
+    assert isinstance(reply, protocol.StatusReport)  # noqa: S101  # nosec B101  # what the protocol says
     status = reply.status
     facts = (
         ("state", clean_line(reply.problem) or "ready"),

@@ -309,7 +309,7 @@ class SQLiteStore:
             head.first_seq, head.held_bytes, snapshot,
         )  # fmt: skip
         ref = cursor.lastrowid
-        assert ref is not None  # noqa: S101 - an INSERT has one
+        assert ref is not None  # noqa: S101  # nosec B101  # an INSERT has one
         self._refs[head.id] = ref
         self._conversations[ref] = head.id
         for member in head.members.values():
@@ -324,7 +324,7 @@ class SQLiteStore:
         self._pending = [row for row in self._pending if row[1] != ref]
         # Entries stay in the tail until `tidy` comes to them: the tail is only ever cut at its beginning.
         for table in ("pairs", "commits", "members", "departed", "numbers", "history"):
-            self._write(f"DELETE FROM {table} WHERE conversation = ?", ref)  # noqa: S608 - names from the line above
+            self._write(f"DELETE FROM {table} WHERE conversation = ?", ref)  # noqa: S608  # nosec B608  # names from the line above
         self._write("DELETE FROM conversations WHERE ref = ?", ref)
 
     def load(self, conversation: bytes) -> Head | None:
@@ -353,7 +353,7 @@ class SQLiteStore:
             for start in range(0, len(newer), PORTION):
                 ids = newer[start : start + PORTION]
                 for row in self._rows(
-                    "SELECT seq, time, device, number, epoch, chain, payload FROM tail"  # noqa: S608 - only marks
+                    "SELECT seq, time, device, number, epoch, chain, payload FROM tail"  # noqa: S608  # nosec B608  # only marks
                     f" WHERE id IN ({_marks(ids)}) ORDER BY id",
                     *ids,
                 ):
@@ -455,7 +455,7 @@ class SQLiteStore:
             for start in range(0, len(ids), PORTION):
                 portion = ids[start : start + PORTION]
                 more, time = self._rows(
-                    f"SELECT sum(length(payload)), min(time) FROM tail WHERE id IN ({_marks(portion)})",  # noqa: S608 - only marks
+                    f"SELECT sum(length(payload)), min(time) FROM tail WHERE id IN ({_marks(portion)})",  # noqa: S608  # nosec B608  # only marks
                     *portion,
                 )[0]
                 size += more
@@ -489,7 +489,7 @@ class SQLiteStore:
         self._drop_letters("device = ? AND seq <= ?", device, seq)
 
     def _drop_letters(self, which: str, *values: object) -> int:
-        rows = self._rows(f"SELECT device, seq, letter FROM inbox WHERE {which} LIMIT {PORTION}", *values)  # noqa: S608 - conditions are written here
+        rows = self._rows(f"SELECT device, seq, letter FROM inbox WHERE {which} LIMIT {PORTION}", *values)  # noqa: S608  # nosec B608  # conditions are written here
         if rows:
             self._write_many("DELETE FROM inbox WHERE device = ? AND seq = ?", [row[:2] for row in rows])
             self._write_many(
@@ -625,7 +625,7 @@ class SQLiteStore:
                 queries.append((f"tail WHERE id IN ({_marks(portion)}) ORDER BY id", tuple(portion)))
             for where, values in queries:
                 for seq, time, device, number, payload in reader.execute(
-                    f"SELECT seq, time, device, number, payload FROM {where}",  # noqa: S608 - from the lines above
+                    f"SELECT seq, time, device, number, payload FROM {where}",  # noqa: S608  # nosec B608  # from the lines above
                     values,
                 ):
                     entries.append(LogEntry(conversation, seq, time, device, number, 0, b"", payload))
