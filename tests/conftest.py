@@ -7,8 +7,10 @@ import pytest
 import trustme
 from hypothesis import settings
 
-# Speed is measured by scripts/bench; a busy machine must not fail a property.
-settings.register_profile("securechat", deadline=None)
+# Speed is measured by scripts/bench; a busy machine must not fail a property. The same examples in each run: what fails
+# was broken by the change at hand. `--hypothesis-profile=long` looks for what nobody has met yet.
+settings.register_profile("securechat", deadline=None, derandomize=True)
+settings.register_profile("long", deadline=None, max_examples=5000, print_blob=True)
 settings.load_profile("securechat")
 
 

@@ -468,3 +468,22 @@ def test_trees_of_every_shape_work(size: int) -> None:
     removed = [Remove(member.own_leaf) for member in members[1::2]]
     staged = commit(members[0], *removed)
     assert same_view(staged.group, *after(*members[2::2], message=staged.message))
+
+
+def test_a_large_group_works() -> None:
+    founder = Person.named("founder")
+    people = [Person.named(f"member {number}") for number in range(300)]
+    bundles = [person.key_package() for person in people]
+    staged = commit(founder.create(), *(Add(bundle.key_package) for bundle in bundles))
+    assert staged.welcome is not None
+    assert staged.group is not None
+    first = people[0].join(staged.welcome, bundles[0])
+    last = people[-1].join(staged.welcome, bundles[-1])
+    assert last.public.tree.leaf_count == 512
+    assert same_view(staged.group, first, last)
+    next_one = commit(last, Remove(first.own_leaf))
+    assert stage(first, next_one.message).removed_us
+    founder_group = stage(staged.group, next_one.message).group
+    assert founder_group is not None
+    assert next_one.group is not None
+    assert next_one.group.decrypt(founder_group.encrypt(b"hello")).plaintext == b"hello"
