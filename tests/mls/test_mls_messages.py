@@ -5,9 +5,6 @@ from dataclasses import replace
 import pytest
 
 from securechat.errors import UsageError
-from securechat.mls.crypto import sealing
-from securechat.mls.crypto.secret import Secret
-from securechat.mls.crypto.suite import CipherSuite
 from securechat.mls.errors import CannotDecrypt, InvalidMessage, WrongEpoch
 from securechat.mls.framing import (
     MLSMessage,
@@ -50,26 +47,6 @@ def test_fifty_messages_in_reverse_order_are_all_read_once() -> None:
     for message in messages:
         with pytest.raises(CannotDecrypt):
             bob.decrypt(message)
-
-
-def test_a_jump_too_far_ahead_is_refused_without_deriving_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    alice, bob = pair()
-    messages = [alice.encrypt(b"%d" % number) for number in range(MAX_FORWARD_JUMP + 2)]
-    before = state(bob)
-    derived: list[int] = []
-    derive = sealing.derive_tree_secret
-
-    def counting(suite: CipherSuite, secret: bytes, label: bytes, generation: int, length: int) -> Secret:
-        derived.append(generation)
-        return derive(suite, secret, label, generation, length)
-
-    monkeypatch.setattr(sealing, "derive_tree_secret", counting)
-    with pytest.raises(CannotDecrypt, match="too far ahead"):
-        bob.decrypt(messages[-1])
-    assert derived == []
-    assert state(bob) == before
-    assert bob.decrypt(messages[-2]).plaintext == b"%d" % MAX_FORWARD_JUMP
-    assert bob.decrypt(messages[-1]).plaintext == b"%d" % (MAX_FORWARD_JUMP + 1)
 
 
 def test_only_the_newest_skipped_keys_are_kept() -> None:

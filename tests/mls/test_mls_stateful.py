@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from securechat.errors import PeerError
 from securechat.mls.errors import CannotDecrypt, InvalidMessage, WrongEpoch
 from securechat.mls.extensions import Extension, Extensions
-from securechat.mls.framing import PrivateMessage, PublicMessage, decode_body
+from securechat.mls.framing import PrivateMessage, PublicMessage, Sender, decode_body
 from securechat.mls.group import Group, StagedCommit
 from securechat.mls.group_context import GroupContext
 from securechat.mls.group_info import GroupInfo
@@ -38,6 +38,7 @@ from securechat.mls.proposals import (
 from securechat.mls.public_group import PublicGroup, verify_group_info
 from securechat.mls.ratchet_tree import Census, RatchetTree
 from securechat.mls.welcome import Welcome
+from tests.mls.forge import application, sealed_private
 from tests.mls.support import CAPABILITIES, NOW, RULES, SUITE, Person, anyone, commit, state
 
 MOST = 7
@@ -437,11 +438,24 @@ class Conversation(RuleBasedStateMachine):
         else:
             in_order = not self.encrypt and self.heads(data)  # it would delete the keys of handshakes, too
             assert group.decrypt(said.message, in_order=in_order).plaintext == said.text
+            self.refuse(reader, said.message, group.decrypt, CannotDecrypt)
             said.readers.add(name)
             if in_order:
                 for other in self.texts:
                     if (other.epoch, other.sender) == (said.epoch, said.sender) and other.number < said.number:
                         other.passed_over.add(name)
+
+    @rule(data=st.data())
+    def speak_as_another(self, data: st.DataObject) -> None:
+        reader = self.pick(data, self.members.values())
+        assert reader is not None
+        present = [member for member in self.members.values() if member.group.epoch == reader.group.epoch]
+        liar, victim = self.pick(data, present), self.pick(data, present)
+        if liar is None or victim is None or victim in (liar, reader):
+            return
+        sender = Sender.member(victim.group.own_leaf)
+        lie = sealed_private(liar.group, application(liar.group, liar.person, sender=sender))
+        self.refuse(reader, lie, reader.group.decrypt, InvalidMessage)
 
     # ---- restarts, and what must not happen
 
@@ -503,4 +517,4 @@ def counted(tree: RatchetTree) -> Sequence[object]:
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=settings().max_examples // 2, stateful_step_count=40)
+TestConversation.settings = settings(max_examples=settings().max_examples * 2 // 5, stateful_step_count=40)

@@ -1,0 +1,228 @@
+"""What hostile input may cost: memory in proportion to its length, and no work before what is cheap to see is seen."""
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from securechat.errors import DecodeError, PeerError
+from securechat.mls.crypto import sealing, suite
+from securechat.mls.errors import CannotDecrypt, InvalidMessage
+from securechat.mls.extensions import Extension, ExtensionType
+from securechat.mls.group_info import GroupInfo
+from securechat.mls.proposals import Remove
+from securechat.mls.ratchet_tree import MAX_LEAVES, RatchetTree
+from securechat.mls.secret_tree import MAX_FORWARD_JUMP, MAX_GENERATION
+from securechat.mls.tree_math import LeafIndex
+from securechat.tlscodec import Reader, Writer
+from tests.fuzz import registry, targets_mls
+from tests.mls import forge
+from tests.mls.support import NOW, anyone, group_of, stage, state
+
+MEMORY_PER_BYTE = 80
+"""Bytes of memory for one of input, at most. The worst element of a list is an entry of a Welcome: three bytes on the
+wire, two objects of some hundred bytes here."""
+
+MEMORY = 64 << 10
+"""Bytes of memory for input of any length, at most: errors with their tracebacks, caches of labels."""
+
+LONG = 32 << 10
+"""Bytes: long enough for `MEMORY` not to hide what grows with the input."""
+
+HUGE = bytes.fromhex("bfffffff")
+"""The length header of 2^30 - 1 bytes."""
+
+SEEDS = registry.seeds()
+
+DECODERS: dict[str, Callable[[bytes], object]] = {
+    name: kind.decode for name, kind in targets_mls.structures().items()
+}
+
+
+def good_inputs(name: str) -> list[bytes]:
+    """Encodings of one kind of structure, and the kept inputs that once led the fuzzer somewhere."""
+    return [*SEEDS[f"decode_{name}"], *registry.corpus(f"decode_{name}")]
+
+
+def peak(use: Callable[[], object]) -> int:
+    """The most memory that is in use at once while this runs, beside what was before."""
+    tracemalloc.start()
+    try:
+        use()
+    except PeerError:
+        pass
+    finally:
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    return most
+
+
+def within_bounds(decode: Callable[[bytes], object], data: bytes) -> None:
+    assert peak(lambda: decode(data)) <= MEMORY + MEMORY_PER_BYTE * len(data), data[:200].hex()
+
+
+def hostile(good: bytes) -> Iterator[bytes]:
+    """The input with a huge length claimed at many a place, cut off, and repeated."""
+    yield good
+    step = max(1, len(good) // 40)
+    for position in range(0, len(good), step):
+        yield good[:position] + HUGE + good[position + 4 :]
+        yield good[:position] + HUGE + good[position + 1 :] * 2
+        yield good[:position] + HUGE + bytes(1000)
+        yield good[:position]
+    yield good * (LONG // len(good) + 1)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_memory_grows_with_the_bytes_that_are_there_and_not_with_those_that_are_claimed(name: str) -> None:
+    longest = sorted(good_inputs(name), key=len)[-3:]
+    assert longest
+    for good in longest:
+        for data in hostile(good):
+            within_bounds(DECODERS[name], data)
+
+
+# ---- lists of many tiny elements
+
+Read = Callable[[Reader], object]
+
+
+def kinds_of_elements() -> dict[str, tuple[Read, list[bytes]]]:
+    """What the lists of all structures hold: how an element is read, and elements that were met."""
+    found: dict[str, tuple[Read, list[bytes]]] = {}
+    items = Reader.items
+
+    def watching(self: Reader, read: Read, *limit: int) -> tuple[Any, ...]:
+        _, met = found.setdefault(getattr(read, "__qualname__", repr(read)), (read, []))
+
+        def remembering(inner: Reader) -> object:
+            mark = inner.position
+            element = read(inner)
+            met.append(inner.since(mark))
+            return element
+
+        return items(self, remembering, *limit)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Reader, "items", watching)
+        for name, decode in DECODERS.items():
+            for good in good_inputs(name):
+                try:
+                    decode(good)
+                except DecodeError:
+                    continue
+    return found
+
+
+def takes(read: Read, element: bytes) -> bool:
+    """Whether this is one whole element."""
+    reader = Reader(element)
+    try:
+        read(reader)
+    except PeerError:
+        return False
+    return not reader.remaining
+
+
+def test_a_list_of_the_smallest_elements_is_within_the_bound_too() -> None:
+    kinds = kinds_of_elements()
+    assert {"Extension.read", "EncryptedGroupSecrets.read", "UpdatePathNode.read", "Reader.u16"} <= kinds.keys()
+    tags = [bytes(length) + bytes([tag]) for length in (0, 1) for tag in range(9)]
+    for read, met in kinds.values():
+        candidates = [*(tag + bytes(length) for tag in tags for length in range(12)), *met]
+        smallest = min((each for each in candidates if takes(read, each)), key=len)
+        full = bytes(Writer().vector(smallest * (LONG // len(smallest))))
+        within_bounds(lambda data, read=read: Reader(data).items(read), full)  # type: ignore[misc]  # the default binds
+
+
+# ---- no work for what is refused anyway
+
+
+def work(monkeypatch: pytest.MonkeyPatch, use: Callable[[], object], reason: str, error: type[PeerError]) -> int:
+    """How many hashes, MACs, derivations, decryptions and verifications a refusal took."""
+    done: list[str] = []
+
+    def counted(name: str, primitive: Callable[..., object]) -> Callable[..., object]:
+        def counting(*arguments: object, **options: object) -> object:
+            done.append(name)
+            return primitive(*arguments, **options)
+
+        return counting
+
+    with monkeypatch.context() as patch:
+        for name in ("extract", "expand_with_label", "derive_tree_secret", "mac", "verify_mac", "aead_open"):
+            patch.setattr(sealing, name, counted(name, getattr(sealing, name)))
+        for name in ("hash_of", "verify_with_label"):
+            patch.setattr(suite.CipherSuite, name, counted(name, getattr(suite.CipherSuite, name)))
+        with pytest.raises(error, match=reason):
+            use()
+    return len(done)
+
+
+def test_a_jump_of_any_size_above_the_limit_is_refused_for_the_same_few_derivations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    messages = [alice.encrypt(b"%d" % number) for number in range(MAX_FORWARD_JUMP + 2)]
+    content, before = forge.application(alice, person), state(bob)
+
+    def ahead(generation: int) -> int:
+        data = bytes(Writer().u32(alice.own_leaf).u32(generation).opaque(bytes(4)))
+        message = forge.sealed_private(alice, content, sender_data=lambda _: data)
+        return work(monkeypatch, lambda: bob.decrypt(message), "too far ahead", CannotDecrypt)
+
+    def opened(message: bytes) -> int:
+        return work(monkeypatch, lambda: bob.decrypt(message), "too far ahead", CannotDecrypt)
+
+    # Key, nonce and opening of the sender data; the two halves of the secret tree, and alice's two ratchets.
+    assert opened(messages[-1]) == 3 + 2 + 2
+    assert {ahead(jump) for jump in (MAX_FORWARD_JUMP + 1, 2 * MAX_FORWARD_JUMP, 2**31, MAX_GENERATION)} == {3 + 2 + 2}
+    assert state(bob) == before
+    assert bob.decrypt(messages[-2]).plaintext == b"%d" % MAX_FORWARD_JUMP
+    assert bob.decrypt(messages[-1]).plaintext == b"%d" % (MAX_FORWARD_JUMP + 1)
+
+
+@pytest.mark.parametrize("leaf", [2, 2**16, 2**31, 2**32 - 1])
+def test_a_sender_outside_the_tree_is_refused_before_any_key_is_derived(
+    monkeypatch: pytest.MonkeyPatch, leaf: int
+) -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    data = bytes(Writer().u32(leaf).u32(0).opaque(bytes(4)))
+    message = forge.sealed_private(alice, forge.application(alice, person), sender_data=lambda _: data)
+    use = lambda: bob.decrypt(message)  # noqa: E731 - used three times
+    assert work(monkeypatch, use, "no member", InvalidMessage) == 3
+    assert peak(use) <= MEMORY + MEMORY_PER_BYTE * len(message)
+
+
+@pytest.mark.parametrize("changes", [{"epoch": 2**63 - 1}, {"epoch": 0}, {"group_id": bytes(1000)}])
+def test_a_message_of_another_epoch_or_group_is_refused_without_work(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    application = forge.sealed_private(alice, forge.application(alice, person, **changes))
+    proposal = forge.proposal(alice, person, Remove(LeafIndex(0)), **changes)
+    commit = forge.forged_commit(alice, person, content=lambda content: replace(content, **changes)).message
+    for use in (
+        lambda: bob.decrypt(application),
+        lambda: bob.receive_proposal(proposal),
+        lambda: stage(bob, commit),
+    ):
+        assert work(monkeypatch, use, "a message is for", InvalidMessage) == 0
+
+
+def test_a_huge_tree_is_refused_before_anything_in_it_is_hashed_or_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    (person, alice), _ = group_of("alice", "bob")
+    leaf = b"\x01\x01" + alice.public.member(alice.own_leaf).encode()
+    encoded = bytes(Writer().vector(bytes(2 * MAX_LEAVES) + leaf))
+    with_tree = (Extension(ExtensionType.RATCHET_TREE, encoded),)
+    unsigned = GroupInfo(alice.public.context, with_tree, bytes(32), alice.own_leaf)
+    info = unsigned.signed(person.signature.sign_with_label)
+    for use in (
+        lambda: RatchetTree.decode(encoded),
+        lambda: type(alice.public).from_group_info(info, None, validate=anyone, now=NOW),
+    ):
+        assert work(monkeypatch, use, "wider than", DecodeError) == 0
+    within_bounds(RatchetTree.decode, encoded)
+    within_bounds(RatchetTree.decode, bytes(Writer().vector(bytes(2 * MAX_LEAVES - 2) + leaf)))
