@@ -41,7 +41,7 @@ from securechat.mls.welcome import Welcome
 from tests.mls.forge import application, sealed_private
 from tests.mls.support import CAPABILITIES, NOW, RULES, SUITE, Person, anyone, commit, state
 
-MOST = 7
+MOST = 8
 """Members: enough for a tree three levels deep with holes in it."""
 
 _T = TypeVar("_T")
@@ -126,7 +126,7 @@ class Conversation(RuleBasedStateMachine):
         self.epochs: list[Epoch] = []
         self.texts: list[Text] = []
 
-    @initialize(data=st.data(), encrypt=st.booleans(), tree_in_welcome=st.booleans(), others=st.integers(1, 4))
+    @initialize(data=st.data(), encrypt=st.booleans(), tree_in_welcome=st.booleans(), others=st.sampled_from([1, 3, 6]))
     def found(self, data: st.DataObject, *, encrypt: bool, tree_in_welcome: bool, others: int) -> None:
         founder = Person.named(next(self.names))
         group = founder.create()
@@ -285,7 +285,10 @@ class Conversation(RuleBasedStateMachine):
         member = self.pick(data, self.up_to_date())
         assert member is not None
         proposals: list[Proposal] = []
-        match self.pick(data, ["update", "adds", "another"]):
+        match self.pick(data, ["update", "adds", "removal", "another"]):
+            case "removal":
+                others = [leaf for leaf, _ in self.newest.members() if leaf != member.group.own_leaf]
+                proposals += map(Remove, data.draw(st.permutations(others), "removed")[: 1 + self.heads(data)])
             case "adds":
                 count = min(self.room(), data.draw(st.integers(1, 3), "count"))
                 proposals += (Add(self.newcomer().key_package) for _ in range(count))
