@@ -70,7 +70,7 @@ HOUSEKEEPING_PAUSE_SECONDS = 0.01
 STUCK_SECONDS = 30.0
 """An I/O thread that has not gone round for so long will not come back: its rounds take milliseconds."""
 
-FIXED = ("host", "port", "data", "metrics_port", "show_ciphertext")
+FIXED = ("host", "port", "data", "durability", "metrics_port", "show_ciphertext")
 """Settings that a reload leaves as they are."""
 
 HANDLED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

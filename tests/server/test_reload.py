@@ -145,10 +145,10 @@ def test_a_bad_setting_changes_nothing_not_even_the_certificate(site: Site) -> N
 
 
 def test_what_only_a_new_start_can_change_is_named(site: Site) -> None:
-    site.settings.write_text('host = "0.0.0.0"\nmetrics_port = 9\ngreeting = "new"\n')
+    site.settings.write_text('host = "0.0.0.0"\ndurability = "memory"\nmetrics_port = 9\ngreeting = "new"\n')
     assert site.reload("reloaded")["settings"] == ["greeting"]
     (line,) = [line for line in site.lines() if line["event"] == "settings that the next start will change"]
-    assert line["settings"] == ["host", "metrics_port"]
+    assert line["settings"] == ["host", "metrics_port", "durability"]
     site.settings.write_text("")
     assert site.reload("reloaded")["settings"] == ["greeting"]
 
