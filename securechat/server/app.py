@@ -101,10 +101,6 @@ class Server:
             accounts_path, store_path = config.data / ACCOUNTS_FILE, config.data / STORE_FILE
             if accounts_path.exists() and not store_path.exists():
                 raise StorageError(f"{store_path} is missing, but {accounts_path} is there: they belong together")
-            store = SQLiteStore(store_path, durable=config.durability == "disk")
-            if config.durability == "memory":
-                log.warning("durability is `memory`: a power failure will lose messages that were acknowledged")
-            opened.callback(store.close)
             accounts = AccountStore(accounts_path)
             opened.callback(accounts.close)
             listener = self._listen()
@@ -113,6 +109,11 @@ class Server:
             self._metrics = self._open_metrics()
             if self._metrics is not None:
                 opened.callback(self._metrics.close)
+            # After all that may refuse the start: what is opened for writing takes over what a killed server has left.
+            store = SQLiteStore(store_path, durable=config.durability == "disk")
+            opened.callback(store.close)
+            if config.durability == "memory":
+                log.warning("durability is `memory`: a power failure will lose messages that were acknowledged")
             self._admin = self._open_admin(accounts, store)
             opened.pop_all()
         self._store, self._accounts = store, accounts

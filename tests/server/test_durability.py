@@ -2,18 +2,22 @@
 
 import contextlib
 import resource
+import shutil
 import signal
+import socket
 import sqlite3
 import ssl
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from securechat.errors import StorageError
+from securechat.errors import StorageError, UsageError
 from securechat.server.app import Server
-from securechat.server.config import STORE_FILE, ServerConfig
+from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig
 from securechat.wire import messages as m
 from securechat.wire.protocol import Ended
 from tests.support.server_process import ServerProcess
@@ -170,6 +174,48 @@ def test_a_damaged_database_stops_the_start_and_stays_as_it_is(
     assert path.read_bytes() == broken
     path.write_bytes(whole)
     start()
+
+
+def fingerprint(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """What a folder holds, byte for byte, and when each of it was changed."""
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_start_that_is_refused_touches_nothing_of_what_a_killed_server_has_left(
+    certificates: Path, tmp_path: Path, tls: ssl.SSLContext
+) -> None:
+    left = tmp_path / "left"
+    with ServerProcess(certificates, left) as server:
+        alice, bob, _ = talk(server.port, tls)
+        server.end(signal.SIGKILL)
+        close(alice, bob)
+    assert (left / f"{STORE_FILE}-wal").stat().st_size > 0
+    well = ServerConfig(
+        port=0, data=left, cert=certificates / "server.pem", key=certificates / "server-key.pem", metrics_port=0
+    )
+
+    def refused(words: str, damage: Callable[[Path], object] = lambda _: None, **changes: Any) -> None:
+        data = tmp_path / words
+        shutil.copytree(left, data, ignore=shutil.ignore_patterns("admin.sock"))
+        damage(data)
+        before = fingerprint(data)
+        with pytest.raises((StorageError, UsageError), match=words):
+            Server(replace(well, data=data, **changes)).start()
+        assert fingerprint(data) == before, words
+
+    accounts = (left / ACCOUNTS_FILE).read_bytes()
+    refused("is damaged at line", lambda data: (data / ACCOUNTS_FILE).write_bytes(accounts[:-9]))
+    refused("is damaged: file", lambda data: (data / STORE_FILE).write_bytes(b"x" * 8192))
+    refused("does not exist", cert=tmp_path / "missing.pem")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        refused("cannot listen", port=other.getsockname()[1])
+        refused("cannot serve metrics", metrics_port=other.getsockname()[1])
+
+    before = fingerprint(left)  # the twin: one that is not refused takes over what was left
+    again = Server(well)
+    again.start()
+    again.stop()
+    assert fingerprint(left) != before
 
 
 def test_a_missing_database_beside_accounts_stops_the_start(

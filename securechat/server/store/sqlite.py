@@ -129,7 +129,7 @@ class SQLiteStore:
         try:
             if not self._path.exists():
                 self._create()
-            self._check()
+            check_database(self._path)
             self._writer = writer = self._connect("rw")
             writer.execute("PRAGMA journal_mode = WAL")
             writer.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
@@ -163,23 +163,6 @@ class SQLiteStore:
             connection.executemany("INSERT INTO meta VALUES (?, ?)", _first_meta())
         fresh.replace(self._path)
         sync_folder(self._path.parent)
-
-    def _check(self) -> None:
-        """Refuse what is not ours, not whole, or of a time to come: by reading, so that not a byte changes."""
-        uri = f"{self._path.absolute().as_uri()}?mode=ro"
-        with contextlib.closing(sqlite3.connect(uri, uri=True)) as reader:
-            if schema.application_of(reader) != schema.APPLICATION_ID:
-                raise StorageError(f"{self._path} is not a database of this server. It was left as it is.")
-            version = schema.version_of(reader)
-            if not 1 <= version <= len(schema.MIGRATIONS):
-                raise StorageError(
-                    f"{self._path} has version {version}, and this securechat knows those up to "
-                    f"{len(schema.MIGRATIONS)}: install the newer one again, or restore a backup from before. "
-                    "It was left as it is."
-                )
-            (problem,) = reader.execute("PRAGMA quick_check(1)").fetchone()
-            if problem != "ok":
-                raise StorageError(f"{self._path} is damaged: {problem}. It was left as it is.")
 
     def _migrate(self, writer: sqlite3.Connection) -> None:
         try:
@@ -847,6 +830,33 @@ class SQLiteStore:
         for connection in self._connections:
             connection.close()
         self._lock_file.close()
+
+
+def check_database(path: Path) -> None:
+    """Refuse what is not ours, not whole, or of a time to come: by reading, so that not a byte changes.
+
+    A server may be writing to it meanwhile. Raises StorageError or sqlite3.Error.
+    """
+    if not path.with_name(path.name + "-wal").exists():
+        alone = "immutable=1"  # there is nothing but the file, and no other is to be made beside it
+    elif path.with_name(path.name + "-shm").exists():
+        alone = "readonly_shm=1"  # reads the log without a trace, whether its writer lives or was killed
+    else:
+        alone = ""  # somebody has copied the two files by hand: SQLite has to make the third one
+    uri = f"{path.absolute().as_uri()}?mode=ro&{alone}"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as reader:
+        if schema.application_of(reader) != schema.APPLICATION_ID:
+            raise StorageError(f"{path} is not a database of this server. It was left as it is.")
+        version = schema.version_of(reader)
+        if not 1 <= version <= len(schema.MIGRATIONS):
+            raise StorageError(
+                f"{path} has version {version}, and this securechat knows those up to "
+                f"{len(schema.MIGRATIONS)}: install the newer one again, or restore a backup from before. "
+                "It was left as it is."
+            )
+        (problem,) = reader.execute("PRAGMA quick_check(1)").fetchone()
+        if problem != "ok":
+            raise StorageError(f"{path} is damaged: {problem}. It was left as it is.")
 
 
 def _first_meta() -> list[tuple[str, bytes]]:
