@@ -61,6 +61,9 @@ def test_the_server_gets_its_settings_from_flags_and_names_what_is_wrong(tmp_pat
     code, _, err = run("server", "--port", "70000")
     assert code == ExitCode.USAGE
     assert "--port: Expected `int` <= 65535" in err
+    missing = tmp_path / "missing.toml"
+    code, _, err = run("server", "--config", str(missing))
+    assert (code, err) == (ExitCode.USAGE, f"Error: cannot read {missing}: No such file or directory\n")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from securechat.errors import StorageError, UsageError
+from securechat.errors import UsageError
 from securechat.server.admission import Rate
 from securechat.server.config import ServerConfig, load_config
 
@@ -104,7 +104,7 @@ def test_variables_of_other_programs_are_none_of_our_business() -> None:
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="cannot read .*: No such file"):
+    with pytest.raises(UsageError, match="cannot read .*: No such file"):
         load_config({}, {}, tmp_path / "missing.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff")
     with pytest.raises(UsageError, match="binary.toml"):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from securechat.errors import StorageError, UsageError
+from securechat.errors import UsageError
 from securechat.server.admission import Rate
 from securechat.wire.limits import MAX_GREETING
 
@@ -87,8 +87,8 @@ _TYPES = get_type_hints(ServerConfig, include_extras=True)
 def load_config(flags: Mapping[str, object], environment: Mapping[str, str], file: Path | None = None) -> ServerConfig:
     """Put the settings together; `flags` holds those that were given, by field name.
 
-    Raises UsageError, which says where the bad setting stands (line of the file, variable, flag), or StorageError if
-    the file cannot be read.
+    Raises UsageError, which says where the bad setting stands (line of the file, variable, flag), or that the file
+    cannot be read.
     """
     settings = _read_file(file) if file is not None else {}
     for name in _TYPES:
@@ -106,7 +106,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         with path.open("rb") as opened:
             data = opened.read(MAX_CONFIG + 1)
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if len(data) > MAX_CONFIG:
         raise UsageError(f"{path} is larger than {MAX_CONFIG:,} bytes")
     try:
