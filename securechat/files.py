@@ -50,6 +50,11 @@ def make_private_folder(path: Path) -> None:
         raise StorageError(f"cannot make the folder {path}: {error.strerror or error}") from error
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file or folder belongs to the user that we are; Windows decides by other means."""
+    return sys.platform == "win32" or path.stat().st_uid == os.geteuid()
+
+
 class FileLock:
     """An exclusive lock that the operating system drops with the process, however it ends.
 

@@ -21,7 +21,7 @@ from typing import IO, Annotated, BinaryIO, Final, Literal
 import msgspec
 
 from securechat.errors import StorageError
-from securechat.files import PRIVATE, make_private_folder, sync_folder
+from securechat.files import PRIVATE, is_ours, make_private_folder, sync_folder
 from securechat.server.accounts import AccountStore
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE
 from securechat.server.store.port import Store
@@ -140,8 +140,9 @@ def restore(path: Path, data: Path) -> Manifest:
     The folder must be empty or absent: nothing is ever overwritten.
     """
     make_private_folder(data)
-    inside = sorted(data.iterdir())
-    if inside:
+    if not is_ours(data):
+        raise StorageError(f"{data} belongs to another user: be that one, or the server cannot read what is restored")
+    if inside := sorted(data.iterdir()):
         raise StorageError(
             f"{data} is not empty ({inside[0].name} is there): restore into an empty folder, or move that one away"
         )

@@ -352,6 +352,18 @@ def test_restore_refuses_a_folder_with_anything_in_it(backup: Path, config: Serv
     restore(backup, tmp_path / "absent")
 
 
+def test_restore_refuses_a_folder_of_another_user_whose_server_could_not_read_it(backup: Path, tmp_path: Path) -> None:
+    others = Path("/usr")
+    if os.geteuid() == 0:
+        others = tmp_path / "others"
+        others.mkdir()
+        os.chown(others, 65534, -1)
+    with pytest.raises(StorageError, match="belongs to another user"):
+        restore(backup, others)
+    if others != Path("/usr"):
+        assert list(others.iterdir()) == []
+
+
 def test_a_backup_that_breaks_off_anywhere_is_refused_and_nothing_is_left_of_it(backup: Path, tmp_path: Path) -> None:
     whole = backup.read_bytes()
     end = whole.rindex(b'"securechat backup"') + 100
