@@ -219,6 +219,84 @@ def check_registration(mode: Literal["open", "closed", "invite"], code: str, pre
         raise RefusedError("registration-closed", "this server asks for an invite code, and this is not it")
 
 
+# --- reading the file -------------------------------------------------------------------------------------------------
+
+
+def read_accounts(path: Path) -> tuple[list[Account], list[Invite]]:
+    """Read the file, which somebody else may be writing; nothing, where it never was.
+
+    Raises StorageError if it is damaged: with the position.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        if _previous(path).exists():  # a fresh start would let strangers register the names of those who are in it
+            _damaged(path, f"is missing, but {_previous(path).name} is there")
+        return [], []
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+    if len(data) > MAX_FILE:
+        _damaged(path, f"is larger than {MAX_FILE:,} bytes")
+    stored = _parse(path, data)
+    names: dict[str, str] = {}
+    for account in stored.accounts:
+        _check(path, account)
+        if other := names.get(collision_key(account.name)):
+            _damaged(path, f"holds {other!a} and {account.name!a}, which differ in case at most")
+        names[collision_key(account.name)] = account.name
+    return stored.accounts, stored.invites
+
+
+def _previous(path: Path) -> Path:
+    """The name of the generation before."""
+    return path.with_name(path.name + ".previous")
+
+
+def _parse(path: Path, data: bytes) -> _File:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                _damaged(path, f"holds the key {key!a} twice in one object")
+            found[key] = value
+        return found
+
+    # Not msgspec's parser, which is silent about keys that stand twice and about line numbers.
+    try:
+        document = json.loads(data.decode(), object_pairs_hook=unique)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        _damaged(path, f"is damaged at line {line}: the bytes there are not UTF-8")
+    except json.JSONDecodeError as error:
+        _damaged(path, f"is damaged at line {error.lineno}, column {error.colno}: {error.msg}")
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, nesting without end
+        _damaged(path, f"is damaged: {error}")
+    try:
+        return msgspec.convert(document, _File)
+    except msgspec.ValidationError as error:  # names the place: `$.accounts[3].hash`
+        _damaged(path, f"is damaged, or of another version of securechat: {error}")
+
+
+def _check(path: Path, account: Account) -> None:
+    try:
+        if normalise_account(account.name) != account.name:
+            raise UsageError("the name is not in its one spelling")
+    except UsageError as error:
+        _damaged(path, f"holds an account {account.name!a}, which nobody can have: {error}")
+    match = _PHC.fullmatch(account.hash)
+    if match is None:
+        _damaged(path, f"has an account {account.name!a} whose hash is not one of Argon2id")
+    memory, passes, lanes = map(int, match.groups())
+    if memory > MAX_MEMORY_KIB or passes > MAX_PASSES or lanes > MAX_LANES or memory < 8 * lanes:
+        _damaged(path, f"has an account {account.name!a} whose hash asks for more work than is ever honest")
+
+
+def _damaged(path: Path, what: str) -> NoReturn:
+    hint = f" The generation before it is {_previous(path)}." if _previous(path).exists() else ""
+    raise StorageError(f"{path} {what}. It was left as it is.{hint}")
+
+
 class AccountStore:
     """All accounts. Every method may be called from any thread; none of them waits for the disk."""
 
@@ -228,14 +306,13 @@ class AccountStore:
         Raises StorageError if another server uses it, or if it is damaged: with the position, and left as it is.
         """
         self._path = path
-        self._previous = path.with_name(path.name + ".previous")
         self._clock = clock
         make_private_folder(path.parent)
         self._lock_file = FileLock(path.with_name(path.name + ".lock"), busy=f"another server is using {path}")
         self._accounts: dict[str, Account] = {}  # by collision key, so that names are unique whatever their case
         self._by_token: dict[str, tuple[Account, Token]] = {}
         try:
-            accounts, invites = self._read()
+            accounts, invites = read_accounts(path)
             for account in accounts:
                 self._show(account)
             self._invites = {invite.hash: invite for invite in invites}
@@ -462,7 +539,7 @@ class AccountStore:
     def _write(self, accounts: dict[str, Account], invites: dict[str, Invite]) -> None:
         file = _File("securechat accounts", VERSION, list(accounts.values()), list(invites.values()))
         data = msgspec.json.format(msgspec.json.encode(file), indent=1)  # as text that a person can read and mend
-        write_atomically(self._path, data, previous=self._previous)
+        write_atomically(self._path, data, previous=_previous(self._path))
 
     def _show(self, account: Account) -> None:
         """Let the account count, now that it is on disk."""
@@ -472,70 +549,6 @@ class AccountStore:
         for token in account.tokens if account.enabled else ():
             self._by_token[token.hash] = (account, token)
         self._accounts[key] = account
-
-    # --- reading the file ---
-
-    def _read(self) -> tuple[list[Account], list[Invite]]:
-        try:
-            with self._path.open("rb") as file:
-                data = file.read(MAX_FILE + 1)
-        except FileNotFoundError:
-            if self._previous.exists():  # a fresh start would let strangers register the names of those who are in it
-                self._damaged(f"is missing, but {self._previous.name} is there")
-            return [], []
-        except OSError as error:
-            raise StorageError(f"cannot read {self._path}: {error.strerror}") from error
-        if len(data) > MAX_FILE:
-            self._damaged(f"is larger than {MAX_FILE:,} bytes")
-        stored = self._parse(data)
-        names: dict[str, str] = {}
-        for account in stored.accounts:
-            self._check(account)
-            if other := names.get(collision_key(account.name)):
-                self._damaged(f"holds {other!a} and {account.name!a}, which differ in case at most")
-            names[collision_key(account.name)] = account.name
-        return stored.accounts, stored.invites
-
-    def _parse(self, data: bytes) -> _File:
-        # Not msgspec's parser, which is silent about keys that stand twice and about line numbers.
-        try:
-            document = json.loads(data.decode(), object_pairs_hook=self._unique)
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            self._damaged(f"is damaged at line {line}: the bytes there are not UTF-8")
-        except json.JSONDecodeError as error:
-            self._damaged(f"is damaged at line {error.lineno}, column {error.colno}: {error.msg}")
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, nesting without end
-            self._damaged(f"is damaged: {error}")
-        try:
-            return msgspec.convert(document, _File)
-        except msgspec.ValidationError as error:  # names the place: `$.accounts[3].hash`
-            self._damaged(f"is damaged, or of another version of securechat: {error}")
-
-    def _unique(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                self._damaged(f"holds the key {key!a} twice in one object")
-            found[key] = value
-        return found
-
-    def _check(self, account: Account) -> None:
-        try:
-            if normalise_account(account.name) != account.name:
-                raise UsageError("the name is not in its one spelling")
-        except UsageError as error:
-            self._damaged(f"holds an account {account.name!a}, which nobody can have: {error}")
-        match = _PHC.fullmatch(account.hash)
-        if match is None:
-            self._damaged(f"has an account {account.name!a} whose hash is not one of Argon2id")
-        memory, passes, lanes = map(int, match.groups())
-        if memory > MAX_MEMORY_KIB or passes > MAX_PASSES or lanes > MAX_LANES or memory < 8 * lanes:
-            self._damaged(f"has an account {account.name!a} whose hash asks for more work than is ever honest")
-
-    def _damaged(self, what: str) -> NoReturn:
-        hint = f" The generation before it is {self._previous}." if self._previous.exists() else ""
-        raise StorageError(f"{self._path} {what}. It was left as it is.{hint}")
 
 
 class PasswordWorkers:

@@ -22,7 +22,7 @@ import msgspec
 
 from securechat.errors import StorageError
 from securechat.files import PRIVATE, is_ours, make_private_folder, sync_folder
-from securechat.server.accounts import AccountStore
+from securechat.server.accounts import read_accounts
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE
 from securechat.server.store.port import Store
 from securechat.server.store.sqlite import SQLiteStore
@@ -154,7 +154,7 @@ def restore(path: Path, data: Path) -> Manifest:
         store = SQLiteStore(fresh / STORE_FILE)
         server_id = store.server_id
         store.close()
-        AccountStore(fresh / ACCOUNTS_FILE).close()
+        read_accounts(fresh / ACCOUNTS_FILE)
         if server_id.hex() != manifest.server_id:
             raise StorageError(f"{path} is damaged: the database is another server's")
         # The database last: a server does not start on accounts without one.
