@@ -76,6 +76,13 @@ FIXED = ("host", "port", "data", "durability", "metrics_port", "show_ciphertext"
 HANDLED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Windows has no SIGHUP."""
 
+SWITCH_SECONDS = 0.0005
+"""How long a thread that computes keeps the interpreter when another one asks for it; 5 ms by default.
+
+An I/O thread lets it go at each system call and each statement to the store. Beside a worker that checks a commit of
+999 Adds a message then waits some ten times, 50 ms in all by default.
+"""
+
 BACKLOG = 1024
 """Connections that the system holds until the acceptor comes to them."""
 
@@ -346,6 +353,7 @@ def run_server(load: Callable[[], ServerConfig]) -> int:
     config = load()
     configure(sys.stderr, config.log_level)
     _allow_many_files()
+    sys.setswitchinterval(SWITCH_SECONDS)
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # whose `put` may interrupt itself
 
     def take(number: int, frame: FrameType | None) -> None:

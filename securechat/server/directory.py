@@ -1,6 +1,6 @@
 """The directory: published devices, and their key packages, each handed out once (design, section 4, keys)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from securechat.errors import PeerError, RefusedError
 from securechat.identity.certificate import DeviceCertificate
@@ -149,14 +149,13 @@ class Directory:
             raise RefusedError("not-now", "publish this device first")
         return DeviceCertificate.decode(device.certificate)
 
-    def knows(self, certificate: DeviceCertificate) -> bool:
-        """Whether a certificate is of a published device and its account's identity."""
-        device = self._store.device(certificate.device_id)
-        return (
-            device is not None
-            and device.account == certificate.account
-            and self._store.identity_key(certificate.account) == certificate.identity_key
-        )
+    def unknown(self, certificates: Sequence[DeviceCertificate]) -> DeviceCertificate | None:
+        """Return the first certificate that is not of a published device and its account's identity, or None."""
+        owners = self._store.owners([each.device_id for each in certificates])
+        for each in certificates:
+            if owners.get(each.device_id) != (each.account, each.identity_key):
+                return each
+        return None
 
     def _limit(self, session: Session, request: PublishKeyPackages) -> None:
         stock = self._store.count_key_packages(session.device)

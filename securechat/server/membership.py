@@ -145,7 +145,7 @@ class Memberships:
         rules = founded.rules
         if founded.group.group_id != request.conversation or rules.kind == "direct":
             raise RefusedError("invalid-commit", "the group is not that of a room with this id")
-        if not self._directory.knows(certificate_of(next(leaf for _, leaf in founded.group.members()))):
+        if self._directory.unknown([certificate_of(next(leaf for _, leaf in founded.group.members()))]) is not None:
             raise RefusedError("not-now", "publish this device first")
         if (taken := self._store.room(rules.name)) is not None:
             self._turn.answer(session, Refused(request.id, "exists", f"there is a room {rules.name}", taken))
@@ -207,7 +207,7 @@ class Memberships:
         entry = self.append(
             conversation, session, request.id, request.commit, epoch=staged.after.epoch, time=time, joins=True
         )
-        self._admit(conversation, entry, [session.device], session.account)
+        self._admit(conversation, entry, [(session.device, session.account)])
         self._apply(conversation, entry, checked.checked, request.welcome)
 
     def _is_answered(self, session: Session, request: OpenDirect) -> bool:
@@ -304,10 +304,10 @@ class Memberships:
             member = head.members.get(device)
             if member is not None and member.last_seq is None and device != session.device:
                 member.last_seq = entry.seq
-                self._store.put_member(head.id, member)
+                self._store.put_members(head.id, [member])
         head.group_info = request.group_info
         if external:
-            self._admit(conversation, entry, [session.device], session.account)
+            self._admit(conversation, entry, [(session.device, session.account)])
         self._apply(conversation, entry, checked.checked, request.welcome)
         conversation.entrance.offered.clear()  # every offer was for the epoch before
         self._entrances.accepted(conversation, session.device)
@@ -341,29 +341,26 @@ class Memberships:
         """Let a commit that has been appended take effect."""
         staged, head = checked.staged, conversation.head
         self._store.save_commit(head, entry, checked.snapshot)
-        added = [certificate_of(leaf) for _, leaf in staged.added]
         if welcome:
-            for certificate in added:
-                self._admit(conversation, entry, [certificate.device_id], certificate.account)
-            departed = tuple((gone.proposal, gone.group_context) for gone in head.departed.values())
+            added = [certificate_of(leaf) for _, leaf in staged.added]
             devices = [certificate.device_id for certificate in added]
+            self._admit(conversation, entry, [(each.device_id, each.account) for each in added])
+            departed = tuple((gone.proposal, gone.group_context) for gone in head.departed.values())
             letter = Letter(0, entry.time, head.id, entry.seq, entry.chain, welcome, checked.tree, departed)
             self._store.deliver(letter, devices)
             self._turn.after(lambda: self._reading.notify_inboxes(devices))
         conversation.set_group(staged.after, checked.tree)
 
-    def _admit(self, conversation: Conversation, entry: LogEntry, devices: Iterable[bytes], account: str) -> None:
-        for device in devices:
-            member = Membership(device, account, entry.seq, entry.chain, None, entry.seq)
-            conversation.head.members[device] = member
-            self._store.put_member(entry.conversation, member)
+    def _admit(self, conversation: Conversation, entry: LogEntry, who: Iterable[tuple[bytes, str]]) -> None:
+        """Make devices, each with its account, members from this entry on."""
+        members = [Membership(device, account, entry.seq, entry.chain, None, entry.seq) for device, account in who]
+        conversation.head.members.update((member.device, member) for member in members)
+        self._store.put_members(entry.conversation, members)
 
     def _check_known(self, *leaves: LeafNode) -> None:
-        for leaf in leaves:
-            certificate = certificate_of(leaf)
-            if not self._directory.knows(certificate):
-                text = f"a device of {certificate.account} is not in the directory, or not any more"
-                raise RefusedError("invalid-commit", text)
+        if (unknown := self._directory.unknown([certificate_of(leaf) for leaf in leaves])) is not None:
+            text = f"a device of {unknown.account} is not in the directory, or not any more"
+            raise RefusedError("invalid-commit", text)
 
     # --- groups -----------------------------------------------------------------------------------------------------
 
@@ -433,7 +430,7 @@ class Memberships:
         )
         member = head.members[session.device]
         member.last_seq = entry.seq
-        self._store.put_member(head.id, member)
+        self._store.put_members(head.id, [member])
         departed = Departed(session.device, checked.leaf, request.proposal, checked.group.context.encode())
         head.departed[session.device] = departed
         self._store.put_departed(head.id, departed)

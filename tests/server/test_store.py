@@ -220,7 +220,7 @@ def test_entries_go_when_every_member_has_them(store: SQLiteStore) -> None:
 def test_who_has_left_holds_entries_until_its_last_one(store: SQLiteStore) -> None:
     head = make(store)
     write(store, head, 10)
-    store.put_member(ROOM, Membership(BOB, "b", 0, CHAIN_START, 6, 2))
+    store.put_members(ROOM, [Membership(BOB, "b", 0, CHAIN_START, 6, 2)])
     store.set_cursors([(ROOM, ALICE, 10)])
     store.commit()
     assert tidy(store, NOW + 60_000) == {ROOM: 3}

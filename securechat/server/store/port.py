@@ -202,8 +202,8 @@ class Store(Protocol):
     def save_commit(self, head: Head, entry: LogEntry, snapshot: bytes | None) -> None:
         """Keep a commit and the head's GroupInfo; a `snapshot` of the group after it replaces all commits."""
 
-    def put_member(self, conversation: bytes, member: Membership) -> None:
-        """Add a member or change it."""
+    def put_members(self, conversation: bytes, members: Iterable[Membership]) -> None:
+        """Add members or change them."""
 
     def put_departed(self, conversation: bytes, departed: Departed) -> None:
         """Remember that a device has left."""
@@ -260,6 +260,9 @@ class Store(Protocol):
 
     def devices(self, account: str) -> list[Device]:
         """Return the published devices of an account."""
+
+    def owners(self, devices: Collection[bytes]) -> dict[bytes, tuple[str, bytes]]:
+        """Return the account of each of these devices that is published, and the account's identity key."""
 
     def identity_key(self, account: str) -> bytes:
         """Return the account's identity key, empty before the first device was published."""

@@ -21,7 +21,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -67,6 +67,8 @@ EXPIRY_SECONDS = 3600
 
 INBOX_ENTRIES = 1000
 """Welcomes kept for one device: the oldest go first, and their senders can invite again."""
+
+Value = TypeVar("Value")
 
 _APPEND = "INSERT INTO tail VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -295,8 +297,7 @@ class SQLiteStore:
         assert ref is not None  # noqa: S101  # nosec B101  # an INSERT has one
         self._refs[head.id] = ref
         self._conversations[ref] = head.id
-        for member in head.members.values():
-            self.put_member(head.id, member)
+        self.put_members(head.id, head.members.values())
         if pair is not None:
             self._write("INSERT OR REPLACE INTO pairs VALUES (?, ?, ?)", *pair, ref)
 
@@ -362,13 +363,16 @@ class SQLiteStore:
             commits = reader.execute("SELECT time, message FROM commits WHERE conversation = ? ORDER BY seq", (row[0],))
             return row[1], commits.fetchall()
 
-    def put_member(self, conversation: bytes, member: Membership) -> None:
+    def put_members(self, conversation: bytes, members: Iterable[Membership]) -> None:
         """See `port.Store`."""
-        self._write(
+        ref = self._refs[conversation]
+        self._write_many(
             "INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?, ?)",
-            self._refs[conversation], member.device, member.account, member.join_seq, member.join_chain,
-            member.last_seq, member.cursor,
-        )  # fmt: skip
+            [
+                (ref, each.device, each.account, each.join_seq, each.join_chain, each.last_seq, each.cursor)
+                for each in members
+            ],
+        )
 
     def put_departed(self, conversation: bytes, departed: Departed) -> None:
         """See `port.Store`."""
@@ -455,13 +459,21 @@ class SQLiteStore:
             letter.time, letter.conversation, letter.join_seq, letter.chain, letter.welcome, letter.tree,
             msgspec.msgpack.encode(letter.departed),
         )  # fmt: skip
-        for device in devices:
-            self._write(
-                "INSERT INTO inbox_heads VALUES (?, 1) ON CONFLICT (device) DO UPDATE SET seq = seq + 1", device
-            )
-            seq = self.inbox(device)
-            self._write("INSERT INTO inbox VALUES (?, ?, ?)", device, seq, cursor.lastrowid)
-            self._drop_letters("device = ? AND seq <= ?", device, seq - INBOX_ENTRIES)
+        # As few statements as can be: one commit adds up to 999 devices, and all others' messages wait for this turn.
+        self._write_many(
+            "INSERT INTO inbox_heads VALUES (?, 1) ON CONFLICT (device) DO UPDATE SET seq = seq + 1",
+            [(device,) for device in devices],
+        )
+        self._write_many(
+            "INSERT INTO inbox SELECT device, seq, ? FROM inbox_heads WHERE device = ?",
+            [(cursor.lastrowid, device) for device in devices],
+        )
+        for portion in _portions(devices):
+            for device, seq in self._rows(
+                f"SELECT device, seq FROM inbox_heads WHERE device IN ({_marks(portion)}) AND seq > {INBOX_ENTRIES}",  # noqa: S608 - only marks, and a number
+                *portion,
+            ):
+                self._drop_letters("device = ? AND seq <= ?", device, seq - INBOX_ENTRIES)
 
     def inbox(self, device: bytes) -> int:
         """See `port.Store`."""
@@ -524,6 +536,18 @@ class SQLiteStore:
             Device(*row)
             for row in self._rows("SELECT device, account, certificate FROM devices WHERE account = ?", account)
         ]
+
+    def owners(self, devices: Collection[bytes]) -> dict[bytes, tuple[str, bytes]]:
+        """See `port.Store`."""
+        return {
+            device: (account, identity_key)
+            for portion in _portions(devices)
+            for device, account, identity_key in self._rows(
+                "SELECT device, account, identity_key FROM devices JOIN identities USING (account)"  # noqa: S608 - only marks
+                f" WHERE device IN ({_marks(portion)})",
+                *portion,
+            )
+        }
 
     def identity_key(self, account: str) -> bytes:
         """See `port.Store`."""
@@ -861,6 +885,13 @@ def check_database(path: Path) -> None:
 
 def _first_meta() -> list[tuple[str, bytes]]:
     return [("server_id", os.urandom(SERVER_ID_LENGTH)), ("next_id", b"\x01")]
+
+
+def _portions(values: Collection[Value]) -> Iterator[list[Value]]:
+    """The values, PORTION at a time: SQLite takes so many in one statement wherever it was built."""
+    values = list(values)
+    for start in range(0, len(values), PORTION):
+        yield values[start : start + PORTION]
 
 
 def _marks(values: Collection[object]) -> str:
