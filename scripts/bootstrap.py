@@ -3,8 +3,9 @@
 A stamp in .venv says what was installed from what: interpreter, place of the repository, pyproject.toml. While it still
 fits there is nothing to do. Of several calls at once one works and the others wait.
 
-The extra `interop` is special: foreign programs, which exist for some systems only, and npm packages. What of it cannot
-be had is named, and the set-up goes on without; its tests skip.
+Two are special. The extra `interop` are foreign programs, which exist for some systems only, and npm packages. `sslyze`
+is a dependency group with an environment of its own, .venv/sslyze, because it cannot live beside our `cryptography`.
+What of these cannot be had is named, and the set-up goes on without; its tests skip.
 """
 
 import fcntl
@@ -26,6 +27,8 @@ STAMP = VENV / "securechat.json"
 
 INTEROP = ROOT / "tests" / "interop"
 INTEROP_STAMP = VENV / "interop.json"
+SSLYZE = VENV / "sslyze"
+SSLYZE_STAMP = VENV / "sslyze.json"
 TRY_AGAIN = 3600
 """Seconds until something that could not be installed is tried again: a try without a network takes a while."""
 
@@ -38,12 +41,14 @@ def main(wanted: set[str]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
         stamp = read_stamp(STAMP)
         same_interpreter = stamp.get("interpreter") == interpreter and PYTHON.exists()
-        needed = wanted - {"interop"}
+        needed = wanted - {"interop", "sslyze"}
         extras = needed | set(stamp.get("extras", [])) if same_interpreter else needed
         if not (same_interpreter and stamp.get("project") == project and extras == set(stamp["extras"])):
             install(extras, {"interpreter": interpreter, "project": project}, fresh=not same_interpreter)
         if "interop" in wanted:
             install_interop()
+        if "sslyze" in wanted:
+            install_sslyze()
 
 
 def install(extras: set[str], origin: dict[str, str], *, fresh: bool) -> None:
@@ -66,7 +71,7 @@ def install_interop() -> None:
     requirements = project["optional-dependencies"]["interop"]
     packages = (INTEROP / "package.json").read_text()
     origin = hashlib.sha256(json.dumps([requirements, packages]).encode()).hexdigest()
-    if interop_is_settled(origin):
+    if is_settled(INTEROP_STAMP, origin, INTEROP / "node_modules"):
         return
     print("fetching other implementations of MLS to test against ...", file=sys.stderr, flush=True)
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
@@ -75,20 +80,39 @@ def install_interop() -> None:
     quietly = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
     install_packages = [str(npm), "install", "--prefix", str(INTEROP), *quietly]
     failed["tests/interop/package.json"] = attempt(install_packages) if npm else "there is no npm"
+    settle(INTEROP_STAMP, origin, failed)
+
+
+def install_sslyze() -> None:
+    """Install sslyze into an environment of its own, or say that it cannot be had."""
+    requirements = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["sslyze"]
+    origin = hashlib.sha256(json.dumps(requirements).encode()).hexdigest()
+    if is_settled(SSLYZE_STAMP, origin, SSLYZE):
+        return
+    print("fetching sslyze to scan our TLS with ...", file=sys.stderr, flush=True)
+    pip = [str(PYTHON), "-m", "pip", "--python", str(SSLYZE / "bin" / "python"), "install"]
+    # sslyze itself is pure Python and exists as source only; of the rest we want no compiling.
+    quietly = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--no-binary", "sslyze"]
+    said = attempt([sys.executable, "-m", "venv", "--clear", "--without-pip", str(SSLYZE)])
+    settle(SSLYZE_STAMP, origin, {"sslyze": said or attempt([*pip, *quietly, *requirements])})
+
+
+def settle(stamp: Path, origin: str, failed: dict[str, str | None]) -> None:
+    """Note what was installed from `origin` and what failed, which is told: what to what was said, None for nothing."""
     missing = {what: said for what, said in failed.items() if said is not None}
     for what, said in missing.items():
         print(f"{said}\ncannot install {what}: going on without, and the tests that need it will skip", file=sys.stderr)
-    INTEROP_STAMP.write_text(json.dumps({"origin": origin, "missing": sorted(missing), "tried": time.time()}))
+    stamp.write_text(json.dumps({"origin": origin, "missing": sorted(missing), "tried": time.time()}))
 
 
-def interop_is_settled(origin: str) -> bool:
+def is_settled(path: Path, origin: str, installed: Path) -> bool:
     """Whether all of it is installed, or some could not be a short while ago."""
-    stamp = read_stamp(INTEROP_STAMP)
+    stamp = read_stamp(path)
     if stamp.get("origin") != origin:
         return False
     if stamp["missing"]:
         return time.time() < stamp["tried"] + TRY_AGAIN
-    return (INTEROP / "node_modules").is_dir()
+    return installed.is_dir()
 
 
 def read_stamp(path: Path) -> dict[str, Any]:
