@@ -236,6 +236,7 @@ class Server:
         try:
             self._rates.connections.take(key, time.monotonic())
         except RefusedError as error:
+            self._counters.turned_away["too-many"] += 1
             log.debug("turned away", client=shown, reason=str(error))  # no more: a flood should not fill the log
             sock.close()
             return
@@ -244,6 +245,7 @@ class Server:
         connection = Connection(thread, sock, shown, self._context, self._hello, time.monotonic())
         connection.handler = Session(connection, key, self._desk, self._delivery)
         if (oldest := self._desk.newcomers.enter(key, connection)) is not None:
+            self._counters.turned_away["gave-way"] += 1
             oldest.send(Closing("too-slow", "too many connections that are not logged in: the oldest gives way"))
         thread.add(connection)
 

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from securechat import __version__
 from securechat.errors import UsageError
 from securechat.server.logs import get_logger
-from securechat.server.status import LATENCY_BUCKETS, Counters, Status
+from securechat.server.status import LATENCY_BUCKETS, Counters, Status, TurnedAway
 
 log = get_logger(__name__)
 
@@ -68,6 +68,12 @@ class ServerCollector(Collector):
         for (kind, outcome), count in counters.logins().items():
             logins.add_metric([kind, outcome], count)
         yield logins
+        turned_away = CounterMetricFamily(
+            "securechat_turned_away", "Connections that were closed for others' sake.", labels=["reason"]
+        )
+        for reason in get_args(TurnedAway):  # also those of which there is none yet: a first one is then a rise
+            turned_away.add_metric([reason], counters.turned_away[reason])
+        yield turned_away
         yield CounterMetricFamily("securechat_entries_accepted", "Entries that are on disk.", value=counters.entries)
         commits = CounterMetricFamily("securechat_commits", "Commits, accepted or refused.", labels=["outcome"])
         for outcome, count in counters.commits.copy().items():

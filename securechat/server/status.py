@@ -15,6 +15,9 @@ LATENCY_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.
 
 LoginKind = Literal["password", "resume", "register"]
 
+TurnedAway = Literal["too-many", "gave-way"]
+"""At accept, by `connections_per_address`; or the oldest that was not logged in, when there was no room for more."""
+
 
 class Counters:
     """Counts since the start."""
@@ -22,6 +25,8 @@ class Counters:
     def __init__(self) -> None:
         self.entries = 0
         self.commits: Counter[str] = Counter()  # by outcome: `accepted`, or the code of the refusal
+        self.turned_away: Counter[TurnedAway] = Counter()
+        """Connections that were closed for others' sake; added to by the acceptor alone."""
         self.latency = [0] * (len(LATENCY_BUCKETS) + 1)
         """Entries by the time from reading them to handing them, on disk, to their readers; the last: longer."""
         self.latency_sum = 0.0

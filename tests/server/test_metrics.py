@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from securechat import certs
 from securechat.errors import UsageError
 from securechat.server import app, metrics
+from securechat.server.admission import Newcomers, Rate
 from securechat.server.app import Server
 from securechat.wire import messages as m
 from tests.support.wire_client import WAIT, Person, WireClient
@@ -112,6 +113,19 @@ def test_who_waits_is_counted(start: Start, tls: ssl.SSLContext) -> None:
         bob.register().ask(m.Login, "bob", bob.secret, bob.device)
         until(server, ("waiting",), 1)
         assert numbers(server)["sessions",] == 2
+
+
+def test_who_is_turned_away_is_counted(start: Start, tls: ssl.SSLContext) -> None:
+    server = start(metrics_port=0, connections_per_address=Rate(2, 0.002))
+    server._desk.newcomers = Newcomers(limit=1)
+    with WireClient(server.port, tls) as first, WireClient(server.port, tls):
+        closing = first.ended().closing
+        assert closing is not None
+        assert closing.reason == "too-slow"
+        with socket.create_connection(("127.0.0.1", server.port), timeout=WAIT) as third:
+            assert third.recv(1) == b""
+        seen = numbers(server)
+    assert (seen["turned_away_total", "gave-way"], seen["turned_away_total", "too-many"]) == (1, 1)
 
 
 def test_nothing_that_others_choose_is_in_the_numbers(server: Server, enter: Callable[..., Person]) -> None:
