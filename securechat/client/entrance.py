@@ -371,8 +371,6 @@ class Entrance:
             if conversation.row.phase == "opening":  # else we are in it already
                 conversation.unstage()
                 conversation.row.phase = "resync" if ours else "awaiting"
-        elif winner == conversation.id:
-            self._founded_room()  # that was us, before a crash
         elif row.kind == "open" and self._foundings < MAX_FOUNDINGS:
             conversation.unstage()
             row.phase = "joining"

@@ -147,9 +147,8 @@ class Memberships:
             raise RefusedError("invalid-commit", "the group is not that of a room with this id")
         if self._directory.unknown([certificate_of(next(leaf for _, leaf in founded.group.members()))]) is not None:
             raise RefusedError("not-now", "publish this device first")
-        if (taken := self._store.room(rules.name)) is not None:
-            self._turn.answer(session, Refused(request.id, "exists", f"there is a room {rules.name}", taken))
-            return
+        if self._store.room(rules.name) is not None:
+            raise RefusedError("exists", f"there is a room {rules.name}")
         head = Head(
             request.conversation, rules.kind, rules.name, 0, self._turn.time, 0, CHAIN_START, request.group_info
         )

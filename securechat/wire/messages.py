@@ -45,7 +45,7 @@ Code = Literal[
     "slow-down",  # this address or account does too much: try again later
     "identity-differs",  # the account has another identity key; see `PublishDevice`
     "not-found",  # does not exist, or is not yours: the same answer on purpose
-    "exists",  # the room or direct conversation is already there; see `Refused.conversation`
+    "exists",  # the room or direct conversation is already there; of the latter `Refused.conversation` is the id
     "stale-epoch",  # another commit came first: process it, encrypt again
     "commit-first",  # a device has left: commit its removal, then speak
     "leased",  # somebody is just entering this room: try the commit again

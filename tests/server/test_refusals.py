@@ -256,6 +256,18 @@ def test_a_room_by_invitation_is_not_there_for_strangers(world: World) -> None:
     assert nothing.replace(b"#nil", b"#den") == hidden
 
 
+def test_who_makes_a_room_learns_that_its_name_is_taken_and_nothing_of_what_has_it(world: World) -> None:
+    """Names are one for all of a server, so that much cannot be hidden."""
+    answers = set()
+    for name, kind in (("#den", "open"), ("#den", "invite"), ("#hall", "open"), ("#hall", "invite")):
+        refused = world.carol.open_room(name, kind)
+        assert isinstance(refused, m.Refused)
+        assert refused.text == f"there is a room {name}"
+        answers.add(encode_frame(msgspec.structs.replace(refused, id=0, text="")))
+    assert answers == {encode_frame(m.Refused(0, "exists", ""))}
+    assert isinstance(world.carol.open_room("#nil"), m.Done)  # the twin
+
+
 def test_the_inbox_of_another_device_is_not_there(world: World) -> None:
     raw = Raw(world.carol)
     nothing, hidden = raw.ask(m.Subscribe(0, os.urandom(16), 0), m.Subscribe(0, world.alice.device, 0))

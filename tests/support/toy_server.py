@@ -234,8 +234,11 @@ class ToyServer:
     def on_openroom(self, link: Link, m: wire.OpenRoom) -> None:
         group = self._found(link, m.conversation, m.founding)
         rules = policy.rules_of(group.extensions)
+        if self.rooms.get(rules.name) == m.conversation:  # made before, by a request whose answer was lost
+            link.send(wire.Done(m.id))
+            return
         if rules.name in self.rooms:
-            raise RefusalError("exists", conversation=self.rooms[rules.name])
+            raise RefusalError("exists")
         log = Log(m.conversation, group, m.group_info, rules)
         log.window[link.device] = (0, None)
         self.logs[log.id] = log
