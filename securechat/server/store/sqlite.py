@@ -470,8 +470,8 @@ class SQLiteStore:
         )
         for portion in _portions(devices):
             for device, seq in self._rows(
-                f"SELECT device, seq FROM inbox_heads WHERE device IN ({_marks(portion)}) AND seq > {INBOX_ENTRIES}",  # noqa: S608 - only marks, and a number
-                *portion,
+                f"SELECT device, seq FROM inbox_heads WHERE device IN ({_marks(portion)}) AND seq > ?",  # noqa: S608  # nosec B608  # only marks
+                *portion, INBOX_ENTRIES,
             ):
                 self._drop_letters("device = ? AND seq <= ?", device, seq - INBOX_ENTRIES)
 
@@ -543,7 +543,7 @@ class SQLiteStore:
             device: (account, identity_key)
             for portion in _portions(devices)
             for device, account, identity_key in self._rows(
-                "SELECT device, account, identity_key FROM devices JOIN identities USING (account)"  # noqa: S608 - only marks
+                "SELECT device, account, identity_key FROM devices JOIN identities USING (account)"  # noqa: S608  # nosec B608  # only marks
                 f" WHERE device IN ({_marks(portion)})",
                 *portion,
             )
