@@ -58,7 +58,7 @@ class Reader:
         """A `uint8`."""
         start = self._position
         if start == self._end:
-            raise DecodeError("message is cut short: 1 bytes expected, 0 left")
+            raise DecodeError("message is cut short: 1 byte expected, 0 left")
         self._position = start + 1
         return self._data[start]
 
@@ -95,23 +95,35 @@ class Reader:
             raise DecodeError(f"a field is {length} bytes long; at most {limit} are allowed")
         return self.opaque(length)
 
-    def items(self, read: Callable[["Reader"], T], limit: int = MAX_VECTOR) -> tuple[T, ...]:
-        """`T name<V>`: elements read by `read` until the vector, at most `limit` bytes long, is used up."""
-        inner, found = Reader(self.vector(limit)), []
+    def items(
+        self, read: Callable[["Reader"], T], limit: int = MAX_VECTOR, *, most: int = MAX_VECTOR
+    ) -> tuple[T, ...]:
+        """`T name<V>`: elements read by `read` until the vector, at most `limit` bytes long, is used up.
+
+        `most`: so many elements are allowed. An object takes fifty times the memory of an empty element's bytes.
+        """
+        inner = Reader(self.vector(limit))
+        found: list[T] = []
         before, end = 0, inner.remaining
         while before < end:
+            if len(found) == most:
+                raise DecodeError(f"a vector has more than {most} elements")
             found.append(read(inner))
             if inner.position == before:
                 raise InternalError("an element of a vector takes no bytes")
             before = inner.position
         return tuple(found)
 
+    def boolean(self) -> bool:
+        """An octet of 0 or 1, like the presence octet of `optional<T>` (section 2.1.1)."""
+        octet = self.u8()
+        if octet > 1:
+            raise DecodeError(f"a presence octet is {octet}; only 0 and 1 are allowed")
+        return octet == 1
+
     def optional(self, read: Callable[["Reader"], T]) -> T | None:
-        """`optional<T>`: a presence octet of 0 or 1, then perhaps the value (section 2.1.1)."""
-        present = self.u8()
-        if present > 1:
-            raise DecodeError(f"a presence octet is {present}; only 0 and 1 are allowed")
-        return read(self) if present else None
+        """`optional<T>`: a presence octet, then perhaps the value (section 2.1.1)."""
+        return read(self) if self.boolean() else None
 
     def done(self) -> None:
         """Call this last: raise `DecodeError` if bytes are left over."""

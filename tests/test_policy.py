@@ -30,6 +30,7 @@ from securechat.mls.group import Group, StagedCommit
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_package
 from securechat.mls.leaf_node import Capabilities, Lifetime
+from securechat.mls.proposal_list import of_members
 from securechat.mls.proposals import (
     Add,
     GroupContextExtensions,
@@ -129,7 +130,7 @@ def found(rules: Rules, founder: Device = ALICE) -> Group:
 def commit(group: Group, *proposals: Proposal, by_reference: bool = False, **others: object) -> StagedCommit:
     return group.commit(
         proposals,
-        by_reference=by_reference,
+        refer=of_members if by_reference else None,
         tree_in_welcome=True,
         validate=validate,
         now=NOW,
@@ -431,7 +432,7 @@ def test_what_a_commit_holds_is_judged_before_any_work_is_spent_on_it() -> None:
         (holding(ReInit(b"new", 1, 1, ())), "not used here: ReInit"),
         (holding(GroupContextExtensions((INVITE.extension(), capabilities))), "nothing else"),
         (holding(GroupContextExtensions(())), "nothing else"),
-        (decode_body(alice.propose(adding), PublicMessage), "where a commit was expected"),
+        (decode_body(alice.propose(Remove(leaf(alice, BOB))), PublicMessage), "where a commit was expected"),
     ):
         with pytest.raises(PeerError, match=reason):
             check_proposals(wrong)
@@ -582,7 +583,7 @@ def test_a_proof_of_leaving_with_one_thing_wrong_is_refused() -> None:
     other_context = replace(context, tree_hash=bytes(32))
     for group, proposal, given_context, reason in (
         (alice, carol.propose(Remove(leaf(alice, BOB))), context, "something else"),
-        (alice, bob.propose(Add(DAVE.bundle().key_package)), context, "something else"),
+        (alice, bob.propose_add(DAVE.bundle().key_package, validate=validate, now=NOW), context, "something else"),
         (alice, commit(bob).message, context, "something else"),
         (alice, bob.encrypt(b"bye"), context, "PublicMessage"),
         (found(INVITE), good, context, "another epoch"),

@@ -22,6 +22,7 @@ from typing import Any
 from securechat.client.device import CAPABILITIES, SUITE
 from securechat.mls.credential import Credential
 from securechat.mls.crypto.sealing import SignaturePrivateKey, generate_signature_secret
+from securechat.mls.extensions import ExternalSender
 from securechat.mls.framing import MLSMessage, decode_body
 from securechat.mls.group import Group, StagedCommit
 from securechat.mls.key_package import KeyPackage
@@ -127,7 +128,7 @@ class Securechat(Client):
         self._group = self.group.stage(commit, validate=_anyone, now=int(time.time())).group
 
 
-def _anyone(_leaf: LeafNode, *, entering: bool) -> None:
+def _anyone(_holder: LeafNode | ExternalSender, /, *, entering: bool) -> None:
     """Nobody else's credential is judged by a bench."""
 
 

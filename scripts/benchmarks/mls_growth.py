@@ -17,6 +17,7 @@ from figure import Figure
 from securechat.client.device import CAPABILITIES, SUITE
 from securechat.mls.credential import Credential
 from securechat.mls.crypto.sealing import SignaturePrivateKey
+from securechat.mls.extensions import ExternalSender
 from securechat.mls.framing import decode_body
 from securechat.mls.group import Group, StagedCommit
 from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_package
@@ -107,7 +108,7 @@ def _member(number: int) -> tuple[KeyPackageBundle, SignaturePrivateKey]:
     return generate_key_package(SUITE, Credential.basic(b"%d" % number), signature, CAPABILITIES, lifetime), signature
 
 
-def _anyone(_leaf: LeafNode, *, entering: bool) -> None:
+def _anyone(_holder: LeafNode | ExternalSender, /, *, entering: bool) -> None:
     """Credentials are not judged by a bench."""
 
 
@@ -127,7 +128,7 @@ def _view(group: Group, leaf: LeafIndex, bundle: KeyPackageBundle, signature: Si
     has to process the commits that give keys to all parent nodes: there would be n^2 / 8 of them.
     """
     keys = TreePrivateKeys.of_leaf(SUITE, leaf, bundle.leaf_private)
-    return Group(group.public, signature, group._secrets, keys, group._messages.copy())  # noqa: SLF001 - see above
+    return Group(group.public, signature, group._secrets, keys, group._messages)  # noqa: SLF001 - see above
 
 
 def _spread(size: int) -> list[LeafIndex]:

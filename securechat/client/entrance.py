@@ -172,7 +172,7 @@ class Entrance:
         founding = group.group_info(with_tree=True)
         commit = group.commit(
             [Add(package) for package, _ in self._checked],
-            by_reference=False,
+            refer=None,
             authenticated_data=encode_number(1),
             tree_in_welcome=False,
             validate=context.device.validator(now),

@@ -291,7 +291,7 @@ class Outbox:
         try:
             staged = conversation.group.commit(
                 proposals,
-                by_reference=False,
+                refer=None,
                 authenticated_data=encode_number(number),
                 tree_in_welcome=False,
                 validate=self._context.device.validator(now // 1000),

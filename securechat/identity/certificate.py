@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securechat.errors import DecodeError, PeerError, UsageError
 from securechat.mls.credential import Credential, CredentialType
 from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
+from securechat.mls.extensions import ExternalSender
 from securechat.mls.leaf_node import CredentialValidator, LeafNode
 from securechat.names import normalise_account
 from securechat.tlscodec import Reader, Struct, Writer
@@ -167,7 +168,9 @@ def certificate_of(leaf: LeafNode) -> DeviceCertificate:
 def leaf_validator(server_id: bytes, now: int) -> CredentialValidator:
     """Return the check that MLS applies to every leaf (RFC 9420, section 5.3.1); it raises `PeerError`."""
 
-    def validate(leaf: LeafNode, /, *, entering: bool) -> None:
+    def validate(leaf: LeafNode | ExternalSender, /, *, entering: bool) -> None:
+        if isinstance(leaf, ExternalSender):
+            raise PeerError("A conversation has no external senders.")
         size = len(leaf.encode())
         if size > MAX_LEAF:
             raise PeerError(f"A leaf takes {size:,} bytes; at most {MAX_LEAF:,} are allowed.")

@@ -5,8 +5,15 @@ from typing import Self
 from securechat.errors import DecodeError
 from securechat.mls.leaf_node import LeafNode
 from securechat.mls.proposals import Proposal
+from securechat.mls.ratchet_tree import MAX_LEAVES
 from securechat.tlscodec import Reader, Struct, Writer
 from securechat.value import value
+
+MAX_PATH_NODES = MAX_LEAVES.bit_length() - 1
+"""Nodes above a leaf of the widest tree."""
+
+MAX_PROPOSALS = 2 * MAX_LEAVES
+"""Proposals in one commit: enough to remove everybody and add as many."""
 
 _BY_VALUE, _BY_REFERENCE = 1, 2  # ProposalOrRefType
 
@@ -37,8 +44,8 @@ class UpdatePathNode(Struct):
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
-        """Key and ciphertexts."""
-        return cls(reader.vector(), reader.items(HpkeCiphertext.read))
+        """Key and ciphertexts. Raises `DecodeError` if there are more of them than leaves."""
+        return cls(reader.vector(), reader.items(HpkeCiphertext.read, most=MAX_LEAVES))
 
     def write(self, writer: Writer) -> None:
         """Key and ciphertexts."""
@@ -54,8 +61,8 @@ class UpdatePath(Struct):
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
-        """Leaf and nodes."""
-        return cls(LeafNode.read(reader), reader.items(UpdatePathNode.read))
+        """Leaf and nodes. Raises `DecodeError` beyond `MAX_PATH_NODES`."""
+        return cls(LeafNode.read(reader), reader.items(UpdatePathNode.read, most=MAX_PATH_NODES))
 
     def write(self, writer: Writer) -> None:
         """Leaf and nodes."""
@@ -76,8 +83,8 @@ class Commit(Struct):
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
-        """Proposals and path."""
-        return cls(reader.items(_read_proposal_or_ref), reader.optional(UpdatePath.read))
+        """Proposals and path. Raises `DecodeError` beyond `MAX_PROPOSALS`."""
+        return cls(reader.items(_read_proposal_or_ref, most=MAX_PROPOSALS), reader.optional(UpdatePath.read))
 
     def write(self, writer: Writer) -> None:
         """Proposals and path."""
@@ -94,8 +101,8 @@ def _read_proposal_or_ref(reader: Reader) -> Proposal | ProposalRef:
     raise DecodeError("an entry of a commit is neither a proposal nor a reference")
 
 
-def _write_proposal_or_ref(writer: Writer, value: Proposal | ProposalRef) -> None:
-    if isinstance(value, Proposal):
-        value.write(writer.u8(_BY_VALUE))
+def _write_proposal_or_ref(writer: Writer, entry: Proposal | ProposalRef) -> None:
+    if isinstance(entry, Proposal):
+        entry.write(writer.u8(_BY_VALUE))
     else:
-        writer.u8(_BY_REFERENCE).vector(value)
+        writer.u8(_BY_REFERENCE).vector(entry)

@@ -1,8 +1,8 @@
 """From one epoch to the next: making a commit, with its Welcome and GroupInfo, and following another's.
 
-RFC 9420, sections 12.4.1 and 12.4.2. Used by `group` for members' commits and for external ones. What is made
-here passes through the checks that every receiver makes (`PublicGroup.finish`) before it is handed out. Nothing
-is kept here: the secrets of the new epoch go to the caller, who deletes those of the old one by dropping its
+RFC 9420, sections 12.4.1 and 12.4.2. Used by `group` for members' commits and for external ones. What is made here
+passes through the checks that every receiver makes of a decoded commit (`PublicGroup.finish`) before it is handed out.
+Nothing is kept here: the secrets of the new epoch go to the caller, who deletes those of the old one by dropping its
 `Group`; joiner secret, path secrets and commit secret end with the functions.
 """
 
@@ -60,8 +60,9 @@ class Committer:
 
 
 class LeafTemplate(NamedTuple):
-    """What a committer's new leaf says, beside its keys."""
+    """What a committer's new leaf says, and the key that signs it and everything in the new epoch."""
 
+    signature_private: SignaturePrivateKey
     credential: Credential
     capabilities: Capabilities
     extensions: Extensions
@@ -74,6 +75,8 @@ class NewEpoch(NamedTuple):
     secrets: EpochSecrets
     keys: TreePrivateKeys
     messages: SecretTree
+    signature_private: SignaturePrivateKey
+    """Of the maker's new leaf."""
     content: AuthenticatedContent
     """The commit, signed and tagged, still to be framed for its wire format."""
     welcome: bytes | None
@@ -101,6 +104,7 @@ def make_commit(
     path = None if template is None else _make_path(committer, applied, template)
     tree = applied.tree if path is None else path.tree
     keys = committer.keys.kept_in(tree) if path is None else path.keys
+    signer = committer.signature_private if template is None else template.signature_private
     commit_secret = CommitSecret(zero_secret(suite)) if path is None else path.commit_secret
 
     commit = Commit(proposals, None if path is None else path.update_path)
@@ -121,19 +125,18 @@ def make_commit(
             staged.after,
             secrets,
             leaf,
-            committer.signature_private,
+            signer,
             external=False,
             with_tree=tree_in_welcome,
         )
         welcome = MLSMessage(_make_welcome(suite, group_info, applied, path, joiner, psk)).encode()
-    public_info = make_group_info(
-        staged.after, secrets, leaf, committer.signature_private, external=True, with_tree=False
-    )
+    public_info = make_group_info(staged.after, secrets, leaf, signer, external=True, with_tree=False)
     return NewEpoch(
         staged,
         secrets,
         keys,
         SecretTree.create(suite, tree.leaf_count, encryption_secret),
+        signer,
         content,
         welcome,
         MLSMessage(public_info).encode(),
@@ -146,16 +149,16 @@ def _make_path(committer: Committer, applied: AppliedProposals, template: LeafTe
 
     def make_leaf(encryption_key: bytes, parent_hash: bytes) -> LeafNode:
         return LeafNode(
-            encryption_key,
-            committer.signature_private.public_key,
-            template.credential,
-            template.capabilities,
-            LeafNodeSource.COMMIT,
-            None,
-            parent_hash,
-            template.extensions,
-            b"",
-        ).signed(committer.signature_private.sign_with_label, before.group_id, leaf)
+            encryption_key=encryption_key,
+            signature_key=template.signature_private.public_key,
+            credential=template.credential,
+            capabilities=template.capabilities,
+            source=LeafNodeSource.COMMIT,
+            lifetime=None,
+            parent_hash=parent_hash,
+            extensions=template.extensions,
+            signature=b"",
+        ).signed(template.signature_private.sign_with_label, before.group_id, leaf)
 
     def make_context(tree_hash: bytes) -> bytes:
         transcript = before.context.confirmed_transcript_hash

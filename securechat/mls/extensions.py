@@ -1,6 +1,6 @@
 """Extensions (RFC 9420, section 13.4) and the ones that the RFC itself defines.
 
-A list never holds two extensions of one type: such a list does not decode. Unknown types are carried along.
+A list never holds two extensions of one type: such a list is neither written nor read. Unknown types are carried along.
 """
 
 from collections.abc import Iterable
@@ -8,8 +8,9 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Self
 
-from securechat.errors import DecodeError
+from securechat.errors import DecodeError, UsageError
 from securechat.mls.credential import Credential
+from securechat.mls.crypto.suite import CipherSuite
 from securechat.tlscodec import Reader, Struct, Writer
 from securechat.value import value
 
@@ -50,9 +51,24 @@ Extensions = tuple[Extension, ...]
 def read_extensions(reader: Reader) -> Extensions:
     """`Extension extensions<V>`. Raises `DecodeError` if a type occurs twice (section 13.4)."""
     extensions = reader.items(Extension.read)
-    if len({extension.type for extension in extensions}) < len(extensions):
+    if _repeats(extensions):
         raise DecodeError("an extension type occurs twice in one list")
     return extensions
+
+
+def write_extensions(writer: Writer, extensions: Extensions) -> Writer:
+    """`Extension extensions<V>`. Raises `UsageError` if a type occurs twice (section 13.4): nobody could read that."""
+    _check_own(extensions)
+    return writer.structs(extensions)
+
+
+def _check_own(extensions: Extensions) -> None:
+    if _repeats(extensions):
+        raise UsageError("an extension type occurs twice in one list")
+
+
+def _repeats(extensions: Extensions) -> bool:
+    return len({extension.type for extension in extensions}) < len(extensions)
 
 
 def find_extension(extensions: Iterable[Extension], wanted: int) -> bytes | None:
@@ -133,10 +149,16 @@ def external_senders_extension(senders: Iterable[ExternalSender]) -> Extension:
     return Extension(ExtensionType.EXTERNAL_SENDERS, bytes(Writer().structs(senders)))
 
 
-def verify_group_extensions(extensions: Extensions) -> None:
-    """Raise `DecodeError` if an extension that the RFC defines for a GroupContext does not parse."""
+def verify_group_extensions(suite: CipherSuite, extensions: Extensions) -> None:
+    """Check the extensions that the RFC defines for a GroupContext, but for external senders' credentials.
+
+    Raises `DecodeError` if one does not parse, `InvalidMessage` if the key of an external sender is bad, `UsageError`
+    if a type occurs twice: such a list was not read from anywhere.
+    """
+    _check_own(extensions)
     required_capabilities(extensions)
-    external_senders(extensions)
+    for sender in external_senders(extensions):
+        suite.signature.check_public_key(sender.signature_key)
 
 
 def external_pub(extensions: Extensions) -> bytes | None:

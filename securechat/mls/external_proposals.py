@@ -28,13 +28,17 @@ def propose_as_external_sender(
     signature_private: SignaturePrivateKey,
     *,
     authenticated_data: bytes = b"",
+    now: int,
 ) -> bytes:
     """An MLSMessage with a proposal by the sender at `index` of the group's `external_senders`.
 
-    Raises `UsageError` for a proposal that only members can make.
+    `now` is in seconds since 1970. Raises `UsageError` for a proposal that only members can make, `OutsideLifetime` for
+    an Add with a key package that has expired or is not valid yet (section 7.3).
     """
     if not proposal.external:
         raise UsageError(f"{type(proposal).__name__} proposals cannot come from outside the group")
+    if isinstance(proposal, Add):
+        proposal.key_package.leaf_node.verify_lifetime(now)
     return _propose(context, Sender(SenderType.EXTERNAL, index), proposal, signature_private, authenticated_data)
 
 
@@ -44,8 +48,13 @@ def propose_own_add(
     signature_private: SignaturePrivateKey,
     *,
     authenticated_data: bytes = b"",
+    now: int,
 ) -> bytes:
-    """An MLSMessage by which the owner of a key package asks to be added."""
+    """An MLSMessage by which the owner of a key package asks to be added.
+
+    `now` is in seconds since 1970. Raises `OutsideLifetime` if the key package has expired or is not valid yet.
+    """
+    key_package.leaf_node.verify_lifetime(now)
     sender = Sender(SenderType.NEW_MEMBER_PROPOSAL)
     return _propose(context, sender, Add(key_package), signature_private, authenticated_data)
 

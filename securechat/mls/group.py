@@ -13,7 +13,7 @@ The saved form has two parts, so that a message does not rewrite the tree: `publ
 epoch and with proposals, `secret_bytes` with every message. Neither holds a secret that was used up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field, replace
 from typing import Self
 
@@ -49,6 +49,7 @@ from securechat.mls.framing import (
 from securechat.mls.group_context import GroupContext
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.joining import Entrance, enter, open_welcome
+from securechat.mls.key_package import KeyPackage
 from securechat.mls.key_package_bundle import KeyPackageBundle
 from securechat.mls.key_schedule import (
     EpochSecret,
@@ -64,8 +65,9 @@ from securechat.mls.message_protection import (
     protect_public,
     verify_membership_tag,
 )
-from securechat.mls.proposal_list import CommittedProposal
+from securechat.mls.proposal_list import CommittedProposal, of_members
 from securechat.mls.proposals import (
+    Add,
     ExternalInit,
     PreSharedKey,
     PreSharedKeyId,
@@ -80,7 +82,7 @@ from securechat.mls.transcript_hash import interim_transcript_hash
 from securechat.mls.tree_math import LeafIndex
 from securechat.mls.treekem import TreePrivateKeys
 from securechat.mls.welcome import Welcome
-from securechat.tlscodec import Reader, Writer
+from securechat.tlscodec import MAX_VECTOR, Reader, Writer
 from securechat.value import value
 
 _SAVED_VERSION = 1
@@ -191,10 +193,10 @@ class Group:
         """Make a group of one, with these group context extensions (section 11).
 
         The bundle's key package must not be published. Raises `InvalidMessage` if its leaf does not support
-        the extensions.
+        the extensions, `UsageError` if two of them are of one type.
         """
         suite, leaf_node = bundle.suite, bundle.key_package.leaf_node
-        verify_group_extensions(extensions)
+        verify_group_extensions(suite, extensions)
         leaf_node.verify_for(suite, extensions)
         tree = RatchetTree.of_one(leaf_node)
         context = GroupContext(suite.value, group_id, 0, tree.tree_hash(suite), b"", extensions)
@@ -288,7 +290,7 @@ class Group:
             committer,
             tuple(proposals),
             applied,
-            LeafTemplate(credential, capabilities, leaf_extensions),
+            LeafTemplate(signature_private, credential, capabilities, leaf_extensions),
             wire_format=WireFormat.PUBLIC_MESSAGE,
             authenticated_data=authenticated_data,
             tree_in_welcome=False,
@@ -296,7 +298,7 @@ class Group:
             validate=validate,
         )
         message = PublicMessage(made.content.content, made.content.auth, None)
-        return StagedCommit.of_own(made, MLSMessage(message).encode(), signature_private)
+        return StagedCommit.of_own(made, MLSMessage(message).encode())
 
     # ---- application messages
 
@@ -304,8 +306,10 @@ class Group:
         """Encrypt an application message with `padding` zero bytes; an MLSMessage comes back (section 6.3).
 
         The key is deleted at once: store `secret_bytes` together with the message before it leaves. Raises `UsageError`
-        if the group is closed.
+        if the group is closed, or no message can hold the padding.
         """
+        if not 0 <= padding <= MAX_VECTOR - len(plaintext):
+            raise UsageError(f"a message cannot be padded with {padding} bytes")
         return self._protect(self._sign(WireFormat.PRIVATE_MESSAGE, plaintext, authenticated_data), padding)
 
     def decrypt(self, message: bytes, *, in_order: bool = False) -> ReceivedMessage:
@@ -335,26 +339,50 @@ class Group:
         """Sign a proposal and remember it; an MLSMessage comes back.
 
         It holds a PublicMessage, or with `encrypt` a PrivateMessage, which uses up a key like `encrypt` does. Raises
-        `InvalidMessage` if it cannot be proposed, `UsageError` if the group is closed. A key package is judged when
-        its Add is committed: `KeyPackage.verify` judges it before. For Updates see `propose_update`.
+        `InvalidMessage` if it cannot be proposed, `UsageError` if the group is closed. For Adds and Updates see
+        `propose_add` and `propose_update`.
         """
-        if isinstance(proposal, Update):
-            raise UsageError("propose_update makes the leaf of an update itself")
+        if isinstance(proposal, Add | Update):
+            raise UsageError("propose_add judges what an Add holds, and propose_update makes what an Update holds")
         return self._propose(proposal, authenticated_data, encrypt=encrypt)
 
-    def propose_update(
-        self, *, authenticated_data: bytes = b"", credential: Credential | None = None, encrypt: bool = False
+    def propose_add(
+        self,
+        key_package: KeyPackage,
+        *,
+        authenticated_data: bytes = b"",
+        encrypt: bool = False,
+        validate: CredentialValidator,
+        now: int,
     ) -> bytes:
-        """Propose a fresh encryption key and perhaps another credential for the own leaf (12.1.2).
+        """Propose to add the owner of a key package, which is judged first: nobody sends an expired one (section 7.3).
 
-        Otherwise like `propose`.
+        `now` is in seconds since 1970. Otherwise like `propose`; raises what `validate` raises, too.
+        """
+        key_package.verify(self.suite, self.public.extensions, validate=validate, now=now)
+        return self._propose(Add(key_package), authenticated_data, encrypt=encrypt)
+
+    def propose_update(
+        self,
+        *,
+        authenticated_data: bytes = b"",
+        credential: Credential | None = None,
+        capabilities: Capabilities | None = None,
+        leaf_extensions: Extensions | None = None,
+        encrypt: bool = False,
+    ) -> bytes:
+        """Propose a fresh encryption key for the own leaf, and what else is to change in it (12.1.2).
+
+        Its signature key stays: `commit` can change it. Otherwise like `propose`.
         """
         key = HpkePrivateKey.generate(self.suite)
         old = self.public.member(self.own_leaf)
         leaf_node = replace(
             old,
             encryption_key=key.public_key,
-            credential=credential or old.credential,
+            credential=old.credential if credential is None else credential,
+            capabilities=old.capabilities if capabilities is None else capabilities,
+            extensions=old.extensions if leaf_extensions is None else leaf_extensions,
             source=LeafNodeSource.UPDATE,
             lifetime=None,
             parent_hash=b"",
@@ -396,8 +424,11 @@ class Group:
         self,
         proposals: Sequence[Proposal] = (),
         *,
-        by_reference: bool = True,
+        refer: Callable[[CommittedProposal], bool] | None = of_members,
         credential: Credential | None = None,
+        capabilities: Capabilities | None = None,
+        leaf_extensions: Extensions | None = None,
+        signature_private: SignaturePrivateKey | None = None,
         authenticated_data: bytes = b"",
         encrypt: bool = False,
         omit_path: bool = False,
@@ -406,12 +437,15 @@ class Group:
         validate: CredentialValidator,
         now: int,
     ) -> "StagedCommit":
-        """Make a commit of `proposals`, and with `by_reference` of all usable ones received in this epoch.
+        """Make a commit of `proposals`, and of those received in this epoch that are usable and that `refer` wants.
 
-        It has a path, with a fresh leaf and perhaps another credential; with `omit_path` only if it must: a commit of
-        Adds, PSKs or a ReInit alone costs less without, and heals nothing. It is a PublicMessage, or with `encrypt` a
-        PrivateMessage, which no public group can follow. This group stays as it is, but for the key that a
-        PrivateMessage uses up: store `secret_bytes` before it leaves, so that no other message gets that key.
+        `refer`: by default those of members, for whether an outsider may come in is the application's to say (section
+        12.1.8); None for none. The commit has a path with a fresh leaf, in which credential, capabilities, extensions
+        and signature key may change. With `omit_path` it has one only if it must: a commit of PSKs or a ReInit alone
+        costs less without, and heals nothing. One with Adds always has one, else two such commits in one epoch could
+        encrypt two Welcomes under one key and nonce. It is a PublicMessage, or with `encrypt` a PrivateMessage, which
+        no public group can follow. This group stays as it is, but for the key that a PrivateMessage uses up: store
+        `secret_bytes` before it leaves, so that no other message gets that key.
 
         Raises `InvalidMessage` if the proposals are no valid list, `UsageError` if the group is closed, or what
         `validate` and `psks` raise.
@@ -419,18 +453,29 @@ class Group:
         self._check_open()
         public, sender = self.public, Sender.member(self.own_leaf)
         referred = {}
-        if by_reference:
-            usable = public.committable(proposals, self.own_leaf, validate=validate, now=now)
-            referred = {name: entry for name, entry in usable.items() if _is_available(entry.proposal, psks)}
+        if refer is not None:
+            referred = public.committable(
+                proposals,
+                self.own_leaf,
+                refer=lambda entry: refer(entry) and _is_available(entry.proposal, psks),
+                validate=validate,
+                now=now,
+            )
         committed = [
             *referred.values(),
             *(CommittedProposal(proposal, sender, by_reference=False) for proposal in proposals),
         ]
         applied = public.apply_proposals(committed, sender, validate=validate, now=now)
         template = None
-        if applied.path_required or credential is not None or not omit_path:
+        changes = (credential, capabilities, leaf_extensions, signature_private)
+        if applied.path_required or applied.added or any(each is not None for each in changes) or not omit_path:
             old = public.member(self.own_leaf)
-            template = LeafTemplate(credential or old.credential, old.capabilities, old.extensions)
+            template = LeafTemplate(
+                self._signature_private if signature_private is None else signature_private,
+                old.credential if credential is None else credential,
+                old.capabilities if capabilities is None else capabilities,
+                old.extensions if leaf_extensions is None else leaf_extensions,
+            )
         committer = Committer(
             public,
             sender,
@@ -449,7 +494,7 @@ class Group:
             psks=psks,
             validate=validate,
         )
-        return StagedCommit.of_own(made, self._protect(made.content), self._signature_private)
+        return StagedCommit.of_own(made, self._protect(made.content))
 
     def stage(
         self, message: bytes, *, psks: PskLookup = no_psks, validate: CredentialValidator, now: int
@@ -598,9 +643,9 @@ class StagedCommit:
         return self.group is None
 
     @classmethod
-    def of_own(cls, made: NewEpoch, message: bytes, signature_private: SignaturePrivateKey) -> Self:
+    def of_own(cls, made: NewEpoch, message: bytes) -> Self:
         """Wrap a commit of our own making; `message` is what frames it."""
-        group = Group(made.staged.after, signature_private, made.secrets, made.keys, made.messages)
+        group = Group(made.staged.after, made.signature_private, made.secrets, made.keys, made.messages)
         return cls(made.staged, message, group, made.welcome, made.group_info)
 
     def encode(self) -> bytes:
@@ -615,7 +660,7 @@ class StagedCommit:
 
     @classmethod
     def decode(cls, data: bytes, signature_private: SignaturePrivateKey) -> Self:
-        """Take up a saved commit. Raises `DecodeError` if it is damaged."""
+        """Take up a saved commit; the key is that of the own leaf after it. Raises `DecodeError` if it is damaged."""
         reader = Reader(data)
         if reader.u16() != _SAVED_VERSION:
             raise DecodeError("a saved commit is of another version")

@@ -4,7 +4,7 @@ from functools import cached_property
 from typing import Self
 
 from securechat.errors import DecodeError
-from securechat.mls.extensions import Extensions, read_extensions
+from securechat.mls.extensions import Extensions, read_extensions, write_extensions
 from securechat.mls.leaf_node import MLS10
 from securechat.tlscodec import Reader, Struct, Writer
 from securechat.value import value
@@ -50,4 +50,4 @@ class GroupContext(Struct):
         """Kept, because every signature of a member covers it."""
         writer = Writer().u16(MLS10).u16(self.cipher_suite).vector(self.group_id).u64(self.epoch)
         writer.vector(self.tree_hash).vector(self.confirmed_transcript_hash)
-        return bytes(writer.structs(self.extensions))
+        return bytes(write_extensions(writer, self.extensions))

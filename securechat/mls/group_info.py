@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Self
 
 from securechat.mls.crypto.suite import CipherSuite
-from securechat.mls.extensions import Extensions, read_extensions
+from securechat.mls.extensions import Extensions, read_extensions, write_extensions
 from securechat.mls.group_context import GroupContext
 from securechat.mls.leaf_node import Sign
 from securechat.mls.tree_math import LeafIndex
@@ -43,7 +43,7 @@ class GroupInfo(Struct):
         """GroupInfoTBS."""
         writer = Writer()
         self.group_context.write(writer)
-        return bytes(writer.structs(self.extensions).vector(self.confirmation_tag).u32(self.signer))
+        return bytes(write_extensions(writer, self.extensions).vector(self.confirmation_tag).u32(self.signer))
 
     def signed(self, sign: Sign) -> Self:
         """A copy whose signature is the one that `sign` makes."""

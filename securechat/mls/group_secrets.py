@@ -75,7 +75,11 @@ def _group_info_key(suite: CipherSuite, welcome_secret: Secret) -> tuple[Secret,
 
 
 def encrypt_group_info(suite: CipherSuite, welcome_secret: Secret, group_info: GroupInfo) -> bytes:
-    """The `encrypted_group_info` of a Welcome. Each key encrypts once, so nonces may be derived."""
+    """The `encrypted_group_info` of a Welcome.
+
+    Key and nonce are derived from what the commit makes fresh, so it must have made something: `Group.commit` gives a
+    commit with Adds a path, for one without is the same each time it is made in an epoch.
+    """
     key, nonce = _group_info_key(suite, welcome_secret)
     return sealing.aead_seal(suite, key, nonce, b"", group_info.encode())
 

@@ -1,12 +1,13 @@
 """Key packages: how to add a client that is not there (RFC 9420, section 10). Public half only."""
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Self
 
 from securechat.mls.crypto.suite import CipherSuite
 from securechat.mls.errors import InvalidMessage
-from securechat.mls.extensions import DEFAULT_EXTENSION_TYPES, Extensions, read_extensions
-from securechat.mls.leaf_node import MLS10, CredentialValidator, LeafNode, LeafNodeSource
+from securechat.mls.extensions import DEFAULT_EXTENSION_TYPES, Extensions, read_extensions, write_extensions
+from securechat.mls.leaf_node import MLS10, CredentialValidator, LeafNode, LeafNodeSource, Sign
 from securechat.mls.tree_math import LeafIndex
 from securechat.tlscodec import Reader, Struct, Writer, keep
 from securechat.value import value
@@ -41,7 +42,11 @@ class KeyPackage(Struct):
         """KeyPackageTBS: everything but the signature."""
         writer = Writer().u16(self.version).u16(self.cipher_suite).vector(self.init_key)
         self.leaf_node.write(writer)
-        return bytes(writer.structs(self.extensions))
+        return bytes(write_extensions(writer, self.extensions))
+
+    def signed(self, sign: Sign) -> Self:
+        """A copy whose signature is the one that `sign` makes."""
+        return replace(self, signature=sign(b"KeyPackageTBS", self.tbs))
 
     def reference(self, suite: CipherSuite) -> bytes:
         """KeyPackageRef (section 5.2): KDF.Nh bytes."""

@@ -78,17 +78,15 @@ def generate_key_package(
     init_private, leaf_private = HpkePrivateKey.generate(suite), HpkePrivateKey.generate(suite)
     sign = signature_private.sign_with_label
     leaf_node = LeafNode(
-        leaf_private.public_key,
-        signature_private.public_key,
-        credential,
-        capabilities,
-        LeafNodeSource.KEY_PACKAGE,
-        lifetime,
-        b"",
-        leaf_extensions,
-        b"",
+        encryption_key=leaf_private.public_key,
+        signature_key=signature_private.public_key,
+        credential=credential,
+        capabilities=capabilities,
+        source=LeafNodeSource.KEY_PACKAGE,
+        lifetime=lifetime,
+        parent_hash=b"",
+        extensions=leaf_extensions,
+        signature=b"",
     ).signed(sign)
-    unsigned = KeyPackage(MLS10, suite.value, init_private.public_key, leaf_node, extensions, b"")
-    signature = sign(b"KeyPackageTBS", unsigned.tbs)
-    package = KeyPackage(MLS10, suite.value, init_private.public_key, leaf_node, extensions, signature)
-    return KeyPackageBundle(package, init_private, leaf_private)
+    package = KeyPackage(MLS10, suite.value, init_private.public_key, leaf_node, extensions, signature=b"")
+    return KeyPackageBundle(package.signed(sign), init_private, leaf_private)

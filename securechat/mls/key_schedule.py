@@ -32,9 +32,6 @@ from securechat.mls.proposals import PreSharedKeyId
 from securechat.tlscodec import Reader, Struct, Writer
 from securechat.value import value
 
-MAX_EXPORT = 0xFFFF
-"""Bytes: the length field of KDFLabel."""
-
 
 class InitSecret(Secret):
     """Carries an epoch's secrecy into the next one; deleted with its epoch."""
@@ -143,7 +140,7 @@ class EpochSecrets(Struct):
 
     def export(self, suite: CipherSuite, label: str, context: bytes, length: int) -> Secret:
         """MLS-Exporter (section 8.5): `length` bytes, at most 255 * KDF.Nh. Raises `UsageError` for more."""
-        if not 0 < length <= min(MAX_EXPORT, 255 * suite.hash_size):
+        if not 0 < length <= 255 * suite.hash_size:  # what HKDF-Expand gives
             raise UsageError(f"{length} bytes cannot be exported at once")
         secret = sealing.derive_secret(suite, self.exporter_secret, label.encode())
         return sealing.expand_with_label(suite, secret, b"exported", suite.hash_of(context), length)

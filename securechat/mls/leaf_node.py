@@ -17,8 +17,10 @@ from securechat.mls.errors import InvalidMessage, OutsideLifetime
 from securechat.mls.extensions import (
     DEFAULT_EXTENSION_TYPES,
     Extensions,
+    ExternalSender,
     read_extensions,
     required_capabilities,
+    write_extensions,
 )
 from securechat.mls.tree_math import LeafIndex
 from securechat.tlscodec import Reader, Struct, Writer, encode_vector, keep
@@ -29,7 +31,6 @@ MLS10 = 1
 
 DEFAULT_PROPOSAL_TYPES = frozenset(range(1, 8))
 """Proposal types that every client supports: add to group_context_extensions (section 7.2)."""
-
 
 _FIRST_LEAF = LeafIndex(0)
 
@@ -134,7 +135,7 @@ class LeafNode(Struct):
             self.lifetime.write(writer)
         if self.source == LeafNodeSource.COMMIT:
             writer.vector(self.parent_hash)
-        return bytes(writer.structs(self.extensions))
+        return bytes(write_extensions(writer, self.extensions))
 
     def tbs(self, group_id: bytes, leaf: LeafIndex) -> bytes:
         """LeafNodeTBS: group and leaf index are part of it unless the leaf comes from a KeyPackage."""
@@ -184,12 +185,13 @@ class LeafNode(Struct):
 Sign = Callable[[bytes, bytes], bytes]
 """SignWithLabel under some private key: label and content in, signature out."""
 
+
 class CredentialValidator(Protocol):
-    """The application's judgement of a leaf's credential (section 5.3.1)."""
+    """The application's judgement of a credential: a leaf's or an external sender's (section 5.3.1)."""
 
-    def __call__(self, leaf: LeafNode, /, *, entering: bool) -> None:
-        """Raise `PeerError` to refuse a leaf.
+    def __call__(self, holder: LeafNode | ExternalSender, /, *, entering: bool) -> None:
+        """Raise `PeerError` to refuse whoever holds the credential.
 
-        `entering`: it is put into the tree now; else somebody who joins meets it there, and its time may have run out.
-        The judgement must depend on these alone, so that all members judge alike.
+        `entering`: the holder is put into the group now; else somebody who joins meets it there, and its time may have
+        run out. The judgement must depend on these alone, so that all members judge alike.
         """

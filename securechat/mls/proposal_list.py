@@ -7,7 +7,7 @@ from typing import NamedTuple, Self, TypeVar
 from securechat.mls.commit import Commit, ProposalRef
 from securechat.mls.crypto.suite import CipherSuite
 from securechat.mls.errors import InvalidMessage
-from securechat.mls.extensions import Extensions, verify_group_extensions
+from securechat.mls.extensions import Extensions, external_senders, verify_group_extensions
 from securechat.mls.framing import AuthenticatedContent, Sender, SenderType
 from securechat.mls.group_context import GroupContext
 from securechat.mls.key_package import KeyPackage
@@ -40,7 +40,7 @@ class CommittedProposal(Struct):
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Saved form."""
-        return cls(Proposal.read(reader), Sender.read(reader), reader.u8() == 1)
+        return cls(Proposal.read(reader), Sender.read(reader), reader.boolean())
 
     def write(self, writer: Writer) -> None:
         """Saved form."""
@@ -132,9 +132,12 @@ def apply_proposals(
     for leaf, _ in removed:
         tree = tree.remove_leaf(leaf)
     if extensions != context.extensions:
-        verify_group_extensions(extensions)
-        for _, leaf_node in tree.leaves():
-            leaf_node.verify_for(suite, extensions)
+        verify_group_extensions(suite, extensions)
+        for external_sender in external_senders(extensions):
+            validate(external_sender, entering=True)
+        for leaf, leaf_node in tree.leaves():
+            if leaf != committer.leaf:  # whose new leaf comes in the path
+                leaf_node.verify_for(suite, extensions)
     for add in _of(committed, Add):
         add.key_package.verify(suite, extensions, validate=validate, now=now)
         tree, leaf = tree.add_leaf(add.key_package.leaf_node)
@@ -146,18 +149,18 @@ def apply_proposals(
     else:
         committer_leaf = LeafIndex(committer.index)
     return AppliedProposals(
-        tuple(committed),
-        tree,
-        extensions,
-        committer_leaf,
-        tuple(added),
-        tuple(key_packages),
-        tuple(removed),
-        tuple(updated),
-        _check_psks(suite, context, committer, [psk.psk for psk in _of(committed, PreSharedKey)]),
-        next((init.kem_output for init in _of(committed, ExternalInit)), None),
-        next(iter(_of(committed, ReInit)), None),
-        not committed or any(entry.proposal.path_required for entry in committed),
+        committed=tuple(committed),
+        tree=tree,
+        extensions=extensions,
+        committer_leaf=committer_leaf,
+        added=tuple(added),
+        key_packages=tuple(key_packages),
+        removed=tuple(removed),
+        updated=tuple(updated),
+        psks=_check_psks(suite, context, committer, [psk.psk for psk in _of(committed, PreSharedKey)]),
+        kem_output=next((init.kem_output for init in _of(committed, ExternalInit)), None),
+        reinit=next(iter(_of(committed, ReInit)), None),
+        path_required=not committed or any(entry.proposal.path_required for entry in committed),
     )
 
 
@@ -179,7 +182,9 @@ def _check_regular_list(committed: Sequence[CommittedProposal], committer: Sende
     for entry in committed:
         match entry.proposal:
             case Update():
-                if entry.sender == committer or entry.sender.type != SenderType.MEMBER:
+                if entry.sender.type != SenderType.MEMBER:
+                    raise InvalidMessage("a commit holds an update by somebody who is not a member")
+                if entry.sender == committer:
                     raise InvalidMessage("a commit holds an update of the committer's own leaf")
                 changed[entry.sender.index] += 1
             case Remove(removed=leaf):
@@ -248,24 +253,27 @@ def _check_psks(
     return tuple(psks)
 
 
+def of_members(entry: CommittedProposal) -> bool:
+    """Whether a proposal comes from a member, or from an external sender that the group lists."""
+    return entry.sender.type != SenderType.NEW_MEMBER_PROPOSAL
+
+
 def select(
-    remembered: Mapping[ProposalRef, AuthenticatedContent], by_value: Sequence[Proposal], committer: LeafIndex
+    usable: Mapping[ProposalRef, CommittedProposal], by_value: Sequence[Proposal], committer: LeafIndex
 ) -> dict[ProposalRef, CommittedProposal]:
-    """Choose which remembered proposals a member's commit can cover beside `by_value`.
+    """Choose which proposals, each valid by itself and oldest first, a member's commit can cover beside `by_value`.
 
     Left out are those about the committer itself, and all but one for each leaf, pre-shared key and the
     extensions: a Remove wins over Updates, else the newest wins; and a ReInit, which stands alone, unless there is
-    nothing else (section 12.2). Whether each is valid is not judged here.
+    nothing else (section 12.2).
     """
     if any(isinstance(proposal, ReInit) for proposal in by_value):
         return {}
     taken: dict[object, ProposalRef | None] = {_subject(proposal, None): None for proposal in by_value}
     chosen: dict[ProposalRef, CommittedProposal] = {}
-    for reference, message in remembered.items():
-        proposal, sender = message.content.content, message.content.sender
-        if not isinstance(proposal, Proposal) or isinstance(proposal, ExternalInit):
-            continue
-        subject = _subject(proposal, sender)
+    for reference, entry in usable.items():
+        proposal = entry.proposal
+        subject = _subject(proposal, entry.sender)
         if subject == ("leaf", committer):
             continue
         rival = taken.get(subject)
@@ -276,7 +284,7 @@ def select(
         if rival is not None:
             del chosen[rival]
         taken[subject] = reference
-        chosen[reference] = CommittedProposal(proposal, sender, by_reference=True)
+        chosen[reference] = entry
     if len(chosen) + len(by_value) > 1:
         chosen = {name: entry for name, entry in chosen.items() if not isinstance(entry.proposal, ReInit)}
     return chosen

@@ -4,8 +4,8 @@ from abc import abstractmethod
 from enum import IntEnum
 from typing import ClassVar, Self
 
-from securechat.errors import DecodeError
-from securechat.mls.extensions import Extensions, read_extensions
+from securechat.errors import DecodeError, UsageError
+from securechat.mls.extensions import Extensions, read_extensions, write_extensions
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.leaf_node import LeafNode
 from securechat.mls.tree_math import LeafIndex
@@ -53,6 +53,11 @@ class PreSharedKeyId(Struct):
     """Of a resumption PSK, like the two fields below."""
     group_id: bytes = b""
     epoch: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for a resumption PSK without a usage, or another one with it: nobody could read that."""
+        if (self.type == PskType.RESUMPTION) != (self.usage is not None):
+            raise UsageError("a resumption PSK has a usage, an external one has none")
 
     @property
     def links_groups(self) -> bool:
@@ -199,7 +204,7 @@ class ReInit(Proposal):
 
     def write_body(self, writer: Writer) -> None:
         """The fields of section 12.1.5 in order."""
-        writer.vector(self.group_id).u16(self.version).u16(self.cipher_suite).structs(self.extensions)
+        write_extensions(writer.vector(self.group_id).u16(self.version).u16(self.cipher_suite), self.extensions)
 
 
 @value
@@ -233,7 +238,7 @@ class GroupContextExtensions(Proposal):
 
     def write_body(self, writer: Writer) -> None:
         """The new extensions."""
-        writer.structs(self.extensions)
+        write_extensions(writer, self.extensions)
 
 
 _VARIANTS: dict[int, type[Proposal]] = {

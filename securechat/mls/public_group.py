@@ -9,7 +9,7 @@ be. And it cannot follow a group whose members send handshakes as PrivateMessage
 the epoch of the last public commit, and refuses what comes after (`WrongEpoch`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from functools import cached_property
 from typing import Self
@@ -50,6 +50,12 @@ from securechat.value import value
 
 MAX_REMEMBERED_PROPOSALS = 2000
 """Proposals kept in one epoch, at most: twice the members of the largest conversation."""
+
+MAX_REMEMBERED_REQUESTS = 100
+"""Proposals kept of those by which outsiders ask to be added: anybody can make them, and nobody answers for them."""
+
+MAX_REMEMBERED_PROPOSAL = 64 << 10
+"""Bytes of a proposal that is kept, at most: many times a key package."""
 
 _SAVED_VERSION = 2
 
@@ -108,7 +114,9 @@ class PublicGroup(Struct):
         if tree.tree_hash(suite) != context.tree_hash:
             raise InvalidMessage("the ratchet tree is not the one that the GroupInfo names")
         group_info.verify_signature(suite, member_at(tree, group_info.signer).signature_key)
-        verify_group_extensions(context.extensions)
+        verify_group_extensions(suite, context.extensions)
+        for external_sender in external_senders(context.extensions):
+            validate(external_sender, entering=False)
         verify_tree(suite, tree, context.group_id, context.extensions, validate=validate, now=now)
         confirmed = context.confirmed_transcript_hash
         interim = interim_transcript_hash(suite, confirmed, group_info.confirmation_tag)
@@ -163,29 +171,59 @@ class PublicGroup(Struct):
     def with_proposal(self, proposal: AuthenticatedContent) -> Self:
         """A copy that remembers a verified proposal, so that commits can refer to it.
 
-        Raises `InvalidMessage` beyond `MAX_REMEMBERED_PROPOSALS`.
+        Raises `InvalidMessage` beyond `MAX_REMEMBERED_PROPOSALS` and the other limits of this module.
         """
         if len(self.proposals) >= MAX_REMEMBERED_PROPOSALS:
             raise InvalidMessage("there are too many proposals in this epoch")
-        reference = self.suite.make_proposal_ref(proposal.encode())
-        return replace(self, proposals={**self.proposals, reference: proposal})
+        if _is_request(proposal) and sum(map(_is_request, self.proposals.values())) >= MAX_REMEMBERED_REQUESTS:
+            raise InvalidMessage("too many have asked to be added in this epoch")
+        encoded = proposal.encode()
+        if len(encoded) > MAX_REMEMBERED_PROPOSAL:
+            raise InvalidMessage(f"a proposal has {len(encoded)} bytes; at most {MAX_REMEMBERED_PROPOSAL} are kept")
+        return replace(self, proposals={**self.proposals, self.suite.make_proposal_ref(encoded): proposal})
 
     def committable(
-        self, by_value: Sequence[Proposal], committer: LeafIndex, *, validate: CredentialValidator, now: int
+        self,
+        by_value: Sequence[Proposal],
+        committer: LeafIndex,
+        *,
+        refer: Callable[[CommittedProposal], bool],
+        validate: CredentialValidator,
+        now: int,
     ) -> dict[ProposalRef, CommittedProposal]:
         """The remembered proposals that a member's commit can cover by reference beside `by_value`.
 
-        One that is invalid by itself is left out. Should others that are valid each be invalid together, such as new
-        extensions and an Add of somebody who lacks them, the committer has to choose, and commit them by value.
+        Those are considered that `refer` wants. One that is invalid by itself displaces no other. Should some be
+        invalid together, such as new extensions and an Add of somebody who lacks them, those that came first stay.
         """
-        usable = {}
-        for reference, entry in select(self.proposals, by_value, committer).items():
+        sender = Sender.member(committer)
+
+        def are_valid(entries: Iterable[CommittedProposal]) -> bool:
             try:
-                applied = self.apply_proposals([entry], Sender.member(committer), validate=validate, now=now)
+                applied = self.apply_proposals(list(entries), sender, validate=validate, now=now)
                 verify_members_agree(applied.tree)
             except PeerError:
-                continue
-            usable[reference] = entry
+                return False
+            return True
+
+        remembered = {
+            name: CommittedProposal(content.content.content, content.content.sender, by_reference=True)
+            for name, content in self.proposals.items()
+            if isinstance(content.content.content, Proposal)
+        }
+        alone = {name: entry for name, entry in remembered.items() if refer(entry) and are_valid([entry])}
+        chosen = list(select(alone, by_value, committer).items())
+        fixed = [CommittedProposal(proposal, sender, by_reference=False) for proposal in by_value]
+        usable: dict[ProposalRef, CommittedProposal] = {}
+        # Mostly all go together. Else halves are tried, so that a few that do not cost few attempts.
+        portions = [chosen]
+        while portions:
+            portion = portions.pop()
+            if are_valid([*usable.values(), *(entry for _, entry in portion), *fixed]):
+                usable.update(portion)
+            elif len(portion) > 1:
+                middle = len(portion) // 2
+                portions += [portion[middle:], portion[:middle]]
         return usable
 
     # ---- commits
@@ -353,6 +391,10 @@ class PublicGroup(Struct):
         writer.optional(self.reinit, lambda inner, reinit: reinit.write_body(inner))
 
 
+def _is_request(proposal: AuthenticatedContent) -> bool:
+    return proposal.content.sender.type == SenderType.NEW_MEMBER_PROPOSAL
+
+
 def verify_group_info(group: PublicGroup, group_info: GroupInfo) -> None:
     """Check that a GroupInfo which a committer gave out lets others join `group` as it is now.
 
@@ -390,7 +432,7 @@ class PublicStagedCommit(Struct):
     added: Places
     removed: Places
     updated: Places
-    """Members that Update proposals changed, with their new leaves."""
+    """Members that Update proposals changed, with their new leaves. The committer's new leaf is `after`'s."""
     has_path: bool
     authenticated_data: bytes
     new_member_refs: frozenset[bytes]
@@ -409,7 +451,7 @@ class PublicStagedCommit(Struct):
             added=reader.items(_read_place),
             removed=reader.items(_read_place),
             updated=reader.items(_read_place),
-            has_path=reader.u8() == 1,
+            has_path=reader.boolean(),
             authenticated_data=reader.vector(),
             new_member_refs=frozenset(reader.items(Reader.vector)),
         )

@@ -73,7 +73,7 @@ class PathStep(NamedTuple):
 class Census:
     """How often the nodes of a tree hold what must be unique or agreed upon (section 7.3).
 
-    It follows the tree from commit to commit, so that checking one does not walk through all members.
+    It follows the tree from commit to commit, so that checking one does not look into all members again.
     """
 
     __slots__ = ("credential_types", "encryption_keys", "signature_keys", "supported_credentials")

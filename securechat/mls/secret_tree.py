@@ -29,7 +29,7 @@ MAX_FORWARD_JUMP = 1000
 from messages that were refused or never arrived."""
 
 MAX_SKIPPED_KEYS = 1000
-"""Keys of skipped messages kept per ratchet, the newest ones: 36 bytes each in a saved state."""
+"""Keys of skipped messages kept per ratchet, the newest ones: 34 to 50 bytes each in a saved state, by suite."""
 
 MAX_GENERATION = 2**32 - 1
 """The largest generation that SenderData can name."""
@@ -180,10 +180,6 @@ class SecretTree(Struct):
                 self._nodes.pop(node, None)
             self._nodes.update(step.opened)
         self._ratchets[step.leaf] = step.ratchets
-
-    def copy(self) -> "SecretTree":
-        """A tree that can go its own way."""
-        return SecretTree(self.suite, self._leaf_count, self._nodes.copy(), self._ratchets.copy())
 
     def _path(self, leaf: LeafIndex) -> list[NodeIndex]:
         return tree_math.direct_path(tree_math.node_of(leaf), self._leaf_count)

@@ -3,6 +3,7 @@
 from typing import Self
 
 from securechat.mls.commit import HpkeCiphertext
+from securechat.mls.ratchet_tree import MAX_LEAVES
 from securechat.tlscodec import Reader, Struct, Writer
 from securechat.value import value
 
@@ -35,8 +36,8 @@ class Welcome(Struct):
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
-        """The fields of section 12.4.3.1 in order."""
-        return cls(reader.u16(), reader.items(EncryptedGroupSecrets.read), reader.vector())
+        """The fields of section 12.4.3.1 in order. Raises `DecodeError` if it is for more than `MAX_LEAVES` clients."""
+        return cls(reader.u16(), reader.items(EncryptedGroupSecrets.read, most=MAX_LEAVES), reader.vector())
 
     def write(self, writer: Writer) -> None:
         """The fields of section 12.4.3.1 in order."""

@@ -125,7 +125,11 @@ class Ours:
 
     def propose(self, change: Change, *, encrypt: bool = False) -> bytes:
         """Propose a change, for a later commit to refer to."""
-        return self.group.propose(self._proposal(change), encrypt=encrypt)
+        proposal = self._proposal(change)
+        if isinstance(proposal, Add):
+            now = int(time.time())
+            return self.group.propose_add(proposal.key_package, encrypt=encrypt, validate=anyone, now=now)
+        return self.group.propose(proposal, encrypt=encrypt)
 
     def propose_update(self, *, encrypt: bool = False) -> bytes:
         """Propose fresh keys for the own leaf."""

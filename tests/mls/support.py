@@ -10,13 +10,13 @@ from securechat.mls.credential import Credential
 from securechat.mls.crypto.sealing import SignaturePrivateKey
 from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
 from securechat.mls.errors import InvalidMessage
-from securechat.mls.extensions import Extension, Extensions
+from securechat.mls.extensions import Extension, Extensions, ExternalSender
 from securechat.mls.framing import PublicMessage, decode_body
 from securechat.mls.group import Group, StagedCommit
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_package
 from securechat.mls.leaf_node import Capabilities, LeafNode, Lifetime
-from securechat.mls.proposals import Add
+from securechat.mls.proposals import Add, Proposal
 from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.tree_math import LeafIndex
 from securechat.mls.welcome import Welcome
@@ -31,7 +31,7 @@ CAPABILITIES = Capabilities(cipher_suites=(SUITE.value,), extensions=(RULES,))
 EXTENSIONS = (Extension(RULES, b"the rules of this group"),)
 
 
-def anyone(leaf: LeafNode, *, entering: bool) -> None:
+def anyone(holder: LeafNode | ExternalSender, /, *, entering: bool) -> None:
     """Accept every credential."""
 
 
@@ -81,6 +81,13 @@ def commit(group: Group, *proposals: object, **options: object) -> StagedCommit:
     """Commit with this module's time and validator."""
     options = {"tree_in_welcome": True, "validate": anyone, "now": NOW, **options}
     return group.commit(proposals, **options)  # type: ignore[arg-type]  # tests pass what commit takes
+
+
+def propose(group: Group, proposal: Proposal, *, encrypt: bool = False) -> bytes:
+    """Propose anything but an Update, with this module's time and validator."""
+    if isinstance(proposal, Add):
+        return group.propose_add(proposal.key_package, encrypt=encrypt, validate=anyone, now=NOW)
+    return group.propose(proposal, encrypt=encrypt)
 
 
 def stage(group: Group, message: bytes) -> StagedCommit:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from securechat.errors import DecodeError, PeerError
+from securechat.mls.commit import MAX_PATH_NODES, MAX_PROPOSALS, Commit, UpdatePath, UpdatePathNode
 from securechat.mls.crypto import sealing, suite
 from securechat.mls.errors import CannotDecrypt, InvalidMessage
 from securechat.mls.extensions import Extension, ExtensionType
@@ -16,6 +17,7 @@ from securechat.mls.proposals import Remove
 from securechat.mls.ratchet_tree import MAX_LEAVES, RatchetTree
 from securechat.mls.secret_tree import MAX_FORWARD_JUMP, MAX_GENERATION
 from securechat.mls.tree_math import LeafIndex
+from securechat.mls.welcome import Welcome
 from securechat.tlscodec import Reader, Writer
 from tests.fuzz import registry, targets_mls
 from tests.mls import forge
@@ -94,7 +96,7 @@ def kinds_of_elements() -> dict[str, tuple[Read, list[bytes]]]:
     found: dict[str, tuple[Read, list[bytes]]] = {}
     items = Reader.items
 
-    def watching(self: Reader, read: Read, *limit: int) -> tuple[Any, ...]:
+    def watching(self: Reader, read: Read, *limit: int, **most: int) -> tuple[Any, ...]:
         _, met = found.setdefault(getattr(read, "__qualname__", repr(read)), (read, []))
 
         def remembering(inner: Reader) -> object:
@@ -103,7 +105,7 @@ def kinds_of_elements() -> dict[str, tuple[Read, list[bytes]]]:
             met.append(inner.since(mark))
             return element
 
-        return items(self, remembering, *limit)
+        return items(self, remembering, *limit, **most)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Reader, "items", watching)
@@ -226,3 +228,22 @@ def test_a_huge_tree_is_refused_before_anything_in_it_is_hashed_or_verified(monk
         assert work(monkeypatch, use, "wider than", DecodeError) == 0
     within_bounds(RatchetTree.decode, encoded)
     within_bounds(RatchetTree.decode, bytes(Writer().vector(bytes(2 * MAX_LEAVES - 2) + leaf)))
+
+
+def test_a_list_holds_no_more_elements_than_a_group_can_need() -> None:
+    def cut_short(count: int) -> bytes:
+        return bytes(Writer().vector(bytes(3 * count)))
+
+    reference, nothing = b"\x02\x00", bytes(Writer().vector(b""))
+    (_, alice), *_ = group_of("alice")
+    leaf = alice.public.member(alice.own_leaf).encode()
+    cases: list[tuple[Callable[[bytes], object], Callable[[int], bytes], int]] = [
+        (UpdatePathNode.decode, lambda count: nothing + bytes(Writer().vector(bytes(2 * count))), MAX_LEAVES),
+        (UpdatePath.decode, lambda count: leaf + bytes(Writer().vector(bytes(2 * count))), MAX_PATH_NODES),
+        (Welcome.decode, lambda count: bytes(2) + cut_short(count) + nothing, MAX_LEAVES),
+        (Commit.decode, lambda count: bytes(Writer().vector(reference * count)) + b"\0", MAX_PROPOSALS),
+    ]
+    for decode, of, most in cases:
+        decode(of(most))
+        with pytest.raises(DecodeError, match=f"more than {most} elements"):
+            decode(of(most + 1))

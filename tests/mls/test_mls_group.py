@@ -1,13 +1,17 @@
 """Groups of our own members: every way in, every way out, and talking in between."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from securechat.errors import DecodeError, UsageError
+from securechat.mls import public_group
 from securechat.mls.credential import Credential
-from securechat.mls.errors import InvalidMessage, WrongEpoch
-from securechat.mls.extensions import Extension
+from securechat.mls.crypto.sealing import SignaturePrivateKey
+from securechat.mls.errors import InvalidMessage, OutsideLifetime, WrongEpoch
+from securechat.mls.extensions import Extension, ExtensionType, ExternalSender
+from securechat.mls.external_proposals import propose_as_external_sender, propose_own_add
 from securechat.mls.framing import (
     MLSMessage,
     PrivateMessage,
@@ -19,7 +23,8 @@ from securechat.mls.framing import (
 from securechat.mls.group import Group, StagedCommit
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.group_secrets import GroupSecrets
-from securechat.mls.key_package_bundle import generate_key_package
+from securechat.mls.key_package import KeyPackage
+from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_package
 from securechat.mls.leaf_node import Capabilities, LeafNode, Lifetime
 from securechat.mls.proposals import (
     Add,
@@ -29,6 +34,7 @@ from securechat.mls.proposals import (
     PreSharedKeyId,
     Proposal,
     PskType,
+    ReInit,
     Remove,
     ResumptionPskUsage,
 )
@@ -36,11 +42,13 @@ from securechat.mls.public_group import PublicGroup, verify_group_info
 from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.welcome import Welcome
 from securechat.tlscodec import Writer
+from tests.mls import forge
 from tests.mls.support import (
     CAPABILITIES,
     EXTENSIONS,
     NOW,
     RULES,
+    SUITE,
     Person,
     anyone,
     commit,
@@ -173,7 +181,7 @@ def test_proposals_take_effect_by_reference() -> None:
     bundle = erin.key_package()
     update = bob.propose_update(credential=Credential.basic(b"bob, renewed"))
     leaving = carol.propose(Remove(carol.own_leaf))
-    add = dave.propose(Add(bundle.key_package))
+    add = dave.propose_add(bundle.key_package, validate=anyone, now=NOW)
     for member in (alice, bob, carol, dave):
         for message, proposer in ((update, bob), (leaving, carol), (add, dave)):
             if member is not proposer:
@@ -201,15 +209,167 @@ def test_a_remembered_proposal_that_is_invalid_does_not_stop_a_commit() -> None:
     (_, alice), (_, bob), (_, _carol) = group_of("alice", "bob", "carol")
     twin = Person(b"alice", Person.named("x").signature)
     good, bad = twin.key_package(), Person.named("late").key_package()
-    alice.receive_proposal(bob.propose(Add(bad.key_package)))
-    alice.receive_proposal(bob.propose(Add(good.key_package)))
+    alice.receive_proposal(bob.propose_add(bad.key_package, validate=anyone, now=NOW))
+    alice.receive_proposal(bob.propose_add(good.key_package, validate=anyone, now=NOW))
 
-    def nobody_late(leaf: LeafNode, *, entering: bool) -> None:  # noqa: ARG001 - refused whatever it does
+    def nobody_late(leaf: LeafNode | ExternalSender, /, *, entering: bool) -> None:  # noqa: ARG001 - refused whatever it does
         if leaf.credential.identity == b"late":
             raise InvalidMessage("late")
 
     staged = commit(alice, validate=nobody_late)
     assert [leaf.signature_key for _, leaf in staged.public.added] == [twin.signature.public_key]
+
+
+def test_a_proposal_that_is_invalid_does_not_displace_a_valid_one_about_the_same_thing() -> None:
+    (_, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
+    good, bad = (Extension(RULES, b"new"),), (*EXTENSIONS, Extension(ExtensionType.EXTERNAL_SENDERS, b"no list"))
+    alice.receive_proposal(bob.propose(GroupContextExtensions(good)))
+    alice.receive_proposal(carol.propose(GroupContextExtensions(bad)))
+    assert commit(alice).public.after.extensions == good
+
+
+def test_of_proposals_that_do_not_go_together_the_first_take_effect() -> None:
+    (_, alice), (_, bob), *_ = group_of("alice", "bob")
+    first = Person.named("first").key_package()
+    rivals = [forge.forged_key_package(Person.named(str(number)), leaf=_with_key_of(first)) for number in range(3)]
+    others = [Person.named(name).key_package() for name in ("dave", "erin", "frank")]
+    for package in [first.key_package, *rivals, *(bundle.key_package for bundle in others)]:
+        alice.receive_proposal(bob.propose_add(package, validate=anyone, now=NOW))
+    added = [leaf for _, leaf in commit(alice).public.added]
+    assert added == [bundle.key_package.leaf_node for bundle in (first, *others)]
+
+
+def _with_key_of(bundle: KeyPackageBundle) -> Callable[[LeafNode], LeafNode]:
+    return lambda leaf: replace(leaf, encryption_key=bundle.key_package.leaf_node.encryption_key)
+
+
+def test_what_is_remembered_for_commits_is_bounded() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    long = (Extension(RULES, bytes(public_group.MAX_REMEMBERED_PROPOSAL)),)
+    with pytest.raises(InvalidMessage, match="bytes; at most"):
+        bob.propose(GroupContextExtensions(long))
+    context = alice.public.context
+    carol = Person.named("carol")
+    requests = (
+        propose_own_add(context, carol.key_package().key_package, carol.signature, now=NOW)
+        for _ in range(public_group.MAX_REMEMBERED_REQUESTS + 1)
+    )
+    for _ in range(public_group.MAX_REMEMBERED_REQUESTS):
+        alice.receive_proposal(next(requests))
+    before = state(alice)
+    with pytest.raises(InvalidMessage, match="too many have asked"):
+        alice.receive_proposal(next(requests))
+    assert state(alice) == before
+    alice.receive_proposal(bob.propose_update())  # a member still has room
+
+
+def test_nobody_proposes_to_add_by_a_key_package_that_has_expired() -> None:
+    (_, alice), _ = group_of("alice", "bob")
+    carol = Person.named("carol")
+    old = carol.key_package(Lifetime(NOW - 60, NOW - 1)).key_package
+    context, before = alice.public.context, state(alice)
+    ways: list[Callable[[KeyPackage], bytes]] = [
+        lambda package: alice.propose_add(package, validate=anyone, now=NOW),
+        lambda package: propose_own_add(context, package, carol.signature, now=NOW),
+        lambda package: propose_as_external_sender(context, 0, Add(package), carol.signature, now=NOW),
+    ]
+    for propose in ways:
+        with pytest.raises(OutsideLifetime):
+            propose(old)
+        assert state(alice) == before
+        propose(carol.key_package().key_package)
+        alice.public = alice.public.decode(before[0])
+    with pytest.raises(UsageError, match="propose_add"):
+        alice.propose(Add(old))
+
+
+def test_an_extension_type_that_occurs_twice_leaves_nobody() -> None:
+    """Others could not read it, and we could not read our own saved state again."""
+    twice = (Extension(RULES, b"one"), Extension(RULES, b"two"))
+    person = Person.named("alice")
+    (_, alice), _ = group_of("alice", "bob")
+    before = state(alice)
+    for make in (
+        lambda: person.create(extensions=twice),
+        lambda: generate_key_package(
+            SUITE, person.credential, person.signature, CAPABILITIES, Lifetime(NOW, NOW), extensions=twice
+        ),
+        lambda: generate_key_package(
+            SUITE, person.credential, person.signature, CAPABILITIES, Lifetime(NOW, NOW), leaf_extensions=twice
+        ),
+        lambda: commit(alice, leaf_extensions=twice),
+        lambda: commit(alice, GroupContextExtensions(twice)),
+        lambda: commit(alice, ReInit(b"new", 1, SUITE.value, twice)),
+        lambda: alice.propose(GroupContextExtensions(twice)),
+    ):
+        with pytest.raises(UsageError, match="occurs twice"):
+            make()
+        assert state(alice) == before
+
+
+def test_a_pre_shared_key_has_a_usage_if_it_is_of_a_resumption() -> None:
+    with pytest.raises(UsageError, match="usage"):
+        PreSharedKeyId(PskType.RESUMPTION, bytes(32))
+    with pytest.raises(UsageError, match="usage"):
+        PreSharedKeyId(PskType.EXTERNAL, bytes(32), usage=ResumptionPskUsage.APPLICATION)
+
+
+def test_a_commit_may_change_everything_that_the_own_leaf_says() -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    carol, bundle = (carol := Person.named("carol")), carol.key_package()
+    key, more = SignaturePrivateKey.generate(SUITE), replace(CAPABILITIES, extensions=(RULES, 0xF002))
+    staged = commit(
+        alice,
+        Add(bundle.key_package),
+        credential=Credential.basic(b"alice, renewed"),
+        capabilities=more,
+        leaf_extensions=(Extension(0xF002, b"said by the leaf"),),
+        signature_private=key,
+    )
+    assert staged.group is not None
+    assert staged.welcome is not None
+    leaf = staged.group.public.member(alice.own_leaf)
+    assert (leaf.signature_key, leaf.capabilities, leaf.extensions[0].type) == (key.public_key, more, 0xF002)
+    follower = stage(bob, staged.message).group
+    assert follower is not None
+    newcomer = carol.join(staged.welcome, bundle)  # its GroupInfo is signed by the new key
+    assert same_view(staged.group, follower, newcomer)
+    taken_up = StagedCommit.decode(staged.encode(), key).group
+    assert taken_up is not None
+    assert follower.decrypt(taken_up.encrypt(b"with the new key")).plaintext == b"with the new key"
+    with pytest.raises(UsageError, match="signature key"):
+        StagedCommit.decode(staged.encode(), person.signature)
+
+
+def test_a_committer_can_bring_the_support_for_new_extensions_in_the_same_commit() -> None:
+    new = GroupContextExtensions((*EXTENSIONS, Extension(0xF002, b"")))
+    more = replace(CAPABILITIES, extensions=(RULES, 0xF002))
+    (_, alone), = group_of("alice")
+    with pytest.raises(InvalidMessage, match="lack an extension of the group"):
+        commit(alone, new)
+    assert commit(alone, new, capabilities=more).public.after.extensions == new.extensions
+    (_, alice), _ = group_of("alice", "bob")
+    with pytest.raises(InvalidMessage, match="lack an extension of the group"):
+        commit(alice, new, capabilities=more)  # bob lacks it
+
+
+def test_an_update_may_change_what_the_leaf_says() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    more = replace(CAPABILITIES, extensions=(RULES, 0xF002))
+    update = bob.propose_update(capabilities=more, leaf_extensions=(Extension(0xF002, b"x"),))
+    alice.receive_proposal(update)
+    staged = commit(alice)
+    assert staged.public.after.member(bob.own_leaf).capabilities == more
+    assert same_view(staged.group, stage(bob, staged.message).group)
+
+
+@pytest.mark.parametrize("padding", [-1, 1 << 30])
+def test_a_padding_that_no_message_holds_is_refused(padding: int) -> None:
+    (_, alice), _ = group_of("alice", "bob")
+    before = state(alice)
+    with pytest.raises(UsageError, match="padded"):
+        alice.encrypt(b"text", padding=padding)
+    assert state(alice) == before
 
 
 def test_a_remembered_pre_shared_key_that_we_lack_does_not_stop_a_commit() -> None:
@@ -306,32 +466,44 @@ def test_a_joiner_can_mix_pre_shared_keys_into_its_external_commit() -> None:
 
 def test_a_commit_can_leave_out_its_path_where_it_may() -> None:
     (_, alice), (_, bob) = group_of("alice", "bob")
-    carol = Person.named("carol")
-    bundle = carol.key_package()
     psk = PreSharedKey(PreSharedKeyId(PskType.EXTERNAL, bytes(32), psk_id=b"name"))
     key = alice.public.member(alice.own_leaf).encryption_key
-    staged = commit(alice, Add(bundle.key_package), psk, omit_path=True, psks=lambda _: b"secret")
+    staged = commit(alice, psk, omit_path=True, psks=lambda _: b"secret")
     assert not staged.public.has_path
     assert staged.public.after.member(alice.own_leaf).encryption_key == key
-    assert len(staged.message) < len(commit(alice, Add(bundle.key_package)).message)
+    assert len(staged.message) < len(commit(alice, psk, psks=lambda _: b"secret").message)
     assert staged.group is not None
-    assert staged.welcome is not None
-    body = decode_body(staged.welcome, Welcome)
-    reference = bundle.key_package.reference(alice.suite)
-    assert GroupSecrets.decrypt_from(alice.suite, body, reference, bundle.init_private).path_secret is None
-    newcomer = Group.join(body, bundle, carol.signature, psks=lambda _: b"secret", validate=anyone, now=NOW)
     follower = bob.stage(staged.message, psks=lambda _: b"secret", validate=anyone, now=NOW).group
     assert follower is not None
-    assert same_view(staged.group, follower, newcomer)
+    assert same_view(staged.group, follower)
     # Without a path nobody lost a key: each can make the next commit, with one.
-    for committer, others in (
-        (staged.group, (follower, newcomer)),
-        (follower, (staged.group, newcomer)),
-        (newcomer, (staged.group, follower)),
-    ):
+    for committer, other in ((staged.group, follower), (follower, staged.group)):
         made = commit(committer)
         assert made.public.has_path
-        after(*others, message=made.message)
+        after(other, message=made.message)
+
+
+def test_a_newcomer_comes_in_by_a_commit_without_a_path_too() -> None:
+    """Which others make. Ours would have one, so that no two Welcomes are encrypted under one key and nonce."""
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    carol = Person.named("carol")
+    bundle = carol.key_package()
+    add = Add(bundle.key_package)
+    theirs = forge.forged_commit(alice, person, [add], with_path=False)
+    body = decode_body(theirs.welcome(bundle.key_package), Welcome)
+    reference = bundle.key_package.reference(alice.suite)
+    assert GroupSecrets.decrypt_from(alice.suite, body, reference, bundle.init_private).path_secret is None
+    newcomer = Group.join(body, bundle, carol.signature, validate=anyone, now=NOW)
+    staged = stage(bob, theirs.message)
+    assert not staged.public.has_path
+    assert same_view(staged.group, newcomer)
+    made = commit(newcomer)
+    assert staged.group is not None
+    after(staged.group, message=made.message)
+
+    first, second = (commit(alice, add, omit_path=True, tree_in_welcome=with_tree) for with_tree in (True, False))
+    assert first.public.has_path
+    assert first.message != second.message
 
 
 def test_a_commit_that_needs_its_path_has_one_even_if_it_is_to_be_left_out() -> None:

@@ -712,9 +712,11 @@ def test_a_wrong_confirmation_or_membership_tag_is_refused_by_members_only() -> 
 
 def test_a_list_with_one_extension_twice_does_not_decode() -> None:
     package = Person.named("carol").key_package().key_package
-    twice = replace(package, extensions=(Extension(RULES, b"a"), Extension(RULES, b"b")))
+    two = replace(package, extensions=(Extension(RULES, b"a"), Extension(RULES + 1, b"b"))).encode()
+    first, second = (bytes(Writer().u16(kind).vector(b"b")) for kind in (RULES, RULES + 1))
+    assert KeyPackage.decode(two)
     with pytest.raises(DecodeError, match="twice"):
-        KeyPackage.decode(twice.encode())
+        KeyPackage.decode(two.replace(second, first))
 
 
 # ---- rules that need more than one proposal

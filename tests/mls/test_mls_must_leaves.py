@@ -14,7 +14,7 @@ from securechat.errors import DecodeError, PeerError
 from securechat.mls.credential import Credential, CredentialType
 from securechat.mls.crypto.hpke import HpkePrivateKey
 from securechat.mls.errors import InvalidMessage, OutsideLifetime
-from securechat.mls.extensions import Extension, ExtensionType, RequiredCapabilities
+from securechat.mls.extensions import Extension, ExtensionType, ExternalSender, RequiredCapabilities
 from securechat.mls.framing import MLSMessage, PublicMessage, decode_body
 from securechat.mls.group import Group
 from securechat.mls.group_info import GroupInfo
@@ -275,7 +275,7 @@ class RefusedHereError(PeerError):
 
 @pytest.mark.parametrize("door", DOORS)
 def test_the_application_judges_the_credential_at_every_door(door: str) -> None:  # 7.3-1
-    def not_mallory(leaf: LeafNode, *, entering: bool) -> None:
+    def not_mallory(leaf: LeafNode | ExternalSender, /, *, entering: bool) -> None:
         if leaf.credential.identity == b"mallory":
             raise RefusedHereError("enters" if entering else "is there")
 
@@ -288,7 +288,7 @@ def test_the_application_judges_the_credential_at_every_door(door: str) -> None:
 
 
 def test_the_application_judges_what_is_sent_and_who_joins_too() -> None:  # 7.3-1
-    def not_mallory(leaf: LeafNode, *, entering: bool) -> None:  # noqa: ARG001 - refused whatever it does
+    def not_mallory(leaf: LeafNode | ExternalSender, /, *, entering: bool) -> None:  # noqa: ARG001 - refused whatever it does
         if leaf.credential.identity == b"mallory":
             raise RefusedHereError
 

@@ -55,7 +55,7 @@ def test_each_encrypted_handshake_uses_up_a_key_of_its_own() -> None:
     messages = [
         commit(alice, encrypt=True).message,
         alice.propose(Remove(bob.own_leaf), encrypt=True),
-        commit(alice, encrypt=True, by_reference=False).message,
+        commit(alice, encrypt=True, refer=None).message,
     ]
     assert handshake_generation(alice) == 3
     reloaded = Group.load(*state(alice), person.signature)
@@ -107,13 +107,13 @@ def test_a_failed_encrypted_handshake_uses_up_nothing() -> None:
     with pytest.raises(UsageError, match="commit first"):
         commit(alice, encrypt=True)
     assert state(alice) == before
-    assert same_view(stage(bob, commit(alice, by_reference=False).message).group)
+    assert same_view(stage(bob, commit(alice, refer=None).message).group)
 
 
 def test_an_altered_encrypted_handshake_is_refused_and_the_genuine_one_is_still_read() -> None:
     (_, alice), (_, bob) = group_of("alice", "bob")
     proposal = alice.propose(Remove(bob.own_leaf), encrypt=True)
-    made = commit(alice, encrypt=True, by_reference=False)
+    made = commit(alice, encrypt=True, refer=None)
     before = state(bob)
     for position in range(0, len(proposal), 7):
         altered = proposal[:position] + bytes([proposal[position] ^ 1]) + proposal[position + 1 :]

@@ -26,6 +26,7 @@ from securechat.mls.group_context import GroupContext
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.key_package_bundle import KeyPackageBundle
 from securechat.mls.message_protection import open_private
+from securechat.mls.proposal_list import of_members
 from securechat.mls.proposals import (
     Add,
     GroupContextExtensions,
@@ -39,7 +40,7 @@ from securechat.mls.public_group import PublicGroup, verify_group_info
 from securechat.mls.ratchet_tree import Census, RatchetTree
 from securechat.mls.welcome import Welcome
 from tests.mls.forge import application, sealed_private
-from tests.mls.support import CAPABILITIES, NOW, RULES, SUITE, Person, anyone, commit, state
+from tests.mls.support import CAPABILITIES, NOW, RULES, SUITE, Person, anyone, commit, propose, state
 
 MOST = 8
 """Members: enough for a tree three levels deep with holes in it."""
@@ -195,7 +196,7 @@ class Conversation(RuleBasedStateMachine):
         assert proposer is not None
         made = self.proposal(data, by=proposer, alone=False)
         group, encrypt = proposer.group, self.encrypt
-        message = group.propose_update(encrypt=encrypt) if made is None else group.propose(made, encrypt=encrypt)
+        message = group.propose_update(encrypt=encrypt) if made is None else propose(group, made, encrypt=encrypt)
         proposals = self.epochs[group.epoch].proposals
         proposer.seen.add(len(proposals))
         proposals.append(message)
@@ -231,7 +232,7 @@ class Conversation(RuleBasedStateMachine):
         staged = commit(
             member.group,
             *proposals,
-            by_reference=self.heads(data),
+            refer=of_members if self.heads(data) else None,
             encrypt=self.encrypt,
             omit_path=self.heads(data),
             tree_in_welcome=self.tree_in_welcome,

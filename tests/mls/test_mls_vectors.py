@@ -33,7 +33,7 @@ from securechat.mls.proposals import (
 )
 from securechat.mls.welcome import Welcome
 from tests.mls import vectors
-from tests.mls.support import NOW
+from tests.mls.support import NOW, propose
 from tests.mls.vectors import FOLDER
 
 FILES = sorted(FOLDER.glob("*.json"))
@@ -145,7 +145,7 @@ class History:
         if proposal is None:
             message = member.propose_update(encrypt=encrypt)
         else:
-            message = member.propose(proposal, encrypt=encrypt)
+            message = propose(member, proposal, encrypt=encrypt)
         for other in self.members:
             if other is not member:
                 other.receive_proposal(message)

@@ -23,6 +23,7 @@ from securechat.mls.crypto import hpke, sealing
 from securechat.mls.crypto.secret import Secret
 from securechat.mls.crypto.suite import CipherSuite, cipher_suite
 from securechat.mls.errors import OutsideLifetime
+from securechat.mls.extensions import ExternalSender
 from securechat.mls.framing import (
     AuthenticatedContent,
     Content,
@@ -116,7 +117,7 @@ def body(message: str, kind: type[MessageBody]) -> Any:  # the caller knows the 
     return decoded
 
 
-def anyone(leaf: LeafNode, *, entering: bool) -> None:
+def anyone(holder: LeafNode | ExternalSender, /, *, entering: bool) -> None:
     """The vectors' credentials mean nothing."""
 
 
@@ -587,7 +588,7 @@ def reframed(group: Group, content: AuthenticatedContent) -> bytes:
     message: PublicMessage | PrivateMessage = PublicMessage(content.content, content.auth, None)
     if content.wire_format == WireFormat.PRIVATE_MESSAGE:
         secrets = group._secrets.sender_data_secret
-        message, _ = protect_private(group.suite, secrets, group._messages.copy(), content)
+        message, _ = protect_private(group.suite, secrets, group._messages, content)
     elif content.content.sender.leaf is not None:
         message = protect_public(group.suite, group._secrets.membership_key, content, group.public.context)
     return MLSMessage(message).encode()

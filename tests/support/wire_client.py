@@ -225,7 +225,7 @@ class Person(WireClient):
         if number is None:
             number = self.number(group.group_id)
         return group.commit(
-            proposals, by_reference=False, authenticated_data=number.to_bytes(8, "big"), tree_in_welcome=False,
+            proposals, refer=None, authenticated_data=number.to_bytes(8, "big"), tree_in_welcome=False,
             validate=self.validate, now=int(time.time()),
         )  # fmt: skip
 

@@ -1,10 +1,10 @@
-"""A secret that does not show itself: every key and secret of RFC 9420 is one, and ends with its holder."""
+"""A secret that does not show itself: the secrets of RFC 9420 are such, and end with their holder."""
 
 
 class Secret(bytes):
     """Bytes whose `repr` and `str` say only how many there are. Slices and sums are plain bytes again.
 
-    Each secret of the protocol has a subclass of its own, so that one cannot be passed for another.
+    Secrets that stand side by side in a call have subclasses of their own, so that one cannot be passed for another.
     """
 
     __slots__ = ()
