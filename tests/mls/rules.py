@@ -1,7 +1,9 @@
-"""What RFC 9420 says that a client must check or refuse, in sections 6, 7.3, 7.9, 10 and 12.1 to 12.4.
+"""What RFC 9420 says that a client must check or refuse, in sections 6, 7.3, 7.9, 10, 11.2, 11.3 and 12.1 to
+12.4.
 
-A number is the section and a count within it. `test_mls_must_*.py` breaks each rule on its own and names its number;
-`test_mls_must.py` sees to it that none is left out.
+A number is the section and a count within it. `test_mls_must_*.py`, `test_mls_resumption.py` and
+`test_mls_external_proposals.py` break each rule on its own and name its number; `test_mls_must.py` sees to it that none
+is left out.
 """
 
 RULES = {
@@ -49,9 +51,20 @@ RULES = {
     "10-4": "A key package with a bad signature is malformed.",
     "10-5": "A key package in an MLSMessage has the message's version.",
     "10-6": "The extensions of a key package are among its capabilities.",
+    "10-7": "Unknown extensions of a key package are ignored.",
     "10.1-1": "A key package is of the group's version and suite.",
     "10.1-2": "A key package's leaf is valid.",
     "10.1-3": "The init key is not the leaf's encryption key.",
+    # Groups that continue others
+    "11.2-1": "A new group has the name, version, suite and extensions that the ReInit asks for.",
+    "11.2-2": "A new group is entered in epoch 1.",
+    "11.2-3": "A Welcome to a new group names a reinit PSK of the closed group, in the epoch after the ReInit.",
+    "11.2-4": "A resumption PSK with usage reinit has no other use.",
+    "11.3-1": "The nonce of a branch PSK is random and has the length of a hash.",
+    "11.3-2": "A branch has the version and suite of its group.",
+    "11.3-3": "A branch is entered in epoch 1.",
+    "11.3-4": "Each member of a branch is a member of its group.",
+    "11.3-5": "A resumption PSK with usage branch has no other use.",
     # Proposals
     "12.1-1": "A proposal's signature and epoch are checked before it is remembered.",
     "12.1.1-1": "An Add has a valid key package.",
@@ -64,6 +77,7 @@ RULES = {
     "12.1.7-1": "New required capabilities are supported by all members, those added too and those removed not.",
     "12.1.8-1": "External proposals are from someone in external_senders, or from one who wants to be added.",
     "12.1.8-2": "An external proposal is a PublicMessage.",
+    "12.1.8-3": "An external sender may propose an Add, Remove, PreSharedKey, ReInit or GroupContextExtensions only.",
     # Lists of proposals
     "12.2-1": "No proposal in a list is invalid by itself.",
     "12.2-2": "A commit holds no Update of its committer.",
@@ -83,11 +97,14 @@ RULES = {
     "12.2-16": "An external commit has no other proposals than ExternalInit, Remove and PreSharedKey.",
     "12.3-1": "New group context extensions count for the other proposals of the list.",
     "12.3-2": "Updates, then removals, then adds take effect, the adds in the order of the list.",
+    "12.3-3": "Pre-shared keys take effect in the order of the list.",
     # Commits
     "12.4-1": "The maker and the receiver of a commit check its list of proposals.",
     "12.4-2": "A commit has a path if it is empty or a proposal in it needs one.",
+    "12.4-3": "A commit refers to proposals that were received in its epoch.",
     "12.4.1-1": "The Welcomes of a commit cover everyone it adds.",
     "12.4.1-2": "A Welcome names PSKs in the order of the proposals.",
+    "12.4.1-3": "After a ReInit a new group is made with the same members, and tied to the closed one.",
     "12.4.2-1": "A commit is of the current epoch.",
     "12.4.2-2": "A commit's membership tag, or encryption, is checked.",
     "12.4.2-3": "A commit's signature is checked.",
@@ -98,6 +115,8 @@ RULES = {
     "12.4.2-8": "A path has one node for each of the filtered direct path, and one ciphertext for each recipient.",
     "12.4.2-9": "The path secrets of a commit lead to its public keys.",
     "12.4.2-10": "A commit's confirmation tag is checked.",
+    "12.4.2-11": "A group that was closed by a ReInit sends no more messages.",
+    "12.4.2-12": "Who is removed by a commit sends and reads nothing more.",
     "12.4.3-1": "Unknown extensions of a GroupInfo are ignored.",
     "12.4.3-2": "A joiner supports the group context extensions.",
     "12.4.3-3": "A GroupInfo is signed by the member that it names.",
@@ -105,6 +124,7 @@ RULES = {
     "12.4.3.1-1": "A Welcome has an entry for a key package of ours, and is of its suite.",
     "12.4.3.1-2": "An entry of a Welcome opens with the init key.",
     "12.4.3.1-3": "All PSKs of a Welcome are available.",
+    "12.4.3.1-4": "Of the PSKs of a Welcome, at most one is for a reinitialization or a branch.",
     "12.4.3.1-5": "The signer of a Welcome's GroupInfo is a member and signed it.",
     "12.4.3.1-6": "The GroupInfo is of the key package's suite.",
     "12.4.3.1-7": "The tree is the one that the GroupInfo names.",
@@ -115,6 +135,11 @@ RULES = {
     "12.4.3.1-12": "The leaf of the key package is in the tree.",
     "12.4.3.1-13": "The path secret of a Welcome leads to the public keys of the tree.",
     "12.4.3.1-14": "The confirmation tag of a GroupInfo is checked.",
+    "12.4.3.1-15": "A group that continues another one is entered in epoch 1.",
+    "12.4.3.1-16": "A group that replaces another one is what the ReInit in that one's last commit says.",
+    "12.4.3.1-17": "A group that replaces another one has all of its members.",
+    "12.4.3.1-18": "A branch has the version and suite of its group, and no members that the group does not have.",
+    "12.4.3.1-19": "A Welcome is not processed without the tree.",
     # External commits
     "12.4.3.2-1": "An external commit has a path.",
     "12.4.3.2-2": "An external commit refers to no proposal.",
@@ -128,8 +153,11 @@ RULES = {
 }
 
 LEFT_TO_THE_APPLICATION = {
+    "12.1.4 (psk_nonce)": "The nonce of a PreSharedKey proposal is random: who proposes it makes the PreSharedKeyID.",
+    "12.2 (same client)": "Which clients are the same, beyond having one signature key: rules on `PublicStagedCommit`.",
+    "12.2 (resync)": "Whether who comes back by external commit may stand for the one removed: the same.",
     "12.4 (commit before sending)": "Who has seen valid proposals commits before speaking: docs/mls.md.",
     "12.4.3 (group_id)": "A joiner is not in a group of that name: `Group.join` says so.",
-    "12.4.3.1 (members of the new group)": "Which members stand for which in a branched or reinitialized group.",
+    "12.4.3.1 (members of the new group)": "Which members of two groups are one client: `resumption.Identity`.",
 }
 """What only the application can know."""

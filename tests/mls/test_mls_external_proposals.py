@@ -73,7 +73,7 @@ def from_outside() -> dict[str, Proposal]:
 
 
 @pytest.mark.parametrize("kind", from_outside())
-def test_what_an_external_sender_proposes_takes_effect_by_reference(kind: str) -> None:
+def test_what_an_external_sender_proposes_takes_effect_by_reference(kind: str) -> None:  # 12.1.8-3
     _, bailiff, alice, bob = watched()
     proposal = from_outside()[kind]
     message = propose_as_external_sender(alice.public.context, 1, proposal, bailiff.signature, now=NOW)
@@ -106,7 +106,7 @@ def test_who_wants_to_be_added_can_ask_for_it() -> None:
     assert same_view(staged.group, stage(bob, staged.message).group, carol.join(staged.welcome, bundle))
 
 
-def test_only_members_update_and_only_joiners_bring_an_external_init() -> None:
+def test_only_members_update_and_only_joiners_bring_an_external_init() -> None:  # 6.1-4, 12.1.8-3
     warden, _, alice, bob = watched()
     context = bob.public.context
     key = HpkePrivateKey.generate(SUITE).public_key
@@ -122,7 +122,7 @@ def test_only_members_update_and_only_joiners_bring_an_external_init() -> None:
     bob.receive_proposal(forge.proposal(alice, warden, Remove(LeafIndex(0)), sender=Sender(SenderType.EXTERNAL, 0)))
 
 
-def test_who_is_not_a_member_proposes_only_what_its_kind_of_sender_may() -> None:
+def test_who_is_not_a_member_proposes_only_what_its_kind_of_sender_may() -> None:  # 6.1-6, 6.1-8
     warden, _, alice, bob = watched()
     carol = Person.named("carol")
     add = Add(carol.key_package().key_package)
@@ -184,7 +184,7 @@ def test_the_key_of_an_external_sender_is_checked(key: bytes) -> None:
 
 
 @pytest.mark.parametrize("index", [1, 2, 2**32 - 1])
-def test_each_external_sender_speaks_for_itself(index: int) -> None:
+def test_each_external_sender_speaks_for_itself(index: int) -> None:  # 6.1-2
     warden, _, alice, bob = watched()
     message = propose_as_external_sender(alice.public.context, index, Remove(LeafIndex(0)), warden.signature, now=NOW)
     before = state(bob)
@@ -195,7 +195,7 @@ def test_each_external_sender_speaks_for_itself(index: int) -> None:
     bob.receive_proposal(propose_as_external_sender(context, 0, Remove(LeafIndex(0)), warden.signature, now=NOW))
 
 
-def test_a_group_without_external_senders_takes_nothing_from_them() -> None:
+def test_a_group_without_external_senders_takes_nothing_from_them() -> None:  # 12.1.8-1
     warden = Person.named("warden")
     (_, alice), (_, bob) = group_of("alice", "bob")
     message = propose_as_external_sender(alice.public.context, 0, Remove(LeafIndex(0)), warden.signature, now=NOW)
@@ -218,7 +218,7 @@ def test_an_external_proposal_is_for_one_epoch_and_cannot_be_altered() -> None:
     bob.receive_proposal(message)
 
 
-def test_a_request_to_be_added_is_signed_by_the_key_package_s_own_key() -> None:
+def test_a_request_to_be_added_is_signed_by_the_key_package_s_own_key() -> None:  # 6.1-7
     (_, alice), (_, bob) = group_of("alice", "bob")
     carol, mallory = Person.named("carol"), Person.named("mallory")
     package = carol.key_package().key_package

@@ -8,6 +8,7 @@ import pytest
 from securechat.errors import DecodeError, UsageError
 from securechat.mls import public_group
 from securechat.mls.credential import Credential
+from securechat.mls.crypto.hpke import HpkePrivateKey
 from securechat.mls.crypto.sealing import SignaturePrivateKey
 from securechat.mls.errors import InvalidMessage, OutsideLifetime, WrongEpoch
 from securechat.mls.extensions import Extension, ExtensionType, ExternalSender
@@ -21,6 +22,7 @@ from securechat.mls.framing import (
     read_header,
 )
 from securechat.mls.group import Group, StagedCommit
+from securechat.mls.group_context import GroupContext
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.group_secrets import GroupSecrets
 from securechat.mls.key_package import KeyPackage
@@ -38,8 +40,10 @@ from securechat.mls.proposals import (
     Remove,
     ResumptionPskUsage,
 )
-from securechat.mls.public_group import PublicGroup, verify_group_info
+from securechat.mls.public_group import MAX_REMEMBERED_PROPOSALS, PublicGroup, verify_group_info
 from securechat.mls.ratchet_tree import RatchetTree
+from securechat.mls.tree_math import node_of
+from securechat.mls.treekem import PathSecret, TreePrivateKeys
 from securechat.mls.welcome import Welcome
 from securechat.tlscodec import Writer
 from tests.mls import forge
@@ -659,3 +663,44 @@ def test_a_large_group_works() -> None:
     assert founder_group is not None
     assert next_one.group is not None
     assert next_one.group.decrypt(founder_group.encrypt(b"hello")).plaintext == b"hello"
+
+
+def test_a_member_cut_off_from_the_path_says_so() -> None:
+    members = [group for _, group in group_of("alice", "bob", "carol", "dave", "erin")]
+    carol, erin = members[2], members[4]
+    own = node_of(carol.own_leaf)
+    carol._keys = TreePrivateKeys(SUITE, carol.own_leaf, {own: carol._keys.keys[own]})
+    with pytest.raises(InvalidMessage, match="no secret for us"):
+        stage(carol, commit(erin).message)
+
+
+def test_a_path_secret_for_a_blank_node_is_refused() -> None:
+    alice = Person.named("alice").create()
+    tree, leaf = alice.public.tree.add_leaf(Person.named("bob").key_package().key_package.leaf_node)
+    keys = TreePrivateKeys.of_leaf(SUITE, leaf, HpkePrivateKey.generate(SUITE))
+    with pytest.raises(InvalidMessage, match="blank"):
+        keys.with_path_secret(tree, tree.root, PathSecret(bytes(32)))
+
+
+def test_only_so_many_proposals_are_remembered() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    content = alice.public.verify_proposal(decode_body(alice.propose(Remove(bob.own_leaf)), PublicMessage))
+    full = replace(
+        bob.public,
+        proposals={number.to_bytes(32, "big"): content for number in range(MAX_REMEMBERED_PROPOSALS)},
+    )
+    with pytest.raises(InvalidMessage, match="too many"):
+        full.with_proposal(content)
+
+
+def test_epochs_end_where_a_signed_number_of_64_bits_does() -> None:
+    (_, alice), _ = group_of("alice", "bob")
+    public, context = alice.public, alice.public.context
+    last = replace(context, epoch=2**63 - 1)
+    assert GroupContext.decode(last.encode()) == last
+    with pytest.raises(DecodeError, match="epoch"):
+        GroupContext.decode(replace(context, epoch=2**63).encode())
+    before = replace(public, context=replace(context, epoch=2**63 - 2))
+    assert before.next_context(EXTENSIONS, bytes(32), bytes(32)).epoch == 2**63 - 1
+    with pytest.raises(InvalidMessage, match="last epoch"):
+        replace(public, context=last).next_context(EXTENSIONS, bytes(32), bytes(32))

@@ -4,20 +4,22 @@ from dataclasses import replace
 
 import pytest
 
-from securechat.errors import UsageError
+from securechat.errors import DecodeError, UsageError
 from securechat.mls.errors import CannotDecrypt, InvalidMessage, WrongEpoch
 from securechat.mls.framing import (
     MLSMessage,
     PrivateMessage,
+    PublicMessage,
     Sender,
     decode_body,
     read_header,
 )
 from securechat.mls.group import Group
-from securechat.mls.proposals import Update
-from securechat.mls.secret_tree import MAX_FORWARD_JUMP, MAX_SKIPPED_KEYS
+from securechat.mls.proposals import Remove, Update
+from securechat.mls.secret_tree import MAX_FORWARD_JUMP, MAX_GENERATION, MAX_SKIPPED_KEYS, SecretTree
+from securechat.mls.tree_math import LeafIndex
 from tests.mls.forge import application, sealed_private
-from tests.mls.support import commit, group_of, same_view, stage, state
+from tests.mls.support import SUITE, commit, group_of, same_view, stage, state
 
 
 def pair() -> tuple[Group, Group]:
@@ -169,3 +171,40 @@ def test_messages_at_the_boundaries_of_length_headers_are_read(length: int) -> N
     (_, alice), (_, bob) = group_of("alice", "bob")
     received = bob.decrypt(alice.encrypt(bytes(length), authenticated_data=bytes(length)))
     assert (received.plaintext, received.authenticated_data) == (bytes(length), bytes(length))
+
+
+def test_each_door_takes_only_its_kind_of_message() -> None:
+    (_, alice), (_, bob) = group_of("alice", "bob")
+    application, commit_, info = alice.encrypt(b"x"), commit(alice).message, alice.group_info(with_tree=False)
+    proposal = alice.propose(Remove(bob.own_leaf))
+    before = state(bob)
+    for wrong in (commit_, proposal, info):
+        with pytest.raises(InvalidMessage, match="application message was expected"):
+            bob.decrypt(wrong)
+    for wrong in (application, commit_, info):
+        with pytest.raises(InvalidMessage, match="a proposal was expected"):
+            bob.receive_proposal(wrong)
+    for wrong in (application, proposal, info):
+        with pytest.raises(InvalidMessage, match="a commit was expected"):
+            stage(bob, wrong)
+    with pytest.raises(InvalidMessage, match="a PublicMessage was expected, and a PrivateMessage came"):
+        decode_body(application, PublicMessage)
+    with pytest.raises(DecodeError, match="message of a group"):
+        read_header(info)
+    assert state(bob) == before
+
+
+def test_a_sender_without_keys_in_the_tree_is_refused_and_a_ratchet_ends() -> None:
+    leaf = LeafIndex(0)
+    with pytest.raises(CannotDecrypt, match="no keys"):
+        SecretTree(SUITE, 2, {}, {}).key(leaf, 0, handshake=False)
+    (_, alice), _ = group_of("alice", "bob")
+    alice.encrypt(b"x")
+    ratchets = alice._messages._ratchets[leaf]
+    last = replace(ratchets.application, generation=MAX_GENERATION)
+    alice._messages._ratchets[leaf] = ratchets._replace(application=last)
+    alice.encrypt(b"the last one")
+    before = state(alice)
+    with pytest.raises(UsageError, match="commit first"):
+        alice.encrypt(b"one too many")
+    assert state(alice) == before

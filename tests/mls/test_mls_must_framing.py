@@ -141,13 +141,6 @@ def test_a_proposal_from_outside_is_signed_by_whom_it_names(sender: Sender, sign
     assert len(scene.bob.public.proposals) == 2
 
 
-def test_nobody_outside_is_heard_by_a_group_without_external_senders() -> None:  # 12.1.8-1
-    (_, alice), (_, bob) = group_of("alice", "bob")
-    message = outside(bob, WARDEN, Sender(SenderType.EXTERNAL, 0), Remove(alice.own_leaf))
-    with pytest.raises(InvalidMessage, match="may not send it"):
-        bob.receive_proposal(message)
-
-
 def test_an_external_sender_proposes_only_what_it_may() -> None:  # 6.1-3, 6.1-4
     scene = Scene()
     sender = Sender(SenderType.EXTERNAL, 0)

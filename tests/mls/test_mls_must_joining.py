@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from securechat.errors import PeerError
+from securechat.errors import PeerError, UsageError
 from securechat.mls.crypto.secret import Secret
 from securechat.mls.errors import CannotDecrypt, InvalidMessage
 from securechat.mls.extensions import Extension, ExtensionType
@@ -17,14 +17,20 @@ from securechat.mls.group_info import GroupInfo
 from securechat.mls.group_secrets import GroupSecrets
 from securechat.mls.key_schedule import JoinerSecret
 from securechat.mls.leaf_node import Capabilities
-from securechat.mls.proposals import Add, PreSharedKeyId, PskType
+from securechat.mls.proposals import Add, PreSharedKeyId, PskType, ResumptionPskUsage
 from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.tree_math import LeafIndex
 from securechat.mls.welcome import Welcome
 from tests.mls.forge import forged_commit
-from tests.mls.support import SUITE, Person, group_of
+from tests.mls.support import SUITE, Person, commit, group_of
 
+CAROL = Person.named("carol")
 PSK = PreSharedKeyId(PskType.EXTERNAL, bytes(32), psk_id=b"name")
+
+
+def link(usage: ResumptionPskUsage) -> PreSharedKeyId:
+    """The name of a resumption PSK of alice's group."""
+    return PreSharedKeyId(PskType.RESUMPTION, bytes(32), usage=usage, group_id=b"group", epoch=1)
 
 
 def altered(ciphertext: bytes) -> bytes:
@@ -112,6 +118,14 @@ WRONG: dict[str, tuple[str, dict[str, Any], type[PeerError]]] = {
         {"info": lambda info: replace(info, signer=LeafIndex(1))},
         InvalidMessage,
     ),
+    "signer who is the joiner": (
+        "signed by its receiver",
+        {
+            "info": lambda info: replace(info, signer=LeafIndex(2)),
+            "signed_info": lambda info: info.signed(CAROL.signature.sign_with_label),
+        },
+        InvalidMessage,
+    ),
     "signature zero": (
         "signature",
         {"signed_info": lambda info: replace(info, signature=bytes(64))},
@@ -120,6 +134,21 @@ WRONG: dict[str, tuple[str, dict[str, Any], type[PeerError]]] = {
     "group of another suite": (  # 12.4.3.1-6
         "another cipher suite than its Welcome",
         {"info": in_context(cipher_suite=3)},
+        InvalidMessage,
+    ),
+    "group that replaces another": (  # 11.2-4
+        "continues another one",
+        {"secrets": with_secrets(psks=(link(ResumptionPskUsage.REINIT),))},
+        InvalidMessage,
+    ),
+    "branch of a group": (  # 11.3-5
+        "continues another one",
+        {"secrets": with_secrets(psks=(link(ResumptionPskUsage.BRANCH),))},
+        InvalidMessage,
+    ),
+    "no tree": (  # 12.4.3.1-19
+        "no ratchet tree",
+        {"info": lambda info: replace(info, extensions=())},
         InvalidMessage,
     ),
     "another tree": (  # 12.4.3.1-7
@@ -160,12 +189,11 @@ WRONG: dict[str, tuple[str, dict[str, Any], type[PeerError]]] = {
 def test_a_welcome_with_one_thing_wrong_is_refused(name: str) -> None:
     reason, hooks, error = WRONG[name]
     (person, alice), _ = group_of("alice", "bob")
-    carol = Person.named("carol")
-    bundle = carol.key_package()
+    bundle = CAROL.key_package()
     made = forged_commit(alice, person, [Add(bundle.key_package)])
     with pytest.raises(error, match=reason):
-        carol.join(made.welcome(bundle.key_package, **hooks), bundle)
-    joined = carol.join(made.welcome(bundle.key_package), bundle)
+        CAROL.join(made.welcome(bundle.key_package, **hooks), bundle)
+    joined = CAROL.join(made.welcome(bundle.key_package), bundle)
     assert joined.epoch_authenticator == made.secrets.epoch_authenticator
 
 
@@ -187,3 +215,13 @@ def test_who_comes_by_external_commit_supports_the_groups_extensions() -> None: 
     with pytest.raises(InvalidMessage, match="extension of the group context"):
         unable.join_external(alice.group_info(with_tree=True), None)
     assert Person.named("dave").join_external(alice.group_info(with_tree=True), None).group is not None
+
+
+def test_joining_with_the_wrong_signature_key_is_our_mistake() -> None:
+    (_, alice), _ = group_of("alice", "bob")
+    carol, dave = Person.named("carol"), Person.named("dave")
+    bundle = carol.key_package()
+    staged = commit(alice, Add(bundle.key_package))
+    assert staged.welcome is not None
+    with pytest.raises(UsageError, match="signature key"):
+        dave.join(staged.welcome, bundle)

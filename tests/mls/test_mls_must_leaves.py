@@ -387,6 +387,18 @@ def test_each_key_package_has_fresh_keys() -> None:  # 10-2
     assert len({key for package in packages for key in (package.init_key, package.leaf_node.encryption_key)}) == 8
 
 
+def test_unknown_extensions_of_a_key_package_are_ignored() -> None:  # 10-7
+    scene = Scene()
+    able = replace(CAPABILITIES, extensions=(*CAPABILITIES.extensions, 0x0A0A))
+    noisy = forged_key_package(
+        scene.dave,
+        leaf=lambda leaf: replace(leaf, capabilities=able),
+        package=lambda package: replace(package, extensions=(Extension(0x0A0A, b"noise"),)),
+    )
+    staged = commit(scene.alice, Add(noisy))
+    assert same_view(staged.group, stage(scene.bob, staged.message).group)
+
+
 def test_a_key_package_of_another_version_than_its_message_does_not_decode() -> None:  # 10-5
     package = Person.named("dave").key_package().key_package
     assert decode_body(MLSMessage(package).encode(), KeyPackage) == package

@@ -130,7 +130,7 @@ def test_a_commit_of_a_reinit_closes_the_group_for_everybody() -> None:
     assert PublicGroup.decode(seen.after.encode()) == seen.after
 
 
-def test_a_closed_group_sends_nothing() -> None:
+def test_a_closed_group_sends_nothing() -> None:  # 12.4.2-11
     (person, alice), (_, bob), _ = closed()
     carol = Person.named("x").key_package().key_package
     for group in (alice, Group.load(*state(alice), person.signature)):
@@ -196,7 +196,7 @@ def test_a_reinit_by_reference_gives_way_to_other_proposals_and_stands_alone() -
 # ---- the group that replaces a closed one
 
 
-def test_any_member_makes_the_new_group_and_the_others_join_it() -> None:
+def test_any_member_makes_the_new_group_and_the_others_join_it() -> None:  # 12.4.1-3
     views = [PastEpoch.of(group) for _, group in closed()]
     alice, bob, carol = (Newcomer.named(who, P384) for who in (b"alice", b"bob", b"carol"))
     staged = reinitialize(views[1], bob, alice, carol)
@@ -232,7 +232,7 @@ def test_a_group_that_nobody_closed_cannot_be_replaced_and_a_closed_one_not_be_b
         branch(PastEpoch.of(alice), Newcomer.named(b"alice", SUITE))
 
 
-def test_the_new_group_has_to_be_what_the_reinit_asks_for() -> None:
+def test_the_new_group_has_to_be_what_the_reinit_asks_for() -> None:  # 11.2-1, 12.4.3.1-17
     alice, bob, carol = (Newcomer.named(who, P384) for who in (b"alice", b"bob", b"carol"))
     for reinit in (replace(REINIT, version=2), replace(REINIT, cipher_suite=5)):
         with pytest.raises(InvalidMessage, match="than its ReInit says"):
@@ -285,7 +285,8 @@ def enter(old: PastEpoch, welcome: bytes, bundle: KeyPackageBundle, person: Pers
     )
 
 
-def test_a_welcome_that_does_not_replace_the_closed_group_as_agreed_is_refused() -> None:
+def test_a_welcome_that_does_not_replace_the_closed_group_as_agreed_is_refused() -> None:  # 11.2-1, 11.2-2, 11.2-3
+    # 12.4.3.1-4, 12.4.3.1-15, 12.4.3.1-16, 12.4.3.1-17
     (alice, group), (bob, _), (carol, _) = closed(SAME_SUITE)
     old = PastEpoch.of(group)
     link = linked(old)
@@ -327,7 +328,7 @@ def test_only_who_was_there_can_make_or_enter_the_new_group() -> None:
     enter(old, welcome, bundles[0], bob)
 
 
-def test_a_welcome_that_replaces_a_group_which_is_open_is_refused() -> None:
+def test_a_welcome_that_replaces_a_group_which_is_open_is_refused() -> None:  # 12.4.3.1-16
     (alice, group), (bob, _) = group_of("alice", "bob")
     old = PastEpoch.of(group)
     bundle = bob.key_package()
@@ -368,7 +369,7 @@ def test_a_branch_of_a_past_epoch_is_joined_by_who_kept_it() -> None:
     assert same_view(staged.group, member.join(kept, staged.welcome))
 
 
-def test_a_branch_has_no_strangers_and_the_same_suite() -> None:
+def test_a_branch_has_no_strangers_and_the_same_suite() -> None:  # 11.3-2, 11.3-4, 12.4.3.1-18
     (alice, group), (bob, _), _ = group_of("alice", "bob", "carol")
     old = PastEpoch.of(group)
     founder, stranger = Newcomer.named(b"alice", SUITE), Newcomer.named(b"mallory", SUITE)
@@ -384,7 +385,29 @@ def test_a_branch_has_no_strangers_and_the_same_suite() -> None:
     assert enter(old, good, bundle, bob).group_id == REINIT.group_id
 
 
-def test_links_are_for_the_first_commit_of_a_member_only() -> None:
+def test_a_branch_is_entered_in_its_first_epoch() -> None:  # 11.3-3, 12.4.3.1-15
+    (alice, group), (bob, _) = group_of("alice", "bob")
+    old, bundle = PastEpoch.of(group), bob.key_package()
+    later = forged(old, alice, [bundle], [linked(old)], epoch=1).welcome(bundle.key_package)
+    with pytest.raises(InvalidMessage, match="in epoch 1"):
+        enter(old, later, bundle, bob)
+    first = forged(old, alice, [bundle], [linked(old)]).welcome(bundle.key_package)
+    assert enter(old, first, bundle, bob).epoch == 1
+
+
+def test_each_link_has_a_nonce_of_its_own() -> None:  # 11.3-1
+    (_, group), _ = group_of("alice", "bob")
+    old, founder, member = PastEpoch.of(group), Newcomer.named(b"alice", SUITE), Newcomer.named(b"bob", SUITE)
+    nonces = {
+        entry.proposal.psk.nonce
+        for _ in range(3)
+        for entry in branch(old, founder, member).public.proposals
+        if isinstance(entry.proposal, PreSharedKey)
+    }
+    assert [len(nonce) for nonce in nonces] == [SUITE.hash_size] * 3
+
+
+def test_links_are_for_the_first_commit_of_a_member_only() -> None:  # 11.2-4, 11.3-5
     (_, group), _ = group_of("alice", "bob")
     link = PreSharedKey(linked(PastEpoch.of(group)))
     founder = Person.named("alice")

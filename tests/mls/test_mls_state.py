@@ -15,7 +15,8 @@ from securechat.mls.group_secrets import GroupSecrets
 from securechat.mls.key_package_bundle import KeyPackageBundle
 from securechat.mls.proposals import Add, ReInit, Remove, Update
 from securechat.mls.ratchet_tree import RatchetTree
-from securechat.mls.tree_math import NodeIndex
+from securechat.mls.secret_tree import SecretTree
+from securechat.mls.tree_math import NodeIndex, node_of
 from securechat.mls.welcome import Welcome
 from securechat.tlscodec import Reader
 from tests.mls.support import SUITE, Person, commit, group_of, objects_in, same_view, stage, state
@@ -250,3 +251,33 @@ def test_the_public_view_loads_nothing_that_can_decrypt() -> None:
     code = "import securechat.mls.group, sys; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {name.rsplit(".", 1)[-1] for name in run.stdout.split()} >= ABLE_TO_DECRYPT
+
+
+def test_a_bundle_holds_the_private_keys_of_its_own_key_package() -> None:
+    carol = Person.named("carol")
+    one, other = carol.key_package(), carol.key_package()
+    assert KeyPackageBundle.decode(one.encode()) == one
+    with pytest.raises(UsageError, match="do not belong"):
+        KeyPackageBundle(one.key_package, other.init_private, one.leaf_private)
+    private = one.init_private.private
+    with pytest.raises(DecodeError, match="damaged"):
+        KeyPackageBundle.decode(one.encode().replace(private, other.init_private.private))
+
+
+def test_a_damaged_secret_tree_or_key_store_is_refused() -> None:
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    alice.encrypt(b"x")
+    good = alice._messages.encode()
+    for wrong in (
+        good[:1] + b"\x09" + good[2:],
+        good[:2] + bytes(4) + good[6:],
+        good[:5] + b"\x03" + good[6:],
+    ):
+        with pytest.raises(DecodeError, match="damaged"):
+            SecretTree.decode(wrong)
+    public, secret = state(alice)
+    key = alice._keys.keys[node_of(alice.own_leaf)].public_key
+    with pytest.raises(DecodeError, match="do not fit"):
+        Group.load(
+            public, secret.replace(key, bob._keys.keys[node_of(bob.own_leaf)].public_key), person.signature
+        )
