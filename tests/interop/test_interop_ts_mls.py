@@ -15,7 +15,7 @@ from tests.mls.support import EXTENSIONS, RULES
 Either = Ours | TsMember
 
 SUITE = MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
-SUITES = [cipher_suite(value) for value in (1, 2, 3, 5, 7)]
+SUITES = [cipher_suite(value) for value in range(1, 8)]
 
 FOUNDERS = pytest.mark.parametrize("we_found", [True, False], ids=["our-group", "their-group"])
 WIRE_FORMATS = pytest.mark.parametrize("encrypt", [False, True], ids=["public", "private"])
