@@ -15,7 +15,7 @@ from platformdirs import user_data_path
 
 from securechat import __version__
 from securechat.errors import SecurechatError
-from securechat.ui.exit_codes import exit_code
+from securechat.ui.exit_codes import ExitCode, exit_code
 
 if TYPE_CHECKING:
     from securechat.ui.start import Options
@@ -30,9 +30,12 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except (SecurechatError, TimeoutError) as error:
             # Errors may quote a file or a server: nothing in them may move the cursor or fake a second line.
-            text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(error))
-            click.echo(f"Error: {text}", err=True)
+            click.echo(f"Error: {_printable(str(error))}", err=True)
             ctx.exit(exit_code(error))
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,29 +69,45 @@ def gen_certs(out: Path, hosts: tuple[str, ...], days: int, new_ca: bool) -> Non
     click.echo(f"the CA's pin        {made.pin}")
 
 
+_SERVER_OPTIONS = (
+    click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file with these settings."),
+    click.option("--host", help="Address to listen at.  [default: 127.0.0.1]"),
+    click.option("--port", type=int, help="Port to listen at; 0 takes a free one.  [default: 4433]"),
+    click.option("--data", type=click.Path(path_type=Path), help="Folder of accounts and logs.  [default: data]"),
+    click.option("--cert", type=click.Path(path_type=Path), help="Certificate chain.  [default: certs/server.pem]"),
+    click.option("--key", type=click.Path(path_type=Path), help="Its private key.  [default: certs/server-key.pem]"),
+    click.option("--name", help="The server's name, as clients show it.  [default: securechat]"),
+    click.option("--greeting", help="Text that clients show on connecting."),
+    click.option("--max-clients", type=int, metavar="N", help="Accounts in at once; others wait.  [default: 100]"),
+    click.option(
+        "--registration", type=click.Choice(["open", "closed", "invite"]),
+        help="Who may make an account. An invite code comes from the file or SECURECHAT_INVITE_CODE.  [default: open]",
+    ),
+    click.option(
+        "--metrics-port", type=int, help="Port for /metrics, /livez and /readyz, on 127.0.0.1.  [default: none]"
+    ),
+    click.option(
+        "--durability", type=click.Choice(["disk", "memory"]),
+        help="memory: for measuring only; a power failure then loses messages that were acknowledged.  [default: disk]",
+    ),
+    click.option(
+        "--show-ciphertext/--no-show-ciphertext", default=None, help="Log every relayed entry, for teaching."
+    ),
+    click.option(
+        "--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
+        help="The least to log.  [default: info]",
+    ),)  # fmt: skip
+
+
+def _server_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add all settings of a server; the command gets them by name, None where they were not given."""
+    for option in reversed(_SERVER_OPTIONS):
+        command = option(command)
+    return command
+
+
 @main.command()
-@click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file with these settings.")
-@click.option("--host", help="Address to listen at.  [default: 127.0.0.1]")
-@click.option("--port", type=int, help="Port to listen at; 0 takes a free one.  [default: 4433]")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of accounts and logs.  [default: data]")
-@click.option("--cert", type=click.Path(path_type=Path), help="Certificate chain.  [default: certs/server.pem]")
-@click.option("--key", type=click.Path(path_type=Path), help="Its private key.  [default: certs/server-key.pem]")
-@click.option("--name", help="The server's name, as clients show it.  [default: securechat]")
-@click.option("--greeting", help="Text that clients show on connecting.")
-@click.option("--max-clients", type=int, metavar="N", help="Accounts in at once; others wait.  [default: 100]")
-@click.option(
-    "--registration", type=click.Choice(["open", "closed", "invite"]),
-    help="Who may make an account. The invite code comes from the file or SECURECHAT_INVITE_CODE.  [default: open]",
-)  # fmt: skip
-@click.option("--metrics-port", type=int, help="Port for /metrics, /livez and /readyz, on 127.0.0.1.  [default: none]")
-@click.option(
-    "--durability", type=click.Choice(["disk", "memory"]),
-    help="memory: for measuring only; a power failure then loses messages that were acknowledged.  [default: disk]",
-)  # fmt: skip
-@click.option("--show-ciphertext/--no-show-ciphertext", default=None, help="Log every relayed entry, for teaching.")
-@click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="The least to log.  [default: info]"
-)
+@_server_options
 def server(file: Path | None, **settings: object) -> None:
     """Run a server until SIGINT or SIGTERM. SIGHUP makes it read its certificate and its settings again.
 
@@ -103,6 +122,26 @@ def server(file: Path | None, **settings: object) -> None:
     from securechat.server.app import run_server
 
     raise SystemExit(run_server(lambda: load_config(given, os.environ, file)))
+
+
+@main.command()
+@_server_options
+def doctor(file: Path | None, **settings: object) -> None:
+    """Look at all that a server with these settings needs: a line for each thing, with what to do.
+
+    Nothing is changed; a server may run meanwhile. Exits with 1 if there is a problem, with 0 if there are warnings at
+    most. Run it as the user that runs the server, or as root.
+    """
+    from securechat.server.config import load_config
+    from securechat.server.doctor import examine
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    worst = ExitCode.OK
+    for finding in examine(lambda: load_config(given, os.environ, file), os.environ, file):
+        click.echo(f"{finding.grade:<8} {finding.subject:<13} {_printable(finding.text)}")
+        if finding.grade == "problem":
+            worst = ExitCode.FAILURE
+    raise SystemExit(worst)
 
 
 @main.group()

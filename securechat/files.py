@@ -37,7 +37,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE, previous: 
             previous.unlink(missing_ok=True)
             os.link(path, previous)
         fresh.replace(path)
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -83,19 +83,40 @@ class FileLock:
             os.close(descriptor)
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the `FileLock` of this path. Raises OSError if it may not be read.
+
+    It is found out by taking it for an instant, beside others who look; who wants it at that very instant is refused.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold a file, or a folder's names, as they are. Not on Windows, which needs a writer for that."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _sync(descriptor: int) -> None:
     if sys.platform == "darwin":
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync alone stops at the drive's cache there
     else:
         os.fsync(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the new name durable. Windows cannot open a folder and has no need to."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        _sync(descriptor)
-    finally:
-        os.close(descriptor)

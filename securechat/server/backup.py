@@ -21,7 +21,7 @@ from typing import IO, Annotated, BinaryIO, Final, Literal
 import msgspec
 
 from securechat.errors import StorageError
-from securechat.files import PRIVATE, is_ours, make_private_folder, sync_folder
+from securechat.files import PRIVATE, is_ours, make_private_folder, sync
 from securechat.server.accounts import read_accounts
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE
 from securechat.server.store.port import Store
@@ -161,7 +161,7 @@ def restore(path: Path, data: Path) -> Manifest:
         for name in (ACCOUNTS_FILE, STORE_FILE):
             if (fresh / name).exists():
                 (fresh / name).rename(data / name)
-        sync_folder(data)
+        sync(data)
     except OSError as error:
         raise StorageError(f"cannot restore into {data}: {error.strerror or error}") from error
     finally:

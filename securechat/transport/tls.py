@@ -5,12 +5,14 @@ there is no way to go on after a failed check. Both sides must call `check_proto
 peer pass that offers no ALPN protocol at all.
 """
 
+import contextlib
 import hashlib
 import hmac
 import re
 import socket
 import ssl
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography import x509
@@ -52,10 +54,56 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 def read_certificate(path: Path) -> x509.Certificate:
     """Return the first certificate of a PEM file: of a chain, the leaf. Raises StorageError."""
+    return read_chain(path)[0]
+
+
+def read_chain(path: Path) -> list[x509.Certificate]:
+    """Return the certificates of a PEM file, at least one. Raises StorageError."""
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
+        return x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as error:
         raise StorageError(f"{path} is not a readable certificate: {_reason(error)}") from error
+
+
+def certificate_names(certificate: x509.Certificate) -> list[str]:
+    """Return the names and addresses that a server's certificate is for."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):  # ValueError: one that nobody can read
+        return []
+    return [str(name.value) for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
+
+
+def rehearse_handshake(server: ssl.SSLContext, ca: x509.Certificate, host: str) -> None:
+    """Let a client that trusts `ca` and knows the server as `host` shake hands with it, in memory.
+
+    Raises UnreachableError with what such a client would say.
+    """
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        client = _trusting(ca.public_bytes(Encoding.PEM).decode("ascii"))
+        sides = (
+            client.wrap_bio(to_client, to_server, server_hostname=host),
+            server.wrap_bio(to_server, to_client, server_side=True),
+        )
+        for side in (*sides, *sides):  # hello; reply; the client has verified; the server has finished
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    except OSError as error:  # ssl.SSLError is one
+        raise UnreachableError(describe_tls_failure(error, host, 0)) from error
+
+
+def shown_certificate(host: str, port: int, deadline: Deadline) -> x509.Certificate:
+    """Return the certificate that a server of ours shows, unverified. Raises UnreachableError: none answers there."""
+    try:
+        with _unverified(host, port, deadline) as tls:
+            check_protocol(tls)
+            der = tls.getpeercert(binary_form=True)
+        return x509.load_der_x509_certificate(der or b"")
+    except (OSError, PeerError) as error:
+        raise UnreachableError(describe_tls_failure(error, host, port)) from error
+    except ValueError as error:
+        raise UnreachableError(f"what answers at {host} shows a certificate that nobody can read") from error
 
 
 def client_context(ca_file: Path) -> ssl.SSLContext:
@@ -187,20 +235,27 @@ def _trusting(ca_pem: str) -> ssl.SSLContext:
 
 def _presented_chain(host: str, port: int, deadline: Deadline) -> list[bytes]:
     """The certificates, in DER, that the server shows: unverified, and good for nothing but to look for a pin."""
+    with _unverified(host, port, deadline) as tls:
+        if sys.version_info >= (3, 13):
+            return tls.get_unverified_chain()
+        # There since 3.10, but public (and yielding bytes) only since 3.13.
+        inner = tls._sslobj  # type: ignore[attr-defined]  # noqa: SLF001 - see the line above
+        return [certificate.public_bytes(_ENCODING_DER) for certificate in inner.get_unverified_chain()]
+
+
+@contextlib.contextmanager
+def _unverified(host: str, port: int, deadline: Deadline) -> Iterator[ssl.SSLSocket]:
+    """A connection to look at certificates, over which nothing is sent. Raises OSError."""
     context = _context(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # the CA to verify against is what we are looking for; nothing is sent here
+    context.verify_mode = ssl.CERT_NONE  # the certificate is what we are looking for; nothing is sent here
     with (
         socket.create_connection((host, port), timeout=deadline.remaining()) as connection,
         context.wrap_socket(connection, server_hostname=host, do_handshake_on_connect=False) as tls,
     ):
         tls.settimeout(deadline.remaining())
         tls.do_handshake()
-        if sys.version_info >= (3, 13):
-            return tls.get_unverified_chain()
-        # There since 3.10, but public (and yielding bytes) only since 3.13.
-        inner = tls._sslobj  # type: ignore[attr-defined]  # noqa: SLF001 - see the line above
-        return [certificate.public_bytes(_ENCODING_DER) for certificate in inner.get_unverified_chain()]
+        yield tls
 
 
 def _reason(error: Exception) -> str:

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from securechat.errors import StorageError
-from securechat.files import PRIVATE, FileLock, make_private_folder, sync_folder
+from securechat.files import PRIVATE, FileLock, make_private_folder, sync
 from securechat.server.store import schema
 from securechat.server.store.port import (
     READER_BYTES,
@@ -164,7 +164,7 @@ class SQLiteStore:
             schema.migrate(connection)
             connection.executemany("INSERT INTO meta VALUES (?, ?)", _first_meta())
         fresh.replace(self._path)
-        sync_folder(self._path.parent)
+        sync(self._path.parent)
 
     def _migrate(self, writer: sqlite3.Connection) -> None:
         try:
@@ -856,10 +856,10 @@ class SQLiteStore:
         self._lock_file.close()
 
 
-def check_database(path: Path) -> None:
+def check_database(path: Path) -> int:
     """Refuse what is not ours, not whole, or of a time to come: by reading, so that not a byte changes.
 
-    A server may be writing to it meanwhile. Raises StorageError or sqlite3.Error.
+    A server may be writing to it meanwhile. Returns its version. Raises StorageError or sqlite3.Error.
     """
     if not path.with_name(path.name + "-wal").exists():
         alone = "immutable=1"  # there is nothing but the file, and no other is to be made beside it
@@ -881,6 +881,7 @@ def check_database(path: Path) -> None:
         (problem,) = reader.execute("PRAGMA quick_check(1)").fetchone()
         if problem != "ok":
             raise StorageError(f"{path} is damaged: {problem}. It was left as it is.")
+        return version
 
 
 def _first_meta() -> list[tuple[str, bytes]]:

@@ -1,0 +1,449 @@
+"""`securechat doctor`: looks at all that a server needs, before a start or beside the server that runs.
+
+It reads only: no byte of the data folder changes, nor when it was changed. What it finds, it says in a line: what is
+there, and where something is wrong, what to do. Nothing that it meets is a traceback.
+"""
+
+import contextlib
+import difflib
+import errno
+import http.client
+import ipaddress
+import os
+import platform
+import shlex
+import shutil
+import socket
+import sqlite3
+import ssl
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from securechat import __version__
+from securechat.errors import SecurechatError, StorageError, UnreachableError
+from securechat.files import is_locked, sync
+from securechat.server import admin_protocol as protocol
+from securechat.server.accounts import read_accounts
+from securechat.server.admission import MAX_NEWCOMERS
+from securechat.server.config import ACCOUNTS_FILE, ENVIRONMENT_PREFIX, STORE_FILE, ServerConfig
+from securechat.server.metrics import HOST as METRICS_HOST
+from securechat.server.store import schema
+from securechat.server.store.sqlite import check_database
+from securechat.transport.deadline import Deadline
+from securechat.transport.tls import (
+    certificate_names,
+    read_chain,
+    rehearse_handshake,
+    server_context,
+    shown_certificate,
+)
+
+RENEW_DAYS: Final = 14
+"""A certificate that ends sooner should be renewed: there is time for one who is on holiday."""
+
+LOW_SPACE: Final = 1 << 30
+"""Bytes free: what a busy site writes in a day."""
+
+NO_SPACE: Final = 64 << 20
+"""Bytes free: what the write-ahead log alone may take."""
+
+FILES_BESIDE: Final = 256
+"""File descriptors of a server besides those of its connections, generously."""
+
+MIN_SQLITE: Final = (3, 37)
+"""The first with STRICT tables."""
+
+CLOCK_SECONDS: Final = 60.0
+"""How far file times may be ahead: file servers have clocks of their own."""
+
+ANSWER_SECONDS: Final = 5.0
+"""How long a server on this machine may take over a handshake."""
+
+SIMILAR: Final = 0.9
+"""How much a variable's name is like a setting's that is meant: one letter more, less, or wrong."""
+
+ATTEMPTS: Final = 3
+"""Looks at a database that a server opens or closes meanwhile."""
+
+OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+Grade = Literal["ok", "warning", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look has found; `text` says what to do, where something is to be done."""
+
+    grade: Grade
+    subject: str
+    text: str
+
+
+Findings: TypeAlias = Iterator[Finding]
+
+
+def ok(subject: str, text: str) -> Finding:
+    """All is well."""
+    return Finding("ok", subject, text)
+
+
+def warning(subject: str, text: str) -> Finding:
+    """A server works, but something should be done."""
+    return Finding("warning", subject, text)
+
+
+def problem(subject: str, text: str) -> Finding:
+    """A server does not start, or does not do what it should."""
+    return Finding("problem", subject, text)
+
+
+def examine(load: Callable[[], ServerConfig], environment: Mapping[str, str], file: Path | None = None) -> Findings:
+    """Look at everything. `load` gives the settings, from `environment` and `file` too, or raises as `load_config`."""
+    yield _software()
+    try:
+        config = load()
+    except SecurechatError as error:
+        yield problem("settings", f"{error} (nothing else can be looked at without them)")
+        return
+    server = _Running(config.data)
+    looks: tuple[tuple[str, Callable[[], Findings]], ...] = (
+        ("settings", lambda: _settings(config, environment, file)),
+        ("certificate", lambda: _certificate(config)),
+        ("data folder", lambda: _modes(config)),
+        ("disk", lambda: _disk(config.data)),
+        ("accounts", lambda: _accounts(config.data / ACCOUNTS_FILE)),
+        ("database", lambda: _database(config.data)),
+        ("server", server.look),
+        ("port", lambda: _port(config, server)),
+        ("metrics port", lambda: _metrics_port(config, server)),
+        ("open files", lambda: _files(config)),
+        ("clock", lambda: _clock(config.data)),
+    )
+    for subject, look in looks:
+        try:
+            yield from look()
+        except OSError as error:
+            advice = "; be the user that runs the server" if isinstance(error, PermissionError) else ""
+            yield problem(subject, f"cannot look at {error.filename}: {error.strerror}{advice}")
+
+
+def _software() -> Finding:
+    text = (
+        f"securechat {__version__}, Python {platform.python_version()}, "
+        f"{' '.join(ssl.OPENSSL_VERSION.split()[:2])}, SQLite {sqlite3.sqlite_version}"
+    )
+    if sqlite3.sqlite_version_info < MIN_SQLITE:
+        return problem("software", f"{text}: use a Python with SQLite {'.'.join(map(str, MIN_SQLITE))} or newer")
+    if not ssl.HAS_TLSv1_3:
+        return problem("software", f"{text}: use a Python whose OpenSSL has TLS 1.3")
+    return ok("software", text)
+
+
+def _settings(config: ServerConfig, environment: Mapping[str, str], file: Path | None) -> Findings:
+    found = []
+    variables = [ENVIRONMENT_PREFIX + field.name.upper() for field in fields(ServerConfig)]
+    for name in environment:
+        meant = difflib.get_close_matches(name, variables, n=1, cutoff=SIMILAR) if name not in variables else []
+        if meant:
+            found.append(warning("settings", f"there is no {name}; is {meant[0]} meant?"))
+    if file is not None and config.invite_code and _mode(file) & OTHERS:
+        found.append(warning("settings", f"others may read the invite code: chmod go= {file}"))
+    if config.durability == "memory":
+        text = "durability is `memory`: a power failure loses messages that were acknowledged; set `disk`"
+        found.append(warning("settings", text))
+    if config.show_ciphertext:
+        found.append(warning("settings", "show_ciphertext logs each message, which is slow and fills the log"))
+    yield from found or [ok("settings", "fit")]
+
+
+# --- certificate ------------------------------------------------------------------------------------------------------
+
+
+def _certificate(config: ServerConfig) -> Findings:
+    try:
+        context = server_context(config.cert, config.key)
+        chain = read_chain(config.cert)
+    except StorageError as error:
+        yield problem("certificate", str(error))
+        return
+    leaf, ca = chain[0], chain[-1]
+    renew = f"run `securechat gen-certs --out {config.cert.parent}`, then send the server SIGHUP"
+    now = datetime.now(UTC)
+    if ca is not leaf and now >= ca.not_valid_after_utc:
+        yield problem("certificate", f"its CA has expired at {_minute(ca.not_valid_after_utc)}: a new CA is needed "
+                      "(gen-certs --new-ca), and every user needs its ca.pem or pin")  # fmt: skip
+        return
+    dates = _dates(leaf.not_valid_before_utc, leaf.not_valid_after_utc, now, renew)
+    yield dates
+    names = certificate_names(leaf)
+    if not names:
+        yield problem("names", f"the certificate is for no name: {renew.replace(', then', ' --host NAME, then')}")
+    elif ca.subject != ca.issuer:
+        yield warning("names", f"{', '.join(names)}; clients cannot use --pin: {config.cert} does not end with its CA")
+    elif dates.grade != "problem":
+        try:
+            for name in names:
+                rehearse_handshake(context, ca, name.replace("*", "any"))
+        except UnreachableError as error:
+            yield problem("names", f"clients would say: {error}")
+        else:
+            yield ok("names", f"clients reach it as {', '.join(names)}")
+
+
+def _dates(begin: datetime, end: datetime, now: datetime, renew: str) -> Finding:
+    if now < begin:
+        return problem("certificate", f"is not valid before {_minute(begin)}: check the clock")
+    if now >= end:
+        return problem("certificate", f"has expired at {_minute(end)}: {renew}")
+    left = (end - now).days
+    if now >= end - timedelta(days=RENEW_DAYS):
+        return warning("certificate", f"is valid for {left} more days, until {_minute(end)}: {renew}")
+    return ok("certificate", f"fits its key, and is valid for {left} more days, until {_minute(end)}")
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def _modes(config: ServerConfig) -> Findings:
+    """Whose everything is, and who else may read what is secret."""
+    data = config.data.absolute()
+    if data.exists() and not data.is_dir():
+        yield problem("data folder", f"{data} is no folder: name another one")
+        return
+    inside = sorted(data.iterdir()) if data.exists() else []
+    secret = [data] if any(_mode(path) & OTHERS for path in (data, *inside)) else []
+    secret += [path for path in (config.key, config.key.with_name("ca-key.pem")) if _mode(path) & _others_of_key(path)]
+    if secret:
+        yield problem("data folder", f"others may enter or read: chmod -R go= {shlex.join(map(str, secret))}")
+    mixed = any(path.exists() and path.stat().st_uid != data.stat().st_uid for path in inside)
+    if mixed:
+        owner, folder = _owner(data), shlex.quote(str(data))
+        yield problem("data folder", f"belongs to {owner}, but not all in it: chown -R {owner} {folder}")
+    if not data.exists():
+        yield ok("data folder", f"{data} does not exist yet: the first start makes it")
+    elif not secret and not mixed:
+        yield ok("data folder", f"{data} and the key are for {_owner(data)} only")
+
+
+def _others_of_key(path: Path) -> int:
+    """Who shall not read a private key; the group may read what root has laid there for the server's user."""
+    return OTHERS if path.stat().st_uid else OTHERS & ~stat.S_IRGRP
+
+
+def _mode(path: Path) -> int:
+    """The permissions; none, where it has gone meanwhile."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return 0
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except (KeyError, NotImplementedError):  # a user without a name; Windows
+        return str(path.stat().st_uid)
+
+
+def _disk(data: Path) -> Findings:
+    place = next(path for path in (data.absolute(), *data.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    text = f"{free / 2**30:,.1f} GiB free"
+    try:
+        for path in (place, data / STORE_FILE):
+            if path.exists():
+                sync(path)
+    except OSError as error:
+        yield problem("disk", f"fsync of {place} fails ({error.strerror}): see the system's log, and have a backup")
+        return
+    if not os.access(place, os.W_OK):
+        yield problem("disk", f"cannot write to {place}: be the user that runs the server, or make the folder for it")
+    elif free < NO_SPACE:
+        yield problem("disk", f"{text}: messages will be refused; make room")
+    elif free < LOW_SPACE:
+        yield warning("disk", f"{text}: make room before it is full")
+    else:
+        yield ok("disk", f"{text}, and fsync works")
+
+
+def _accounts(path: Path) -> Findings:
+    try:
+        accounts, invites = read_accounts(path)
+    except StorageError as error:
+        yield problem("accounts", str(error))
+    else:
+        yield ok("accounts", f"{len(accounts):,}, and {len(invites):,} invites" if path.exists() else "none yet")
+
+
+def _database(data: Path) -> Findings:
+    for _ in range(ATTEMPTS):
+        before = _beside(data)
+        finding = _look_into(data / STORE_FILE, before)
+        # Else a server has started or ended meanwhile: what was read is half of one state and half of another.
+        if finding.grade == "ok" or _beside(data) == before:
+            break
+    yield finding
+
+
+def _beside(data: Path) -> set[str]:
+    """Which files the database is in."""
+    return {name for name in (STORE_FILE, f"{STORE_FILE}-wal", f"{STORE_FILE}-shm") if (data / name).exists()}
+
+
+def _look_into(store: Path, files: set[str]) -> Finding:
+    if STORE_FILE not in files:
+        if store.with_name(ACCOUNTS_FILE).exists():
+            return problem("database", f"{store} is missing, but {ACCOUNTS_FILE} is there: restore a backup")
+        return ok("database", "none yet")
+    if f"{STORE_FILE}-wal" in files and f"{STORE_FILE}-shm" not in files:
+        return warning("database", f"not looked into: {store}-wal was copied without -shm; a start will see to it")
+    try:
+        version = check_database(store)
+    except StorageError as error:
+        return problem("database", str(error))
+    except sqlite3.OperationalError as error:  # no permission, locked...
+        return problem("database", f"cannot read {store}: {error}")
+    except sqlite3.Error as error:
+        return problem("database", f"{store} is damaged: {error}; restore a backup")
+    size = sum(store.with_name(name).stat().st_size for name in files if not name.endswith("-shm"))
+    text = f"whole, version {version}, {size / 2**20:,.1f} MiB"
+    if version < len(schema.MIGRATIONS):
+        text += f"; the next start brings it to version {len(schema.MIGRATIONS)}: make a backup before"
+    return ok("database", text)
+
+
+# --- the server that runs ---------------------------------------------------------------------------------------------
+
+
+class _Running:
+    """The server that runs on a data folder. `report` is what it says of itself, once there was a `look`."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self.report: protocol.StatusReport | None = None
+
+    def look(self) -> Findings:
+        """Ask it, if there is one."""
+        try:
+            reply = protocol.ask(self._data, protocol.GetStatus())
+        except UnreachableError as error:
+            store = self._data / STORE_FILE
+            if is_locked(store.with_name(f"{STORE_FILE}.lock")):
+                text = f"a process uses {store} and does not answer; `fuser {store}` shows which ({error})"
+                yield problem("server", text)
+            else:
+                yield ok("server", "none runs")
+            return
+        except SecurechatError as error:
+            yield warning("server", str(error))
+            return
+        assert isinstance(reply, protocol.StatusReport)  # noqa: S101  # nosec B101  # what the protocol says
+        self.report = reply
+        if reply.problem:
+            yield problem("server", f"runs on {reply.address}, but takes nobody: {reply.problem}")
+        else:
+            yield ok("server", f"runs on {reply.address}, {reply.status.sessions:,} logged in")
+
+
+def _port(config: ServerConfig, server: _Running) -> Findings:
+    if server.report is None:
+        yield from _free("port", config.host, config.port)
+        return
+    host, port = reachable(server.report.address)
+    try:
+        shown = shown_certificate(host, port, Deadline(ANSWER_SECONDS))
+    except UnreachableError as error:
+        yield problem("port", f"the server does not answer there: {error}")
+        return
+    yield ok("port", f"{server.report.address} speaks TLS 1.3 and our protocol")
+    with contextlib.suppress(StorageError):  # the certificate's own finding
+        if shown != read_chain(config.cert)[0]:
+            yield warning("certificate", f"the server shows another one than {config.cert} holds: send it SIGHUP")
+
+
+def reachable(address: str) -> tuple[str, int]:
+    """Return host and port by which this machine reaches a server that listens on `address`."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    with contextlib.suppress(ValueError):  # a name
+        if ipaddress.ip_address(host).is_unspecified:
+            host = "::1" if ":" in host else "127.0.0.1"
+    return host, int(port)
+
+
+def _metrics_port(config: ServerConfig, server: _Running) -> Findings:
+    port = config.metrics_port
+    if port is None:
+        return
+    if server.report is None:
+        yield from _free("metrics port", METRICS_HOST, port)
+        return
+    connection = http.client.HTTPConnection(METRICS_HOST, port, timeout=ANSWER_SECONDS)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", "/livez")
+            answer = connection.getresponse()
+            text = answer.read(1000).decode("ascii", "replace").strip()
+        except (OSError, http.client.HTTPException) as error:
+            yield problem("metrics port", f"no health check answers on {METRICS_HOST} port {port}: {error}")
+            return
+    if answer.status == http.client.OK:
+        yield ok("metrics port", f"/livez answers on {METRICS_HOST} port {port}")
+    else:
+        yield problem("metrics port", f"/livez says: {text}")
+
+
+def _free(subject: str, host: str, port: int) -> Findings:
+    """Whether a server could listen there. What is bound here does not listen, and so is in nobody's way."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            if os.name == "posix":  # as `socket.create_server` does
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        text = f"cannot listen on {host} port {port} ({error.strerror or error})"
+        if error.errno == errno.EADDRINUSE:
+            text += ": `ss -ltnp` shows who does"
+        yield problem(subject, text)
+    else:
+        yield ok(subject, f"{host} port {port} is free" if port else "any free one")
+
+
+# --- the system -------------------------------------------------------------------------------------------------------
+
+
+def _files(config: ServerConfig) -> Findings:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = config.max_clients + MAX_NEWCOMERS + FILES_BESIDE
+    if hard == resource.RLIM_INFINITY:
+        yield ok("open files", "no limit")
+    elif hard < needed:
+        text = f"{hard:,} for a server that starts here, {needed:,} may be needed: ulimit -n, or LimitNOFILE= in a unit"
+        yield warning("open files", text)
+    else:
+        yield ok("open files", f"{hard:,} for a server that starts here")
+
+
+def _clock(data: Path) -> Findings:
+    now, newest = time.time(), 0.0
+    for name in (ACCOUNTS_FILE, STORE_FILE, f"{STORE_FILE}-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            newest = max(newest, (data / name).stat().st_mtime)
+    shown = f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if newest - now > CLOCK_SECONDS:
+        yield problem("clock", f"it is {shown}, but the data is {newest - now:,.0f} s ahead: set the clock (NTP)")
+    else:
+        yield ok("clock", f"it is {shown}; is it?")
