@@ -67,7 +67,7 @@ def generate(
 
     Without `hosts` the server keeps the names it has, at first DEFAULT_HOSTS. Keys have mode 0600, also a CA's key that
     had a wider one. Raises UsageError (bad host, days) and StorageError: a CA that is there but damaged, incomplete or
-    expired is never replaced unasked, and the names in a damaged `server.pem` are not guessed.
+    expired, or kept elsewhere, is never replaced unasked, and the names in a damaged `server.pem` are not guessed.
     """
     now = (now or dt.datetime.now(dt.UTC)).replace(microsecond=0)
     if not 1 <= days <= MAX_DAYS:
@@ -83,6 +83,11 @@ def generate(
         names = names or _names_of(folder / "server.pem") or [_general_name(host) for host in DEFAULT_HOSTS]
         ca_path, ca_key_path = folder / "ca.pem", folder / "ca-key.pem"
         make_ca = new_ca or not (ca_path.exists() or ca_key_path.exists())
+        if make_ca and not new_ca and (folder / "server.pem").exists():
+            raise StorageError(
+                f"{folder / 'server.pem'} is there, but not its CA (ca.pem, ca-key.pem): run this where they are, or "
+                "replace the CA with --new-ca; every user then has to receive the new one"
+            )
         if make_ca:
             ca, ca_key = _make_ca(now)
             write_atomically(ca_key_path, _pem(ca_key))

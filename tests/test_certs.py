@@ -234,6 +234,11 @@ def remove_certificate(folder: Path) -> None:
     (folder / "ca.pem").unlink()
 
 
+def remove_both(folder: Path) -> None:
+    remove_key(folder)
+    remove_certificate(folder)
+
+
 def damage_key(folder: Path) -> None:
     (folder / "ca-key.pem").write_bytes(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
 
@@ -257,6 +262,7 @@ def put_leaf(folder: Path) -> None:
     [
         (remove_key, "ca-key.pem is missing"),
         (remove_certificate, "ca.pem is missing"),
+        (remove_both, "is there, but not its CA"),
         (damage_key, "not a readable private key"),
         (damage_certificate, "not a readable CA certificate"),
         (swap_key, "is not the key of"),
