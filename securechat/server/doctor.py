@@ -172,7 +172,11 @@ def _certificate(config: ServerConfig) -> Findings:
         yield problem("certificate", str(error))
         return
     leaf, ca = chain[0], chain[-1]
-    renew = f"run `securechat gen-certs --out {config.cert.parent}`, then send the server SIGHUP"
+    folder = config.cert.parent
+    if (folder / "ca-key.pem").exists():
+        renew = f"run `securechat gen-certs --out {folder}`, then send the server SIGHUP"
+    else:
+        renew = f"run `securechat gen-certs` where the CA's key is, put its files into {folder}, send the server SIGHUP"
     now = datetime.now(UTC)
     if ca is not leaf and now >= ca.not_valid_after_utc:
         yield problem("certificate", f"its CA has expired at {_minute(ca.not_valid_after_utc)}: a new CA is needed "
@@ -182,7 +186,7 @@ def _certificate(config: ServerConfig) -> Findings:
     yield dates
     names = certificate_names(leaf)
     if not names:
-        yield problem("names", f"the certificate is for no name: {renew.replace(', then', ' --host NAME, then')}")
+        yield problem("names", "the certificate is for no name; `securechat gen-certs --host NAME` makes one that is")
     elif ca.subject != ca.issuer:
         yield warning("names", f"{', '.join(names)}; clients cannot use --pin: {config.cert} does not end with its CA")
     elif dates.grade != "problem":

@@ -208,6 +208,8 @@ def test_the_certificates_dates(config: ServerConfig, days_ago: int, grade: str,
     finding = found(config, "certificate")
     assert (finding.grade, words in finding.text) == (grade, True), finding
     assert ("gen-certs --out" in finding.text) == (days_ago > 0 and grade != "ok")
+    (config.cert.parent / "ca-key.pem").unlink()
+    assert "gen-certs --out" not in found(config, "certificate").text
 
 
 def test_a_ca_that_has_expired(config: ServerConfig, tmp_path: Path) -> None:
