@@ -83,6 +83,9 @@ An I/O thread lets it go at each system call and each statement to the store. Be
 999 Adds a message then waits some ten times, 50 ms in all by default.
 """
 
+OPEN_FILES = 65_536
+"""File descriptors that a server asks the system for, far more than its clients can need."""
+
 BACKLOG = 1024
 """Connections that the system holds until the acceptor comes to them."""
 
@@ -380,7 +383,7 @@ def _allow_many_files() -> None:
     except ImportError:  # Windows has no such limit
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
     if soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
