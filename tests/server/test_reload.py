@@ -6,12 +6,17 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from securechat import certs
+from securechat.server.admission import Rate
+from securechat.server.app import Server
+from securechat.server.config import ServerConfig
 from securechat.transport.tls import client_context, read_certificate
 from securechat.wire import messages as m
 from tests.support.server_process import ServerProcess
@@ -134,11 +139,33 @@ def test_new_limits_hold_from_now_on(site: Site) -> None:
         assert isinstance(bob.ask(m.ListRooms), m.Rooms)
 
 
+def test_every_rate_is_taken_over(start: Callable[..., Server], config: ServerConfig) -> None:
+    server = start()
+    rates = [field.name for field in fields(config) if isinstance(getattr(config, field.name), Rate)]
+    assert set(server._rates._by_setting) == set(rates)
+    other: dict[str, Any] = dict.fromkeys(rates, Rate(7, 0.5))
+    server.reload(lambda: replace(config, **other))
+    assert {(limiter.interval, round(limiter.capacity)) for limiter in server._rates._by_setting.values()} == {(2, 14)}
+
+
+def test_who_is_connected_has_the_new_rates_too(site: Site) -> None:
+    with Person(site.server.port, site.tls, "alice") as alice:
+        alice.register().login()
+        assert [type(alice.ask(m.ListRooms)) for _ in range(5)] == [m.Rooms] * 5
+        site.settings.write_text('requests_per_account = "1 + 0.01/s"\n')
+        assert site.reload("reloaded")["settings"] == ["requests_per_account"]
+        assert [alice.ask(m.ListRooms) for _ in range(2)][1].code == "slow-down"
+
+
 def test_a_bad_setting_changes_nothing_not_even_the_certificate(site: Site) -> None:
     old = site.shown_serial()
     site.renew()
     site.settings.write_text('greeting = "new"\nmax_clients = 0\n')
     assert "server.toml, line 2, max_clients" in str(site.reload("not reloaded")["reason"])
+    site.settings.write_text('greeting = "new"\nmax_cli')  # an editor is still writing
+    assert "at end of document" in str(site.reload("not reloaded")["reason"])
+    site.settings.unlink()
+    assert "No such file" in str(site.reload("not reloaded")["reason"])
     assert site.shown_serial() == old
     with WireClient(site.server.port, site.tls) as client:
         assert client.hello.greeting == ""
