@@ -80,7 +80,7 @@ def test_the_unit_starts_a_server_with_settings_that_there_are() -> None:
     assert config.cert.parent == config.key.parent == Path("/etc/securechat")
     assert unit()["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
     assert float(unit()["TimeoutStopSec"][0]) > 2 * app.DRAIN_SECONDS
-    assert int(unit()["LimitNOFILE"][0]) >= app.OPEN_FILES
+    assert int(unit()["LimitNOFILE"][0]) >= app.MOST_FILES
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
@@ -128,7 +128,7 @@ def test_the_compose_file_gives_the_image_what_it_needs_and_no_more() -> None:
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
     assert service["stop_grace_period"] == "30s"
-    assert service["ulimits"]["nofile"] >= app.OPEN_FILES
+    assert service["ulimits"]["nofile"] >= app.MOST_FILES
     check = service["healthcheck"]["test"]
     assert check[:3] == ["CMD", "python", "-c"]
     assert f"http://127.0.0.1:{config.metrics_port}/readyz" in check[3]

@@ -44,6 +44,7 @@ from securechat.errors import RefusedError, SecurechatError, StorageError, Usage
 from securechat.files import FileLock, make_private_folder, write_atomically
 from securechat.names import collision_key, normalise_account
 from securechat.server.logs import get_logger
+from securechat.server.workers import join
 from securechat.wire.limits import SECRET_LENGTH, TOKEN_LENGTH
 
 log = get_logger(__name__)
@@ -316,14 +317,14 @@ class AccountStore:
             for account in accounts:
                 self._show(account)
             self._invites = {invite.hash: invite for invite in invites}
+            self._asked: list[tuple[Change[Any], Future[Any]]] = []
+            self._closing = False
+            self._wake = threading.Condition()  # protects the two above
+            self._writer = threading.Thread(target=self._write_until_closed, name="accounts")
+            self._writer.start()
         except BaseException:
             self._lock_file.close()
             raise
-        self._asked: list[tuple[Change[Any], Future[Any]]] = []
-        self._closing = False
-        self._wake = threading.Condition()  # protects the two above
-        self._writer = threading.Thread(target=self._write_until_closed, name="accounts")
-        self._writer.start()
 
     def __len__(self) -> int:
         """How many accounts there are."""
@@ -563,8 +564,12 @@ class PasswordWorkers:
         self._closing = False
         self._lock = threading.Lock()  # protects _closing: no job comes after the last
         self._threads = [threading.Thread(target=self._work, name=f"password-{n}") for n in range(WORKERS)]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError:
+            self.close()
+            raise
 
     @property
     def waiting(self) -> int:
@@ -614,7 +619,7 @@ class PasswordWorkers:
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
-            thread.join()
+            join(thread)
 
     def _submit(self, job: Callable[[], None]) -> None:
         with self._lock:

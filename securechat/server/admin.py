@@ -29,6 +29,7 @@ from securechat.server.config import ACCOUNTS_FILE
 from securechat.server.logs import get_logger
 from securechat.server.status import Counters, Status
 from securechat.server.store.port import Store
+from securechat.server.workers import join
 
 log = get_logger(__name__)
 
@@ -161,7 +162,7 @@ class AdminServer:
     def stop(self) -> None:
         """Answer nobody any more, and take the socket away."""
         self._wake_sender.send(b"\0")
-        self._thread.join()
+        join(self._thread)
         self.close()
 
     def close(self) -> None:

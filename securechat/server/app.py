@@ -37,12 +37,12 @@ from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig
 from securechat.server.delivery import Delivery
 from securechat.server.logs import configure, get_logger, set_level
 from securechat.server.panic import end_process
-from securechat.server.reactor import Acceptor, Connection, IOThread
+from securechat.server.reactor import COMPLAINT_SECONDS, Acceptor, Connection, IOThread
 from securechat.server.session import LoginDesk, Session
 from securechat.server.status import Counters, Status
 from securechat.server.store.port import Store, StoreBrokenError
 from securechat.server.store.sqlite import SQLiteStore
-from securechat.server.workers import WorkerPool
+from securechat.server.workers import WorkerPool, join
 from securechat.transport.tls import read_certificate, server_context
 from securechat.wire import limits
 from securechat.wire.messages import Closing, Hello
@@ -76,15 +76,18 @@ FIXED = ("host", "port", "data", "durability", "metrics_port", "show_ciphertext"
 HANDLED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Windows has no SIGHUP."""
 
+MOST_FILES = 65_536
+"""File descriptors that the server asks for: far more than it has seats."""
+
+RESERVED_FILES = 64
+"""File descriptors that are not for clients: store, accounts, log, sockets of ours, a backup. About 40 are in use."""
+
 SWITCH_SECONDS = 0.0005
 """How long a thread that computes keeps the interpreter when another one asks for it; 5 ms by default.
 
 An I/O thread lets it go at each system call and each statement to the store. Beside a worker that checks a commit of
 999 Adds a message then waits some ten times, 50 ms in all by default.
 """
-
-OPEN_FILES = 65_536
-"""File descriptors that a server asks the system for, far more than its clients can need."""
 
 BACKLOG = 1024
 """Connections that the system holds until the acceptor comes to them."""
@@ -101,35 +104,53 @@ class Server:
         self.metrics_port = config.metrics_port
         self._started = time.time()
         self._counters = Counters()
+        self._accepted = 0
+        self._full_until = 0.0  # the log has been told that there are as many connections as can be (monotonic seconds)
 
     def start(self) -> None:
         """Open everything and begin to serve. Raises StorageError or UsageError; nothing is left open then."""
-        config = self._config
         with contextlib.ExitStack() as opened:
-            context = server_context(config.cert, config.key)
-            certificate = read_certificate(config.cert)
-            accounts_path, store_path = config.data / ACCOUNTS_FILE, config.data / STORE_FILE
-            if accounts_path.exists() and not store_path.exists():
-                raise StorageError(f"{store_path} is missing, but {accounts_path} is there: they belong together")
-            accounts = AccountStore(accounts_path)
-            opened.callback(accounts.close)
-            listener = self._listen()
-            opened.callback(listener.close)
-            self.port = listener.getsockname()[1]
-            self._metrics = self._open_metrics()
-            if self._metrics is not None:
-                opened.callback(self._metrics.close)
-            # After all that may refuse the start: what is opened for writing takes over what a killed server has left.
-            store = SQLiteStore(store_path, durable=config.durability == "disk")
-            opened.callback(store.close)
-            if config.durability == "memory":
-                log.warning("durability is `memory`: a power failure will lose messages that were acknowledged")
-            self._admin = self._open_admin(accounts, store)
-            opened.pop_all()
-        self._store, self._accounts = store, accounts
-        self._workers = PasswordWorkers(accounts)
-        self._validators = WorkerPool("validator", VALIDATORS)
+            try:
+                self._open(opened)
+            except RuntimeError as error:  # the one that starting a thread raises
+                text = f"{error}: the system allows too few of them; see `ulimit -u`, and TasksMax= of systemd"
+                raise UsageError(text) from error
+            self._opened = opened.pop_all()
+        self.running = True
+        if self._metrics is not None:
+            log.info("metrics served", port=self.metrics_port)
+        log.info("listening", address=self.address, data=str(self._config.data))
+
+    def _open(self, opened: contextlib.ExitStack) -> None:
+        """Open and start one part after the other; `opened` gets what ends each, for the reverse order."""
+        config = self._config
+        self._context = server_context(config.cert, config.key)
+        self._certificate_expires = read_certificate(config.cert).not_valid_after_utc.timestamp()
+        accounts_path, store_path = config.data / ACCOUNTS_FILE, config.data / STORE_FILE
+        if accounts_path.exists() and not store_path.exists():
+            raise StorageError(f"{store_path} is missing, but {accounts_path} is there: they belong together")
+        self._most_connections = _files_allowed() - RESERVED_FILES
+        if self._most_connections < 1:
+            raise UsageError(f"the system allows too few open files: {RESERVED_FILES} are needed without any client")
+        self._accounts = accounts = AccountStore(accounts_path)
+        opened.callback(accounts.close)
+        listener = self._listen()
+        opened.callback(listener.close)
+        self.port = listener.getsockname()[1]
+        self._metrics = self._open_metrics()
+        if self._metrics is not None:
+            opened.callback(self._metrics.close)
+        # After all that may refuse the start: what is opened for writing takes over what a killed server has left.
+        self._store = store = SQLiteStore(store_path, durable=config.durability == "disk")
+        opened.callback(store.close)
+        if config.durability == "memory":
+            log.warning("durability is `memory`: a power failure will lose messages that were acknowledged")
+        admin = self._open_admin(accounts, store)
+        if admin is not None:
+            opened.callback(admin.close)
+
         self._readers = WorkerPool("reader", READERS)
+        self._validators = WorkerPool("validator", VALIDATORS)
         self._rates = rates = Rates(config)
         self._delivery = delivery = Delivery(
             store,
@@ -143,29 +164,33 @@ class Server:
             readers=self._readers,
             counters=self._counters,
         )
+        opened.callback(delivery.close)
+        self._workers = PasswordWorkers(accounts)
+        opened.callback(self._workers.close)
         self._desk = LoginDesk(config, accounts, self._workers, rates, self._counters)
-        self._context = context
-        self._certificate_expires = certificate.not_valid_after_utc.timestamp()
         self._hello = self._make_hello()
         self._threads = [IOThread(f"io-{index}", delivery.turn) for index in range(IO_THREADS)]
-        self._accepted = 0
-        self._acceptor = Acceptor(listener, self._accept)
-        self._stopping = threading.Event()
-        self._housekeeper = threading.Thread(target=self._keep_house, name="housekeeping")
-        self._validators.start()
-        self._readers.start()
-        for thread in self._threads:
-            thread.start()
-        self._housekeeper.start()
-        self._acceptor.start()
-        self.running = True
+        for pool in (self._readers, self._validators):
+            opened.callback(pool.stop)
+            pool.start()
         if self._metrics is not None:
+            opened.callback(self._metrics.stop)
             self._metrics.start()
             self.metrics_port = self._metrics.port
-            log.info("metrics served", port=self.metrics_port)
-        if self._admin is not None:
-            self._admin.start()
-        log.info("listening", address=self.address, data=str(config.data))
+        if admin is not None:
+            opened.callback(admin.stop)
+            admin.start()
+        self._stopping = threading.Event()
+        self._housekeeper = threading.Thread(target=self._keep_house, name="housekeeping")
+        opened.callback(join, self._housekeeper)
+        opened.callback(self._stopping.set)
+        self._housekeeper.start()
+        opened.callback(self._end_sessions)
+        for thread in self._threads:
+            thread.start()
+        self._acceptor = Acceptor(listener, self._accept)
+        opened.callback(self._acceptor.stop)
+        self._acceptor.start()
 
     @property
     def address(self) -> str:
@@ -210,25 +235,14 @@ class Server:
     def stop(self) -> None:
         """Tell the clients, let what was accepted reach them, and end."""
         self.running = False  # and `/readyz` says so
-        self._acceptor.stop()
-        self._stopping.set()
+        self._opened.close()
+        log.info("stopped")
+
+    def _end_sessions(self) -> None:
         for thread in self._threads:
             thread.stop(DRAIN_SECONDS)
         for thread in self._threads:
             thread.join()
-        self._housekeeper.join()
-        if self._admin is not None:
-            self._admin.stop()
-        if self._metrics is not None:
-            self._metrics.stop()
-            self._metrics.close()
-        self._workers.close()
-        self._validators.stop()
-        self._readers.stop()
-        self._delivery.close()
-        self._accounts.close()
-        self._store.close()
-        log.info("stopped")
 
     # --- the acceptor's thread --------------------------------------------------------------------------------------
 
@@ -236,8 +250,15 @@ class Server:
         host, port = address
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         key = address_key(host)
+        now = time.monotonic()
+        if sum(thread.connections for thread in self._threads) >= self._most_connections:
+            if now >= self._full_until:
+                self._full_until = now + COMPLAINT_SECONDS
+                log.warning("turned away: no more files may be open", connections=self._most_connections)
+            sock.close()
+            return
         try:
-            self._rates.connections.take(key, time.monotonic())
+            self._rates.connections.take(key, now)
         except RefusedError as error:
             self._counters.turned_away["too-many"] += 1
             log.debug("turned away", client=shown, reason=str(error))  # no more: a flood should not fill the log
@@ -245,7 +266,7 @@ class Server:
             return
         thread = self._threads[self._accepted % len(self._threads)]
         self._accepted += 1
-        connection = Connection(thread, sock, shown, self._context, self._hello, time.monotonic())
+        connection = Connection(thread, sock, shown, self._context, self._hello, now)
         connection.handler = Session(connection, key, self._desk, self._delivery)
         if (oldest := self._desk.newcomers.enter(key, connection)) is not None:
             self._counters.turned_away["gave-way"] += 1
@@ -357,7 +378,6 @@ def run_server(load: Callable[[], ServerConfig]) -> int:
     """
     config = load()
     configure(sys.stderr, config.log_level)
-    _allow_many_files()
     sys.setswitchinterval(SWITCH_SECONDS)
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # whose `put` may interrupt itself
 
@@ -376,14 +396,18 @@ def run_server(load: Callable[[], ServerConfig]) -> int:
     return 0
 
 
-def _allow_many_files() -> None:
-    """Each connection is a file; the soft limit is often 256 or 1024."""
+def _files_allowed() -> int:
+    """Let this process have as many files open as it may, and return how many these are; each connection is one."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-    if soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return MOST_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # the soft one is often 256 or 1024
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return soft
+    return wanted

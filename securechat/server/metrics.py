@@ -25,6 +25,7 @@ from securechat import __version__
 from securechat.errors import UsageError
 from securechat.server.logs import get_logger
 from securechat.server.status import LATENCY_BUCKETS, Counters, Status, TurnedAway
+from securechat.server.workers import join
 
 log = get_logger(__name__)
 
@@ -143,7 +144,7 @@ class MetricsServer:
     def stop(self) -> None:
         """Answer nobody any more."""
         self._wake_sender.send(b"\0")
-        self._thread.join()
+        join(self._thread)
 
     def close(self) -> None:
         """Let everything go; after `stop`, or in the place of `start`."""

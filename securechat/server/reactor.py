@@ -22,6 +22,7 @@ from typing import Protocol
 
 from securechat.errors import PeerError, SecurechatError
 from securechat.server.logs import get_logger
+from securechat.server.workers import join
 from securechat.transport.tls_connection import TLSConnection
 from securechat.wire.messages import Closing, FromClient, FromServer, Hello
 from securechat.wire.protocol import Ended, ServerProtocol
@@ -48,6 +49,9 @@ SWEEP_SECONDS = 0.5
 
 ACCEPT_PAUSE_SECONDS = 0.1
 """Pause after the system refused a new connection, mostly for want of file descriptors."""
+
+COMPLAINT_SECONDS = 60.0
+"""How often the log is told of it."""
 
 
 class Handler(Protocol):
@@ -282,7 +286,7 @@ class IOThread:
 
     def join(self) -> None:
         """Wait until the thread has ended."""
-        self._thread.join()
+        join(self._thread)
         self._wake_receiver.close()
         self._wake_sender.close()
 
@@ -308,8 +312,8 @@ class IOThread:
 
     @property
     def connections(self) -> int:
-        """How many connections it serves. May be a moment old."""
-        return len(self._connections)
+        """How many connections it has. May be a moment old."""
+        return len(self._connections) + len(self._new)
 
     # --- connections, on this thread --------------------------------------------------------------------------------
 
@@ -414,7 +418,7 @@ class Acceptor:
         """Accept nobody any more, and close the listening socket."""
         self._stopped.set()
         self._wake_sender.send(b"\0")
-        self._thread.join()
+        join(self._thread)
         for sock in (self._listener, self._wake_receiver, self._wake_sender):
             sock.close()
 
@@ -422,6 +426,7 @@ class Acceptor:
         with selectors.DefaultSelector() as selector:
             selector.register(self._listener, selectors.EVENT_READ)
             selector.register(self._wake_receiver, selectors.EVENT_READ)
+            quiet_until = 0.0
             while not self._stopped.is_set():
                 selector.select()
                 try:
@@ -431,9 +436,15 @@ class Acceptor:
                 except ConnectionError:
                     continue  # gone before we came to it
                 except OSError as error:
-                    log.warning("cannot accept a connection", reason=error.strerror)
+                    if time.monotonic() >= quiet_until:
+                        quiet_until = time.monotonic() + COMPLAINT_SECONDS
+                        log.warning("cannot accept a connection", reason=error.strerror)
                     self._stopped.wait(ACCEPT_PAUSE_SECONDS)
                     continue
-                sock.settimeout(0)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._accept(sock, address[:2])
+                try:
+                    sock.settimeout(0)
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    self._accept(sock, address[:2])
+                except Exception:
+                    log.exception("internal error in accepting a connection", client=address[0])
+                    sock.close()

@@ -11,6 +11,12 @@ from securechat.server.store.port import StoreBrokenError
 log = get_logger(__name__)
 
 
+def join(thread: threading.Thread) -> None:
+    """Wait until a thread has ended, if it ever began: the system may have let only the first ones start."""
+    if thread.ident is not None:
+        thread.join()
+
+
 class WorkerPool:
     """Runs jobs in the order in which they came. Whoever submits bounds how many of its jobs wait."""
 
@@ -32,7 +38,7 @@ class WorkerPool:
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
-            thread.join()
+            join(thread)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -1,11 +1,12 @@
 /* Faults of the system below a process, put before it with LD_PRELOAD: a clock that is wrong, an fsync that fails, a
- * disk without room. The switches stand in a file that the test maps too (tests/support/faulty_system.py), so each can
+ * disk without room, a limit of threads. The switches stand in a file that the test maps too (tests/support/faulty_system.py), so each can
  * be thrown while the process runs.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -18,6 +19,7 @@ struct switches {
     volatile int64_t clock_offset; /* seconds */
     volatile int64_t fsync_fails;
     volatile int64_t disk_full;
+    volatile int64_t most_threads; /* that may be started; 0: any number */
 };
 
 static struct switches none;
@@ -80,6 +82,14 @@ ssize_t pwrite(int file, const void *data, size_t size, off_t where)
 ssize_t pwrite64(int file, const void *data, size_t size, off64_t where)
 {
     return no_room(file, where + (off64_t)size) ? -1 : REAL(pwrite64)(file, data, size, where);
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*start)(void *), void *with)
+{
+    static int started;
+    if (on->most_threads && __sync_add_and_fetch(&started, 1) > on->most_threads)
+        return EAGAIN;
+    return REAL(pthread_create)(thread, how, start, with);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now)

@@ -1,19 +1,21 @@
-"""A process over a faulty system: its clock, its fsync, its disk (the C side is faults.c, compiled when needed)."""
+"""A process over a faulty system: its clock, fsync, disk, threads (the C side is faults.c, compiled when needed)."""
 
 import struct
 import subprocess
 from pathlib import Path
 
 _SOURCE = Path(__file__).with_name("faults.c")
-_SWITCHES = struct.Struct("qqq")
+_SWITCHES = struct.Struct("qqqq")
 
 
 def throw_switches(
-    path: Path, *, clock_offset: int = 0, fsync_fails: bool = False, disk_full: bool = False
+    path: Path, *, clock_offset: int = 0, fsync_fails: bool = False, disk_full: bool = False, most_threads: int = 0
 ) -> None:
-    """Set the switches in a file that processes have mapped. `clock_offset`: seconds that the clock is ahead."""
+    """Set the switches in a file that processes have mapped. `clock_offset`: seconds that the clock is ahead;
+    `most_threads`: how many each process may start, 0 for any number.
+    """
     with path.open("r+b") as file:
-        file.write(_SWITCHES.pack(clock_offset, fsync_fails, disk_full))
+        file.write(_SWITCHES.pack(clock_offset, fsync_fails, disk_full, most_threads))
 
 
 class FaultySystem:
@@ -27,8 +29,6 @@ class FaultySystem:
         self.switches.write_bytes(bytes(_SWITCHES.size))
         self.environment = {"LD_PRELOAD": str(library), "FAULT_SWITCHES": str(self.switches)}
 
-    def set(self, *, clock_offset: int = 0, fsync_fails: bool = False, disk_full: bool = False) -> None:
+    def set(self, **switches: int) -> None:
         """Set all switches, for running processes too; see `throw_switches`."""
-        throw_switches(
-            self.switches, clock_offset=clock_offset, fsync_fails=fsync_fails, disk_full=disk_full
-        )
+        throw_switches(self.switches, **switches)  # type: ignore[arg-type]  # a bool is an int

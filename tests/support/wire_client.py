@@ -54,7 +54,11 @@ class WireClient:
         self.protocol = ClientProtocol("test", time.monotonic())
         self.received: list[Any] = []
         """Everything from the server that nobody has taken yet, in order."""
-        self.hello = self.take(m.Hello)
+        try:
+            self.hello = self.take(m.Hello)
+        except BaseException:
+            self.drop()
+            raise
 
     def __enter__(self) -> Self:
         return self

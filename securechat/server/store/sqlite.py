@@ -15,6 +15,7 @@ failed fsync nobody knows what is on the disk.
 import contextlib
 import hashlib
 import os
+import queue
 import sqlite3
 import threading
 from array import array
@@ -62,6 +63,12 @@ TAIL_SECONDS = 10
 WAL_BYTES = 32 << 20
 """Size of the write-ahead log past which the next commit waits for readers and starts it anew."""
 
+READ_CONNECTIONS = 8
+"""Connections for reading, one for each thread that reads at once: I/O, readers, validators, metrics, the operator.
+
+All are opened at the start, while there are file descriptors: later there may be none left, for clients have them.
+"""
+
 EXPIRY_SECONDS = 3600
 """How often all histories are looked through for entries past the limits of their readers."""
 
@@ -105,7 +112,7 @@ class SQLiteStore:
         self._durable = durable
         self._lock_file = FileLock(path.with_name(path.name + ".lock"), busy=f"another server is using {path}")
         self._connections: list[sqlite3.Connection] = []
-        self._local = threading.local()
+        self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()  # for reading, when nobody does
         self._index_lock = threading.Lock()  # protects _tails and the start of a reader's snapshot
         self._tails: dict[int, _Tail] = {}
         self._refs: dict[bytes, int] = {}
@@ -116,7 +123,6 @@ class SQLiteStore:
         self._histories: set[int] = set()  # conversations with entries in the history
         self._untidy: set[int] = set()  # those of them whose history may have become unnecessary
         self._next_expiry = 0
-        self._checkpointer: sqlite3.Connection | None = None
         self._copying = False  # a backup reads
         self._restart = False  # the write-ahead log is too long: the next commit starts it anew
         try:
@@ -139,6 +145,11 @@ class SQLiteStore:
             writer.execute("PRAGMA wal_autocheckpoint = 0")  # never in a committing turn
             self._migrate(writer)
             self._read_index()
+            self._checkpointer = self._connect("rw")
+            for _ in range(READ_CONNECTIONS):
+                reader = self._connect("ro")
+                reader.execute("SELECT key FROM meta").fetchall()  # opens the write-ahead log as well
+                self._idle.put(reader)
         except OSError as error:
             raise StorageError(f"cannot open {self._path}: {error.strerror or error}") from error
         except sqlite3.Error as error:
@@ -152,6 +163,7 @@ class SQLiteStore:
             check_same_thread=False,  # the turn moves between threads, under its lock; readers have one each
             cached_statements=256,
         )
+        connection.execute("PRAGMA temp_store = MEMORY")  # nor is there a file needed for a statement's own notes
         self._connections.append(connection)
         return connection
 
@@ -586,10 +598,8 @@ class SQLiteStore:
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:
-        """A reader's view of one instant. Each thread has its own connection."""
-        reader: sqlite3.Connection | None = getattr(self._local, "reader", None)
-        if reader is None:
-            reader = self._local.reader = self._connect("ro")
+        """A reader's view of one instant."""
+        reader = self._idle.get()
         try:
             reader.execute("BEGIN")
             yield reader
@@ -598,6 +608,7 @@ class SQLiteStore:
         finally:
             with contextlib.suppress(sqlite3.Error):
                 reader.execute("ROLLBACK")
+            self._idle.put(reader)
 
     def read(self, conversation: bytes, after: int, upto: int, max_entries: int, max_bytes: int) -> list[LogEntry]:
         """See `port.Store`."""
@@ -832,8 +843,6 @@ class SQLiteStore:
 
     def checkpoint(self) -> None:
         """See `port.Store`."""
-        if self._checkpointer is None:
-            self._checkpointer = self._connect("rw")
         self._restart = self._checkpoint(self._checkpointer, "PASSIVE") > WAL_BYTES
 
     def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> int:
@@ -851,7 +860,7 @@ class SQLiteStore:
 
     def close(self) -> None:
         """See `port.Store`."""
-        for connection in self._connections:
+        for connection in reversed(self._connections):  # the writer last: it takes the write-ahead log away
             connection.close()
         self._lock_file.close()
 

@@ -1,0 +1,138 @@
+"""What the system allows a process, in files and in threads: who is in is served, and a start says what is missing."""
+
+import contextlib
+import json
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from securechat import certs
+from securechat.transport.tls import client_context
+from securechat.wire import messages as m
+from tests.support.faulty_system import FaultySystem
+from tests.support.live import PATIENCE
+from tests.support.server_process import ServerProcess, server_command, server_environment
+from tests.support.wire_client import Person, WireClient
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prlimit, /proc and LD_PRELOAD are Linux's")
+
+FILES = 100
+
+
+class Site:
+    """A server that may have FILES files open, and two people who talk there."""
+
+    def __init__(self, folder: Path) -> None:
+        certs.generate(folder / "certs", ("127.0.0.1",))
+        self.tls = client_context(folder / "certs" / "ca.pem")
+        limit = ["prlimit", f"--nofile={FILES // 2}:{FILES}"]  # the hard one counts: the server asks for it
+        self.server = ServerProcess(folder / "certs", folder / "data", under=limit)
+        self.alice, self.bob = (Person(self.server.port, self.tls, name).register() for name in ("alice", "bob"))
+        self.alice.login()
+        self.bob.login()
+        self.bob.read_inbox()
+        assert isinstance(self.alice.open_direct("bob"), m.Accepted)
+        self.conversation = self.bob.accept_welcome()
+
+    @property
+    def pid(self) -> int:
+        return self.server.process.pid
+
+    def open_files(self) -> int:
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def complaints(self, event: str) -> int:
+        return [json.loads(line)["event"] for line in self.server.log.read_text().splitlines()].count(event)
+
+    def knock(self) -> WireClient | None:
+        """Connect; None if the server closes the connection unanswered."""
+        try:
+            return WireClient(self.server.port, self.tls)
+        except (AssertionError, ConnectionError):
+            return None
+
+    def talk(self) -> None:
+        """Say something that the other one reads from the store, for it has not subscribed before."""
+        said = self.alice.say(self.conversation, "here?")
+        assert isinstance(said, m.Accepted), said
+        self.bob.subscribe(self.conversation, after=1)
+        assert self.bob.take(m.Entry, lambda entry: entry.seq == said.seq).seq == said.seq
+        self.bob.received.clear()
+
+    def end(self, *guests: WireClient) -> None:
+        for client in (self.alice, self.bob, *guests):
+            client.drop()
+        assert self.server.end(signal.SIGTERM) == 0
+        assert "Traceback" not in self.server.log.read_text()
+
+
+def test_connections_stop_short_of_the_limit_of_files_and_go_on_when_some_have_gone(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    guests = []
+    while (guest := site.knock()) is not None:
+        guests.append(guest)
+    assert len(guests) + 2 == FILES - 64
+    for _ in range(5):
+        assert site.knock() is None
+    assert site.complaints("turned away: no more files may be open") == 1
+    site.talk()
+    assert isinstance(guests[0].ask(m.Register, "carol", b"c" * 32), m.Registered)  # writes accounts.json
+    guests.pop().drop()
+    deadline = time.monotonic() + PATIENCE
+    while (guest := site.knock()) is None:
+        assert time.monotonic() < deadline
+    site.end(guest, *guests)
+
+
+def test_without_a_single_free_file_who_is_in_is_served_and_the_others_wait(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    resource.prlimit(site.pid, resource.RLIMIT_NOFILE, (site.open_files(), FILES))
+    with contextlib.ExitStack() as waiting:
+        deadline = time.monotonic() + PATIENCE
+        while not site.complaints("cannot accept a connection"):
+            assert time.monotonic() < deadline
+            # More than one: the limit is one of numbers, and some below it may be free.
+            waiting.enter_context(socket.create_connection(("127.0.0.1", site.server.port)))
+            time.sleep(0.05)
+        site.talk()
+        assert site.complaints("cannot accept a connection") == 1
+        resource.prlimit(site.pid, resource.RLIMIT_NOFILE, (FILES, FILES))
+        guest = site.knock()
+        assert guest is not None
+        site.end(guest)
+
+
+def start(tmp_path: Path, name: str, *under: str, environment: dict[str, str] | None = None) -> "subprocess.Popen[str]":
+    command = [*under, *server_command(tmp_path / "certs", tmp_path / name)]
+    return subprocess.Popen(
+        command, env=server_environment(environment), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_a_start_that_gets_too_few_threads_ends_and_says_so(tmp_path: Path) -> None:
+    certs.generate(tmp_path / "certs", ("127.0.0.1",))
+    system = FaultySystem(tmp_path)
+    for most in (2, 6, 9):  # it starts eleven
+        system.set(most_threads=most)
+        server = start(tmp_path, "data", environment=system.environment)
+        output, errors = server.communicate(timeout=PATIENCE)
+        assert (server.returncode, output) == (2, ""), errors
+        assert "can't start new thread: the system allows too few of them" in errors
+        assert "Traceback" not in errors
+    system.set(most_threads=11)
+    with ServerProcess(tmp_path / "certs", tmp_path / "data", environment=system.environment) as ready:
+        assert ready.end(signal.SIGTERM) == 0
+
+
+def test_a_start_that_gets_too_few_files_ends_and_says_so(tmp_path: Path) -> None:
+    certs.generate(tmp_path / "certs", ("127.0.0.1",))
+    server = start(tmp_path, "data", "prlimit", "--nofile=64:64")
+    output, errors = server.communicate(timeout=PATIENCE)
+    assert (server.returncode, output) == (2, ""), errors
+    assert "too few open files: 64 are needed without any client" in errors
