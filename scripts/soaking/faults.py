@@ -23,6 +23,9 @@ CALM_BYTES = 4 << 20
 MAX_WAL = 64.0
 """MiB. The write-ahead log must stay below this whatever happens."""
 
+UNBOUNDED = {"SECURECHAT_SUBMISSIONS_PER_ACCOUNT": "1000000 + 1000000/s"}
+"""Settings of servers that are flooded on purpose."""
+
 CHAOS_SECONDS = 3 * 3600
 """A run of a million messages that is not through by then has failed."""
 
@@ -33,7 +36,7 @@ PATIENCE = 300.0
 
 def chaos(folder: Path, part: float) -> None:
     """A million messages through a network that cuts, resets, stalls, delays and crumbles."""
-    server = LiveServer(folder)
+    server = LiveServer(folder, environment=UNBOUNDED)
     with ExitStack() as ends:
         ends.callback(server.stop)
         proxy = ends.enter_context(ChaosProxy(server.port, seed=1, faults=(), calm=CALM_BYTES))
