@@ -20,6 +20,7 @@ told `busy` at once.
      "invites": [{"hash": "<hex>", "account": "bob", "created": 1735689600000, "expires": 1736294400000}]}
 """
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -27,6 +28,7 @@ import os
 import queue
 import re
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -75,6 +77,9 @@ USED_SECONDS = 3600
 
 WORKERS = 2
 """Hashes computed at once: bounds their memory to 92 MiB and leaves processors for the chat."""
+
+NICENESS = 10
+"""Added to that of the workers: another thread that wants the same processor gets nine times as much of it."""
 
 QUEUE = 16
 """Logins that wait for a worker: half a second's worth. Longer queues only make everybody time out."""
@@ -631,6 +636,7 @@ class PasswordWorkers:
                 raise RefusedError("busy", "too many people are logging in at this moment; try again soon") from None
 
     def _work(self) -> None:
+        _give_way()
         while (job := self._jobs.get()) is not None:
             job()
 
@@ -667,6 +673,13 @@ class PasswordWorkers:
         if account is None:
             raise RefusedError("login-refused", "wrong user name or password")
         return account
+
+
+def _give_way() -> None:
+    """Let this thread have what the others leave of the processors: those who are in come before those who want in."""
+    if sys.platform == "linux":  # elsewhere a priority is that of the whole process
+        with contextlib.suppress(OSError):  # a sandbox may forbid it
+            os.nice(NICENESS)
 
 
 def _outcome(work: Callable[[], Value]) -> Value | SecurechatError:

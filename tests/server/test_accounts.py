@@ -5,6 +5,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -513,6 +514,15 @@ def test_two_hash_at_once_sixteen_wait_and_the_next_is_told_busy(
     assert {outcome.code for outcome in outcomes if isinstance(outcome, RefusedError)} == {"login-refused"}
     login()
     assert isinstance(answers.get(timeout=PATIENCE), RefusedError)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+def test_the_chat_comes_before_those_who_want_in(workers: PasswordWorkers) -> None:
+    lower = min(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) + accounts.NICENESS, 19)
+    deadline = time.monotonic() + PATIENCE
+    while {os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) for thread in workers._threads} != {lower}:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # they have just begun
 
 
 def test_a_worker_survives_a_hash_that_runs_out_of_memory(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
