@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import flood
 import mls
 import mls_growth
 import relay
@@ -12,6 +13,7 @@ from figure import Figure
 
 BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "relay": relay.relay, "fan-out": relay.fan_out, "mls": mls.mls, "mls-growth": mls_growth.growth,
+    "flood": flood.flood,
 }  # fmt: skip
 
 

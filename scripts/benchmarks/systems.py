@@ -58,6 +58,11 @@ class Process:
                 return host, int(port)
         raise SystemExit(f"the server did not start; see {self._log.name}")
 
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        return self._process.pid
+
     def cpu(self) -> float:
         """Seconds of CPU, user and system, that the process has used."""
         if not (PROC / str(self._process.pid)).exists():  # macOS: hundredths of a second are the best there is
@@ -86,6 +91,7 @@ class Process:
 class Client(ABC):
     """One connection: blocking for the set-up, non-blocking under load."""
 
+    source = "127.0.0.1"  # the address to come from
     confirms = False  # whether the server tells the sender that it has a message
 
     def __init__(self, server: "System") -> None:
@@ -99,7 +105,7 @@ class Client(ABC):
         self._queued: list[bytes] = []
         self._unsent = b""
         self._plaintext = bytearray()
-        self.socket = socket.create_connection(self.server.process.address, timeout=STALLED)
+        self.socket = socket.create_connection(self.server.process.address, STALLED, (self.source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while True:
             try:

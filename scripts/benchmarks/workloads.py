@@ -148,8 +148,8 @@ def room(system: System, members: list[Client], outstanding: int) -> Cost:
     return load.release()
 
 
-def steady(system: System, pairs: list[tuple[Client, Client]]) -> Cost:
-    """`RATE` messages a second, evenly, from one pair after the other, whatever becomes of them."""
+def steady(system: System, pairs: list[tuple[Client, Client]], rate: int = RATE) -> Cost:
+    """`rate` messages a second, evenly, from one pair after the other, whatever becomes of them."""
     # `select` waits for microseconds, where `epoll` waits for milliseconds.
     load = Load(system, [client for pair in pairs for client in pair], selectors.SelectSelector())
     partner = {client: pair[client is pair[0]] for pair in pairs for client in pair}
@@ -159,9 +159,9 @@ def steady(system: System, pairs: list[tuple[Client, Client]]) -> Cost:
             partner[client].unanswered -= messages
 
     started = time.perf_counter()
-    total = RATE * RATE_SECONDS
+    total = rate * RATE_SECONDS
     for number in range(total):
-        due = started + number / RATE
+        due = started + number / rate
         while (wait := due - time.perf_counter()) > 0:
             load.pump(react, wait)
         speaker = pairs[number % len(pairs)][0]

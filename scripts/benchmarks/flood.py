@@ -1,0 +1,193 @@
+"""What strangers cost those who are in: connections that say nothing, and guessing at passwords from many addresses."""
+
+import contextlib
+import json
+import selectors
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import workloads
+from figure import Figure
+from flooder import ADDRESSES, RATE, Guesses
+from relay import PAIRS, bench_folder
+from securechat_system import Peer, SecureChat
+
+from securechat.server.accounts import COST, WORKERS
+from securechat.wire import limits
+from securechat.wire import messages as m
+from securechat.wire.protocol import ClientProtocol
+
+SILENT = 1000  # connections of strangers at once
+LOGINS = 10
+HONEST = "127.0.0.2"  # the address of those whom the strangers are to hold up
+
+MESSAGES = 200  # a second, of those who are in: both processors have room for guesses beside them
+BUSY_AGAIN = 0.2  # seconds after which who is told `busy` tries again
+
+CLOSED_WITHIN = 1.5  # seconds after a deadline: deadlines are looked at twice a second
+BUSY_WITHIN = 50.0  # ms: "at once", on a machine whose processors all compute hashes
+
+
+def flood() -> Iterator[Figure]:
+    """Both, one after the other, on one server."""
+    with bench_folder() as (folder, certs), contextlib.closing(_Server(folder, certs)) as server:
+        yield from _silent(server)
+        yield from _guesses(server, certs)
+
+
+class _Server(SecureChat):
+    def __init__(self, folder: Path, certs: Path) -> None:
+        super().__init__(folder, certs)
+        self._honest = Peer(self, "honest", bytes(limits.DEVICE_ID_LENGTH), b"")
+        self._honest.source = HONEST
+        self._secret = bytes(limits.SECRET_LENGTH)
+        self._honest.greet()
+        self._honest.call(m.Register(self._honest.next_id(), "honest", self._secret))
+        self._honest.close()
+
+    close = SecureChat.stop
+
+    def login(self) -> float:
+        """Connect and log in with the password, again while the server is busy; how many seconds that took."""
+        honest = self._honest
+        began = time.perf_counter()
+        honest.greet()
+        while True:
+            honest.send(m.Login(honest.next_id(), honest.account, self._secret, honest.device))
+            honest.flush()
+            while not (replies := list(honest.messages())):
+                honest.read()
+            if isinstance(replies[0], m.LoggedIn):
+                break
+            assert isinstance(replies[0], m.Refused), replies
+            assert replies[0].code == "busy", replies
+            time.sleep(BUSY_AGAIN)
+        taken = time.perf_counter() - began
+        honest.goodbye()
+        return taken
+
+    def peak(self) -> float:
+        """MiB of resident memory at most so far."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+
+
+# --- saying nothing -----------------------------------------------------------------------------------------------
+
+
+def _silent(server: _Server) -> Iterator[Figure]:
+    title = f"{SILENT} silent connections"
+    before = [server.login() for _ in range(LOGINS)]
+    rss = server.process.rss()
+    strangers = _Strangers(server)
+    during = [server.login() for _ in range(LOGINS)]
+    delay = (max(during) - statistics.median(before)) * 1e3
+    yield Figure(title, "delay of an honest login, at most", delay, "ms", goal=1000)
+    yield Figure(title, "server memory each", (server.process.rss() - rss) / SILENT, "KiB")
+    for told, late in strangers.wait():
+        yield Figure(title, f"{told}: closed after their deadline", late, "s", goal=CLOSED_WITHIN)
+
+
+class _Strangers:
+    """A quarter each of connections that say nothing, that drip, that only do TLS, and that only say hello."""
+
+    def __init__(self, server: _Server) -> None:
+        each = SILENT // 4
+        self._selector = selectors.DefaultSelector()
+        self._hello = _client_hello(server.tls)
+        self._began: dict[socket.socket, tuple[str, float]] = {}
+        address = server.process.address
+        self._dripping = [self._add("dripping", socket.create_connection(address)) for _ in range(each)]
+        for _ in range(each):
+            self._add("silent", socket.create_connection(address))
+            self._add("silent after TLS", _shaken(server))
+            greeted = _shaken(server)
+            greeted.sendall(ClientProtocol("bench", time.monotonic()).data_to_send())
+            self._add("silent after the hello", greeted)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._drip)
+        self._thread.start()
+
+    def wait(self) -> Iterator[tuple[str, float]]:
+        """Wait until the server has closed all; for each kind, how many seconds after its deadline the last one was."""
+        deadlines = {"silent after the hello": limits.LOGIN_SECONDS}
+        late: dict[str, float] = {}
+        patience = time.perf_counter() + limits.LOGIN_SECONDS + limits.HANDSHAKE_SECONDS + 30
+        while self._began:
+            if time.perf_counter() > patience:
+                raise SystemExit(f"{len(self._began)} silent connections are still open")
+            for key, _ in self._selector.select(1):
+                sock = key.data
+                with contextlib.suppress(ConnectionError):
+                    if sock.recv(1 << 14):
+                        continue
+                kind, began = self._began.pop(sock)
+                self._selector.unregister(sock)
+                sock.close()
+                lived = time.perf_counter() - began
+                late[kind] = max(late.get(kind, 0.0), lived - deadlines.get(kind, limits.HANDSHAKE_SECONDS))
+        self._stopped.set()
+        self._thread.join()
+        yield from late.items()
+
+    def _add(self, kind: str, sock: socket.socket) -> socket.socket:
+        self._began[sock] = kind, time.perf_counter()
+        self._selector.register(sock, selectors.EVENT_READ, sock)
+        return sock
+
+    def _drip(self) -> None:
+        for position in range(len(self._hello)):
+            for sock in self._dripping:
+                with contextlib.suppress(OSError):  # closed by now
+                    sock.send(self._hello[position : position + 1])
+            if self._stopped.wait(0.2):
+                return
+
+
+def _client_hello(context: ssl.SSLContext) -> bytes:
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost").do_handshake()
+    return outgoing.read()
+
+
+def _shaken(server: _Server) -> ssl.SSLSocket:
+    return server.tls.wrap_socket(socket.create_connection(server.process.address), server_hostname="localhost")
+
+
+# --- guessing -----------------------------------------------------------------------------------------------------
+
+
+def _guesses(server: _Server, certs: Path) -> Iterator[Figure]:
+    title = f"{RATE} wrong logins/s, {ADDRESSES} addresses"
+    pairs = server.pairs(PAIRS)
+    alone = [workloads.steady(server, pairs, MESSAGES) for _ in range(2)]
+    memory = server.process.rss() / 1024
+    flooding = _start(server, certs, 4 * workloads.RATE_SECONDS)
+    during = [workloads.steady(server, pairs, MESSAGES) for _ in range(2)]
+    logins = [server.login() for _ in range(LOGINS)]
+    guesses = Guesses(**json.loads(flooding.communicate(timeout=120)[0]))
+    for metric, share, goal in (("p50", 0.5, None), ("p99", 0.99, 2.0)):
+        quiet, loud = (statistics.median(cost.latency(share) for cost in costs) for costs in (alone, during))
+        yield Figure(title, f"sessions' latency {metric}", loud, "µs", quiet, goal)
+    yield Figure(title, "an honest login, at most", max(logins) * 1e3, "ms")
+    hashes = WORKERS * COST.memory_cost / 1024
+    yield Figure(title, "server memory grown at most", server.peak() - memory, "MiB", goal=hashes + 32)
+    for code, count in sorted(guesses.answers.items()):
+        yield Figure(title, f"answered `{code}`", count, f"of {guesses.made}")
+    yield Figure(title, "left out, for want of an answer", guesses.left_out, "")
+    yield Figure(title, "`busy` answered within, p99", guesses.busy_p99, "ms", goal=BUSY_WITHIN)
+
+
+def _start(server: _Server, certs: Path, seconds: float) -> "subprocess.Popen[str]":
+    host, port = server.process.address
+    command = [sys.executable, str(Path(__file__).with_name("flooder.py")), f"{host}:{port}", str(certs), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
