@@ -2,19 +2,28 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import flood
 import mls
 import mls_growth
+import peers
 import relay
+from contest import Run
 from figure import Figure
+from systems import ServerFailedError
+from table import as_table
 
-BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
-    "relay": relay.relay, "fan-out": relay.fan_out, "mls": mls.mls, "mls-growth": mls_growth.growth,
-    "flood": flood.flood,
+SERVERS: dict[str, Callable[[Run], Iterator[Figure]]] = {
+    "relay": relay.relay, "fan-out": relay.fan_out,
 }  # fmt: skip
+OTHERS: dict[str, Callable[[], Iterator[Figure]]] = {
+    "flood": flood.flood, "mls": mls.mls, "mls-growth": mls_growth.growth,
+}  # fmt: skip
+BENCHES = (*SERVERS, *OTHERS)
 
 
 def main() -> None:
@@ -22,20 +31,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="What securechat costs.")
     parser.add_argument("bench", nargs="*", help=f"{', '.join(BENCHES)}; all of them by default")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--table", action="store_true", help="a table in Markdown, a column for each system")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each system does the same work (%(default)s)")
+    parser.add_argument("--alone", action="store_true", help="without the servers of others, where they are installed")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw what mls-growth finds, as PNG")
     arguments = parser.parse_args()
     if unknown := set(arguments.bench) - set(BENCHES):
         parser.error(f"no bench called {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
     if arguments.plot and "mls-growth" not in arguments.bench:
         parser.error("--plot draws what mls-growth finds")
-    for name in arguments.bench or BENCHES:
+    if arguments.rounds < 1:
+        parser.error("--rounds is 1 at least")
+    chosen = arguments.bench or BENCHES
+    run = Run(arguments.rounds, [] if arguments.alone else peers.installed())
+    if set(chosen) & set(SERVERS) and not arguments.alone:
+        print(peers.described(), file=sys.stderr)
+    benches = {name: partial(bench, run) for name, bench in SERVERS.items()} | OTHERS
+    for name in chosen:
         figures = []
-        for figure in BENCHES[name]():
-            figures.append(figure)
-            if arguments.json:
-                print(json.dumps({"bench": name, **figure.as_dict()}), flush=True)
-            else:
-                print(f"{name:8} {figure.as_line()}", flush=True)
+        try:
+            for figure in benches[name]():
+                figures.append(figure)
+                if arguments.json:
+                    print(json.dumps({"bench": name, **figure.as_dict()}), flush=True)
+                elif not arguments.table:
+                    print(f"{name:8} {figure.as_line()}", flush=True)
+        except ServerFailedError as error:
+            raise SystemExit(f"{name}: {error}") from error
+        if arguments.table:
+            print(as_table(figures), flush=True)
         if arguments.plot and name == "mls-growth":
             mls_growth.plot(figures, arguments.plot)
 

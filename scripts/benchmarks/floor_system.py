@@ -13,10 +13,14 @@ _LENGTH = struct.Struct(">I")
 class FloorClient(Client):
     """A connection in a group."""
 
-    def enter(self, group: int) -> None:
-        """Connect, and wait until the relay knows the group."""
+    def __init__(self, server: "Floor", group: int) -> None:
+        super().__init__(server)
+        self._group = group
+
+    def log_in(self) -> None:
+        """See `Client`. There is no more to it than telling the group."""
         self.connect()
-        self.queue(_frame(b"group%d" % group))
+        self.queue(_frame(b"group%d" % self._group))
         self.flush()
         while not self._plaintext:
             self.read()
@@ -34,7 +38,7 @@ class FloorClient(Client):
             end = start + _LENGTH.size + _LENGTH.unpack_from(data, start)[0]
             if end > len(data):
                 break
-            stamps.append(stamp_of(data[start + _LENGTH.size : end]))
+            stamps.append(stamp_of(bytes(data[start + _LENGTH.size : end])))
             start = end
         del data[:start]
         return stamps
@@ -51,6 +55,7 @@ class Floor(System):
 
     def __init__(self, folder: Path, certs: Path) -> None:
         """Start it; its log goes to `folder`."""
+        super().__init__()
         self.tls = trusting(certs)
         program = str(Path(__file__).with_name("floor.py"))
         self.process = Process(
@@ -66,15 +71,13 @@ class Floor(System):
         """See `System`."""
         return self._group(count)
 
-    def idle(self, count: int) -> list[Client]:
-        """See `System`."""
-        return self._group(count)
+    def newcomer(self) -> Client:
+        """See `System`. It is alone in its group."""
+        return FloorClient(self, next(self._groups))
 
     def _group(self, count: int) -> list[Client]:
         group = next(self._groups)
-        clients: list[Client] = []
-        for _ in range(count):
-            client = FloorClient(self)
-            client.enter(group)
-            clients.append(client)
+        clients: list[Client] = [FloorClient(self, group) for _ in range(count)]
+        for client in clients:
+            client.log_in()
         return clients

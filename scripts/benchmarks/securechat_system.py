@@ -3,6 +3,7 @@
 Conversations are opened with real MLS groups, because the server checks those; the messages that follow carry a genuine
 header and filling in the place of a ciphertext, which is all that a blind server can see. The accounts stand in
 `accounts.json` before the server starts, each with the resume tokens of its devices: so a crowd enters without Argon2.
+The server's rates are set, as an operator sets them, to what a load generator needs that is all clients at once.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from typing import Literal
 import argon2
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from systems import PAYLOAD, Client, Process, System, stamp_of, stamped, trusting
+from systems import PAYLOAD, Client, Process, ServerFailedError, System, stamp_of, stamped, trusting
 
 from securechat.client.device import CAPABILITIES, SUITE
 from securechat.identity.certificate import certificate_of, credential, issue, leaf_validator
@@ -39,7 +40,15 @@ from securechat.wire import messages as m
 MEMBERS = 400  # accounts with one device each
 CROWD = 6_400  # further devices, DEVICES an account: so many can hold a resume token
 DEVICES = 16
+SENDERS = 20  # to one reader: more, so that no conversation holds as much unread as the server lets a reader leave
 NONCE = bytes(28)
+SETTINGS = """
+max_clients = 10000
+connections_per_address = "100000 + 10000/s"
+requests_per_account = "1000000 + 10000/s"
+submissions_per_account = "1000000 + 1000000/s"
+fetches_per_account = "10000 + 1000/s"
+"""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(m.FromServer).decode
@@ -54,6 +63,7 @@ class Peer(Client):
 
     def __init__(self, server: "SecureChat", account: str, device: bytes, token: bytes) -> None:
         super().__init__(server)
+        self.conversations: list[bytes] = []  # which it reads
         self.account = account
         self.device = device
         self.token = token
@@ -104,25 +114,27 @@ class Peer(Client):
             reply = None
             for message in self.messages():
                 if isinstance(message, m.Refused) and message.id == request.id:
-                    raise SystemExit(f"the server refused {type(request).__name__}: {message.code}: {message.text}")
+                    why = f"{message.code}: {message.text}"
+                    raise ServerFailedError(f"the server refused {type(request).__name__}: {why}")
                 if isinstance(message, m.Reply) and message.id == request.id:
                     reply = message
             if reply is not None:
                 return reply
             self.read()
 
-    def resume(self) -> None:
-        """Connect and log in with the token."""
+    def log_in(self) -> None:
+        """See `Client`. With the token: it is what a client does whose connection was lost."""
         self.greet()
         answer = self.call(m.Resume(self.next_id(), self.token, self.device))
         assert isinstance(answer, m.LoggedIn), answer
         self.token = answer.token
 
-    def goodbye(self) -> None:
-        """End the session in order."""
-        self.send(m.Closing("bye"))
-        self.flush()
-        self.close()
+    def log_in_with_password(self) -> None:
+        """Connect and log in with what the server takes for a password, which it hashes with Argon2id."""
+        self.greet()
+        answer = self.call(m.Login(self.next_id(), self.account, self.server.secret, self.device))
+        assert isinstance(answer, m.LoggedIn), answer
+        self.token = answer.token
 
     # --- conversations ----------------------------------------------------------------------------------------------
 
@@ -164,6 +176,7 @@ class Peer(Client):
 
     def subscribe(self, conversation: bytes) -> None:
         """Read a conversation from its first message on."""
+        self.conversations.append(conversation)
         self.call(m.Subscribe(self.next_id(), conversation, 1))
 
     def say(self) -> None:
@@ -185,8 +198,10 @@ class Peer(Client):
                     self._unacknowledged = 0
             elif isinstance(message, m.Accepted):
                 self.unanswered -= 1
+            elif isinstance(message, m.Ping):
+                self.send(m.Pong())
             elif isinstance(message, m.Refused):
-                raise SystemExit(f"the server refused a message: {message.code}: {message.text}")
+                raise ServerFailedError(f"the server refused a message: {message.code}: {message.text}")
         return stamps
 
 
@@ -222,6 +237,7 @@ class SecureChat(System):
 
     def __init__(self, folder: Path, certs: Path, durability: Literal["disk", "memory"] = "disk") -> None:
         """Write the accounts and start."""
+        super().__init__()
         self.name = "securechat" if durability == "disk" else "securechat, durability memory"
         self.tls = trusting(certs)
         self.tls.set_alpn_protocols([limits.ALPN])
@@ -230,10 +246,12 @@ class SecureChat(System):
         self._command = [
             str(Path(sys.executable).with_name("securechat")), "server", "--port", "0", "--data", str(data),
             "--cert", str(certs / "server.pem"), "--key", str(certs / "server-key.pem"),
-            "--max-clients", "10000", "--durability", durability,
+            "--config", str(folder / "bench.toml"), "--durability", durability,
         ]  # fmt: skip
+        (folder / "bench.toml").write_text(SETTINGS)
         Process(self._command, folder).stop()  # so that the folder is made as a server makes it
-        devices = _write_accounts(data / "accounts.json")
+        self.secret = secrets.token_bytes(limits.SECRET_LENGTH)  # of every account
+        devices = _write_accounts(data / "accounts.json", self.secret)
         self._members = iter(devices[:MEMBERS])
         self._others = iter(devices[MEMBERS:])
         self.process = Process(self._command, folder)
@@ -243,14 +261,14 @@ class SecureChat(System):
         self.process.stop(how)
         self.process = Process(self._command, self._folder)
 
-    def peer(self) -> Peer:
-        """A device that is only good for being connected."""
+    def newcomer(self) -> Peer:
+        """See `System`."""
         return Peer(self, *next(self._others))
 
     def member(self) -> Peer:
         """A device that is logged in and published, and the only one of its account."""
         member = Peer(self, *next(self._members))
-        member.resume()
+        member.log_in()
         member.publish()
         return member
 
@@ -274,17 +292,23 @@ class SecureChat(System):
             member.subscribe(conversation)
         return list(members)
 
-    def idle(self, count: int) -> list[Client]:
+    def correspondents(self) -> tuple[list[Client], Client]:
         """See `System`."""
-        peers = [self.peer() for _ in range(count)]
-        for peer in peers:
-            peer.resume()
-        return list(peers)
+        receiver = self.member()
+        senders: list[Client] = []
+        for _ in range(SENDERS):
+            sender = self.member()
+            conversation = found([sender, receiver], Rules(kind="direct"))
+            for member in (sender, receiver):
+                member.subscribe(conversation)
+            receiver.new_key_package()  # for the next one
+            senders.append(sender)
+        return senders, receiver
 
 
-def _write_accounts(path: Path) -> list[tuple[str, bytes, bytes]]:
-    """Make accounts whose password nobody knows; return (account, device, token): members first, then the crowd."""
-    password_hash = argon2.PasswordHasher.from_parameters(COST).hash(secrets.token_bytes(limits.SECRET_LENGTH))
+def _write_accounts(path: Path, secret: bytes) -> list[tuple[str, bytes, bytes]]:
+    """Make accounts with one secret; return (account, device, token): members first, then the crowd."""
+    password_hash = argon2.PasswordHasher.from_parameters(COST).hash(secret)
     now = int(time.time())
     names = [f"member{number}" for number in range(MEMBERS)]
     names += [f"crowd{number // DEVICES}" for number in range(CROWD)]

@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 
 PAYLOAD = 256  # bytes of each message: the time, and filling
@@ -33,22 +34,38 @@ def stamp_of(payload: bytes) -> int:
     return int(payload[:STAMP], 16)
 
 
-class Process:
-    """A server process on loopback."""
+class ServerFailedError(Exception):
+    """A server under load did not start, closed a connection or fell silent: it cannot be measured."""
 
-    def __init__(self, command: list[str], folder: Path, port: int = 0) -> None:
-        """Start it. It prints `listening on HOST:PORT`; one that cannot is asked to listen at `port`."""
+
+class Process:
+    """A server process on loopback, with the children that it may have."""
+
+    def __init__(
+        self,
+        command: list[str],
+        folder: Path,
+        port: int = 0,
+        *,
+        user: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start it, as `user` if one is named, and wait until it listens; its log goes to `folder`.
+
+        It prints `listening on HOST:PORT`; one that cannot was asked to listen at `port`.
+        """
         self._log = (folder / "server.log").open("ab")
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
-        self.address = ("127.0.0.1", port) if port else self._announced()
-        deadline = time.monotonic() + STALLED
-        while True:
-            with contextlib.suppress(ConnectionRefusedError):
-                socket.create_connection(self.address).close()
-                return
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{command[0]} did not start; its log:\n{(folder / 'server.log').read_text()}")
-            select.select([], [], [], 0.01)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self._log if port else subprocess.PIPE, stderr=self._log,
+            text=True, cwd=folder, env=environment, user=user, extra_groups=[] if user else None,
+        )  # fmt: skip
+        try:
+            self.address = ("127.0.0.1", port) if port else self._announced()
+            self._await_listening()
+        except ServerFailedError:
+            self.stop(signal.SIGKILL)
+            last = (folder / "server.log").read_text(errors="replace")[-1000:]
+            raise ServerFailedError(f"{Path(command[0]).name} did not start; the end of its log:\n{last}") from None
 
     def _announced(self) -> tuple[str, int]:
         assert self._process.stdout is not None  # it was asked for
@@ -56,7 +73,17 @@ class Process:
             if line.startswith("listening on "):
                 host, port = line.split()[2].rsplit(":", 1)
                 return host, int(port)
-        raise SystemExit(f"the server did not start; see {self._log.name}")
+        raise ServerFailedError
+
+    def _await_listening(self) -> None:
+        deadline = time.monotonic() + STALLED
+        while True:
+            with contextlib.suppress(ConnectionRefusedError):
+                socket.create_connection(self.address).close()
+                return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise ServerFailedError
+            select.select([], [], [], 0.01)
 
     @property
     def pid(self) -> int:
@@ -64,16 +91,32 @@ class Process:
         return self._process.pid
 
     def cpu(self) -> float:
-        """Seconds of CPU, user and system, that the process has used."""
+        """Seconds of CPU, user and system, that the process and its children have used."""
         if not (PROC / str(self._process.pid)).exists():  # macOS: hundredths of a second are the best there is
             *hours, minutes, seconds = self._ps("time").split(":")
             return sum(int(each) * 3600 for each in hours) + int(minutes) * 60 + float(seconds)
         fields = (PROC / str(self._process.pid) / "stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        seconds_of_children = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")  # those that have ended
+        return seconds_of_children + sum(_cpu_of(pid) for pid in self._family())
 
     def rss(self) -> int:
-        """KiB of resident memory."""
-        return int(self._ps("rss"))
+        """KiB of resident memory, of the process and its children."""
+        if not (PROC / str(self._process.pid)).exists():
+            return int(self._ps("rss"))
+        pages = 0
+        for pid in self._family():
+            with contextlib.suppress(OSError):  # it has ended just now
+                pages += int((PROC / str(pid) / "statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGESIZE") // 1024
+
+    def _family(self) -> list[int]:
+        """The process, its children, and theirs."""
+        family = [self._process.pid]
+        for pid in family:  # which grows meanwhile
+            for children in (PROC / str(pid) / "task").glob("*/children"):
+                with contextlib.suppress(OSError):
+                    family += [int(child) for child in children.read_text().split()]
+        return family
 
     def _ps(self, column: str) -> str:
         command = ["ps", "-o", f"{column}=", "-p", str(self._process.pid)]
@@ -82,10 +125,24 @@ class Process:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Ask it to end, and wait."""
         self._process.send_signal(how)
-        self._process.wait(STALLED)
+        try:
+            self._process.wait(STALLED)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         if self._process.stdout:
             self._process.stdout.close()
         self._log.close()
+
+
+def _cpu_of(pid: int) -> float:
+    """Seconds of CPU that a process has used, to the nanosecond: /proc tells hundredths, too coarse for a burst.
+
+    The number of another process's clock is Linux's own, as clock_getcpuclockid(3) computes it.
+    """
+    with contextlib.suppress(OSError):  # it has ended just now: its parent's times will have it
+        return time.clock_gettime((~pid << 3) | 2)
+    return 0.0
 
 
 class Client(ABC):
@@ -115,11 +172,15 @@ class Client(ABC):
                 self.flush()
                 self._incoming.write(self._some())
         self.flush()
+        self.server.clients.add(self)
 
     def _some(self) -> bytes:
-        data = self.socket.recv(RECEIVE_BYTES)
+        try:
+            data = self.socket.recv(RECEIVE_BYTES)
+        except (ConnectionError, TimeoutError) as error:
+            raise ServerFailedError(f"{self.server.name} has cut a connection off: {error}") from error
         if not data:
-            raise SystemExit("the server has closed a connection")
+            raise ServerFailedError(f"{self.server.name} has closed a connection")
         return data
 
     def queue(self, data: bytes) -> None:
@@ -141,6 +202,8 @@ class Client(ABC):
                 sent = self.socket.send(self._unsent)
             except BlockingIOError:
                 return
+            except (ConnectionError, TimeoutError) as error:
+                raise ServerFailedError(f"{self.server.name} has cut a connection off: {error}") from error
             self._unsent = self._unsent[sent:]
 
     @property
@@ -158,9 +221,28 @@ class Client(ABC):
             while data := self._tls.read(RECEIVE_BYTES):
                 self._plaintext += data
 
+    def read_to(self, token: bytes) -> None:
+        """Read up to these bytes and drop them, as is enough during the set-up in a protocol of text."""
+        while token not in self._plaintext:
+            self.read()
+        del self._plaintext[: self._plaintext.index(token) + len(token)]
+
+    def keep_alive(self) -> None:
+        """Answer whatever the server has asked; for a client that waits for its turn."""
+        self.socket.settimeout(0)
+        self.read()
+        self.take()
+        self.flush()
+        self.socket.settimeout(STALLED)
+
     def close(self) -> None:
         """Go."""
+        self.server.clients.discard(self)
         self.socket.close()
+
+    @abstractmethod
+    def log_in(self) -> None:
+        """Connect and log in, blocking."""
 
     @abstractmethod
     def say(self) -> None:
@@ -178,6 +260,9 @@ class System(ABC):
     process: Process
     tls: ssl.SSLContext
 
+    def __init__(self) -> None:
+        self.clients: set[Client] = set()  # those that are connected
+
     @abstractmethod
     def pairs(self, count: int) -> list[tuple[Client, Client]]:
         """Connect two clients for each of `count` conversations."""
@@ -187,11 +272,23 @@ class System(ABC):
         """Connect clients that are all in one room."""
 
     @abstractmethod
-    def idle(self, count: int) -> list[Client]:
-        """Connect clients that do nothing."""
+    def newcomer(self) -> Client:
+        """Make a client that can log in, but has nobody to talk to."""
+
+    def correspondents(self) -> tuple[list[Client], Client]:
+        """Connect clients that all write to one more, and that one."""
+        ((sender, receiver),) = self.pairs(1)
+        return [sender], receiver
+
+    def keep_alive(self) -> None:
+        """Let all clients answer what the server has asked; needed twice a minute."""
+        for client in self.clients:
+            client.keep_alive()
 
     def stop(self) -> None:
         """End the server."""
+        for client in list(self.clients):
+            client.close()
         self.process.stop()
 
 

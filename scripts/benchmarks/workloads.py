@@ -5,14 +5,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from systems import STALLED, Client, System
+from systems import STALLED, Client, ServerFailedError, System
 
 OUTSTANDING = 64  # messages of a pipelined sender on their way
 PIPELINED_MESSAGES = 1_000  # from each sender
 BURSTS = 200
 ROOM_MESSAGES = 1_000
 RATE = 2_000  # messages a second
-RATE_SECONDS = 5
+RATE_SECONDS = 3
+PATIENCE = 120.0  # seconds: nobody needs a fifth of it who can be compared with
+QUIET = 5.0  # seconds without a message from a server that confirms nothing: what is still missing is lost
 
 
 @dataclass(frozen=True)
@@ -23,15 +25,16 @@ class Cost:
     seconds: float
     cpu: float  # seconds, of the server's process
     latencies: list[float]  # seconds, from `say` to the receiver's reading, sorted
+    lost: int  # messages that the server has dropped
 
     @property
     def cpu_each(self) -> float:
         """µs of the server's CPU for each delivered message."""
         return self.cpu / self.delivered * 1e6
 
-    def latency(self, share: float) -> float:
-        """µs within which this share of the messages arrived."""
-        return self.latencies[int(len(self.latencies) * share)] * 1e6
+    def latency(self, percent: int) -> float:
+        """µs within which so many of the messages arrived."""
+        return self.latencies[len(self.latencies) * percent // 100] * 1e6
 
 
 class Load:
@@ -43,17 +46,36 @@ class Load:
         self._selector = selector or selectors.DefaultSelector()
         self._clients = clients
         self._stamps: list[tuple[int, list[int]]] = []  # (when they arrived, when they were made), in ns
-        self.delivered = 0
+        self.delivered = self.lost = 0
         for client in clients:
             client.socket.settimeout(0)
             self._selector.register(client.socket, selectors.EVENT_READ, client)
         self._started, self._cpu = time.perf_counter(), system.process.cpu()
 
-    def pump(self, react: Callable[[Client, int], None], patience: float = STALLED) -> None:
-        """Wait for something to arrive; `react(client, messages)` may say more on any client."""
+    def run(self, react: Callable[[Client, int], None], expected: int) -> None:
+        """Pump until all that is expected since the beginning has been delivered and confirmed, or is lost.
+
+        A server that confirms messages and then does not deliver them is not measured any further.
+        """
+        confirms = self._clients[0].confirms
+        while self.delivered + self.lost < expected or any(client.unanswered for client in self._clients):
+            if time.perf_counter() - self._started > PATIENCE:
+                raise ServerFailedError(f"{self._system.name} has not come to an end in {PATIENCE:.0f} s")
+            if self.pump(react, STALLED if confirms else QUIET):
+                continue
+            if confirms:
+                raise ServerFailedError(f"nothing has come from {self._system.name} for {STALLED:.0f} s")
+            for client in self._clients:
+                client.unanswered = 0
+            for client in self._clients:
+                react(client, 0)
+                self.flush(client)
+            if not any(client.unanswered for client in self._clients):  # nobody has more to say
+                self.lost = expected - self.delivered
+
+    def pump(self, react: Callable[[Client, int], None], patience: float) -> bool:
+        """Wait for something to arrive; `react(client, messages)` may say more on any client. Return whether it did."""
         ready = self._selector.select(patience)
-        if not ready and patience == STALLED:
-            raise SystemExit(f"nothing has come from {self._system.name} for {STALLED:.0f} s")
         for key, mask in ready:
             client: Client = key.data
             if mask & selectors.EVENT_READ:
@@ -63,6 +85,7 @@ class Load:
                 self.delivered += len(stamps)
                 react(client, len(stamps))
             self.flush(client)
+        return bool(ready)
 
     def flush(self, client: Client) -> None:
         """Send what a client has queued; the rest when its socket takes it."""
@@ -78,7 +101,7 @@ class Load:
         for client in self._clients:
             client.socket.settimeout(STALLED)
         latencies = sorted((arrived - made) / 1e9 for arrived, stamps in self._stamps for made in stamps)
-        return Cost(self.delivered, seconds, cpu, latencies)
+        return Cost(self.delivered, seconds, cpu, latencies, self.lost)
 
 
 def pipelined(system: System, pairs: list[tuple[Client, Client]]) -> Cost:
@@ -100,8 +123,7 @@ def pipelined(system: System, pairs: list[tuple[Client, Client]]) -> Cost:
     for sender, _ in pairs:
         react(sender, 0)
         load.flush(sender)
-    while load.delivered < len(pairs) * PIPELINED_MESSAGES or any(sender.unanswered for sender in left):
-        load.pump(react)
+    load.run(react, len(pairs) * PIPELINED_MESSAGES)
     return load.release()
 
 
@@ -121,8 +143,7 @@ def bursts(system: System, pairs: list[tuple[Client, Client]]) -> Cost:
             speaker.encrypt()
         for speaker in speakers:
             load.flush(speaker)
-        while load.delivered < (number + 1) * len(pairs) or any(speaker.unanswered for speaker in speakers):
-            load.pump(react)
+        load.run(react, (number + 1) * len(pairs))
     return load.release()
 
 
@@ -143,8 +164,7 @@ def room(system: System, members: list[Client], outstanding: int) -> Cost:
             load.flush(speaker)
 
     react(speaker, 0)
-    while load.delivered < ROOM_MESSAGES * (len(members) - 1) or speaker.unanswered:
-        load.pump(react)
+    load.run(react, ROOM_MESSAGES * (len(members) - 1))
     return load.release()
 
 
@@ -167,6 +187,5 @@ def steady(system: System, pairs: list[tuple[Client, Client]], rate: int = RATE)
         speaker = pairs[number % len(pairs)][0]
         speaker.say()
         load.flush(speaker)
-    while load.delivered < total or any(pair[0].unanswered for pair in pairs):
-        load.pump(react)
+    load.run(react, total)
     return load.release()

@@ -1,0 +1,141 @@
+"""Several systems put to the same work in one run: they take turns at it, and the median of the rounds counts.
+
+So what else the machine does meanwhile hits all of them alike. The first one is the floor, which the others are held
+against. A server of others that fails is named and left out; ours may not fail.
+"""
+
+import contextlib
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from figure import Figure
+from floor_system import Floor
+from packaged import Packaged
+from securechat_system import SecureChat
+from systems import ServerFailedError, System
+from workloads import Cost
+
+Maker = Callable[[Path, Path], System]
+"""Starts a system with a folder of its own and the folder of the certificates."""
+
+T = TypeVar("T")
+C = TypeVar("C")
+
+OURS = "securechat"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the user has chosen."""
+
+    rounds: int = 3
+    peers: Sequence[type[Packaged]] = ()
+
+
+def durable(folder: Path, certs: Path) -> SecureChat:
+    """The server as it is meant to be: `Accepted` after fsync."""
+    return SecureChat(folder, certs)
+
+
+def in_memory(folder: Path, certs: Path) -> SecureChat:
+    """The server without fsync, for comparison."""
+    return SecureChat(folder, certs, "memory")
+
+
+@contextlib.contextmanager
+def running(*makers: Maker) -> Iterator[list[System]]:
+    """Start these systems, each in a folder of its own."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # for us and for the servers, who inherit it
+    with tempfile.TemporaryDirectory(prefix="securechat-bench-") as name, contextlib.ExitStack() as started:
+        certs = Path(name) / "certs"
+        program = str(Path(sys.executable).with_name("securechat"))
+        subprocess.run([program, "gen-certs", "--out", str(certs)], check=True, stdout=subprocess.DEVNULL)
+        systems = []
+        for number, make in enumerate(makers):
+            own = Path(name) / str(number)
+            own.mkdir()
+            try:
+                system = make(own, certs)
+            except ServerFailedError as error:
+                if not (isinstance(make, type) and issubclass(make, Packaged)):
+                    raise
+                print(f"left out: {error}", file=sys.stderr)
+                continue
+            started.callback(system.stop)
+            systems.append(system)
+        yield systems
+
+
+class Contest(Generic[C]):
+    """Systems that take turns, each with the clients that the work is done with."""
+
+    def __init__(self, systems: Sequence[System], connect: Callable[[System], C], rounds: int) -> None:
+        """`connect` makes a system's clients."""
+        self._rounds = rounds
+        self._clients: dict[System, C] = {}
+        for system in systems:
+            self._keep_alive()
+            with self._tolerating(system):
+                self._clients[system] = connect(system)
+
+    def results(self, work: Callable[[System, C], T]) -> dict[System, list[T]]:
+        """Let each do the work once a round; return what came of it."""
+        results: dict[System, list[T]] = {system: [] for system in self._clients}
+        for _ in range(self._rounds):
+            for system in list(self._clients):
+                self._keep_alive()
+                if system in self._clients:
+                    with self._tolerating(system):
+                        results[system].append(work(system, self._clients[system]))
+        return {system: results[system] for system in self._clients}
+
+    def _keep_alive(self) -> None:
+        """Those who wait for their turn are not to be taken for dead."""
+        for system in list(self._clients):
+            with self._tolerating(system):
+                system.keep_alive()
+
+    @contextlib.contextmanager
+    def _tolerating(self, system: System) -> Iterator[None]:
+        try:
+            yield
+        except ServerFailedError as error:
+            if not isinstance(system, Packaged):
+                raise
+            self._clients.pop(system, None)
+            print(f"left out: {error}", file=sys.stderr)
+
+
+def figures(
+    case: str, metric: str, unit: str, values: Mapping[System, float], goals: Mapping[str, float] | None = None,
+    notes: Mapping[System, str] | None = None, *, absolute: bool = False, at_least: bool = False,
+) -> Iterator[Figure]:  # fmt: skip
+    """What all systems needed, beside the floor if it is among them, or `absolute`. `goals`: of systems, by name."""
+    floor = None if absolute else next((value for system, value in values.items() if isinstance(system, Floor)), None)
+    for system, value in values.items():
+        yield Figure(
+            case, metric, value, unit, None if isinstance(system, Floor) else floor, (goals or {}).get(system.name),
+            at_least, system.name, (notes or {}).get(system, ""),
+        )  # fmt: skip
+
+
+def medians(results: Mapping[System, list[T]], number: Callable[[T], float]) -> dict[System, float]:
+    """The median of a number in each system's results."""
+    return {system: statistics.median(number(each) for each in own) for system, own in results.items()}
+
+
+def losses(results: Mapping[System, list[Cost]]) -> dict[System, str]:
+    """What has to be said beside the figures of systems that have dropped messages."""
+    notes = {}
+    for system, costs in results.items():
+        if lost := sum(cost.lost for cost in costs):
+            notes[system] = f"LOST {lost:,} of {lost + sum(cost.delivered for cost in costs):,} messages"
+    return notes

@@ -1,0 +1,22 @@
+"""The servers of others that ours is compared with, and which of them this machine has."""
+
+from mosquitto_system import Mosquitto
+from ngircd_system import Ngircd
+from packaged import Packaged
+from xmpp_systems import Ejabberd, Prosody
+
+PEERS: tuple[type[Packaged], ...] = (Mosquitto, Ngircd, Ejabberd, Prosody)
+
+
+def installed() -> list[type[Packaged]]:
+    """Those that can be put to work here."""
+    return [peer for peer in PEERS if peer.installed()]
+
+
+def described() -> str:
+    """A line on which there are, in which version, and one on how to get the rest."""
+    there = ", ".join(f"{peer.package} {peer.version()}".rstrip() for peer in installed())
+    lines = [f"compared with: {there or 'the floor only'}"]
+    if missing := [peer.package for peer in PEERS if not peer.installed()]:
+        lines.append(f"not installed: {', '.join(missing)} (on Debian: apt install {' '.join(missing)})")
+    return "\n".join(lines)
