@@ -7,18 +7,23 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import dead_reader
 import flood
+import idle
+import login
 import mls
 import mls_growth
 import peers
 import relay
+import restart
 from contest import Run
 from figure import Figure
 from systems import ServerFailedError
 from table import as_table
 
 SERVERS: dict[str, Callable[[Run], Iterator[Figure]]] = {
-    "relay": relay.relay, "fan-out": relay.fan_out,
+    "relay": relay.relay, "fan-out": relay.fan_out, "idle": idle.idle, "login": login.login,
+    "dead-reader": dead_reader.dead_reader, "restart": restart.restart,
 }  # fmt: skip
 OTHERS: dict[str, Callable[[], Iterator[Figure]]] = {
     "flood": flood.flood, "mls": mls.mls, "mls-growth": mls_growth.growth,

@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -50,28 +50,50 @@ def in_memory(folder: Path, certs: Path) -> SecureChat:
 
 
 @contextlib.contextmanager
+def bench_folder() -> Iterator[tuple[Path, Path]]:
+    """A folder for a bench, and in it one with certificates."""
+    with tempfile.TemporaryDirectory(prefix="securechat-bench-") as name:
+        certs = Path(name) / "certs"
+        program = str(Path(sys.executable).with_name("securechat"))
+        subprocess.run([program, "gen-certs", "--out", str(certs)], check=True, stdout=subprocess.DEVNULL)
+        yield Path(name), certs
+
+
+@contextlib.contextmanager
 def running(*makers: Maker) -> Iterator[list[System]]:
     """Start these systems, each in a folder of its own."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # for us and for the servers, who inherit it
-    with tempfile.TemporaryDirectory(prefix="securechat-bench-") as name, contextlib.ExitStack() as started:
-        certs = Path(name) / "certs"
-        program = str(Path(sys.executable).with_name("securechat"))
-        subprocess.run([program, "gen-certs", "--out", str(certs)], check=True, stdout=subprocess.DEVNULL)
+    with bench_folder() as (folder, certs), contextlib.ExitStack() as started:
         systems = []
         for number, make in enumerate(makers):
-            own = Path(name) / str(number)
+            own = folder / str(number)
             own.mkdir()
-            try:
+            with _tolerating(make):
                 system = make(own, certs)
-            except ServerFailedError as error:
-                if not (isinstance(make, type) and issubclass(make, Packaged)):
-                    raise
-                print(f"left out: {error}", file=sys.stderr)
-                continue
-            started.callback(system.stop)
-            systems.append(system)
+                started.callback(system.stop)
+                systems.append(system)
         yield systems
+
+
+@contextlib.contextmanager
+def _tolerating(server: System | Maker) -> Iterator[None]:
+    """Name a server of others that fails, and go on without it. Ours may not fail."""
+    try:
+        yield
+    except ServerFailedError as error:
+        if not isinstance(server, Packaged) and not (isinstance(server, type) and issubclass(server, Packaged)):
+            raise
+        print(f"left out: {error}", file=sys.stderr)
+
+
+def each_alone(measure: Callable[[System], Iterable[Figure]], *makers: Maker) -> Iterator[Figure]:
+    """Start each of these systems when the one before has ended, and measure it."""
+    for make in makers:
+        with running(make) as systems:
+            for system in systems:
+                with _tolerating(system):
+                    yield from list(measure(system))
 
 
 class Contest(Generic[C]):
@@ -83,35 +105,25 @@ class Contest(Generic[C]):
         self._clients: dict[System, C] = {}
         for system in systems:
             self._keep_alive()
-            with self._tolerating(system):
+            with _tolerating(system):
                 self._clients[system] = connect(system)
 
     def results(self, work: Callable[[System, C], T]) -> dict[System, list[T]]:
-        """Let each do the work once a round; return what came of it."""
+        """Let each do the work once a round; return what came of it. Who fails takes no further part."""
         results: dict[System, list[T]] = {system: [] for system in self._clients}
-        for _ in range(self._rounds):
-            for system in list(self._clients):
+        for number in range(self._rounds):
+            for system, clients in list(self._clients.items()):
                 self._keep_alive()
-                if system in self._clients:
-                    with self._tolerating(system):
-                        results[system].append(work(system, self._clients[system]))
+                with _tolerating(system):
+                    results[system].append(work(system, clients))
+                if len(results[system]) <= number:
+                    del self._clients[system]
         return {system: results[system] for system in self._clients}
 
     def _keep_alive(self) -> None:
         """Those who wait for their turn are not to be taken for dead."""
-        for system in list(self._clients):
-            with self._tolerating(system):
-                system.keep_alive()
-
-    @contextlib.contextmanager
-    def _tolerating(self, system: System) -> Iterator[None]:
-        try:
-            yield
-        except ServerFailedError as error:
-            if not isinstance(system, Packaged):
-                raise
-            self._clients.pop(system, None)
-            print(f"left out: {error}", file=sys.stderr)
+        for system in self._clients:
+            system.keep_alive()
 
 
 def figures(

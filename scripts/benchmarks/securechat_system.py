@@ -136,6 +136,12 @@ class Peer(Client):
         assert isinstance(answer, m.LoggedIn), answer
         self.token = answer.token
 
+    def goodbye(self) -> None:
+        """End the session in order."""
+        self.send(m.Closing("bye"))
+        self.flush()
+        self.close()
+
     # --- conversations ----------------------------------------------------------------------------------------------
 
     def publish(self) -> None:
@@ -178,6 +184,12 @@ class Peer(Client):
         """Read a conversation from its first message on."""
         self.conversations.append(conversation)
         self.call(m.Subscribe(self.next_id(), conversation, 1))
+
+    def subscribe_again(self) -> None:
+        """The same for all conversations, on a new connection."""
+        for conversation in self.conversations:
+            self.send(m.Subscribe(self.next_id(), conversation, 1))
+        self.flush()
 
     def say(self) -> None:
         """See `Client`."""

@@ -13,6 +13,8 @@ BURSTS = 200
 ROOM_MESSAGES = 1_000
 RATE = 2_000  # messages a second
 RATE_SECONDS = 3
+UNREAD = 100_000  # messages for a receiver that does not read
+SETTLED = 0.2  # seconds without work: the server has dealt with all that it got
 PATIENCE = 120.0  # seconds: nobody needs a fifth of it who can be compared with
 QUIET = 5.0  # seconds without a message from a server that confirms nothing: what is still missing is lost
 
@@ -35,6 +37,16 @@ class Cost:
     def latency(self, percent: int) -> float:
         """µs within which so many of the messages arrived."""
         return self.latencies[len(self.latencies) * percent // 100] * 1e6
+
+
+@dataclass(frozen=True)
+class Neglect:
+    """What came of messages to a receiver that did not read."""
+
+    growth: float  # MiB of the server's memory, at most
+    lost: int
+    held_up: int  # messages that the server would not take from the sender any more
+    cut_off: bool  # whether the receiver was
 
 
 class Load:
@@ -189,3 +201,54 @@ def steady(system: System, pairs: list[tuple[Client, Client]], rate: int = RATE)
         load.flush(speaker)
     load.run(react, total)
     return load.release()
+
+
+def unread(system: System, senders: list[Client], receiver: Client) -> Neglect:
+    """Send `UNREAD` messages to a receiver that does not read until the server has done what it does with them."""
+    before = peak = system.process.rss()
+
+    def watch() -> None:
+        nonlocal peak
+        peak = max(peak, system.process.rss())
+
+    sent = pour(system, senders, watch)
+    cpu, deadline = -1.0, time.perf_counter() + PATIENCE
+    while system.process.cpu() - cpu > SETTLED / 10 and time.perf_counter() < deadline:
+        cpu = system.process.cpu()
+        time.sleep(SETTLED)
+        watch()
+    load = Load(system, [*senders, receiver])
+    for sender in senders:
+        load.flush(sender)  # of a server that would take no more
+    cut_off = False
+    try:
+        while load.delivered < sent and load.pump(lambda _client, _messages: None, QUIET):
+            pass
+    except ServerFailedError:
+        cut_off = True
+    load.release()
+    return Neglect((peak - before) / 1024, sent - load.delivered, UNREAD - sent, cut_off)
+
+
+def pour(system: System, senders: list[Client], watch: Callable[[], None] = lambda: None) -> int:
+    """Send `UNREAD` messages as fast as they are taken, `watch`ing meanwhile; return how many were taken."""
+    load = Load(system, senders)
+    left = dict.fromkeys(senders, UNREAD // len(senders))
+    progress = time.perf_counter()
+    while any(left.values()) or any(sender.unanswered for sender in senders):
+        said = False
+        for sender in senders:
+            if not sender.confirms and not sender.wants_to_write:
+                sender.unanswered = 0  # taken; there is nothing more to be learnt
+            while left[sender] and sender.unanswered < OUTSTANDING:
+                left[sender] -= 1
+                sender.say()
+                said = True
+            load.flush(sender)
+        if load.pump(lambda _client, _messages: None, 0 if said else SETTLED) or said:
+            progress = time.perf_counter()
+        elif time.perf_counter() - progress > QUIET:
+            break
+        watch()
+    load.release()
+    return UNREAD - sum(left.values())

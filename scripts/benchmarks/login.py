@@ -1,0 +1,58 @@
+"""How many clients a second get in: with a TLS handshake and a resume token, and with a password."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from contest import OURS, Contest, Run, durable, figures, medians, running
+from figure import Figure
+from floor_system import Floor
+from securechat_system import SecureChat
+from systems import Client, System
+
+AT_ONCE = 8  # clients that are on their way in: enough to keep the server busy while others compute
+RESUMES = 500
+PASSWORDS = 50
+GOAL = 700  # resumes a second
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What letting clients in came to."""
+
+    count: int
+    seconds: float
+    cpu: float  # seconds, of the server's process
+
+
+def enter(system: System, steps: Sequence[Callable[[], None]]) -> Entry:
+    """Let clients in by these steps, AT_ONCE at a time."""
+    began, cpu = time.perf_counter(), system.process.cpu()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for done in [pool.submit(step) for step in steps]:
+            done.result()
+    return Entry(len(steps), time.perf_counter() - began, system.process.cpu() - cpu)
+
+
+def log_in(clients: Sequence[Client], system: System) -> Entry:
+    """Let clients in as they come back after their connection was lost."""
+    return enter(system, [client.log_in for client in clients])
+
+
+def login(run: Run) -> Iterator[Figure]:
+    """The others have no tokens: their clients give a name, and a password that nobody looks at."""
+    with running(Floor, durable, *run.peers) as systems:
+        contest = Contest(systems, lambda _: None, run.rounds)
+        results = contest.results(lambda system, _: log_in([system.newcomer() for _ in range(RESUMES)], system))
+        case = f"TLS handshake and token, {AT_ONCE} at once"
+        rates = medians(results, lambda entry: entry.count / entry.seconds)
+        yield from figures(case, "logins", "1/s", rates, {OURS: GOAL}, absolute=True, at_least=True)
+        cpu = medians(results, lambda entry: entry.cpu / entry.count * 1e6)
+        yield from figures(case, "server CPU per login", "µs", cpu)
+    with running(durable) as (ours,):
+        assert isinstance(ours, SecureChat)
+        entry = enter(ours, [ours.newcomer().log_in_with_password for _ in range(PASSWORDS)])
+        case = f"TLS handshake and password, {AT_ONCE} at once"
+        yield from figures(case, "logins", "1/s", {ours: entry.count / entry.seconds})
+        yield from figures(case, "server CPU per login", "µs", {ours: entry.cpu / entry.count * 1e6})

@@ -1,0 +1,47 @@
+"""A server is killed with 100,000 entries that nobody has read, and started again: how long until a client can read."""
+
+import signal
+import statistics
+import time
+from collections.abc import Iterator
+
+import workloads
+from contest import OURS, Run, durable, running
+from figure import Figure
+from securechat_system import Peer, SecureChat
+
+GOAL = 2.0  # seconds
+
+
+def restart(run: Run) -> Iterator[Figure]:
+    """Killed, so that nothing has been put in order; at once, so that much of it is still in the log's tail."""
+    with running(durable) as (server,):
+        assert isinstance(server, SecureChat)
+        senders, reader = server.correspondents()
+        assert isinstance(reader, Peer)
+        reader.close()
+        workloads.pour(server, senders)
+        for sender in senders:
+            sender.close()
+        seconds = []
+        for _ in range(run.rounds):
+            began = time.perf_counter()
+            server.restart(signal.SIGKILL)
+            reader.log_in()
+            reader.subscribe_again()
+            read = _some(reader)
+            seconds.append(time.perf_counter() - began)
+            if len(seconds) < run.rounds:
+                reader.close()
+        while read < workloads.UNREAD:
+            read += _some(reader)
+        case = f"{workloads.UNREAD:,} entries unread"
+        value = statistics.median(seconds)
+        yield Figure(case, "kill and start, until a client reads", value, "s", goal=GOAL, system=OURS)
+
+
+def _some(reader: Peer) -> int:
+    while not (stamps := reader.take()):
+        reader.flush()
+        reader.read()
+    return len(stamps)
