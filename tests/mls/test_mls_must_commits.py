@@ -857,6 +857,16 @@ def test_the_epoch_after_an_external_commit_starts_from_its_init_secret() -> Non
     assert stage(bob, forge.forged_external(alice, carol).message).group is not None
 
 
+def test_an_unmerged_leaf_that_the_node_below_does_not_know_breaks_the_chain() -> None:  # 7.9-2
+    """`verify_tree` refuses it before for another reason (12.4.3.1-10); section 7.9.2 does by itself."""
+    (_, alice), *_ = group_of("alice", "bob", "carol", "dave")
+    tree = commit(alice).public.after.tree
+    verify_parent_hashes(SUITE, tree)
+    wrong = tree.replace({tree.root: replace(root_of(tree), unmerged_leaves=(LeafIndex(1),))})
+    with pytest.raises(InvalidMessage, match="parent-hash valid"):
+        verify_parent_hashes(SUITE, wrong)
+
+
 def test_two_chains_to_one_parent_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:  # 7.9-3
     """Each chain holds the hash of the other's side, so nobody can make two: the check is told that both fit."""
     (person, alice), _ = group_of("alice", "bob")
