@@ -286,6 +286,18 @@ def test_a_path_with_the_key_of_another_member_or_node_is_refused() -> None:  # 
     refused(bob, stolen, "signature")
 
 
+def test_a_path_that_brings_one_key_twice_is_refused() -> None:  # 7.3-11, 12.2-12
+    (person, alice), (_, bob), _ = group_of("alice", "bob", "carol")
+
+    def one_key(path: UpdatePath) -> UpdatePath:
+        leaf = replace(path.leaf_node, encryption_key=path.nodes[0].encryption_key)
+        signed = leaf.signed(person.signature.sign_with_label, alice.group_id, alice.own_leaf)
+        return replace(path, leaf_node=signed)
+
+    refused(bob, forged_commit(alice, person, path=one_key), "same encryption key")
+    assert stage(bob, commit(alice).message).group is not None
+
+
 def test_a_path_is_required_by_an_empty_commit_and_by_most_proposals() -> None:  # 12.4-2
     (person, alice), (_, bob), (_, carol) = group_of("alice", "bob", "carol")
     message = carol.propose_update()
