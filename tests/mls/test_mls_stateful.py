@@ -48,6 +48,10 @@ MOST = 8
 _T = TypeVar("_T")
 
 
+def psk(name: bytes) -> PreSharedKey:
+    return PreSharedKey(PreSharedKeyId(PskType.EXTERNAL, bytes(32), psk_id=name))
+
+
 def secret_of(psk_id: PreSharedKeyId) -> bytes:
     """The pre-shared keys that everyone here has."""
     return b"secret of " + psk_id.psk_id
@@ -169,15 +173,14 @@ class Conversation(RuleBasedStateMachine):
     def proposal(self, data: st.DataObject, *, by: Member, alone: bool) -> Proposal | None:
         """Something to propose, or None for an Update; `alone`: to be committed by who proposes it."""
         kinds = ["add"] if self.room() > 0 else []
-        kinds += ["remove", "psk", "extensions"] if alone else ["remove", "leave", "update", "psk", "extensions"]
+        kinds += ["remove", "extensions"] if alone else ["remove", "leave", "update", "psk", "extensions"]
         match self.pick(data, kinds):
             case "add":
                 return Add(self.newcomer().key_package)
             case "leave":
                 return Remove(by.group.own_leaf)
             case "psk":
-                name = data.draw(st.binary(min_size=1, max_size=2), "psk")
-                return PreSharedKey(PreSharedKeyId(PskType.EXTERNAL, bytes(32), psk_id=name))
+                return psk(data.draw(st.binary(min_size=1, max_size=2), "psk"))
             case "extensions":
                 rules: Extensions = (Extension(RULES, data.draw(st.binary(max_size=2), "rules")),)
                 return GroupContextExtensions(rules)
@@ -286,13 +289,16 @@ class Conversation(RuleBasedStateMachine):
         member = self.pick(data, self.up_to_date())
         assert member is not None
         proposals: list[Proposal] = []
-        match self.pick(data, ["update", "adds", "removal", "another"]):
+        match self.pick(data, ["update", "adds", "removal", "keys", "another"]):
             case "removal":
                 others = [leaf for leaf, _ in self.newest.members() if leaf != member.group.own_leaf]
                 proposals += map(Remove, data.draw(st.permutations(others), "removed")[: 1 + self.heads(data)])
             case "adds":
                 count = min(self.room(), data.draw(st.integers(1, 3), "count"))
                 proposals += (Add(self.newcomer().key_package) for _ in range(count))
+            case "keys":
+                names = data.draw(st.lists(st.binary(min_size=1, max_size=2), min_size=2, max_size=3, unique=True))
+                proposals += map(psk, names)
             case "another":
                 proposals += filter(None, [self.proposal(data, by=member, alone=True)])
         self.accept(data, member, self.commit(data, member, *proposals))
@@ -327,7 +333,6 @@ class Conversation(RuleBasedStateMachine):
             return
         person = comes_back.person if comes_back is not None and old is not None else Person.named(next(self.names))
         with_tree = self.heads(data)
-        psk_id = PreSharedKeyId(PskType.EXTERNAL, bytes(32), psk_id=b"door")
         staged = Group.join_external(
             decode_body(helper.group.group_info(with_tree=with_tree), GroupInfo),
             None if with_tree else RatchetTree.decode(self.newest.tree.encode()),
@@ -335,7 +340,7 @@ class Conversation(RuleBasedStateMachine):
             credential=person.credential,
             capabilities=CAPABILITIES,
             remove_own_old_leaf=old,
-            psk_ids=[psk_id] if self.heads(data) else [],
+            psk_ids=[psk(b"door").psk, psk(b"a").psk] if self.heads(data) else [],
             psks=secret_of,
             validate=anyone,
             now=NOW,
