@@ -375,3 +375,11 @@ def test_the_writer_syncs_every_commit(store: SQLiteStore) -> None:
 def test_readers_cannot_write(store: SQLiteStore) -> None:
     with store._snapshot() as reader, pytest.raises(sqlite3.OperationalError, match="readonly"):
         reader.execute("DELETE FROM tail")
+
+
+def test_after_a_stop_all_is_in_one_file(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "chat.db")
+    write(store, make(store), 10)
+    assert read(store) == [*range(1, 11)]  # by a connection of the reader's own
+    store.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"chat.db", "chat.db.lock"}
