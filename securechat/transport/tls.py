@@ -37,7 +37,10 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     # The client chooses the group, and of OpenSSL's own choice of them ffdhe8192 costs us 160 ms a handshake, a hundred
     # times as much as X25519 (CVE-2002-20001). OpenSSL before 3.0 has no such groups in TLS 1.3.
     if ssl.OPENSSL_VERSION_INFO >= (3,):
-        context.set_ecdh_curve("X25519")
+        try:
+            context.set_ecdh_curve("X25519")
+        except ssl.SSLError:
+            context.set_ecdh_curve("prime256v1")  # Python 3.11.2, which is Debian 12's, knows no other kind here
     try:
         # The empty password keeps OpenSSL from asking the terminal for one.
         context.load_cert_chain(certificate, key, password="")  # nosec B106  # no password, see above
