@@ -78,7 +78,7 @@ def test_the_unit_starts_a_server_with_settings_that_there_are() -> None:
     config = load_config({}, {}, DEPLOY / "server.toml")
     assert config.data == Path("/var/lib") / unit()["StateDirectory"][0]
     assert config.cert.parent == config.key.parent == Path("/etc/securechat")
-    assert unit()["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert unit()["ExecReload"] == ['/bin/sh -c "kill -HUP $MAINPID"']
     assert float(unit()["TimeoutStopSec"][0]) > 2 * app.DRAIN_SECONDS
     assert int(unit()["LimitNOFILE"][0]) >= app.MOST_FILES
 

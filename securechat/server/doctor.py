@@ -129,7 +129,8 @@ def examine(load: Callable[[], ServerConfig], environment: Mapping[str, str], fi
             yield from look()
         except OSError as error:
             advice = "; be the user that runs the server" if isinstance(error, PermissionError) else ""
-            yield problem(subject, f"cannot look at {error.filename}: {error.strerror}{advice}")
+            where = f" at {error.filename}" if error.filename else ""
+            yield problem(subject, f"cannot look{where}: {error.strerror or error}{advice}")
 
 
 def _software() -> Finding:
@@ -225,7 +226,8 @@ def _modes(config: ServerConfig) -> Findings:
         return
     inside = sorted(data.iterdir()) if data.exists() else []
     secret = [data] if any(_mode(path) & OTHERS for path in (data, *inside)) else []
-    secret += [path for path in (config.key, config.key.with_name("ca-key.pem")) if _mode(path) & _others_of_key(path)]
+    keys = (path for path in (config.key, config.key.with_name("ca-key.pem")) if path.exists())
+    secret += [path for path in keys if _mode(path) & _others_of_key(path)]
     if secret:
         yield problem("data folder", f"others may enter or read: chmod -R go= {shlex.join(map(str, secret))}")
     mixed = any(path.exists() and path.stat().st_uid != data.stat().st_uid for path in inside)

@@ -279,6 +279,9 @@ def test_files_of_another_user(config: ServerConfig) -> None:
     assert found(config, "data folder").grade == "ok"
     os.chown(config.key, 65534, -1)
     assert found(config, "data folder").grade == "problem"
+    config.key.unlink()
+    (config.key.parent / "ca-key.pem").unlink()
+    assert found(config, "data folder").grade == "ok"
 
 
 def test_who_may_not_look_is_told_so(config: ServerConfig) -> None:
