@@ -6,9 +6,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import crowds
 import faults
 
-SOAKS: dict[str, Callable[[Path, float], None]] = {"chaos": faults.chaos, "kills": faults.kills, "stops": faults.stops}
+SOAKS: dict[str, Callable[[Path, float], None]] = {
+    soak.__name__: soak
+    for soak in (
+        faults.chaos, faults.kills, faults.stops,
+        crowds.readers, crowds.resume, crowds.storm, crowds.adds, crowds.duplex,
+    )
+}  # fmt: skip
 
 
 def main() -> None:

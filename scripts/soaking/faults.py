@@ -83,8 +83,9 @@ def kills(folder: Path, part: float) -> None:
         count = max(int(KILLS * part), 1)
         victims: list[LiveServer | Talker] = [server] * count + chance.choices(people, k=count)
         chance.shuffle(victims)
+        texts = 0
         for start in range(0, len(victims), 100):
-            talk_and_kill(people, victims[start : start + 100], chance)
+            texts = talk_and_kill(people, victims[start : start + 100], chance, texts)
             print(f"kills    {min(start + 100, len(victims))} of {len(victims)}", flush=True)
         say_last_words(people, PATIENCE)
         said = close_and_look(server, people)

@@ -131,11 +131,14 @@ def gather(talkers: Sequence[Talker]) -> None:
 
 
 def talk_and_kill(
-    talkers: Sequence[Talker], victims: Iterable[LiveServer | Talker], chance: random.Random
-) -> None:
-    """Traffic, and each victim in its turn is killed and started again."""
+    talkers: Sequence[Talker], victims: Iterable[LiveServer | Talker], chance: random.Random, first_number: int = 0
+) -> int:
+    """Traffic, and each victim in its turn is killed and started again.
+
+    Texts are numbered from `first_number` on, so that each is unique; returns the number of the next one.
+    """
     first, second, *_ = talkers
-    count = 0
+    count = first_number
     for victim in victims:
         end = time.monotonic() + chance.uniform(0.05, 0.5)
         while time.monotonic() < end:
@@ -147,6 +150,7 @@ def talk_and_kill(
             time.sleep(0.005)  # the pace of the traffic; nothing is waited for
         victim.kill()
         victim.start()
+    return count
 
 
 def say_last_words(talkers: Sequence[Talker], patience: float = PATIENCE) -> None:

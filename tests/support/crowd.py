@@ -1,0 +1,201 @@
+"""A crowd of devices that get in by resume tokens, made beside the server: so hundreds enter without Argon2."""
+
+import secrets
+import selectors
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import argon2
+
+from securechat.server.accounts import COST, AccountStore
+from securechat.server.config import ACCOUNTS_FILE, STORE_FILE
+from securechat.server.store.sqlite import SQLiteStore
+from securechat.wire import limits
+from securechat.wire import messages as m
+from tests.support.live import PATIENCE
+from tests.support.wire_client import Person
+
+DUPLEX_SIZE = 30_000
+OUTSTANDING = 16
+"""Bytes of each message, and messages on their way, of somebody who says as much as can be said."""
+
+PACE_SECONDS = 0.1
+"""Between two messages of one who talks."""
+
+
+class Ticket(NamedTuple):
+    """What one device of an account enters with."""
+
+    account: str
+    device: bytes
+    token: bytes
+
+    def enter(self, port: int, context: ssl.SSLContext, *, publish: bool = True, **options: Any) -> Person:
+        """Connect and resume; `publish`: with a certificate and key packages."""
+        person = Person(port, context, self.account, **options)
+        person.device, person.token = self.device, self.token
+        reply = person.ask(m.Resume, self.token, self.device)
+        assert isinstance(reply, m.LoggedIn), reply
+        if publish:
+            person.publish()
+        return person
+
+
+def enrol(store: AccountStore, names: Sequence[str]) -> list[Ticket]:
+    """Make accounts of one device each; nobody knows their passwords."""
+    password_hash = argon2.PasswordHasher.from_parameters(COST).hash(secrets.token_bytes(limits.SECRET_LENGTH))
+    for made in [store.add(name, password_hash) for name in names]:
+        made.result()
+    devices = [(name, secrets.token_bytes(limits.DEVICE_ID_LENGTH)) for name in names]
+    issued = [store.issue_token(name, device) for name, device in devices]
+    return [Ticket(*who, token.result().token) for who, token in zip(devices, issued, strict=True)]
+
+
+def prepare(data: Path, names: Sequence[str]) -> list[Ticket]:
+    """Make the data folder of a server that has not started yet, with these accounts in it."""
+    SQLiteStore(data / STORE_FILE).close()
+    store = AccountStore(data / ACCOUNTS_FILE)
+    try:
+        return enrol(store, names)
+    finally:
+        store.close()
+
+
+def invite_all(owner: Person, room: bytes, guests: Iterable[Person]) -> None:
+    """Add everybody in one commit, and let each take part."""
+    guests = list(guests)
+    reply = owner.change(room, *(add for guest in guests for add in owner.adds(guest.account)))
+    assert isinstance(reply, m.Accepted), reply
+    for guest in guests:
+        guest.read_inbox()
+        assert guest.accept_welcome() == room
+
+
+def read_on(logs: Mapping[Person, list[m.Entry]], room: bytes, upto: int, patience: float = PATIENCE) -> None:
+    """Let everybody read, and acknowledge, a conversation that none of them writes to, until all have it up to a seq.
+
+    `logs`: what each has had of it so far, which grows. What comes next has to be what comes next.
+    """
+    deadline = time.monotonic() + patience
+    with selectors.DefaultSelector() as selector:
+        for person, log in logs.items():
+            if not log or log[-1].seq < upto:
+                selector.register(person.socket, selectors.EVENT_READ, person)
+        while selector.get_map():
+            assert time.monotonic() < deadline, f"{len(selector.get_map())} people still wait for entry {upto}"
+            for key, _ in selector.select(1):
+                person, log = key.data, logs[key.data]
+                assert person.pump(0), f"{person.account} has lost the connection: {person.received[-1:]}"
+                received, person.received = person.received, []
+                for each in received:
+                    if isinstance(each, m.Entry) and each.conversation == room:
+                        assert not log or each.seq == log[-1].seq + 1, f"{person.account} misses or repeats something"
+                        log.append(each)
+                    else:
+                        person.received.append(each)
+                if log:
+                    person.send(m.Acknowledge(room, log[-1].seq))
+                    if log[-1].seq >= upto:
+                        selector.unregister(person.socket)
+
+
+def flow_both_ways(person: Person, room: bytes, end: float) -> tuple[int, int]:
+    """Say as much as can be said, and read as much as comes, until `end` (monotonic seconds) and until all has come.
+
+    Two do this to each other, in a conversation in which nothing has been said. Returns how many messages this one has
+    said and how many it has heard, each byte of which is right.
+    """
+    person.subscribe(room, 1)
+    said = answered = heard = 0
+    over = False  # whether we have said the last one
+    last = None  # whether the other one has
+    while not (over and last and answered == said):
+        while said - answered < OUTSTANDING and not over:
+            over = time.monotonic() >= end
+            person.protocol.send(person.encrypt(room, "the last one" if over else _filled(said)))
+            said += 1
+        assert person.pump(), f"{person.account} waits in vain: {person.received}"
+        received, person.received = person.received, []
+        for each in received:
+            if isinstance(each, m.Accepted):
+                answered += 1
+            elif isinstance(each, m.Entry):
+                text = person.process(each)
+                last = text == "the last one"
+                assert last or text == _filled(heard), f"{person.account} hears something else than was said"
+                heard += 1
+                person.protocol.send(m.Acknowledge(room, each.seq))
+            else:
+                assert isinstance(each, m.Presence), each
+    return said, heard
+
+
+def _filled(number: int) -> str:
+    return f"{number} ".ljust(DUPLEX_SIZE, chr(ord("a") + number % 26))
+
+
+def pour(person: Person, room: bytes, texts: Sequence[str]) -> None:
+    """Say all of them, up to 64 at once, and wait for the answers."""
+    waiting = deque(texts)
+    for answered in range(len(texts)):
+        while waiting and len(texts) - len(waiting) - answered < limits.MAX_IN_FLIGHT:
+            person.protocol.send(person.encrypt(room, waiting.popleft()))
+        reply = person.take(m.Reply)
+        assert isinstance(reply, m.Accepted), reply
+
+
+class Talker:
+    """Somebody who talks, and follows what others do, as a client does."""
+
+    def __init__(self, person: Person) -> None:
+        self.person = person
+        self.accepted: dict[int, str] = {}  # seq: text
+        self.waits: list[float] = []
+
+    def say(self, room: bytes, text: str) -> None:
+        """Say it until it is accepted: whoever is overtaken by a commit takes that in and says it again."""
+        person = self.person
+        began = time.monotonic()
+        while True:
+            self._take_in(room)
+            reply = person.say(room, text)
+            if isinstance(reply, m.Accepted):
+                break
+            assert reply.code == "stale-epoch", reply
+            assert time.monotonic() - began < PATIENCE, f"{person.account} gets no word in"
+            person.numbers[room] -= 1
+        self.waits.append(time.monotonic() - began)
+        self.accepted[reply.seq] = text
+
+    def follow(self, room: bytes, others: Mapping[int, str]) -> None:
+        """Read on until all that others have said, by seq, is there, and nothing else is."""
+        self._take_in(room)
+        while len(self.person.texts) < len(others):
+            assert self.person.pump(), f"{self.person.account} has lost the connection, or misses something"
+            self._take_in(room)
+        assert others == {seq: text for _, seq, _, text in self.person.texts}, self.person.account
+
+    def _take_in(self, room: bytes) -> None:
+        person = self.person
+        received, person.received = person.received, []
+        for each in received:
+            if isinstance(each, m.Entry):
+                person.process(each)
+                person.send(m.Acknowledge(room, each.seq))
+            elif not isinstance(each, m.Presence):
+                person.received.append(each)
+
+
+def talk(person: Person, room: bytes, over: threading.Event) -> Talker:
+    """Say something now and then, and one last thing when it is over."""
+    talker = Talker(person)
+    person.subscribe(room)
+    while not over.wait(PACE_SECONDS):
+        talker.say(room, f"{person.account} {len(talker.waits)}")
+    talker.say(room, f"{person.account} at the end")
+    return talker
