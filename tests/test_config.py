@@ -85,6 +85,11 @@ def test_an_unknown_setting_is_an_error_that_names_file_and_line(tmp_path: Path,
         ("port = 1\nport = 2\n", "line 2"),
         ("port =\n", "line 1, column 7"),
         ("a = " + "[" * 50_000, "server.toml: "),
+        ("port = " + "9" * 5000, "server.toml: Exceeds the limit"),
+        ("port = 0x" + "f" * 5000, "server.toml, line 1, port: "),
+        ("port = inf", "line 1, port: Expected `int`"),
+        ('name = "\\ud800"', "server.toml: .*not a Unicode scalar value"),
+        ("port = 1\nport.x = 1", "server.toml: "),
     ],
 )
 def test_a_bad_setting_is_an_error_that_names_file_and_line(tmp_path: Path, text: str, words: str) -> None:
@@ -97,6 +102,23 @@ def test_a_bad_variable_or_flag_is_named() -> None:
         load_config({}, {"SECURECHAT_PORT": "many"})
     with pytest.raises(UsageError, match="--max-clients: Expected `int` >= 1"):
         load_config({"max_clients": 0}, {})
+
+
+@pytest.mark.parametrize("name", ["host", "name", "greeting", "invite_code", "registration", "attempts_per_account"])
+def test_what_is_no_text_is_refused_wherever_it_comes_from(name: str) -> None:
+    """Bytes that are not UTF-8 reach Python as lone surrogates, which no message can hold."""
+    for text in ("\udcff", "\ud800"):
+        with pytest.raises(UsageError, match=f"SECURECHAT_{name.upper()}: "):
+            load_config({}, {f"SECURECHAT_{name.upper()}": text})
+        with pytest.raises(UsageError, match=f"--{name.replace('_', '-')}: "):
+            load_config({name: text}, {})
+
+
+@pytest.mark.parametrize("name", ["host", "name", "invite_code", "log_level", "attempts_per_account", "port"])
+def test_ten_megabytes_of_a_setting_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=f"SECURECHAT_{name.upper()}: ") as caught:
+        load_config({}, {f"SECURECHAT_{name.upper()}": "1" * 10_000_000})
+    assert len(str(caught.value)) < 1000
 
 
 def test_variables_of_other_programs_are_none_of_our_business() -> None:

@@ -11,6 +11,7 @@ import dead_reader
 import flood
 import idle
 import login
+import login_timing
 import mls
 import mls_growth
 import peers
@@ -26,7 +27,7 @@ SERVERS: dict[str, Callable[[Run], Iterator[Figure]]] = {
     "dead-reader": dead_reader.dead_reader, "restart": restart.restart,
 }  # fmt: skip
 OTHERS: dict[str, Callable[[], Iterator[Figure]]] = {
-    "flood": flood.flood, "mls": mls.mls, "mls-growth": mls_growth.growth,
+    "flood": flood.flood, "login-timing": login_timing.login_timing, "mls": mls.mls, "mls-growth": mls_growth.growth,
 }  # fmt: skip
 BENCHES = (*SERVERS, *OTHERS)
 

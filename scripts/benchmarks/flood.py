@@ -31,6 +31,10 @@ HONEST = "127.0.0.2"  # the address of those whom the strangers are to hold up
 MESSAGES = 200  # a second, of those who are in: both processors have room for guesses beside them
 BUSY_AGAIN = 0.2  # seconds after which who is told `busy` tries again
 
+GREETED = "silent after the hello"
+DRIP_SECONDS = 0.25  # between two bytes: a handshake then takes more than a minute
+PATIENCE = limits.LOGIN_SECONDS + 60  # seconds until we give up waiting for the server to close
+
 CLOSED_WITHIN = 1.5  # seconds after a deadline: deadlines are looked at twice a second
 BUSY_WITHIN = 50.0  # ms: "at once", on a machine whose processors all compute hashes
 
@@ -104,52 +108,54 @@ class _Strangers:
         self._selector = selectors.DefaultSelector()
         self._hello = _client_hello(server.tls)
         self._began: dict[socket.socket, tuple[str, float]] = {}
-        address = server.process.address
-        self._dripping = [self._add("dripping", socket.create_connection(address)) for _ in range(each)]
+        self._late: dict[str, float] = {}
+        self._all = False  # whether all are open
+        self._dripping: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
         for _ in range(each):
-            self._add("silent", socket.create_connection(address))
+            self._add("silent", socket.create_connection(server.process.address))
+            self._dripping.append(self._add("dripping", socket.create_connection(server.process.address)))
             self._add("silent after TLS", _shaken(server))
             greeted = _shaken(server)
             greeted.sendall(ClientProtocol("bench", time.monotonic()).data_to_send())
-            self._add("silent after the hello", greeted)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._drip)
-        self._thread.start()
+            self._add(GREETED, greeted)
+        self._all = True
 
     def wait(self) -> Iterator[tuple[str, float]]:
         """Wait until the server has closed all; for each kind, how many seconds after its deadline the last one was."""
-        deadlines = {"silent after the hello": limits.LOGIN_SECONDS}
-        late: dict[str, float] = {}
-        patience = time.perf_counter() + limits.LOGIN_SECONDS + limits.HANDSHAKE_SECONDS + 30
-        while self._began:
-            if time.perf_counter() > patience:
-                raise SystemExit(f"{len(self._began)} silent connections are still open")
-            for key, _ in self._selector.select(1):
-                sock = key.data
-                with contextlib.suppress(ConnectionError):
-                    if sock.recv(1 << 14):
-                        continue
-                kind, began = self._began.pop(sock)
-                self._selector.unregister(sock)
-                sock.close()
-                lived = time.perf_counter() - began
-                late[kind] = max(late.get(kind, 0.0), lived - deadlines.get(kind, limits.HANDSHAKE_SECONDS))
-        self._stopped.set()
-        self._thread.join()
-        yield from late.items()
+        self._thread.join(PATIENCE)
+        if self._thread.is_alive():
+            raise SystemExit(f"{len(self._began)} silent connections are still open")
+        yield from self._late.items()
+
+    def _run(self) -> None:
+        drops = iter(self._hello)
+        next_drop = 0.0
+        while self._began or not self._all:
+            for key, _ in self._selector.select(DRIP_SECONDS):
+                self._look(key.data)
+            if time.perf_counter() >= next_drop:
+                next_drop = time.perf_counter() + DRIP_SECONDS
+                drop = bytes([next(drops, 0)])
+                for sock in self._dripping:
+                    with contextlib.suppress(OSError):  # closed by now
+                        sock.send(drop)
+
+    def _look(self, sock: socket.socket) -> None:
+        with contextlib.suppress(ConnectionError):
+            if sock.recv(1 << 14):
+                return
+        kind, began = self._began.pop(sock)
+        self._selector.unregister(sock)
+        sock.close()
+        deadline = limits.LOGIN_SECONDS if kind == GREETED else limits.HANDSHAKE_SECONDS
+        self._late[kind] = max(self._late.get(kind, 0.0), time.perf_counter() - began - deadline)
 
     def _add(self, kind: str, sock: socket.socket) -> socket.socket:
         self._began[sock] = kind, time.perf_counter()
         self._selector.register(sock, selectors.EVENT_READ, sock)
         return sock
-
-    def _drip(self) -> None:
-        for position in range(len(self._hello)):
-            for sock in self._dripping:
-                with contextlib.suppress(OSError):  # closed by now
-                    sock.send(self._hello[position : position + 1])
-            if self._stopped.wait(0.2):
-                return
 
 
 def _client_hello(context: ssl.SSLContext) -> bytes:

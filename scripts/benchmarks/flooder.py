@@ -50,6 +50,10 @@ class Guesser:
         while not any(isinstance(event, Hello) for event in self._receive()):
             pass
 
+    def close(self) -> None:
+        """Go."""
+        self.tls.close()
+
     def guess(self, account: str) -> None:
         """Try a wrong password."""
         secret, device = os.urandom(limits.SECRET_LENGTH), bytes(limits.DEVICE_ID_LENGTH)

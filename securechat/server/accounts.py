@@ -246,8 +246,12 @@ def read_accounts(path: Path) -> tuple[list[Account], list[Invite]]:
         _damaged(path, f"is larger than {MAX_FILE:,} bytes")
     stored = _parse(path, data)
     names: dict[str, str] = {}
+    for invite in stored.invites:
+        if invite.account:
+            _check_name(path, invite.account, "an invite for")
     for account in stored.accounts:
-        _check(path, account)
+        _check_name(path, account.name, "an account")
+        _check_hash(path, account)
         if other := names.get(collision_key(account.name)):
             _damaged(path, f"holds {other!a} and {account.name!a}, which differ in case at most")
         names[collision_key(account.name)] = account.name
@@ -284,12 +288,15 @@ def _parse(path: Path, data: bytes) -> _File:
         _damaged(path, f"is damaged, or of another version of securechat: {error}")
 
 
-def _check(path: Path, account: Account) -> None:
+def _check_name(path: Path, name: str, what: str) -> None:
     try:
-        if normalise_account(account.name) != account.name:
+        if normalise_account(name) != name:
             raise UsageError("the name is not in its one spelling")
     except UsageError as error:
-        _damaged(path, f"holds an account {account.name!a}, which nobody can have: {error}")
+        _damaged(path, f"holds {what} {name!a}, which nobody can have: {error}")
+
+
+def _check_hash(path: Path, account: Account) -> None:
     match = _PHC.fullmatch(account.hash)
     if match is None:
         _damaged(path, f"has an account {account.name!a} whose hash is not one of Argon2id")
@@ -518,7 +525,13 @@ class AccountStore:
                 asked, self._asked = self._asked, []
                 if not asked:
                     return
-            self._apply(asked)
+            try:
+                self._apply(asked)
+            except Exception:
+                log.exception("internal error while accounts were written")
+                for _, future in asked:
+                    if not future.done():
+                        future.set_exception(StorageError("the server failed to write its accounts; see its log"))
 
     def _apply(self, asked: list[tuple[Change[Any], Future[Any]]]) -> None:
         draft = _Draft(self._accounts, self._invites)

@@ -357,8 +357,9 @@ class Server:
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
         try:
             return socket.create_server((config.host, config.port), family=family, backlog=BACKLOG)
-        except OSError as error:
-            raise UsageError(f"cannot listen on {config.host} port {config.port}: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:  # ValueError: what cannot be a host, such as one with a label too long
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise UsageError(f"cannot listen on {config.host} port {config.port}: {reason}") from error
 
     def _revoke_tokens(self, account: str, device: bytes, done: Callable[[Exception | None], None]) -> None:
         def ended(future: Future[Account]) -> None:

@@ -112,7 +112,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         text = data.decode().replace("\r\n", "\n")
         table = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or a number of thousands of digits
         raise UsageError(f"{path}: {error}") from error  # TOMLDecodeError names line and column
     settings = {}
     for name, value in table.items():
@@ -146,9 +146,13 @@ def _convert(name: str, value: object, where: str, *, strict: bool) -> object:
     try:
         if _TYPES[name] is Rate:
             return Rate.parse(str(value))
+        if isinstance(value, str) and _TYPES[name] is not Path:  # a path may be any bytes
+            value.encode()
         return msgspec.convert(value, _TYPES[name], strict=strict, dec_hook=_path)
+    except UnicodeEncodeError:
+        raise UsageError(f"{where}: this is not text in UTF-8") from None
     except ValueError as error:  # msgspec.ValidationError is one
-        raise UsageError(f"{where}: {error}") from None
+        raise UsageError(f"{where}: {str(error)[:200]}") from None  # it may hold the value
 
 
 def _path(_: type, value: object) -> Path:

@@ -281,6 +281,65 @@ def test_a_damaged_file_stops_the_start_with_its_position_and_is_left_alone(
     AccountStore(path).close()  # nothing of the failed start is in the way: not even its lock
 
 
+@pytest.mark.parametrize("name", ["\ud800", "Bob", "a b", "x" * 10_000_000])
+def test_an_invite_for_a_name_that_nobody_can_have_is_damage(path: Path, name: str) -> None:
+    path.parent.mkdir()
+    invite = {"hash": "0" * 64, "created": 1, "expires": 1 << 52, "account": name}
+    path.write_text(json.dumps(json.loads(document()) | {"invites": [invite]}))
+    with pytest.raises(StorageError, match="holds an invite for .*, which nobody can have"):
+        AccountStore(path)
+
+
+def test_the_writer_survives_what_nobody_foresaw(store: AccountStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(accounts, "write_atomically", lambda *_, **__: 1 // 0)
+        with pytest.raises(StorageError, match="the server failed to write its accounts"):
+            store.add("alice", HASH).result(PATIENCE)
+    assert store.add("alice", HASH).result(PATIENCE).name == "alice"
+
+
+PHC = "$argon2id$v=19$m=8,t=1,p=1$" + "A" * 22 + "$" + "A" * 43
+
+
+@pytest.mark.parametrize(
+    "phc",
+    [
+        "", "$", "A" * 10_000_000, "\ud800" + PHC, PHC + "\0", PHC.upper(), " " + PHC, PHC + "\n", PHC[1:],
+        PHC.replace("argon2id", "argon2i"), PHC.replace("argon2id", "argon2d"), PHC.replace("argon2id", "scrypt"),
+        PHC.replace("v=19", "v=16"), PHC.replace("$v=19", ""), PHC.replace("v=19", "v=4294967315"),
+        PHC.replace("m=8", "m=4294967295"), PHC.replace("m=8", "m=262145"), PHC.replace("m=8", "m=0"),
+        PHC.replace("m=8", "m=08"), PHC.replace("m=8", "m=-8"), PHC.replace("m=8", "m=8e3"),
+        PHC.replace("m=8", "m=\uff18"), PHC.replace("m=8", "m=" + "9" * 10_000),
+        PHC.replace("t=1", "t=4294967295"), PHC.replace("t=1", "t=17"), PHC.replace("t=1", "t=0"),
+        PHC.replace("p=1", "p=16777215"), PHC.replace("p=1", "p=17"), PHC.replace("p=1", "p=0"),
+        PHC.replace("p=1", "p=2"), PHC.replace("m=8,t=1", "t=1,m=8"), PHC.replace("p=1", "p=1,keyid=AAAA"),
+        PHC.replace("p=1", "p=1,data=AAAA"), PHC.replace(",p=1", ""), PHC[:-1], PHC + "A", PHC + "=",
+        PHC.replace("A" * 22, ""), PHC.replace("A" * 22, "A" * 1_000_000), PHC.replace("A" * 43, "-" * 43),
+    ],
+)  # fmt: skip
+def test_a_hash_that_is_not_of_ours_is_refused_before_anything_is_computed(
+    path: Path, phc: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`verify` would take the memory and the time that the hash asks for, or fail in ways of its own."""
+    for computes in ("hash", "verify"):
+        monkeypatch.setattr(argon2.PasswordHasher, computes, lambda *_: pytest.fail("computed"))
+    path.parent.mkdir()
+    path.write_text(document(hash=phc))
+    with pytest.raises(StorageError, match="account 'alice' whose hash") as caught:
+        AccountStore(path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_the_twin_is_compared_with(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text(document(hash=PHC))
+    store = AccountStore(path)
+    workers = PasswordWorkers(store, cost=CHEAP)
+    assert refused(lambda: Asked(workers).login("alice")) == "login-refused"
+    workers.close()
+    store.close()
+
+
 def test_two_accounts_that_differ_in_case_only_are_damage(path: Path) -> None:
     path.parent.mkdir()
     one, other = json.loads(document(name="straße")), json.loads(document(name="strasse"))
