@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import resource
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -48,6 +50,9 @@ def main() -> None:
         parser.error("--plot draws what mls-growth finds")
     if arguments.rounds < 1:
         parser.error("--rounds is 1 at least")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # for us and for the servers, who inherit it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # in order: the servers are to end, too
     chosen = arguments.bench or BENCHES
     run = Run(arguments.rounds, [] if arguments.alone else peers.installed())
     if set(chosen) & set(SERVERS) and not arguments.alone:

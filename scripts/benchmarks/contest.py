@@ -5,7 +5,6 @@ against. A server of others that fails is named and left out; ours may not fail.
 """
 
 import contextlib
-import resource
 import statistics
 import subprocess
 import sys
@@ -62,8 +61,6 @@ def bench_folder() -> Iterator[tuple[Path, Path]]:
 @contextlib.contextmanager
 def running(*makers: Maker) -> Iterator[list[System]]:
     """Start these systems, each in a folder of its own."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # for us and for the servers, who inherit it
     with bench_folder() as (folder, certs), contextlib.ExitStack() as started:
         systems = []
         for number, make in enumerate(makers):

@@ -20,7 +20,7 @@ PAYLOAD = 256  # bytes of each message: the time, and filling
 STAMP = 16  # of them, the time in hexadecimal: every protocol carries text
 FILLING = os.urandom((PAYLOAD - STAMP) // 2).hex().encode()
 PROC = Path("/proc")  # where Linux tells of processes
-STALLED = 30.0  # seconds without a sign of the server end a bench
+STALLED = 60.0  # seconds without a sign of the server end a bench
 RECEIVE_BYTES = 256 << 10
 
 
