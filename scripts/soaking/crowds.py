@@ -109,7 +109,7 @@ def readers(folder: Path, part: float) -> None:
         read_on(logs, room, 1 + len(said), PATIENCE)
         for other in others:
             assert [entry.seq for entry in logs[other]] == list(range(2, 2 + len(said)))
-        for other in random.Random(1).sample(others, min(SAMPLE, count)):  # noqa: S311 - so that it can be repeated
+        for other in random.Random(1).sample(others, min(SAMPLE, count)):  # noqa: S311  # nosec B311  # so that it can be repeated
             assert [other.process(entry) for entry in logs[other]] == said, f"{other.account} reads something else"
         print(f"readers  all {count} have read all {len(said):,} messages", flush=True)
 
@@ -207,7 +207,7 @@ def _enter_all(tickets: Sequence[Ticket], port: int, tls: ssl.SSLContext, pipe: 
     for person in people:
         assert isinstance(person.subscribe(room), m.Subscribed)
     read_on(logs, room, max(accepted), PATIENCE)
-    for person in random.Random(2).sample(people, min(SAMPLE, len(people))):  # noqa: S311 - so that it can be repeated
+    for person in random.Random(2).sample(people, min(SAMPLE, len(people))):  # noqa: S311  # nosec B311  # so that it can be repeated
         joined = person.cursors[room]
         for entry in logs[person]:
             person.process(entry)
