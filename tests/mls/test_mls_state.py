@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from securechat.mls.group_context import GroupContext
 from securechat.mls.group_secrets import GroupSecrets
 from securechat.mls.key_package_bundle import KeyPackageBundle
 from securechat.mls.proposals import Add, ReInit, Remove, Update
+from securechat.mls.public_group import PublicGroup
 from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.secret_tree import SecretTree
 from securechat.mls.tree_math import NodeIndex, node_of
@@ -281,3 +283,14 @@ def test_a_damaged_secret_tree_or_key_store_is_refused() -> None:
         Group.load(
             public, secret.replace(key, bob._keys.keys[node_of(bob.own_leaf)].public_key), person.signature
         )
+
+
+def test_a_saved_commit_of_another_version_and_a_saved_group_of_an_unknown_suite_are_refused() -> None:
+    (person, alice), _ = group_of("alice", "bob")
+    saved = commit(alice).encode()
+    assert StagedCommit.decode(saved, person.signature).group is not None
+    with pytest.raises(DecodeError, match="another version"):
+        StagedCommit.decode(b"\x00\x09" + saved[2:], person.signature)
+    unknown = replace(alice.public, context=replace(alice.public.context, cipher_suite=9))
+    with pytest.raises(DecodeError, match="damaged: cipher suite 0x0009"):
+        PublicGroup.decode(unknown.encode())
