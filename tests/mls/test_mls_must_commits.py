@@ -35,7 +35,7 @@ from securechat.mls.key_package import KeyPackage
 from securechat.mls.key_schedule import psk_secret
 from securechat.mls.leaf_node import LeafNode, LeafNodeSource
 from securechat.mls.message_protection import protect_private
-from securechat.mls.parent_hash import parent_hash, verify_parent_hashes
+from securechat.mls.parent_hash import parent_hash, set_path_keys, verify_parent_hashes
 from securechat.mls.proposals import (
     Add,
     ExternalInit,
@@ -284,6 +284,19 @@ def test_a_path_with_the_key_of_another_member_or_node_is_refused() -> None:  # 
         refused(bob, stolen, "again")
     stolen = forged_commit(alice, person, signed_leaf=lambda leaf: replace(leaf, signature_key=other.signature_key))
     refused(bob, stolen, "signature")
+
+
+def test_a_path_with_a_node_key_of_small_order_is_refused() -> None:  # 12.4.2-8
+    (person, alice), (_, bob) = group_of("alice", "bob")
+    _, parent_hash_above = set_path_keys(SUITE, alice.public.tree, alice.own_leaf, [SMALL_ORDER])
+
+    def small(path: UpdatePath) -> UpdatePath:
+        leaf = replace(path.leaf_node, parent_hash=parent_hash_above)
+        signed = leaf.signed(person.signature.sign_with_label, alice.group_id, alice.own_leaf)
+        return with_node(replace(path, leaf_node=signed), encryption_key=SMALL_ORDER)
+
+    refused(bob, forged_commit(alice, person, path=small), "small order")
+    assert stage(bob, commit(alice).message).group is not None
 
 
 def test_a_path_that_brings_one_key_twice_is_refused() -> None:  # 7.3-11, 12.2-12

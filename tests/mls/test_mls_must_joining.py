@@ -19,7 +19,7 @@ from securechat.mls.key_schedule import JoinerSecret
 from securechat.mls.leaf_node import Capabilities
 from securechat.mls.proposals import Add, PreSharedKeyId, PskType, ResumptionPskUsage
 from securechat.mls.ratchet_tree import RatchetTree
-from securechat.mls.tree_math import LeafIndex
+from securechat.mls.tree_math import LeafIndex, node_of
 from securechat.mls.welcome import Welcome
 from tests.mls.forge import forged_commit
 from tests.mls.support import SUITE, Person, commit, group_of
@@ -58,9 +58,19 @@ def with_tree(change: Callable[[RatchetTree], RatchetTree]) -> Callable[[GroupIn
 
 
 def without_carol(info: GroupInfo) -> GroupInfo:
+    return with_blank_root(info, lambda tree: tree.remove_leaf(LeafIndex(2)))
+
+
+def with_other_leaf_of_carol(info: GroupInfo) -> GroupInfo:
+    other = CAROL.key_package().key_package.leaf_node
+    return with_blank_root(info, lambda tree: tree.replace({node_of(LeafIndex(2)): other}))
+
+
+def with_blank_root(info: GroupInfo, change: Callable[[RatchetTree], RatchetTree]) -> GroupInfo:
+    """The GroupInfo with another tree in it that is sound: the root's parent hash would not fit."""
     (extension,) = info.extensions
-    tree = RatchetTree.decode(extension.data).remove_leaf(LeafIndex(2))
-    tree = tree.replace(dict.fromkeys([tree.root]))
+    tree = change(RatchetTree.decode(extension.data))
+    tree = tree.replace({tree.root: None})
     context = replace(info.group_context, tree_hash=tree.tree_hash(SUITE))
     return replace(info, group_context=context, extensions=(Extension(ExtensionType.RATCHET_TREE, tree.encode()),))
 
@@ -162,6 +172,11 @@ WRONG: dict[str, tuple[str, dict[str, Any], type[PeerError]]] = {
         InvalidMessage,
     ),
     "tree without us": ("does not have us", {"info": without_carol}, InvalidMessage),  # 12.4.3.1-12
+    "tree with another leaf of ours": (  # 12.4.3.1-12
+        "does not have us",
+        {"info": with_other_leaf_of_carol},
+        InvalidMessage,
+    ),
     "path secret that leads elsewhere": (  # 12.4.3.1-13
         "does not lead to the public keys",
         {"secrets": with_secrets(path_secret=Secret(bytes(32)))},
