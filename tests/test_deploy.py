@@ -25,14 +25,14 @@ MOST_EXPOSED = 1.2
 
 def parse(command: list[str]) -> dict[str, Any]:
     """Have click parse a command line of securechat: the command's parameters. Raises click.UsageError."""
-    context: click.Context = click.Context(cli.main)
-    group: click.Command = cli.main
-    while isinstance(group, click.Group):
-        found = group.get_command(context, command[0])
-        if found is None:
-            raise click.UsageError(f"no command {command[0]}")
-        group, command = found, command[1:]
-    return group.make_context(group.name, command).params
+    step: click.Command = cli.main
+    context = step.make_context("securechat", command.copy())
+    while isinstance(step, click.Group):
+        name, found, rest = step.resolve_command(context, [*context._protected_args, *context.args])
+        assert found is not None
+        step = found
+        context = step.make_context(name, rest, parent=context)
+    return context.params
 
 
 def unit() -> Mapping[str, list[str]]:

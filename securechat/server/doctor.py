@@ -30,6 +30,7 @@ from securechat.files import is_locked, sync
 from securechat.server import admin_protocol as protocol
 from securechat.server.accounts import read_accounts
 from securechat.server.admission import MAX_NEWCOMERS
+from securechat.server.app import RESERVED_FILES
 from securechat.server.config import ACCOUNTS_FILE, ENVIRONMENT_PREFIX, STORE_FILE, ServerConfig
 from securechat.server.metrics import HOST as METRICS_HOST
 from securechat.server.store import schema
@@ -51,9 +52,6 @@ LOW_SPACE: Final = 1 << 30
 
 NO_SPACE: Final = 64 << 20
 """Bytes free: what the write-ahead log alone may take."""
-
-FILES_BESIDE: Final = 256
-"""File descriptors of a server besides those of its connections, generously."""
 
 MIN_SQLITE: Final = (3, 37)
 """The first with STRICT tables."""
@@ -433,9 +431,11 @@ def _files(config: ServerConfig) -> Findings:
     except ImportError:  # Windows has no such limit
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = config.max_clients + MAX_NEWCOMERS + FILES_BESIDE
+    needed = config.max_clients + MAX_NEWCOMERS + RESERVED_FILES
     if hard == resource.RLIM_INFINITY:
         yield ok("open files", "no limit")
+    elif hard <= RESERVED_FILES:
+        yield problem("open files", f"{hard:,} are too few for any client: ulimit -n, or LimitNOFILE= in a unit")
     elif hard < needed:
         text = f"{hard:,} for a server that starts here, {needed:,} may be needed: ulimit -n, or LimitNOFILE= in a unit"
         yield warning("open files", text)

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -415,11 +414,12 @@ def test_who_listens_everywhere_is_reached_on_this_machine() -> None:
 
 
 def test_few_open_files(config: ServerConfig) -> None:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    few = 500 if hard == resource.RLIM_INFINITY else min(hard, 500)
-    code, lines = run(config, before=f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, {few}))")
+    few = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({0}, {0}))"
+    code, lines = run(config, before=few.format(200))
     assert (code, lines["open files"][:8]) == (0, "warning ")
     assert "LimitNOFILE=" in lines["open files"]
+    code, lines = run(config, before=few.format(64))
+    assert (code, lines["open files"][:8]) == (1, "problem ")
 
 
 def test_nothing_that_a_file_holds_moves_the_cursor(config: ServerConfig, tmp_path: Path) -> None:
