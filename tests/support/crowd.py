@@ -84,24 +84,29 @@ def read_on(logs: Mapping[Person, list[m.Entry]], room: bytes, upto: int, patien
     deadline = time.monotonic() + patience
     with selectors.DefaultSelector() as selector:
         for person, log in logs.items():
-            if not log or log[-1].seq < upto:
+            if not _has_read(person, log, room, upto):
                 selector.register(person.socket, selectors.EVENT_READ, person)
         while selector.get_map():
             assert time.monotonic() < deadline, f"{len(selector.get_map())} people still wait for entry {upto}"
             for key, _ in selector.select(1):
-                person, log = key.data, logs[key.data]
-                assert person.pump(0), f"{person.account} has lost the connection: {person.received[-1:]}"
-                received, person.received = person.received, []
-                for each in received:
-                    if isinstance(each, m.Entry) and each.conversation == room:
-                        assert not log or each.seq == log[-1].seq + 1, f"{person.account} misses or repeats something"
-                        log.append(each)
-                    else:
-                        person.received.append(each)
-                if log:
-                    person.send(m.Acknowledge(room, log[-1].seq))
-                    if log[-1].seq >= upto:
-                        selector.unregister(person.socket)
+                assert key.data.pump(0), f"{key.data.account} has lost the connection: {key.data.received[-1:]}"
+                if _has_read(key.data, logs[key.data], room, upto):
+                    selector.unregister(key.fileobj)
+
+
+def _has_read(person: Person, log: list[m.Entry], room: bytes, upto: int) -> bool:
+    """Take what has arrived; whether this is all up to a seq."""
+    received, person.received = person.received, []
+    for each in received:
+        if isinstance(each, m.Entry) and each.conversation == room:
+            assert not log or each.seq == log[-1].seq + 1, f"{person.account} misses or repeats something"
+            log.append(each)
+        else:
+            person.received.append(each)
+    if not log:
+        return False
+    person.send(m.Acknowledge(room, log[-1].seq))
+    return log[-1].seq >= upto
 
 
 def flow_both_ways(person: Person, room: bytes, end: float) -> tuple[int, int]:
