@@ -69,6 +69,9 @@ READ_CONNECTIONS = 8
 All are opened at the start, while there are file descriptors: later there may be none left, for clients have them.
 """
 
+WAL_HEADER = 32
+"""Bytes of a write-ahead log that holds nothing yet: its writer was killed within the first commit."""
+
 EXPIRY_SECONDS = 3600
 """How often all histories are looked through for entries past the limits of their readers."""
 
@@ -76,6 +79,11 @@ INBOX_ENTRIES = 1000
 """Welcomes kept for one device: the oldest go first, and their senders can invite again."""
 
 Value = TypeVar("Value")
+
+_OF_THE_SYSTEM = frozenset(
+    (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY)
+)
+"""Errors that say nothing about what the file holds."""
 
 _APPEND = "INSERT INTO tail VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -153,6 +161,8 @@ class SQLiteStore:
         except OSError as error:
             raise StorageError(f"cannot open {self._path}: {error.strerror or error}") from error
         except sqlite3.Error as error:
+            if error.sqlite_errorcode & 0xFF in _OF_THE_SYSTEM:  # its details stand in the higher bits
+                raise StorageError(f"cannot open {self._path}: {error}") from error
             raise StorageError(f"{self._path} is damaged: {error}. It was left as it is.") from error
 
     def _connect(self, mode: str) -> sqlite3.Connection:
@@ -870,12 +880,28 @@ def check_database(path: Path) -> int:
 
     A server may be writing to it meanwhile. Returns its version. Raises StorageError or sqlite3.Error.
     """
-    if not path.with_name(path.name + "-wal").exists():
-        alone = "immutable=1"  # there is nothing but the file, and no other is to be made beside it
+    log = path.with_name(path.name + "-wal")
+    if not log.exists() or log.stat().st_size <= WAL_HEADER:
+        alone = "immutable=1"  # the file has everything, and no other is to be made beside it
     elif path.with_name(path.name + "-shm").exists():
         alone = "readonly_shm=1"  # reads the log without a trace, whether its writer lives or was killed
     else:
         alone = ""  # somebody has copied the two files by hand: SQLite has to make the third one
+    try:
+        return _look_into(path, alone)
+    except UnicodeDecodeError as error:  # what SQLite complains of, which Python cannot read
+        raise StorageError(f"{path} is damaged: {error.object!a}. It was left as it is.") from error
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_PROTOCOL:
+            raise
+        # This is how SQLite, which reads without a trace here, says after ten seconds that a log's header is wrong.
+        raise StorageError(
+            f"{path}-wal is damaged at its beginning: restore a backup, or move it away and lose what it holds. "
+            "It was left as it is."
+        ) from error
+
+
+def _look_into(path: Path, alone: str) -> int:
     uri = f"{path.absolute().as_uri()}?mode=ro&{alone}"
     with contextlib.closing(sqlite3.connect(uri, uri=True)) as reader:
         if schema.application_of(reader) != schema.APPLICATION_ID:

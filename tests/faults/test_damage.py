@@ -1,0 +1,191 @@
+"""Files that were damaged at any place: a start is refused and touches nothing, or what is there is read as it is.
+
+What no checksum covers (a text, a number, a free page) may change and be read changed. The members find that by
+chain, signatures and authenticated encryption. Here, nobody may meet anything but an answer that says what is wrong.
+"""
+
+import hashlib
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from securechat.errors import StorageError
+from securechat.server.accounts import AccountStore
+from securechat.server.store import sqlite
+from securechat.server.store.port import Device, Head, Letter, LogEntry, Membership, StoreBrokenError
+from securechat.server.store.sqlite import SQLiteStore
+from securechat.wire.chain import CHAIN_START
+from tests.support.crowd import prepare
+
+ROOM, ALICE, BOB = b"R" * 32, b"a" * 16, b"b" * 16
+PAGE = 4096
+MOVED, RECENT = 40, 30
+
+
+def payload(seq: int) -> bytes:
+    return f"{seq} ".encode().ljust(300, b"x")
+
+
+def fill(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something in each table, MOVED entries in the history, and RECENT ones in the tail, three a commit."""
+    head = Head(ROOM, "open", "#lobby", 0, 1, 0, CHAIN_START, b"group info")
+    head.members = {device: Membership(device, "someone", 0, CHAIN_START, None, 0) for device in (ALICE, BOB)}
+    store.create(head, None, b"snapshot" * 50)
+    store.put_device(Device(ALICE, "alice", b"certificate"), b"k" * 32)
+    store.put_key_packages(ALICE, [b"p" * 300] * 3, b"l" * 300)
+    store.deliver(Letter(0, 1, ROOM, 1, bytes(32), b"w" * 400, b"t" * 400, ()), [ALICE, BOB])
+
+    def write(count: int) -> None:
+        for seq in range(head.seq + 1, head.seq + count + 1):
+            entry = LogEntry(ROOM, seq, 1000 + seq, ALICE, seq, 0, bytes(32), payload(seq))
+            store.append(entry)
+            head.record(entry, hashlib.sha256(entry.payload).digest())
+        store.commit()
+
+    write(MOVED)
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite, "TAIL_SECONDS", -1)
+        while store.tidy(5000, lambda _: head)[1]:
+            pass
+    store.checkpoint()
+    for _ in range(RECENT // 3):
+        write(3)
+
+
+@pytest.fixture
+def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a store that was closed in good order."""
+    store = SQLiteStore(tmp_path / "closed" / "chat.db")
+    fill(store, monkeypatch)
+    store.close()
+    return tmp_path / "closed"
+
+
+@pytest.fixture
+def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder as a killed server leaves it: with a write-ahead log that holds the RECENT entries."""
+    store = SQLiteStore(tmp_path / "running" / "chat.db")
+    fill(store, monkeypatch)
+    shutil.copytree(tmp_path / "running", tmp_path / "killed")
+    yield tmp_path / "killed"
+    store.close()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def outcome(folder: Path, name: str, data: bytes) -> int | str:
+    """Open a copy of the folder with other bytes in one of its files: how many entries there are, or what is wrong."""
+    copy = folder.with_name("copy")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder, copy)
+    (copy / name).write_bytes(data)
+    before = content(copy)
+    refused = ""
+    try:
+        store = SQLiteStore(copy / "chat.db")
+    except StorageError as error:
+        refused = str(error)
+    if refused:
+        assert content(copy) == before, f"{refused}: something was touched"
+        assert str(copy / "chat.db") in refused
+        return refused
+    try:
+        head = store.load(ROOM)
+        entries = store.read(ROOM, 0, 1000, 1000, 1 << 30)
+        store.read_inbox(ALICE, 0, 1 << 20)
+        store.device(ALICE)
+        store.size()
+        while store.tidy(6000, lambda _: head)[1]:
+            pass
+        store.checkpoint()
+    except StoreBrokenError as error:
+        return str(error)
+    finally:
+        store.close()
+    if folder.name == "killed":
+        assert [(entry.seq, entry.payload) for entry in entries] == [
+            (seq, payload(seq)) for seq in range(1, len(entries) + 1)
+        ]
+    return len(entries)
+
+
+def flipped(data: bytes, position: int, bit: int) -> bytes:
+    return data[:position] + bytes([data[position] ^ 1 << bit]) + data[position + 1 :]
+
+
+def test_a_bit_of_the_database_that_is_flipped(closed: Path) -> None:
+    data = (closed / "chat.db").read_bytes()
+    chance = random.Random(1)
+    positions = {*range(16), *range(18, 100, 3), data.rindex(b"INTEGER"), data.rindex(b"TABLE")}  # header; the schema
+    positions |= {page + offset for page in range(0, len(data), PAGE) for offset in (0, 3, 8)}  # each page's own header
+    positions |= set(chance.choices(range(len(data)), k=60))
+    outcomes = [outcome(closed, "chat.db", flipped(data, each, chance.choice((0, 3, 7)))) for each in sorted(positions)]
+    assert outcome(closed, "chat.db", data) == MOVED + RECENT
+    assert sum(isinstance(each, str) for each in outcomes) > 100
+    assert outcomes.count(MOVED + RECENT) > 60
+
+
+def test_a_schema_that_is_no_text_is_refused(closed: Path) -> None:
+    data = (closed / "chat.db").read_bytes()
+    told = outcome(closed, "chat.db", flipped(data, data.index(b"NOT NULL") + 4, 7))
+    assert isinstance(told, str)
+    assert "is damaged: b'malformed database schema" in told
+
+
+@pytest.mark.parametrize("size", [1, 99, 100, PAGE - 1, PAGE, 5 * PAGE + 1, -PAGE])
+def test_a_database_that_was_cut_off_is_refused(closed: Path, size: int) -> None:
+    assert "It was left as it is" in str(outcome(closed, "chat.db", (closed / "chat.db").read_bytes()[:size]))
+
+
+def test_a_write_ahead_log_is_read_up_to_where_it_is_damaged(killed: Path) -> None:
+    """SQLite takes what has the wrong checksum, and all after it, for the end of a log that a power failure has cut."""
+    data = (killed / "chat.db-wal").read_bytes()
+    assert outcome(killed, "chat.db-wal", data) == MOVED + RECENT
+    cut = [outcome(killed, "chat.db-wal", data[:size]) for size in (0, 1, 31, 32, 33, *range(32, len(data), 2000))]
+    assert cut[:5] == [MOVED] * 5
+    assert all(isinstance(each, int) and (each - MOVED) % 3 == 0 for each in cut), cut  # whole commits only
+    chance = random.Random(2)
+    for position in (5, 20, 30, *chance.choices(range(32, len(data)), k=40)):
+        seen = outcome(killed, "chat.db-wal", flipped(data, position, chance.randrange(8)))
+        assert isinstance(seen, int), seen
+        assert MOVED <= seen <= MOVED + RECENT
+    told = outcome(killed, "chat.db-wal", flipped(data, 9, 0))
+    assert "chat.db-wal is damaged at its beginning" in str(told)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda path: path.write_bytes(b"%PDF-1.7 " * 2000), "file is not a database"),
+        (lambda path: path.write_bytes(b""), "is not a database of this server"),
+        (lambda path: (path.unlink(), path.mkdir()), "cannot open"),
+    ],
+)
+def test_what_is_no_database_is_refused(closed: Path, damage: Callable[[Path], object], words: str) -> None:
+    damage(closed / "chat.db")
+    with pytest.raises(StorageError, match=words):
+        SQLiteStore(closed / "chat.db")
+
+
+def test_any_byte_of_the_accounts_that_is_changed_or_missing(tmp_path: Path) -> None:
+    prepare(tmp_path, ["alice", "bob"])
+    path = tmp_path / "accounts.json"
+    data = path.read_bytes()
+    chance = random.Random(3)
+    damaged = [data[:size] for size in range(0, len(data) - 2, 7)]
+    damaged += [flipped(data, position, chance.randrange(8)) for position in range(len(data))]
+    refused = []
+    for each in damaged:
+        path.write_bytes(each)
+        try:
+            AccountStore(path).close()
+        except StorageError as error:
+            refused.append(str(error))
+        assert path.read_bytes() == each
+    assert len(refused) > len(data) // 3
+    assert all(text.startswith(f"{path} ") and "It was left as it is" in text for text in refused)
