@@ -211,7 +211,7 @@ def _read(connection: socket.socket) -> Request:
             raise UsageError("a request is one line of JSON")
     try:
         request: Request = msgspec.json.decode(line, type=Request)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # the latter: text that is not UTF-8
         raise UsageError(f"the server does not understand this; is it of another version? {error}") from None
     return request
 

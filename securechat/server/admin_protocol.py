@@ -205,7 +205,7 @@ def connect(data: Path, request: Request) -> Iterator[tuple[Reply, BinaryIO]]:
 def _decode(line: bytes, data: Path) -> Reply:
     try:
         reply: Reply = msgspec.json.decode(line, type=Reply)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # the latter: text that is not UTF-8
         raise UnreachableError(f"the server on {data} broke off, or is of another version; see its log") from error
     if isinstance(reply, Failed):
         failure: SecurechatError = RefusedError(reply.code, reply.text) if reply.code else StorageError(reply.text)

@@ -105,7 +105,7 @@ def check_backup(path: Path, folder: Path | None = None) -> Manifest:
                     seen[member.name] = _copy(content, folder / member.name if folder is not None else None)
                 else:
                     raise StorageError(f"{path} is not a backup: it holds {member.name!a}")
-    except (tarfile.TarError, EOFError, msgspec.DecodeError) as error:
+    except (tarfile.TarError, EOFError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StorageError(f"{path} is damaged, or not a backup: {error}") from error
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
