@@ -133,17 +133,19 @@ def test_the_client_refuses_tls_1_2(client: ssl.SSLContext, folder: Path) -> Non
 
 
 @pytest.mark.parametrize("group", ["ffdhe2048", "ffdhe8192", "secp521r1", "X448"])
-def test_the_server_computes_in_no_group_but_x25519(
+def test_the_server_computes_in_no_group_that_is_dear(
     server: ssl.SSLContext, client: ssl.SSLContext, folder: Path, group: str
 ) -> None:
-    client.set_ecdh_curve(group)
+    handshake(server, client, "localhost")
+    try:
+        client.set_ecdh_curve(group)
+    except ssl.SSLError:
+        pytest.skip("this Python cannot ask for the group")
     with pytest.raises(ssl.SSLError, match="NO_SUITABLE_KEY_SHARE"):
         handshake(server, client, "localhost")
     by_default = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # the twin: what OpenSSL takes without being told
     by_default.load_cert_chain(folder / "server.pem", folder / "server-key.pem")
     handshake(by_default, client, "localhost")
-    client.set_ecdh_curve("X25519")
-    handshake(server, client, "localhost")
 
 
 def test_the_server_gives_out_no_session_tickets(server: ssl.SSLContext) -> None:
