@@ -92,8 +92,8 @@ class Memberships:
         number = numbers.last + 1 if numbers is not None else 1
         seq = head.seq + 1
         chain = next_chain(head.chain, head.id, seq, time, device, number, payload)
-        entry = LogEntry(head.id, seq, time, device, number, epoch, chain, payload)
-        self._store.append(entry)
+        entry = LogEntry(seq, time, device, number, epoch, chain, payload)
+        self._store.append(head.id, entry)
         self._conversations.touch(conversation)
         head.record(entry, hashlib.sha256(payload).digest())
         accepted = Accepted(request, head.id, number, seq, time, chain if joins else b"")
@@ -354,7 +354,7 @@ class Memberships:
         """Make devices, each with its account, members from this entry on."""
         members = [Membership(device, account, entry.seq, entry.chain, None, entry.seq) for device, account in who]
         conversation.head.members.update((member.device, member) for member in members)
-        self._store.put_members(entry.conversation, members)
+        self._store.put_members(conversation.head.id, members)
 
     def _check_known(self, *leaves: LeafNode) -> None:
         if (unknown := self._directory.unknown([certificate_of(leaf) for leaf in leaves])) is not None:

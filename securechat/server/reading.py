@@ -102,6 +102,7 @@ class Reading:
     def push(self, appended: Appended) -> None:
         """Deliver a new entry, which is on disk now: encoded once for all who read."""
         conversation, entry, sender = appended.conversation, appended.entry, appended.session
+        log = conversation.head.id
         frame: bytes | None = None
         slow: list[Session] = []
         live = False
@@ -113,18 +114,18 @@ class Reading:
                 slow.append(session)
             else:
                 if frame is None:
-                    frame = encode_frame(Entry(entry.conversation, entry.seq, entry.time, entry.device, entry.payload))
+                    frame = encode_frame(Entry(log, entry.seq, entry.time, entry.device, entry.payload))
                 session.connection.send(frame)
         if not live:
             sender.connection.send(appended.accepted)
         for session in slow:
             del conversation.readers[session.device]
-            subscription = session.subscriptions[entry.conversation]
+            subscription = session.subscriptions[log]
             subscription.position = entry.seq - 1
             self._fall_behind(session, subscription)
         for device in appended.gone:
             if (gone := conversation.readers.get(device)) is not None:
-                self._forget(gone, entry.conversation)
+                self._forget(gone, log)
 
     def notify_inboxes(self, devices: Iterable[bytes]) -> None:
         """There is a new Welcome for these devices."""

@@ -22,9 +22,9 @@ OLDEST = Path(__file__).with_name("oldest.sql")
 DIRECT = bytes.fromhex("5fbd6ef49ea19a699c463c4a7107afa1004b3532de19968304d3bda0c99b932d")
 SERVER_ID = bytes.fromhex("fd21f405767f3f861aa92d95b3d12333")
 
-SECOND = """
+NEXT = """
 CREATE TABLE payload_sizes (id INTEGER PRIMARY KEY, size INTEGER NOT NULL) STRICT;
-INSERT INTO payload_sizes SELECT id, length(payload) FROM tail;
+INSERT INTO payload_sizes SELECT id, size FROM tail;
 ALTER TABLE devices ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
 """
 """A step to try the machinery with: it makes a table from what is there, and changes another."""
@@ -86,7 +86,7 @@ def test_the_oldest_database_is_brought_up_to_date_with_all_that_is_in_it(path: 
 
 
 def test_a_step_works_on_what_is_there_and_is_taken_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, SECOND))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, NEXT))
     for _ in range(2):
         open_and_check(path)
         assert version(path) == len(schema.MIGRATIONS)
@@ -98,8 +98,8 @@ def test_a_step_works_on_what_is_there_and_is_taken_once(path: Path, monkeypatch
 @pytest.mark.parametrize("flaw", ["INSERT INTO nowhere VALUES (1);", "DROP TABLE meta; nonsense;"])
 def test_a_step_that_fails_leaves_the_old_database(path: Path, monkeypatch: pytest.MonkeyPatch, flaw: str) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, SECOND + flaw))
-        with pytest.raises(StorageError, match=r"could not be brought to version 2: .* left as it is"):
+        patched.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, NEXT + flaw))
+        with pytest.raises(StorageError, match=r"could not be brought to version 3: .* left as it is"):
             SQLiteStore(path)
     open_and_check(path)
     with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.OperationalError, match="no such table"):
@@ -108,7 +108,7 @@ def test_a_step_that_fails_leaves_the_old_database(path: Path, monkeypatch: pyte
 
 def test_a_kill_in_the_middle_leaves_the_old_database(path: Path) -> None:
     numbers = "WITH RECURSIVE number(n) AS (SELECT 100 UNION ALL SELECT n + 1 FROM number)"
-    endless = f"{SECOND} {numbers} INSERT INTO payload_sizes SELECT n, n FROM number;"  # noqa: S608 - all from here
+    endless = f"{NEXT} {numbers} INSERT INTO payload_sizes SELECT n, n FROM number;"  # noqa: S608 - all from here
     program = (
         "import sys; from pathlib import Path; from securechat.server.store import schema, sqlite\n"
         "schema.MIGRATIONS = (*schema.MIGRATIONS, sys.argv[2])\n"
@@ -140,7 +140,7 @@ def test_a_newer_database_is_refused_and_not_a_byte_of_it_changes(path: Path) ->
     before = contents(path.parent)
     assert len(before["chat.db-wal"]) > 0
     for _ in range(2):
-        with pytest.raises(StorageError, match=r"has version 99, and this securechat knows those up to 1: .*newer"):
+        with pytest.raises(StorageError, match=r"has version 99, and this securechat knows those up to 2: .*newer"):
             SQLiteStore(path)
     after = contents(path.parent)
     assert {name: after[name] for name in ("chat.db", "chat.db-wal")} == {

@@ -10,7 +10,7 @@ import pytest
 from securechat.server import conversation as conversations
 from securechat.server import delivery
 from securechat.server.app import Server
-from securechat.server.store import sqlite
+from securechat.server.store import sqlite, tail
 from securechat.wire import messages as m
 from tests.support.log import logged
 from tests.support.wire_client import Person
@@ -39,7 +39,7 @@ def acknowledge(person: Person, conversation: bytes, seq: int) -> None:
 def test_entries_are_deleted_when_everybody_has_them(
     server: Server, enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "TAIL_SECONDS", -1)
+    monkeypatch.setattr(tail, "TAIL_SECONDS", -1)
     alice, bob, conversation = talk(enter)
     for n in range(5):
         alice.say(conversation, str(n))
@@ -57,7 +57,7 @@ def test_entries_are_deleted_when_everybody_has_them(
 def test_who_was_away_too_long_is_told_where_the_gap_ends(
     server: Server, enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "TAIL_SECONDS", -1)
+    monkeypatch.setattr(tail, "TAIL_SECONDS", -1)
     monkeypatch.setattr(sqlite, "READER_ENTRIES", 5)
     alice, bob = enter("alice"), enter("bob")
     alice.open_room("#lobby")

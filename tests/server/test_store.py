@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from securechat.server.store import sqlite as implementation
+from securechat.server.store import tail
 from securechat.server.store.port import (
     READER_ENTRIES,
     READER_SECONDS,
@@ -20,6 +21,7 @@ from securechat.server.store.port import (
     StoreBrokenError,
 )
 from securechat.server.store.sqlite import PORTION, SQLiteStore
+from securechat.server.store.tail import RUN_BYTES, RUN_ENTRIES
 from securechat.wire.chain import CHAIN_START
 
 NOW = 1_800_000_000_000
@@ -59,14 +61,17 @@ def make(store: SQLiteStore, conversation: bytes = ROOM, readers: tuple[bytes, .
     return head
 
 
-def write(store: SQLiteStore, head: Head, count: int, *, time: int = NOW, size: int = 10) -> None:
-    for _ in range(count):
+def write(store: SQLiteStore, head: Head, count: int, *, run: int = 1, time: int = NOW, size: int = 10) -> None:
+    """Add entries, `run` in each transaction."""
+    for written in range(1, count + 1):
         numbers = head.numbers.get(ALICE)
         payload = str(head.seq + 1).encode().ljust(size)
         number = numbers.last + 1 if numbers else 1
-        entry = LogEntry(head.id, head.seq + 1, time, ALICE, number, 7, bytes(32), payload)
-        store.append(entry)
+        entry = LogEntry(head.seq + 1, time, ALICE, number, 7, bytes(32), payload)
+        store.append(head.id, entry)
         head.record(entry, hashlib.sha256(payload).digest())
+        if written % run == 0:
+            store.commit()
     store.commit()
 
 
@@ -107,7 +112,7 @@ def test_what_was_committed_is_there_after_a_crash_and_the_rest_is_not(reopen: O
     store = reopen()
     head = make(store)
     write(store, head, 3)
-    store.append(LogEntry(ROOM, 4, NOW, ALICE, 4, 7, bytes(32), b"never committed"))
+    store.append(ROOM, LogEntry(4, NOW, ALICE, 4, 7, bytes(32), b"never committed"))
     server_id = store.server_id
     store = reopen()
     assert store.server_id == server_id
@@ -118,7 +123,7 @@ def test_what_was_committed_is_there_after_a_crash_and_the_rest_is_not(reopen: O
 def test_rollback_forgets_all_of_it(store: SQLiteStore) -> None:
     head = make(store)
     write(store, head, 1)
-    store.append(LogEntry(ROOM, 2, NOW, ALICE, 2, 7, bytes(32), b"x"))
+    store.append(ROOM, LogEntry(2, NOW, ALICE, 2, 7, bytes(32), b"x"))
     other = Head(DIRECT, "direct", "", 0, NOW, 0, CHAIN_START, b"")
     store.create(other, ("a", "b"), b"")
     store.rollback()
@@ -129,11 +134,12 @@ def test_rollback_forgets_all_of_it(store: SQLiteStore) -> None:
     assert read(store) == [1, 2]
 
 
+@pytest.mark.parametrize("run", [1, 3])
 @pytest.mark.parametrize("entries", [1, PORTION, PORTION + 1, 3 * PORTION])
-def test_moving_entries_changes_nothing_for_who_reads(reopen: Open, entries: int) -> None:
+def test_moving_entries_changes_nothing_for_who_reads(reopen: Open, entries: int, run: int) -> None:
     store = reopen()
     head = make(store)
-    write(store, head, entries)
+    write(store, head, entries, run=run)
     later = NOW + 60_000
     store.tidy(later, store.load)
     assert read(store) == [*range(1, entries + 1)]
@@ -148,13 +154,30 @@ def test_moving_entries_changes_nothing_for_who_reads(reopen: Open, entries: int
     assert read(store, after=entries + 2) == [entries + 3, entries + 4, entries + 5]
 
 
+def test_entries_of_one_transaction_share_a_row_until_it_is_full(store: SQLiteStore) -> None:
+    head, other = make(store), make(store, DIRECT)
+    write(store, head, 2 * RUN_ENTRIES + 1, run=1 << 20)
+    assert count(store, "tail") == 3
+    write(store, other, 3, run=1 << 20, size=RUN_BYTES // 2)
+    assert count(store, "tail") == 5
+    write(store, head, 1)
+    write(store, head, 1)
+    assert count(store, "tail") == 7
+    assert read(store) == [*range(1, 2 * RUN_ENTRIES + 4)]
+    assert read(store, after=RUN_ENTRIES + 5) == [*range(RUN_ENTRIES + 6, 2 * RUN_ENTRIES + 4)]
+    assert read(store, DIRECT, after=1) == [2, 3]
+    assert [entry.seq for entry in store.read(ROOM, 3, 6, 256, 1 << 20)] == [4, 5, 6]
+    assert [entry.seq for entry in store.read(ROOM, 3, 60, 2, 1 << 20)] == [4, 5]
+    assert [entry.seq for entry in store.read(ROOM, 3, 60, 256, 1)] == [4]
+
+
 def test_recent_entries_stay_in_the_tail_until_it_is_long(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(implementation, "TAIL_ROWS", 1000)
+    monkeypatch.setattr(tail, "TAIL_ENTRIES", 1000)
     head = make(store)
-    write(store, head, 1010)
+    write(store, head, 1010, run=10)
     tidy(store, NOW)
-    assert count(store, "tail") == 1000
-    assert count(store, "history") == 10
+    assert count(store, "tail") == 100
+    assert count(store, "history") == 1
 
 
 def test_what_everybody_has_read_leaves_the_tail_without_being_moved(reopen: Open) -> None:
@@ -232,7 +255,7 @@ def test_who_has_left_holds_entries_until_its_last_one(store: SQLiteStore) -> No
 def test_nobody_absent_can_fill_a_room(store: SQLiteStore) -> None:
     head = make(store)
     store.set_cursors([(ROOM, ALICE, 1 << 40)])
-    write(store, head, READER_ENTRIES + 20)
+    write(store, head, READER_ENTRIES + 20, run=10)
     assert tidy(store, NOW + 60_000) == {ROOM: 21}
     loaded = store.load(ROOM)
     assert loaded is not None
@@ -260,10 +283,11 @@ def test_nobody_absent_keeps_more_bytes_of_a_room_than_allowed(
 
 def test_a_direct_conversation_gives_up_nothing(store: SQLiteStore) -> None:
     head = make(store, DIRECT)
-    write(store, head, READER_ENTRIES + 20)
+    write(store, head, READER_ENTRIES + 20, run=20)
     tidy(store, NOW + READER_SECONDS * 2000)
     assert len(read(store, DIRECT)) == READER_ENTRIES + 20
     assert store.measure(DIRECT, 20) == (10 * READER_ENTRIES, NOW)
+    assert store.measure(DIRECT, 19) == (10 * READER_ENTRIES + 200, NOW)  # with those that stand in the same run
     write(store, head, 1, time=NOW + 5)
     assert store.measure(DIRECT, READER_ENTRIES + 20) == (10, NOW + 5)
     assert store.measure(DIRECT, READER_ENTRIES + 21) == (0, 0)
@@ -272,7 +296,7 @@ def test_a_direct_conversation_gives_up_nothing(store: SQLiteStore) -> None:
 def test_a_deleted_conversation_leaves_nothing(reopen: Open) -> None:
     store = reopen()
     head = make(store)
-    write(store, head, 700)
+    write(store, head, 2 * PORTION)
     store.tidy(NOW + 60_000, store.load)  # half of it has moved
     store.delete(ROOM)
     store.commit()

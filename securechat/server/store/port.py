@@ -33,10 +33,9 @@ class StoreBrokenError(StorageError):
     """The store failed in a way after which nothing it says can be trusted: the process has to end."""
 
 
-class LogEntry(msgspec.Struct, frozen=True, gc=False):
+class LogEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One entry of a conversation's log. `time` in ms; `epoch` and `chain` as they are after it."""
 
-    conversation: bytes
     seq: int
     time: int
     device: bytes
@@ -190,8 +189,8 @@ class Store(Protocol):
     def rollback(self) -> None:
         """Forget everything written since the last `commit`."""
 
-    def append(self, entry: LogEntry) -> None:
-        """Add an entry to its log."""
+    def append(self, conversation: bytes, entry: LogEntry) -> None:
+        """Add an entry to the log of a conversation."""
 
     def create(self, head: Head, pair: tuple[str, str] | None, snapshot: bytes) -> None:
         """Add a conversation with its members; `snapshot`: its public group; `pair`: of a direct one, sorted."""
@@ -271,12 +270,15 @@ class Store(Protocol):
         """Return how many unused key packages a device has."""
 
     def measure(self, conversation: bytes, after: int) -> tuple[int, int]:
-        """Return how many bytes stand in a log after `after`, and the time of the first entry (0: there is none)."""
+        """Return how many bytes stand in a log after `after`, and the time of the first entry (0: there is none).
+
+        Entries may be counted together with a few before them.
+        """
 
     # --- reading: any thread ----------------------------------------------------------------------------------------
 
     def read(self, conversation: bytes, after: int, upto: int, max_entries: int, max_bytes: int) -> list[LogEntry]:
-        """Return the next entries after `after` in order, at least one if there is any; chain and epoch are empty."""
+        """Return the next entries after `after` in order, at least one if there is any."""
 
     def read_inbox(self, device: bytes, after: int, max_bytes: int) -> list[Letter]:
         """Return the next inbox entries after `after` in order, at least one if there is any."""

@@ -8,6 +8,8 @@ number of the last one stands in `user_version`.
 import sqlite3
 from typing import Final
 
+import msgspec
+
 APPLICATION_ID: Final = 0x5343_4854
 """`application_id`, "SCHT": tells our files from other databases."""
 
@@ -76,7 +78,31 @@ CREATE TABLE key_packages (
 CREATE INDEX key_packages_by_device ON key_packages (device, last_resort, id);
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST,)
+_RUNS = """
+ALTER TABLE tail RENAME TO old_tail;
+CREATE TABLE tail (
+    id INTEGER PRIMARY KEY, conversation INTEGER NOT NULL,
+    first INTEGER NOT NULL, last INTEGER NOT NULL, time INTEGER NOT NULL, size INTEGER NOT NULL, entries BLOB NOT NULL
+) STRICT;
+INSERT INTO tail
+    SELECT id, conversation, seq, seq, time, length(payload),
+        packed_entry(seq, time, device, number, epoch, chain, payload) FROM old_tail ORDER BY id;
+DROP TABLE old_tail;
+
+ALTER TABLE history RENAME TO old_history;
+CREATE TABLE history (
+    conversation INTEGER,
+    first INTEGER NOT NULL, last INTEGER NOT NULL, time INTEGER NOT NULL, size INTEGER NOT NULL, entries BLOB NOT NULL,
+    PRIMARY KEY (conversation, last)
+) STRICT;
+INSERT INTO history
+    SELECT conversation, seq, seq, time, length(payload),
+        packed_entry(seq, time, device, number, 0, x'', payload) FROM old_history ORDER BY conversation, seq;
+DROP TABLE old_history;
+"""
+"""Entries stand in runs (`tail`): several of one conversation in a row, which costs SQLite less than a row for each."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _RUNS)
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
 
@@ -98,6 +124,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     if version == len(MIGRATIONS):
         return
     steps = "\n".join(MIGRATIONS[version:])
+    connection.create_function("packed_entry", 7, lambda *entry: msgspec.msgpack.encode([entry]), deterministic=True)
     try:
         # One script: between its statements nothing commits.
         connection.executescript(

@@ -2,11 +2,11 @@
 
 New entries go to `tail`, in order of arrival: one append-only table whose ids are never reused and which has no second
 index, so a turn dirties the same last page however many conversations it touches. Where the entries of a conversation
-stand in it is kept in memory (`_Tail`) and read again at start. `tidy` deletes the beginning of the tail: what all have
-read by then simply goes, and only what is still unread moves into `history`, keyed (conversation, seq). Before an entry
-leaves the tail, its conversation's row is brought up to date with the head in memory. So the state of a
-conversation is always its row plus those entries of the tail that are newer than it: a message costs one row and
-nothing else, and what a row costs is shared by all messages between two of its updates.
+stand in it is kept in memory (module `tail`) and read again at start. `tidy` deletes the beginning of the tail: what
+all have read by then simply goes, and only what is still unread moves into `history`, keyed (conversation, seq). Before
+entries leave the tail, their conversation's row is brought up to date with the head in memory. So the state of a
+conversation is always its row plus those entries of the tail that are newer than it: what a message costs is a part of
+one row, and what the conversation's row costs is shared by all messages between two of its updates.
 
 A transaction that the disk has no room for is rolled back; any other failure of the file ends the process, for after a
 failed fsync nobody knows what is on the disk.
@@ -18,9 +18,9 @@ import os
 import queue
 import sqlite3
 import threading
-from array import array
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,20 +45,20 @@ from securechat.server.store.port import (
     StoreBrokenError,
     Trimmed,
 )
+from securechat.server.store.tail import PendingRun, Run, Tail, decode_run, encode_run
 from securechat.wire.limits import SERVER_ID_LENGTH
 
-PORTION = 500
-"""Rows that `tidy` deletes or moves in one transaction: about 1 ms, 5 if all are unread, in which no turn is taken."""
+PORTION = 256
+"""Rows that `tidy` deletes or moves in one transaction: about 1 ms, in which no turn is taken."""
 
 DEVICES_AT_ONCE = 32
 """Devices whose numbers `tidy` stores in one transaction: up to 12 KiB each, about 1 ms together."""
 
-TAIL_ROWS = 32_768
-"""Entries that stay in the tail until they are old. Under load this is a second or two: by then nearly all have been
-read and need not be moved. A reader close behind reads only the tail."""
+LOGS_AT_ONCE = 16
+"""Histories that `tidy` looks through in one transaction: about 1 ms, too."""
 
-TAIL_SECONDS = 10
-"""Entries older than this leave the tail, so that read ones do not stay on a quiet server's disk."""
+RUNS_AT_ONCE = 64
+"""Runs of the tail asked for in one query."""
 
 WAL_BYTES = 32 << 20
 """Size of the write-ahead log past which the next commit waits for readers and starts it anew."""
@@ -85,21 +85,7 @@ _OF_THE_SYSTEM = frozenset(
 )
 """Errors that say nothing about what the file holds."""
 
-_APPEND = "INSERT INTO tail VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-
-
-class _Tail:
-    """Where the newest entries of one conversation stand in `tail`: ids of consecutive seqs from `first` on.
-
-    The conversation's row is up to date as of `stored` at least.
-    """
-
-    __slots__ = ("first", "ids", "stored")
-
-    def __init__(self, first: int) -> None:
-        self.first = first
-        self.ids = array("q")
-        self.stored = first - 1
+_APPEND = "INSERT INTO tail VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
 class SQLiteStore:
@@ -121,13 +107,11 @@ class SQLiteStore:
         self._lock_file = FileLock(path.with_name(path.name + ".lock"), busy=f"another server is using {path}")
         self._connections: list[sqlite3.Connection] = []
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()  # for reading, when nobody does
-        self._index_lock = threading.Lock()  # protects _tails and the start of a reader's snapshot
-        self._tails: dict[int, _Tail] = {}
+        self._index_lock = threading.Lock()  # protects _tail and the start of a reader's snapshot
+        self._tail = Tail()
         self._refs: dict[bytes, int] = {}
         self._conversations: dict[int, bytes] = {}  # the other way round
-        self._pending: list[tuple[Any, ...]] = []
-        self._tail_rows = 0
-        self._first_id = 1  # no row of the tail has a smaller one
+        self._pending: list[PendingRun] = []
         self._histories: set[int] = set()  # conversations with entries in the history
         self._untidy: set[int] = set()  # those of them whose history may have become unnecessary
         self._next_expiry = 0
@@ -201,12 +185,12 @@ class SQLiteStore:
         self.server_id = meta["server_id"]
         self._next_id = int.from_bytes(meta["next_id"], "big")
         self._read_refs()
-        tail = self._writer.execute("SELECT id, conversation, seq FROM tail ORDER BY id").fetchall()
-        self._index(tail)
-        if tail:
-            self._first_id, self._next_id = tail[0][0], tail[-1][0] + 1
-        else:
-            self._first_id = self._next_id
+        try:
+            for row in self._writer.execute("SELECT id, conversation, first, last, time, size FROM tail ORDER BY id"):
+                self._tail.add(Run(*row))
+                self._next_id = row[0] + 1
+        except ValueError as error:
+            raise StorageError(f"{self._path} is damaged: {error}. It was left as it is.") from error
         self._histories = {ref for (ref,) in self._writer.execute("SELECT DISTINCT conversation FROM history")}
         self._untidy |= self._histories
 
@@ -214,36 +198,36 @@ class SQLiteStore:
         self._refs = dict(self._writer.execute("SELECT id, ref FROM conversations"))
         self._conversations = {ref: conversation for conversation, ref in self._refs.items()}
 
-    def _index(self, rows: list[Any]) -> None:
-        """Note where these rows of the tail stand: (id, ref, seq, ...)."""
-        tails = self._tails
-        for row in rows:
-            ref = row[1]
-            tail = tails.get(ref)
-            if tail is None:
-                tail = tails[ref] = _Tail(row[2])
-            if row[2] != tail.first + len(tail.ids):
-                raise StorageError(f"{self._path} is damaged: a gap in a log. It was left as it is.")
-            tail.ids.append(row[0])
-        self._tail_rows += len(rows)
-
     # --- transactions -----------------------------------------------------------------------------------------------
 
     def commit(self) -> None:
         """See `port.Store`."""
-        pending = self._pending
-        if not pending and not self._writer.in_transaction:
+        rows = [
+            (
+                row_id,
+                run.ref,
+                run.entries[0].seq,
+                run.entries[-1].seq,
+                run.entries[-1].time,
+                run.size,
+                encode_run(run.entries),
+            )
+            for row_id, run in enumerate(self._pending, self._next_id)
+        ]
+        if not rows and not self._writer.in_transaction:
             return
         with self._writing():
             if not self._writer.in_transaction:
                 self._writer.execute("BEGIN IMMEDIATE")
-            if pending:
-                self._writer.executemany(_APPEND, pending)
+            if rows:
+                self._writer.executemany(_APPEND, rows)
             self._writer.execute("COMMIT")
-        if pending:
-            with self._index_lock:
-                self._index(pending)
+        if rows:
+            self._next_id += len(rows)
             self._pending = []
+            with self._index_lock:
+                for row in rows:
+                    self._tail.add(Run(*row[:-1]))
         if self._restart and not self._copying:
             self._restart = False
             self._checkpoint(self._writer, "RESTART")
@@ -289,23 +273,14 @@ class SQLiteStore:
 
     # --- conversations ----------------------------------------------------------------------------------------------
 
-    def append(self, entry: LogEntry) -> None:
+    def append(self, conversation: bytes, entry: LogEntry) -> None:
         """See `port.Store`."""
-        row_id = self._next_id
-        self._next_id = row_id + 1
-        self._pending.append(
-            (
-                row_id,
-                self._refs[entry.conversation],
-                entry.seq,
-                entry.time,
-                entry.device,
-                entry.number,
-                entry.epoch,
-                entry.chain,
-                entry.payload,
-            )
-        )
+        ref, pending = self._refs[conversation], self._pending
+        if not pending or pending[-1].ref != ref or pending[-1].full:
+            pending.append(PendingRun(ref))
+        run = pending[-1]
+        run.entries.append(entry)
+        run.size += len(entry.payload)
 
     def create(self, head: Head, pair: tuple[str, str] | None, snapshot: bytes) -> None:
         """See `port.Store`."""
@@ -327,7 +302,7 @@ class SQLiteStore:
         """See `port.Store`."""
         ref = self._refs.pop(conversation)
         del self._conversations[ref]
-        self._pending = [row for row in self._pending if row[1] != ref]
+        self._pending = [run for run in self._pending if run.ref != ref]
         # Entries stay in the tail until `tidy` comes to them: the tail is only ever cut at its beginning.
         for table in ("pairs", "commits", "members", "departed", "numbers", "history"):
             self._write(f"DELETE FROM {table} WHERE conversation = ?", ref)  # noqa: S608  # nosec B608  # names from the line above
@@ -354,16 +329,9 @@ class SQLiteStore:
             "SELECT device, leaf, proposal, group_context FROM departed WHERE conversation = ?", ref
         ):
             head.departed[gone[0]] = Departed(*gone)
-        if (tail := self._tails.get(ref)) is not None:
-            newer = tail.ids[max(0, head.seq + 1 - tail.first) :]
-            for start in range(0, len(newer), PORTION):
-                ids = newer[start : start + PORTION]
-                for row in self._rows(
-                    "SELECT seq, time, device, number, epoch, chain, payload FROM tail"  # noqa: S608  # nosec B608  # only marks
-                    f" WHERE id IN ({_marks(ids)}) ORDER BY id",
-                    *ids,
-                ):
-                    head.record(LogEntry(conversation, *row), hashlib.sha256(row[-1]).digest())
+        for entry in self._read_tail(self._writer, self._tail.runs(ref, head.seq)):
+            if entry.seq > head.seq:
+                head.record(entry, hashlib.sha256(entry.payload).digest())
         return head
 
     def save_commit(self, head: Head, entry: LogEntry, snapshot: bytes | None) -> None:
@@ -455,20 +423,12 @@ class SQLiteStore:
         """See `port.Store`."""
         ref = self._refs[conversation]
         size, first = self._rows(
-            "SELECT coalesce(sum(length(payload)), 0), coalesce(min(time), 0) FROM history"
-            " WHERE conversation = ? AND seq > ?",
+            "SELECT coalesce(sum(size), 0), coalesce(min(time), 0) FROM history WHERE conversation = ? AND last > ?",
             ref, after,
         )[0]  # fmt: skip
-        if (tail := self._tails.get(ref)) is not None:
-            ids = tail.ids[max(0, after + 1 - tail.first) :]
-            for start in range(0, len(ids), PORTION):
-                portion = ids[start : start + PORTION]
-                more, time = self._rows(
-                    f"SELECT sum(length(payload)), min(time) FROM tail WHERE id IN ({_marks(portion)})",  # noqa: S608  # nosec B608  # only marks
-                    *portion,
-                )[0]
-                size += more
-                first = first or time
+        for run in self._tail.runs(ref, after):
+            size += run.size
+            first = first or run.time
         return size, first
 
     # --- inboxes ----------------------------------------------------------------------------------------------------
@@ -622,45 +582,40 @@ class SQLiteStore:
 
     def read(self, conversation: bytes, after: int, upto: int, max_entries: int, max_bytes: int) -> list[LogEntry]:
         """See `port.Store`."""
-        entries: list[LogEntry] = []
-        size = 0
         with self._snapshot() as reader:
             with self._index_lock:
                 # The snapshot begins with the first read, and the index must be of the same instant: between the two,
                 # `tidy` could move rows away.
-                row = reader.execute(
-                    "SELECT ref, (SELECT min(seq) FROM history WHERE conversation = ref) FROM conversations"
-                    " WHERE id = ?",
-                    (conversation,),
-                ).fetchone()
+                row = reader.execute("SELECT ref FROM conversations WHERE id = ?", (conversation,)).fetchone()
                 if row is None:
-                    return entries
-                ref, first_in_history = row
-                tail = self._tails.get(ref)
-                first_in_tail = tail.first if tail is not None else upto + 1
-                after = max(after, (first_in_history or first_in_tail) - 1)
-                upto = min(upto, after + max_entries)
-                ids = (
-                    tail.ids[max(0, after + 1 - tail.first) : max(0, upto + 1 - tail.first)] if tail is not None else ()
-                )
-            queries: list[tuple[str, tuple[int, ...]]] = []
-            if after + 1 < first_in_tail:
-                queries.append(
-                    ("history WHERE conversation = ? AND seq > ? AND seq <= ? ORDER BY seq", (ref, after, upto))
-                )
-            for start in range(0, len(ids), PORTION):
-                portion = ids[start : start + PORTION]
-                queries.append((f"tail WHERE id IN ({_marks(portion)}) ORDER BY id", tuple(portion)))
-            for where, values in queries:
-                for seq, time, device, number, payload in reader.execute(
-                    f"SELECT seq, time, device, number, payload FROM {where}",  # noqa: S608  # nosec B608  # from the lines above
-                    values,
-                ):
-                    entries.append(LogEntry(conversation, seq, time, device, number, 0, b"", payload))
-                    size += len(payload)
-                    if size >= max_bytes:
-                        return entries
-        return entries
+                    return []
+                (ref,) = row
+                runs = self._tail.runs(ref, after)
+            found: list[LogEntry] = []
+            size = 0
+            for entry in chain(self._read_history(reader, ref, after, upto), self._read_tail(reader, runs)):
+                if entry.seq > upto or len(found) == max_entries or size >= max_bytes:
+                    break
+                if entry.seq > after:
+                    found.append(entry)
+                    size += len(entry.payload)
+            return found
+
+    def _read_history(self, reader: sqlite3.Connection, ref: int, after: int, upto: int) -> Iterator[LogEntry]:
+        """The entries of the runs in the history that hold any between `after` and `upto`."""
+        for (run,) in reader.execute(
+            "SELECT entries FROM history WHERE conversation = ? AND last > ? AND first <= ? ORDER BY last",
+            (ref, after, upto),
+        ):
+            yield from decode_run(run)
+
+    def _read_tail(self, reader: sqlite3.Connection, runs: Sequence[Run]) -> Iterator[LogEntry]:
+        """The entries of these runs."""
+        for start in range(0, len(runs), RUNS_AT_ONCE):
+            ids = [run.id for run in runs[start : start + RUNS_AT_ONCE]]
+            query = f"SELECT entries FROM tail WHERE id IN ({_marks(ids)}) ORDER BY id"  # noqa: S608 - only marks
+            for (run,) in reader.execute(query, ids):
+                yield from decode_run(run)
 
     def size(self) -> tuple[int, int]:
         """See `port.Store`."""
@@ -668,8 +623,8 @@ class SQLiteStore:
         with self._snapshot() as reader:
             for ref in list(self._histories):  # by its ends: counting would read all of the history
                 (count,) = reader.execute(
-                    "SELECT (SELECT max(seq) FROM history WHERE conversation = ?1)"
-                    " - (SELECT min(seq) FROM history WHERE conversation = ?1) + 1",
+                    "SELECT (SELECT last FROM history WHERE conversation = ?1 ORDER BY last DESC LIMIT 1)"
+                    " - (SELECT first FROM history WHERE conversation = ?1 ORDER BY last LIMIT 1) + 1",
                     (ref,),
                 ).fetchone()
                 moved += count or 0
@@ -677,7 +632,7 @@ class SQLiteStore:
         for path in (self._path, self._path.with_name(self._path.name + "-wal")):
             with contextlib.suppress(FileNotFoundError):
                 size += path.stat().st_size
-        return moved + self._tail_rows, size
+        return moved + self._tail.entries, size
 
     # --- housekeeping -----------------------------------------------------------------------------------------------
 
@@ -691,66 +646,47 @@ class SQLiteStore:
             self._untidy |= self._histories
         old = now - READER_SECONDS * 1000
         expired = self._drop_letters("letter IN (SELECT id FROM letters WHERE time < ?)", old)
-        trimmed, rows = [], 0
-        while self._untidy and rows < PORTION:
-            ref = self._untidy.pop()
-            deleted, result = self._trim(ref, old, PORTION - rows)
-            rows += deleted + 1
+        trimmed: list[Trimmed] = []
+        rows = 0
+        for _ in range(min(LOGS_AT_ONCE, len(self._untidy))):
+            deleted, result = self._trim(self._untidy.pop(), old, PORTION - rows)
+            rows += deleted
             trimmed += result
+            if rows == PORTION:
+                break
         self.commit()
         return trimmed, bool(self._untidy) or expired == PORTION
 
     def _cut_tail(self, now: int, head: Callable[[bytes], Head | None]) -> list[Trimmed] | None:
-        """Let the oldest rows leave the tail, or prepare that; None if none has to leave."""
-        last = self._last_to_leave(now)
-        if last < self._first_id:
+        """Let the oldest runs leave the tail, or prepare that; None if none has to leave."""
+        runs = self._tail.leaving(now, PORTION)
+        if not runs:
             return None
-        leaving = [
-            (ref, tail, bisect_right(tail.ids, last)) for ref, tail in self._tails.items() if tail.ids[0] <= last
-        ]
-        stale = [(ref, tail) for ref, tail, count in leaving if tail.first + count - 1 > tail.stored]
-        if self._store_heads(stale, head):
+        ends = {run.ref: run.last for run in runs}
+        if self._store_heads([ref for ref, end in ends.items() if not self._tail.is_stored(ref, end)], head):
             return []
         trimmed = []
-        for ref, tail, count in leaving:
+        floors: dict[int, int] = {}
+        for ref, end in ends.items():
             # Without a conversation these are the last traces of one that was deleted.
             if (conversation := self._conversations.get(ref)) is not None and (current := head(conversation)):
-                floor = min((member.cursor for member in current.members.values()), default=0)
-                end = tail.first + count - 1
-                if floor < end:
-                    self._move(ref, tail, max(floor + 1, tail.first), end)
+                floor = floors[ref] = min((member.cursor for member in current.members.values()), default=0)
                 first = max(current.first_seq, min(floor, end) + 1)
                 trimmed.append(Trimmed(conversation, first, current.held_bytes, current.held_time, 0))
-        self._write("DELETE FROM tail WHERE id <= ?", last)
+        if unread := [run for run in runs if run.last > floors.get(run.ref, run.last)]:
+            self._move(unread)
+        self._write("DELETE FROM tail WHERE id <= ?", runs[-1].id)
         self._write("UPDATE meta SET value = ? WHERE key = 'next_id'", self._next_id.to_bytes(8, "big"))
         with self._index_lock:  # see `read`
             self.commit()
-            for ref, tail, count in leaving:
-                del tail.ids[:count]
-                tail.first += count
-                self._tail_rows -= count
-                if not tail.ids:
-                    del self._tails[ref]
-        self._first_id = last + 1
+            self._tail.drop(runs)
         return trimmed
 
-    def _last_to_leave(self, now: int) -> int:
-        """The id up to which rows leave the tail now, PORTION of them at most: it is too long, or they are old."""
-        last = self._first_id + PORTION - 1
-        if last < self._first_id + self._tail_rows - TAIL_ROWS:
-            return last
-        last = min(last, self._next_id - 1)
-        recent = self._one(
-            "SELECT min(id) FROM tail WHERE id <= ? AND time > ?", last, now - TAIL_SECONDS * 1000
-        )
-        by_age = last if recent is None else recent - 1
-        return max(by_age, self._first_id + self._tail_rows - TAIL_ROWS - 1)
-
-    def _store_heads(self, stale: list[tuple[int, _Tail]], head: Callable[[bytes], Head | None]) -> bool:
+    def _store_heads(self, refs: list[int], head: Callable[[bytes], Head | None]) -> bool:
         """Bring the rows of some of these conversations up to date; whether there was anything to do."""
-        stored: list[tuple[_Tail, Head]] = []
+        stored: list[tuple[int, int]] = []
         numbers: list[Numbers] = []
-        for ref, tail in stale:
+        for ref in refs:
             conversation = self._conversations.get(ref)
             current = head(conversation) if conversation is not None else None
             if current is None:
@@ -765,72 +701,67 @@ class SQLiteStore:
                 [(ref, device, each.last, each.encode()) for device, each in changed],
             )
             numbers += [each for _, each in changed]
-            stored.append((tail, current))
+            stored.append((ref, current.seq))
             if len(numbers) >= DEVICES_AT_ONCE:
                 break
         self.commit()
-        for tail, current in stored:
-            tail.stored = current.seq
+        for ref, seq in stored:
+            self._tail.stored(ref, seq)
         for each in numbers:
             each.stored = each.last
         return bool(stored)
 
-    def _move(self, ref: int, tail: _Tail, first: int, last: int) -> None:
-        """Copy entries of one conversation from the tail to its history."""
+    def _move(self, runs: list[Run]) -> None:
+        """Copy runs from the tail to the history."""
         self._write_many(
-            "INSERT INTO history SELECT conversation, seq, time, device, number, payload FROM tail WHERE id = ?",
-            [(row_id,) for row_id in tail.ids[first - tail.first : last + 1 - tail.first]],
+            "INSERT INTO history SELECT conversation, first, last, time, size, entries FROM tail WHERE id = ?",
+            [(run.id,) for run in runs],
         )
-        self._write(
-            "UPDATE conversations SET held_bytes = held_bytes + (SELECT sum(length(payload)) FROM history"
-            " WHERE conversation = ?1 AND seq BETWEEN ?2 AND ?3) WHERE ref = ?1",
-            ref, first, last,
-        )  # fmt: skip
-        self._histories.add(ref)
-        self._untidy.add(ref)
-
-    def _floor(self, ref: int) -> int:
-        """The seq up to which every reader of a conversation has everything."""
-        return self._one("SELECT min(cursor) FROM members WHERE conversation = ?", ref) or 0
+        sizes: Counter[int] = Counter()
+        for run in runs:
+            sizes[run.ref] += run.size
+        self._write_many(
+            "UPDATE conversations SET held_bytes = held_bytes + ? WHERE ref = ?",
+            [(size, ref) for ref, size in sizes.items()],
+        )
+        self._histories |= sizes.keys()
+        self._untidy |= sizes.keys()
 
     def _trim(self, ref: int, old: int, portion: int) -> tuple[int, list[Trimmed]]:
         """Delete what everybody has read, and in rooms what is past a reader's limits. Return how many rows went."""
-        found = self._rows(
-            "SELECT id, kind, seq, first_seq, held_bytes FROM conversations WHERE ref = ?", ref
-        )
+        found = self._rows("SELECT id, kind, seq, first_seq, held_bytes FROM conversations WHERE ref = ?", ref)
         if not found:
             self._histories.discard(ref)
             return 0, []
         conversation, kind, seq, first_seq, held = found[0]
-        floor = self._floor(ref)
+        floor = self._one("SELECT min(cursor) FROM members WHERE conversation = ?", ref) or 0  # all have it up to there
         given_up = 0
         first_time = 0  # of what stays
-        size = 0
-        last = 0
+        end = 0
         count = 0
         whole = True  # everything goes
-        for entry, time, length in self._rows(
-            "SELECT seq, time, length(payload) FROM history WHERE conversation = ? ORDER BY seq LIMIT ?", ref, portion
+        for last, time, size in self._rows(
+            "SELECT last, time, size FROM history WHERE conversation = ? ORDER BY last LIMIT ?", ref, portion
         ):
-            if entry > floor:
-                past_limits = time < old or held - size > READER_BYTES or entry <= seq - READER_ENTRIES
+            if last > floor:
+                past_limits = time < old or held > READER_BYTES or last <= seq - READER_ENTRIES
                 if kind == "direct" or not past_limits:
                     first_time = time
                     whole = False
                     break
-                given_up = entry
-            size += length
-            last = entry
+                given_up = last
+            held -= size
+            end = last
             count += 1
         if given_up:
             self._write("UPDATE members SET cursor = ? WHERE conversation = ? AND cursor < ?", given_up, ref, given_up)
             self._write(
                 "DELETE FROM members WHERE conversation = ? AND last_seq IS NOT NULL AND cursor >= last_seq", ref
             )
-        self._write("DELETE FROM history WHERE conversation = ? AND seq <= ?", ref, last)
         first_seq = max(first_seq, min(max(floor, given_up), seq) + 1)
-        held -= size
-        self._write("UPDATE conversations SET first_seq = ?, held_bytes = ? WHERE ref = ?", first_seq, held, ref)
+        if count:
+            self._write("DELETE FROM history WHERE conversation = ? AND last <= ?", ref, end)
+            self._write("UPDATE conversations SET first_seq = ?, held_bytes = ? WHERE ref = ?", first_seq, held, ref)
         if count == portion:
             self._untidy.add(ref)
         elif whole:

@@ -1,0 +1,126 @@
+"""Where the newest entries of all logs stand: the index of the table `tail`, in memory (see `sqlite`).
+
+A row of the tail is a *run*: entries of one conversation that follow each other, added by one transaction and encoded
+together, because to SQLite a row costs more than the bytes in it. Whoever reads one entry reads its run. Runs leave the
+tail in the order in which they came, and move into the history as they are.
+"""
+
+from bisect import bisect_right
+from collections import Counter, deque
+from collections.abc import Sequence
+
+import msgspec
+
+from securechat.server.store.port import LogEntry
+
+RUN_ENTRIES = 64
+RUN_BYTES = 16 << 10
+"""Entries of one run, and bytes of payload after which it takes no more: to read one entry then costs microseconds."""
+
+TAIL_ENTRIES = 32_768
+"""Entries that stay in the tail until they are old. Under load this is a second or two: by then nearly all have been
+read and need not be moved. A reader close behind reads only the tail."""
+
+TAIL_SECONDS = 10
+"""Entries older than this leave the tail, so that read ones do not stay on a quiet server's disk."""
+
+encode_run = msgspec.msgpack.Encoder().encode
+decode_run = msgspec.msgpack.Decoder(list[LogEntry]).decode
+
+
+class PendingRun:
+    """A run that still grows. `ref` is its conversation's; `size` counts bytes of payload."""
+
+    __slots__ = ("entries", "ref", "size")
+
+    def __init__(self, ref: int) -> None:
+        self.ref = ref
+        self.entries: list[LogEntry] = []
+        self.size = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the next entry begins another run."""
+        return self.size >= RUN_BYTES or len(self.entries) >= RUN_ENTRIES
+
+
+class Run(msgspec.Struct, frozen=True, gc=False):
+    """A row of the tail, without its entries: `first` to `last`, the newest of `time` (ms), `size` bytes of payload."""
+
+    id: int
+    ref: int
+    first: int
+    last: int
+    time: int
+    size: int
+
+
+class _Log:
+    """The runs of one conversation. Its row in `conversations` is up to date as of `stored` at least."""
+
+    __slots__ = ("runs", "stored")
+
+    def __init__(self, first: int) -> None:
+        self.runs: list[Run] = []
+        self.stored = first - 1
+
+
+class Tail:
+    """The index. Requires a lock of whoever uses it from several threads."""
+
+    def __init__(self) -> None:
+        self.entries = 0
+        """How many there are in all."""
+        self._runs: deque[Run] = deque()
+        self._logs: dict[int, _Log] = {}
+
+    def add(self, run: Run) -> None:
+        """A run follows. Raises ValueError if it does not continue its log."""
+        log = self._logs.get(run.ref)
+        if log is None:
+            log = self._logs[run.ref] = _Log(run.first)
+        elif run.first != log.runs[-1].last + 1:
+            raise ValueError("a gap in a log")
+        log.runs.append(run)
+        self._runs.append(run)
+        self.entries += run.last + 1 - run.first
+
+    def first(self, ref: int) -> int | None:
+        """The seq of a conversation's oldest entry, None if there is none."""
+        log = self._logs.get(ref)
+        return log.runs[0].first if log is not None else None
+
+    def runs(self, ref: int, after: int) -> Sequence[Run]:
+        """The runs of a conversation with entries after `after`, in order."""
+        log = self._logs.get(ref)
+        return log.runs[bisect_right(log.runs, after, key=lambda run: run.last) :] if log is not None else ()
+
+    def leaving(self, now: int, limit: int) -> list[Run]:
+        """The oldest runs, `limit` at most, which have to leave: they are old, or the tail is too long."""
+        excess, horizon = self.entries - TAIL_ENTRIES, now - TAIL_SECONDS * 1000
+        runs: list[Run] = []
+        for run in self._runs:
+            if len(runs) == limit or (excess <= 0 and run.time > horizon):
+                break
+            runs.append(run)
+            excess -= run.last + 1 - run.first
+        return runs
+
+    def drop(self, runs: Sequence[Run]) -> None:
+        """These, the oldest, have left."""
+        for run in runs:
+            self._runs.popleft()
+            self.entries -= run.last + 1 - run.first
+        for ref, count in Counter(run.ref for run in runs).items():
+            log = self._logs[ref]
+            del log.runs[:count]
+            if not log.runs:
+                del self._logs[ref]
+
+    def is_stored(self, ref: int, seq: int) -> bool:
+        """Whether the conversation's row knows of its entries up to `seq`."""
+        return self._logs[ref].stored >= seq
+
+    def stored(self, ref: int, seq: int) -> None:
+        """The conversation's row knows of its entries up to `seq` now."""
+        self._logs[ref].stored = seq
