@@ -55,7 +55,7 @@ from securechat.server.store.port import (
     Store,
     StoreBrokenError,
 )
-from securechat.server.turn import Appended, Turn
+from securechat.server.turn import Run, Turn
 from securechat.server.validation import Validator
 from securechat.server.workers import WorkerPool
 from securechat.wire.messages import (
@@ -137,8 +137,7 @@ class Delivery:
             self._check, self._load,
         )  # fmt: skip
         self._writers: dict[type, Callable[[Session, Any], None]] = {
-            Submit: self._submit,
-            Acknowledge: self._reading.acknowledge,
+            list: self._talk,
             Commit: self._memberships.commit,
             CommitChecked: self._commit_checked,
             Leave: self._memberships.leave,
@@ -244,19 +243,19 @@ class Delivery:
         except DiskFullError:
             log.error("the disk is full; nothing is accepted")
             told = [(session, reply.id) for session, reply in self._turn.answers]
-            told += [(each.session, each.accepted.id) for each in self._turn.appended]
+            told += [(run.session, accepted.id) for run in self._turn.runs for accepted in run.accepted]
             self._undo()
             for session, request in told:
                 session.connection.send(Refused(request, "disk-full", "the server's disk is full; try again later"))
             return
         self._conversations.committed()
-        appended, self._turn.appended = self._turn.appended, []
-        for each in appended:
+        runs, self._turn.runs = self._turn.runs, []
+        for run in runs:
             if self._show_ciphertext:
-                self._show(each)
-            self._reading.push(each)
-        if appended:
-            self._counters.delivered(len(appended), time.monotonic() - self._turn.now)
+                self._show(run)
+            self._reading.push(run)
+        if runs:
+            self._counters.delivered(sum(len(run.entries) for run in runs), time.monotonic() - self._turn.now)
         self._say()
 
     def _read(self, session: Session, operation: object) -> None:
@@ -358,15 +357,23 @@ class Delivery:
         self._turn.answer(session, Refused(request.id, code, rejected.text[:1000]))
 
     def _commit_checked(self, session: Session, checked: CommitChecked) -> None:
-        before = len(self._turn.appended)
-        self._memberships.commit_checked(session, checked)
-        if len(self._turn.appended) > before:  # else it was there already
+        if self._memberships.commit_checked(session, checked):
             self._turn.after(lambda: self._counters.commits.update(accepted=1))
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
+    def _talk(self, session: Session, messages: list[Submit | Acknowledge]) -> None:
+        """Handle what most messages are, as many of a session as came at once: the path that has to be short."""
+        for message in messages:
+            if isinstance(message, Acknowledge):
+                self._reading.acknowledge(session, message)
+                continue
+            try:
+                self._submit(session, message)
+            except RefusedError as error:
+                self._turn.answer(session, refusal(message.id, error))
+
     def _submit(self, session: Session, request: Submit) -> None:
-        """Handle `Submit`: the path that has to be short."""
         conversation = self._conversations.find(request.conversation, self._turn.now)
         head = conversation.head
         payload, number = request.payload, request.number
@@ -410,18 +417,18 @@ class Delivery:
         oldest = head.held_time or self._turn.time
         return head.held_bytes >= READER_BYTES or self._turn.time - oldest > READER_SECONDS * 1000
 
-    def _show(self, appended: Appended) -> None:
-        """For teaching: what the server sees of an entry (`--show-ciphertext`)."""
-        entry, head = appended.entry, appended.conversation.head
-        log.info(
-            "entry",
-            conversation=_title(head),
-            seq=entry.seq,
-            account=appended.session.account,
-            epoch=entry.epoch,
-            size=len(entry.payload),
-            payload=entry.payload.hex(),
-        )
+    def _show(self, run: Run) -> None:
+        """For teaching: what the server sees of entries (`--show-ciphertext`)."""
+        for entry in run.entries:
+            log.info(
+                "entry",
+                conversation=_title(run.conversation.head),
+                seq=entry.seq,
+                account=run.session.account,
+                epoch=entry.epoch,
+                size=len(entry.payload),
+                payload=entry.payload.hex(),
+            )
 
     # --- coming in ---------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from securechat.server.operations import (
 from securechat.server.reading import Reading
 from securechat.server.session import Session
 from securechat.server.store.port import Departed, Head, Letter, LogEntry, Membership, Store
-from securechat.server.turn import Appended, Turn
+from securechat.server.turn import Run, Turn
 from securechat.server.validation import Checked, Validator
 from securechat.wire.chain import CHAIN_START, next_chain
 from securechat.wire.messages import (
@@ -93,12 +93,24 @@ class Memberships:
         seq = head.seq + 1
         chain = next_chain(head.chain, head.id, seq, time, device, number, payload)
         entry = LogEntry(seq, time, device, number, epoch, chain, payload)
-        self._store.append(head.id, entry)
-        self._conversations.touch(conversation)
+        run = self._run(conversation, session)
+        run.add(entry, Accepted(request, head.id, number, seq, time, chain if joins else b""))
+        run.gone = gone
         head.record(entry, hashlib.sha256(payload).digest())
-        accepted = Accepted(request, head.id, number, seq, time, chain if joins else b"")
-        self._turn.appended.append(Appended(conversation, entry, session, accepted, gone))
         return entry
+
+    def _run(self, conversation: Conversation, session: Session) -> Run:
+        """The run that the session's next entry belongs to."""
+        runs = self._turn.runs
+        if runs:
+            run = runs[-1]
+            if run.session is session and run.conversation is conversation and not run.full:
+                return run
+        run = Run(conversation, session)
+        runs.append(run)
+        self._store.append(conversation.head.id, run.entries)
+        self._conversations.touch(conversation)
+        return run
 
     def check_number(
         self, conversation: Conversation, session: Session, request: int, number: int, payload: bytes
@@ -266,12 +278,12 @@ class Memberships:
 
         self._check(session, request, work)
 
-    def commit_checked(self, session: Session, checked: CommitChecked) -> None:
-        """Append a commit that is as it should be, unless the conversation has moved on."""
+    def commit_checked(self, session: Session, checked: CommitChecked) -> bool:
+        """Append a commit that is as it should be, unless the conversation has moved on; False: it was there."""
         request, staged = checked.request, checked.checked.staged
         conversation = self._conversations.find(request.conversation, self._turn.now)
         if not self._may_commit(conversation, session, request):
-            return
+            return False
         try:
             if checked.checked.departed != conversation.departed_leaves:
                 raise RefusedError("commit-first", "somebody has left meanwhile: process that, commit again")
@@ -310,6 +322,7 @@ class Memberships:
         self._apply(conversation, entry, checked.checked, request.welcome)
         conversation.entrance.offered.clear()  # every offer was for the epoch before
         self._entrances.accepted(conversation, session.device)
+        return True
 
     def rejected(self, session: Session, conversation_id: bytes) -> None:
         """A worker found fault with a device's commit: its lease, if it has one, goes to the next."""

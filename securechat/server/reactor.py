@@ -17,7 +17,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from securechat.errors import PeerError, SecurechatError
@@ -57,8 +57,8 @@ COMPLAINT_SECONDS = 60.0
 class Handler(Protocol):
     """What a connection is good for; called by its I/O thread only."""
 
-    def receive(self, message: FromClient) -> None:
-        """A message that the protocol's state allows."""
+    def receive(self, messages: list[FromClient]) -> None:
+        """Messages that came at once, each of them allowed by the protocol's state."""
 
     def drained(self) -> None:
         """Everything queued has gone to the system; called after each write that got so far."""
@@ -92,13 +92,20 @@ class Connection:
     # --- any thread -------------------------------------------------------------------------------------------------
 
     def send(self, item: FromServer | bytes) -> None:
-        """Queue a message, or the frame of an event. A `Closing` ends the session after what was queued before it.
+        """Queue a message, or the frames of events. A `Closing` ends the session after what was queued before it.
 
         Frames are sent by one thread at a time (whoever holds the sequencer's turn), so that they can be counted.
         """
         if isinstance(item, bytes):
             self._queued += len(item)
         self._queue.append(item)
+        if not self._awake:
+            self._awake = True
+            self._thread.wake(self)
+
+    def send_all(self, messages: Sequence[FromServer]) -> None:
+        """Queue several messages."""
+        self._queue.extend(messages)
         if not self._awake:
             self._awake = True
             self._thread.wake(self)
@@ -150,7 +157,7 @@ class Connection:
                     item = queue.popleft()
                     if isinstance(item, bytes):
                         self._taken += len(item)
-                        size += protocol.send_frame(item)
+                        size += protocol.send_frames(item)
                     elif isinstance(item, Closing):
                         protocol.close(item.reason, item.text)
                         self._end(None, f"closed by the server: {item.reason}")
@@ -196,14 +203,14 @@ class Connection:
         self._lost("the server has stopped")
 
     def _handle(self, events: list[FromClient | Ended]) -> None:
-        for event in events:
-            if isinstance(event, Ended):
-                if event.closing is not None:
-                    self._end(event.closing, f"goodbye ({event.closing.reason})")
-                else:
-                    self._end(None, str(event.error))
+        messages = [event for event in events if not isinstance(event, Ended)]
+        if messages:
+            self.handler.receive(messages)
+        if len(messages) < len(events) and isinstance(ended := events[-1], Ended):  # nothing follows that
+            if ended.closing is not None:
+                self._end(ended.closing, f"goodbye ({ended.closing.reason})")
             else:
-                self.handler.receive(event)
+                self._end(None, str(ended.error))
 
     def _watch(self) -> None:
         """Tell the selector what we wait for."""

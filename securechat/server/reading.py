@@ -16,7 +16,7 @@ from securechat.server.conversation import Conversations, not_found
 from securechat.server.operations import Portion
 from securechat.server.session import Session, Subscription
 from securechat.server.store.port import Letter, LogEntry, Store, Trimmed
-from securechat.server.turn import Appended, Turn
+from securechat.server.turn import Run, Turn
 from securechat.server.workers import WorkerPool
 from securechat.wire import limits
 from securechat.wire.frames import encode_frame
@@ -99,31 +99,30 @@ class Reading:
 
     # --- delivery ---------------------------------------------------------------------------------------------------
 
-    def push(self, appended: Appended) -> None:
-        """Deliver a new entry, which is on disk now: encoded once for all who read."""
-        conversation, entry, sender = appended.conversation, appended.entry, appended.session
+    def push(self, run: Run) -> None:
+        """Deliver new entries, which are on disk now: encoded once for all who read."""
+        conversation, sender = run.conversation, run.session
         log = conversation.head.id
-        frame: bytes | None = None
+        frames = b""
         slow: list[Session] = []
         live = False
         for session in conversation.readers.values():
             if session is sender:
                 live = True
-                session.connection.send(appended.accepted)
+                session.connection.send_all(run.accepted)
             elif session.connection.backlog > FALL_BEHIND_BYTES:
                 slow.append(session)
             else:
-                if frame is None:
-                    frame = encode_frame(Entry(log, entry.seq, entry.time, entry.device, entry.payload))
-                session.connection.send(frame)
+                frames = frames or b"".join([_frame(log, entry) for entry in run.entries])
+                session.connection.send(frames)
         if not live:
-            sender.connection.send(appended.accepted)
+            sender.connection.send_all(run.accepted)
         for session in slow:
             del conversation.readers[session.device]
             subscription = session.subscriptions[log]
-            subscription.position = entry.seq - 1
+            subscription.position = run.entries[0].seq - 1
             self._fall_behind(session, subscription)
-        for device in appended.gone:
+        for device in run.gone:
             if (gone := conversation.readers.get(device)) is not None:
                 self._forget(gone, log)
 
@@ -281,8 +280,12 @@ def _encode(log: bytes, start: int, end: int, entries: list[LogEntry]) -> list[b
     """The frames of entries read after `start`; where the first ones are gone, that is said."""
     first = entries[0].seq if entries else end + 1
     frames = [encode_frame(Truncated(log, first))] if first > start + 1 else []
-    frames += [encode_frame(Entry(log, entry.seq, entry.time, entry.device, entry.payload)) for entry in entries]
+    frames += [_frame(log, entry) for entry in entries]
     return frames
+
+
+def _frame(log: bytes, entry: LogEntry) -> bytes:
+    return encode_frame(Entry(log, entry.seq, entry.time, entry.device, entry.payload))
 
 
 def _welcomed(letter: Letter) -> Welcomed:

@@ -99,10 +99,17 @@ class Session:
 
     # --- called by the connection -----------------------------------------------------------------------------------
 
-    def receive(self, message: FromClient) -> None:
+    def receive(self, messages: list[FromClient]) -> None:
         """See `reactor.Handler`."""
+        if _FREQUENT.issuperset(map(type, messages)):
+            self._delivery.submit(self, messages)
+        else:
+            for message in messages:
+                self._receive(message)
+
+    def _receive(self, message: FromClient) -> None:
         if type(message) in _FREQUENT:
-            self._delivery.submit(self, message)
+            self._delivery.submit(self, [message])
             return
         if isinstance(message, ClientHello):
             return

@@ -1,7 +1,7 @@
 """One turn of the sequencer: what may be said and done only once the turn's transaction is on disk."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from securechat.server.conversation import Conversation
 from securechat.server.store.port import LogEntry
@@ -23,34 +23,55 @@ if TYPE_CHECKING:
 Answer: TypeAlias = Accepted | Done | JoinOffer | KeyPackages | MemberList | Refused | Rooms | Stock | Subscribed
 
 
-class Appended(NamedTuple):
-    """An entry that the turn adds to a log, for its readers; `accepted` is what its sender gets in its place.
+RUN_ENTRIES = 64
+RUN_BYTES = 16 << 10
+"""Entries of one run, and bytes of payload after which it takes no more: runs are delivered and read again as a whole,
+and who needs one entry should not pay for many."""
 
-    `gone`: devices for which it is the last one.
+
+class Run:
+    """Entries that the turn adds to a log one after the other, by one session: whatever it costs, they share it.
+
+    `accepted` is what the session gets in their place. `gone`: devices for which they are the last ones.
     """
 
-    conversation: Conversation
-    entry: LogEntry
-    session: "Session"
-    accepted: Accepted
-    gone: tuple[bytes, ...] = ()
+    __slots__ = ("accepted", "conversation", "entries", "gone", "session", "size")
+
+    def __init__(self, conversation: Conversation, session: "Session") -> None:
+        self.conversation = conversation
+        self.session = session
+        self.entries: list[LogEntry] = []
+        self.accepted: list[Accepted] = []
+        self.gone: tuple[bytes, ...] = ()
+        self.size = 0  # bytes of payload
+
+    def add(self, entry: LogEntry, accepted: Accepted) -> None:
+        """Add an entry."""
+        self.entries.append(entry)
+        self.accepted.append(accepted)
+        self.size += len(entry.payload)
+
+    @property
+    def full(self) -> bool:
+        """Whether the next entry begins another run."""
+        return self.size >= RUN_BYTES or len(self.entries) >= RUN_ENTRIES or bool(self.gone)
 
 
 class Turn:
     """Collects what the handlers want to happen; `Delivery` lets it happen after COMMIT, or drops it."""
 
-    __slots__ = ("answers", "appended", "effects", "now", "time")
+    __slots__ = ("answers", "effects", "now", "runs", "time")
 
     def __init__(self) -> None:
         self.now = 0.0  # monotonic seconds
         self.time = 0  # ms since 1970
-        self.appended: list[Appended] = []
+        self.runs: list[Run] = []
         self.answers: list[tuple[Session, Answer]] = []
         self.effects: list[Callable[[], None]] = []
 
     def clear(self) -> None:
         """Forget everything."""
-        self.appended = []
+        self.runs = []
         self.answers = []
         self.effects = []
 

@@ -42,10 +42,10 @@ class TLSConnection:
                 return b""
         plaintext = []
         try:
-            while data := self._tls.read(_READ_SIZE):
-                plaintext.append(data)
-            self.ended = True  # a read of nothing: close_notify
-        except ssl.SSLWantReadError:
+            while self._incoming.pending and not self.ended:  # cheaper than to read until it fails
+                plaintext.append(self._tls.read(_READ_SIZE))
+                self.ended = not plaintext[-1]  # a read of nothing: close_notify
+        except ssl.SSLWantReadError:  # what is left is less than a record
             pass
         except ssl.SSLZeroReturnError:
             self.ended = True

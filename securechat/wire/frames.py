@@ -6,6 +6,7 @@ message has no duplicate or unknown ones; the typed decoder goes no deeper than 
 """
 
 import struct
+from collections.abc import Iterator
 
 import msgspec
 
@@ -23,50 +24,46 @@ def encode_frame(message: Message) -> bytes:
 
 
 class FrameReader:
-    """Cuts a stream of bytes into frames: `feed` some bytes, then call `next_frame` until it returns None.
+    """Cuts a stream of bytes into frames.
 
-    `limit` is the largest body accepted, in bytes; it may change between two calls of `next_frame`. What is kept
-    between two calls of `feed` is at most one incomplete frame.
+    `limit` is the largest body accepted, in bytes; it may change between two frames. What is kept between two calls of
+    `receive` is at most one incomplete frame.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._data = b""
-        self._start = 0
         self._partial = bytearray()
-        self._needed = 0  # bytes of `_partial` with which `next_frame` can go on
+        self._needed = 0  # bytes of `_partial` with which `receive` can go on
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes from the peer. Call `next_frame` until it returns None before the next `feed`."""
+    def receive(self, data: bytes) -> Iterator[bytes]:
+        """Take bytes from the peer; yield the body of each frame that they complete.
+
+        Raises `DecodeError` at what cannot be a frame; nothing may be received after that. Exhaust the iterator before
+        the next call.
+        """
         if self._partial:
             self._partial += data  # grows in place: a frame that drips in costs time in proportion to its size
             if len(self._partial) < self._needed:
                 return
             data = bytes(self._partial)
             self._partial.clear()
-        self._data = data
-        self._start = 0
-
-    def next_frame(self) -> bytes | None:
-        """Return the body of the next complete frame, or None. Raise `DecodeError` on what cannot be a frame."""
-        data, start = self._data, self._start
-        available = len(data) - start
-        if available >= _LENGTH.size:
+        start, available = 0, len(data)
+        while available - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(data, start)
             if length > self.limit:
                 raise DecodeError(_refusal(data[start], length, self.limit))
-            end = start + _LENGTH.size + length
-            if end <= len(data):
-                self._start = end
-                return data[start + _LENGTH.size : end]
-            self._needed = end - start
+            body = start + _LENGTH.size
+            end = body + length
+            if end > available:
+                self._needed = end - start
+                break
+            start = end
+            yield data[body:end]
         else:
-            if available and data[start] != 0:
+            if start < available and data[start] != 0:
                 raise DecodeError(_refusal(data[start], 0, self.limit))
             self._needed = _LENGTH.size
         self._partial += data[start:]
-        self._data, self._start = b"", 0
-        return None
 
 
 def _refusal(first_byte: int, length: int, limit: int) -> str:

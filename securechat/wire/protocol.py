@@ -237,24 +237,24 @@ class _Machine(ABC, Generic[Incoming]):
     def receive_data(self, data: bytes, now: float) -> list[Incoming | Ended]:
         """Take bytes from the peer; return the messages in them. Nothing follows an `Ended`."""
         events: list[Incoming | Ended] = []
-        if self.ended:
+        if self.state is State.ENDED:
             return events
         self._heard = now
         self._pinged = False
-        self._frames.feed(data)
+        decode, receive = self._decoder.decode, self._receive
         try:
-            while (body := self._frames.next_frame()) is not None:
+            for body in self._frames.receive(data):
                 try:
-                    message = self._decoder.decode(body)
+                    message = decode(body)
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:  # the latter: text that is not UTF-8
                     name, request = peek(body)
                     if name in self._known:
                         raise DecodeError(f"a damaged {name}: {error}") from None
                     self._receive_unknown(name, request)
                     continue
-                if (event := self._receive(message, now)) is not None:
+                if (event := receive(message, now)) is not None:
                     events.append(event)
-                    if isinstance(event, Ended):
+                    if type(event) is Ended:
                         break
         except PeerError as error:
             self.close("protocol-error", str(error)[:200])
@@ -321,7 +321,7 @@ class ServerProtocol(_Machine[FromClient]):
 
     def send(self, message: FromServer) -> int:
         """Queue a reply or an event; return its size in bytes. A reply must answer an open request."""
-        if self.ended:
+        if self.state is State.ENDED:
             return 0  # the client is gone, and its last replies with it
         kind = type(message)
         if isinstance(message, Reply):
@@ -335,12 +335,12 @@ class ServerProtocol(_Machine[FromClient]):
         self._outgoing.append(frame)
         return len(frame)
 
-    def send_frame(self, frame: bytes) -> int:
-        """Queue an event that was encoded once for many receivers; return its size in bytes."""
+    def send_frames(self, frames: bytes) -> int:
+        """Queue events that were encoded once for many receivers; return their size in bytes."""
         if self.state is State.ENDED:
             return 0
-        self._outgoing.append(frame)
-        return len(frame)
+        self._outgoing.append(frames)
+        return len(frames)
 
     def _patience(self) -> float | None:
         if self.state is State.CONNECTED:

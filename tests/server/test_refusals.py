@@ -95,19 +95,14 @@ class Raw:
         self._client.send_raw(b"".join(encode_frame(request) for request in sent))
         found: dict[int, bytes] = {}
         while len(found) < len(sent):
-            message = self._decode(self._read())
-            if isinstance(message, m.Reply):
-                found[message.id] = encode_frame(msgspec.structs.replace(message, id=0))
-            else:
-                self.events.append(message)
-        return [found[request.id] for request in sent]
-
-    def _read(self) -> bytes:
-        while (body := self._frames.next_frame()) is None:
             data = self._client.socket.recv(1 << 16)
             assert data, "the connection ended"
-            self._frames.feed(self._client.tls.receive(data))
-        return body
+            for message in map(self._decode, self._frames.receive(self._client.tls.receive(data))):
+                if isinstance(message, m.Reply):
+                    found[message.id] = encode_frame(msgspec.structs.replace(message, id=0))
+                else:
+                    self.events.append(message)
+        return [found[request.id] for request in sent]
 
 
 def request_of(kind: type[m.Request]) -> m.Request:
@@ -134,9 +129,7 @@ def test_before_the_hello_every_request_ends_the_session(server: Server, tls: ss
         frames = FrameReader(limits.MAX_FRAME)
         bodies: list[bytes] = []
         while data := link.recv(1 << 16):
-            frames.feed(data)
-            while (body := frames.next_frame()) is not None:
-                bodies.append(body)
+            bodies += frames.receive(data)
     closing = msgspec.msgpack.decode(bodies[-1], type=m.FromServer)
     assert isinstance(closing, m.Closing)
     assert (closing.reason, closing.text) == ("protocol-error", f"{kind.__name__} before ClientHello")

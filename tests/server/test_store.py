@@ -21,7 +21,6 @@ from securechat.server.store.port import (
     StoreBrokenError,
 )
 from securechat.server.store.sqlite import PORTION, SQLiteStore
-from securechat.server.store.tail import RUN_BYTES, RUN_ENTRIES
 from securechat.wire.chain import CHAIN_START
 
 NOW = 1_800_000_000_000
@@ -62,17 +61,18 @@ def make(store: SQLiteStore, conversation: bytes = ROOM, readers: tuple[bytes, .
 
 
 def write(store: SQLiteStore, head: Head, count: int, *, run: int = 1, time: int = NOW, size: int = 10) -> None:
-    """Add entries, `run` in each transaction."""
-    for written in range(1, count + 1):
-        numbers = head.numbers.get(ALICE)
-        payload = str(head.seq + 1).encode().ljust(size)
-        number = numbers.last + 1 if numbers else 1
-        entry = LogEntry(head.seq + 1, time, ALICE, number, 7, bytes(32), payload)
-        store.append(head.id, entry)
-        head.record(entry, hashlib.sha256(payload).digest())
-        if written % run == 0:
-            store.commit()
-    store.commit()
+    """Add entries, in runs of `run` (the last may be shorter), each in a transaction of its own."""
+    while count > 0:
+        entries: list[LogEntry] = []
+        store.append(head.id, entries)
+        for _ in range(min(run, count)):
+            numbers = head.numbers.get(ALICE)
+            payload = str(head.seq + 1).encode().ljust(size)
+            number = numbers.last + 1 if numbers else 1
+            entries.append(LogEntry(head.seq + 1, time, ALICE, number, 7, bytes(32), payload))
+            head.record(entries[-1], hashlib.sha256(payload).digest())
+        store.commit()
+        count -= run
 
 
 def read(store: SQLiteStore, conversation: bytes = ROOM, after: int = 0) -> list[int]:
@@ -112,7 +112,7 @@ def test_what_was_committed_is_there_after_a_crash_and_the_rest_is_not(reopen: O
     store = reopen()
     head = make(store)
     write(store, head, 3)
-    store.append(ROOM, LogEntry(4, NOW, ALICE, 4, 7, bytes(32), b"never committed"))
+    store.append(ROOM, [LogEntry(4, NOW, ALICE, 4, 7, bytes(32), b"never committed")])
     server_id = store.server_id
     store = reopen()
     assert store.server_id == server_id
@@ -123,7 +123,7 @@ def test_what_was_committed_is_there_after_a_crash_and_the_rest_is_not(reopen: O
 def test_rollback_forgets_all_of_it(store: SQLiteStore) -> None:
     head = make(store)
     write(store, head, 1)
-    store.append(ROOM, LogEntry(2, NOW, ALICE, 2, 7, bytes(32), b"x"))
+    store.append(ROOM, [LogEntry(2, NOW, ALICE, 2, 7, bytes(32), b"x")])
     other = Head(DIRECT, "direct", "", 0, NOW, 0, CHAIN_START, b"")
     store.create(other, ("a", "b"), b"")
     store.rollback()
@@ -154,21 +154,17 @@ def test_moving_entries_changes_nothing_for_who_reads(reopen: Open, entries: int
     assert read(store, after=entries + 2) == [entries + 3, entries + 4, entries + 5]
 
 
-def test_entries_of_one_transaction_share_a_row_until_it_is_full(store: SQLiteStore) -> None:
+def test_a_run_is_read_from_anywhere_in_it(store: SQLiteStore) -> None:
     head, other = make(store), make(store, DIRECT)
-    write(store, head, 2 * RUN_ENTRIES + 1, run=1 << 20)
+    write(store, head, 130, run=64)
     assert count(store, "tail") == 3
-    write(store, other, 3, run=1 << 20, size=RUN_BYTES // 2)
-    assert count(store, "tail") == 5
-    write(store, head, 1)
-    write(store, head, 1)
-    assert count(store, "tail") == 7
-    assert read(store) == [*range(1, 2 * RUN_ENTRIES + 4)]
-    assert read(store, after=RUN_ENTRIES + 5) == [*range(RUN_ENTRIES + 6, 2 * RUN_ENTRIES + 4)]
+    write(store, other, 3, run=2)
+    assert read(store) == [*range(1, 131)]
+    assert read(store, after=70) == [*range(71, 131)]
     assert read(store, DIRECT, after=1) == [2, 3]
     assert [entry.seq for entry in store.read(ROOM, 3, 6, 256, 1 << 20)] == [4, 5, 6]
-    assert [entry.seq for entry in store.read(ROOM, 3, 60, 2, 1 << 20)] == [4, 5]
-    assert [entry.seq for entry in store.read(ROOM, 3, 60, 256, 1)] == [4]
+    assert [entry.seq for entry in store.read(ROOM, 3, 80, 2, 1 << 20)] == [4, 5]
+    assert [entry.seq for entry in store.read(ROOM, 3, 80, 256, 1)] == [4]
 
 
 def test_recent_entries_stay_in_the_tail_until_it_is_long(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,7 @@ from securechat.wire.frames import FrameReader, encode_frame, peek
 
 
 def read_all(reader: FrameReader, pieces: list[bytes]) -> list[bytes]:
-    frames = []
-    for piece in pieces:
-        reader.feed(piece)
-        while (frame := reader.next_frame()) is not None:
-            frames.append(frame)
-    return frames
+    return [frame for piece in pieces for frame in reader.receive(piece)]
 
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -44,9 +39,8 @@ def test_random_bytes_end_in_frames_or_in_a_decode_error(data: bytes, cuts: list
 
 def test_a_frame_over_the_limit_is_refused_before_its_body_arrives() -> None:
     reader = FrameReader(100)
-    reader.feed(struct.pack(">I", 101))
     with pytest.raises(DecodeError, match="101 bytes, where 100 are allowed"):
-        reader.next_frame()
+        next(reader.receive(struct.pack(">I", 101)))
 
 
 def test_a_frame_at_the_limit_is_taken() -> None:
@@ -55,26 +49,25 @@ def test_a_frame_at_the_limit_is_taken() -> None:
 
 def test_the_limit_may_grow_between_two_frames_of_one_piece() -> None:
     reader = FrameReader(1)
-    reader.feed(struct.pack(">I", 1) + b"a" + struct.pack(">I", 2) + b"bc")
-    assert reader.next_frame() == b"a"
+    frames = reader.receive(struct.pack(">I", 1) + b"a" + struct.pack(">I", 2) + b"bc")
+    assert next(frames) == b"a"
     reader.limit = 2
-    assert reader.next_frame() == b"bc"
+    assert list(frames) == [b"bc"]
 
 
 @pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", b"SSH-2.0"])
 def test_another_protocol_is_known_by_its_first_byte(first: bytes) -> None:
     reader = FrameReader(100)
-    reader.feed(first[:1])
     with pytest.raises(DecodeError, match="not the securechat protocol"):
-        reader.next_frame()
+        next(reader.receive(first[:1]))
 
 
 def test_frames_keep_good_ones_before_a_bad_one() -> None:
     reader = FrameReader(10)
-    reader.feed(struct.pack(">I", 2) + b"ok" + b"\xff\xff\xff\xff")
-    assert reader.next_frame() == b"ok"
+    frames = reader.receive(struct.pack(">I", 2) + b"ok" + b"\xff\xff\xff\xff")
+    assert next(frames) == b"ok"
     with pytest.raises(DecodeError):
-        reader.next_frame()
+        next(frames)
 
 
 @given(body=st.binary(max_size=60))

@@ -351,7 +351,7 @@ def test_a_subscription_flows_from_request_to_entries() -> None:
     pair.exchange()
     assert [type(message) for message in pair.at_server] == [Subscribe, Submit, Acknowledge]
     frame = encode_frame(Entry(CONVERSATION, 5, 1, bytes(16), b"x"))
-    assert pair.server.send_frame(frame) == len(frame)
+    assert pair.server.send_frames(frame) == len(frame)
     pair.server.send(Accepted(2, CONVERSATION, 1, 6, 1, b""))
     pair.exchange()
     assert [type(message) for message in pair.at_client] == [Entry, Accepted]

@@ -189,8 +189,8 @@ class Store(Protocol):
     def rollback(self) -> None:
         """Forget everything written since the last `commit`."""
 
-    def append(self, conversation: bytes, entry: LogEntry) -> None:
-        """Add an entry to the log of a conversation."""
+    def append(self, conversation: bytes, run: list[LogEntry]) -> None:
+        """Add entries that follow each other to the log of a conversation; the list may grow until `commit`."""
 
     def create(self, head: Head, pair: tuple[str, str] | None, snapshot: bytes) -> None:
         """Add a conversation with its members; `snapshot`: its public group; `pair`: of a direct one, sorted."""

@@ -45,7 +45,7 @@ from securechat.server.store.port import (
     StoreBrokenError,
     Trimmed,
 )
-from securechat.server.store.tail import PendingRun, Run, Tail, decode_run, encode_run
+from securechat.server.store.tail import Run, Tail, decode_run, encode_run
 from securechat.wire.limits import SERVER_ID_LENGTH
 
 PORTION = 256
@@ -111,7 +111,7 @@ class SQLiteStore:
         self._tail = Tail()
         self._refs: dict[bytes, int] = {}
         self._conversations: dict[int, bytes] = {}  # the other way round
-        self._pending: list[PendingRun] = []
+        self._pending: list[tuple[int, list[LogEntry]]] = []  # conversation, entries
         self._histories: set[int] = set()  # conversations with entries in the history
         self._untidy: set[int] = set()  # those of them whose history may have become unnecessary
         self._next_expiry = 0
@@ -205,14 +205,14 @@ class SQLiteStore:
         rows = [
             (
                 row_id,
-                run.ref,
-                run.entries[0].seq,
-                run.entries[-1].seq,
-                run.entries[-1].time,
-                run.size,
-                encode_run(run.entries),
+                ref,
+                run[0].seq,
+                run[-1].seq,
+                run[-1].time,
+                sum([len(entry.payload) for entry in run]),
+                encode_run(run),
             )
-            for row_id, run in enumerate(self._pending, self._next_id)
+            for row_id, (ref, run) in enumerate(self._pending, self._next_id)
         ]
         if not rows and not self._writer.in_transaction:
             return
@@ -273,14 +273,9 @@ class SQLiteStore:
 
     # --- conversations ----------------------------------------------------------------------------------------------
 
-    def append(self, conversation: bytes, entry: LogEntry) -> None:
+    def append(self, conversation: bytes, run: list[LogEntry]) -> None:
         """See `port.Store`."""
-        ref, pending = self._refs[conversation], self._pending
-        if not pending or pending[-1].ref != ref or pending[-1].full:
-            pending.append(PendingRun(ref))
-        run = pending[-1]
-        run.entries.append(entry)
-        run.size += len(entry.payload)
+        self._pending.append((self._refs[conversation], run))
 
     def create(self, head: Head, pair: tuple[str, str] | None, snapshot: bytes) -> None:
         """See `port.Store`."""
@@ -302,7 +297,7 @@ class SQLiteStore:
         """See `port.Store`."""
         ref = self._refs.pop(conversation)
         del self._conversations[ref]
-        self._pending = [run for run in self._pending if run.ref != ref]
+        self._pending = [each for each in self._pending if each[0] != ref]
         # Entries stay in the tail until `tidy` comes to them: the tail is only ever cut at its beginning.
         for table in ("pairs", "commits", "members", "departed", "numbers", "history"):
             self._write(f"DELETE FROM {table} WHERE conversation = ?", ref)  # noqa: S608  # nosec B608  # names from the line above

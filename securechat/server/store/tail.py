@@ -1,8 +1,8 @@
 """Where the newest entries of all logs stand: the index of the table `tail`, in memory (see `sqlite`).
 
-A row of the tail is a *run*: entries of one conversation that follow each other, added by one transaction and encoded
-together, because to SQLite a row costs more than the bytes in it. Whoever reads one entry reads its run. Runs leave the
-tail in the order in which they came, and move into the history as they are.
+A row of the tail is a *run*: entries of one conversation that follow each other, added at once and encoded together,
+because to SQLite a row costs more than the bytes in it. Whoever reads one entry reads its run. Runs leave the tail in
+the order in which they came, and move into the history as they are.
 """
 
 from bisect import bisect_right
@@ -13,10 +13,6 @@ import msgspec
 
 from securechat.server.store.port import LogEntry
 
-RUN_ENTRIES = 64
-RUN_BYTES = 16 << 10
-"""Entries of one run, and bytes of payload after which it takes no more: to read one entry then costs microseconds."""
-
 TAIL_ENTRIES = 32_768
 """Entries that stay in the tail until they are old. Under load this is a second or two: by then nearly all have been
 read and need not be moved. A reader close behind reads only the tail."""
@@ -26,22 +22,6 @@ TAIL_SECONDS = 10
 
 encode_run = msgspec.msgpack.Encoder().encode
 decode_run = msgspec.msgpack.Decoder(list[LogEntry]).decode
-
-
-class PendingRun:
-    """A run that still grows. `ref` is its conversation's; `size` counts bytes of payload."""
-
-    __slots__ = ("entries", "ref", "size")
-
-    def __init__(self, ref: int) -> None:
-        self.ref = ref
-        self.entries: list[LogEntry] = []
-        self.size = 0
-
-    @property
-    def full(self) -> bool:
-        """Whether the next entry begins another run."""
-        return self.size >= RUN_BYTES or len(self.entries) >= RUN_ENTRIES
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
