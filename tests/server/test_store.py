@@ -1,6 +1,7 @@
 """The SQLite store by itself: logs that move, shrink and survive, key packages, inboxes."""
 
 import hashlib
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -390,6 +391,61 @@ def test_the_writer_syncs_every_commit(store: SQLiteStore) -> None:
     settings = {name: store._writer.execute(f"PRAGMA {name}").fetchone()[0] for name in
                 ("journal_mode", "synchronous", "fullfsync", "wal_autocheckpoint")}  # fmt: skip
     assert settings == {"journal_mode": "wal", "synchronous": 2, "fullfsync": 1, "wal_autocheckpoint": 0}
+
+
+def test_the_writer_syncs_again_after_housekeeping(store: SQLiteStore) -> None:
+    def synchronous() -> object:
+        return store._writer.execute("PRAGMA synchronous").fetchone()[0]
+
+    with store.unhurried():
+        assert synchronous() == 1
+    assert synchronous() == 2
+    with pytest.raises(KeyError), store.unhurried():
+        store.put_members(ROOM, [Membership(ALICE, "a", 0, CHAIN_START, None, 0)])
+    assert synchronous() == 2
+    make(store)
+
+    def fail() -> None:
+        with store.unhurried():
+            store.set_cursors([(ROOM, ALICE, 1)])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert synchronous() == 2
+    assert store.load(ROOM).members[ALICE].cursor == 0  # type: ignore[union-attr]  # it is there
+
+
+def test_whatever_a_power_failure_leaves_of_the_write_ahead_log_is_whole(store: SQLiteStore, tmp_path: Path) -> None:
+    head = make(store)
+    for _ in range(4):
+        write(store, head, PORTION, run=2)
+        head.members[ALICE].cursor = head.members[BOB].cursor = head.seq - 30
+        with store.unhurried():
+            store.set_cursors([(ROOM, ALICE, head.seq - 30), (ROOM, BOB, head.seq - 30)])
+            store.commit()
+            store.tidy(NOW + 60_000, {ROOM: head}.get)
+    database, log = (tmp_path / "chat.db").read_bytes(), (tmp_path / "chat.db-wal").read_bytes()
+    left = tmp_path / "left" / "chat.db"
+    lengths = set()
+    for size in range(len(log), 0, -len(log) // 40):
+        left.parent.mkdir()
+        left.write_bytes(database)
+        left.with_name("chat.db-wal").write_bytes(log[:size])
+        found = SQLiteStore(left)
+        try:
+            loaded = found.load(ROOM)
+            if loaded is not None:
+                seqs = read(found)
+                lengths.add(loaded.seq)
+                floor = min(member.cursor for member in loaded.members.values())
+                assert seqs == [*range(loaded.seq + 1 - len(seqs), loaded.seq + 1)]
+                assert len(seqs) >= loaded.seq - floor
+                assert loaded.numbers[ALICE].last == loaded.seq if loaded.seq else not loaded.numbers
+        finally:
+            found.close()
+            shutil.rmtree(left.parent)
+    assert len(lengths) > 10
 
 
 def test_readers_cannot_write(store: SQLiteStore) -> None:

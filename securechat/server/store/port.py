@@ -8,6 +8,7 @@ see what is committed only.
 import hashlib
 import struct
 from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -290,6 +291,12 @@ class Store(Protocol):
         """Return how many entries the logs hold, and bytes on disk."""
 
     # --- housekeeping -----------------------------------------------------------------------------------------------
+
+    def unhurried(self) -> AbstractContextManager[None]:
+        """What is committed within is made durable by the next commit after it, or lost with all that follows.
+
+        Requires holding the turn: who waits for that does not wait for the disk.
+        """
 
     def tidy(self, now: int, head: Callable[[bytes], Head | None]) -> tuple[list[Trimmed], bool]:
         """Move, expire and delete one portion, and commit. Requires holding the turn; `now` in ms.
