@@ -14,7 +14,7 @@ import pytest
 
 from securechat.errors import StorageError
 from securechat.server.accounts import AccountStore
-from securechat.server.store import sqlite
+from securechat.server.store import tail
 from securechat.server.store.port import Device, Head, Letter, LogEntry, Membership, StoreBrokenError
 from securechat.server.store.sqlite import SQLiteStore
 from securechat.wire.chain import CHAIN_START
@@ -40,14 +40,14 @@ def fill(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def write(count: int) -> None:
         for seq in range(head.seq + 1, head.seq + count + 1):
-            entry = LogEntry(ROOM, seq, 1000 + seq, ALICE, seq, 0, bytes(32), payload(seq))
-            store.append(entry)
+            entry = LogEntry(seq, 1000 + seq, ALICE, seq, 0, bytes(32), payload(seq))
+            store.append(ROOM, [entry])
             head.record(entry, hashlib.sha256(entry.payload).digest())
         store.commit()
 
     write(MOVED)
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "TAIL_SECONDS", -1)
+        patch.setattr(tail, "TAIL_SECONDS", -1)
         while store.tidy(5000, lambda _: head)[1]:
             pass
     store.checkpoint()

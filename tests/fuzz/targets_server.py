@@ -54,12 +54,11 @@ def frames(data: bytes) -> None:
     cut, stream = (data[0], data[1:]) if data else (0, b"")
 
     def read(*pieces: bytes) -> tuple[list[bytes], str]:
-        reader, found = FrameReader(limits.MAX_FRAME_BEFORE_LOGIN), []
+        reader = FrameReader(limits.MAX_FRAME_BEFORE_LOGIN)
+        found: list[bytes] = []
         for piece in pieces:
-            reader.feed(piece)
             try:
-                while (body := reader.next_frame()) is not None:
-                    found.append(body)
+                found.extend(reader.receive(piece))
             except DecodeError as error:
                 return found, str(error)
         return found, ""
@@ -102,9 +101,7 @@ def machine(data: bytes, *, server: bool) -> None:
     assert ends == events[len(events) - len(ends) :]
     assert len(ends) <= 1
     assert side.ended == bool(ends)
-    reader = FrameReader(limits.MAX_FRAME)
-    reader.feed(side.data_to_send())
-    while (body := reader.next_frame()) is not None:
+    for body in FrameReader(limits.MAX_FRAME).receive(side.data_to_send()):
         (_FROM_SERVER if server else _FROM_CLIENT).decode(body)
 
 
@@ -142,8 +139,8 @@ def database() -> bytes:
         head.members[device] = Membership(device, device[:1].decode(), 0, CHAIN_START, None, 0)
     store.create(head, None, b"snapshot")
     for number in range(1, 4):
-        entry = LogEntry(ROOM, number, NOW, ALICE, number, 0, bytes(32), b"payload")
-        store.append(entry)
+        entry = LogEntry(number, NOW, ALICE, number, 0, bytes(32), b"payload")
+        store.append(ROOM, [entry])
         head.record(entry, bytes(32))
     store.put_device(Device(ALICE, "a", b"certificate"), bytes(32))
     store.put_key_packages(ALICE, [b"key package"], b"last resort")
@@ -152,8 +149,8 @@ def database() -> bytes:
     while store.tidy(NOW + 60_000, lambda _: head)[1]:
         pass
     for number in range(4, 7):
-        entry = LogEntry(ROOM, number, NOW, ALICE, number, 0, bytes(32), b"payload")
-        store.append(entry)
+        entry = LogEntry(number, NOW, ALICE, number, 0, bytes(32), b"payload")
+        store.append(ROOM, [entry])
         head.record(entry, bytes(32))
     store.commit()
     store.close()
