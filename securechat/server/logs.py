@@ -46,6 +46,15 @@ def configure(stream: TextIO, level: str) -> None:
 
     Takes the errors that would end a thread, too.
     """
+    root = logging.getLogger()  # other libraries' warnings too
+    root.handlers = [make_handler(stream)]
+    root.setLevel(logging.WARNING)
+    set_level(level)
+    threading.excepthook = _thread_ended
+
+
+def make_handler(stream: TextIO) -> logging.Handler:
+    """Return what writes our lines to a stream, for those who configure `logging` themselves."""
     render = _readable if stream.isatty() else structlog.processors.JSONRenderer()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
@@ -54,11 +63,7 @@ def configure(stream: TextIO, level: str) -> None:
             processors=[_arrange, structlog.processors.format_exc_info, render]
         )
     )
-    root = logging.getLogger()  # other libraries' warnings too
-    root.handlers = [handler]
-    root.setLevel(logging.WARNING)
-    set_level(level)
-    threading.excepthook = _thread_ended
+    return handler
 
 
 def set_level(level: str) -> None:

@@ -1,5 +1,7 @@
 """A real server on a free port, with certificates made for the test."""
 
+import io
+import logging
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -8,12 +10,29 @@ from typing import Any
 
 import pytest
 
-from securechat.server import app
+from securechat.server import app, logs
 from securechat.server.accounts import COST, PasswordWorkers
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
 from securechat.transport.tls import client_context
-from tests.support.wire_client import Person, WireClient
+from tests.support.canaries import search
+from tests.support.wire_client import SECRETS, Person, WireClient
+
+
+@pytest.fixture(autouse=True)
+def log_without_secrets() -> Iterator[io.StringIO]:
+    """Every server in this process logs all it can, and in the end none of its clients' secrets is in that."""
+    SECRETS.clear()
+    text = io.StringIO()
+    handler, ours = logs.make_handler(text), logging.getLogger("securechat")
+    level = ours.level
+    ours.addHandler(handler)
+    ours.setLevel(logging.DEBUG)
+    yield text
+    ours.removeHandler(handler)
+    ours.setLevel(level)
+    secrets = {f"secret {n}": secret for n, secret in enumerate(SECRETS)}
+    assert search({"the log": text.getvalue().encode()}, secrets) == []
 
 
 @pytest.fixture

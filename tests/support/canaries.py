@@ -14,6 +14,9 @@ def spellings(canary: bytes) -> dict[str, bytes]:
         "escaped": "".join(f"\\x{byte:02x}" for byte in canary).encode(),
         "repr": repr(canary)[2:-1].encode(),
         "repr in JSON": json.dumps(repr(canary)[2:-1])[1:-1].encode(),
+        "Latin-1 in JSON": json.dumps(canary.decode("latin-1"))[1:-1].encode(),
+        "numbers": ", ".join(map(str, canary)).encode(),
+        "numbers, close": ",".join(map(str, canary)).encode(),
     }
     for offset in range(3):
         # Inside a longer text: what stands before and after changes the digits at either end.
@@ -22,10 +25,17 @@ def spellings(canary: bytes) -> dict[str, bytes]:
         found[f"base64, {offset}"] = inner
         found[f"base64url, {offset}"] = inner.translate(bytes.maketrans(b"+/", b"-_"))
     try:
-        text = canary.decode("ascii")
+        text = canary.decode()
     except UnicodeDecodeError:
         return found
-    return found | {"UTF-16": text.encode("utf-16-le"), "UTF-16BE": text.encode("utf-16-be"), "backwards": canary[::-1]}
+    return found | {
+        "in JSON": json.dumps(text)[1:-1].encode(),
+        "ascii": ascii(text)[1:-1].encode(),
+        "ascii in JSON": json.dumps(ascii(text)[1:-1])[1:-1].encode(),
+        "UTF-16": text.encode("utf-16-le"),
+        "UTF-16BE": text.encode("utf-16-be"),
+        "backwards": canary[::-1],
+    }
 
 
 def search(places: dict[str, bytes], canaries: dict[str, bytes]) -> list[str]:

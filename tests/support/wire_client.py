@@ -36,6 +36,23 @@ WAIT = 20.0
 
 M = TypeVar("M")
 
+SECRETS: set[bytes] = set()
+"""What any client here has sent or got that nobody else may learn: a log that holds one of them is wrong."""
+
+MIN_SECRET = 12
+"""Bytes: what is shorter may stand in a log by chance, in one of its spellings."""
+
+SECRET_FIELDS = ("secret", "token", "invite")
+
+
+def note_secrets(message: object) -> None:
+    """Remember what is secret in a message."""
+    for name in SECRET_FIELDS:
+        value = getattr(message, name, b"")
+        secret = value.encode() if isinstance(value, str) else value
+        if len(secret) >= MIN_SECRET and len(set(secret)) > 5:  # not `bytes(32)` and the like
+            SECRETS.add(secret)
+
 
 class WireClient:
     """One connection to a server."""
@@ -83,13 +100,17 @@ class WireClient:
         except ConnectionError:
             data = b""
         if data:
-            self.received += self.protocol.receive_data(self.tls.receive(data), time.monotonic())
+            received = self.protocol.receive_data(self.tls.receive(data), time.monotonic())
+            for message in received:
+                note_secrets(message)
+            self.received += received
         else:
             self.received += self.protocol.receive_eof()
         self.flush()
         return bool(data)
 
     def send(self, message: Any) -> None:
+        note_secrets(message)
         self.protocol.send(message)
         self.flush()
 
