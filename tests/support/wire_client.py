@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -29,6 +29,7 @@ from securechat.policy import Rules, departure_data
 from securechat.transport.tls_connection import TLSConnection
 from securechat.wire import limits
 from securechat.wire import messages as m
+from securechat.wire.frames import encode_frame
 from securechat.wire.protocol import ClientProtocol, Ended
 
 WAIT = 20.0
@@ -58,9 +59,18 @@ class WireClient:
     """One connection to a server."""
 
     def __init__(
-        self, port: int, context: ssl.SSLContext, *, receive_buffer: int | None = None, source: str = "127.0.0.1"
+        self,
+        port: int,
+        context: ssl.SSLContext,
+        *,
+        receive_buffer: int | None = None,
+        source: str = "127.0.0.1",
+        versions: Sequence[int] = (limits.PROTOCOL_VERSION,),
     ) -> None:
-        """`source`: the address to come from; Linux takes the whole of 127.0.0.0/8 for its own."""
+        """`source`: the address to come from; Linux takes the whole of 127.0.0.0/8 for its own.
+
+        `versions`: of the protocol, that it claims to speak.
+        """
         self.socket = socket.socket()
         self.socket.bind((source, 0))
         if receive_buffer is not None:
@@ -69,6 +79,7 @@ class WireClient:
         self.socket.connect(("127.0.0.1", port))
         self.tls = TLSConnection(context, server_hostname="127.0.0.1")
         self.protocol = ClientProtocol("test", time.monotonic())
+        self.protocol._outgoing = [encode_frame(m.ClientHello(list(versions), "test"))]
         self.received: list[Any] = []
         """Everything from the server that nobody has taken yet, in order."""
         try:
