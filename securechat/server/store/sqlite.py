@@ -568,7 +568,7 @@ class SQLiteStore:
         try:
             reader.execute("BEGIN")
             yield reader
-        except sqlite3.Error as error:
+        except (sqlite3.Error, msgspec.DecodeError) as error:
             raise StoreBrokenError(f"{self._path}: {error}") from error
         finally:
             with contextlib.suppress(sqlite3.Error):
@@ -602,7 +602,7 @@ class SQLiteStore:
             "SELECT entries FROM history WHERE conversation = ? AND last > ? AND first <= ? ORDER BY last",
             (ref, after, upto),
         ):
-            yield from self._decode(run)
+            yield from decode_run(run)
 
     def _read_tail(self, reader: sqlite3.Connection, runs: Sequence[Run]) -> Iterator[LogEntry]:
         """The entries of these runs."""
@@ -610,13 +610,7 @@ class SQLiteStore:
             ids = [run.id for run in runs[start : start + RUNS_AT_ONCE]]
             query = f"SELECT entries FROM tail WHERE id IN ({_marks(ids)}) ORDER BY id"  # noqa: S608  # nosec B608  # only marks
             for (run,) in reader.execute(query, ids):
-                yield from self._decode(run)
-
-    def _decode(self, run: bytes) -> list[LogEntry]:
-        try:
-            return decode_run(run)
-        except msgspec.MsgspecError as error:  # SQLite finds nothing wrong with the row
-            raise StoreBrokenError(f"{self._path} is damaged: a row of entries does not decode: {error}") from error
+                yield from decode_run(run)
 
     def size(self) -> tuple[int, int]:
         """See `port.Store`."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from securechat.server.store.port import LogEntry
+from securechat.server.store.port import LogEntry, StoreBrokenError
 
 TAIL_ENTRIES = 32_768
 """Entries that stay in the tail until they are old. Under load this is a second or two: by then nearly all have been
@@ -21,7 +21,15 @@ TAIL_SECONDS = 10
 """Entries older than this leave the tail, so that read ones do not stay on a quiet server's disk."""
 
 encode_run = msgspec.msgpack.Encoder().encode
-decode_run = msgspec.msgpack.Decoder(list[LogEntry]).decode
+_decode = msgspec.msgpack.Decoder(list[LogEntry]).decode
+
+
+def decode_run(encoded: bytes) -> list[LogEntry]:
+    """The opposite of `encode_run`. Raises StoreBrokenError: the database checks its pages, not what stands in them."""
+    try:
+        return _decode(encoded)
+    except msgspec.DecodeError as error:
+        raise StoreBrokenError(f"the database is damaged: entries that cannot be read ({error})") from error
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
