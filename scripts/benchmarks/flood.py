@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import workloads
+from contest import bench_folder
 from figure import Figure
 from flooder import ADDRESSES, RATE, Guesses
-from relay import PAIRS, bench_folder
+from relay import PAIRS
 from securechat_system import Peer, SecureChat
 
 from securechat.server.accounts import COST, WORKERS
@@ -181,9 +182,9 @@ def _guesses(server: _Server, certs: Path) -> Iterator[Figure]:
     during = [workloads.steady(server, pairs, MESSAGES) for _ in range(2)]
     logins = [server.login() for _ in range(LOGINS)]
     guesses = Guesses(**json.loads(flooding.communicate(timeout=120)[0]))
-    for metric, share, goal in (("p50", 0.5, None), ("p99", 0.99, 2.0)):
-        quiet, loud = (statistics.median(cost.latency(share) for cost in costs) for costs in (alone, during))
-        yield Figure(title, f"sessions' latency {metric}", loud, "µs", quiet, goal)
+    for percent, goal in ((50, None), (99, 2.0)):
+        quiet, loud = (statistics.median(cost.latency(percent) for cost in costs) for costs in (alone, during))
+        yield Figure(title, f"sessions' latency p{percent}", loud, "µs", quiet, goal)
     yield Figure(title, "an honest login, at most", max(logins) * 1e3, "ms")
     hashes = WORKERS * COST.memory_cost / 1024
     yield Figure(title, "server memory grown at most", server.peak() - memory, "MiB", goal=hashes + 32)
