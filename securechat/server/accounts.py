@@ -84,6 +84,9 @@ NICENESS = 10
 QUEUE = 16
 """Logins that wait for a worker: half a second's worth. Longer queues only make everybody time out."""
 
+RESERVED = 4
+"""Places more for those who come from where their account has logged in before: guesses of others keep none out."""
+
 COST = argon2.Parameters(
     type=argon2.Type.ID, version=19, salt_len=16, hash_len=32, memory_cost=46 << 10, time_cost=1, parallelism=1
 )
@@ -578,9 +581,9 @@ class PasswordWorkers:
         self._store = store
         self._hasher = argon2.PasswordHasher.from_parameters(cost)
         self._nobody = self._hasher.hash(os.urandom(SECRET_LENGTH))  # no secret fits it
-        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(QUEUE)
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = False
-        self._lock = threading.Lock()  # protects _closing: no job comes after the last
+        self._lock = threading.Lock()  # protects _closing, and _jobs from growing: no job comes after the last
         self._threads = [threading.Thread(target=self._work, name=f"password-{n}") for n in range(WORKERS)]
         try:
             for thread in self._threads:
@@ -595,10 +598,17 @@ class PasswordWorkers:
         return self._jobs.qsize()
 
     def submit_login(
-        self, name: str, secret: bytes, device: bytes, answer: Callable[[ResumeToken | SecurechatError], None]
+        self,
+        name: str,
+        secret: bytes,
+        device: bytes,
+        answer: Callable[[ResumeToken | SecurechatError], None],
+        *,
+        familiar: bool = False,
     ) -> None:
         """Check a login; `answer` gets a resume token for the device, on disk, or RefusedError `login-refused`.
 
+        `familiar`: the account has logged in from there before, so the reserved places may be taken.
         An unknown name costs the same work and gets the same answer as a wrong secret. `answer` is called on another
         thread and must not raise. Raises RefusedError `busy` at once if too many wait already.
         """
@@ -606,7 +616,7 @@ class PasswordWorkers:
         def job() -> None:
             answer(_outcome(lambda: self._login(name, secret, device)))
 
-        self._submit(job)
+        self._submit(job, QUEUE + RESERVED if familiar else QUEUE)
 
     def submit_register(
         self,
@@ -628,7 +638,7 @@ class PasswordWorkers:
         def job() -> None:
             answer(_outcome(lambda: self._register(name, secret, invite, invited=invited)))
 
-        self._submit(job)
+        self._submit(job, QUEUE)
 
     def close(self) -> None:
         """Finish what is queued and stop. Jobs submitted later are refused."""
@@ -639,14 +649,11 @@ class PasswordWorkers:
         for thread in self._threads:
             join(thread)
 
-    def _submit(self, job: Callable[[], None]) -> None:
+    def _submit(self, job: Callable[[], None], room: int) -> None:
         with self._lock:
-            try:
-                if self._closing:
-                    raise queue.Full
-                self._jobs.put_nowait(job)
-            except queue.Full:
-                raise RefusedError("busy", "too many people are logging in at this moment; try again soon") from None
+            if self._closing or self._jobs.qsize() >= room:
+                raise RefusedError("busy", "too many people are logging in at this moment; try again soon")
+            self._jobs.put(job)
 
     def _work(self) -> None:
         _give_way()

@@ -197,6 +197,11 @@ class Attempt(NamedTuple):
     address: str
     key: Hashable
 
+    @property
+    def familiar(self) -> bool:
+        """Whether the account has logged in from this address before."""
+        return self.key != self.account
+
     def succeeded(self) -> None:
         """It was right: it does not count, and those who come from here are no strangers any more."""
         self.forget()

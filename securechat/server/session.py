@@ -206,7 +206,9 @@ class Session:
                 self._refuse(request, result)
 
         try:
-            self._desk.workers.submit_login(account, request.secret, request.device, answer)
+            self._desk.workers.submit_login(
+                account, request.secret, request.device, answer, familiar=attempt.familiar
+            )
         except RefusedError:
             attempt.forget()
             raise

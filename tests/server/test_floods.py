@@ -119,7 +119,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate.open()
 
 
-def test_guesses_that_do_not_fit_into_the_queue_are_busy_at_once_and_who_is_in_does_not_notice(
+def test_guesses_that_do_not_fit_into_the_queue_are_busy_at_once_and_keep_nobody_else_out(
     server: Server, tls: ssl.SSLContext, enter: Callable[..., Person], gate: Gate
 ) -> None:
     alice = enter("alice")
@@ -142,7 +142,12 @@ def test_guesses_that_do_not_fit_into_the_queue_are_busy_at_once_and_who_is_in_d
         assert server.status().password_queue == accounts.QUEUE
         assert isinstance(alice.ask(m.ListRooms), m.Rooms)
         alice.again().drop()  # by token: without a password
+        known = opened.enter_context(Person(server.port, tls, "alice"))  # from where she has logged in before
+        known.send(m.Login(1, "alice", alice.secret, known.device))
+        while server.status().password_queue == accounts.QUEUE:
+            assert not known.pump(0.01), known.received
         gate.open()
+        assert isinstance(known.take(m.Reply), m.LoggedIn)
         assert {guesser.take(m.Refused).code for guesser in guessers[:room]} == {"login-refused"}
         honest = opened.enter_context(Person(server.port, tls, "alice", source="127.0.0.2"))
         assert isinstance(honest.ask(m.Login, "alice", alice.secret, honest.device), m.LoggedIn)
