@@ -30,7 +30,7 @@ def payload(seq: int) -> bytes:
 
 
 def fill(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something in each table, MOVED entries in the history, and RECENT ones in the tail, a few a commit."""
+    """Something in each table, MOVED entries in the history, and RECENT ones in the tail, three a commit."""
     head = Head(ROOM, "open", "#lobby", 0, 1, 0, CHAIN_START, b"group info")
     head.members = {device: Membership(device, "someone", 0, CHAIN_START, None, 0) for device in (ALICE, BOB)}
     store.create(head, None, b"snapshot" * 50)
@@ -39,15 +39,16 @@ def fill(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.deliver(Letter(0, 1, ROOM, 1, bytes(32), b"w" * 400, b"t" * 400, ()), [ALICE, BOB])
 
     def write(count: int) -> None:
-        entries: list[LogEntry] = []
-        store.append(ROOM, entries)
-        for seq in range(head.seq + 1, head.seq + count + 1):
-            entries.append(LogEntry(seq, 1000 + seq, ALICE, seq, 0, bytes(32), payload(seq)))
-            head.record(entries[-1], hashlib.sha256(entries[-1].payload).digest())
+        run = [
+            LogEntry(seq, 1000 + seq, ALICE, seq, 0, bytes(32), payload(seq))
+            for seq in range(head.seq + 1, head.seq + count + 1)
+        ]
+        store.append(ROOM, run)
+        for entry in run:
+            head.record(entry, hashlib.sha256(entry.payload).digest())
         store.commit()
 
-    for _ in range(MOVED // 4):
-        write(4)
+    write(MOVED)
     with monkeypatch.context() as patch:
         patch.setattr(tail, "TAIL_SECONDS", -1)
         while store.tidy(5000, lambda _: head)[1]:

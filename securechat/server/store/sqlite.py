@@ -145,7 +145,7 @@ class SQLiteStore:
         except OSError as error:
             raise StorageError(f"cannot open {self._path}: {error.strerror or error}") from error
         except sqlite3.Error as error:
-            if error.sqlite_errorcode & 0xFF in _OF_THE_SYSTEM:  # its details stand in the higher bits
+            if _code(error) & 0xFF in _OF_THE_SYSTEM:  # its details stand in the higher bits
                 raise StorageError(f"cannot open {self._path}: {error}") from error
             raise StorageError(f"{self._path} is damaged: {error}. It was left as it is.") from error
 
@@ -182,8 +182,11 @@ class SQLiteStore:
 
     def _read_index(self) -> None:
         meta = dict(self._writer.execute("SELECT key, value FROM meta"))
-        self.server_id = meta["server_id"]
-        self._next_id = int.from_bytes(meta["next_id"], "big")
+        try:
+            self.server_id = meta["server_id"]
+            self._next_id = int.from_bytes(meta["next_id"], "big")
+        except KeyError as error:
+            raise StorageError(f"{self._path} is damaged: its {error} is missing. It was left as it is.") from error
         self._read_refs()
         try:
             for row in self._writer.execute("SELECT id, conversation, first, last, time, size FROM tail ORDER BY id"):
@@ -244,8 +247,8 @@ class SQLiteStore:
     def _writing(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            if _code(error) == sqlite3.SQLITE_FULL:
                 self.rollback()
                 raise DiskFullError("the disk is full") from error
             raise StoreBrokenError(f"{self._path}: {error}") from error
@@ -268,7 +271,8 @@ class SQLiteStore:
 
     def _one(self, sql: str, *values: object) -> Any:
         """The first column of the only row, None if there is no row."""
-        row = self._writer.execute(sql, values).fetchone()
+        with self._writing():
+            row = self._writer.execute(sql, values).fetchone()
         return None if row is None else row[0]
 
     # --- conversations ----------------------------------------------------------------------------------------------
@@ -324,9 +328,10 @@ class SQLiteStore:
             "SELECT device, leaf, proposal, group_context FROM departed WHERE conversation = ?", ref
         ):
             head.departed[gone[0]] = Departed(*gone)
-        for entry in self._read_tail(self._writer, self._tail.runs(ref, head.seq)):
-            if entry.seq > head.seq:
-                head.record(entry, hashlib.sha256(entry.payload).digest())
+        with self._writing():
+            for entry in self._read_tail(self._writer, self._tail.runs(ref, head.seq)):
+                if entry.seq > head.seq:
+                    head.record(entry, hashlib.sha256(entry.payload).digest())
         return head
 
     def save_commit(self, head: Head, entry: LogEntry, snapshot: bytes | None) -> None:
@@ -808,7 +813,7 @@ class SQLiteStore:
         try:
             _, frames, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            if _code(error) == sqlite3.SQLITE_FULL:
                 return 0
             raise StoreBrokenError(f"{self._path}: {error}") from error
         return int(frames) * 4096
@@ -837,7 +842,7 @@ def check_database(path: Path) -> int:
     except UnicodeDecodeError as error:  # what SQLite complains of, which Python cannot read
         raise StorageError(f"{path} is damaged: {error.object!a}. It was left as it is.") from error
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_PROTOCOL:
+        if _code(error) != sqlite3.SQLITE_PROTOCOL:
             raise
         # This is how SQLite, which reads without a trace here, says after ten seconds that a log's header is wrong.
         raise StorageError(
@@ -862,6 +867,11 @@ def _look_into(path: Path, alone: str) -> int:
         if problem != "ok":
             raise StorageError(f"{path} is damaged: {problem}. It was left as it is.")
         return version
+
+
+def _code(error: Exception) -> int:
+    """SQLite's code of an error; of one that Python made, over a text or a run that is none, that of damage."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
 
 
 def _first_meta() -> list[tuple[str, bytes]]:
