@@ -139,6 +139,7 @@ def restore(path: Path, data: Path) -> Manifest:
 
     The folder must be empty or absent: nothing is ever overwritten.
     """
+    made = not data.exists()
     make_private_folder(data)
     if not is_ours(data):
         raise StorageError(f"{data} belongs to another user: be that one, or the server cannot read what is restored")
@@ -166,4 +167,7 @@ def restore(path: Path, data: Path) -> Manifest:
         raise StorageError(f"cannot restore into {data}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+        if made:
+            with contextlib.suppress(OSError):  # it is not empty: all went well
+                data.rmdir()
     return manifest
