@@ -192,6 +192,8 @@ class AdminServer:
             reply = self._admin.handle(request)
         except RefusedError as error:
             reply = protocol.Failed(error.code, str(error))
+        except UsageError as error:
+            reply = protocol.Failed("usage", str(error))
         except SecurechatError as error:
             reply = protocol.Failed("", str(error))
         except OSError:

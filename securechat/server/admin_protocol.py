@@ -10,11 +10,11 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import msgspec
 
-from securechat.errors import RefusedError, SecurechatError, StorageError, UnreachableError
+from securechat.errors import RefusedError, StorageError, UnreachableError, UsageError
 from securechat.server.status import Status
 
 SOCKET: Final = "admin.sock"
@@ -27,8 +27,6 @@ MAX_REQUEST: Final = 4096
 
 MAX_ADDRESS: Final = 100
 """Bytes of a socket's path: the systems allow 104 to 108."""
-
-Name = Annotated[str, msgspec.Meta(max_length=255)]
 
 
 class _Message(msgspec.Struct, tag=True, forbid_unknown_fields=True):
@@ -45,21 +43,21 @@ class ListUsers(_Message):
 class AddUser(_Message):
     """Make an invite for an account that does not exist yet. Reply: `Code`."""
 
-    name: Name
+    name: str
     days: int
 
 
 class ResetPassword(_Message):
     """Make an invite for an account that exists, by which its owner sets a new password. Reply: `Code`."""
 
-    name: Name
+    name: str
     days: int
 
 
 class SetEnabled(_Message):
     """Let an account log in, or shut it out at once. Reply: `Done`."""
 
-    name: Name
+    name: str
     enabled: bool
 
 
@@ -76,7 +74,7 @@ class ListInvites(_Message):
 class RevokeInvite(_Message):
     """Reply: `Done`."""
 
-    id: Annotated[str, msgspec.Meta(max_length=64)]
+    id: str
 
 
 class GetStatus(_Message):
@@ -155,7 +153,7 @@ class Streaming(_Message):
 
 
 class Failed(_Message):
-    """It was not done. `code`: of a RefusedError, or empty."""
+    """It was not done. `code`: of a RefusedError, `usage` for what makes no sense, or empty."""
 
     code: str
     text: str
@@ -208,6 +206,11 @@ def _decode(line: bytes, data: Path) -> Reply:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:  # the latter: text that is not UTF-8
         raise UnreachableError(f"the server on {data} broke off, or is of another version; see its log") from error
     if isinstance(reply, Failed):
-        failure: SecurechatError = RefusedError(reply.code, reply.text) if reply.code else StorageError(reply.text)
-        raise failure
+        match reply.code:
+            case "usage":
+                raise UsageError(reply.text)
+            case "":
+                raise StorageError(reply.text)
+            case code:
+                raise RefusedError(code, reply.text)
     return reply
