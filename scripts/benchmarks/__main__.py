@@ -56,7 +56,7 @@ def main() -> None:
     chosen = arguments.bench or BENCHES
     run = Run(arguments.rounds, [] if arguments.alone else peers.installed())
     if set(chosen) & set(SERVERS) and not arguments.alone:
-        print(peers.described(), file=sys.stderr)
+        print(peers.described(), file=sys.stderr, flush=True)
     benches = {name: partial(bench, run) for name, bench in SERVERS.items()} | OTHERS
     for name in chosen:
         figures = []
@@ -70,7 +70,7 @@ def main() -> None:
         except ServerFailedError as error:
             raise SystemExit(f"{name}: {error}") from error
         if arguments.table:
-            print(as_table(figures), flush=True)
+            print(f"### {name}\n\n{as_table(figures)}\n", flush=True)
         if arguments.plot and name == "mls-growth":
             mls_growth.plot(figures, arguments.plot)
 

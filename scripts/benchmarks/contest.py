@@ -66,22 +66,21 @@ def running(*makers: Maker) -> Iterator[list[System]]:
         for number, make in enumerate(makers):
             own = folder / str(number)
             own.mkdir()
-            with _tolerating(make):
+            try:
                 system = make(own, certs)
-                started.callback(system.stop)
-                systems.append(system)
+            except ServerFailedError as error:
+                _excuse(make, error)
+                continue
+            started.callback(system.stop)
+            systems.append(system)
         yield systems
 
 
-@contextlib.contextmanager
-def _tolerating(server: System | Maker) -> Iterator[None]:
-    """Name a server of others that fails, and go on without it. Ours may not fail."""
-    try:
-        yield
-    except ServerFailedError as error:
-        if not isinstance(server, Packaged) and not (isinstance(server, type) and issubclass(server, Packaged)):
-            raise
-        print(f"left out: {error}", file=sys.stderr)
+def _excuse(server: System | Maker, error: ServerFailedError) -> None:
+    """Name a server of others that has failed, so that we go on without it. Ours may not fail."""
+    if not isinstance(server, Packaged) and not (isinstance(server, type) and issubclass(server, Packaged)):
+        raise error
+    print(f"left out: {error}", file=sys.stderr)
 
 
 def each_alone(measure: Callable[[System], Iterable[Figure]], *makers: Maker) -> Iterator[Figure]:
@@ -89,8 +88,10 @@ def each_alone(measure: Callable[[System], Iterable[Figure]], *makers: Maker) ->
     for make in makers:
         with running(make) as systems:
             for system in systems:
-                with _tolerating(system):
-                    yield from list(measure(system))
+                try:
+                    yield from measure(system)
+                except ServerFailedError as error:
+                    _excuse(system, error)
 
 
 class Contest(Generic[C]):
@@ -102,25 +103,35 @@ class Contest(Generic[C]):
         self._clients: dict[System, C] = {}
         for system in systems:
             self._keep_alive()
-            with _tolerating(system):
+            try:
                 self._clients[system] = connect(system)
+            except ServerFailedError as error:
+                _excuse(system, error)
 
     def results(self, work: Callable[[System, C], T]) -> dict[System, list[T]]:
         """Let each do the work once a round; return what came of it. Who fails takes no further part."""
         results: dict[System, list[T]] = {system: [] for system in self._clients}
-        for number in range(self._rounds):
-            for system, clients in list(self._clients.items()):
+        for _ in range(self._rounds):
+            for system in results:
                 self._keep_alive()
-                with _tolerating(system):
-                    results[system].append(work(system, clients))
-                if len(results[system]) <= number:
-                    del self._clients[system]
+                if system in self._clients:
+                    try:
+                        results[system].append(work(system, self._clients[system]))
+                    except ServerFailedError as error:
+                        self._leave_out(system, error)
         return {system: results[system] for system in self._clients}
 
     def _keep_alive(self) -> None:
         """Those who wait for their turn are not to be taken for dead."""
-        for system in self._clients:
-            system.keep_alive()
+        for system in list(self._clients):
+            try:
+                system.keep_alive()
+            except ServerFailedError as error:
+                self._leave_out(system, error)
+
+    def _leave_out(self, system: System, error: ServerFailedError) -> None:
+        _excuse(system, error)
+        del self._clients[system]
 
 
 def figures(

@@ -50,7 +50,7 @@ class Figure:
         if self.baseline is not None:
             line += f"   {self.value / self.baseline:.2f} x {self.baseline:,.1f}"
         if self.goal is not None:
-            line += f"   {self.goal_in_words}{'' if self.met else '  MISSED'}"
+            line += f"   goal {self.goal_in_words}{'' if self.met else '  MISSED'}"
         return f"{line}   {self.note}" if self.note else line
 
     @property
@@ -58,4 +58,4 @@ class Figure:
         """What the number, or its ratio to the baseline, shall be; empty: anything."""
         if self.goal is None:
             return ""
-        return f"goal {'>=' if self.at_least else '<='} {self.goal:g}{'' if self.baseline is None else ' x'}"
+        return f"{'>=' if self.at_least else '<='} {self.goal:g}{'' if self.baseline is None else ' x'}"

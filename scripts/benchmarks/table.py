@@ -15,11 +15,11 @@ def as_table(figures: Sequence[Figure]) -> str:
     lines.append(_line(["---", "---", *("--:" for _ in systems), "---"]))
     for (case, metric, unit), cells in rows.items():
         held = [each for each in cells.values() if each.goal is not None]
-        goals = [f"{each.goal_in_words}{'' if each.met else ', missed'}" for each in held]
+        goals = [each.goal_in_words + ("" if each.met else " (missed)") for each in held]
         told = [_cell(cells[system]) if system in cells else "" for system in systems]
         lines.append(_line([case, f"{metric}, {unit}", *told, "; ".join(goals)]))
-    lines += [f"\n{each.system}, {each.case}: {each.note}" for each in figures if each.note]
-    return "\n".join(lines)
+    notes = dict.fromkeys(f"\n{each.system}, {each.case}: {each.note}." for each in figures if each.note)
+    return "\n".join((*lines, *notes))
 
 
 def _cell(figure: Figure) -> str:

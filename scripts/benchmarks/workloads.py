@@ -10,7 +10,7 @@ from systems import STALLED, Client, ServerFailedError, System
 OUTSTANDING = 64  # messages of a pipelined sender on their way
 PIPELINED_MESSAGES = 1_000  # from each sender
 BURSTS = 200
-ROOM_MESSAGES = 1_000
+ROOM_MESSAGES = 500
 RATE = 2_000  # messages a second
 RATE_SECONDS = 3
 UNREAD = 100_000  # messages for a receiver that does not read
@@ -77,6 +77,8 @@ class Load:
                 continue
             if confirms:
                 raise ServerFailedError(f"nothing has come from {self._system.name} for {STALLED:.0f} s")
+            if not self.delivered:
+                raise ServerFailedError(f"{self._system.name} has delivered nothing in {QUIET:.0f} s")
             for client in self._clients:
                 client.unanswered = 0
             for client in self._clients:
@@ -212,7 +214,7 @@ def unread(system: System, senders: list[Client], receiver: Client) -> Neglect:
         peak = max(peak, system.process.rss())
 
     sent = pour(system, senders, watch)
-    cpu, deadline = -1.0, time.perf_counter() + PATIENCE
+    cpu, deadline = -1.0, time.perf_counter() + PATIENCE  # for all that is left to do
     while system.process.cpu() - cpu > SETTLED / 10 and time.perf_counter() < deadline:
         cpu = system.process.cpu()
         time.sleep(SETTLED)
@@ -222,7 +224,7 @@ def unread(system: System, senders: list[Client], receiver: Client) -> Neglect:
         load.flush(sender)  # of a server that would take no more
     cut_off = False
     try:
-        while load.delivered < sent and load.pump(lambda _client, _messages: None, QUIET):
+        while load.delivered < sent and time.perf_counter() < deadline and load.pump(_ignore, QUIET):
             pass
     except ServerFailedError:
         cut_off = True
@@ -235,6 +237,7 @@ def pour(system: System, senders: list[Client], watch: Callable[[], None] = lamb
     load = Load(system, senders)
     left = dict.fromkeys(senders, UNREAD // len(senders))
     progress = time.perf_counter()
+    deadline = progress + PATIENCE
     while any(left.values()) or any(sender.unanswered for sender in senders):
         said = False
         for sender in senders:
@@ -245,10 +248,17 @@ def pour(system: System, senders: list[Client], watch: Callable[[], None] = lamb
                 sender.say()
                 said = True
             load.flush(sender)
-        if load.pump(lambda _client, _messages: None, 0 if said else SETTLED) or said:
-            progress = time.perf_counter()
-        elif time.perf_counter() - progress > QUIET:
+        now = time.perf_counter()
+        if load.pump(_ignore, 0 if said else SETTLED) or said:
+            progress = now
+        elif not senders[0].confirms and now - progress > QUIET:
             break
+        if now > deadline:
+            raise ServerFailedError(f"{system.name} has not taken {UNREAD:,} messages in {PATIENCE:.0f} s")
         watch()
     load.release()
     return UNREAD - sum(left.values())
+
+
+def _ignore(client: Client, messages: int) -> None:
+    """What `pour` sends does not depend on what comes back."""
