@@ -1,5 +1,9 @@
 """The benches measure what they say: messages arrive once at each receiver, and lost ones are counted."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import peers
 import pytest
 import workloads
@@ -7,7 +11,14 @@ from contest import Maker, durable, running
 from floor_system import Floor
 from systems import Client
 
+BENCHES = Path(__file__).parents[1] / "scripts" / "benchmarks"
 INSTALLED = peers.installed()  # on most machines none: scripts/bench is where they are asked for
+
+
+def test_every_bench_can_be_chosen() -> None:
+    told = subprocess.run([sys.executable, BENCHES, "--help"], check=True, capture_output=True, text=True)
+    for name in ("relay", "fan-out", "idle", "login", "dead-reader", "restart", "mls", "mls-growth"):
+        assert name in told.stdout
 
 
 @pytest.mark.parametrize("make", [Floor, durable, *INSTALLED], ids=lambda make: make.__name__)
