@@ -23,7 +23,7 @@ def restart(run: Run) -> Iterator[Figure]:
         workloads.pour(server, senders)
         for sender in senders:
             sender.close()
-        seconds = []
+        seconds, cpu = [], []
         for _ in range(run.rounds):
             began = time.perf_counter()
             server.restart(signal.SIGKILL)
@@ -31,6 +31,7 @@ def restart(run: Run) -> Iterator[Figure]:
             reader.subscribe_again()
             read = _some(reader)
             seconds.append(time.perf_counter() - began)
+            cpu.append(server.process.cpu())
             if len(seconds) < run.rounds:
                 reader.close()
         while read < workloads.UNREAD:
@@ -38,6 +39,7 @@ def restart(run: Run) -> Iterator[Figure]:
         case = f"{workloads.UNREAD:,} entries unread"
         value = statistics.median(seconds)
         yield Figure(case, "kill and start, until a client reads", value, "s", goal=GOAL, system=OURS)
+        yield Figure(case, "server CPU until then", statistics.median(cpu), "s", system=OURS)
 
 
 def _some(reader: Peer) -> int:
