@@ -116,7 +116,7 @@ class Conversations:
 
     def find(self, conversation: bytes, now: float) -> Conversation:
         """Return a conversation or raise RefusedError `not-found`."""
-        found = self.get(conversation)
+        found = self._loaded.get(conversation) or self.get(conversation)
         if found is None:
             raise not_found()
         found.used = now

@@ -375,17 +375,14 @@ class Delivery:
 
     def _submit(self, session: Session, request: Submit) -> None:
         conversation = self._conversations.find(request.conversation, self._turn.now)
+        conversation.member(session)
         head = conversation.head
         payload, number = request.payload, request.number
         numbers = head.numbers.get(session.device)
         if number != (numbers.last + 1 if numbers is not None else 1):
-            conversation.member(session)
             self._memberships.check_number(conversation, session, request.id, number, payload)
             return
-        conversation.member(session)
-        prefix = conversation.application_prefix
-        end = len(prefix) + 8
-        if not payload.startswith(prefix) or payload[len(prefix) : end] != number.to_bytes(8, "big"):
+        if not payload.startswith(conversation.application_prefix + number.to_bytes(8, "big")):
             problem = explain_application(payload, conversation, number)
             if problem is None:
                 raise self._memberships.refuse_stale(conversation, session)

@@ -5,7 +5,6 @@ it against the immutable group of the present epoch; its result comes back as an
 the conversation may have moved on. Exactly one commit per epoch gets through.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable
 
 from securechat.errors import DecodeError, RefusedError
@@ -96,7 +95,7 @@ class Memberships:
         run = self._run(conversation, session)
         run.add(entry, Accepted(request, head.id, number, seq, time, chain if joins else b""))
         run.gone = gone
-        head.record(entry, hashlib.sha256(payload).digest())
+        head.record(entry)
         return entry
 
     def _run(self, conversation: Conversation, session: Session) -> Run:
@@ -120,7 +119,8 @@ class Memberships:
         last = numbers.last if numbers is not None else 0
         if number == last + 1:
             return True
-        found = numbers.answer(number, payload) if numbers is not None else None
+        head = conversation.head
+        found = numbers.answer(head.id, session.device, number, payload) if numbers is not None else None
         if found is None:
             raise RefusedError("wrong-number", f"the last number of this device here is {last}")
         seq, time = found

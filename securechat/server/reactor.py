@@ -83,7 +83,7 @@ class Connection:
         self._queued = 0  # bytes ever put into the queue as frames: counted by those who send them, under one lock
         self._taken = 0  # and taken from it: counted by the I/O thread
         self._awake = False  # whether the I/O thread knows that there is something in the queue
-        self._unsent = memoryview(b"")  # ciphertext that the socket would not take yet
+        self._unsent: bytes | memoryview = b""  # ciphertext that the socket would not take yet
         self._progress = now  # when the socket last took something, or nothing waited
         self._finishing: float | None = None  # since when we wait for the peer to read our last message
         self._reason = ""
@@ -99,13 +99,15 @@ class Connection:
         if isinstance(item, bytes):
             self._queued += len(item)
         self._queue.append(item)
-        if not self._awake:
-            self._awake = True
-            self._thread.wake(self)
+        if not self._awake:  # a call saved: this is done for each reader
+            self._wake()
 
     def send_all(self, messages: Sequence[FromServer]) -> None:
         """Queue several messages."""
         self._queue.extend(messages)
+        self._wake()
+
+    def _wake(self) -> None:
         if not self._awake:
             self._awake = True
             self._thread.wake(self)
@@ -142,32 +144,15 @@ class Connection:
             self._handle(self._protocol.receive_data(plaintext, now))
         if self._tls.ended:
             self._lost("connection closed without a goodbye")
-        elif not self._awake:
-            self._awake = True
-            self._thread.wake(self)  # the handshake or the machine itself may have something to send
+        elif self._protocol.has_data_to_send or self._tls.has_data_to_send or self._protocol.ended:
+            self._wake()
 
     def write(self, now: float) -> None:
         """Send what is queued, as far as the socket takes it."""
         self._awake = False  # before the queue is looked at: what comes later wakes again
-        tls, protocol, queue = self._tls, self._protocol, self._queue
-        while True:
-            if not self._unsent:
-                size = 0
-                while queue and size < SEND_BYTES:
-                    item = queue.popleft()
-                    if isinstance(item, bytes):
-                        self._taken += len(item)
-                        size += protocol.send_frames(item)
-                    elif isinstance(item, Closing):
-                        protocol.close(item.reason, item.text)
-                        self._end(None, f"closed by the server: {item.reason}")
-                    else:
-                        size += protocol.send(item)
-                if tls.established:
-                    tls.write(protocol.data_to_send())
-                self._unsent = memoryview(tls.data_to_send())
-                if not self._unsent:
-                    break
+        if not self._unsent:
+            self._encrypt()
+        while self._unsent:
             try:
                 sent = self.socket.send(self._unsent)
             except BlockingIOError:
@@ -176,16 +161,37 @@ class Connection:
                 self._lost(error.strerror or str(error))
                 return
             self._progress = now
-            self._unsent = self._unsent[sent:]
-            if self._unsent:
+            if sent < len(self._unsent):
+                self._unsent = memoryview(self._unsent)[sent:]
                 break
+            self._unsent = b""
+            if self._queue:
+                self._encrypt()
         if not self._unsent:
             self._progress = now
-            if protocol.ended:
+            if self._protocol.ended:
                 self._finish(now)
                 return
             self.handler.drained()
         self._watch()
+
+    def _encrypt(self) -> None:
+        """Take from the queue what may go ahead of the socket."""
+        tls, protocol, queue = self._tls, self._protocol, self._queue
+        size = 0
+        while queue and size < SEND_BYTES:
+            item = queue.popleft()
+            if isinstance(item, bytes):
+                self._taken += len(item)
+                size += protocol.send_frames(item)
+            elif isinstance(item, Closing):
+                protocol.close(item.reason, item.text)
+                self._end(None, f"closed by the server: {item.reason}")
+            else:
+                size += protocol.send(item)
+        if tls.established:
+            tls.write(protocol.data_to_send())
+        self._unsent = tls.data_to_send()
 
     def check(self, now: float) -> None:
         """Look at the deadlines."""
@@ -233,7 +239,7 @@ class Connection:
         """TLS itself failed: OpenSSL's alert is all that can still be said."""
         self._protocol.receive_eof()
         self._end(None, reason)
-        self._unsent = memoryview(bytes(self._unsent) + self._tls.data_to_send())
+        self._unsent = bytes(self._unsent) + self._tls.data_to_send()
         self.write(self._progress)
 
     def _finish(self, now: float) -> None:
@@ -307,7 +313,7 @@ class IOThread:
     def wake(self, connection: Connection) -> None:
         """`connection` has something to send."""
         self._pending.append(connection)
-        if threading.current_thread() is not self._thread:
+        if threading.get_ident() != self._thread.ident:
             self.interrupt()
 
     def interrupt(self) -> None:

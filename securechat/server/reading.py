@@ -113,7 +113,7 @@ class Reading:
             elif session.connection.backlog > FALL_BEHIND_BYTES:
                 slow.append(session)
             else:
-                frames = frames or b"".join([_frame(log, entry) for entry in run.entries])
+                frames = frames or b"".join(_frames(log, run.entries))
                 session.connection.send(frames)
         if not live:
             sender.connection.send_all(run.accepted)
@@ -280,12 +280,12 @@ def _encode(log: bytes, start: int, end: int, entries: list[LogEntry]) -> list[b
     """The frames of entries read after `start`; where the first ones are gone, that is said."""
     first = entries[0].seq if entries else end + 1
     frames = [encode_frame(Truncated(log, first))] if first > start + 1 else []
-    frames += [_frame(log, entry) for entry in entries]
+    frames += _frames(log, entries)
     return frames
 
 
-def _frame(log: bytes, entry: LogEntry) -> bytes:
-    return encode_frame(Entry(log, entry.seq, entry.time, entry.device, entry.payload))
+def _frames(log: bytes, entries: list[LogEntry]) -> list[bytes]:
+    return [encode_frame(Entry(log, entry.seq, entry.time, entry.device, entry.payload)) for entry in entries]
 
 
 def _welcomed(letter: Letter) -> Welcomed:

@@ -66,6 +66,11 @@ class TLSConnection:
         """Return the ciphertext for the peer, and forget it."""
         return self._outgoing.read()
 
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether `data_to_send` would return anything."""
+        return self._outgoing.pending > 0
+
     def _handshake(self) -> None:
         try:
             self._tls.do_handshake()

@@ -1,6 +1,5 @@
 """The SQLite store by itself: logs that move, shrink and survive, key packages, inboxes."""
 
-import hashlib
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from securechat.server.store.port import (
     StoreBrokenError,
 )
 from securechat.server.store.sqlite import PORTION, SQLiteStore
-from securechat.wire.chain import CHAIN_START
+from securechat.wire.chain import CHAIN_START, next_chain
 
 NOW = 1_800_000_000_000
 ROOM, DIRECT = b"R" * 32, b"D" * 32
@@ -70,8 +69,9 @@ def write(store: SQLiteStore, head: Head, count: int, *, run: int = 1, time: int
             numbers = head.numbers.get(ALICE)
             payload = str(head.seq + 1).encode().ljust(size)
             number = numbers.last + 1 if numbers else 1
-            entries.append(LogEntry(head.seq + 1, time, ALICE, number, 7, bytes(32), payload))
-            head.record(entries[-1], hashlib.sha256(payload).digest())
+            chain = next_chain(head.chain, head.id, head.seq + 1, time, ALICE, number, payload)
+            entries.append(LogEntry(head.seq + 1, time, ALICE, number, 7, chain, payload))
+            head.record(entries[-1])
         store.commit()
         count -= run
 
@@ -310,17 +310,19 @@ def test_a_deleted_conversation_leaves_nothing(reopen: Open) -> None:
 
 
 def test_numbers_keep_the_newest_answers() -> None:
-    numbers = Numbers()
+    numbers, chain = Numbers(), CHAIN_START
     for n in range(1, 1001):
-        numbers.add(2 * n, n, hashlib.sha256(b"%d" % n).digest())
+        before, chain = chain, next_chain(chain, ROOM, 2 * n, n, ALICE, n, b"%d" % n)
+        numbers.add(2 * n, n, before, chain)
     for copy in (numbers, Numbers(numbers.last, numbers.encode())):
         assert copy.last == 1000
-        assert copy.answer(1000, b"1000") == (2000, 1000)
-        assert copy.answer(745, b"745") == (1490, 745)
-        assert copy.answer(744, b"744") is None
-        assert copy.answer(1000, b"other") is None
-        assert copy.answer(1001, b"1001") is None
-        assert copy.answer(0, b"0") is None
+        assert copy.answer(ROOM, ALICE, 1000, b"1000") == (2000, 1000)
+        assert copy.answer(ROOM, ALICE, 745, b"745") == (1490, 745)
+        assert copy.answer(ROOM, ALICE, 744, b"744") is None
+        assert copy.answer(ROOM, ALICE, 1000, b"other") is None
+        assert copy.answer(ROOM, BOB, 1000, b"1000") is None
+        assert copy.answer(ROOM, ALICE, 1001, b"1001") is None
+        assert copy.answer(ROOM, ALICE, 0, b"0") is None
 
 
 def test_a_welcome_is_stored_once_and_goes_with_its_last_reader(store: SQLiteStore) -> None:

@@ -3,7 +3,6 @@
     full_store.py DATABASE SWITCHES
 """
 
-import hashlib
 import sys
 from pathlib import Path
 
@@ -21,7 +20,7 @@ def write(store: sqlite.SQLiteStore, head: Head, count: int) -> None:
         payload = str(head.seq + 1).encode().ljust(4000)
         entry = LogEntry(head.seq + 1, 1, ALICE, head.seq + 1, 0, bytes(32), payload)
         store.append(head.id, [entry])
-        head.record(entry, hashlib.sha256(payload).digest())
+        head.record(entry)
     store.commit()
 
 

@@ -5,7 +5,6 @@ as a whole and `rollback` undoes as a whole. The methods under "reading" may be 
 see what is committed only.
 """
 
-import hashlib
 import struct
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
@@ -17,6 +16,7 @@ import msgspec
 
 from securechat.errors import StorageError
 from securechat.wire import limits
+from securechat.wire.chain import next_chain
 
 Kind = Literal["direct", "invite", "open"]
 
@@ -46,7 +46,10 @@ class LogEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     payload: bytes
 
 
-_ANSWER = struct.Struct(">QQ32s")
+_ANSWER = struct.Struct(">QQ32s32s")  # seq, time, the chain before and after
+
+_SPARE_ANSWERS = 16
+"""Answers kept beyond `limits.NUMBERS_KEPT` until all of them are dropped together."""
 
 
 class Numbers:
@@ -60,20 +63,25 @@ class Numbers:
         self.stored = last  # as of this number the store has it in a row of its own, and need not count its entries
         self._answers = bytearray(answers)
 
-    def add(self, seq: int, time: int, digest: bytes) -> None:
-        """Number last + 1 was accepted at `seq` and `time`; `digest`: SHA-256 of its payload."""
+    def add(self, seq: int, time: int, before: bytes, after: bytes) -> None:
+        """Number last + 1 was accepted at `seq` and `time`; `before` and `after`: the chain there."""
         self.last += 1
-        self._answers += _ANSWER.pack(seq, time, digest)
-        if len(self._answers) >= 2 * limits.NUMBERS_KEPT * _ANSWER.size:  # cut seldom: cutting copies the rest
-            del self._answers[: -limits.NUMBERS_KEPT * _ANSWER.size]
+        self._answers += _ANSWER.pack(seq, time, before, after)
+        if len(self._answers) >= (limits.NUMBERS_KEPT + _SPARE_ANSWERS) * _ANSWER.size:
+            del self._answers[: _SPARE_ANSWERS * _ANSWER.size]
 
-    def answer(self, number: int, payload: bytes) -> tuple[int, int] | None:
-        """Return (seq, time) of a submission that was accepted before, None if it was not, with these bytes."""
+    def answer(self, conversation: bytes, device: bytes, number: int, payload: bytes) -> tuple[int, int] | None:
+        """Return (seq, time) of a submission that was accepted before, None if it was not, with these bytes.
+
+        That it was with these is what the chain says.
+        """
         behind = self.last - number
         if not 0 <= behind < min(limits.NUMBERS_KEPT, len(self._answers) // _ANSWER.size):
             return None
-        seq, time, digest = _ANSWER.unpack_from(self._answers, len(self._answers) - (behind + 1) * _ANSWER.size)
-        return (seq, time) if digest == hashlib.sha256(payload).digest() else None
+        start = len(self._answers) - (behind + 1) * _ANSWER.size
+        seq, time, before, after = _ANSWER.unpack_from(self._answers, start)
+        found = next_chain(before, conversation, seq, time, device, number, payload)
+        return (seq, time) if found == after else None
 
     def encode(self) -> bytes:
         """Return the newest answers, for the store."""
@@ -121,8 +129,9 @@ class Head:
     members: dict[bytes, Membership] = field(default_factory=dict)
     departed: dict[bytes, Departed] = field(default_factory=dict)
 
-    def record(self, entry: LogEntry, digest: bytes) -> None:
-        """Move the head to the next entry; `digest`: SHA-256 of its payload."""
+    def record(self, entry: LogEntry) -> None:
+        """Move the head to the next entry."""
+        before = self.chain
         self.seq = entry.seq
         self.time = entry.time
         self.epoch = entry.epoch
@@ -130,7 +139,7 @@ class Head:
         numbers = self.numbers.get(entry.device)
         if numbers is None:
             numbers = self.numbers[entry.device] = Numbers()
-        numbers.add(entry.seq, entry.time, digest)
+        numbers.add(entry.seq, entry.time, before, entry.chain)
 
 
 @dataclass(frozen=True, slots=True)

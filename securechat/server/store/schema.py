@@ -99,8 +99,12 @@ INSERT INTO history
     SELECT conversation, seq, seq, time, length(payload),
         packed_entry(seq, time, device, number, 0, x'', payload) FROM old_history ORDER BY conversation, seq;
 DROP TABLE old_history;
+
+UPDATE numbers SET answers = x'';
 """
-"""Entries stand in runs (`tail`): several of one conversation in a row, which costs SQLite less than a row for each."""
+"""Entries stand in runs (`tail`): several of one conversation in a row, which costs SQLite less than a row for each.
+Answers to retries hold chains in place of digests. The old ones are forgotten: clients learn from `Subscribed` and from
+the log what had been accepted before the server was updated."""
 
 MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _RUNS)
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
