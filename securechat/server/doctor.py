@@ -298,12 +298,16 @@ def _database(data: Path) -> Findings:
     yield finding
 
 
-def _beside(data: Path) -> set[str]:
-    """Which files the database is in."""
-    return {name for name in (STORE_FILE, f"{STORE_FILE}-wal", f"{STORE_FILE}-shm") if (data / name).exists()}
+def _beside(data: Path) -> dict[str, int]:
+    """Which files the database is in, and how many bytes there are in each."""
+    found = {}
+    for name in (STORE_FILE, f"{STORE_FILE}-wal", f"{STORE_FILE}-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            found[name] = (data / name).stat().st_size
+    return found
 
 
-def _look_into(store: Path, files: set[str]) -> Finding:
+def _look_into(store: Path, files: dict[str, int]) -> Finding:
     if STORE_FILE not in files:
         if store.with_name(ACCOUNTS_FILE).exists():
             return problem("database", f"{store} is missing, but {ACCOUNTS_FILE} is there: restore a backup")
@@ -318,7 +322,7 @@ def _look_into(store: Path, files: set[str]) -> Finding:
         return problem("database", f"cannot read {store}: {error}")
     except sqlite3.Error as error:
         return problem("database", f"{store} is damaged: {error}; restore a backup")
-    size = sum(store.with_name(name).stat().st_size for name in files if not name.endswith("-shm"))
+    size = sum(size for name, size in files.items() if not name.endswith("-shm"))
     text = f"whole, version {version}, {size / 2**20:,.1f} MiB"
     if version < len(schema.MIGRATIONS):
         text += f"; the next start brings it to version {len(schema.MIGRATIONS)}: make a backup before"

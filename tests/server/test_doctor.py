@@ -18,12 +18,13 @@ from typing import TypeAlias
 import pytest
 
 from securechat import certs
-from securechat.errors import UsageError
+from securechat.errors import StorageError, UsageError
 from securechat.server import doctor
 from securechat.server.app import Server
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig, load_config
 from securechat.server.doctor import Finding, examine, reachable
 from securechat.server.store import schema
+from securechat.server.store.sqlite import check_database
 from securechat.transport.tls import client_context
 from tests.support.faulty_system import FaultySystem
 from tests.support.server_process import ServerProcess, server_environment
@@ -349,6 +350,21 @@ def test_damaged_data_is_found_and_left(
     finding = found(config, subject)
     assert (finding.grade, words in finding.text) == ("problem", True), finding
     assert fingerprint(config.data) == before
+
+
+@pytest.mark.parametrize("meanwhile", [True, False])
+def test_where_a_server_starts_meanwhile_it_looks_again(
+    config: ServerConfig, start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, *, meanwhile: bool
+) -> None:
+    def look_too_early(path: Path) -> int:
+        assert path == config.data / STORE_FILE
+        monkeypatch.setattr(doctor, "check_database", check_database)
+        if meanwhile:
+            start()
+        raise StorageError("half of one state, half of another")
+
+    monkeypatch.setattr(doctor, "check_database", look_too_early)
+    assert found(config, "database").grade == ("ok" if meanwhile else "problem")
 
 
 def test_an_older_database_is_told_of(config: ServerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
