@@ -18,6 +18,7 @@ import contextlib
 import queue
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 import time
@@ -25,6 +26,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -41,7 +43,7 @@ from securechat.server.reactor import COMPLAINT_SECONDS, Acceptor, Connection, I
 from securechat.server.session import LoginDesk, Session
 from securechat.server.status import Counters, Status
 from securechat.server.store.port import Store, StoreBrokenError
-from securechat.server.store.sqlite import SQLiteStore
+from securechat.server.store.sqlite import SQLiteStore, knows_people
 from securechat.server.workers import WorkerPool, join
 from securechat.transport.tls import read_certificate, server_context
 from securechat.wire import limits
@@ -129,6 +131,11 @@ class Server:
         accounts_path, store_path = config.data / ACCOUNTS_FILE, config.data / STORE_FILE
         if accounts_path.exists() and not store_path.exists():
             raise StorageError(f"{store_path} is missing, but {accounts_path} is there: they belong together")
+        if accounts_are_lost(accounts_path, store_path):
+            raise StorageError(
+                f"{accounts_path} is missing, but {store_path} knows people: anybody could take their names now. "
+                "Restore a backup."
+            )
         self._most_connections = _files_allowed() - RESERVED_FILES
         if self._most_connections < 1:
             raise UsageError(f"the system allows too few open files: {RESERVED_FILES} are needed without any client")
@@ -370,6 +377,15 @@ class Server:
             self._accounts.revoke_tokens(account, keep=device).add_done_callback(ended)
         except StorageError as error:
             done(error)
+
+
+def accounts_are_lost(accounts: Path, store: Path) -> bool:
+    """Whether the database is of people whose accounts are not there any more."""
+    if accounts.exists() or not store.exists():
+        return False
+    with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):  # opening it will say what is wrong with it
+        return knows_people(store)
+    return False
 
 
 def run_server(load: Callable[[], ServerConfig]) -> int:

@@ -30,7 +30,7 @@ from securechat.files import is_locked, sync
 from securechat.server import admin_protocol as protocol
 from securechat.server.accounts import read_accounts
 from securechat.server.admission import MAX_NEWCOMERS
-from securechat.server.app import RESERVED_FILES
+from securechat.server.app import RESERVED_FILES, accounts_are_lost
 from securechat.server.config import ACCOUNTS_FILE, ENVIRONMENT_PREFIX, STORE_FILE, ServerConfig
 from securechat.server.metrics import HOST as METRICS_HOST
 from securechat.server.store import schema
@@ -284,6 +284,9 @@ def _accounts(path: Path) -> Findings:
         accounts, invites = read_accounts(path)
     except StorageError as error:
         yield problem("accounts", str(error))
+        return
+    if accounts_are_lost(path, path.with_name(STORE_FILE)):
+        yield problem("accounts", f"{path} is missing, but the database knows people: restore a backup")
     else:
         yield ok("accounts", f"{len(accounts):,}, and {len(invites):,} invites" if path.exists() else "none yet")
 

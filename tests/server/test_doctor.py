@@ -367,6 +367,16 @@ def test_where_a_server_starts_meanwhile_it_looks_again(
     assert found(config, "database").grade == ("ok" if meanwhile else "problem")
 
 
+def test_accounts_that_are_lost(config: ServerConfig) -> None:
+    for path in config.data.glob("accounts.json*"):
+        path.unlink()
+    assert found(config, "accounts").grade == "ok"  # nobody has ever been here
+    with sqlite3.connect(config.data / STORE_FILE) as connection:
+        connection.execute("INSERT INTO identities VALUES ('alice', x'00')")
+    connection.close()
+    assert "restore a backup" in found(config, "accounts").text
+
+
 def test_an_older_database_is_told_of(config: ServerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE more (x) STRICT;"))
     finding = found(config, "database")

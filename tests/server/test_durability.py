@@ -218,15 +218,20 @@ def test_a_start_that_is_refused_touches_nothing_of_what_a_killed_server_has_lef
     assert fingerprint(left) != before
 
 
-def test_a_missing_database_beside_accounts_stops_the_start(
+def test_a_database_without_its_accounts_or_the_other_way_round_stops_the_start(
     start: Callable[..., Server], tls: ssl.SSLContext, config: ServerConfig
 ) -> None:
     first = start()
     alice, bob, _ = talk(first.port, tls)
     close(alice, bob)
     first.stop()
-    (config.data / STORE_FILE).unlink()
-    with pytest.raises(StorageError, match="is missing"):
+    store = (config.data / STORE_FILE).rename(config.data / "elsewhere")
+    with pytest.raises(StorageError, match="chat.db is missing"):
+        Server(config).start()
+    store.rename(config.data / STORE_FILE)
+    for path in config.data.glob("accounts.json*"):
+        path.unlink()
+    with pytest.raises(StorageError, match="accounts.json is missing, .* anybody could take their names"):
         Server(config).start()
 
 

@@ -829,15 +829,8 @@ def check_database(path: Path) -> int:
 
     A server may be writing to it meanwhile. Returns its version. Raises StorageError or sqlite3.Error.
     """
-    log = path.with_name(path.name + "-wal")
-    if not log.exists() or log.stat().st_size <= WAL_HEADER:
-        alone = "immutable=1"  # the file has everything, and no other is to be made beside it
-    elif path.with_name(path.name + "-shm").exists():
-        alone = "readonly_shm=1"  # reads the log without a trace, whether its writer lives or was killed
-    else:
-        alone = ""  # somebody has copied the two files by hand: SQLite has to make the third one
     try:
-        return _look_into(path, alone)
+        return _look_into(path)
     except UnicodeDecodeError as error:  # what SQLite complains of, which Python cannot read
         raise StorageError(f"{path} is damaged: {error.object!a}. It was left as it is.") from error
     except sqlite3.OperationalError as error:
@@ -850,9 +843,26 @@ def check_database(path: Path) -> int:
         ) from error
 
 
-def _look_into(path: Path, alone: str) -> int:
-    uri = f"{path.absolute().as_uri()}?mode=ro&{alone}"
-    with contextlib.closing(sqlite3.connect(uri, uri=True)) as reader:
+def knows_people(path: Path) -> bool:
+    """Whether anybody has an identity key there, found out without a trace. Raises sqlite3.Error."""
+    with contextlib.closing(_traceless(path)) as reader:
+        return reader.execute("SELECT 1 FROM identities LIMIT 1").fetchone() is not None
+
+
+def _traceless(path: Path) -> sqlite3.Connection:
+    """A connection that reads, and changes no byte of any file."""
+    log = path.with_name(path.name + "-wal")
+    if not log.exists() or log.stat().st_size <= WAL_HEADER:
+        alone = "immutable=1"  # the file has everything, and no other is to be made beside it
+    elif path.with_name(path.name + "-shm").exists():
+        alone = "readonly_shm=1"  # reads the log without a trace, whether its writer lives or was killed
+    else:
+        alone = ""  # somebody has copied the two files by hand: SQLite has to make the third one
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&{alone}", uri=True)
+
+
+def _look_into(path: Path) -> int:
+    with contextlib.closing(_traceless(path)) as reader:
         if schema.application_of(reader) != schema.APPLICATION_ID:
             raise StorageError(f"{path} is not a database of this server. It was left as it is.")
         version = schema.version_of(reader)
