@@ -24,7 +24,12 @@ from tests.support.crowd import DUPLEX_SIZE, Ticket, flow_both_ways, invite_all,
 from tests.support.live import LiveServer
 from tests.support.wire_client import Person
 
-UNBOUNDED = {"SECURECHAT_SUBMISSIONS_PER_ACCOUNT": "1000000 + 1000000/s", "SECURECHAT_MAX_CLIENTS": "5000"}
+UNBOUNDED = {
+    "SECURECHAT_SUBMISSIONS_PER_ACCOUNT": "1000000 + 1000000/s",
+    "SECURECHAT_REQUESTS_PER_ACCOUNT": "1000000 + 1000000/s",
+    "SECURECHAT_FETCHES_PER_ACCOUNT": "1000000 + 1000000/s",
+    "SECURECHAT_MAX_CLIENTS": "5000",
+}
 
 PATIENCE = 600.0
 
