@@ -237,6 +237,28 @@ def test_entries_go_when_every_member_has_them(store: SQLiteStore) -> None:
     assert read(store) == [11]
 
 
+@pytest.mark.parametrize("unread", [5, 600])
+def test_a_start_gives_back_the_room_of_what_has_gone_where_that_is_most(
+    reopen: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unread: int
+) -> None:
+    monkeypatch.setattr(implementation, "GIVE_BACK_BYTES", 1 << 20)
+    store = reopen()
+    head = make(store)
+    write(store, head, 1000, run=50, size=4000)
+    store.set_cursors([(ROOM, ALICE, 1000), (ROOM, BOB, 1000 - unread)])
+    store.commit()
+    tidy(store, NOW + 60_000)
+    store.checkpoint()
+    size = (tmp_path / "chat.db").stat().st_size
+    assert size > 4 << 20  # a running server keeps it, for what comes
+    store = reopen()
+    assert ((tmp_path / "chat.db").stat().st_size < size / 4) == (unread == 5)
+    seqs = read(store)
+    assert seqs[-unread:] == list(range(1001 - unread, 1001))
+    write(store, head, 10)
+    assert read(reopen()) == [*seqs, *range(1001, 1011)]
+
+
 def test_who_has_left_holds_entries_until_its_last_one(store: SQLiteStore) -> None:
     head = make(store)
     write(store, head, 10)

@@ -71,6 +71,9 @@ All are opened at the start, while there are file descriptors: later there may b
 WAL_HEADER = 32
 """Bytes of a write-ahead log that holds nothing yet: its writer was killed within the first commit."""
 
+GIVE_BACK_BYTES = 64 << 20
+"""Free room in the file that is kept for what comes: what readers that were away have left is used again."""
+
 EXPIRY_SECONDS = 3600
 """How often all histories are looked through for entries past the limits of their readers."""
 
@@ -136,6 +139,7 @@ class SQLiteStore:
             writer.execute("PRAGMA wal_autocheckpoint = 0")  # never in a committing turn
             self._migrate(writer)
             self._read_index()
+            self._give_back()
             self._checkpointer = self._connect("rw")
             for _ in range(READ_CONNECTIONS):
                 reader = self._connect("ro")
@@ -199,6 +203,26 @@ class SQLiteStore:
     def _read_refs(self) -> None:
         self._refs = dict(self._writer.execute("SELECT id, ref FROM conversations"))
         self._conversations = {ref: conversation for conversation, ref in self._refs.items()}
+
+    def _give_back(self) -> None:
+        """Give the system the room of what was deleted, where that is most of the file, by copying the rest.
+
+        Only at the start: nobody could write meanwhile.
+        """
+        writer = self._writer
+        page, pages, free = (
+            writer.execute(f"PRAGMA {each}").fetchone()[0] for each in ("page_size", "page_count", "freelist_count")
+        )
+        if free * page < GIVE_BACK_BYTES or 2 * free < pages:
+            return
+        writer.execute("PRAGMA temp_store = FILE")  # for the copy: it may be larger than memory
+        try:
+            writer.execute("VACUUM")
+            writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            if _code(error) != sqlite3.SQLITE_FULL:
+                raise
+        writer.execute("PRAGMA temp_store = MEMORY")
 
     # --- transactions -----------------------------------------------------------------------------------------------
 
