@@ -271,7 +271,7 @@ def _parse(path: Path, data: bytes) -> _File:
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found:
-                _damaged(path, f"holds the key {key!a} twice in one object")
+                _damaged(path, f"holds the key {key[:64]!a} twice in one object")
             found[key] = value
         return found
 
@@ -296,7 +296,7 @@ def _check_name(path: Path, name: str, what: str) -> None:
         if normalise_account(name) != name:
             raise UsageError("the name is not in its one spelling")
     except UsageError as error:
-        _damaged(path, f"holds {what} {name!a}, which nobody can have: {error}")
+        _damaged(path, f"holds {what} {name[:64]!a}, which nobody can have: {error}")
 
 
 def _check_hash(path: Path, account: Account) -> None:
@@ -310,6 +310,7 @@ def _check_hash(path: Path, account: Account) -> None:
 
 def _damaged(path: Path, what: str) -> NoReturn:
     hint = f" The generation before it is {_previous(path)}." if _previous(path).exists() else ""
+    what = what[:500]  # it may quote what is in the file
     raise StorageError(f"{path} {what}. It was left as it is.{hint}")
 
 

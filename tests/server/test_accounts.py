@@ -281,7 +281,32 @@ def test_a_damaged_file_stops_the_start_with_its_position_and_is_left_alone(
     AccountStore(path).close()  # nothing of the failed start is in the way: not even its lock
 
 
-@pytest.mark.parametrize("name", ["\ud800", "Bob", "a b", "x" * 10_000_000])
+HUGE = "x" * 10_000_000
+
+HUGE_FILES: dict[str, Callable[[], str]] = {
+    "a name": lambda: document(name=HUGE),
+    "a value": lambda: document(created=HUGE),
+    "a key": lambda: document(**{HUGE: 1}),
+    "a key twice": lambda: document().replace('"enabled"', f'"{HUGE}": 1, "{HUGE}": 2, "enabled"'),
+    "a format": lambda: document().replace("securechat accounts", HUGE),
+    "a key of a token": lambda: document(tokens=[{HUGE: 1}]),
+    "a million tokens": lambda: document(tokens=["x"] * 1_000_000),
+    "a number": lambda: "1" * len(HUGE),
+    "no JSON": lambda: HUGE,
+}
+
+
+@pytest.mark.parametrize("what", HUGE_FILES)
+def test_a_file_with_something_huge_in_it_is_refused_in_a_sentence(path: Path, what: str) -> None:
+    path.parent.mkdir()
+    path.write_text(HUGE_FILES[what]())
+    with pytest.raises(StorageError) as caught:
+        AccountStore(path)
+    told = str(caught.value).replace(str(path), "")
+    assert ("damaged" in told or "twice" in told or "nobody can have" in told, len(told) < 1000) == (True, True)
+
+
+@pytest.mark.parametrize("name", ["\ud800", "Bob", "a b", HUGE], ids=["no text", "case", "space", "huge"])
 def test_an_invite_for_a_name_that_nobody_can_have_is_damage(path: Path, name: str) -> None:
     path.parent.mkdir()
     invite = {"hash": "0" * 64, "created": 1, "expires": 1 << 52, "account": name}
@@ -316,6 +341,7 @@ PHC = "$argon2id$v=19$m=8,t=1,p=1$" + "A" * 22 + "$" + "A" * 43
         PHC.replace("p=1", "p=1,data=AAAA"), PHC.replace(",p=1", ""), PHC[:-1], PHC + "A", PHC + "=",
         PHC.replace("A" * 22, ""), PHC.replace("A" * 22, "A" * 1_000_000), PHC.replace("A" * 43, "-" * 43),
     ],
+    ids=lambda phc: ascii(phc[:100]),
 )  # fmt: skip
 def test_a_hash_that_is_not_of_ours_is_refused_before_anything_is_computed(
     path: Path, phc: str, monkeypatch: pytest.MonkeyPatch
