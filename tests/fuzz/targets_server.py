@@ -157,7 +157,7 @@ def write(store: SQLiteStore, head: Head) -> None:
     run = [LogEntry(head.seq + each, NOW, ALICE, head.seq + each, 0, bytes(32), b"payload") for each in (1, 2, 3)]
     store.append(ROOM, run)
     for entry in run:
-        head.record(entry, bytes(32))
+        head.record(entry)
 
 
 def overwritten(genuine: bytes, script: bytes) -> bytes:
@@ -189,7 +189,7 @@ def altered_database(script: bytes) -> None:
             store.measure(conversation, 0)
             store.read_group(conversation)
             if (numbers := head.numbers.get(ALICE)) is not None:
-                numbers.answer(numbers.last, b"payload")
+                numbers.answer(conversation, ALICE, numbers.last, b"payload")
         store.read_inbox(BOB, 0, 1 << 20)
         store.identity_key("a")
         store.take_key_package(ALICE)
@@ -205,10 +205,10 @@ def saved_numbers(data: bytes) -> None:
     last, answers = int.from_bytes(data[:2], "big"), data[2:]
     numbers = Numbers(last, answers)
     for number in (0, 1, last - limits.NUMBERS_KEPT, last - 1, last, last + 1):
-        numbers.answer(number, b"payload")
-    numbers.add(1, NOW, bytes(32))
+        numbers.answer(ROOM, ALICE, number, b"payload")
+    numbers.add(1, NOW, bytes(32), bytes(32))
     assert numbers.last == last + 1
-    assert len(numbers.encode()) <= limits.NUMBERS_KEPT * 48
+    assert len(numbers.encode()) <= limits.NUMBERS_KEPT * 80
 
 
 @cache
