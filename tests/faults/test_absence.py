@@ -1,0 +1,77 @@
+"""Who was away too long, through the real client: a gap that it shows, and nobody else who is held up."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from securechat import certs
+from securechat.client import events
+from securechat.server import delivery
+from securechat.server.app import Server
+from securechat.server.config import ServerConfig
+from securechat.server.store import sqlite, tail
+from tests.support.live import LiveClient, Through
+
+KEPT = 8
+"""Entries that a reader may leave unread here."""
+
+
+@pytest.fixture
+def stingy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server that keeps little for those who are away, in this process."""
+    for module in (delivery, sqlite):
+        monkeypatch.setattr(module, "READER_ENTRIES", KEPT)
+    monkeypatch.setattr(tail, "TAIL_SECONDS", -1)
+    certs.generate(tmp_path / "certs", ("localhost",))
+    cert, key = tmp_path / "certs" / "server.pem", tmp_path / "certs" / "server-key.pem"
+    server = Server(ServerConfig(port=0, data=tmp_path / "data", cert=cert, key=key))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def place(stingy: Server, tmp_path: Path) -> Through:
+    return Through(tmp_path, tmp_path / "certs" / "ca.pem", stingy.port)
+
+
+def test_who_comes_back_too_late_sees_a_gap_and_reads_on(
+    stingy: Server, place: Through, clients: Callable[..., list[LiveClient]]
+) -> None:
+    alice, bob = clients(place, "alice", "bob")
+    for person in (alice, bob):
+        person.client.join_room("#lobby")
+        person.wait_for(events.ConversationChanged, lambda event: event.change in ("opened", "joined"))
+    alice.say("#lobby", "before")
+    bob.read("#lobby", "alice: before")
+    bob.close()
+    for number in range(5 * KEPT):  # nobody absent mutes a room
+        alice.say("#lobby", str(number))
+    alice.wait_for(events.Delivered, lambda event: event.message.text == str(5 * KEPT - 1))
+    alice.wait_until(lambda: stingy.status().log_entries < 2 * KEPT)  # housekeeping has come to it
+    bob.start()
+    gap = bob.wait_for(events.Gap)
+    assert gap.conversation == bob.id_of("#lobby")
+    alice.say("#lobby", "welcome back")
+    bob.read("#lobby", "alice: welcome back")
+    assert bob.texts("#lobby") == ["alice: before", "alice: welcome back"]  # it has entered anew, past all that was
+    bob.say("#lobby", "what have I missed?")
+    alice.read("#lobby", "bob: what have I missed?")
+
+
+def test_a_private_chat_with_somebody_away_too_long_refuses_its_sender_and_loses_nothing(
+    place: Through, clients: Callable[..., list[LiveClient]]
+) -> None:
+    alice, bob = clients(place, "alice", "bob")
+    alice.client.open_direct("bob", "before", ask=False)
+    bob.read("alice", "alice: before")
+    bob.close()
+    said = [str(number) for number in range(3 * KEPT)]
+    for text in said:
+        alice.say("bob", text)
+    refused = alice.wait_for(events.Refused)
+    assert refused.code == "reader-full"
+    bob.start()
+    bob.wait_until(lambda: f"alice: {said[KEPT - 2]}" in bob.texts("alice"))
+    assert not [event for event in bob.happened if isinstance(event, events.Gap)]
