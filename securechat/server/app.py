@@ -259,6 +259,7 @@ class Server:
         key = address_key(host)
         now = time.monotonic()
         if sum(thread.connections for thread in self._threads) >= self._most_connections:
+            self._counters.turned_away["no-files"] += 1
             if now >= self._full_until:
                 self._full_until = now + COMPLAINT_SECONDS
                 log.warning("turned away: no more files may be open", connections=self._most_connections)

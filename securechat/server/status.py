@@ -15,8 +15,9 @@ LATENCY_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.
 
 LoginKind = Literal["password", "resume", "register"]
 
-TurnedAway = Literal["too-many", "gave-way"]
-"""At accept, by `connections_per_address`; or the oldest that was not logged in, when there was no room for more."""
+TurnedAway = Literal["no-files", "too-many", "gave-way"]
+"""At accept, by the system's limit of files or by `connections_per_address`; or the oldest that was not logged in, when
+there was no room for more."""
 
 
 class Counters:

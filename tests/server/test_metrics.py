@@ -125,6 +125,10 @@ def test_who_is_turned_away_is_counted(start: Start, tls: ssl.SSLContext) -> Non
         with socket.create_connection(("127.0.0.1", server.port), timeout=WAIT) as third:
             assert third.recv(1) == b""
         seen = numbers(server)
+        server._most_connections = 0
+        with socket.create_connection(("127.0.0.1", server.port), timeout=WAIT) as fourth:
+            assert fourth.recv(1) == b""
+        until(server, ("turned_away_total", "no-files"), 1)
     assert (seen["turned_away_total", "gave-way"], seen["turned_away_total", "too-many"]) == (1, 1)
 
 
