@@ -19,6 +19,7 @@ import watch
 
 from securechat.transport.tls import client_context
 from securechat.wire import messages as m
+from tests.support import wire_client
 from tests.support.chaos import ChaosProxy
 from tests.support.crowd import DUPLEX_SIZE, Ticket, flow_both_ways, invite_all, pour, prepare, read_on, talk
 from tests.support.live import LiveServer
@@ -32,6 +33,8 @@ UNBOUNDED = {
 }
 
 PATIENCE = 600.0
+wire_client.WAIT = PATIENCE
+"""Seconds that anybody waits for anything: of two hundred who enter at once, the last one waits for all the others."""
 
 READERS = 255
 BACKLOG_MESSAGES = 4_000
@@ -166,6 +169,7 @@ def storm(folder: Path, part: float) -> None:
             target=_enter_all, args=(tickets[members:], server.port, tls, there)
         )
         entering.start()
+        there.close()  # it is the other process's alone, so that its end is the end of what comes
         entered = threading.Event()
         began = time.monotonic()
         with ThreadPoolExecutor(TALKERS) as pool:
