@@ -287,7 +287,7 @@ def _parse(path: Path, data: bytes) -> _File:
         _damaged(path, f"is damaged: {error}")
     try:
         return msgspec.convert(document, _File)
-    except msgspec.ValidationError as error:  # names the place: `$.accounts[3].hash`
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # names the place: `$.accounts[3].hash`
         _damaged(path, f"is damaged, or of another version of securechat: {error}")
 
 

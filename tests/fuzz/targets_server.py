@@ -235,6 +235,12 @@ def altered_backup(script: bytes) -> None:
 # ---- settings
 
 
+@cache
+def names() -> list[str]:
+    """The settings that there are."""
+    return list(vars(ServerConfig()))
+
+
 def settings_file(data: bytes) -> None:
     """A file of settings is refused with a place, or every setting in it is of its type."""
     path = folder() / "server.toml"
@@ -244,9 +250,8 @@ def settings_file(data: bytes) -> None:
 
 def settings_environment(data: bytes) -> None:
     """The same for a variable."""
-    names = [name.upper() for name in vars(ServerConfig())]
-    number, text = (data[0] % len(names), data[1:]) if data else (0, b"")
-    settings(lambda: load_config({}, {f"SECURECHAT_{names[number]}": os.fsdecode(text)}))
+    number, text = (data[0] % len(names()), data[1:]) if data else (0, b"")
+    settings(lambda: load_config({}, {f"SECURECHAT_{names()[number].upper()}": os.fsdecode(text)}))
 
 
 def settings(load: "typing.Callable[[], ServerConfig]") -> None:
@@ -363,7 +368,6 @@ def seeds() -> dict[str, list[bytes]]:
         admin_protocol.RevokeInvite("00000000"), admin_protocol.GetStatus(),
     ]  # fmt: skip
     settings = 'port = 4433\nname = "x"\nregistration = "invite"\nconnections_per_address = "5 + 1/s"\n'
-    variables = list(vars(ServerConfig()))
     return {
         "frames": [b"\x07" + b"".join(to_server[:3]), b"\x00\x00\x20\x00\x00"],
         "message_to_server": [frame[4:] for frame in to_server],
@@ -380,9 +384,9 @@ def seeds() -> dict[str, list[bytes]]:
         "saved_numbers": [bytes(2), b"\x00\x02" + bytes(96)],
         "settings_file": [settings.encode(), b"port = 1\n[name]\n", b'data = "\xc3\xa4"\n'],
         "settings_environment": [
-            bytes([variables.index("port")]) + b"1",
-            bytes([variables.index("fetches_of_account")]) + b"5 + 1/s",
-            bytes([variables.index("name")]) + b"\xff",
+            bytes([names().index("port")]) + b"1",
+            bytes([names().index("fetches_of_account")]) + b"5 + 1/s",
+            bytes([names().index("name")]) + b"\xff",
         ],
         "admin_request": [msgspec.json.encode(request) + b"\n" for request in requests],
         "admin_reply": [

@@ -265,6 +265,8 @@ def document(**change: object) -> str:
         ("[" * 100_000, "damaged"),
         ('{"version": ' + "9" * 10_000 + "}", "damaged"),
         ("NaN", "damaged"),
+        (document().replace("securechat accounts", "\\ud800"), "damaged"),
+        (document(tokens=[{"device": "\ud800", "hash": "y", "expires": 1}]), "damaged"),
     ],
 )
 def test_a_damaged_file_stops_the_start_with_its_position_and_is_left_alone(
