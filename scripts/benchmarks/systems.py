@@ -22,6 +22,7 @@ FILLING = os.urandom((PAYLOAD - STAMP) // 2).hex().encode()
 PROC = Path("/proc")  # where Linux tells of processes
 STALLED = 60.0  # seconds without a sign of the server end a bench
 RECEIVE_BYTES = 256 << 10
+LAST_WORDS = 1000  # characters of a log that are worth a look
 
 
 def stamped() -> bytes:
@@ -64,8 +65,7 @@ class Process:
             self._await_listening()
         except ServerFailedError:
             self.stop(signal.SIGKILL)
-            last = (folder / "server.log").read_text(errors="replace")[-1000:]
-            raise ServerFailedError(f"{Path(command[0]).name} did not start; the end of its log:\n{last}") from None
+            raise ServerFailedError(f"{Path(command[0]).name} did not start; {self.last_words()}") from None
 
     def _announced(self) -> tuple[str, int]:
         assert self._process.stdout is not None  # it was asked for
@@ -89,6 +89,11 @@ class Process:
     def pid(self) -> int:
         """Its id."""
         return self._process.pid
+
+    def last_words(self) -> str:
+        """The end of its log, for whoever has to find out why it failed."""
+        log = Path(self._log.name).read_text(errors="replace")
+        return f"the end of its log:\n{log[-LAST_WORDS:]}"
 
     def cpu(self) -> float:
         """Seconds of CPU, user and system, that the process and its children have used."""
@@ -180,7 +185,7 @@ class Client(ABC):
         except (ConnectionError, TimeoutError) as error:
             raise ServerFailedError(f"{self.server.name} has cut a connection off: {error}") from error
         if not data:
-            raise ServerFailedError(f"{self.server.name} has closed a connection")
+            raise ServerFailedError(f"{self.server.name} has closed a connection; {self.server.process.last_words()}")
         return data
 
     def queue(self, data: bytes) -> None:
