@@ -92,24 +92,15 @@ class Memberships:
         seq = head.seq + 1
         chain = next_chain(head.chain, head.id, seq, time, device, number, payload)
         entry = LogEntry(seq, time, device, number, epoch, chain, payload)
-        run = self._run(conversation, session)
-        run.add(entry, Accepted(request, head.id, number, seq, time, chain if joins else b""))
-        run.gone = gone
+        run = self._turn.runs[-1] if self._turn.runs else None
+        if run is None or run.session is not session or run.conversation is not conversation or run.full:
+            run = Run(conversation, session)
+            self._turn.runs.append(run)
+            self._store.append(head.id, run.entries)
+            self._conversations.touch(conversation)
+        run.add(entry, Accepted(request, head.id, number, seq, time, chain if joins else b""), gone)
         head.record(entry)
         return entry
-
-    def _run(self, conversation: Conversation, session: Session) -> Run:
-        """The run that the session's next entry belongs to."""
-        runs = self._turn.runs
-        if runs:
-            run = runs[-1]
-            if run.session is session and run.conversation is conversation and not run.full:
-                return run
-        run = Run(conversation, session)
-        runs.append(run)
-        self._store.append(conversation.head.id, run.entries)
-        self._conversations.touch(conversation)
-        return run
 
     def check_number(
         self, conversation: Conversation, session: Session, request: int, number: int, payload: bytes

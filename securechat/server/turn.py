@@ -32,10 +32,11 @@ and who needs one entry should not pay for many."""
 class Run:
     """Entries that the turn adds to a log one after the other, by one session: whatever it costs, they share it.
 
-    `accepted` is what the session gets in their place. `gone`: devices for which they are the last ones.
+    `accepted` is what the session gets in their place. `gone`: devices for which they are the last ones. `full`: the
+    next entry begins another run.
     """
 
-    __slots__ = ("accepted", "conversation", "entries", "gone", "session", "size")
+    __slots__ = ("_size", "accepted", "conversation", "entries", "full", "gone", "session")
 
     def __init__(self, conversation: Conversation, session: "Session") -> None:
         self.conversation = conversation
@@ -43,18 +44,17 @@ class Run:
         self.entries: list[LogEntry] = []
         self.accepted: list[Accepted] = []
         self.gone: tuple[bytes, ...] = ()
-        self.size = 0  # bytes of payload
+        self.full = False
+        self._size = 0  # bytes of payload
 
-    def add(self, entry: LogEntry, accepted: Accepted) -> None:
-        """Add an entry."""
+    def add(self, entry: LogEntry, accepted: Accepted, gone: tuple[bytes, ...] = ()) -> None:
+        """Add an entry; `gone`: devices for which it is the last one."""
         self.entries.append(entry)
         self.accepted.append(accepted)
-        self.size += len(entry.payload)
-
-    @property
-    def full(self) -> bool:
-        """Whether the next entry begins another run."""
-        return self.size >= RUN_BYTES or len(self.entries) >= RUN_ENTRIES or bool(self.gone)
+        self.gone = gone
+        self._size += len(entry.payload)
+        if self._size >= RUN_BYTES or gone or len(self.entries) >= RUN_ENTRIES:
+            self.full = True
 
 
 class Turn:

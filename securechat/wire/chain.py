@@ -6,15 +6,15 @@
 `<V>` is the variable-size vector of RFC 9420, section 2.1.2: a length of 1, 2 or 4 bytes, always the shortest.
 """
 
-import hashlib
 import struct
+from hashlib import sha256
 
 from securechat.wire.limits import CONVERSATION_ID_LENGTH, DEVICE_ID_LENGTH
 
 CHAIN_START = bytes(32)
 """chain_0: the chain of an empty log."""
 
-_FIELDS = struct.Struct(f">B{CONVERSATION_ID_LENGTH}sQQB{DEVICE_ID_LENGTH}sQ")  # all up to the payload, at one go
+_FIELDS = struct.Struct(f">32sB{CONVERSATION_ID_LENGTH}sQQB{DEVICE_ID_LENGTH}sQ")  # all up to the payload, at one go
 
 
 def next_chain(
@@ -24,8 +24,8 @@ def next_chain(
 
     `conversation` has 32 bytes and `device` 16.
     """
-    fields = _FIELDS.pack(CONVERSATION_ID_LENGTH, conversation, seq, time, DEVICE_ID_LENGTH, device, number)
-    return hashlib.sha256(b"".join((chain, fields, _length(payload), payload))).digest()
+    fields = _FIELDS.pack(chain, CONVERSATION_ID_LENGTH, conversation, seq, time, DEVICE_ID_LENGTH, device, number)
+    return sha256(b"".join((fields, _length(payload), payload))).digest()
 
 
 def _length(value: bytes) -> bytes:
