@@ -136,6 +136,11 @@ class Peer(Client):
         assert isinstance(answer, m.LoggedIn), answer
         self.token = answer.token
 
+    def keep_alive(self) -> None:
+        """See `Client`. Says something, too: whom the server has heard it does not ask for as long."""
+        self.send(m.Ping())
+        super().keep_alive()
+
     def goodbye(self) -> None:
         """End the session in order."""
         self.send(m.Closing("bye"))

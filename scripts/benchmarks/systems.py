@@ -286,7 +286,7 @@ class System(ABC):
         return [sender], receiver
 
     def keep_alive(self) -> None:
-        """Let all clients answer what the server has asked; needed twice a minute."""
+        """Let all clients answer what the server has asked; needed once a minute."""
         for client in self.clients:
             client.keep_alive()
 
