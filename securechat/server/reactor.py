@@ -165,7 +165,7 @@ class Connection:
                 self._unsent = memoryview(self._unsent)[sent:]
                 break
             self._unsent = b""
-            if self._queue:
+            if self._queue or self._protocol.has_data_to_send:
                 self._encrypt()
         if not self._unsent:
             self._progress = now
