@@ -204,21 +204,22 @@ class Peer(Client):
         self.send(m.Submit(self.next_id(), self.conversation, self.number, self._header + bytes(authenticated)))
 
     def take(self) -> list[int]:
-        """See `Client`. Acknowledges as a client does."""
+        """See `Client`. Acknowledges as a client does, what it has said itself as well."""
         stamps = []
         for message in self.messages():
             if isinstance(message, m.Entry):
                 stamps.append(stamp_of(message.payload[-PAYLOAD:]))
-                self._unacknowledged += 1
-                if self._unacknowledged >= limits.ACKNOWLEDGE_ENTRIES:
-                    self.send(m.Acknowledge(message.conversation, message.seq))
-                    self._unacknowledged = 0
             elif isinstance(message, m.Accepted):
                 self.unanswered -= 1
             elif isinstance(message, m.Ping):
                 self.send(m.Pong())
             elif isinstance(message, m.Refused):
                 raise ServerFailedError(f"the server refused a message: {message.code}: {message.text}")
+            if isinstance(message, m.Entry | m.Accepted):
+                self._unacknowledged += 1
+                if self._unacknowledged >= limits.ACKNOWLEDGE_ENTRIES:
+                    self.send(m.Acknowledge(message.conversation, message.seq))
+                    self._unacknowledged = 0
         return stamps
 
 
