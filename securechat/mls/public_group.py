@@ -216,7 +216,7 @@ class PublicGroup(Struct):
         fixed = [CommittedProposal(proposal, sender, by_reference=False) for proposal in by_value]
         usable: dict[ProposalRef, CommittedProposal] = {}
         # Mostly all go together. Else halves are tried, so that a few that do not cost few attempts.
-        portions = [chosen]
+        portions = [chosen] if chosen else []  # without any, the caller judges `by_value` soon enough
         while portions:
             portion = portions.pop()
             if are_valid([*usable.values(), *(entry for _, entry in portion), *fixed]):
