@@ -21,11 +21,11 @@ came, one place per account. A seat is kept `KEEP_SECONDS` for an account that l
 """
 
 import ipaddress
+import math
 import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar
 
 from securechat.errors import RefusedError
@@ -276,12 +276,6 @@ class Newcomers(Generic[Newcomer]):
                 del self._by_address[address]
 
 
-@dataclass
-class _Seat:
-    sessions: int
-    kept_until: float = 0.0  # meaningful while there are no sessions
-
-
 class WaitingRoom:
     """Seats and the queue for them. Not locked: requires holding the sequencer's turn.
 
@@ -292,7 +286,8 @@ class WaitingRoom:
         """`seats`: accounts that may be logged in at once; 0 for any number."""
         self._limit = seats
         self._tell = tell
-        self._seats: dict[str, _Seat] = {}
+        self._seats: dict[str, int] = {}  # account -> its sessions
+        self._kept: OrderedDict[str, float] = OrderedDict()  # accounts without sessions -> until when, in that order
         self._queue: OrderedDict[str, int] = OrderedDict()  # account -> its sessions, in order of arrival
         self._told: dict[str, int] = {}
 
@@ -303,22 +298,23 @@ class WaitingRoom:
 
     def enter(self, account: str) -> int:
         """Count one more session of an account; return its place: 0 if it is seated."""
-        if (seat := self._seats.get(account)) is not None:
-            seat.sessions += 1
+        if account in self._seats:
+            self._seats[account] += 1
+            self._kept.pop(account, None)
             return 0
-        if account not in self._queue and not self._queue and self._free():
-            self._seats[account] = _Seat(1)
+        if not self._queue and self._free():
+            self._seats[account] = 1
             return 0
         self._queue[account] = self._queue.get(account, 0) + 1
         return self._told.setdefault(account, len(self._queue))
 
     def leave(self, account: str, now: float, *, keep: bool) -> None:
         """One session less. `keep` its account's seat for a while: the connection was lost, not ended."""
-        if (seat := self._seats.get(account)) is not None:
-            seat.sessions -= 1
-            if seat.sessions == 0:
+        if account in self._seats:
+            self._seats[account] -= 1
+            if self._seats[account] == 0:
                 if keep:
-                    seat.kept_until = now + KEEP_SECONDS
+                    self._kept[account] = now + KEEP_SECONDS
                 else:
                     del self._seats[account]
         else:
@@ -335,19 +331,23 @@ class WaitingRoom:
 
     def advance(self, now: float) -> float:
         """Give free seats to those who wait; return when a kept seat next becomes free (infinity: none is)."""
-        for account, seat in list(self._seats.items()):
-            if seat.sessions == 0 and seat.kept_until <= now:
-                del self._seats[account]
+        while self._kept and self._next() <= now:
+            account, _ = self._kept.popitem(last=False)
+            del self._seats[account]
         while self._queue and self._free():
             account, sessions = self._queue.popitem(last=False)
             del self._told[account]
-            self._seats[account] = _Seat(sessions)
+            self._seats[account] = sessions
             self._tell(account, 0)
         for place, account in enumerate(self._queue, start=1):
             if self._told[account] != place:
                 self._told[account] = place
                 self._tell(account, place)
-        return min((seat.kept_until for seat in self._seats.values() if seat.sessions == 0), default=float("inf"))
+        return self._next()
+
+    def _next(self) -> float:
+        """When the next kept seat becomes free."""
+        return next(iter(self._kept.values()), math.inf)
 
     def _free(self) -> bool:
         return not self._limit or len(self._seats) < self._limit
