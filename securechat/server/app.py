@@ -69,6 +69,11 @@ HOUSEKEEPING_SECONDS = 1.0
 HOUSEKEEPING_PAUSE_SECONDS = 0.01
 """Between two portions of housekeeping, so that messages come first."""
 
+CHECKPOINT_BYTES = 16 << 20
+CHECKPOINT_SECONDS = 10.0
+"""A checkpoint is made when so much was committed since the last one, or anything so long ago. Seldom: it copies each
+page once however often it was written, and its fsync holds up those of the turns for some milliseconds."""
+
 STUCK_SECONDS = 30.0
 """An I/O thread that has not gone round for so long will not come back: its rounds take milliseconds."""
 
@@ -284,11 +289,15 @@ class Server:
     # --- housekeeping -----------------------------------------------------------------------------------------------
 
     def _keep_house(self) -> None:
+        checkpointed = time.monotonic()
         while not self._stopping.wait(HOUSEKEEPING_SECONDS):
             try:
                 while self._delivery.housekeep(time.monotonic()) and not self._stopping.is_set():
                     time.sleep(HOUSEKEEPING_PAUSE_SECONDS)
-                self._store.checkpoint()
+                logged, now = self._store.logged, time.monotonic()
+                if logged >= CHECKPOINT_BYTES or (logged and now - checkpointed >= CHECKPOINT_SECONDS):
+                    checkpointed = now
+                    self._store.checkpoint()
             except StoreBrokenError as error:
                 end_process(error)
             except StorageError as error:

@@ -129,17 +129,17 @@ class Head:
     members: dict[bytes, Membership] = field(default_factory=dict)
     departed: dict[bytes, Departed] = field(default_factory=dict)
 
-    def record(self, entry: LogEntry) -> None:
-        """Move the head to the next entry."""
-        before = self.chain
-        self.seq = entry.seq
-        self.time = entry.time
-        self.epoch = entry.epoch
-        self.chain = entry.chain
-        numbers = self.numbers.get(entry.device)
+    def numbers_of(self, device: bytes) -> Numbers:
+        """What the device has submitted."""
+        numbers = self.numbers.get(device)
         if numbers is None:
-            numbers = self.numbers[entry.device] = Numbers()
-        numbers.add(entry.seq, entry.time, before, entry.chain)
+            numbers = self.numbers[device] = Numbers()
+        return numbers
+
+    def record(self, entry: LogEntry) -> None:
+        """Move to an entry that was added before."""
+        self.numbers_of(entry.device).add(entry.seq, entry.time, self.chain, entry.chain)
+        self.seq, self.time, self.epoch, self.chain = entry.seq, entry.time, entry.epoch, entry.chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +316,10 @@ class Store(Protocol):
 
     def backup(self, target: Path) -> None:
         """Copy everything, as it is at one instant, into an empty file. Any thread. Raises StorageError."""
+
+    @property
+    def logged(self) -> int:
+        """Bytes, about, that commits have written since the last checkpoint began. Any thread."""
 
     def checkpoint(self) -> None:
         """Let the write-ahead log shrink, outside the turn."""
