@@ -20,11 +20,11 @@ from typing import Any
 
 from securechat.errors import PeerError, RefusedError
 from securechat.server.admission import Rates
-from securechat.server.conversation import Conversation, Conversations, not_found
+from securechat.server.conversation import Conversations, not_found
 from securechat.server.directory import Directory
 from securechat.server.entrances import Entrances
 from securechat.server.logs import get_logger
-from securechat.server.membership import Memberships, explain_application
+from securechat.server.membership import Memberships
 from securechat.server.operations import (
     Attach,
     CommitChecked,
@@ -46,20 +46,12 @@ from securechat.server.presence import Lobby
 from securechat.server.reading import Reading
 from securechat.server.session import Session, refusal
 from securechat.server.status import Counters
-from securechat.server.store.port import (
-    READER_BYTES,
-    READER_ENTRIES,
-    READER_SECONDS,
-    DiskFullError,
-    Head,
-    Store,
-    StoreBrokenError,
-)
+from securechat.server.store.port import DiskFullError, Head, Store, StoreBrokenError
+from securechat.server.talk import Talk
 from securechat.server.turn import Run, Turn
 from securechat.server.validation import Validator
 from securechat.server.workers import WorkerPool
 from securechat.wire.messages import (
-    Acknowledge,
     Closing,
     Commit,
     CommitFailed,
@@ -80,7 +72,6 @@ from securechat.wire.messages import (
     Request,
     Room,
     Rooms,
-    Submit,
     Subscribe,
 )
 
@@ -123,9 +114,9 @@ class Delivery:
         self._lock = threading.Lock()  # the turn: protects everything below but _submissions
         self._submissions: deque[tuple[Session | None, Any]] = deque()
         self._next = 0.0
-        self._turn = turn = Turn()
-        validator = Validator(store.server_id)
         self._conversations = Conversations(store)
+        self._turn = turn = Turn(store, self._conversations)
+        validator = Validator(store.server_id)
         self._lobby = Lobby(turn, store, self._conversations, seats, rates, self._forget)
         self._reading = Reading(turn, store, self._conversations, readers, self._hand_in)
         self._entrances = Entrances(turn, store, self._conversations, lambda each: self._memberships.load_group(each))
@@ -136,8 +127,9 @@ class Delivery:
             turn, store, self._conversations, self._entrances, self._reading, self._directory, validator,
             self._check, self._load,
         )  # fmt: skip
+        talk = Talk(turn, store, self._conversations, self._entrances, self._memberships, self._reading)
         self._writers: dict[type, Callable[[Session, Any], None]] = {
-            list: self._talk,
+            list: talk.handle,
             Commit: self._memberships.commit,
             CommitChecked: self._commit_checked,
             Leave: self._memberships.leave,
@@ -359,60 +351,6 @@ class Delivery:
     def _commit_checked(self, session: Session, checked: CommitChecked) -> None:
         if self._memberships.commit_checked(session, checked):
             self._turn.after(lambda: self._counters.commits.update(accepted=1))
-
-    # --- messages ---------------------------------------------------------------------------------------------------
-
-    def _talk(self, session: Session, messages: list[Submit | Acknowledge]) -> None:
-        """Handle what most messages are, as many of a session as came at once: the path that has to be short."""
-        for message in messages:
-            if isinstance(message, Acknowledge):
-                self._reading.acknowledge(session, message)
-                continue
-            try:
-                self._submit(session, message)
-            except RefusedError as error:
-                self._turn.answer(session, refusal(message.id, error))
-
-    def _submit(self, session: Session, request: Submit) -> None:
-        conversation = self._conversations.find(request.conversation, self._turn.now)
-        conversation.member(session)
-        head = conversation.head
-        payload, number = request.payload, request.number
-        numbers = head.numbers.get(session.device)
-        if number != (numbers.last + 1 if numbers is not None else 1):
-            self._memberships.check_number(conversation, session, request.id, number, payload)
-            return
-        if not payload.startswith(conversation.application_prefix + number.to_bytes(8, "big")):
-            problem = explain_application(payload, conversation, number)
-            if problem is None:
-                raise self._memberships.refuse_stale(conversation, session)
-            raise RefusedError("bad-request", problem)
-        if head.departed:
-            raise RefusedError("commit-first", "a device has left: commit its removal, then speak")
-        if head.kind == "direct" and self._is_full(conversation):
-            raise RefusedError("reader-full", "the other side has been away too long: there is no more room for it")
-        session.submissions.take(self._turn.now)
-        self._memberships.append(
-            conversation, session, request.id, payload, epoch=head.epoch, time=max(self._turn.time, head.time)
-        )
-        if conversation.entrance.strikes or conversation.entrance.lease is not None:
-            self._entrances.accepted(conversation, session.device)
-
-    def _is_full(self, conversation: Conversation) -> bool:
-        """Whether a direct conversation holds as much unread as a reader may leave.
-
-        What memory knows is at least what is there, so only when that is too much the store is asked.
-        """
-        head = conversation.head
-        old = head.held_time and self._turn.time - head.held_time > READER_SECONDS * 1000
-        if head.seq - head.first_seq < READER_ENTRIES and head.held_bytes < READER_BYTES and not old:
-            return False
-        read = min(member.cursor for member in head.members.values())
-        if head.seq - read >= READER_ENTRIES:
-            return True
-        head.held_bytes, head.held_time = self._store.measure(head.id, read)
-        oldest = head.held_time or self._turn.time
-        return head.held_bytes >= READER_BYTES or self._turn.time - oldest > READER_SECONDS * 1000
 
     def _show(self, run: Run) -> None:
         """For teaching: what the server sees of entries (`--show-ciphertext`)."""

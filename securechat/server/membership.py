@@ -25,9 +25,9 @@ from securechat.server.operations import (
 from securechat.server.reading import Reading
 from securechat.server.session import Session
 from securechat.server.store.port import Departed, Head, Letter, LogEntry, Membership, Store
-from securechat.server.turn import Run, Turn
+from securechat.server.turn import Turn
 from securechat.server.validation import Checked, Validator
-from securechat.wire.chain import CHAIN_START, next_chain
+from securechat.wire.chain import CHAIN_START
 from securechat.wire.messages import (
     Accepted,
     Commit,
@@ -68,39 +68,7 @@ class Memberships:
         self._check = check
         self._load = load
 
-    # --- appending, for messages as well ----------------------------------------------------------------------------
-
-    def append(
-        self,
-        conversation: Conversation,
-        session: Session,
-        request: int,
-        payload: bytes,
-        *,
-        epoch: int,
-        time: int,
-        joins: bool = False,
-        gone: tuple[bytes, ...] = (),
-    ) -> LogEntry:
-        """Add an entry by a session's device, whose number has been checked; it is `epoch` after it.
-
-        `joins`: it makes the device a member. `gone`: devices for which it is the last entry.
-        """
-        head, device = conversation.head, session.device
-        numbers = head.numbers.get(device)
-        number = numbers.last + 1 if numbers is not None else 1
-        seq = head.seq + 1
-        chain = next_chain(head.chain, head.id, seq, time, device, number, payload)
-        entry = LogEntry(seq, time, device, number, epoch, chain, payload)
-        run = self._turn.runs[-1] if self._turn.runs else None
-        if run is None or run.session is not session or run.conversation is not conversation or run.full:
-            run = Run(conversation, session)
-            self._turn.runs.append(run)
-            self._store.append(head.id, run.entries)
-            self._conversations.touch(conversation)
-        run.add(entry, Accepted(request, head.id, number, seq, time, chain if joins else b""), gone)
-        head.record(entry)
-        return entry
+    # --- numbers and epochs, for messages as well -------------------------------------------------------------------
 
     def check_number(
         self, conversation: Conversation, session: Session, request: int, number: int, payload: bytes
@@ -206,9 +174,8 @@ class Memberships:
         time = checked.checked.time
         head = Head(request.conversation, "direct", "", 0, time, 0, CHAIN_START, request.group_info)
         conversation = self._create(head, _pair(session.account, request.peer), checked.founded.snapshot)
-        entry = self.append(
-            conversation, session, request.id, request.commit, epoch=staged.after.epoch, time=time, joins=True
-        )
+        run = self._turn.run(conversation, session)
+        entry = run.add(request.id, request.commit, staged.after.epoch, time, joins=True)
         self._admit(conversation, entry, [(session.device, session.account)])
         self._apply(conversation, entry, checked.checked, request.welcome)
 
@@ -290,16 +257,8 @@ class Memberships:
         removed = [certificate_of(leaf).device_id for _, leaf in staged.removed]
         head = conversation.head
         out = tuple(device for device in removed if device != session.device)
-        entry = self.append(
-            conversation,
-            session,
-            request.id,
-            request.commit,
-            epoch=staged.after.epoch,
-            time=checked.checked.time,
-            joins=external,
-            gone=out,
-        )
+        run = self._turn.run(conversation, session)
+        entry = run.add(request.id, request.commit, staged.after.epoch, checked.checked.time, joins=external, gone=out)
         self._store.drop_departed(head.id, [device for device in removed if device in head.departed])
         for device in removed:
             head.departed.pop(device, None)
@@ -422,15 +381,9 @@ class Memberships:
         if (certificate.account, certificate.device_id) != (session.account, session.device):
             raise RefusedError("not-allowed", "a device can only take itself out")
         head = conversation.head
-        entry = self.append(
-            conversation,
-            session,
-            request.id,
-            request.proposal,
-            epoch=head.epoch,
-            time=max(self._turn.time, head.time),
-            gone=(session.device,),
-        )
+        run = self._turn.run(conversation, session)
+        time = max(self._turn.time, head.time)
+        entry = run.add(request.id, request.proposal, head.epoch, time, gone=(session.device,))
         member = head.members[session.device]
         member.last_seq = entry.seq
         self._store.put_members(head.id, [member])

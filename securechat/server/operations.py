@@ -57,7 +57,7 @@ class Portion:
     log: bytes
     start: int
     position: int
-    frames: list[bytes]
+    frames: bytes
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from securechat.errors import PeerError, SecurechatError
 from securechat.server.logs import get_logger
 from securechat.server.workers import join
 from securechat.transport.tls_connection import TLSConnection
-from securechat.wire.messages import Closing, FromClient, FromServer, Hello
+from securechat.wire.messages import Accepted, Closing, FromClient, FromServer, Hello
 from securechat.wire.protocol import Ended, ServerProtocol
 
 log = get_logger(__name__)
@@ -79,7 +79,7 @@ class Connection:
         self._thread = thread
         self._tls = TLSConnection(context)
         self._protocol = ServerProtocol(hello, now)
-        self._queue: deque[FromServer | bytes] = deque()
+        self._queue: deque[FromServer | bytes | list[Accepted]] = deque()
         self._queued = 0  # bytes ever put into the queue as frames: counted by those who send them, under one lock
         self._taken = 0  # and taken from it: counted by the I/O thread
         self._awake = False  # whether the I/O thread knows that there is something in the queue
@@ -91,8 +91,8 @@ class Connection:
 
     # --- any thread -------------------------------------------------------------------------------------------------
 
-    def send(self, item: FromServer | bytes) -> None:
-        """Queue a message, or the frames of events. A `Closing` ends the session after what was queued before it.
+    def send(self, item: FromServer | bytes | list[Accepted]) -> None:
+        """Queue a message, the frames of events, or replies. A `Closing` ends the session after what was queued before.
 
         Frames are sent by one thread at a time (whoever holds the sequencer's turn), so that they can be counted.
         """
@@ -101,11 +101,6 @@ class Connection:
         self._queue.append(item)
         if not self._awake:  # a call saved: this is done for each reader
             self._wake()
-
-    def send_all(self, messages: Sequence[FromServer]) -> None:
-        """Queue several messages."""
-        self._queue.extend(messages)
-        self._wake()
 
     def _wake(self) -> None:
         if not self._awake:
@@ -184,6 +179,8 @@ class Connection:
             if isinstance(item, bytes):
                 self._taken += len(item)
                 size += protocol.send_frames(item)
+            elif isinstance(item, list):
+                size += protocol.send_accepted(item)
             elif isinstance(item, Closing):
                 protocol.close(item.reason, item.text)
                 self._end(None, f"closed by the server: {item.reason}")
@@ -226,8 +223,8 @@ class Connection:
         if self._unsent:
             mask |= selectors.EVENT_WRITE
         if mask != self._mask:
+            self._thread.watch(self, self._mask, mask)
             self._mask = mask
-            self._thread.watch(self, mask)
 
     def _end(self, closing: Closing | None, reason: str) -> None:
         """Tell the handler, once."""
@@ -330,15 +327,14 @@ class IOThread:
 
     # --- connections, on this thread --------------------------------------------------------------------------------
 
-    def watch(self, connection: Connection, mask: int) -> None:
-        """Wait for `mask`; 0: for nothing."""
-        if connection.socket in self._selector.get_map():
-            if mask:
-                self._selector.modify(connection.socket, mask, connection)
-            else:
-                self._selector.unregister(connection.socket)
-        elif mask:
-            self._selector.register(connection.socket, mask, connection)
+    def watch(self, connection: Connection, old: int, new: int) -> None:
+        """Wait for `new`, where it was `old`; 0: for nothing."""
+        if not old:
+            self._selector.register(connection.socket, new, connection)
+        elif new:
+            self._selector.modify(connection.socket, new, connection)
+        else:
+            self._selector.unregister(connection.socket)
 
     def drop(self, connection: Connection, mask: int) -> None:
         """Forget a connection."""

@@ -19,7 +19,7 @@ from securechat.server.store.port import Letter, LogEntry, Store, Trimmed
 from securechat.server.turn import Run, Turn
 from securechat.server.workers import WorkerPool
 from securechat.wire import limits
-from securechat.wire.frames import encode_frame
+from securechat.wire.frames import encode_frames
 from securechat.wire.messages import Acknowledge, Departure, Entry, Subscribe, Subscribed, Truncated, Welcomed
 
 PORTION_ENTRIES = 256
@@ -105,18 +105,15 @@ class Reading:
         log = conversation.head.id
         frames = b""
         slow: list[Session] = []
-        live = False
         for session in conversation.readers.values():
             if session is sender:
-                live = True
-                session.connection.send_all(run.accepted)
-            elif session.connection.backlog > FALL_BEHIND_BYTES:
+                continue
+            if session.connection.backlog > FALL_BEHIND_BYTES:
                 slow.append(session)
             else:
-                frames = frames or b"".join(_frames(log, run.entries))
+                frames = frames or _frames(log, run.entries)
                 session.connection.send(frames)
-        if not live:
-            sender.connection.send_all(run.accepted)
+        sender.connection.send(run.accepted)  # last: somebody waits for the message, and nobody for this
         for session in slow:
             del conversation.readers[session.device]
             subscription = session.subscriptions[log]
@@ -137,8 +134,7 @@ class Reading:
         session.reading = False
         subscription = session.subscriptions.get(portion.log)
         if subscription is not None and not subscription.live and subscription.position == portion.start:
-            for frame in portion.frames:
-                session.connection.send(frame)
+            session.connection.send(portion.frames)
             subscription.position = portion.position
             self._advance(session, subscription)
         self._read_next(session)
@@ -201,8 +197,7 @@ class Reading:
         end = conversation.head.seq if member.last_seq is None else member.last_seq
         if end - subscription.position <= ON_THE_SPOT and session.connection.backlog < FALL_BEHIND_BYTES:
             if end > subscription.position:
-                for frame in self._frames(subscription.log, subscription.position, end):
-                    session.connection.send(frame)
+                session.connection.send(self._read_here(subscription.log, subscription.position, end))
             if member.last_seq is None:
                 subscription.live = True
                 conversation.readers[session.device] = session
@@ -248,9 +243,9 @@ class Reading:
         position = entries[-1].seq if entries else end
         self._submit(session, Portion(log, start, position, _encode(log, start, end, entries)))
 
-    def _frames(self, log: bytes, start: int, end: int) -> list[bytes]:
+    def _read_here(self, log: bytes, start: int, end: int) -> bytes:
         """A few entries, within the turn."""
-        frames: list[bytes] = []
+        frames = b""
         while start < end:
             entries = self._store.read(log, start, end, ON_THE_SPOT, PORTION_BYTES)
             frames += _encode(log, start, end, entries)
@@ -261,7 +256,7 @@ class Reading:
         """On a reader's thread."""
         letters = self._store.read_inbox(device, start, PORTION_BYTES)
         position = letters[-1].seq if letters else newest
-        self._submit(session, Portion(device, start, position, [encode_frame(_welcomed(letter)) for letter in letters]))
+        self._submit(session, Portion(device, start, position, encode_frames(map(_welcomed, letters))))
 
     def _forget(self, session: Session, log: bytes) -> None:
         subscription = session.subscriptions.pop(log, None)
@@ -276,16 +271,15 @@ class Reading:
             del conversation.readers[session.device]
 
 
-def _encode(log: bytes, start: int, end: int, entries: list[LogEntry]) -> list[bytes]:
+def _encode(log: bytes, start: int, end: int, entries: list[LogEntry]) -> bytes:
     """The frames of entries read after `start`; where the first ones are gone, that is said."""
     first = entries[0].seq if entries else end + 1
-    frames = [encode_frame(Truncated(log, first))] if first > start + 1 else []
-    frames += _frames(log, entries)
-    return frames
+    gap = [Truncated(log, first)] if first > start + 1 else []
+    return encode_frames(gap) + _frames(log, entries)
 
 
-def _frames(log: bytes, entries: list[LogEntry]) -> list[bytes]:
-    return [encode_frame(Entry(log, entry.seq, entry.time, entry.device, entry.payload)) for entry in entries]
+def _frames(log: bytes, entries: list[LogEntry]) -> bytes:
+    return encode_frames([Entry(log, entry.seq, entry.time, entry.device, entry.payload) for entry in entries])
 
 
 def _welcomed(letter: Letter) -> Welcomed:

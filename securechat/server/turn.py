@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from securechat.server.conversation import Conversation
-from securechat.server.store.port import LogEntry
+from securechat.server.conversation import Conversation, Conversations
+from securechat.server.store.port import LogEntry, Store
+from securechat.wire.chain import next_chain
 from securechat.wire.messages import (
     Accepted,
     Done,
@@ -36,7 +37,9 @@ class Run:
     next entry begins another run.
     """
 
-    __slots__ = ("_size", "accepted", "conversation", "entries", "full", "gone", "session")
+    __slots__ = (
+        "_device", "_head", "_numbers", "_size", "accepted", "conversation", "entries", "full", "gone", "session",
+    )  # fmt: skip
 
     def __init__(self, conversation: Conversation, session: "Session") -> None:
         self.conversation = conversation
@@ -46,23 +49,41 @@ class Run:
         self.gone: tuple[bytes, ...] = ()
         self.full = False
         self._size = 0  # bytes of payload
+        self._device = session.device
+        self._head = conversation.head
+        self._numbers = self._head.numbers_of(session.device)
 
-    def add(self, entry: LogEntry, accepted: Accepted, gone: tuple[bytes, ...] = ()) -> None:
-        """Add an entry; `gone`: devices for which it is the last one."""
+    def add(
+        self, request: int, payload: bytes, epoch: int, time: int, *, joins: bool = False, gone: tuple[bytes, ...] = ()
+    ) -> LogEntry:
+        """Add an entry by the session's device, whose number has been checked, and move the log's head to it.
+
+        It is `epoch` after it; `time` in ms. `joins`: it makes the device a member. `gone`: devices for which it is
+        the last entry.
+        """
+        head, device, numbers = self._head, self._device, self._numbers
+        number, seq, before = numbers.last + 1, head.seq + 1, head.chain
+        chain = next_chain(before, head.id, seq, time, device, number, payload)
+        entry = LogEntry(seq, time, device, number, epoch, chain, payload)
         self.entries.append(entry)
-        self.accepted.append(accepted)
-        self.gone = gone
-        self._size += len(entry.payload)
-        if self._size >= RUN_BYTES or gone or len(self.entries) >= RUN_ENTRIES:
+        self.accepted.append(Accepted(request, head.id, number, seq, time, chain if joins else b""))
+        head.seq, head.time, head.epoch, head.chain = seq, time, epoch, chain
+        numbers.add(seq, time, before, chain)
+        self._size += len(payload)
+        if gone or self._size >= RUN_BYTES or len(self.entries) >= RUN_ENTRIES:
+            self.gone = gone
             self.full = True
+        return entry
 
 
 class Turn:
     """Collects what the handlers want to happen; `Delivery` lets it happen after COMMIT, or drops it."""
 
-    __slots__ = ("answers", "effects", "now", "runs", "time")
+    __slots__ = ("_conversations", "_store", "answers", "effects", "now", "runs", "time")
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store, conversations: Conversations) -> None:
+        self._store = store
+        self._conversations = conversations
         self.now = 0.0  # monotonic seconds
         self.time = 0  # ms since 1970
         self.runs: list[Run] = []
@@ -74,6 +95,18 @@ class Turn:
         self.runs = []
         self.answers = []
         self.effects = []
+
+    def run(self, conversation: Conversation, session: "Session") -> Run:
+        """Return the run that the session's next entry in a conversation belongs to."""
+        if self.runs:
+            run = self.runs[-1]
+            if run.session is session and run.conversation is conversation and not run.full:
+                return run
+        run = Run(conversation, session)
+        self.runs.append(run)
+        self._store.append(conversation.head.id, run.entries)
+        self._conversations.touch(conversation)
+        return run
 
     def answer(self, session: "Session", reply: Answer) -> None:
         """Reply to a request."""

@@ -14,7 +14,8 @@ from securechat.wire.limits import CONVERSATION_ID_LENGTH, DEVICE_ID_LENGTH
 CHAIN_START = bytes(32)
 """chain_0: the chain of an empty log."""
 
-_FIELDS = struct.Struct(f">32sB{CONVERSATION_ID_LENGTH}sQQB{DEVICE_ID_LENGTH}sQ")  # all up to the payload, at one go
+_FIELDS = f">32sB{CONVERSATION_ID_LENGTH}sQQB{DEVICE_ID_LENGTH}sQ"
+_pack_8, _pack_16, _pack_32 = (struct.Struct(_FIELDS + length).pack for length in "BHI")  # all up to the payload
 
 
 def next_chain(
@@ -24,14 +25,12 @@ def next_chain(
 
     `conversation` has 32 bytes and `device` 16.
     """
-    fields = _FIELDS.pack(chain, CONVERSATION_ID_LENGTH, conversation, seq, time, DEVICE_ID_LENGTH, device, number)
-    return sha256(b"".join((fields, _length(payload), payload))).digest()
-
-
-def _length(value: bytes) -> bytes:
-    size = len(value)
-    if size < 1 << 6:
-        return size.to_bytes(1, "big")
-    if size < 1 << 14:
-        return (size | 0x4000).to_bytes(2, "big")
-    return (size | 0x8000_0000).to_bytes(4, "big")
+    length = len(payload)
+    if length < 1 << 6:
+        pack = _pack_8
+    elif length < 1 << 14:
+        pack, length = _pack_16, length | 0x4000
+    else:
+        pack, length = _pack_32, length | 0x8000_0000
+    fields = pack(chain, CONVERSATION_ID_LENGTH, conversation, seq, time, DEVICE_ID_LENGTH, device, number, length)
+    return sha256(fields + payload).digest()

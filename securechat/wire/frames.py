@@ -6,7 +6,7 @@ message has no duplicate or unknown ones; the typed decoder goes no deeper than 
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -21,6 +21,18 @@ def encode_frame(message: Message) -> bytes:
     """Return the frame that carries `message`."""
     body = _encoder.encode(message)
     return _LENGTH.pack(len(body)) + body
+
+
+def encode_frames(messages: Iterable[Message]) -> bytes:
+    """Return the frames of messages that follow each other."""
+    frames = bytearray()
+    start = 0
+    for message in messages:
+        _encoder.encode_into(message, frames, start + _LENGTH.size)
+        end = len(frames)
+        _LENGTH.pack_into(frames, start, end - start - _LENGTH.size)
+        start = end
+    return bytes(frames)
 
 
 class FrameReader:

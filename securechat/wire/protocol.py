@@ -23,6 +23,7 @@ The states of a session, the same table for both sides ("+": also allowed, as in
 import enum
 import typing
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -30,7 +31,7 @@ import msgspec
 
 from securechat.errors import DecodeError, PeerError, UsageError
 from securechat.wire import limits
-from securechat.wire.frames import FrameReader, encode_frame, peek
+from securechat.wire.frames import FrameReader, encode_frame, encode_frames, peek
 from securechat.wire.messages import (
     Accepted,
     Acknowledge,
@@ -334,6 +335,17 @@ class ServerProtocol(_Machine[FromClient]):
         frame = encode_frame(message)
         self._outgoing.append(frame)
         return len(frame)
+
+    def send_accepted(self, replies: Sequence[Accepted]) -> int:
+        """The same for replies to messages, of which there are many at once."""
+        if self.state is State.ENDED:
+            return 0
+        in_flight = self._in_flight
+        for reply in replies:
+            request = in_flight.pop(reply.id, None)
+            if request is None or REPLY[request] is not Accepted:
+                raise UsageError(f"Accepted {reply.id} answers no open request")
+        return self.send_frames(encode_frames(replies))
 
     def send_frames(self, frames: bytes) -> int:
         """Queue events that were encoded once for many receivers; return their size in bytes."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from securechat.identity.certificate import RULES_EXTENSION
@@ -133,6 +134,44 @@ def test_many_submissions_at_once_keep_their_order(pair: Pair) -> None:
     accepted = [alice.take(m.Accepted) for _ in submits]
     assert [reply.number for reply in accepted] == [submit.number for submit in submits]
     assert bob.read(conversation, 64) == [(2 + n, str(n)) for n in range(64)]
+
+
+def test_what_comes_at_once_is_judged_one_by_one(pair: Pair) -> None:
+    alice, bob, conversation = pair
+    assert isinstance(alice.open_room("#aside"), m.Done)
+    (room,) = set(alice.groups) - {conversation}
+    alice.subscribe(room)
+    first, second = (alice.encrypt(conversation, text) for text in ("first", "second"))
+    aside = alice.encrypt(room, "aside")
+    third = alice.encrypt(conversation, "third")
+
+    def again(submit: m.Submit, **fields: object) -> m.Submit:
+        return msgspec.structs.replace(submit, id=alice.protocol.next_id(), **fields)
+
+    requests = [
+        first,
+        again(third),  # too early
+        again(second, payload=first.payload),  # its header names the first
+        again(first),  # a retry
+        again(second, conversation=bytes(32)),
+        again(second, conversation=room, number=aside.number),  # the header of another conversation
+        second,
+        aside,
+        third,
+    ]
+    for request in requests:
+        alice.protocol.send(request)
+    alice.send(m.Acknowledge(conversation, 1))
+    replies = [alice.take(m.Reply, lambda reply, wanted=request.id: reply.id == wanted) for request in requests]  # type: ignore[misc]  # bound at once
+    told = [
+        (reply.number, reply.seq) if isinstance(reply, m.Accepted) else refused_at_all(reply).code for reply in replies
+    ]
+    start = first.number
+    assert told == [
+        (start, 2), "wrong-number", "wrong-number", (start, 2), "not-found", "bad-request",
+        (start + 1, 3), (aside.number, 1), (start + 2, 4),
+    ]  # fmt: skip
+    assert bob.read(conversation, 3) == [(2, "first"), (3, "second"), (4, "third")]
 
 
 # --- what may be submitted ---

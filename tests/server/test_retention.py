@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from securechat.server import conversation as conversations
-from securechat.server import delivery
+from securechat.server import talk as talking
 from securechat.server.app import Server
 from securechat.server.store import sqlite, tail
 from securechat.wire import messages as m
@@ -78,7 +78,7 @@ def test_who_was_away_too_long_is_told_where_the_gap_ends(
 def test_the_sender_of_a_direct_conversation_is_refused_instead(
     enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "READER_ENTRIES", 5)
+    monkeypatch.setattr(talking, "READER_ENTRIES", 5)
     alice, bob, conversation = talk(enter)
     acknowledge(alice, conversation, 1)
     for n in range(4):
@@ -91,6 +91,20 @@ def test_the_sender_of_a_direct_conversation_is_refused_instead(
     alice.numbers[conversation] -= 1
     acknowledge(bob, conversation, 4)
     assert isinstance(alice.say(conversation, "again"), m.Accepted)
+
+
+def test_the_limit_falls_within_what_comes_at_once(enter: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(talking, "READER_ENTRIES", 5)
+    alice, bob, conversation = talk(enter)
+    acknowledge(bob, conversation, 1)
+    submits = [alice.encrypt(conversation, str(n)) for n in range(10)]
+    for submit in submits:
+        alice.protocol.send(submit)
+    alice.flush()
+    replies = [alice.take(m.Reply, lambda reply, wanted=submit.id: reply.id == wanted) for submit in submits]  # type: ignore[misc]  # bound at once
+    assert all(isinstance(reply, m.Accepted) for reply in replies[:5])
+    refusals = [reply.code for reply in replies[5:] if isinstance(reply, m.Refused)]
+    assert refusals == ["reader-full"] + ["wrong-number"] * 4
 
 
 def test_an_idle_conversation_leaves_memory_and_comes_back(
