@@ -1,6 +1,6 @@
 """All conversations of one client: which logs it reads, what it acknowledges, where Welcomes lead (design, section 4).
 
-`begin` starts a connection: the inbox and every conversation are read from our cursors on. `pump` lets each
+`begin` starts a connection: the inbox is read, and every conversation from our cursor on. `pump` lets each
 conversation that something happened to take its next step. An entry is acknowledged once its transaction is on disk.
 """
 
@@ -53,6 +53,7 @@ class Sync:
         self._outboxes: dict[bytes, Outbox] = {}
         self._entrances: dict[bytes, Entrance] = {}
         self._inbox_head = 0
+        self._inbox_read = 0  # newest letter that this connection has brought
         self._key_packages = 0  # at the server
         self._awaited: set[bytes] = set()  # what `Ready` waits for: logs to catch up with, and `_STOCK`
         self._ready = False
@@ -182,7 +183,7 @@ class Sync:
         """Tell the server how far everything is on our disk: this goes out after the transaction."""
         device = self._context.device
         for log in self._unacknowledged:
-            cursor = device.row.inbox_cursor if log == device.id else self._conversations[log].row.cursor
+            cursor = self._inbox_read if log == device.id else self._conversations[log].row.cursor
             self._acknowledged[log] = cursor
             self._context.send(Acknowledge(log, cursor))
         self._unacknowledged.clear()
@@ -278,16 +279,23 @@ class Sync:
     # --- the inbox ------------------------------------------------------------------------------------------------
 
     def _follow_inbox(self) -> None:
+        """Read all that the server has in our inbox: what we have acknowledged is not there any more.
+
+        Not from our cursor on: a server that was restored from a backup counts from an older head, and would then keep
+        new Welcomes from us whose seq we have had before.
+        """
         device = self._context.device
-        self._acknowledged[device.id] = device.row.inbox_cursor
+        self._acknowledged[device.id] = self._inbox_read = 0
 
         def answer(reply: Reply) -> None:
             if not isinstance(reply, Subscribed):
                 raise PeerError("the server does not let us read our inbox")
             self._inbox_head = reply.head
+            if reply.head < device.row.inbox_cursor:
+                device.keep_inbox_cursor(reply.head)
             self._note_inbox()
 
-        self._context.request(Subscribe(0, device.id, device.row.inbox_cursor), answer)
+        self._context.request(Subscribe(0, device.id, 0), answer)
 
     def _note_inbox(self) -> None:
         device = self._context.device
@@ -295,18 +303,25 @@ class Sync:
             self._awaited.discard(device.id)
 
     def _receive_welcome(self, welcomed: Welcomed) -> None:
+        """Follow a Welcome. One whose seq we have had is an old one again, or another one of a restored server.
+
+        An old one is harmless, whoever sends it: its key package is used up, and no Welcome leads back to an epoch we
+        have been in.
+        """
         device = self._context.device
-        if welcomed.seq <= device.row.inbox_cursor:
-            return
+        new = welcomed.seq > device.row.inbox_cursor
         try:
             self._join(welcomed)
         except PeerError as error:
-            self._context.emit(events.Alarm("rules", welcomed.conversation, f"An invitation was refused: {error}"))
-            if (waiting := self.get(welcomed.conversation)) is not None and waiting.row.phase == "awaiting":
-                self.abandon(waiting, "local", str(error))
-        device.keep_inbox_cursor(welcomed.seq)
-        self._note_inbox()
-        self._note_cursor(device.id, welcomed.seq)
+            if new:  # else we have judged it, and said so, before
+                self._context.emit(events.Alarm("rules", welcomed.conversation, f"An invitation was refused: {error}"))
+                if (waiting := self.get(welcomed.conversation)) is not None and waiting.row.phase == "awaiting":
+                    self.abandon(waiting, "local", str(error))
+        if new:
+            device.keep_inbox_cursor(welcomed.seq)
+            self._note_inbox()
+        self._inbox_read = max(self._inbox_read, welcomed.seq)
+        self._note_cursor(device.id, self._inbox_read)
 
     def _join(self, welcomed: Welcomed) -> None:
         """Enter the conversation of a Welcome. Raises `PeerError` if it is not what it should be."""

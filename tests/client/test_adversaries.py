@@ -571,6 +571,98 @@ def test_an_old_welcome_does_not_lead_back_into_a_past_epoch(
     assert (there.row.epoch, there.row.members) == (epoch, members)
 
 
+def restore_inbox(server: ToyServer, person: Person, letters: int) -> None:
+    """The server was restored from a backup with so many letters in a person's inbox, none of them acknowledged."""
+    device = person.engine._context.device.id
+    del server.inboxes[device][letters:]
+    server.acknowledged.pop((device, device), None)
+
+
+@pytest.mark.parametrize("letters", [0, 1, 2])
+@pytest.mark.parametrize("away", [False, True])
+def test_an_inbox_that_has_become_shorter_keeps_no_welcome_from_us(
+    server: ToyServer, people: World, letters: int, away: bool  # noqa: FBT001  a parameter of the test
+) -> None:
+    """Whether we notice that at once, or the next Welcomes have taken the numbers that we know."""
+    alice, bob, carol, dave = people("alice", "bob", "carol", "dave")
+    for person in (alice, carol):
+        person.engine.open_direct("bob", "before", ask=False)
+        settle(alice, bob, carol, dave)
+    bob.engine.leave(bob.id_of("carol"))
+    settle(alice, bob, carol, dave)
+    bob.cut()
+    restore_inbox(server, bob, letters)
+    if not away:
+        bob.connect()
+        settle(alice, bob, carol, dave)
+    dave.engine.create_room("#club")
+    dave.engine.open_direct("bob", "after", ask=False)
+    settle(alice, bob, carol, dave)
+    dave.engine.invite(dave.id_of("#club"), "bob")
+    settle(alice, bob, carol, dave)
+    if away:
+        bob.connect()
+        settle(alice, bob, carol, dave)
+    assert bob.texts("dave") == ["dave: after"]
+    assert bob.state_of("#club") == "open"
+    assert bob.texts("alice") == ["alice: before"]
+    assert bob.state_of("carol") == "closed"
+    assert alarms(bob, "rules") == []  # the old ones that come again say nothing
+    device = bob.engine._context.device.id
+    bob.engine.say_goodbye()
+    settle(bob)
+    assert server.acknowledged[device, device] == len(server.inboxes[device]) == letters + 2
+
+
+def test_of_an_inbox_that_has_become_shorter_only_what_has_come_is_acknowledged(
+    server: ToyServer, people: World
+) -> None:
+    alice, bob, carol = people("alice", "bob", "carol")
+    device = bob.engine._context.device.id
+    for person in (alice, carol):
+        person.engine.open_direct("bob", "before", ask=False)
+        settle(alice, bob, carol)
+    bob.cut()
+    restore_inbox(server, bob, 0)
+    for person in (alice, carol):
+        person.engine.create_room(f"#{person.name}")
+        settle(alice, carol)
+        person.engine.invite(person.id_of(f"#{person.name}"), "bob")
+        settle(alice, carol)
+    only(server, bob, lambda message: [] if isinstance(message, wire.Welcomed) and message.seq == 2 else [message])
+    bob.connect()
+    settle(alice, bob, carol)
+    assert server.acknowledged[device, device] == 1
+    bob.cut()
+    server.hook = lambda _link, message: [message]
+    bob.connect()
+    settle(alice, bob, carol)
+    assert [bob.state_of("#alice"), bob.state_of("#carol")] == ["open", "open"]
+
+
+def test_a_server_that_claims_an_empty_inbox_gains_nothing_by_old_welcomes(
+    server: ToyServer, pair: list[Person]
+) -> None:
+    alice, bob = pair
+    device = bob.engine._context.device
+    kept = list(server.inboxes[device.id])
+    epoch = bob.engine._sync._conversations[bob.id_of("alice")].row.epoch
+    for again in (1, 2):
+        bob.cut()
+        restore_inbox(server, bob, 0)
+        bob.connect()
+        settle(alice, bob)
+        assert device.row.inbox_cursor == 0
+        assert bob.link is not None
+        bob.link.send(kept[0])
+        settle(alice, bob)
+        bob.say("alice", f"still here {again}")
+        settle(alice, bob)
+        assert alice.texts("bob")[-1] == f"bob: still here {again}"
+    assert bob.engine._sync._conversations[bob.id_of("alice")].row.epoch == epoch
+    assert len(bob.engine.conversations()) == 1
+
+
 def test_repair_does_not_lead_into_a_past_epoch(server: ToyServer, lobby: list[Person]) -> None:
     alice, bob, carol = lobby
     there = bob.engine._sync.find("#lobby")

@@ -424,7 +424,8 @@ class ToyServer:
             inbox = self.inboxes[link.device]
             link.send(wire.Subscribed(m.id, m.conversation, 0, len(inbox)))
             link.reading.add(m.conversation)
-            for welcomed in inbox[m.after_seq :]:
+            after = max(m.after_seq, self.acknowledged.get((link.device, link.device), 0))
+            for welcomed in inbox[after:]:
                 link.send(welcomed)
             return
         log = self.logs.get(m.conversation)
