@@ -1,0 +1,78 @@
+"""A server that was restored from a backup: clients know more than it does, and go on all the same."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from securechat import cli
+from securechat.client import events
+from tests.adversary.scenes import direct, happened, lobby, members, repair, say
+from tests.support.live import LiveClient, LiveServer
+
+
+def admin(server: LiveServer, *arguments: str) -> None:
+    """Run `securechat admin` on the server's data folder."""
+    result = CliRunner().invoke(cli.main, ["admin", "--data", str(server.folder / "data"), *arguments])
+    assert result.exit_code == 0, result.output
+
+
+def restore(server: LiveServer, backup: Path) -> None:
+    """Make the data folder anew, as the handbook says."""
+    assert server.stop() == 0
+    (server.folder / "data").rename(server.folder / "data.old")
+    admin(server, "restore", str(backup))
+    server.start()
+
+
+def removed_from(client: LiveClient, name: str) -> None:
+    """Wait until a client is told that it is not in a conversation any more."""
+    expected = ("removed", name)
+    client.wait_for(events.ConversationChanged, lambda event: (event.change, event.conversation.name) == expected)
+
+
+def alarms(client: LiveClient) -> list[str]:
+    return [event.text.partition(".")[0] for event in happened(client, events.Alarm)]
+
+
+def test_after_a_restore_conversations_are_begun_anew_or_repaired_and_nothing_is_missed_silently(
+    server: LiveServer, clients: Callable[..., list[LiveClient]], tmp_path: Path
+) -> None:
+    alice, bob, carol = clients(server, "alice", "bob", "carol")
+    direct(alice, bob)
+    lobby(alice, bob)
+    backup = tmp_path / "backup.tar"
+    admin(server, "backup", str(backup))
+    direct(carol, bob)  # takes a key package of bob's, and the second place in his inbox
+    say(alice, "bob", "since", bob)
+    carol.client.join_room("#lobby")
+    for person in (alice, bob, carol):
+        person.wait_until(lambda person=person: "carol" in members(person, "#lobby"))  # type: ignore[misc]  # bound now
+    restore(server, backup)
+
+    # The server knows nothing of what was begun since then.
+    removed_from(carol, "bob")
+    removed_from(carol, "#lobby")
+    removed_from(bob, "carol")
+    carol.client.open_direct("bob", "anew", ask=False)
+    bob.read("carol", "carol: anew")
+    say(bob, "carol", "at last", carol)
+    assert alarms(carol) == []
+
+    # What had gone on since then stands still, until both enter it anew.
+    stands_still = {
+        "the server knows 3 entries of this conversation, and we 4",
+        "the server knows 1 entries of this conversation, and we 2",
+    }
+    for person in (alice, bob):
+        person.wait_until(lambda person=person: len(alarms(person)) == 2)  # type: ignore[misc]  # bound now
+        assert set(alarms(person)) == stands_still
+    repair(alice, "bob")
+    repair(bob, "alice")
+    say(alice, "bob", "once more", bob)
+
+    # A past state of the room, without carol's entrance, is not entered: somebody might be in it who is gone.
+    alice.client.repair(alice.id_of("#lobby"))
+    refused = alice.wait_for(events.Alarm, lambda event: event.kind == "server")
+    assert refused.text.startswith("The server offered a past state of the conversation")
+    assert set(alarms(bob)) == stands_still
