@@ -162,26 +162,33 @@ class Failed(_Message):
 Reply = Users | Invites | Code | StatusReport | Done | Streaming | Failed
 
 
+class NobodyListensError(UnreachableError):
+    """No server runs on the data folder, or none that opened its socket."""
+
+
 def socket_path(data: Path) -> str | None:
     """Return where a data folder's socket is; None where the system cannot have one."""
     path = os.fsencode(data.absolute() / SOCKET)
     return os.fsdecode(path) if sys.platform != "win32" and len(path) <= MAX_ADDRESS else None
 
 
-def ask(data: Path, request: Request) -> Reply:
-    """Ask the server that runs on a data folder. Raises what it refused with, UnreachableError or StorageError."""
-    with connect(data, request) as (reply, _):
+def ask(data: Path, request: Request, seconds: float = ANSWER_SECONDS) -> Reply:
+    """Ask the server that runs on a data folder. Raises what it refused with, UnreachableError or StorageError.
+
+    `seconds`: how long each step of it may take; NobodyListensError, if nobody is there to wait for.
+    """
+    with connect(data, request, seconds) as (reply, _):
         return reply
 
 
 @contextlib.contextmanager
-def connect(data: Path, request: Request) -> Iterator[tuple[Reply, BinaryIO]]:
+def connect(data: Path, request: Request, seconds: float = ANSWER_SECONDS) -> Iterator[tuple[Reply, BinaryIO]]:
     """Ask, and give the reply with the stream of what follows it. Raises as `ask`."""
     path = socket_path(data)
     if path is None:
         raise StorageError(f"{data} cannot hold the server's socket: not on this system, or its path is too long")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(ANSWER_SECONDS)
+        connection.settimeout(seconds)
         with connection.makefile("rb") as stream:
             try:
                 connection.connect(path)
@@ -190,11 +197,14 @@ def connect(data: Path, request: Request) -> Iterator[tuple[Reply, BinaryIO]]:
             except PermissionError as error:
                 raise StorageError(f"no permission for {path}: be the user that runs the server, or root") from error
             except (FileNotFoundError, ConnectionRefusedError) as error:
-                raise UnreachableError(
+                raise NobodyListensError(
                     f"no server runs on {data}: start it there, or name its folder with --data or --config"
                 ) from error
             except TimeoutError as error:
-                raise UnreachableError(f"no answer from the server in {ANSWER_SECONDS:.0f} s; see its log") from error
+                raise UnreachableError(
+                    f"the server on {data} does not answer in {seconds:g} s: it may be making a backup; "
+                    "if not, see its log"
+                ) from error
             except OSError as error:
                 raise UnreachableError(f"the server broke off: {error.strerror or error}; see its log") from error
             yield _decode(line, data), stream

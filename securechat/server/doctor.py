@@ -60,7 +60,7 @@ CLOCK_SECONDS: Final = 60.0
 """How far file times may be ahead: file servers have clocks of their own."""
 
 ANSWER_SECONDS: Final = 5.0
-"""How long a server on this machine may take over a handshake."""
+"""How long a server on this machine may take over a handshake, or a question: who looks for a fault is in a hurry."""
 
 SIMILAR: Final = 0.9
 """How much a variable's name is like a setting's that is meant: one letter more, less, or wrong."""
@@ -345,14 +345,17 @@ class _Running:
     def look(self) -> Findings:
         """Ask it, if there is one."""
         try:
-            reply = protocol.ask(self._data, protocol.GetStatus())
-        except UnreachableError as error:
+            reply = protocol.ask(self._data, protocol.GetStatus(), ANSWER_SECONDS)
+        except protocol.NobodyListensError:
             store = self._data / STORE_FILE
             if is_locked(store.with_name(f"{STORE_FILE}.lock")):
-                text = f"a process uses {store} and does not answer; `fuser {store}` shows which ({error})"
+                text = f"a process uses {store} and does not answer; `fuser {store}` shows which"
                 yield problem("server", text)
             else:
                 yield ok("server", "none runs")
+            return
+        except UnreachableError as error:
+            yield problem("server", str(error))
             return
         except SecurechatError as error:
             yield warning("server", str(error))

@@ -19,6 +19,7 @@ import pytest
 
 from securechat import certs
 from securechat.errors import StorageError, UsageError
+from securechat.server import admin_protocol as protocol
 from securechat.server import doctor
 from securechat.server.app import Server
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig, load_config
@@ -420,6 +421,16 @@ def test_a_process_that_holds_the_data_and_does_not_answer(config: ServerConfig)
         assert (finding.grade, "does not answer" in finding.text) == ("problem", True)
         server.end(signal.SIGTERM)
     assert found(config, "server").grade == "ok"
+
+
+def test_a_server_that_hangs_is_not_waited_for(config: ServerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "ANSWER_SECONDS", 0.1)
+    with socket.socket(socket.AF_UNIX) as hung:
+        hung.bind(str(protocol.socket_path(config.data)))
+        hung.listen()  # the system accepts; nobody ever answers
+        finding = found(config, "server")
+    assert finding.grade == "problem"
+    assert finding.text.startswith(f"the server on {config.data} does not answer in 0.1 s: it may be making a backup")
 
 
 def test_a_port_that_somebody_else_has_or_we_may_not_have(config: ServerConfig) -> None:
