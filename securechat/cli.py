@@ -38,6 +38,19 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
+class _Path(click.Path):
+    """An empty path would silently mean the current folder: a script's variable that was never set."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a Path, or raise click.BadParameter."""
+        if value == "":
+            self.fail("a path cannot be empty; the current folder is `.`", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_PATH = _Path(path_type=Path)
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="securechat")
 def main() -> None:
@@ -45,7 +58,7 @@ def main() -> None:
 
 
 @main.command("gen-certs")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("certs"), show_default=True, help="Folder.")
+@click.option("--out", type=_PATH, default=Path("certs"), show_default=True, help="Folder.")
 @click.option(
     "--host", "hosts", metavar="NAME|IP", multiple=True,
     help="A name or address under which clients reach the server; may be repeated.  [default: those of the certificate "
@@ -70,12 +83,12 @@ def gen_certs(out: Path, hosts: tuple[str, ...], days: int, new_ca: bool) -> Non
 
 
 _SERVER_OPTIONS = (
-    click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file with these settings."),
+    click.option("--config", "file", type=_PATH, help="TOML file with these settings."),
     click.option("--host", help="Address to listen at.  [default: 127.0.0.1]"),
     click.option("--port", type=int, help="Port to listen at; 0 takes a free one.  [default: 4433]"),
-    click.option("--data", type=click.Path(path_type=Path), help="Folder of accounts and logs.  [default: data]"),
-    click.option("--cert", type=click.Path(path_type=Path), help="Certificate chain.  [default: certs/server.pem]"),
-    click.option("--key", type=click.Path(path_type=Path), help="Its private key.  [default: certs/server-key.pem]"),
+    click.option("--data", type=_PATH, help="Folder of accounts and logs.  [default: data]"),
+    click.option("--cert", type=_PATH, help="Certificate chain.  [default: certs/server.pem]"),
+    click.option("--key", type=_PATH, help="Its private key.  [default: certs/server-key.pem]"),
     click.option("--name", help="The server's name, as clients show it.  [default: securechat]"),
     click.option("--greeting", help="Text that clients show on connecting."),
     click.option("--max-clients", type=int, metavar="N", help="Accounts in at once; others wait.  [default: 100]"),
@@ -145,8 +158,8 @@ def doctor(file: Path | None, **settings: object) -> None:
 
 
 @main.group()
-@click.option("--config", "file", type=click.Path(path_type=Path), help="The server's TOML file, to find its data.")
-@click.option("--data", type=click.Path(path_type=Path), help="The server's data folder.  [default: data]")
+@click.option("--config", "file", type=_PATH, help="The server's TOML file, to find its data.")
+@click.option("--data", type=_PATH, help="The server's data folder.  [default: data]")
 @click.pass_context
 def admin(ctx: click.Context, file: Path | None, data: Path | None) -> None:
     """Manage the server that runs on this machine, on the folder --data. Only who runs it can, and root."""
@@ -264,7 +277,7 @@ def status(data: Path) -> None:
 
 
 @admin.command()
-@click.argument("target", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("target", metavar="FILE", type=_PATH)
 @click.pass_obj
 def backup(data: Path, target: Path) -> None:
     """Write all that the running server keeps into FILE; - is standard output. It is as secret as the data folder."""
@@ -274,7 +287,7 @@ def backup(data: Path, target: Path) -> None:
 
 
 @admin.command()
-@click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("source", metavar="FILE", type=_PATH)
 @click.pass_obj
 def restore(data: Path, source: Path) -> None:
     """Make the data folder from the backup FILE. It must be empty or absent, and no server runs on it."""
@@ -302,18 +315,18 @@ def _client_options(command: Callable[..., None]) -> Callable[..., None]:
             "--server", metavar="HOST:PORT", default="127.0.0.1:4433", show_default=True, envvar="SECURECHAT_SERVER"
         ),
         click.option(
-            "--ca", type=click.Path(path_type=Path), default=Path("certs/ca.pem"), show_default=True,
+            "--ca", type=_PATH, default=Path("certs/ca.pem"), show_default=True,
             envvar="SECURECHAT_CA", help="The server's CA certificate.",
         ),
         click.option(
             "--pin", metavar="HASH", default="", envvar="SECURECHAT_PIN", help="Pin of the CA, in the place of --ca."
         ),
         click.option(
-            "--vault", metavar="DIR", type=click.Path(path_type=Path), default=lambda: user_data_path("securechat"),
+            "--vault", metavar="DIR", type=_PATH, default=lambda: user_data_path("securechat"),
             envvar="SECURECHAT_VAULT", help="Folder of the encrypted vaults.  [default: the system's for user data]",
         ),
         click.option(
-            "--password-file", type=click.Path(path_type=Path), envvar="SECURECHAT_PASSWORD_FILE",
+            "--password-file", type=_PATH, envvar="SECURECHAT_PASSWORD_FILE",
             help="File with the password on its first line.  [default: ask]",
         ),
         click.option(

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -64,6 +65,32 @@ def test_the_server_gets_its_settings_from_flags_and_names_what_is_wrong(tmp_pat
     missing = tmp_path / "missing.toml"
     code, _, err = run("server", "--config", str(missing))
     assert (code, err) == (ExitCode.USAGE, f"Error: cannot read {missing}: No such file or directory\n")
+
+
+def path_parameters(command: click.Command, *before: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every parameter of the program that is a path: how to give it an empty one, and its name in messages."""
+    for parameter in command.params:
+        if isinstance(parameter.type, click.Path):
+            option = parameter.opts[0] if isinstance(parameter, click.Option) else ""
+            yield (*before, *filter(None, [option]), ""), option or str(parameter.metavar)
+    if isinstance(command, click.Group):
+        for name, inside in command.commands.items():
+            yield from path_parameters(inside, *before, name)
+
+
+def test_an_empty_path_is_refused_wherever_one_can_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = list(path_parameters(cli.main))
+    assert {name for _, name in given} == {
+        "--out", "--config", "--data", "--cert", "--key", "FILE", "--ca", "--vault", "--password-file",
+    }  # fmt: skip
+    for arguments, name in given:
+        code, out, err = run(*arguments)
+        assert (code, out) == (ExitCode.USAGE, ""), arguments
+        assert f"Invalid value for '{name}': a path cannot be empty; the current folder is `.`" in err
+    assert list(tmp_path.iterdir()) == []
+    code, out, _ = run("gen-certs", "--out", ".")  # the twin
+    assert (code, "made the CA    ca.pem\n" in out) == (ExitCode.OK, True)
 
 
 @pytest.mark.parametrize(
