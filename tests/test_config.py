@@ -60,6 +60,9 @@ def test_every_setting_can_stand_in_the_file_and_in_the_environment(tmp_path: Pa
         ("port = 1\r\nprot = 2\r\n", 2),
         ("port = 1\n[prot]\nhost = 1\n", 2),
         ("port = 1\nprot.x = 1\n", 2),
+        ('name = """\n"" \\"""[\n"""""\nhost = \'\'\'\n"""\'\'\'\n# it\'s "[\nprot = 1', 7),
+        ("greeting = \"\\\"[\"\nhost = '\\'\nprot = [ # ]\n\"]\",\n]\n", 3),
+        ("prot = [\n" + "1,\n" * 5000 + "]", 1),  # half a minute and more, were it read line by line
     ],
 )
 def test_an_unknown_setting_is_an_error_that_names_file_and_line(tmp_path: Path, text: str, line: int) -> None:
@@ -84,7 +87,7 @@ def test_an_unknown_setting_is_an_error_that_names_file_and_line(tmp_path: Path,
         ('host = ""', "line 1, host: Expected `str` of length >= 1"),
         ("port = 1\nport = 2\n", "line 2"),
         ("port =\n", "line 1, column 7"),
-        ("a = " + "[" * 50_000, "server.toml: "),
+        ("a = " + "[" * 15_000, "server.toml: "),
         ("port = " + "9" * 5000, "server.toml: Exceeds the limit"),
         ("port = 0x" + "f" * 5000, "server.toml, line 1, port: "),
         ("port = inf", "line 1, port: Expected `int`"),
@@ -131,8 +134,16 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff")
     with pytest.raises(UsageError, match="binary.toml"):
         load_config({}, {}, tmp_path / "binary.toml")
-    with pytest.raises(UsageError, match="larger than"):
-        load_config({}, {}, written(tmp_path, "#" * 70_000))
+    with pytest.raises(UsageError, match="larger than 16,384 bytes"):
+        load_config({}, {}, written(tmp_path, "#" * ((16 << 10) + 1)))
+    assert load_config({}, {}, written(tmp_path, "#" * (16 << 10))) == ServerConfig()
+
+
+def test_a_key_of_thousands_of_parts_is_not_even_read(tmp_path: Path) -> None:
+    for text in ("{}a = 1", "[{}a]", "port = {{{}a = 1}}"):
+        with pytest.raises(UsageError, match="server.toml, line 2: more than 100 dots; settings do not nest"):
+            load_config({}, {}, written(tmp_path, "# settings\n" + text.format("a." * 5000)))
+    assert load_config({}, {}, written(tmp_path, f'greeting = "{"." * 100}"')).greeting == "." * 100
 
 
 def test_an_invite_code_is_not_shown() -> None:

@@ -5,8 +5,9 @@ environment is SECURECHAT_ and the name in capitals, SECURECHAT_MAX_CLIENTS=50. 
 because it is a setting that somebody believes to be in force; other SECURECHAT_ variables belong to other programs.
 """
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -20,8 +21,11 @@ from securechat.wire.limits import MAX_GREETING
 
 ENVIRONMENT_PREFIX = "SECURECHAT_"
 
-MAX_CONFIG = 64 << 10
-"""Bytes of a config file: far more than all settings with a page of comment on each."""
+MAX_CONFIG = 16 << 10
+"""Bytes of a config file: all settings with a paragraph of comment on each."""
+
+MAX_DOTS = 100
+"""Dots in one of its lines: for a key of so many parts `tomllib` takes time by their square. Ours have one part."""
 
 ACCOUNTS_FILE = "accounts.json"
 STORE_FILE = "chat.db"
@@ -83,6 +87,13 @@ class ServerConfig:
 
 _TYPES = get_type_hints(ServerConfig, include_extras=True)
 
+_TOKEN = re.compile(
+    r'"""(?:\\.|[^\\])*?"{3,5}|"(?:\\.|[^\\])*?"'  # strings with escapes; two quotes may stand before the last three
+    r"|'''.*?'{3,5}|'.*?'|#[^\n]*|[\[\]{}\n]",
+    re.DOTALL,
+)
+"""What decides where a statement of TOML ends: strings, comments, brackets, line ends."""
+
 
 def load_config(flags: Mapping[str, object], environment: Mapping[str, str], file: Path | None = None) -> ServerConfig:
     """Put the settings together; `flags` holds those that were given, by field name.
@@ -111,35 +122,53 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is larger than {MAX_CONFIG:,} bytes")
     try:
         text = data.decode().replace("\r\n", "\n")
+        _check_dots(path, text)
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or a number of thousands of digits
         raise UsageError(f"{path}: {error}") from error  # TOMLDecodeError names line and column
     settings = {}
     for name, value in table.items():
-        where = f"{path}, line {_line_of(name, text)}"
         if name not in _TYPES:
+            where = f"{path}, line {_line_of(name, text)}"
             raise UsageError(f"{where}: there is no setting {name!a}; there are {', '.join(_TYPES)}")
-        settings[name] = _convert(name, value, f"{where}, {name}", strict=True)
+        try:
+            settings[name] = _convert(name, value, name, strict=True)
+        except UsageError as error:
+            raise UsageError(f"{path}, line {_line_of(name, text)}, {error}") from None
     return settings
 
 
-def _line_of(key: str, text: str) -> int:
-    """The line on which the statement that sets a top-level key begins (tomllib does not tell).
+def _check_dots(path: Path, text: str) -> None:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.count(".") > MAX_DOTS:
+            raise UsageError(f"{path}, line {number}: more than {MAX_DOTS} dots; settings do not nest")
 
-    The statement is what has to be read for the key to appear: it begins after the last line up to which the text is
-    whole without it.
-    """
-    lines = text.split("\n")
-    whole = 0
-    for end in range(len(lines) + 1):
-        try:
-            table = tomllib.loads("\n".join(lines[:end]))
-        except tomllib.TOMLDecodeError:
-            continue  # in the middle of a value of several lines
-        if key in table:
+
+def _line_of(key: str, text: str) -> int:
+    """The line of a valid file on which the statement that sets a top-level key begins (tomllib does not tell)."""
+    line, in_table = 1, False
+    for statement in _statements(text):
+        header = statement.lstrip().startswith("[")
+        in_table = in_table or header  # which all keys below belong to
+        if (header or not in_table) and key in tomllib.loads(statement):
             break
-        whole = end
-    return whole + 1
+        line += statement.count("\n")
+    return line
+
+
+def _statements(text: str) -> Iterator[str]:
+    """Cut a valid file where a line ends outside of all brackets and strings."""
+    begin = depth = 0
+    for token in _TOKEN.finditer(text):
+        match token[0]:
+            case "[" | "{":
+                depth += 1
+            case "]" | "}":
+                depth -= 1
+            case "\n" if depth == 0:
+                yield text[begin : token.end()]
+                begin = token.end()
+    yield text[begin:]
 
 
 def _convert(name: str, value: object, where: str, *, strict: bool) -> object:
