@@ -2,12 +2,15 @@
 
 import contextlib
 import json
+import os
 import resource
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,9 @@ from tests.support.wire_client import Person, WireClient
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prlimit, /proc and LD_PRELOAD are Linux's")
 
 FILES = 100
+
+THREADS = 11
+"""So many the server starts, beside the one it begins with."""
 
 
 class Site:
@@ -118,15 +124,46 @@ def start(tmp_path: Path, name: str, *under: str, environment: dict[str, str] | 
 def test_a_start_that_gets_too_few_threads_ends_and_says_so(tmp_path: Path) -> None:
     certs.generate(tmp_path / "certs", ("127.0.0.1",))
     system = FaultySystem(tmp_path)
-    for most in (2, 6, 9):  # it starts eleven
+    for most in (2, 6, THREADS - 1):
         system.set(most_threads=most)
         server = start(tmp_path, "data", environment=system.environment)
         output, errors = server.communicate(timeout=PATIENCE)
         assert (server.returncode, output) == (2, ""), errors
         assert "can't start new thread: the system allows too few of them" in errors
         assert "Traceback" not in errors
-    system.set(most_threads=11)
+    system.set(most_threads=THREADS)
     with ServerProcess(tmp_path / "certs", tmp_path / "data", environment=system.environment) as ready:
+        assert ready.end(signal.SIGTERM) == 0
+
+
+@pytest.fixture
+def stranger() -> Iterator[tuple[Path, list[str]]]:
+    """A user who has no process yet: their folder, and the command that runs another one as them.
+
+    They may read what root may, so that the program is found wherever it is; pytest's folders are for root alone.
+    """
+    user = 50_000 + os.getpid() % 10_000  # another one for each run of the tests
+    read_all = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        certs.generate(folder / "certs", ("127.0.0.1",))
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, user, user)
+        yield folder, ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *read_all]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="RLIMIT_NPROC counts all that a user runs, and only root can be another")
+def test_a_user_who_may_have_too_few_processes_is_told_so(stranger: tuple[Path, list[str]]) -> None:
+    """The real limit, which the system counts in threads."""
+    folder, as_them = stranger
+    for most in (1, 6, THREADS):
+        server = start(folder, "data", *as_them, "prlimit", f"--nproc={most}")
+        output, errors = server.communicate(timeout=PATIENCE)
+        assert (server.returncode, output) == (2, ""), errors
+        assert "can't start new thread: the system allows too few of them; see `ulimit -u`" in errors
+        assert "Traceback" not in errors
+    under = [*as_them, "prlimit", f"--nproc={THREADS + 1}"]
+    with ServerProcess(folder / "certs", folder / "data", under=under) as ready:
         assert ready.end(signal.SIGTERM) == 0
 
 
