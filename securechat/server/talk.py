@@ -38,7 +38,7 @@ class Talk:
 
     def handle(self, session: Session, messages: list[Submit | Acknowledge]) -> None:
         """Handle what came from a session at once."""
-        turn, device, bucket = self._turn, session.device, session.submissions
+        turn, device, take = self._turn, session.device, session.submissions.take
         known = b""  # the conversation of the message before, when it was found
         for message in messages:
             if isinstance(message, Acknowledge):
@@ -50,13 +50,13 @@ class Talk:
                     conversation = self._conversations.find(message.conversation, turn.now)
                     conversation.member(session)
                     head, entrance = conversation.head, conversation.entrance
+                    numbers = head.numbers_of(device)
                     prefix, time = conversation.application_prefix, max(turn.time, head.time)
                     run: Run | None = None
                     room = 0.0
                     known = head.id
                 payload, number = message.payload, message.number
-                numbers = head.numbers.get(device)
-                if number != (numbers.last + 1 if numbers is not None else 1):
+                if number != numbers.last + 1:
                     self._memberships.check_number(conversation, session, message.id, number, payload)
                     continue
                 if not payload.startswith(prefix + number.to_bytes(8, "big")):
@@ -71,7 +71,7 @@ class Talk:
                     raise RefusedError(
                         "reader-full", "the other side has been away too long: there is no more room for it"
                     )
-                bucket.take(turn.now)
+                take(turn.now)
                 if run is None or run.full:
                     run = turn.run(conversation, session)
                 run.add(message.id, payload, head.epoch, time)

@@ -25,12 +25,13 @@ def encode_frame(message: Message) -> bytes:
 
 def encode_frames(messages: Iterable[Message]) -> bytes:
     """Return the frames of messages that follow each other."""
+    encode, pack, header = _encoder.encode_into, _LENGTH.pack_into, _LENGTH.size
     frames = bytearray()
     start = 0
     for message in messages:
-        _encoder.encode_into(message, frames, start + _LENGTH.size)
+        encode(message, frames, start + header)
         end = len(frames)
-        _LENGTH.pack_into(frames, start, end - start - _LENGTH.size)
+        pack(frames, start, end - start - header)
         start = end
     return bytes(frames)
 

@@ -48,8 +48,9 @@ class LogEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 _ANSWER = struct.Struct(">QQ32s32s")  # seq, time, the chain before and after
 
-_SPARE_ANSWERS = 16
-"""Answers kept beyond `limits.NUMBERS_KEPT` until all of them are dropped together."""
+_SPARE_BYTES = 16 * _ANSWER.size
+_KEPT_BYTES = limits.NUMBERS_KEPT * _ANSWER.size
+"""Bytes of the answers that are kept, and of those beyond them until all of these are dropped together."""
 
 
 class Numbers:
@@ -67,8 +68,8 @@ class Numbers:
         """Number last + 1 was accepted at `seq` and `time`; `before` and `after`: the chain there."""
         self.last += 1
         self._answers += _ANSWER.pack(seq, time, before, after)
-        if len(self._answers) >= (limits.NUMBERS_KEPT + _SPARE_ANSWERS) * _ANSWER.size:
-            del self._answers[: _SPARE_ANSWERS * _ANSWER.size]
+        if len(self._answers) >= _KEPT_BYTES + _SPARE_BYTES:
+            del self._answers[:_SPARE_BYTES]
 
     def answer(self, conversation: bytes, device: bytes, number: int, payload: bytes) -> tuple[int, int] | None:
         """Return (seq, time) of a submission that was accepted before, None if it was not, with these bytes.
@@ -85,7 +86,7 @@ class Numbers:
 
     def encode(self) -> bytes:
         """Return the newest answers, for the store."""
-        return bytes(self._answers[-limits.NUMBERS_KEPT * _ANSWER.size :])
+        return bytes(self._answers[-_KEPT_BYTES:])
 
 
 @dataclass(slots=True)
