@@ -75,8 +75,14 @@ MAX_INVITES = 1000
 USED_SECONDS = 3600
 """How long a used invite still lets the account that used it repeat its registration."""
 
-WORKERS = 2
-"""Hashes computed at once: bounds their memory to 92 MiB and leaves processors for the chat."""
+MAX_WORKERS = 2
+"""Hashes computed at once, on any machine: bounds their memory to 92 MiB."""
+
+_PROCESSORS = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+WORKERS = max(1, min(MAX_WORKERS, _PROCESSORS - 1))
+"""Hashes computed at once, on this machine: one processor is left for the chat. Two on two processors let those who are
+in wait five times as long for the slowest of their messages while others guess at passwords; one, twice at most."""
 
 NICENESS = 10
 """Added to that of the workers: another thread that wants the same processor gets nine times as much of it."""

@@ -571,7 +571,12 @@ def test_the_hashes_we_make_are_hashes_we_read() -> None:
         assert accounts._PHC.fullmatch(argon2.PasswordHasher.from_parameters(cost).hash(SECRET))
 
 
-def test_two_hash_at_once_sixteen_wait_and_the_next_is_told_busy(
+def test_the_workers_leave_a_processor_for_the_chat() -> None:
+    processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    assert accounts.WORKERS == {1: 1, 2: 1}.get(processors, 2)
+
+
+def test_few_hash_at_once_sixteen_wait_and_the_next_is_told_busy(
     workers: PasswordWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashing, gate = threading.Semaphore(0), threading.Event()
@@ -588,14 +593,14 @@ def test_two_hash_at_once_sixteen_wait_and_the_next_is_told_busy(
     def login() -> None:
         workers.submit_login("nobody", SECRET, DEVICE, answers.put)
 
-    login()
-    login()
-    assert hashing.acquire(timeout=PATIENCE)
-    assert hashing.acquire(timeout=PATIENCE)
+    for _ in range(accounts.WORKERS):
+        login()
+    for _ in range(accounts.WORKERS):
+        assert hashing.acquire(timeout=PATIENCE)
     for _ in range(accounts.QUEUE):
         login()
     assert refused(login) == "busy"
-    assert not hashing.acquire(blocking=False)  # a third is not begun
+    assert not hashing.acquire(blocking=False)  # no more are begun
     gate.set()
     outcomes = [answers.get(timeout=PATIENCE) for _ in range(accounts.WORKERS + accounts.QUEUE)]
     assert {outcome.code for outcome in outcomes if isinstance(outcome, RefusedError)} == {"login-refused"}
@@ -608,8 +613,8 @@ def test_the_chat_comes_before_those_who_want_in(workers: PasswordWorkers) -> No
     lower = min(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) + accounts.NICENESS, 19)
     deadline = time.monotonic() + PATIENCE
     while {os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) for thread in workers._threads} != {lower}:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)  # they have just begun
+        assert time.monotonic() < deadline, "they have not begun"
+        time.sleep(0.01)
 
 
 def test_a_worker_survives_a_hash_that_runs_out_of_memory(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
