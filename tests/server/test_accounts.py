@@ -573,7 +573,7 @@ def test_the_hashes_we_make_are_hashes_we_read() -> None:
 
 def test_the_workers_leave_a_processor_for_the_chat() -> None:
     processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    assert accounts.WORKERS == {1: 1, 2: 1}.get(processors, 2)
+    assert {1: 1, 2: 1}.get(processors, 2) == accounts.WORKERS
 
 
 def test_few_hash_at_once_sixteen_wait_and_the_next_is_told_busy(
