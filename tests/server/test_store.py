@@ -20,7 +20,7 @@ from securechat.server.store.port import (
     Numbers,
     StoreBrokenError,
 )
-from securechat.server.store.sqlite import PORTION, SQLiteStore
+from securechat.server.store.sqlite import PORTION, PORTION_BYTES, SQLiteStore
 from securechat.wire.chain import CHAIN_START, next_chain
 
 NOW = 1_800_000_000_000
@@ -194,6 +194,27 @@ def test_what_everybody_has_read_leaves_the_tail_without_being_moved(reopen: Ope
     assert read(store) == [*range(2 * PORTION + 1, 3 * PORTION + 1)]
     with pytest.raises(StoreBrokenError, match="not authorized"):
         store.tidy(NOW + 60_000, {ROOM: head}.get)
+
+
+def test_one_transaction_moves_or_deletes_few_bytes_however_long_the_rows_are(store: SQLiteStore) -> None:
+    head = make(store)
+    row = PORTION_BYTES // 4
+    write(store, head, 20, size=row)
+    later, heads = NOW + 60_000, {ROOM: head}.get
+    left = []
+    while store.tidy(later, heads)[1]:
+        left.append((count(store, "tail"), count(store, "history")))
+    assert left[:6] == [(20, 0), (16, 4), (12, 8), (8, 12), (4, 16), (0, 20)]
+    store.set_cursors([(ROOM, reader, 18) for reader in (ALICE, BOB)])
+    store.commit()
+    for member in head.members.values():
+        member.cursor = 18
+    store._untidy.add(store._refs[ROOM])
+    left.clear()
+    while store.tidy(later, heads)[1]:
+        left.append(count(store, "history"))
+    assert left == [16, 12, 8, 4]
+    assert read(store) == [19, 20]
 
 
 def test_a_row_that_is_ahead_of_the_tail_is_not_counted_twice(reopen: Open) -> None:

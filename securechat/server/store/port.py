@@ -318,10 +318,6 @@ class Store(Protocol):
     def backup(self, target: Path) -> None:
         """Copy everything, as it is at one instant, into an empty file. Any thread. Raises StorageError."""
 
-    @property
-    def logged(self) -> int:
-        """Bytes, about, that commits have written since the last checkpoint began. Any thread."""
-
     def checkpoint(self) -> None:
         """Let the write-ahead log shrink, outside the turn."""
 

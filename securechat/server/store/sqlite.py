@@ -44,13 +44,15 @@ from securechat.server.store.port import (
     StoreBrokenError,
     Trimmed,
 )
-from securechat.server.store.tail import Run, Tail, decode_run, encode_run
+from securechat.server.store.tail import Allowance, Run, Tail, decode_run, encode_run
 from securechat.wire.limits import SERVER_ID_LENGTH
 
 PORTION = 256
-"""Rows that `tidy` deletes or moves in one transaction: about 1 ms, in which no turn is taken."""
+PORTION_BYTES = 256 << 10
+"""Rows, and bytes of payload in them, that `tidy` deletes or moves in one transaction: about 1 ms, in which no turn is
+taken."""
 
-DEVICES_AT_ONCE = 16
+DEVICES_AT_ONCE = 8
 """Devices whose numbers `tidy` stores in one transaction: up to 20 KiB each, about 1 ms together."""
 
 LOGS_AT_ONCE = 16
@@ -58,9 +60,6 @@ LOGS_AT_ONCE = 16
 
 RUNS_AT_ONCE = 64
 """Runs of the tail asked for in one query."""
-
-PAGE = 4096
-"""Bytes of a page, of which the database and its write-ahead log consist: SQLite's default."""
 
 WAL_BYTES = 32 << 20
 """Size of the write-ahead log past which the next commit waits for readers and starts it anew."""
@@ -121,7 +120,6 @@ class SQLiteStore:
         self._untidy: set[int] = set()  # those of them whose history may have become unnecessary
         self._next_expiry = 0
         self._copying = False  # a backup reads
-        self._logged = 0
         self._restart = False  # the write-ahead log is too long: the next commit starts it anew
         try:
             self._open()
@@ -255,10 +253,8 @@ class SQLiteStore:
                 if rows:
                     self._writer.executemany(_APPEND, rows)
                 self._writer.execute("COMMIT")
-        self._logged += PAGE  # one at least
         if rows:
             self._next_id += len(rows)
-            self._logged += sum([len(row[-1]) for row in rows])
             self._pending = []
             with self._index_lock:
                 for row in rows:
@@ -698,19 +694,17 @@ class SQLiteStore:
         old = now - READER_SECONDS * 1000
         expired = self._drop_letters("letter IN (SELECT id FROM letters WHERE time < ?)", old)
         trimmed: list[Trimmed] = []
-        rows = 0
+        allowance = Allowance(PORTION, PORTION_BYTES)
         for _ in range(min(LOGS_AT_ONCE, len(self._untidy))):
-            deleted, result = self._trim(self._untidy.pop(), old, PORTION - rows)
-            rows += deleted
-            trimmed += result
-            if rows == PORTION:
+            trimmed += self._trim(self._untidy.pop(), old, allowance)
+            if allowance.full:
                 break
         self.commit()
         return trimmed, bool(self._untidy) or expired == PORTION
 
     def _cut_tail(self, now: int, head: Callable[[bytes], Head | None]) -> list[Trimmed] | None:
         """Let the oldest runs leave the tail, or prepare that; None if none has to leave."""
-        runs = self._tail.leaving(now, PORTION)
+        runs = self._tail.leaving(now, Allowance(PORTION, PORTION_BYTES))
         if not runs:
             return None
         ends = {run.ref: run.last for run in runs}
@@ -778,22 +772,24 @@ class SQLiteStore:
         self._histories |= sizes.keys()
         self._untidy |= sizes.keys()
 
-    def _trim(self, ref: int, old: int, portion: int) -> tuple[int, list[Trimmed]]:
-        """Delete what everybody has read, and in rooms what is past a reader's limits. Return how many rows went."""
+    def _trim(self, ref: int, old: int, allowance: Allowance) -> list[Trimmed]:
+        """Delete what everybody has read, and in rooms what is past a reader's limits, as far as is allowed."""
         found = self._rows("SELECT id, kind, seq, first_seq, held_bytes FROM conversations WHERE ref = ?", ref)
         if not found:
             self._histories.discard(ref)
-            return 0, []
+            return []
         conversation, kind, seq, first_seq, held = found[0]
         floor = self._one("SELECT min(cursor) FROM members WHERE conversation = ?", ref) or 0  # all have it up to there
         given_up = 0
         first_time = 0  # of what stays
         end = 0
-        count = 0
         whole = True  # everything goes
         for last, time, size in self._rows(
-            "SELECT last, time, size FROM history WHERE conversation = ? ORDER BY last LIMIT ?", ref, portion
+            "SELECT last, time, size FROM history WHERE conversation = ? ORDER BY last LIMIT ?", ref, allowance.rows
         ):
+            if allowance.full:
+                first_time = time
+                break
             if last > floor:
                 past_limits = time < old or held > READER_BYTES or last <= seq - READER_ENTRIES
                 if kind == "direct" or not past_limits:
@@ -803,21 +799,21 @@ class SQLiteStore:
                 given_up = last
             held -= size
             end = last
-            count += 1
+            allowance.take(size)
         if given_up:
             self._write("UPDATE members SET cursor = ? WHERE conversation = ? AND cursor < ?", given_up, ref, given_up)
             self._write(
                 "DELETE FROM members WHERE conversation = ? AND last_seq IS NOT NULL AND cursor >= last_seq", ref
             )
         first_seq = max(first_seq, min(max(floor, given_up), seq) + 1)
-        if count:
+        if end:
             self._write("DELETE FROM history WHERE conversation = ? AND last <= ?", ref, end)
             self._write("UPDATE conversations SET first_seq = ?, held_bytes = ? WHERE ref = ?", first_seq, held, ref)
-        if count == portion:
+        if allowance.full:
             self._untidy.add(ref)
         elif whole:
             self._histories.discard(ref)
-        return count, [Trimmed(conversation, first_seq, held, first_time, given_up)]
+        return [Trimmed(conversation, first_seq, held, first_time, given_up)]
 
     def backup(self, target: Path) -> None:
         """See `port.Store`. The write-ahead log grows meanwhile: starting it anew would have to wait for us."""
@@ -833,14 +829,8 @@ class SQLiteStore:
         finally:
             self._copying = False
 
-    @property
-    def logged(self) -> int:
-        """See `port.Store`. What the turn writes beside messages is counted as one page: that is rare, or little."""
-        return self._logged
-
     def checkpoint(self) -> None:
         """See `port.Store`."""
-        self._logged = 0
         self._restart = self._checkpoint(self._checkpointer, "PASSIVE") > WAL_BYTES
 
     def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> int:
@@ -854,7 +844,7 @@ class SQLiteStore:
             if _code(error) == sqlite3.SQLITE_FULL:
                 return 0
             raise StoreBrokenError(f"{self._path}: {error}") from error
-        return int(frames) * PAGE
+        return int(frames) * 4096
 
     def close(self) -> None:
         """See `port.Store`."""

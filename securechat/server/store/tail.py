@@ -43,6 +43,24 @@ class Run(msgspec.Struct, frozen=True, gc=False):
     size: int
 
 
+class Allowance:
+    """How much one transaction may still delete or move: rows, and bytes of payload. The last row may be too much."""
+
+    def __init__(self, rows: int, size: int) -> None:
+        self.rows = rows
+        self._size = size
+
+    @property
+    def full(self) -> bool:
+        """Whether there is none left."""
+        return self.rows <= 0 or self._size <= 0
+
+    def take(self, size: int) -> None:
+        """Use it for a row."""
+        self.rows -= 1
+        self._size -= size
+
+
 class _Log:
     """The runs of one conversation. Its row in `conversations` is up to date as of `stored` at least."""
 
@@ -83,13 +101,14 @@ class Tail:
         log = self._logs.get(ref)
         return log.runs[bisect_right(log.runs, after, key=lambda run: run.last) :] if log is not None else ()
 
-    def leaving(self, now: int, limit: int) -> list[Run]:
-        """The oldest runs, `limit` at most, which have to leave: they are old, or the tail is too long."""
+    def leaving(self, now: int, allowance: Allowance) -> list[Run]:
+        """The oldest runs, as many as is allowed, which have to leave: they are old, or the tail is long."""
         excess, horizon = self.entries - TAIL_ENTRIES, now - TAIL_SECONDS * 1000
         runs: list[Run] = []
         for run in self._runs:
-            if len(runs) == limit or (excess <= 0 and run.time > horizon):
+            if allowance.full or (excess <= 0 and run.time > horizon):
                 break
+            allowance.take(run.size)
             runs.append(run)
             excess -= run.last + 1 - run.first
         return runs
