@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from securechat.errors import DecodeError
 from securechat.wire import limits, messages
-from securechat.wire.frames import FrameReader, encode_frame, peek
+from securechat.wire.frames import FrameReader, encode_frame, encode_frames, peek
 
 
 def read_all(reader: FrameReader, pieces: list[bytes]) -> list[bytes]:
@@ -121,4 +121,6 @@ def test_no_message_is_deeper_than_the_limit() -> None:
 def test_frames_one_after_the_other_are_read_one_after_the_other() -> None:
     pair = [messages.Ping(), messages.Pong()]
     stream = b"".join(map(encode_frame, pair))
+    assert encode_frames(pair) == stream
+    assert encode_frames([]) == b""
     assert read_all(FrameReader(100), [stream]) == [msgspec.msgpack.encode(message) for message in pair]

@@ -256,6 +256,25 @@ def test_a_reply_must_answer_an_open_request_with_its_own_type() -> None:
     assert "answers no open request" in peer_error(pair.client.receive_data(encode_frame(Done(5)), 0))
 
 
+def test_replies_to_messages_go_out_together_as_they_would_one_by_one() -> None:
+    pair, twin = Pair(), Pair()
+    replies = [Accepted(i, CONVERSATION, i, i, 0, b"") for i in (1, 2)]
+    for each in (pair, twin):
+        each.login()
+        for i in (1, 2):
+            each.client.send(Submit(i, CONVERSATION, i, b"payload"))
+        each.client.send(ListRooms(3))
+        each.exchange()
+    assert pair.server.send_accepted(replies) == sum(twin.server.send(reply) for reply in replies)
+    assert pair.server.data_to_send() == twin.server.data_to_send()
+    assert pair.server.in_flight == 1
+    for wrong in (1, 3):  # answered already, of another type
+        with pytest.raises(UsageError, match=f"Accepted {wrong} answers no open request"):
+            pair.server.send_accepted([Accepted(wrong, CONVERSATION, 1, 1, 0, b"")])
+    twin.server.receive_eof()
+    assert twin.server.send_accepted(replies) == 0
+
+
 def test_every_request_has_a_reply_in_the_table() -> None:
     assert set(REPLY) == set(REQUESTS)
     assert set(REPLY.values()) <= set(typing.get_args(FromServer))
