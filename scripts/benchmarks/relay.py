@@ -1,5 +1,9 @@
 """What relaying a message costs, beside the floor (`floor.py`) and the servers of others that are installed."""
 
+import os
+import statistics
+import tempfile
+import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -12,6 +16,8 @@ from workloads import Cost
 
 PAIRS = 50
 ROOM = 100  # members
+PAGE = 4096  # bytes
+SYNCS = 500
 
 
 def relay(run: Run) -> Iterator[Figure]:
@@ -24,12 +30,32 @@ def relay(run: Run) -> Iterator[Figure]:
         ):
             yield from _costs(case, contest.results(work), goal)
         results = contest.results(workloads.steady)
+        disk = f"`fdatasync` of a page took {_sync_time():.0f} µs on this disk"
+        notes = losses(results) | {system: disk for system in results if system.name == OURS}
         for percent, ours, ours_in_memory in ((50, 500, 200), (99, 2000, 600)):
             latencies = medians(results, partial(Cost.latency, percent=percent))
             yield from figures(
                 f"{workloads.RATE} messages/s", f"latency p{percent}", "µs", latencies,
-                {OURS: ours, f"{OURS}, durability memory": ours_in_memory}, losses(results), absolute=True,
+                {OURS: ours, f"{OURS}, durability memory": ours_in_memory}, notes, absolute=True,
             )  # fmt: skip
+
+
+def _sync_time() -> float:
+    """µs, the median, that the disk takes to keep a page of a file which is as long as it will be.
+
+    That is what a turn waits for, as a write-ahead log is written again from its beginning.
+    """
+    sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
+    times = []
+    with tempfile.TemporaryFile() as file:
+        os.pwrite(file.fileno(), bytes(SYNCS * PAGE), 0)
+        os.fsync(file.fileno())
+        for number in range(SYNCS):
+            os.pwrite(file.fileno(), os.urandom(PAGE), number * PAGE)
+            began = time.perf_counter()
+            sync(file.fileno())
+            times.append(time.perf_counter() - began)
+    return statistics.median(times) * 1e6
 
 
 def fan_out(run: Run) -> Iterator[Figure]:

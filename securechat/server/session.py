@@ -134,6 +134,7 @@ class Session:
         """See `reactor.Handler`."""
         if self.behind and not self.reading:
             self._delivery.submit(self, Drained())
+            self._delivery.interrupt()  # this round's turn is over
 
     def ended(self, closing: Closing | None, reason: str) -> None:
         """See `reactor.Handler`."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from securechat.server import reading
+from securechat.server import reactor, reading
 from securechat.server.app import Server
 from securechat.wire import messages as m
 from tests.support.wire_client import Person
@@ -222,6 +222,24 @@ def test_catching_up_meets_live_delivery_without_gap_or_repeat(enter: Enter) -> 
     read = bob.read(conversation, 2 * count)
     more.join()
     assert read == [(2 + n, str(n)) for n in range(2 * count)]
+
+
+def test_one_portion_of_history_follows_the_other_where_nothing_else_happens(
+    enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PORTION_ENTRIES", 8)
+    monkeypatch.setattr(reading, "ON_THE_SPOT", 0)
+    monkeypatch.setattr(reading, "FALL_BEHIND_BYTES", 100)  # a portion is more than a connection takes at once
+    monkeypatch.setattr(reactor, "SWEEP_SECONDS", 3600.0)  # else that is what happens next
+    alice, bob = enter("alice"), enter("bob")
+    alice.open_room("#lobby")
+    room = bob.join("#lobby")
+    alice.subscribe(room)
+    alice.process(alice.take(m.Entry))
+    for n in range(50):
+        assert isinstance(alice.say(room, str(n)), m.Accepted)
+    bob.subscribe(room)
+    assert [bob.take(m.Entry).seq for _ in range(50)] == [*range(2, 52)]
 
 
 def test_a_sender_that_reads_gets_its_answer_in_the_place_of_its_entry(enter: Enter) -> None:
