@@ -66,9 +66,14 @@ DRAIN_SECONDS = 5.0
 """How long a stopping server waits for its clients to take their last messages."""
 
 HOUSEKEEPING_SECONDS = 1.0
+"""How often it is looked whether there is anything to do."""
+
 HOUSEKEEPING_PAUSE_SECONDS = 0.005
-"""Between two portions of housekeeping, so that messages come first. Forty megabytes a second can leave the tail this
-way, which is more than can come in."""
+"""Between two portions of housekeeping, so that messages come first."""
+
+CHECKPOINT_SECONDS = 0.25
+"""How often checkpoints are made while portion follows portion: 30 MB may come in a second, and the write-ahead log,
+which starts anew past 32 MiB, shall stay below 64."""
 
 STUCK_SECONDS = 30.0
 """An I/O thread that has not gone round for so long will not come back: its rounds take milliseconds."""
@@ -285,10 +290,14 @@ class Server:
     # --- housekeeping -----------------------------------------------------------------------------------------------
 
     def _keep_house(self) -> None:
-        while not self._stopping.wait(HOUSEKEEPING_SECONDS):
+        more = False
+        while not self._stopping.wait(HOUSEKEEPING_PAUSE_SECONDS if more else HOUSEKEEPING_SECONDS):
+            more = False  # when it fails, it is not tried again at once
             try:
-                while self._delivery.housekeep(time.monotonic()) and not self._stopping.is_set():
-                    time.sleep(HOUSEKEEPING_PAUSE_SECONDS)
+                checkpoint = time.monotonic() + CHECKPOINT_SECONDS
+                while (more := self._delivery.housekeep(now := time.monotonic())) and now < checkpoint:
+                    if self._stopping.wait(HOUSEKEEPING_PAUSE_SECONDS):
+                        break
                 self._store.checkpoint()
             except StoreBrokenError as error:
                 end_process(error)

@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+import threading
 import time
 from collections.abc import Callable
 
@@ -10,10 +11,11 @@ import pytest
 from securechat.server import conversation as conversations
 from securechat.server import talk as talking
 from securechat.server.app import Server
+from securechat.server.delivery import Delivery
 from securechat.server.store import sqlite, tail
 from securechat.wire import messages as m
 from tests.support.log import logged
-from tests.support.wire_client import Person
+from tests.support.wire_client import WAIT, Person
 
 Enter = Callable[..., Person]
 
@@ -52,6 +54,17 @@ def test_entries_are_deleted_when_everybody_has_them(
     bob.cursors[conversation] = 4
     bob.subscribe(conversation)
     assert [bob.take(m.Entry).seq for _ in range(2)] == [5, 6]
+
+
+def test_checkpoints_are_made_while_there_is_always_more_to_move(
+    start: Callable[[], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = threading.Semaphore(0)
+    monkeypatch.setattr(Delivery, "housekeep", lambda *_: True)
+    monkeypatch.setattr(sqlite.SQLiteStore, "checkpoint", lambda _: made.release())
+    start()
+    for _ in range(3):
+        assert made.acquire(timeout=WAIT), "the write-ahead log grows and grows"
 
 
 def test_who_was_away_too_long_is_told_where_the_gap_ends(
