@@ -129,6 +129,8 @@ class Sync:
         conversation = self._conversations.get(message.conversation)
         if isinstance(message, Welcomed):
             self._receive_welcome(message)
+        elif isinstance(message, Truncated) and message.conversation == self._context.device.id:
+            self._pass_over_letters(message.first_seq - 1)
         elif conversation is None:
             pass  # a conversation we are out of
         elif isinstance(message, Presence):
@@ -302,21 +304,30 @@ class Sync:
         if device.row.inbox_cursor >= self._inbox_head:
             self._awaited.discard(device.id)
 
+    def _pass_over_letters(self, seq: int) -> None:
+        """Letters up to `seq` are gone: we have had them, or were away for too long."""
+        device = self._context.device
+        if device.row.inbox_cursor < (seq := min(seq, self._inbox_head)):
+            device.keep_inbox_cursor(seq)
+            self._note_inbox()
+
     def _receive_welcome(self, welcomed: Welcomed) -> None:
         """Follow a Welcome. One whose seq we have had is an old one again, or another one of a restored server.
 
-        An old one is harmless, whoever sends it: its key package is used up, and no Welcome leads back to an epoch we
-        have been in.
+        An old one is harmless, whoever sends it: its key package is used up, or a last-resort one and leads into no
+        epoch that we have been in. That it fails again is told only where it can mean anything to the user.
         """
         device = self._context.device
         new = welcomed.seq > device.row.inbox_cursor
         try:
             self._join(welcomed)
         except PeerError as error:
-            if new:  # else we have judged it, and said so, before
+            there = self.get(welcomed.conversation)
+            awaited = there is not None and there.row.phase == "awaiting"
+            if new or there is None or awaited:
                 self._context.emit(events.Alarm("rules", welcomed.conversation, f"An invitation was refused: {error}"))
-                if (waiting := self.get(welcomed.conversation)) is not None and waiting.row.phase == "awaiting":
-                    self.abandon(waiting, "local", str(error))
+            if there is not None and awaited:
+                self.abandon(there, "local", str(error))
         if new:
             device.keep_inbox_cursor(welcomed.seq)
             self._note_inbox()

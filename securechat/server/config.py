@@ -141,7 +141,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _check_dots(path: Path, text: str) -> None:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.count(".") > MAX_DOTS:
-            raise UsageError(f"{path}, line {number}: more than {MAX_DOTS} dots; settings do not nest")
+            raise UsageError(f"{path}, line {number}: more than {MAX_DOTS} dots in one line")
 
 
 def _line_of(key: str, text: str) -> int:

@@ -253,10 +253,11 @@ class Reading:
         return frames
 
     def _read_inbox(self, session: Session, device: bytes, start: int, newest: int) -> None:
-        """On a reader's thread."""
+        """On a reader's thread. Where nothing is left, that is said: somebody waits for the last letter."""
         letters = self._store.read_inbox(device, start, PORTION_BYTES)
         position = letters[-1].seq if letters else newest
-        self._submit(session, Portion(device, start, position, encode_frames(map(_welcomed, letters))))
+        events: Iterable[Welcomed | Truncated] = map(_welcomed, letters) if letters else [Truncated(device, newest + 1)]
+        self._submit(session, Portion(device, start, position, encode_frames(events)))
 
     def _forget(self, session: Session, log: bytes) -> None:
         subscription = session.subscriptions.pop(log, None)

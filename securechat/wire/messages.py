@@ -23,6 +23,7 @@ RoomName = Annotated[str, Meta(min_length=2, max_length=limits.MAX_ROOM, pattern
 Title = Annotated[str, Meta(max_length=limits.MAX_GREETING)]
 Text = Annotated[str, Meta(max_length=1000)]
 DeviceId = Annotated[bytes, Meta(min_length=limits.DEVICE_ID_LENGTH, max_length=limits.DEVICE_ID_LENGTH)]
+LogId = Annotated[bytes, Meta(min_length=limits.DEVICE_ID_LENGTH, max_length=limits.CONVERSATION_ID_LENGTH)]
 ConversationId = Annotated[
     bytes, Meta(min_length=limits.CONVERSATION_ID_LENGTH, max_length=limits.CONVERSATION_ID_LENGTH)
 ]
@@ -388,14 +389,14 @@ class Subscribe(Request):
     Conversation logs have 32-byte ids. The device's own 16-byte id names its inbox, whose entries come as `Welcomed`.
     """
 
-    conversation: Annotated[bytes, Meta(min_length=16, max_length=32)]
+    conversation: LogId
     after_seq: U63
 
 
 class Subscribed(Reply):
     """`last` is the newest number of this device, `head` the newest seq: what is up to it is catch-up."""
 
-    conversation: Annotated[bytes, Meta(min_length=16, max_length=32)]
+    conversation: LogId
     last: U63
     head: U63
 
@@ -427,16 +428,19 @@ class Welcomed(Message):
 
 
 class Truncated(Message):
-    """Entries before `first_seq` are gone: the reader was away too long. Its user must see the gap."""
+    """Entries before `first_seq` are gone: the reader was away too long. Its user must see the gap.
 
-    conversation: ConversationId
+    Of an inbox, the same is said where nothing is left in it.
+    """
+
+    conversation: LogId
     first_seq: U63
 
 
 class Acknowledge(Message):
     """The device has everything up to `seq` on its own disk. Cumulative; also for its inbox."""
 
-    conversation: Annotated[bytes, Meta(min_length=16, max_length=32)]
+    conversation: LogId
     seq: U63
 
 

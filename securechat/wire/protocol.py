@@ -342,9 +342,11 @@ class ServerProtocol(_Machine[FromClient]):
             return 0
         in_flight = self._in_flight
         for reply in replies:
-            request = in_flight.pop(reply.id, None)
+            request = in_flight.get(reply.id)
             if request is None or REPLY[request] is not Accepted:
                 raise UsageError(f"Accepted {reply.id} answers no open request")
+        for reply in replies:
+            del in_flight[reply.id]
         return self.send_frames(encode_frames(replies))
 
     def send_frames(self, frames: bytes) -> int:

@@ -640,6 +640,44 @@ def test_of_an_inbox_that_has_become_shorter_only_what_has_come_is_acknowledged(
     assert [bob.state_of("#alice"), bob.state_of("#carol")] == ["open", "open"]
 
 
+@pytest.mark.parametrize("restored", [True, False])
+def test_an_invitation_that_fails_is_told_whatever_its_number(
+    server: ToyServer, people: World, restored: bool  # noqa: FBT001  a parameter of the test
+) -> None:
+    alice, bob, carol, dave = people("alice", "bob", "carol", "dave")
+    used = server.accounts["bob"].key_packages[0]
+    for person in (alice, carol):
+        person.engine.open_direct("bob", "before", ask=False)
+        settle(alice, bob, carol, dave)
+    bob.cut()
+    if restored:
+        restore_inbox(server, bob, 0)
+    server.accounts["bob"].key_packages.appendleft(used)
+    dave.engine.open_direct("bob", "after", ask=False)
+    settle(alice, bob, carol, dave)
+    bob.connect()
+    settle(alice, bob, carol, dave)
+    assert len(alarms(bob, "rules")) == 1
+
+
+def test_who_was_away_longer_than_letters_are_kept_is_ready_all_the_same(server: ToyServer, people: World) -> None:
+    alice, bob = people("alice", "bob")
+    device = bob.engine._context.device
+    bob.cut()
+    alice.engine.open_direct("bob", "too late", ask=False)
+    settle(alice, bob)
+    server.acknowledged[device.id, device.id] = 1  # deleted, as after 30 days
+    before = len(bob.happened)
+    bob.connect()
+    settle(alice, bob)
+    assert any(isinstance(event, events.Ready) for event in bob.happened[before:])
+    assert device.row.inbox_cursor == 1
+    assert bob.link is not None
+    bob.link.send(wire.Truncated(device.id, 1 << 40))  # a number to come
+    settle(alice, bob)
+    assert device.row.inbox_cursor == 1
+
+
 def test_a_server_that_claims_an_empty_inbox_gains_nothing_by_old_welcomes(
     server: ToyServer, pair: list[Person]
 ) -> None:

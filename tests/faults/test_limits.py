@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from securechat import certs
+from securechat.server.accounts import WORKERS
 from securechat.transport.tls import client_context
 from securechat.wire import messages as m
 from tests.support.faulty_system import FaultySystem
@@ -27,8 +28,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prlimit, /proc 
 
 FILES = 100
 
-THREADS = 11
-"""So many the server starts, beside the one it begins with."""
+THREADS = 9 + WORKERS
+"""So many the server starts, beside the one it begins with: those that hash passwords, and nine others."""
 
 
 class Site:
@@ -114,11 +115,14 @@ def test_without_a_single_free_file_who_is_in_is_served_and_the_others_wait(tmp_
         site.end(guest)
 
 
-def start(tmp_path: Path, name: str, *under: str, environment: dict[str, str] | None = None) -> "subprocess.Popen[str]":
-    command = [*under, *server_command(tmp_path / "certs", tmp_path / name)]
-    return subprocess.Popen(
-        command, env=server_environment(environment), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+def refused(folder: Path, data: str, *under: str, environment: dict[str, str] | None = None) -> tuple[str, str]:
+    """Start a server that has to end by itself with exit code 2; what it has said."""
+    command = [*under, *server_command(folder / "certs", folder / data)]
+    ended = subprocess.run(
+        command, env=server_environment(environment), text=True, capture_output=True, timeout=PATIENCE, check=False
     )
+    assert ended.returncode == 2, ended.stderr
+    return ended.stdout, ended.stderr
 
 
 def test_a_start_that_gets_too_few_threads_ends_and_says_so(tmp_path: Path) -> None:
@@ -126,9 +130,8 @@ def test_a_start_that_gets_too_few_threads_ends_and_says_so(tmp_path: Path) -> N
     system = FaultySystem(tmp_path)
     for most in (2, 6, THREADS - 1):
         system.set(most_threads=most)
-        server = start(tmp_path, "data", environment=system.environment)
-        output, errors = server.communicate(timeout=PATIENCE)
-        assert (server.returncode, output) == (2, ""), errors
+        output, errors = refused(tmp_path, "data", environment=system.environment)
+        assert output == "", errors
         assert "can't start new thread: the system allows too few of them" in errors
         assert "Traceback" not in errors
     system.set(most_threads=THREADS)
@@ -157,9 +160,8 @@ def test_a_user_who_may_have_too_few_processes_is_told_so(stranger: tuple[Path, 
     """The real limit, which the system counts in threads."""
     folder, as_them = stranger
     for most in (1, 6, THREADS):
-        server = start(folder, "data", *as_them, "prlimit", f"--nproc={most}")
-        output, errors = server.communicate(timeout=PATIENCE)
-        assert (server.returncode, output) == (2, ""), errors
+        output, errors = refused(folder, "data", *as_them, "prlimit", f"--nproc={most}")
+        assert output == "", errors
         assert "can't start new thread: the system allows too few of them; see `ulimit -u`" in errors
         assert "Traceback" not in errors
     under = [*as_them, "prlimit", f"--nproc={THREADS + 1}"]
@@ -169,7 +171,6 @@ def test_a_user_who_may_have_too_few_processes_is_told_so(stranger: tuple[Path, 
 
 def test_a_start_that_gets_too_few_files_ends_and_says_so(tmp_path: Path) -> None:
     certs.generate(tmp_path / "certs", ("127.0.0.1",))
-    server = start(tmp_path, "data", "prlimit", "--nofile=64:64")
-    output, errors = server.communicate(timeout=PATIENCE)
-    assert (server.returncode, output) == (2, ""), errors
+    output, errors = refused(tmp_path, "data", "prlimit", "--nofile=64:64")
+    assert output == "", errors
     assert "too few open files: 64 are needed without any client" in errors

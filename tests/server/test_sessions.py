@@ -3,12 +3,14 @@
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
 from securechat.server import reactor, reading
 from securechat.server.app import Server
+from securechat.server.store.port import READER_SECONDS
 from securechat.wire import messages as m
 from tests.support.wire_client import Person
 
@@ -329,6 +331,17 @@ def test_an_acknowledged_welcome_does_not_come_again(enter: Enter) -> None:
     assert isinstance(again.ask(m.ListRooms), m.Rooms)
     assert not [event for event in again.received if isinstance(event, m.Welcomed)]
     again.drop()
+
+
+def test_of_letters_that_are_gone_the_reader_is_told(server: Server, enter: Enter) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    assert isinstance(alice.open_direct("bob"), m.Accepted)
+    with server._delivery._lock:
+        later = time.time_ns() // 1_000_000 + (READER_SECONDS + 1) * 1000
+        while server._store.tidy(later, server._delivery._conversations.head)[1]:
+            pass
+    bob.read_inbox()
+    assert bob.take(m.Message) == m.Truncated(bob.device, 2)
 
 
 def test_a_welcome_waits_for_who_is_away(enter: Enter) -> None:

@@ -427,6 +427,8 @@ class ToyServer:
             after = max(m.after_seq, self.acknowledged.get((link.device, link.device), 0))
             for welcomed in inbox[after:]:
                 link.send(welcomed)
+            if inbox and not inbox[after:]:
+                link.send(wire.Truncated(m.conversation, len(inbox) + 1))
             return
         log = self.logs.get(m.conversation)
         if log is None or link.device not in log.window:

@@ -271,6 +271,14 @@ def test_replies_to_messages_go_out_together_as_they_would_one_by_one() -> None:
     for wrong in (1, 3):  # answered already, of another type
         with pytest.raises(UsageError, match=f"Accepted {wrong} answers no open request"):
             pair.server.send_accepted([Accepted(wrong, CONVERSATION, 1, 1, 0, b"")])
+    with pytest.raises(UsageError, match="Accepted 1 answers"):
+        twin.server.send_accepted(replies)
+    pair.client.send(Submit(4, CONVERSATION, 3, b"payload"))
+    pair.exchange()
+    with pytest.raises(UsageError):  # as a whole
+        pair.server.send_accepted([Accepted(i, CONVERSATION, 3, 3, 0, b"") for i in (4, 3)])
+    assert pair.server.in_flight == 2
+    assert not pair.server.has_data_to_send
     twin.server.receive_eof()
     assert twin.server.send_accepted(replies) == 0
 
