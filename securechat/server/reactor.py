@@ -33,7 +33,8 @@ RECEIVE_BYTES = 64 << 10
 """Bytes of one `recv`: many records at once, and little enough that nobody holds up the thread."""
 
 SEND_BYTES = 256 << 10
-"""Bytes encrypted ahead of the socket. More would sit in memory, and be encrypted in vain when the peer is gone."""
+"""Bytes encrypted ahead of the socket, and what is queued last may be as much again: it is taken whole. More would sit
+in memory, and be encrypted in vain when the peer is gone."""
 
 MAX_BACKLOG = 1 << 20
 """Bytes queued for one connection. Beyond it no requests are read from it, and its logs are read from disk again."""

@@ -195,16 +195,18 @@ class Reading:
             return
         subscription.position = max(subscription.position, member.join_seq)  # it may have entered anew meanwhile
         end = conversation.head.seq if member.last_seq is None else member.last_seq
-        if end - subscription.position <= ON_THE_SPOT and session.connection.backlog < FALL_BEHIND_BYTES:
-            if end > subscription.position:
-                session.connection.send(self._read_here(subscription.log, subscription.position, end))
-            if member.last_seq is None:
-                subscription.live = True
-                conversation.readers[session.device] = session
-            else:
-                self._forget(session, subscription.log)
-            return
-        self._fall_behind(session, subscription)
+        if 0 < end - subscription.position <= ON_THE_SPOT and session.connection.backlog < FALL_BEHIND_BYTES:
+            log, start = subscription.log, subscription.position
+            entries = self._store.read(log, start, end, ON_THE_SPOT, PORTION_BYTES)
+            session.connection.send(_encode(log, start, end, entries))
+            subscription.position = entries[-1].seq if entries else end
+        if subscription.position < end:
+            self._fall_behind(session, subscription)
+        elif member.last_seq is None:
+            subscription.live = True
+            conversation.readers[session.device] = session
+        else:
+            self._forget(session, subscription.log)
 
     def _fall_behind(self, session: Session, subscription: Subscription) -> None:
         subscription.live = False
@@ -242,15 +244,6 @@ class Reading:
         entries = self._store.read(log, start, end, PORTION_ENTRIES, PORTION_BYTES)
         position = entries[-1].seq if entries else end
         self._submit(session, Portion(log, start, position, _encode(log, start, end, entries)))
-
-    def _read_here(self, log: bytes, start: int, end: int) -> bytes:
-        """A few entries, within the turn."""
-        frames = b""
-        while start < end:
-            entries = self._store.read(log, start, end, ON_THE_SPOT, PORTION_BYTES)
-            frames += _encode(log, start, end, entries)
-            start = entries[-1].seq if entries else end
-        return frames
 
     def _read_inbox(self, session: Session, device: bytes, start: int, newest: int) -> None:
         """On a reader's thread. Where nothing is left, that is said: somebody waits for the last letter."""
