@@ -22,7 +22,7 @@ import msgspec
 
 from securechat.errors import StorageError
 from securechat.files import PRIVATE, is_ours, make_private_folder, sync
-from securechat.server.accounts import Account, read_accounts
+from securechat.server.accounts import read_accounts
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE
 from securechat.server.store.port import Store
 from securechat.server.store.sqlite import SQLiteStore
@@ -152,10 +152,12 @@ def restore(path: Path, data: Path) -> Manifest:
         fresh.mkdir(mode=0o700)
         manifest = check_backup(path, fresh)
         # Whether a server could start on it is what a server can tell best.
-        accounts, _ = read_accounts(fresh / ACCOUNTS_FILE)
+        read_accounts(fresh / ACCOUNTS_FILE)
         with contextlib.closing(SQLiteStore(fresh / STORE_FILE)) as store:
             server_id = store.server_id
-            _drop_key_packages(store, accounts)
+            # Who has used one that was handed out since the backup has deleted its private key: a Welcome for it could
+            # not be opened. Clients publish new ones when they connect; until then the last-resort ones serve.
+            store.drop_key_packages()
         if server_id.hex() != manifest.server_id:
             raise StorageError(f"{path} is damaged: the database is another server's")
         # The database last: a server does not start on accounts without one.
@@ -171,16 +173,3 @@ def restore(path: Path, data: Path) -> Manifest:
             with contextlib.suppress(OSError):  # it is not empty: all went well
                 data.rmdir()
     return manifest
-
-
-def _drop_key_packages(store: Store, accounts: list[Account]) -> None:
-    """Drop what may have been handed out since the backup: who used it has deleted its private key.
-
-    A Welcome for such a key package could not be opened. Clients publish new ones when they connect; until then their
-    last-resort ones serve.
-    """
-    for account in accounts:
-        for device in store.devices(account.name):
-            while store.count_key_packages(device.device):
-                store.take_key_package(device.device)
-    store.commit()

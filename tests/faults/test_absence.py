@@ -7,7 +7,7 @@ import pytest
 
 from securechat import certs
 from securechat.client import events
-from securechat.server import delivery
+from securechat.server import talk
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
 from securechat.server.store import sqlite, tail
@@ -20,7 +20,7 @@ KEPT = 8
 @pytest.fixture
 def stingy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server that keeps little for those who are away, in this process."""
-    for module in (delivery, sqlite):
+    for module in (sqlite, talk):
         monkeypatch.setattr(module, "READER_ENTRIES", KEPT)
     monkeypatch.setattr(tail, "TAIL_SECONDS", -1)
     certs.generate(tmp_path / "certs", ("localhost",))

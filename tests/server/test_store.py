@@ -368,7 +368,8 @@ def test_numbers_keep_the_newest_answers() -> None:
         assert copy.answer(ROOM, ALICE, 0, b"0") is None
 
 
-def test_a_welcome_is_stored_once_and_goes_with_its_last_reader(store: SQLiteStore) -> None:
+def test_a_welcome_is_stored_once_and_goes_with_its_last_reader(reopen: Open) -> None:
+    store = reopen()
     letter = Letter(0, NOW, ROOM, 3, bytes(32), b"welcome", b"tree", ((b"proposal", b"context"),))
     store.deliver(letter, [ALICE, BOB])
     store.deliver(letter, [BOB])
@@ -380,12 +381,31 @@ def test_a_welcome_is_stored_once_and_goes_with_its_last_reader(store: SQLiteSto
     assert (first.welcome, first.departed) == (b"welcome", ((b"proposal", b"context"),))
     store.acknowledge_inbox(BOB, 2)
     store.commit()
+    tidy(store, NOW)
     assert count(store, "letters") == 1
     store.acknowledge_inbox(ALICE, 1)
     store.commit()
-    assert count(store, "letters") == count(store, "inbox") == 0
+    assert count(store, "inbox") == 0
+    store = reopen()  # one that was killed before it deleted the letter
+    tidy(store, NOW)
+    assert count(store, "letters") == 0
     store.deliver(letter, [ALICE])  # numbers of an inbox go on
     assert store.inbox(ALICE) == 2
+
+
+def test_long_letters_that_everybody_has_go_a_few_at_a_time(store: SQLiteStore) -> None:
+    letters = 300
+    for n in range(letters):
+        store.deliver(Letter(0, NOW, ROOM, n, bytes(32), bytes(PORTION_BYTES // 50), b"t", ()), [ALICE])
+    store.commit()
+    store.acknowledge_inbox(ALICE, letters)
+    store.commit()
+    assert store.read_inbox(ALICE, 0, 1) == []
+    left = []
+    while store.tidy(NOW, store.load)[1]:
+        left.append(count(store, "letters"))
+    assert left == [250, 200, 150, 100, 50]
+    assert count(store, "letters") == 0
 
 
 def test_an_inbox_that_nobody_reads_is_bounded(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ GIVE_BACK_BYTES = 64 << 20
 """Free room in the file that is kept for what comes: what readers that were away have left is used again."""
 
 EXPIRY_SECONDS = 3600
-"""How often all histories are looked through for entries past the limits of their readers."""
+"""How often all histories and inboxes are looked through for what is past the limits of its readers."""
 
 INBOX_ENTRIES = 1000
 """Welcomes kept for one device: the oldest go first, and their senders can invite again."""
@@ -118,7 +118,9 @@ class SQLiteStore:
         self._pending: list[tuple[int, list[LogEntry]]] = []  # conversation, entries
         self._histories: set[int] = set()  # conversations with entries in the history
         self._untidy: set[int] = set()  # those of them whose history may have become unnecessary
+        self._loose: set[int] = set()  # letters that may be in no inbox any more
         self._next_expiry = 0
+        self._expiring = False  # inboxes are looked through for old letters
         self._copying = False  # a backup reads
         self._restart = False  # the write-ahead log is too long: the next commit starts it anew
         try:
@@ -201,6 +203,8 @@ class SQLiteStore:
             raise StorageError(f"{self._path} is damaged: {error}. It was left as it is.") from error
         self._histories = {ref for (ref,) in self._writer.execute("SELECT DISTINCT conversation FROM history")}
         self._untidy |= self._histories
+        loose = self._writer.execute("SELECT id FROM letters WHERE id NOT IN (SELECT letter FROM inbox)")
+        self._loose = {letter for (letter,) in loose}
 
     def _read_refs(self) -> None:
         self._refs = dict(self._writer.execute("SELECT id, ref FROM conversations"))
@@ -483,7 +487,7 @@ class SQLiteStore:
                 f"SELECT device, seq FROM inbox_heads WHERE device IN ({_marks(portion)}) AND seq > ?",  # noqa: S608  # nosec B608  # only marks
                 *portion, INBOX_ENTRIES,
             ):
-                self._drop_letters("device = ? AND seq <= ?", device, seq - INBOX_ENTRIES)
+                self._take_out("device = ? AND seq <= ?", device, seq - INBOX_ENTRIES)
 
     def inbox(self, device: bytes) -> int:
         """See `port.Store`."""
@@ -491,17 +495,28 @@ class SQLiteStore:
 
     def acknowledge_inbox(self, device: bytes, seq: int) -> None:
         """See `port.Store`."""
-        self._drop_letters("device = ? AND seq <= ?", device, seq)
+        self._take_out("device = ? AND seq <= ?", device, seq)
 
-    def _drop_letters(self, which: str, *values: object) -> int:
-        rows = self._rows(f"SELECT device, seq, letter FROM inbox WHERE {which} LIMIT {PORTION}", *values)  # noqa: S608  # nosec B608  # conditions are written here
+    def _take_out(self, which: str, *values: object) -> int:
+        """Take letters out of inboxes, and return how many; `tidy` deletes those that are in no inbox any more."""
+        rows = self._rows(f"SELECT device, seq, letter FROM inbox WHERE {which}", *values)  # noqa: S608  # nosec B608  # conditions are written here
         if rows:
             self._write_many("DELETE FROM inbox WHERE device = ? AND seq = ?", [row[:2] for row in rows])
-            self._write_many(
-                "DELETE FROM letters WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM inbox WHERE letter = ?1)",
-                [(letter,) for letter in {row[2] for row in rows}],
-            )
+            self._loose.update(letter for _, _, letter in rows)
         return len(rows)
+
+    def _drop_letters(self, allowance: Allowance) -> None:
+        """Delete letters that are in no inbox, as many as is allowed: one may have megabytes."""
+        while self._loose and not allowance.full:
+            letter = self._loose.pop()
+            size = self._one(
+                "SELECT length(welcome) + length(tree) + length(departed) FROM letters"
+                " WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM inbox WHERE letter = ?1)",
+                letter,
+            )
+            if size is not None:
+                self._write("DELETE FROM letters WHERE id = ?", letter)
+                allowance.take(size)
 
     def read_inbox(self, device: bytes, after: int, max_bytes: int) -> list[Letter]:
         """See `port.Store`."""
@@ -570,6 +585,11 @@ class SQLiteStore:
         if last_resort:
             self._write("DELETE FROM key_packages WHERE device = ? AND last_resort = 1", device)
             self._write(insert, device, 1, last_resort)
+
+    def drop_key_packages(self) -> None:
+        """Drop all key packages but the last-resort ones, and commit."""
+        self._write("DELETE FROM key_packages WHERE last_resort = 0")
+        self.commit()
 
     def take_key_package(self, device: bytes, *, only_last_resort: bool = False) -> bytes | None:
         """See `port.Store`."""
@@ -691,16 +711,20 @@ class SQLiteStore:
         if now >= self._next_expiry:
             self._next_expiry = now + EXPIRY_SECONDS * 1000
             self._untidy |= self._histories
+            self._expiring = True
         old = now - READER_SECONDS * 1000
-        expired = self._drop_letters("letter IN (SELECT id FROM letters WHERE time < ?)", old)
+        if self._expiring:
+            expired = self._take_out("letter IN (SELECT id FROM letters WHERE time < ?) LIMIT ?", old, PORTION)
+            self._expiring = expired == PORTION
         trimmed: list[Trimmed] = []
         allowance = Allowance(PORTION, PORTION_BYTES)
         for _ in range(min(LOGS_AT_ONCE, len(self._untidy))):
             trimmed += self._trim(self._untidy.pop(), old, allowance)
             if allowance.full:
                 break
+        self._drop_letters(allowance)
         self.commit()
-        return trimmed, bool(self._untidy) or expired == PORTION
+        return trimmed, bool(self._untidy or self._loose or self._expiring)
 
     def _cut_tail(self, now: int, head: Callable[[bytes], Head | None]) -> list[Trimmed] | None:
         """Let the oldest runs leave the tail, or prepare that; None if none has to leave."""
