@@ -4,18 +4,25 @@ import socket
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from securechat.server import reactor, reading
 from securechat.server.app import Server
+from securechat.server.operations import CommitChecked
+from securechat.server.session import Session
 from securechat.server.store.port import READER_SECONDS
 from securechat.wire import messages as m
 from tests.support.wire_client import Person
 
 Enter = Callable[..., Person]
 Start = Callable[..., Server]
+
+PATIENCE = 60.0
+"""Seconds until a test gives up waiting."""
 
 
 def refused(reply: object, code: str) -> None:
@@ -142,6 +149,89 @@ def test_a_second_login_of_a_device_ends_the_first_session(enter: Enter) -> None
     bob.say(conversation, "to the new one")
     assert second.read(conversation) == [(2, "to the new one")]
     second.drop()
+
+
+class HandedIn(deque[tuple[Session | None, Any]]):
+    """What is handed in to the sequencer, which also remembers what it has taken from it."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self._ever: list[tuple[Session | None, Any]] = []
+        self._more = threading.Condition()
+        with server._delivery._lock:
+            server._delivery._submissions = self
+
+    def append(self, each: tuple[Session | None, Any]) -> None:
+        super().append(each)
+        with self._more:
+            self._ever.append(each)
+            self._more.notify_all()
+
+    def wait_for(self, session: Session, kind: type) -> None:
+        """Wait until something of a session has been handed in."""
+        with self._more:
+            assert self._more.wait_for(
+                lambda: any(each is session and type(what) is kind for each, what in self._ever), PATIENCE
+            )
+
+
+def session_of(server: Server, person: Person) -> Session:
+    session = server._delivery._lobby.session(person.account, person.device)
+    assert session is not None
+    return session
+
+
+@pytest.mark.parametrize(("who", "accepted"), [("alice", 0), ("bob", 1)])
+def test_what_a_replaced_session_says_on_is_not_accepted(
+    server: Server, enter: Enter, monkeypatch: pytest.MonkeyPatch, who: str, accepted: int
+) -> None:
+    """Its connection ends once it has taken what is on its way to it; until then it can say what it likes."""
+    monkeypatch.setattr(reading, "FALL_BEHIND_BYTES", 64 << 10)
+    handed_in = HandedIn(server)
+    alice, bob = enter("alice", receive_buffer=4096), enter("bob")
+    bob.read_inbox()
+    alice.open_direct("bob")
+    conversation = bob.accept_welcome()
+    session = session_of(server, alice)
+    session.connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    alice.subscribe(conversation)
+    pour(bob, conversation, ["x" * 60_000] * 20)  # more than the sockets take, and alice does not read
+    with {"alice": alice, "bob": bob}[who].again() as again:
+        assert session.connection._unsent
+        alice.protocol.send(alice.encrypt(conversation, "still me"))
+        alice.flush()
+        handed_in.wait_for(session, list)
+        assert again.subscribe(conversation, 21).head == 21 + accepted  # it is handled after what was handed in before
+    if who == "alice":
+        closing = alice.ended().closing
+        assert closing is not None
+        assert closing.reason == "replaced"
+        assert not [event for event in alice.received if isinstance(event, m.Reply)]
+    else:
+        assert alice.take(m.Accepted).seq == 22
+
+
+@pytest.mark.parametrize(("who", "accepted"), [("alice", 0), ("bob", 1)])
+def test_a_commit_that_is_still_checked_when_its_session_is_replaced_is_not_accepted(
+    server: Server, enter: Enter, who: str, accepted: int
+) -> None:
+    handed_in = HandedIn(server)
+    alice, bob, conversation = chat(enter)
+    session = session_of(server, alice)
+    validators, go_on = server._delivery._validators, threading.Event()
+    for _ in validators._threads:
+        validators.submit(lambda: None if go_on.wait(PATIENCE) else pytest.fail("nobody let the validators go on"))
+    staged = alice.make_commit(alice.groups[conversation])
+    assert staged.group_info is not None
+    commit = m.Commit(alice.protocol.next_id(), conversation, 2, staged.message, b"", staged.group_info)
+    alice.send(commit)
+    handed_in.wait_for(session, m.Commit)
+    with {"alice": alice, "bob": bob}[who].again() as again:
+        go_on.set()
+        handed_in.wait_for(session, CommitChecked)
+        assert again.subscribe(conversation, 1).head == 1 + accepted  # it is handled after what was handed in before
+    if who == "bob":
+        assert alice.take(m.Accepted).seq == 2
 
 
 # --- the waiting room ---
@@ -273,9 +363,7 @@ def test_a_slow_reader_costs_no_memory_and_misses_nothing(
     slow.subscribe(conversation)
     count, size = 80, 60_000
     pour(alice, conversation, ["x" * size] * count)
-    session = next(
-        session for session in server._delivery._lobby._sessions.values() if session.account == "bob"
-    )
+    session = session_of(server, slow)
     assert session.connection.backlog < 2 << 20 < count * size
     slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     assert [seq for seq, _ in slow.read(conversation, count)] == [2 + n for n in range(count)]
