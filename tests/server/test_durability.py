@@ -1,12 +1,14 @@
 """Accepted means durable: restarts, kill -9, a broken disk. More in tests/faults."""
 
 import contextlib
+import os
 import resource
 import shutil
 import signal
 import socket
 import sqlite3
 import ssl
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +22,7 @@ from securechat.server.app import Server
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig
 from securechat.wire import messages as m
 from securechat.wire.protocol import Ended
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import ServerProcess, server_command, server_environment
 from tests.support.wire_client import Person
 
 
@@ -144,12 +146,6 @@ def test_sigint_exits_0_without_clients(certificates: Path, tmp_path: Path) -> N
         assert server.end(signal.SIGINT) == 0
 
 
-@pytest.mark.usefixtures("server")
-def test_a_second_server_on_the_same_data_is_refused(config: ServerConfig) -> None:
-    with pytest.raises(StorageError, match="another server is using"):
-        Server(config).start()
-
-
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "empty", "page"])
 def test_a_damaged_database_stops_the_start_and_stays_as_it_is(
     start: Callable[..., Server], tls: ssl.SSLContext, config: ServerConfig, damage: str
@@ -179,6 +175,31 @@ def test_a_damaged_database_stops_the_start_and_stays_as_it_is(
 def fingerprint(folder: Path) -> dict[str, tuple[bytes, int]]:
     """What a folder holds, byte for byte, and when each of it was changed."""
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_second_server_on_the_same_data_is_refused_and_touches_nothing(
+    certificates: Path, tmp_path: Path, tls: ssl.SSLContext
+) -> None:
+    data = tmp_path / "data"
+    with ServerProcess(certificates, data) as first:
+        alice, bob, conversation = talk(first.port, tls)
+        first.process.send_signal(signal.SIGSTOP)  # what changes from now on is not its doing
+        os.waitid(os.P_PID, first.process.pid, os.WSTOPPED)
+        before = fingerprint(data)
+        second = subprocess.run(
+            server_command(certificates, data), env=server_environment(), capture_output=True, text=True, timeout=60
+        )
+        assert fingerprint(data) == before
+        assert (second.returncode, second.stdout) == (1, "")
+        assert second.stderr == f"Error: another server is using {data / ACCOUNTS_FILE}\n"
+        first.process.send_signal(signal.SIGCONT)
+        bob.subscribe(conversation)
+        assert isinstance(alice.say(conversation, "still here"), m.Accepted)
+        assert bob.read(conversation) == [(2, "still here")]
+        close(alice, bob)
+        first.end(signal.SIGTERM)
+    with ServerProcess(certificates, data):  # the twin: it was the first one that was in the way
+        pass
 
 
 def test_a_start_that_is_refused_touches_nothing_of_what_a_killed_server_has_left(
