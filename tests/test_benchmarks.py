@@ -1,13 +1,19 @@
 """The benches measure what they say: messages arrive once at each receiver, and lost ones are counted."""
 
+import importlib
+import inspect
+import os
+import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import peers
 import pytest
 import workloads
-from contest import Maker, durable, running
+from contest import Maker, Run, durable, running
+from figure import Figure
 from floor_system import Floor
 from systems import Client
 
@@ -15,10 +21,23 @@ BENCHES = Path(__file__).parents[1] / "scripts" / "benchmarks"
 INSTALLED = peers.installed()  # on most machines none: scripts/bench is where they are asked for
 
 
+def benches() -> set[object]:
+    """What looks like a bench in the modules of scripts/bench: finds figures, by itself or in a run."""
+    benches = ({"return": Iterator[Figure]}, {"run": Run, "return": Iterator[Figure]})
+    modules = [importlib.import_module(path.stem) for path in BENCHES.glob("[!_]*.py")]
+    functions = [each for module in modules for _, each in inspect.getmembers(module, inspect.isfunction)]
+    return {each for each in functions if not each.__name__.startswith("_") and each.__annotations__ in benches}
+
+
 def test_every_bench_can_be_chosen() -> None:
-    told = subprocess.run([sys.executable, BENCHES, "--help"], check=True, capture_output=True, text=True)
-    for name in ("relay", "fan-out", "idle", "login", "dead-reader", "restart", "mls", "mls-growth"):
-        assert name in told.stdout
+    main = runpy.run_path(str(BENCHES / "__main__.py"), run_name="bench")
+    chosen = main["SERVERS"] | main["OTHERS"]
+    assert set(chosen.values()) == benches()
+    told = subprocess.run(
+        [sys.executable, BENCHES, "--help"],
+        check=True, capture_output=True, text=True, env={**os.environ, "COLUMNS": "1000"},
+    )  # fmt: skip
+    assert f" {', '.join(chosen)};" in told.stdout
 
 
 @pytest.mark.parametrize("make", [Floor, durable, *INSTALLED], ids=lambda make: make.__name__)

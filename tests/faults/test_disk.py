@@ -21,11 +21,14 @@ from tests.support.wire_client import Person
 Clients = Callable[..., list[LiveClient]]
 Start = Callable[..., LiveServer]
 
-DISKS = [mounted_disk, refusing_disk] if may_mount() else [refusing_disk]
+DISKS = [
+    pytest.param(mounted_disk, marks=pytest.mark.skipif(not may_mount(), reason="mounting takes CAP_SYS_ADMIN")),
+    refusing_disk,
+]
 LONG = 20_000
 
 
-@pytest.fixture(params=DISKS, ids=lambda make: make.__name__)
+@pytest.fixture(params=DISKS, ids=["mounted_disk", "refusing_disk"])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SmallDisk]:
     with request.param(tmp_path / "data") as disk:
         yield disk
