@@ -11,7 +11,8 @@ from securechat.server import talk
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
 from securechat.server.store import sqlite, tail
-from tests.support.live import LiveClient, Through
+from tests.support.history import View, check_history
+from tests.support.live import LiveClient, Through, view
 
 KEPT = 8
 """Entries that a reader may leave unread here."""
@@ -58,6 +59,19 @@ def test_who_comes_back_too_late_sees_a_gap_and_reads_on(
     assert bob.texts("#lobby") == ["alice: before", "alice: welcome back"]  # it has entered anew, past all that was
     bob.say("#lobby", "what have I missed?")
     alice.read("#lobby", "bob: what have I missed?")
+    bob.wait_until(lambda: all(line.seq for line in view(bob, "#lobby").lines))
+    before, *after = view(bob, "#lobby").lines
+    said = {
+        "alice": ["before", *map(str, range(5 * KEPT)), "welcome back"],
+        "bob": ["what have I missed?"],
+    }
+    there = [View("bob", [before], left=before.seq), View("bob", after, joined=after[0].seq - 1)]
+    check_history(said, [view(alice, "#lobby"), *there], everything_arrived=True)
+
+
+def accepted(client: LiveClient, name: str) -> View:
+    """What a client has of a conversation, but for what it could not send, which says so itself."""
+    return View(client.name, [line for line in view(client, name).lines if line.seq])
 
 
 def test_a_private_chat_with_somebody_away_too_long_refuses_its_sender_and_loses_nothing(
@@ -72,6 +86,10 @@ def test_a_private_chat_with_somebody_away_too_long_refuses_its_sender_and_loses
         alice.say("bob", text)
     refused = alice.wait_for(events.Refused)
     assert refused.code == "reader-full"
+    alice.wait_until(lambda: all(line.seq or line.problem for line in view(alice, "bob").lines))
     bob.start()
     bob.wait_until(lambda: f"alice: {said[KEPT - 2]}" in bob.texts("alice"))
+    bob.wait_until(lambda: len(accepted(bob, "alice").lines) == len(accepted(alice, "bob").lines))
+    views = [accepted(alice, "bob"), accepted(bob, "alice")]
+    check_history({"alice": ["before", *said], "bob": []}, views, everything_arrived=False)
     assert not [event for event in bob.happened if isinstance(event, events.Gap)]
