@@ -108,11 +108,12 @@ class Entrances:
             self.release(conversation, device)
             raise RefusedError("commit-first", "somebody has left since the offer, or there was none: ask again")
 
-    def hold(self, conversation: Conversation, device: bytes) -> None:
-        """The device's commit is being checked: its lease does not run out meanwhile."""
+    def hold(self, conversation: Conversation, session: Session) -> None:
+        """The session's commit is being checked: its lease does not run out meanwhile, and ends with the session."""
         lease = conversation.entrance.lease
-        if lease is not None and lease.device == device:
+        if lease is not None and lease.device == session.device:
             lease.until = math.inf
+            session.entrances.add(conversation.head.id)
 
     def strike(self, conversation: Conversation, device: bytes) -> None:
         """A member's submission was refused because another's commit was faster."""

@@ -218,7 +218,7 @@ class Memberships:
         conversation = self._conversations.find(request.conversation, self._turn.now)
         if not self._may_commit(conversation, session, request):
             return
-        self._entrances.hold(conversation, session.device)
+        self._entrances.hold(conversation, session)
         group, departed = conversation.group, conversation.departed_leaves
         time = max(self._turn.time, conversation.head.time)  # a log's time does not follow a clock that is set back
 

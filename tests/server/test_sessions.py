@@ -15,6 +15,7 @@ from securechat.server.app import Server
 from securechat.server.operations import CommitChecked
 from securechat.server.session import Session
 from securechat.server.store.port import READER_SECONDS
+from securechat.wire import limits
 from securechat.wire import messages as m
 from tests.support.wire_client import Person
 
@@ -211,6 +212,14 @@ def test_what_a_replaced_session_says_on_is_not_accepted(
         assert alice.take(m.Accepted).seq == 22
 
 
+def stop_validators(server: Server) -> threading.Event:
+    """Let no commit be checked until the event is set."""
+    validators, go_on = server._delivery._validators, threading.Event()
+    for _ in validators._threads:
+        validators.submit(lambda: None if go_on.wait(PATIENCE) else pytest.fail("nobody let the validators go on"))
+    return go_on
+
+
 @pytest.mark.parametrize(("who", "accepted"), [("alice", 0), ("bob", 1)])
 def test_a_commit_that_is_still_checked_when_its_session_is_replaced_is_not_accepted(
     server: Server, enter: Enter, who: str, accepted: int
@@ -218,9 +227,7 @@ def test_a_commit_that_is_still_checked_when_its_session_is_replaced_is_not_acce
     handed_in = HandedIn(server)
     alice, bob, conversation = chat(enter)
     session = session_of(server, alice)
-    validators, go_on = server._delivery._validators, threading.Event()
-    for _ in validators._threads:
-        validators.submit(lambda: None if go_on.wait(PATIENCE) else pytest.fail("nobody let the validators go on"))
+    go_on = stop_validators(server)
     staged = alice.make_commit(alice.groups[conversation])
     assert staged.group_info is not None
     commit = m.Commit(alice.protocol.next_id(), conversation, 2, staged.message, b"", staged.group_info)
@@ -232,6 +239,35 @@ def test_a_commit_that_is_still_checked_when_its_session_is_replaced_is_not_acce
         assert again.subscribe(conversation, 1).head == 1 + accepted  # it is handled after what was handed in before
     if who == "bob":
         assert alice.take(m.Accepted).seq == 2
+
+
+def test_a_member_whose_session_is_replaced_while_its_commit_is_checked_loses_its_lease(
+    server: Server, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LEASE_SECONDS", PATIENCE)
+    handed_in = HandedIn(server)
+    alice, bob, carol = enter("alice"), enter("bob"), enter("carol")
+    alice.open_room("#lobby")
+    room = bob.join("#lobby")
+    alice.subscribe(room)
+    alice.process(alice.take(m.Entry))
+    session = session_of(server, alice)
+    carol.ask(m.Join, "#lobby")
+    for _ in range(3):
+        refused(alice.change(room), "leased")
+    staged = alice.make_commit(alice.groups[room])
+    assert staged.group_info is not None
+    go_on = stop_validators(server)
+    carol.bye()
+    entrance = server._delivery._conversations.find(room, 0).entrance
+    while entrance.lease is None or entrance.lease.device != alice.device:
+        alice.ask(m.ListRooms)
+    alice.send(m.Commit(alice.protocol.next_id(), room, 1, staged.message, b"", staged.group_info))
+    handed_in.wait_for(session, m.Commit)
+    with alice.again():
+        go_on.set()
+        handed_in.wait_for(session, CommitChecked)
+        assert isinstance(bob.change(room), m.Accepted)
 
 
 # --- the waiting room ---
