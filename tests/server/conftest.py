@@ -15,8 +15,7 @@ from securechat.server.accounts import COST, PasswordWorkers
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
 from securechat.transport.tls import client_context
-from tests.support.canaries import search
-from tests.support.wire_client import SECRETS, Person, WireClient
+from tests.support.wire_client import SECRETS, Person, WireClient, secrets_in
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +30,7 @@ def log_without_secrets() -> Iterator[io.StringIO]:
     yield text
     ours.removeHandler(handler)
     ours.setLevel(level)
-    secrets = {f"secret {n}": secret for n, secret in enumerate(SECRETS)}
-    assert search({"the log": text.getvalue().encode()}, secrets) == []
+    assert secrets_in(text.getvalue().encode()) == []
 
 
 @pytest.fixture

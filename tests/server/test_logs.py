@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from securechat.transport.tls import client_context
 from securechat.wire import messages as m
 from tests.support.canaries import search
 from tests.support.live import LiveClient, LiveServer
+from tests.support.server_process import ServerProcess
 from tests.support.wire_client import SECRETS, Person, WireClient
 
 INVITE = "sesame-4711"
@@ -168,7 +170,7 @@ def read_line(master: int, into: list[bytes]) -> None:
 def conversation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, bytes], Path]]:
     """A server at DEBUG and people who do all that involves secrets: the secrets, and the server's log."""
     monkeypatch.setenv("SECURECHAT_INVITE_CODE", INVITE)
-    server = LiveServer(tmp_path, "--registration", "invite", "--log-level", "debug")
+    server = LiveServer(tmp_path, "--registration", "invite")
     try:
         secrets = converse(server)
         assert server.stop() == 0
@@ -279,3 +281,15 @@ def test_the_search_after_every_other_test_would_find_what_a_client_keeps_secret
             assert search({"log": log_without_secrets.getvalue().encode()}, {"secret": secret}), way
             log_without_secrets.seek(0)
             log_without_secrets.truncate()
+
+
+def test_the_search_after_a_server_process_would_find_it_in_what_that_has_logged(
+    certificates: Path, tmp_path: Path
+) -> None:
+    SECRETS.add(b"what no log holds")
+    with ServerProcess(certificates, tmp_path / "data") as server:
+        assert server.end(signal.SIGTERM) == 0
+        SECRETS.add(b'"event": "stopped"')
+        with pytest.raises(AssertionError, match="in the log"):
+            server.wait()
+    SECRETS.clear()

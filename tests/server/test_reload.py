@@ -185,4 +185,4 @@ def test_reloads_among_handshakes_break_none(site: Site) -> None:
         os.kill(site.server.process.pid, signal.SIGHUP)
         assert site.shown_serial() == site.serial()
     assert site.server.end(signal.SIGTERM) == 0
-    assert {line["level"] for line in site.lines()} == {"info"}
+    assert {line["level"] for line in site.lines()} <= {"debug", "info"}

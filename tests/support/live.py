@@ -16,6 +16,7 @@ from securechat.client.settings import ClientSettings
 from securechat.client.vault import Vault
 from tests.support.history import View
 from tests.support.server_process import ServerProcess
+from tests.support.wire_client import SECRETS
 
 CHEAP = Cost(time=1, memory=8, lanes=1)
 PASSWORD = "correct horse"
@@ -93,6 +94,7 @@ class LiveClient:
         self.name = name
         self.path = server.folder / "vaults" / f"{name}.vault"
         given: dict[str, object] = {"password": PASSWORD, "register": True, "ca_file": server.ca, **settings}
+        SECRETS.add(str(given["password"]).encode())
         self.settings = ClientSettings("localhost", server.port, **given)  # type: ignore[arg-type]  # test data
         if start:
             self.start()

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from tests.support.wire_client import secrets_in
+
 
 def server_command(certificates: Path, data: Path, *options: str, port: int = 0) -> list[str]:
     """The command line of a server."""
@@ -25,7 +27,10 @@ def server_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 class ServerProcess:
-    """`securechat server` with a data folder and certificates; logs go to `log`."""
+    """`securechat server` with a data folder and certificates; logs go to `log`, all it can.
+
+    When it has ended, none of the secrets of our clients is in its log.
+    """
 
     def __init__(
         self,
@@ -39,8 +44,9 @@ class ServerProcess:
         """`under`: a command that runs the server, such as prlimit; `environment`: what is added to ours."""
         self.log = data.parent / "server.log"
         with self.log.open("ab") as log:
+            self._logged_before = log.tell()
             self.process = subprocess.Popen(
-                [*under, *server_command(certificates, data, *options, port=port)],
+                [*under, *server_command(certificates, data, "--log-level", "debug", *options, port=port)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=server_environment(environment),
@@ -61,7 +67,7 @@ class ServerProcess:
     def wait(self) -> int:
         """Wait for the end; the exit code. A process that does not end is killed, and TimeoutExpired raised."""
         try:
-            return self.process.wait(timeout=60)  # seconds: a busy machine is no failure
+            code = self.process.wait(timeout=60)  # seconds: a busy machine is no failure
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -69,6 +75,10 @@ class ServerProcess:
         finally:
             assert self.process.stdout is not None
             self.process.stdout.close()
+        with self.log.open("rb") as log:
+            log.seek(self._logged_before)
+            assert not (found := secrets_in(log.read())), found
+        return code
 
     def __enter__(self) -> Self:
         return self

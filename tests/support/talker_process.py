@@ -15,6 +15,7 @@ from pathlib import Path
 from securechat.client.vault import Vault
 from tests.support.history import View, check_history
 from tests.support.live import CHEAP, PASSWORD, PATIENCE, LiveServer, Place
+from tests.support.wire_client import SECRETS
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,6 +27,7 @@ class Talker:
     """A client process that can be killed and started again."""
 
     def __init__(self, server: Place, name: str) -> None:
+        SECRETS.add(PASSWORD.encode())
         self.server = server
         self.name = name
         self.vault = server.folder / "vaults" / f"{name}.vault"

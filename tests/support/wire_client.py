@@ -31,6 +31,7 @@ from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat.wire.frames import encode_frame
 from securechat.wire.protocol import ClientProtocol, Ended
+from tests.support.canaries import search
 
 WAIT = 20.0
 """Seconds that a test waits for what must come; never for what must not."""
@@ -53,6 +54,11 @@ def note_secrets(message: object) -> None:
         secret = value.encode() if isinstance(value, str) else value
         if len(secret) >= MIN_SECRET and len(set(secret)) > 5:  # not `bytes(32)` and the like
             SECRETS.add(secret)
+
+
+def secrets_in(log: bytes) -> list[str]:
+    """Where any of SECRETS stands in a log."""
+    return search({"the log": log}, {f"secret {number}": secret for number, secret in enumerate(SECRETS)})
 
 
 class WireClient:
