@@ -73,7 +73,7 @@ HOUSEKEEPING_PAUSE_SECONDS = 0.005
 
 CHECKPOINT_SECONDS = 0.25
 """How often checkpoints are made while portion follows portion: 30 MB may come in a second, and the write-ahead log,
-which starts anew past 32 MiB, shall stay below 64."""
+which starts anew past 16 MiB, shall stay below 64."""
 
 STUCK_SECONDS = 30.0
 """An I/O thread that has not gone round for so long will not come back: its rounds take milliseconds."""

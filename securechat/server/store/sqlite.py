@@ -61,7 +61,7 @@ LOGS_AT_ONCE = 16
 RUNS_AT_ONCE = 64
 """Runs of the tail asked for in one query."""
 
-WAL_BYTES = 32 << 20
+WAL_BYTES = 16 << 20
 """Size of the write-ahead log past which the next commit waits for readers and starts it anew."""
 
 READ_CONNECTIONS = 8
