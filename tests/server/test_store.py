@@ -13,6 +13,7 @@ from securechat.server.store.port import (
     READER_ENTRIES,
     READER_SECONDS,
     Device,
+    DiskFullError,
     Head,
     Letter,
     LogEntry,
@@ -405,6 +406,26 @@ def test_long_letters_that_everybody_has_go_a_few_at_a_time(store: SQLiteStore) 
     while store.tidy(NOW, store.load)[1]:
         left.append(count(store, "letters"))
     assert left == [250, 200, 150, 100, 50]
+    assert count(store, "letters") == 0
+
+
+def test_a_letter_that_could_not_be_deleted_is_deleted_later(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.deliver(Letter(0, NOW, ROOM, 1, bytes(32), b"w", b"t", ()), [ALICE])
+    store.acknowledge_inbox(ALICE, 1)
+    store.commit()
+
+    def full() -> None:
+        raise DiskFullError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "commit", full)
+        with pytest.raises(DiskFullError):
+            store.tidy(NOW, store.load)
+    store.rollback()
+    assert count(store, "letters") == 1
+    tidy(store, NOW)
     assert count(store, "letters") == 0
 
 

@@ -505,10 +505,12 @@ class SQLiteStore:
             self._loose.update(letter for _, _, letter in rows)
         return len(rows)
 
-    def _drop_letters(self, allowance: Allowance) -> None:
-        """Delete letters that are in no inbox, as many as is allowed: one may have megabytes."""
-        while self._loose and not allowance.full:
-            letter = self._loose.pop()
+    def _drop_letters(self, allowance: Allowance) -> set[int]:
+        """Delete letters that are in no inbox, as many as is allowed: one may have megabytes. Return those seen to."""
+        done: set[int] = set()
+        for letter in self._loose:
+            if allowance.full:
+                break
             size = self._one(
                 "SELECT length(welcome) + length(tree) + length(departed) FROM letters"
                 " WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM inbox WHERE letter = ?1)",
@@ -517,6 +519,8 @@ class SQLiteStore:
             if size is not None:
                 self._write("DELETE FROM letters WHERE id = ?", letter)
                 allowance.take(size)
+            done.add(letter)
+        return done
 
     def read_inbox(self, device: bytes, after: int, max_bytes: int) -> list[Letter]:
         """See `port.Store`."""
@@ -722,8 +726,9 @@ class SQLiteStore:
             trimmed += self._trim(self._untidy.pop(), old, allowance)
             if allowance.full:
                 break
-        self._drop_letters(allowance)
+        dropped = self._drop_letters(allowance)
         self.commit()
+        self._loose -= dropped
         return trimmed, bool(self._untidy or self._loose or self._expiring)
 
     def _cut_tail(self, now: int, head: Callable[[bytes], Head | None]) -> list[Trimmed] | None:
