@@ -296,10 +296,8 @@ def duplex(folder: Path, part: float) -> None:
         alice.open_direct("bob")
         room = bob.accept_welcome()
         end = time.monotonic() + DUPLEX_SECONDS * part
-        with watch.bounded_wal(folder / "data") as wal, ThreadPoolExecutor(2) as pool:
-            flows = [pool.submit(flow_both_ways, person, room, end) for person in (alice, bob)]
-            (said, heard), (said_too, heard_too) = (each.result() for each in flows)
-        assert (said, said_too) == (heard_too, heard)
+        with watch.bounded_wal(folder / "data") as wal:
+            said, heard = flow_both_ways(alice, bob, room, end)
         size = (said + heard) * DUPLEX_SIZE / (1 << 20)
         print(
             f"duplex   {said:,} and {heard:,} messages of {DUPLEX_SIZE:,} bytes in {DUPLEX_SECONDS * part:.0f} s,"

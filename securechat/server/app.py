@@ -65,15 +65,12 @@ READERS = 2
 DRAIN_SECONDS = 5.0
 """How long a stopping server waits for its clients to take their last messages."""
 
-HOUSEKEEPING_SECONDS = 1.0
-"""How often it is looked whether there is anything to do."""
+HOUSEKEEPING_SECONDS = 0.25
+"""How often it is looked whether there is anything to do, and a checkpoint made, also while portion follows portion:
+30 MB may come in a second, and the write-ahead log shall stay short."""
 
 HOUSEKEEPING_PAUSE_SECONDS = 0.005
 """Between two portions of housekeeping, so that messages come first."""
-
-CHECKPOINT_SECONDS = 0.25
-"""How often checkpoints are made while portion follows portion: 30 MB may come in a second, and the write-ahead log,
-which starts anew past 16 MiB, shall stay below 64."""
 
 STUCK_SECONDS = 30.0
 """An I/O thread that has not gone round for so long will not come back: its rounds take milliseconds."""
@@ -294,7 +291,7 @@ class Server:
         while not self._stopping.wait(HOUSEKEEPING_PAUSE_SECONDS if more else HOUSEKEEPING_SECONDS):
             more = False  # when it fails, it is not tried again at once
             try:
-                checkpoint = time.monotonic() + CHECKPOINT_SECONDS
+                checkpoint = time.monotonic() + HOUSEKEEPING_SECONDS
                 while (more := self._delivery.housekeep(now := time.monotonic())) and now < checkpoint:
                     if self._stopping.wait(HOUSEKEEPING_PAUSE_SECONDS):
                         break

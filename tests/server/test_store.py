@@ -473,6 +473,43 @@ def test_the_write_ahead_log_is_started_anew_when_it_is_long(
     assert len(read(store)) == 51
 
 
+def test_commits_bound_the_write_ahead_log_themselves(
+    store: SQLiteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(implementation, "WAL_MOST_BYTES", 100_000)
+    log = tmp_path / "chat.db-wal"
+    head = make(store)
+    sizes = []
+    for _ in range(40):  # and nobody makes a checkpoint
+        write(store, head, 1, size=10_000)
+        sizes.append(log.stat().st_size)
+    assert 100_000 < max(sizes) < 150_000
+    store._copying = True  # a backup reads: it would be waited for
+    for _ in range(40):
+        write(store, head, 1, size=10_000)
+    assert log.stat().st_size > 400_000
+    store._copying = False
+    write(store, head, 2, size=10_000)
+    for _ in range(5):
+        write(store, head, 1, size=10_000)
+    assert len(read(store)) == 87
+
+
+def test_a_long_write_ahead_log_is_cut_when_it_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(implementation, "WAL_BYTES", 50_000)
+    store = SQLiteStore(tmp_path / "chat.db")
+    log = tmp_path / "chat.db-wal"
+    head = make(store)
+    write(store, head, 40, size=10_000)
+    assert log.stat().st_size > 400_000
+    store.checkpoint()
+    write(store, head, 1)  # the last one of the old log
+    write(store, head, 1)
+    assert log.stat().st_size <= 50_000
+    assert len(read(store)) == 42
+    store.close()
+
+
 def test_the_writer_syncs_every_commit(store: SQLiteStore) -> None:
     settings = {name: store._writer.execute(f"PRAGMA {name}").fetchone()[0] for name in
                 ("journal_mode", "synchronous", "fullfsync", "wal_autocheckpoint")}  # fmt: skip

@@ -5,8 +5,9 @@ import selectors
 import ssl
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +19,14 @@ from securechat.server.store.sqlite import SQLiteStore
 from securechat.wire import limits
 from securechat.wire import messages as m
 from tests.support.live import PATIENCE
-from tests.support.wire_client import Person
+from tests.support.wire_client import WAIT, Person
 
 DUPLEX_SIZE = 30_000
 OUTSTANDING = 16
 """Bytes of each message, and messages on their way, of somebody who says as much as can be said."""
+
+LEAD = 1000
+"""Messages that this one is ahead of what the other one has heard: half of what a server holds for a reader."""
 
 PACE_SECONDS = 0.1
 """Between two messages of one who talks."""
@@ -109,23 +113,35 @@ def _has_read(person: Person, log: list[m.Entry], room: bytes, upto: int) -> boo
     return log[-1].seq >= upto
 
 
-def flow_both_ways(person: Person, room: bytes, end: float) -> tuple[int, int]:
-    """Say as much as can be said, and read as much as comes, until `end` (monotonic seconds) and until all has come.
+def flow_both_ways(alice: Person, bob: Person, room: bytes, end: float) -> tuple[int, int]:
+    """Let both say as much as can be said, and read as much as comes, until `end` (monotonic seconds) and all has come.
 
-    Two do this to each other, in a conversation in which nothing has been said. Returns how many messages this one has
-    said and how many it has heard, each byte of which is right.
+    They are in a conversation in which nothing has been said. Returns how many messages each has said: as many as the
+    other one has heard, each byte of which is right.
     """
+    heard: Counter[Person] = Counter()
+    with ThreadPoolExecutor(2) as pool:
+        flows = {pool.submit(_flow, *pair, heard, room, end): pair[0] for pair in ((alice, bob), (bob, alice))}
+        said = {flows[done]: done.result() for done in as_completed(flows)}  # the first error counts
+    assert (said[alice], said[bob]) == (heard[bob], heard[alice])
+    return said[alice], said[bob]
+
+
+def _flow(person: Person, other: Person, heard: Counter[Person], room: bytes, end: float) -> int:
+    """One of the two. Counts what it hears, and returns how many messages it has said."""
     person.subscribe(room, 1)
-    said = answered = heard = 0
+    said = answered = 0
     over = False  # whether we have said the last one
-    last = None  # whether the other one has
+    last = False  # whether the other one has
     while not (over and last and answered == said):
-        while said - answered < OUTSTANDING and not over:
+        while said - answered < OUTSTANDING and said - heard[other] < LEAD and not over:
             over = time.monotonic() >= end
             person.protocol.send(person.encrypt(room, "the last one" if over else _filled(said)))
             said += 1
-        assert person.pump(), f"{person.account} waits in vain: {person.received}"
+        waits = said - heard[other] >= LEAD  # for the other one to hear, of which nobody tells us
+        assert person.pump(PACE_SECONDS if waits else WAIT) or waits, f"{person.account} waits in vain"
         received, person.received = person.received, []
+        person.texts.clear()  # gigabytes in ten minutes
         for each in received:
             if isinstance(each, m.Accepted):
                 answered += 1
@@ -135,11 +151,11 @@ def flow_both_ways(person: Person, room: bytes, end: float) -> tuple[int, int]:
                 if each.device == person.device:  # who falls behind reads the log from the store: what it said, too
                     continue
                 last = text == "the last one"
-                assert last or text == _filled(heard), f"{person.account} hears something else than was said"
-                heard += 1
+                assert last or text == _filled(heard[person]), f"{person.account} hears something else than was said"
+                heard[person] += 1
             else:
                 assert isinstance(each, m.Presence), each
-    return said, heard
+    return said
 
 
 def _filled(number: int) -> str:

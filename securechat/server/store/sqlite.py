@@ -62,7 +62,12 @@ RUNS_AT_ONCE = 64
 """Runs of the tail asked for in one query."""
 
 WAL_BYTES = 16 << 20
-"""Size of the write-ahead log past which the next commit waits for readers and starts it anew."""
+"""Size of the write-ahead log past which, once it has been copied, the next commit waits for readers and starts it
+anew; and size to which its file is cut then."""
+
+WAL_MOST_BYTES = 40 << 20
+"""Size past which a commit does so at once, and copies what is left to copy: whoever writes waits for it. It grows on
+by one transaction at most."""
 
 READ_CONNECTIONS = 8
 """Connections for reading, one for each thread that reads at once: I/O, readers, validators, metrics, the operator.
@@ -107,6 +112,7 @@ class SQLiteStore:
         """
         make_private_folder(path.parent)
         self._path = path
+        self._log_path = f"{path}-wal"  # the write-ahead log
         self._durable = durable
         self._lock_file = FileLock(path.with_name(path.name + ".lock"), busy=f"another server is using {path}")
         self._connections: list[sqlite3.Connection] = []
@@ -140,7 +146,8 @@ class SQLiteStore:
             writer.execute("PRAGMA journal_mode = WAL")
             writer.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
             writer.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's cache; ignored elsewhere
-            writer.execute("PRAGMA wal_autocheckpoint = 0")  # never in a committing turn
+            writer.execute("PRAGMA wal_autocheckpoint = 0")  # `commit` and `checkpoint` say when
+            writer.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
             self._migrate(writer)
             self._read_index()
             self._give_back()
@@ -263,7 +270,8 @@ class SQLiteStore:
             with self._index_lock:
                 for row in rows:
                     self._tail.add(Run(*row[:-1]))
-        if self._restart and not self._copying:
+        length = os.stat(self._log_path).st_size  # noqa: PTH116 - half of what `Path.stat` costs, at each commit
+        if (self._restart or length > WAL_MOST_BYTES) and not self._copying:
             self._restart = False
             self._checkpoint(self._writer, "RESTART")
 
@@ -681,7 +689,7 @@ class SQLiteStore:
                 ).fetchone()
                 moved += count or 0
         size = 0
-        for path in (self._path, self._path.with_name(self._path.name + "-wal")):
+        for path in (self._path, Path(self._log_path)):
             with contextlib.suppress(FileNotFoundError):
                 size += path.stat().st_size
         return moved + self._tail.entries, size
