@@ -1,16 +1,17 @@
 """What connections cost that do nothing: memory of their own, and time of those who talk."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import workloads
 from contest import OURS, Contest, Maker, Run, durable, each_alone, losses, medians, running
 from figure import Figure
 from floor_system import Floor
-from login import log_in
 from packaged import Packaged
 from relay import PAIRS
 from systems import Client, System
 
+AT_ONCE = 8  # clients that are on their way in
 WARM = 100  # connections before the first that counts: what every server needs once is not theirs
 CROWDS = (1_000, 5_000)
 GOAL = 25  # KiB each, at the largest
@@ -58,4 +59,6 @@ def _slope(systems: list[System], rounds: int) -> Iterator[Figure]:
 
 def _fill(system: System, count: int) -> None:
     system.keep_alive()
-    log_in([system.newcomer() for _ in range(count)], system)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for done in [pool.submit(system.newcomer().log_in) for _ in range(count)]:
+            done.result()

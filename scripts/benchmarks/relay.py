@@ -4,7 +4,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import workloads
@@ -32,12 +32,11 @@ def relay(run: Run) -> Iterator[Figure]:
         results = contest.results(workloads.steady)
         disk = f"`fdatasync` of a page took {_sync_time():.0f} µs on this disk"
         notes = losses(results) | {system: disk for system in results if system.name == OURS}
-        for percent, ours, ours_in_memory in ((50, 500, 200), (99, 2000, 600)):
-            latencies = medians(results, partial(Cost.latency, percent=percent))
-            yield from figures(
-                f"{workloads.RATE} messages/s", f"latency p{percent}", "µs", latencies,
-                {OURS: ours, f"{OURS}, durability memory": ours_in_memory}, notes, absolute=True,
-            )  # fmt: skip
+        goals = {
+            percent: {OURS: ours, f"{OURS}, durability memory": ours_in_memory}
+            for percent, ours, ours_in_memory in ((50, 500, 200), (99, 2000, 600))
+        }
+        yield from _latencies(f"{workloads.RATE} messages/s", results, notes, goals)
 
 
 def _sync_time() -> float:
@@ -73,3 +72,13 @@ def _costs(case: str, results: dict[System, list[Cost]], goal: float) -> Iterato
     yield from figures(case, "server CPU per delivered message", "µs", cpu, {OURS: goal}, notes)
     rate = medians(results, lambda cost: cost.delivered / cost.seconds)
     yield from figures(case, "delivered", "1/s", rate, notes=notes)
+    yield from _latencies(case, results, notes, {})
+
+
+def _latencies(
+    case: str, results: dict[System, list[Cost]], notes: dict[System, str], goals: Mapping[int, Mapping[str, float]]
+) -> Iterator[Figure]:
+    """`goals`: by percentile, of systems by name."""
+    for percent in (50, 99):
+        latencies = medians(results, partial(Cost.latency, percent=percent))
+        yield from figures(case, f"latency p{percent}", "µs", latencies, goals.get(percent), notes, absolute=True)

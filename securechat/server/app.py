@@ -65,9 +65,8 @@ READERS = 2
 DRAIN_SECONDS = 5.0
 """How long a stopping server waits for its clients to take their last messages."""
 
-HOUSEKEEPING_SECONDS = 0.25
-"""How often it is looked whether there is anything to do, and a checkpoint made, also while portion follows portion:
-30 MB may come in a second, and the write-ahead log shall stay short."""
+HOUSEKEEPING_SECONDS = 1.0
+"""How often it is looked whether there is anything to do, and a checkpoint made; that also when the store says so."""
 
 HOUSEKEEPING_PAUSE_SECONDS = 0.005
 """Between two portions of housekeeping, so that messages come first."""
@@ -110,6 +109,7 @@ class Server:
         self._started = time.time()
         self._counters = Counters()
         self._accepted = 0
+        self._housework = threading.Event()  # there is some before its time
         self._full_until = 0.0  # the log has been told that there are as many connections as can be (monotonic seconds)
 
     def start(self) -> None:
@@ -151,7 +151,9 @@ class Server:
         if self._metrics is not None:
             opened.callback(self._metrics.close)
         # After all that may refuse the start: what is opened for writing takes over what a killed server has left.
-        self._store = store = SQLiteStore(store_path, durable=config.durability == "disk")
+        self._store = store = SQLiteStore(
+            store_path, durable=config.durability == "disk", on_long_log=self._housework.set
+        )
         opened.callback(store.close)
         if config.durability == "memory":
             log.warning("durability is `memory`: a power failure will lose messages that were acknowledged")
@@ -193,6 +195,7 @@ class Server:
         self._stopping = threading.Event()
         self._housekeeper = threading.Thread(target=self._keep_house, name="housekeeping")
         opened.callback(join, self._housekeeper)
+        opened.callback(self._housework.set)
         opened.callback(self._stopping.set)
         self._housekeeper.start()
         opened.callback(self._end_sessions)
@@ -288,12 +291,15 @@ class Server:
 
     def _keep_house(self) -> None:
         more = False
-        while not self._stopping.wait(HOUSEKEEPING_PAUSE_SECONDS if more else HOUSEKEEPING_SECONDS):
+        while not self._stopping.is_set():
+            if not more:
+                self._housework.wait(HOUSEKEEPING_SECONDS)
+            self._housework.clear()
             more = False  # when it fails, it is not tried again at once
             try:
                 checkpoint = time.monotonic() + HOUSEKEEPING_SECONDS
                 while (more := self._delivery.housekeep(now := time.monotonic())) and now < checkpoint:
-                    if self._stopping.wait(HOUSEKEEPING_PAUSE_SECONDS):
+                    if self._stopping.wait(HOUSEKEEPING_PAUSE_SECONDS) or self._housework.is_set():
                         break
                 self._store.checkpoint()
             except StoreBrokenError as error:

@@ -202,7 +202,8 @@ class Session:
             if isinstance(result, ResumeToken):
                 attempt.succeeded()
                 self._desk.counters.tried("password", "accepted")
-                self._attach(Attach(request.id, account, request.device, result.token, result.expires))
+                self._delivery.submit(self, Attach(request.id, account, request.device, result.token, result.expires))
+                self._delivery.interrupt()
             else:
                 self._refuse(request, result)
 
@@ -224,11 +225,7 @@ class Session:
         desk.rates.attempts_by_address.give_back(self._address)
         desk.rates.remember(account, self._address)
         desk.counters.tried("resume", "accepted")
-        self._attach(Attach(request.id, account, request.device, request.token, expires))
-
-    def _attach(self, attach: Attach) -> None:
-        self._delivery.submit(self, attach)
-        self._delivery.interrupt()
+        self._delivery.submit(self, Attach(request.id, account, request.device, request.token, expires))
 
     def _refuse(self, request: Request, error: SecurechatError) -> None:
         if isinstance(error, StorageError):

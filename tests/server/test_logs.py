@@ -32,8 +32,11 @@ def undisturbed() -> Iterator[None]:
     """`configure` is for whole processes: put back what it changes."""
     root, ours, hook = logging.getLogger(), logging.getLogger("securechat"), threading.excepthook
     before = root.handlers, root.level, ours.level
+    names = ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing")
+    settings = {name: getattr(logging, name) for name in names}
     yield
     root.handlers, root.level, ours.level = before
+    vars(logging).update(settings)
     threading.excepthook = hook
 
 

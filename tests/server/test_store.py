@@ -476,14 +476,18 @@ def test_the_write_ahead_log_is_started_anew_when_it_is_long(
 def test_commits_bound_the_write_ahead_log_themselves(
     store: SQLiteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(implementation, "WAL_BYTES", 50_000)
     monkeypatch.setattr(implementation, "WAL_MOST_BYTES", 100_000)
     log = tmp_path / "chat.db-wal"
+    asked: list[int] = []
+    store._on_long_log = lambda: asked.append(log.stat().st_size)
     head = make(store)
     sizes = []
     for _ in range(40):  # and nobody makes a checkpoint
         write(store, head, 1, size=10_000)
         sizes.append(log.stat().st_size)
     assert 100_000 < max(sizes) < 150_000
+    assert 50_000 < asked[0] < 70_000
     store._copying = True  # a backup reads: it would be waited for
     for _ in range(40):
         write(store, head, 1, size=10_000)

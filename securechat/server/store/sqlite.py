@@ -102,9 +102,10 @@ class SQLiteStore:
 
     server_id: bytes
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
+    def __init__(self, path: Path, *, durable: bool = True, on_long_log: Callable[[], None] = lambda: None) -> None:
         """Open the database, or make it, with a new server_id.
 
+        `on_long_log` is called, in a commit, when a checkpoint is due.
         Not `durable`: `commit` leaves it to the system when to write, so a power failure loses what was committed.
         This breaks the store's promise and is good for measuring what the promise costs.
 
@@ -128,7 +129,8 @@ class SQLiteStore:
         self._next_expiry = 0
         self._expiring = False  # inboxes are looked through for old letters
         self._copying = False  # a backup reads
-        self._restart = False  # the write-ahead log is too long: the next commit starts it anew
+        self._on_long_log = on_long_log
+        self._restart = False  # the write-ahead log is long, and has been copied: the next commit starts it anew
         try:
             self._open()
         except BaseException:
@@ -271,9 +273,13 @@ class SQLiteStore:
                 for row in rows:
                     self._tail.add(Run(*row[:-1]))
         length = os.stat(self._log_path).st_size  # noqa: PTH116 - half of what `Path.stat` costs, at each commit
-        if (self._restart or length > WAL_MOST_BYTES) and not self._copying:
+        if length <= WAL_BYTES or self._copying:
+            return
+        if self._restart or length > WAL_MOST_BYTES:
             self._restart = False
             self._checkpoint(self._writer, "RESTART")
+        else:
+            self._on_long_log()
 
     def rollback(self) -> None:
         """See `port.Store`."""
