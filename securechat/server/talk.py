@@ -5,6 +5,8 @@ looked at once: whether the device is a member, how its messages must begin, how
 """
 
 import math
+from itertools import groupby
+from operator import attrgetter
 
 from securechat.errors import RefusedError
 from securechat.server.conversation import Conversation, Conversations
@@ -13,7 +15,7 @@ from securechat.server.membership import Memberships, explain_application
 from securechat.server.reading import Reading
 from securechat.server.session import Session, refusal
 from securechat.server.store.port import READER_BYTES, READER_ENTRIES, READER_SECONDS, Store
-from securechat.server.turn import Run, Turn
+from securechat.server.turn import RUN_BYTES, RUN_ENTRIES, Turn
 from securechat.wire.messages import Acknowledge, Submit
 
 
@@ -38,25 +40,36 @@ class Talk:
 
     def handle(self, session: Session, messages: list[Submit | Acknowledge]) -> None:
         """Handle what came from a session at once."""
-        turn, device, take = self._turn, session.device, session.submissions.take
-        known = b""  # the conversation of the message before, when it was found
-        for message in messages:
-            if isinstance(message, Acknowledge):
-                self._reading.acknowledge(session, message)
-                continue
+        for conversation, group in groupby(messages, attrgetter("conversation")):
+            submissions = []
+            for message in group:
+                if isinstance(message, Submit):
+                    submissions.append(message)
+                else:
+                    self._reading.acknowledge(session, message)
+            if submissions:
+                self._submit(session, conversation, submissions)
+
+    def _submit(self, session: Session, to: bytes, submissions: list[Submit]) -> None:
+        """Check messages to one conversation, and add those that it takes."""
+        turn, take = self._turn, session.submissions.take
+        try:
+            conversation = self._conversations.find(to, turn.now)
+            conversation.member(session)
+        except RefusedError as error:
+            for message in submissions:
+                turn.answer(session, refusal(message.id, error))
+            return
+        head, prefix = conversation.head, conversation.application_prefix
+        last = head.numbers_of(session.device).last
+        accepted: list[tuple[int, bytes]] = []  # not yet added: id and payload
+        size = 0  # of these payloads
+        room = 0.0
+        for message in submissions:
+            payload, number = message.payload, message.number
             try:
-                if message.conversation != known:
-                    known = b""
-                    conversation = self._conversations.find(message.conversation, turn.now)
-                    conversation.member(session)
-                    head, entrance = conversation.head, conversation.entrance
-                    numbers = head.numbers_of(device)
-                    prefix, time = conversation.application_prefix, max(turn.time, head.time)
-                    run: Run | None = None
-                    room = 0.0
-                    known = head.id
-                payload, number = message.payload, message.number
-                if number != numbers.last + 1:
+                if number != last + 1:
+                    self._add(session, conversation, accepted)
                     self._memberships.check_number(conversation, session, message.id, number, payload)
                     continue
                 if not payload.startswith(prefix + number.to_bytes(8, "big")):
@@ -66,20 +79,35 @@ class Talk:
                     raise RefusedError("bad-request", problem)
                 if head.departed:
                     raise RefusedError("commit-first", "a device has left: commit its removal, then speak")
-                room = room or self._room(conversation)
                 if not room:
-                    raise RefusedError(
-                        "reader-full", "the other side has been away too long: there is no more room for it"
-                    )
+                    self._add(session, conversation, accepted)
+                    room = self._room(conversation)
+                    if not room:
+                        raise RefusedError(
+                            "reader-full", "the other side has been away too long: there is no more room for it"
+                        )
                 take(turn.now)
-                if run is None or run.full:
-                    run = turn.run(conversation, session)
-                run.add(message.id, payload, head.epoch, time)
-                room -= 1
-                if entrance.strikes or entrance.lease is not None:
-                    self._entrances.accepted(conversation, device)
             except RefusedError as error:
                 turn.answer(session, refusal(message.id, error))
+                continue
+            accepted.append((message.id, payload))
+            last = number
+            room -= 1
+            size += len(payload)
+            if size >= RUN_BYTES or len(accepted) == RUN_ENTRIES:
+                self._add(session, conversation, accepted)
+                size = 0
+        self._add(session, conversation, accepted)
+
+    def _add(self, session: Session, conversation: Conversation, accepted: list[tuple[int, bytes]]) -> None:
+        """Add messages to a log, if there are any, and forget them here."""
+        if not accepted:
+            return
+        head, entrance = conversation.head, conversation.entrance
+        self._turn.run(conversation, session).extend(accepted, head.epoch, max(self._turn.time, head.time))
+        accepted.clear()
+        if entrance.strikes or entrance.lease is not None:
+            self._entrances.accepted(conversation, session.device)
 
     def _room(self, conversation: Conversation) -> float:
         """How many entries a direct conversation takes before it holds as much unread as a reader may leave.

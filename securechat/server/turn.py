@@ -1,10 +1,10 @@
 """One turn of the sequencer: what may be said and done only once the turn's transaction is on disk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
 from securechat.server.conversation import Conversation, Conversations
-from securechat.server.store.port import LogEntry, Store
+from securechat.server.store.port import LogEntry, Store, pack_answer
 from securechat.wire.chain import next_chain
 from securechat.wire.messages import (
     Accepted,
@@ -53,24 +53,37 @@ class Run:
         self._head = conversation.head
         self._numbers = self._head.numbers_of(session.device)
 
+    def extend(self, requests: Iterable[tuple[int, bytes]], epoch: int, time: int) -> None:
+        """Add entries by the session's device, whose numbers have been checked, and move the log's head to the last.
+
+        `requests`: id and payload of each. It is `epoch` after them; `time` in ms.
+        """
+        head, device, numbers = self._head, self._device, self._numbers
+        conversation, seq, chain, number, size = head.id, head.seq, head.chain, numbers.last, self._size
+        entries, accepted, answers = self.entries, self.accepted, []
+        for request, payload in requests:
+            seq += 1
+            number += 1
+            before = chain
+            chain = next_chain(before, conversation, seq, time, device, number, payload)
+            entries.append(LogEntry(seq, time, device, number, epoch, chain, payload))
+            accepted.append(Accepted(request, conversation, number, seq, time, b""))
+            answers.append(pack_answer(seq, time, before, chain))
+            size += len(payload)
+        head.seq, head.time, head.epoch, head.chain = seq, time, epoch, chain
+        numbers.extend(answers)
+        self._size = size
+        self.full = size >= RUN_BYTES or len(entries) >= RUN_ENTRIES
+
     def add(
         self, request: int, payload: bytes, epoch: int, time: int, *, joins: bool = False, gone: tuple[bytes, ...] = ()
     ) -> LogEntry:
-        """Add an entry by the session's device, whose number has been checked, and move the log's head to it.
-
-        It is `epoch` after it; `time` in ms. `joins`: it makes the device a member. `gone`: devices for which it is
-        the last entry.
-        """
-        head, device, numbers = self._head, self._device, self._numbers
-        number, seq, before = numbers.last + 1, head.seq + 1, head.chain
-        chain = next_chain(before, head.id, seq, time, device, number, payload)
-        entry = LogEntry(seq, time, device, number, epoch, chain, payload)
-        self.entries.append(entry)
-        self.accepted.append(Accepted(request, head.id, number, seq, time, chain if joins else b""))
-        head.seq, head.time, head.epoch, head.chain = seq, time, epoch, chain
-        numbers.add(seq, time, before, chain)
-        self._size += len(payload)
-        if gone or self._size >= RUN_BYTES or len(self.entries) >= RUN_ENTRIES:
+        """Add one entry. `joins`: it makes the device a member. `gone`: devices for which it is the last entry."""
+        self.extend([(request, payload)], epoch, time)
+        entry = self.entries[-1]
+        if joins:
+            self.accepted[-1].chain = entry.chain
+        if gone:
             self.gone = gone
             self.full = True
         return entry

@@ -25,15 +25,13 @@ def encode_frame(message: Message) -> bytes:
 
 def encode_frames(messages: Iterable[Message]) -> bytes:
     """Return the frames of messages that follow each other."""
-    encode, pack, header = _encoder.encode_into, _LENGTH.pack_into, _LENGTH.size
-    frames = bytearray()
-    start = 0
+    encode, pack = _encoder.encode, _LENGTH.pack
+    frames = []
     for message in messages:
-        encode(message, frames, start + header)
-        end = len(frames)
-        pack(frames, start, end - start - header)
-        start = end
-    return bytes(frames)
+        body = encode(message)
+        frames.append(pack(len(body)))
+        frames.append(body)
+    return b"".join(frames)
 
 
 class FrameReader:

@@ -22,7 +22,7 @@ from securechat.server.accounts import AccountStore
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig, load_config
 from securechat.server.metrics import MetricsServer
 from securechat.server.status import Counters, Status
-from securechat.server.store.port import Device, Head, Letter, LogEntry, Membership, Numbers
+from securechat.server.store.port import Device, Head, Letter, LogEntry, Membership, Numbers, pack_answer
 from securechat.server.store.sqlite import SQLiteStore
 from securechat.wire import limits
 from securechat.wire import messages as m
@@ -206,7 +206,7 @@ def saved_numbers(data: bytes) -> None:
     numbers = Numbers(last, answers)
     for number in (0, 1, last - limits.NUMBERS_KEPT, last - 1, last, last + 1):
         numbers.answer(ROOM, ALICE, number, b"payload")
-    numbers.add(1, NOW, bytes(32), bytes(32))
+    numbers.extend([pack_answer(1, NOW, bytes(32), bytes(32))])
     assert numbers.last == last + 1
     assert len(numbers.encode()) <= limits.NUMBERS_KEPT * 80
 

@@ -20,6 +20,7 @@ from securechat.server.store.port import (
     Membership,
     Numbers,
     StoreBrokenError,
+    pack_answer,
 )
 from securechat.server.store.sqlite import PORTION, PORTION_BYTES, SQLiteStore
 from securechat.wire.chain import CHAIN_START, next_chain
@@ -357,7 +358,7 @@ def test_numbers_keep_the_newest_answers() -> None:
     numbers, chain = Numbers(), CHAIN_START
     for n in range(1, 1001):
         before, chain = chain, next_chain(chain, ROOM, 2 * n, n, ALICE, n, b"%d" % n)
-        numbers.add(2 * n, n, before, chain)
+        numbers.extend([pack_answer(2 * n, n, before, chain)])
     for copy in (numbers, Numbers(numbers.last, numbers.encode())):
         assert copy.last == 1000
         assert copy.answer(ROOM, ALICE, 1000, b"1000") == (2000, 1000)
@@ -516,8 +517,10 @@ def test_a_long_write_ahead_log_is_cut_when_it_starts_anew(tmp_path: Path, monke
 
 def test_the_writer_syncs_every_commit(store: SQLiteStore) -> None:
     settings = {name: store._writer.execute(f"PRAGMA {name}").fetchone()[0] for name in
-                ("journal_mode", "synchronous", "fullfsync", "wal_autocheckpoint")}  # fmt: skip
-    assert settings == {"journal_mode": "wal", "synchronous": 2, "fullfsync": 1, "wal_autocheckpoint": 0}
+                ("journal_mode", "synchronous", "fullfsync", "wal_autocheckpoint", "secure_delete")}  # fmt: skip
+    assert settings == {
+        "journal_mode": "wal", "synchronous": 2, "fullfsync": 1, "wal_autocheckpoint": 0, "secure_delete": 2,
+    }  # fmt: skip
 
 
 def test_the_writer_syncs_again_after_housekeeping(store: SQLiteStore) -> None:

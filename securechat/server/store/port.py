@@ -46,7 +46,10 @@ class LogEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     payload: bytes
 
 
-_ANSWER = struct.Struct(">QQ32s32s")  # seq, time, the chain before and after
+_ANSWER = struct.Struct(">QQ32s32s")
+
+pack_answer = _ANSWER.pack
+"""What `Numbers` keeps of a submission that was accepted: seq, time, the chain before and after."""
 
 _SPARE_BYTES = 16 * _ANSWER.size
 _KEPT_BYTES = limits.NUMBERS_KEPT * _ANSWER.size
@@ -64,12 +67,12 @@ class Numbers:
         self.stored = last  # as of this number the store has it in a row of its own, and need not count its entries
         self._answers = bytearray(answers)
 
-    def add(self, seq: int, time: int, before: bytes, after: bytes) -> None:
-        """Number last + 1 was accepted at `seq` and `time`; `before` and `after`: the chain there."""
-        self.last += 1
-        self._answers += _ANSWER.pack(seq, time, before, after)
+    def extend(self, answers: list[bytes]) -> None:
+        """The next numbers were accepted; `answers`: what `pack_answer` has made of each."""
+        self.last += len(answers)
+        self._answers += b"".join(answers)
         if len(self._answers) >= _KEPT_BYTES + _SPARE_BYTES:
-            del self._answers[:_SPARE_BYTES]
+            del self._answers[:-_KEPT_BYTES]
 
     def answer(self, conversation: bytes, device: bytes, number: int, payload: bytes) -> tuple[int, int] | None:
         """Return (seq, time) of a submission that was accepted before, None if it was not, with these bytes.
@@ -139,7 +142,7 @@ class Head:
 
     def record(self, entry: LogEntry) -> None:
         """Move to an entry that was added before."""
-        self.numbers_of(entry.device).add(entry.seq, entry.time, self.chain, entry.chain)
+        self.numbers_of(entry.device).extend([pack_answer(entry.seq, entry.time, self.chain, entry.chain)])
         self.seq, self.time, self.epoch, self.chain = entry.seq, entry.time, entry.epoch, entry.chain
 
 
