@@ -474,44 +474,33 @@ def test_the_write_ahead_log_is_started_anew_when_it_is_long(
     assert len(read(store)) == 51
 
 
-def test_commits_bound_the_write_ahead_log_themselves(
-    store: SQLiteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_commits_ask_for_a_checkpoint_and_bound_the_write_ahead_log_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(implementation, "WAL_BYTES", 50_000)
-    monkeypatch.setattr(implementation, "WAL_MOST_BYTES", 100_000)
+    monkeypatch.setattr(implementation, "WAL_BYTES", 600_000)
+    monkeypatch.setattr(implementation, "WAL_MOST_BYTES", 1_200_000)
     log = tmp_path / "chat.db-wal"
     asked: list[int] = []
-    store._on_long_log = lambda: asked.append(log.stat().st_size)
+    store = SQLiteStore(tmp_path / "chat.db", on_long_log=lambda: asked.append(log.stat().st_size))
     head = make(store)
-    sizes = []
-    for _ in range(40):  # and nobody makes a checkpoint
-        write(store, head, 1, size=10_000)
-        sizes.append(log.stat().st_size)
-    assert 100_000 < max(sizes) < 150_000
-    assert 50_000 < asked[0] < 70_000
+
+    def fill() -> int:
+        """The longest that the log becomes; nobody makes a checkpoint."""
+        sizes = []
+        for _ in range(100):
+            write(store, head, 1, size=10_000)
+            sizes.append(log.stat().st_size)
+        return max(sizes)
+
+    assert 1_200_000 < fill() < 1_250_000
+    assert 300_000 < asked[0] < 900_000
     store._copying = True  # a backup reads: it would be waited for
-    for _ in range(40):
-        write(store, head, 1, size=10_000)
-    assert log.stat().st_size > 400_000
+    assert fill() > 2_000_000
     store._copying = False
     write(store, head, 2, size=10_000)
-    for _ in range(5):
-        write(store, head, 1, size=10_000)
-    assert len(read(store)) == 87
-
-
-def test_a_long_write_ahead_log_is_cut_when_it_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(implementation, "WAL_BYTES", 50_000)
-    store = SQLiteStore(tmp_path / "chat.db")
-    log = tmp_path / "chat.db-wal"
-    head = make(store)
-    write(store, head, 40, size=10_000)
-    assert log.stat().st_size > 400_000
-    store.checkpoint()
-    write(store, head, 1)  # the last one of the old log
-    write(store, head, 1)
-    assert log.stat().st_size <= 50_000
-    assert len(read(store)) == 42
+    assert log.stat().st_size <= 1_200_000  # it was cut
+    assert fill() < 1_250_000
+    assert len(read(store)) == 302
     store.close()
 
 

@@ -62,12 +62,14 @@ RUNS_AT_ONCE = 64
 """Runs of the tail asked for in one query."""
 
 WAL_BYTES = 16 << 20
-"""Size of the write-ahead log past which, once it has been copied, the next commit waits for readers and starts it
-anew; and size to which its file is cut then."""
+"""Size of the write-ahead log past which a checkpoint is due, and the commit after it waits for readers and starts the
+log anew: over itself, as a file that grows is synced at half the speed."""
 
 WAL_MOST_BYTES = 40 << 20
-"""Size past which a commit does so at once, and copies what is left to copy: whoever writes waits for it. It grows on
-by one transaction at most."""
+"""Size past which a commit does both at once: whoever writes waits for it. The file is cut to this length then."""
+
+COMMIT_BYTES = 8 << 10
+"""What a commit of entries adds to the log besides them, about: two pages. One of other things counts as a portion."""
 
 READ_CONNECTIONS = 8
 """Connections for reading, one for each thread that reads at once: I/O, readers, validators, metrics, the operator.
@@ -113,7 +115,7 @@ class SQLiteStore:
         """
         make_private_folder(path.parent)
         self._path = path
-        self._log_path = f"{path}-wal"  # the write-ahead log
+        self._log_path = path.with_name(path.name + "-wal")  # the write-ahead log
         self._durable = durable
         self._lock_file = FileLock(path.with_name(path.name + ".lock"), busy=f"another server is using {path}")
         self._connections: list[sqlite3.Connection] = []
@@ -130,6 +132,7 @@ class SQLiteStore:
         self._expiring = False  # inboxes are looked through for old letters
         self._copying = False  # a backup reads
         self._on_long_log = on_long_log
+        self._grown = 0  # bytes by which the write-ahead log has grown since the last checkpoint, about
         self._restart = False  # the write-ahead log is long, and has been copied: the next commit starts it anew
         try:
             self._open()
@@ -151,7 +154,7 @@ class SQLiteStore:
             writer.execute("PRAGMA wal_autocheckpoint = 0")  # `commit` and `checkpoint` say when
             # Some builds overwrite what is deleted, in the file and so in its log: all of it is ciphertext or public.
             writer.execute("PRAGMA secure_delete = FAST")
-            writer.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+            writer.execute(f"PRAGMA journal_size_limit = {WAL_MOST_BYTES}")
             self._migrate(writer)
             self._read_index()
             self._give_back()
@@ -257,13 +260,14 @@ class SQLiteStore:
             )
             for row_id, (ref, run) in enumerate(self._pending, self._next_id)
         ]
-        if not rows and not self._writer.in_transaction:
+        more = self._writer.in_transaction  # than entries
+        if not rows and not more:
             return
         with self._writing():
-            if len(rows) == 1 and not self._writer.in_transaction:
+            if len(rows) == 1 and not more:
                 self._writer.execute(_APPEND, rows[0])  # a transaction of its own, in one step instead of three
             else:
-                if not self._writer.in_transaction:
+                if not more:
                     self._writer.execute("BEGIN IMMEDIATE")
                 if rows:
                     self._writer.executemany(_APPEND, rows)
@@ -274,13 +278,15 @@ class SQLiteStore:
             with self._index_lock:
                 for row in rows:
                     self._tail.add(Run(*row[:-1]))
-        length = os.stat(self._log_path).st_size  # noqa: PTH116 - half of what `Path.stat` costs, at each commit
-        if length <= WAL_BYTES or self._copying:
+        self._grown += sum([row[5] for row in rows]) + (PORTION_BYTES if more else COMMIT_BYTES)
+        if self._copying:
             return
-        if self._restart or length > WAL_MOST_BYTES:
+        long = self._grown > WAL_BYTES
+        if self._restart or (long and self._log_path.stat().st_size > WAL_MOST_BYTES):
             self._restart = False
+            self._grown = 0
             self._checkpoint(self._writer, "RESTART")
-        else:
+        elif long:
             self._on_long_log()
 
     def rollback(self) -> None:
@@ -697,7 +703,7 @@ class SQLiteStore:
                 ).fetchone()
                 moved += count or 0
         size = 0
-        for path in (self._path, Path(self._log_path)):
+        for path in (self._path, self._log_path):
             with contextlib.suppress(FileNotFoundError):
                 size += path.stat().st_size
         return moved + self._tail.entries, size
@@ -876,6 +882,7 @@ class SQLiteStore:
 
     def checkpoint(self) -> None:
         """See `port.Store`."""
+        self._grown = 0
         self._restart = self._checkpoint(self._checkpointer, "PASSIVE") > WAL_BYTES
 
     def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> int:
