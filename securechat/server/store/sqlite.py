@@ -69,7 +69,7 @@ WAL_MOST_BYTES = 40 << 20
 """Size past which a commit does both at once: whoever writes waits for it. The file is cut to this length then."""
 
 COMMIT_BYTES = 8 << 10
-"""What a commit of entries adds to the log besides them, about: two pages. One of other things counts as a portion."""
+"""What a commit adds to the log besides its entries, about: two pages. After one of other things it is looked up."""
 
 READ_CONNECTIONS = 8
 """Connections for reading, one for each thread that reads at once: I/O, readers, validators, metrics, the operator.
@@ -132,7 +132,7 @@ class SQLiteStore:
         self._expiring = False  # inboxes are looked through for old letters
         self._copying = False  # a backup reads
         self._on_long_log = on_long_log
-        self._grown = 0  # bytes by which the write-ahead log has grown since the last checkpoint, about
+        self._grown = 0  # bytes of entries and their commits since the last checkpoint, about
         self._restart = False  # the write-ahead log is long, and has been copied: the next commit starts it anew
         try:
             self._open()
@@ -278,11 +278,11 @@ class SQLiteStore:
             with self._index_lock:
                 for row in rows:
                     self._tail.add(Run(*row[:-1]))
-        self._grown += sum([row[5] for row in rows]) + (PORTION_BYTES if more else COMMIT_BYTES)
+        self._grown += sum([row[5] for row in rows]) + COMMIT_BYTES
         if self._copying:
             return
         long = self._grown > WAL_BYTES
-        if self._restart or (long and self._log_path.stat().st_size > WAL_MOST_BYTES):
+        if self._restart or ((long or more) and self._log_path.stat().st_size > WAL_MOST_BYTES):
             self._restart = False
             self._grown = 0
             self._checkpoint(self._writer, "RESTART")
