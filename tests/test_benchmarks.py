@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import login
 import peers
 import pytest
 import workloads
 from contest import Maker, Run, durable, running
 from figure import Figure
 from floor_system import Floor
-from systems import Client
+from systems import Client, ServerFailedError
 
 BENCHES = Path(__file__).parents[1] / "scripts" / "benchmarks"
 INSTALLED = peers.installed()  # on most machines none: scripts/bench is where they are asked for
@@ -64,6 +65,18 @@ def test_messages_that_a_server_drops_are_counted(monkeypatch: pytest.MonkeyPatc
         cost = workloads.pipelined(system, pairs)
     assert cost.delivered + cost.lost == 2 * workloads.PIPELINED_MESSAGES
     assert cost.lost > 0
+
+
+def test_logins_are_counted_when_all_are_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login, "AT_ONCE", 2)
+    with running(durable) as (system,):
+        clients = [system.newcomer() for _ in range(5)]
+        entry = login.enter(system, [client.log_in for client in clients[:4]])
+        assert entry.count == 4
+        assert entry.seconds > 0 < entry.cpu
+        monkeypatch.setattr(clients[4], "token", b"wrong".ljust(32))
+        with pytest.raises(ServerFailedError, match="a client did not get into securechat: .*token-refused"):
+            login.enter(system, [clients[0].log_in, clients[4].log_in])
 
 
 def _all_but_first(client: Client) -> list[int]:

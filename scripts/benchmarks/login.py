@@ -34,32 +34,41 @@ def enter(system: System, steps: Sequence[Callable[[], None]]) -> Entry:
     """
     forking = multiprocessing.get_context("fork")
     gate = forking.Barrier(AT_ONCE + 1)
+    failures = forking.SimpleQueue()
 
     def work(mine: Sequence[Callable[[], None]]) -> None:
         try:
-            gate.wait(STALLED)
+            gate.wait(STALLED)  # ready
+            gate.wait(STALLED)  # go
             for step in mine:
                 step()
             gate.wait(STALLED)  # all are in
             gate.wait(STALLED)  # and that has been measured
-        except BaseException:
+        except threading.BrokenBarrierError:
+            pass  # another one has failed
+        except Exception as error:  # noqa: BLE001 - whatever it is, the parent tells
+            failures.put(f"a client did not get into {system.name}: {error}")
             gate.abort()
-            raise
 
     processes = [forking.Process(target=work, args=(steps[number::AT_ONCE],)) for number in range(AT_ONCE)]
-    for process in processes:
-        process.start()
     try:
+        for process in processes:
+            process.start()
         gate.wait(STALLED)
         began, cpu = time.perf_counter(), system.process.cpu()
+        gate.wait(STALLED)
         gate.wait(STALLED)
         entry = Entry(len(steps), time.perf_counter() - began, system.process.cpu() - cpu)
         gate.wait(STALLED)
     except threading.BrokenBarrierError:
-        raise ServerFailedError(f"a client did not get into {system.name}") from None
+        raise ServerFailedError(
+            f"clients did not get into {system.name} in {STALLED:.0f} s" if failures.empty() else failures.get()
+        ) from None
     finally:
+        gate.abort()
         for process in processes:
-            process.join()
+            if process.pid is not None:
+                process.join()
     return entry
 
 

@@ -296,19 +296,24 @@ class Server:
             if not more:
                 self._housework.wait(HOUSEKEEPING_SECONDS)
             self._housework.clear()
-            more = False  # when it fails, it is not tried again at once
+            more = False
             try:
-                checkpoint = time.monotonic() + HOUSEKEEPING_SECONDS
-                while (more := self._delivery.housekeep(now := time.monotonic())) and now < checkpoint:
-                    if self._stopping.wait(HOUSEKEEPING_PAUSE_SECONDS) or self._housework.is_set():
-                        break
-                self._store.checkpoint()
+                try:
+                    end = time.monotonic() + HOUSEKEEPING_SECONDS
+                    while (more := self._delivery.housekeep(now := time.monotonic())) and now < end:
+                        if self._stopping.wait(HOUSEKEEPING_PAUSE_SECONDS) or self._housework.is_set():
+                            break
+                finally:
+                    self._store.checkpoint()
+                continue
             except StoreBrokenError as error:
                 end_process(error)
             except StorageError as error:
                 log.warning("housekeeping has failed", reason=str(error))
             except Exception:
                 log.exception("internal error in housekeeping")
+            more = False
+            self._stopping.wait(HOUSEKEEPING_SECONDS)  # and not again for each commit that asks for it
 
     # --- what others may see ----------------------------------------------------------------------------------------
 

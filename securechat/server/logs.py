@@ -76,7 +76,7 @@ def _thread_ended(args: threading.ExceptHookArgs) -> None:
 
 
 class _Formatter(logging.Formatter):
-    """What structlog's own formatter does, without the second record that it makes of each: half of a line's time."""
+    """What we need of structlog's own formatter, without the second record that it makes of each: half of its time."""
 
     def __init__(self, render: Callable[[_Fields], str]) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class _Formatter(logging.Formatter):
         """Render a line of ours, whose message is its event and fields, or one of another library."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         fields: _Fields = {"time": time, "level": record.levelname.lower(), "event": ""}
-        if isinstance(record.msg, dict):
+        if hasattr(record, "_logger") and isinstance(record.msg, dict):
             fields.update(record.msg)
         else:
             fields.update(event=record.getMessage(), exc_info=record.exc_info)

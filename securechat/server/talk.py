@@ -5,6 +5,7 @@ looked at once: whether the device is a member, how its messages must begin, how
 """
 
 import math
+from collections import deque
 from itertools import groupby
 from operator import attrgetter
 
@@ -15,7 +16,7 @@ from securechat.server.membership import Memberships, explain_application
 from securechat.server.reading import Reading
 from securechat.server.session import Session, refusal
 from securechat.server.store.port import READER_BYTES, READER_ENTRIES, READER_SECONDS, Store
-from securechat.server.turn import RUN_BYTES, RUN_ENTRIES, Turn
+from securechat.server.turn import Turn
 from securechat.wire.messages import Acknowledge, Submit
 
 
@@ -39,7 +40,10 @@ class Talk:
         self._reading = reading
 
     def handle(self, session: Session, messages: list[Submit | Acknowledge]) -> None:
-        """Handle what came from a session at once."""
+        """Handle what came from a session at once, as if it were one after the other.
+
+        Only acknowledgements come before the submissions beside them: nobody has read those entries yet.
+        """
         for conversation, group in groupby(messages, attrgetter("conversation")):
             submissions = []
             for message in group:
@@ -62,8 +66,7 @@ class Talk:
             return
         head, prefix = conversation.head, conversation.application_prefix
         last = head.numbers_of(session.device).last
-        accepted: list[tuple[int, bytes]] = []  # not yet added: id and payload
-        size = 0  # of these payloads
+        accepted: deque[tuple[int, bytes]] = deque()  # not yet added: id and payload
         room = 0.0
         for message in submissions:
             payload, number = message.payload, message.number
@@ -75,6 +78,7 @@ class Talk:
                 if not payload.startswith(prefix + number.to_bytes(8, "big")):
                     problem = explain_application(payload, conversation, number)
                     if problem is None:
+                        self._add(session, conversation, accepted)
                         raise self._memberships.refuse_stale(conversation, session)
                     raise RefusedError("bad-request", problem)
                 if head.departed:
@@ -93,19 +97,16 @@ class Talk:
             accepted.append((message.id, payload))
             last = number
             room -= 1
-            size += len(payload)
-            if size >= RUN_BYTES or len(accepted) == RUN_ENTRIES:
-                self._add(session, conversation, accepted)
-                size = 0
         self._add(session, conversation, accepted)
 
-    def _add(self, session: Session, conversation: Conversation, accepted: list[tuple[int, bytes]]) -> None:
-        """Add messages to a log, if there are any, and forget them here."""
+    def _add(self, session: Session, conversation: Conversation, accepted: deque[tuple[int, bytes]]) -> None:
+        """Add messages to a log; none are left here."""
         if not accepted:
             return
         head, entrance = conversation.head, conversation.entrance
-        self._turn.run(conversation, session).extend(accepted, head.epoch, max(self._turn.time, head.time))
-        accepted.clear()
+        time = max(self._turn.time, head.time)
+        while accepted:
+            self._turn.run(conversation, session).extend(accepted, head.epoch, time)
         if entrance.strikes or entrance.lease is not None:
             self._entrances.accepted(conversation, session.device)
 

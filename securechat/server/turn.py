@@ -1,6 +1,7 @@
 """One turn of the sequencer: what may be said and done only once the turn's transaction is on disk."""
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from securechat.server.conversation import Conversation, Conversations
@@ -53,15 +54,17 @@ class Run:
         self._head = conversation.head
         self._numbers = self._head.numbers_of(session.device)
 
-    def extend(self, requests: Iterable[tuple[int, bytes]], epoch: int, time: int) -> None:
-        """Add entries by the session's device, whose numbers have been checked, and move the log's head to the last.
+    def extend(self, requests: deque[tuple[int, bytes]], epoch: int, time: int) -> None:
+        """Take requests from the left, until they end or the run is full, and move the log's head to the last of them.
 
-        `requests`: id and payload of each. It is `epoch` after them; `time` in ms.
+        `requests`: id and payload of submissions by the session's device, whose numbers have been checked. It is
+        `epoch` after them; `time` in ms.
         """
         head, device, numbers = self._head, self._device, self._numbers
         conversation, seq, chain, number, size = head.id, head.seq, head.chain, numbers.last, self._size
         entries, accepted, answers = self.entries, self.accepted, []
-        for request, payload in requests:
+        while requests and not self.full:
+            request, payload = requests.popleft()
             seq += 1
             number += 1
             before = chain
@@ -70,16 +73,16 @@ class Run:
             accepted.append(Accepted(request, conversation, number, seq, time, b""))
             answers.append(pack_answer(seq, time, before, chain))
             size += len(payload)
+            self.full = size >= RUN_BYTES or len(entries) == RUN_ENTRIES
         head.seq, head.time, head.epoch, head.chain = seq, time, epoch, chain
         numbers.extend(answers)
         self._size = size
-        self.full = size >= RUN_BYTES or len(entries) >= RUN_ENTRIES
 
     def add(
         self, request: int, payload: bytes, epoch: int, time: int, *, joins: bool = False, gone: tuple[bytes, ...] = ()
     ) -> LogEntry:
         """Add one entry. `joins`: it makes the device a member. `gone`: devices for which it is the last entry."""
-        self.extend([(request, payload)], epoch, time)
+        self.extend(deque([(request, payload)]), epoch, time)
         entry = self.entries[-1]
         if joins:
             self.accepted[-1].chain = entry.chain

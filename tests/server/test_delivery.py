@@ -2,8 +2,10 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -16,6 +18,9 @@ from securechat.mls.group_info import GroupInfo
 from securechat.mls.proposals import GroupContextExtensions, Proposal, Remove
 from securechat.mls.tree_math import LeafIndex
 from securechat.policy import Rules, departure_data
+from securechat.server.conversation import Conversation
+from securechat.server.store.port import Head
+from securechat.server.turn import Run
 from securechat.server.validation import Checked, Validator
 from securechat.wire import limits
 from securechat.wire import messages as m
@@ -52,6 +57,20 @@ def room(enter: Enter) -> tuple[Person, Person, Person, bytes]:
     catch_up(people[1], conversation, 1)
     alice, bob, carol = people
     return alice, bob, carol, conversation
+
+
+@pytest.mark.parametrize(("size", "taken"), [(10, 64), (1000, 17)])
+def test_a_run_takes_no_more_than_it_should(size: int, taken: int) -> None:
+    head = Head(b"c" * 32, "open", "#lobby", 0, 1, 1, CHAIN_START, b"")
+    session: Any = SimpleNamespace(device=b"d" * 16)
+    run = Run(Conversation(head), session)
+    requests = deque((number, bytes(size)) for number in range(100))
+    run.extend(requests, 1, 1)
+    assert run.full
+    assert len(run.entries) == len(run.accepted) == head.seq == head.numbers_of(b"d" * 16).last == taken
+    assert requests[0] == (taken, bytes(size))  # the next run's
+    run.extend(requests, 1, 1)
+    assert len(requests) == 100 - taken
 
 
 def catch_up(person: Person, conversation: bytes, entries: int) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +19,14 @@ from typing import Any
 import pytest
 
 from securechat.errors import StorageError, UsageError
+from securechat.server import app
 from securechat.server.app import Server
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig
+from securechat.server.store import sqlite
 from securechat.wire import messages as m
 from securechat.wire.protocol import Ended
 from tests.support.server_process import ServerProcess, server_command, server_environment
-from tests.support.wire_client import Person
+from tests.support.wire_client import WAIT, Person
 
 
 def talk(port: int, tls: ssl.SSLContext) -> tuple[Person, Person, bytes]:
@@ -43,6 +46,23 @@ def moved(person: Person, port: int) -> Person:
     """The same device on a server at another port."""
     person.port = port
     return person.again()
+
+
+def test_a_long_write_ahead_log_wakes_housekeeping(
+    start: Callable[..., Server], tls: ssl.SSLContext, config: ServerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "HOUSEKEEPING_SECONDS", 3600.0)  # by itself it would not come; nor would the stop be soon
+    monkeypatch.setattr(sqlite, "WAL_BYTES", 200_000)
+    monkeypatch.setattr(sqlite, "WAL_MOST_BYTES", 1 << 40)  # nor do commits
+    server = start()
+    alice, bob, conversation = talk(server.port, tls)
+    database = config.data / STORE_FILE
+    before = database.stat().st_size
+    deadline = time.monotonic() + WAIT
+    while database.stat().st_size < before + 100_000:  # that is what a checkpoint copies
+        assert time.monotonic() < deadline, "nobody makes a checkpoint"
+        assert isinstance(alice.say(conversation, "long ".ljust(5000)), m.Accepted)
+    close(alice, bob)
 
 
 def test_a_restart_loses_nothing(start: Callable[..., Server], tls: ssl.SSLContext) -> None:

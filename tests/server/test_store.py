@@ -1,5 +1,6 @@
 """The SQLite store by itself: logs that move, shrink and survive, key packages, inboxes."""
 
+import contextlib
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -501,6 +502,56 @@ def test_commits_ask_for_a_checkpoint_and_bound_the_write_ahead_log_themselves(
     assert log.stat().st_size <= 1_200_000  # it was cut
     assert fill() < 1_250_000
     assert len(read(store)) == 302
+    store.close()
+
+
+def test_whatever_is_committed_the_write_ahead_log_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(implementation, "WAL_MOST_BYTES", 600_000)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "chat.db").symlink_to(tmp_path / "elsewhere" / "chat.db")
+    store = SQLiteStore(tmp_path / "chat.db")  # SQLite keeps the log beside the file itself
+    for _ in range(40):
+        store.put_key_packages(ALICE, [bytes(50_000)], b"")
+        store.commit()
+        assert (tmp_path / "elsewhere" / "chat.db-wal").stat().st_size < 700_000
+    assert store.count_key_packages(ALICE) == 40
+    store.close()
+
+
+def test_a_reader_in_another_process_is_waited_for_once_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(implementation, "WAL_BYTES", 300_000)
+    monkeypatch.setattr(implementation, "WAL_MOST_BYTES", 600_000)
+    monkeypatch.setattr(implementation, "RESTART_SECONDS", 0.0)
+    store = SQLiteStore(tmp_path / "chat.db")
+    log = tmp_path / "chat.db-wal"
+    head = make(store)
+    tried: list[str] = []
+    checkpoint = store._checkpoint
+
+    def watched(connection: sqlite3.Connection, mode: str) -> tuple[bool, int]:
+        assert store._checkpointing.locked()  # SQLite would refuse one beside another
+        tried.append(mode)
+        return checkpoint(connection, mode)
+
+    monkeypatch.setattr(store, "_checkpoint", watched)
+    with contextlib.closing(sqlite3.connect(tmp_path / "chat.db", isolation_level=None)) as doctor:
+        doctor.execute("BEGIN")
+        doctor.execute("SELECT * FROM meta").fetchall()
+        write(store, head, 80, size=10_000)
+        assert tried == ["RESTART"]
+        store.checkpoint()
+        write(store, head, 80, size=10_000)
+        assert tried == ["RESTART", "PASSIVE", "RESTART"]
+        assert log.stat().st_size > 1_200_000  # it could not be started anew
+    store.checkpoint()
+    write(store, head, 2)
+    assert tried[3:] == ["PASSIVE", "RESTART"]
+    assert log.stat().st_size <= 600_000
+    assert len(read(store)) == 162
     store.close()
 
 

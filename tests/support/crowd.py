@@ -120,14 +120,25 @@ def flow_both_ways(alice: Person, bob: Person, room: bytes, end: float) -> tuple
     other one has heard, each byte of which is right.
     """
     heard: Counter[Person] = Counter()
+    failed = threading.Event()
+
+    def flow(person: Person, other: Person) -> int:
+        try:
+            return _flow(person, other, heard, room, end, failed)
+        except BaseException:
+            failed.set()
+            raise
+
     with ThreadPoolExecutor(2) as pool:
-        flows = {pool.submit(_flow, *pair, heard, room, end): pair[0] for pair in ((alice, bob), (bob, alice))}
+        flows = {pool.submit(flow, *pair): pair[0] for pair in ((alice, bob), (bob, alice))}
         said = {flows[done]: done.result() for done in as_completed(flows)}  # the first error counts
     assert (said[alice], said[bob]) == (heard[bob], heard[alice])
     return said[alice], said[bob]
 
 
-def _flow(person: Person, other: Person, heard: Counter[Person], room: bytes, end: float) -> int:
+def _flow(
+    person: Person, other: Person, heard: Counter[Person], room: bytes, end: float, failed: threading.Event
+) -> int:
     """One of the two. Counts what it hears, and returns how many messages it has said."""
     person.subscribe(room, 1)
     said = answered = 0
@@ -140,6 +151,7 @@ def _flow(person: Person, other: Person, heard: Counter[Person], room: bytes, en
             said += 1
         waits = said - heard[other] >= LEAD  # for the other one to hear, of which nobody tells us
         assert person.pump(PACE_SECONDS if waits else WAIT) or waits, f"{person.account} waits in vain"
+        assert not failed.is_set(), f"{other.account} has failed"
         received, person.received = person.received, []
         person.texts.clear()  # gigabytes in ten minutes
         for each in received:

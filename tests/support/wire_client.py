@@ -104,6 +104,7 @@ class WireClient:
         if self.tls.established:
             self.tls.write(self.protocol.data_to_send())
         if data := self.tls.data_to_send():
+            self.socket.settimeout(WAIT)  # whatever the last `pump` has left
             self.socket.sendall(data)
 
     def pump(self, wait: float = WAIT) -> bool:

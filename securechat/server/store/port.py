@@ -322,7 +322,7 @@ class Store(Protocol):
         """Copy everything, as it is at one instant, into an empty file. Any thread. Raises StorageError."""
 
     def checkpoint(self) -> None:
-        """Let the write-ahead log shrink, outside the turn."""
+        """Copy what the write-ahead log holds into the database, outside the turn, so that it can start anew."""
 
     def close(self) -> None:
         """Close everything; nothing may be called afterwards."""

@@ -66,10 +66,15 @@ WAL_BYTES = 16 << 20
 log anew: over itself, as a file that grows is synced at half the speed."""
 
 WAL_MOST_BYTES = 40 << 20
-"""Size past which a commit does both at once: whoever writes waits for it. The file is cut to this length then."""
+"""Size past which a commit makes the checkpoint and starts it anew: whoever writes waits for that. The next commit cuts
+the file to this length."""
 
 COMMIT_BYTES = 8 << 10
 """What a commit adds to the log besides its entries, about: two pages. After one of other things it is looked up."""
+
+RESTART_SECONDS = 0.1
+"""How long a commit waits for readers before it leaves the log as it is until after the next checkpoint. Our own take
+milliseconds; one in another process, such as `securechat doctor`, may take as long as it likes."""
 
 READ_CONNECTIONS = 8
 """Connections for reading, one for each thread that reads at once: I/O, readers, validators, metrics, the operator.
@@ -107,14 +112,14 @@ class SQLiteStore:
     def __init__(self, path: Path, *, durable: bool = True, on_long_log: Callable[[], None] = lambda: None) -> None:
         """Open the database, or make it, with a new server_id.
 
-        `on_long_log` is called, in a commit, when a checkpoint is due.
+        `on_long_log` is called, in a commit, when entries have made a checkpoint due.
         Not `durable`: `commit` leaves it to the system when to write, so a power failure loses what was committed.
         This breaks the store's promise and is good for measuring what the promise costs.
 
         Raises StorageError if another server uses it, or if it is damaged or not ours; it is left as it is then.
         """
         make_private_folder(path.parent)
-        self._path = path
+        self._path = path = path.resolve()  # SQLite puts its other files beside what a link points to
         self._log_path = path.with_name(path.name + "-wal")  # the write-ahead log
         self._durable = durable
         self._lock_file = FileLock(path.with_name(path.name + ".lock"), busy=f"another server is using {path}")
@@ -133,6 +138,8 @@ class SQLiteStore:
         self._copying = False  # a backup reads
         self._on_long_log = on_long_log
         self._grown = 0  # bytes of entries and their commits since the last checkpoint, about
+        self._checkpointing = threading.Lock()  # SQLite refuses a checkpoint beside another at once, without waiting
+        self._refused = False  # the log could not be started anew since the last checkpoint
         self._restart = False  # the write-ahead log is long, and has been copied: the next commit starts it anew
         try:
             self._open()
@@ -147,12 +154,13 @@ class SQLiteStore:
             if not self._path.exists():
                 self._create()
             check_database(self._path)
-            self._writer = writer = self._connect("rw")
+            self._writer = writer = self._connect("rw", timeout=RESTART_SECONDS)  # nobody else writes
             writer.execute("PRAGMA journal_mode = WAL")
             writer.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
             writer.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's cache; ignored elsewhere
             writer.execute("PRAGMA wal_autocheckpoint = 0")  # `commit` and `checkpoint` say when
-            # Some builds overwrite what is deleted, in the file and so in its log: all of it is ciphertext or public.
+            # Some builds overwrite what is deleted, which is a third of all that they write: it is ciphertext, public
+            # keys, and who was where.
             writer.execute("PRAGMA secure_delete = FAST")
             writer.execute(f"PRAGMA journal_size_limit = {WAL_MOST_BYTES}")
             self._migrate(writer)
@@ -170,9 +178,10 @@ class SQLiteStore:
                 raise StorageError(f"cannot open {self._path}: {error}") from error
             raise StorageError(f"{self._path} is damaged: {error}. It was left as it is.") from error
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
+    def _connect(self, mode: str, timeout: float = 5) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"{self._path.absolute().as_uri()}?mode={mode}",
+            timeout,
             uri=True,
             isolation_level=None,
             check_same_thread=False,  # the turn moves between threads, under its lock; readers have one each
@@ -278,16 +287,22 @@ class SQLiteStore:
             with self._index_lock:
                 for row in rows:
                     self._tail.add(Run(*row[:-1]))
-        self._grown += sum([row[5] for row in rows]) + COMMIT_BYTES
-        if self._copying:
+        self._grown += sum([len(row[6]) for row in rows]) + COMMIT_BYTES
+        if self._copying or self._refused:
             return
         long = self._grown > WAL_BYTES
-        if self._restart or ((long or more) and self._log_path.stat().st_size > WAL_MOST_BYTES):
-            self._restart = False
-            self._grown = 0
-            self._checkpoint(self._writer, "RESTART")
+        if self._restart or ((long or more) and _size(self._log_path) > WAL_MOST_BYTES):
+            self._start_log_anew()
         elif long:
             self._on_long_log()
+
+    def _start_log_anew(self) -> None:
+        """Copy what is left to copy, and let the next commit write from the log's beginning; not if somebody reads."""
+        self._restart = False
+        with self._checkpointing:
+            self._refused, _ = self._checkpoint(self._writer, "RESTART")
+        if not self._refused:
+            self._grown = 0
 
     def rollback(self) -> None:
         """See `port.Store`."""
@@ -704,8 +719,7 @@ class SQLiteStore:
                 moved += count or 0
         size = 0
         for path in (self._path, self._log_path):
-            with contextlib.suppress(FileNotFoundError):
-                size += path.stat().st_size
+            size += _size(path)
         return moved + self._tail.entries, size
 
     # --- housekeeping -----------------------------------------------------------------------------------------------
@@ -882,21 +896,24 @@ class SQLiteStore:
 
     def checkpoint(self) -> None:
         """See `port.Store`."""
-        self._grown = 0
-        self._restart = self._checkpoint(self._checkpointer, "PASSIVE") > WAL_BYTES
+        with self._checkpointing:
+            self._grown = 0
+            _, length = self._checkpoint(self._checkpointer, "PASSIVE")
+            self._refused = False
+            self._restart = length > WAL_BYTES
 
-    def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> int:
-        """Copy what is committed into the database; return how long the write-ahead log is, in bytes.
+    def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> tuple[bool, int]:
+        """Copy what is committed into the database; return whether that was refused, and how long the log is, in bytes.
 
         For want of room it stays where it is, and safe: what was committed was committed.
         """
         try:
-            _, frames, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            refused, pages, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error as error:
             if _code(error) == sqlite3.SQLITE_FULL:
-                return 0
+                return True, 0
             raise StoreBrokenError(f"{self._path}: {error}") from error
-        return int(frames) * 4096
+        return bool(refused), int(pages) * 4096
 
     def close(self) -> None:
         """See `port.Store`."""
@@ -957,6 +974,16 @@ def _look_into(path: Path) -> int:
         if problem != "ok":
             raise StorageError(f"{path} is damaged: {problem}. It was left as it is.")
         return version
+
+
+def _size(path: Path) -> int:
+    """The length of a file; 0 if it is not there: somebody has moved it, and SQLite goes on with the open one."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise StoreBrokenError(f"{path}: {error.strerror}") from error
 
 
 def _code(error: Exception) -> int:
