@@ -62,8 +62,8 @@ class Run:
         """
         head, device, numbers = self._head, self._device, self._numbers
         conversation, seq, chain, number, size = head.id, head.seq, head.chain, numbers.last, self._size
-        entries, accepted, answers = self.entries, self.accepted, []
-        while requests and not self.full:
+        entries, accepted, answers, full = self.entries, self.accepted, [], self.full
+        while requests and not full:
             request, payload = requests.popleft()
             seq += 1
             number += 1
@@ -73,10 +73,10 @@ class Run:
             accepted.append(Accepted(request, conversation, number, seq, time, b""))
             answers.append(pack_answer(seq, time, before, chain))
             size += len(payload)
-            self.full = size >= RUN_BYTES or len(entries) == RUN_ENTRIES
+            full = size >= RUN_BYTES or len(entries) == RUN_ENTRIES
         head.seq, head.time, head.epoch, head.chain = seq, time, epoch, chain
         numbers.extend(answers)
-        self._size = size
+        self._size, self.full = size, full
 
     def add(
         self, request: int, payload: bytes, epoch: int, time: int, *, joins: bool = False, gone: tuple[bytes, ...] = ()
