@@ -7,11 +7,11 @@ import workloads
 from contest import OURS, Contest, Maker, Run, durable, each_alone, losses, medians, running
 from figure import Figure
 from floor_system import Floor
+from login import AT_ONCE
 from packaged import Packaged
 from relay import PAIRS
 from systems import Client, System
 
-AT_ONCE = 8  # clients that are on their way in
 WARM = 100  # connections before the first that counts: what every server needs once is not theirs
 CROWDS = (1_000, 5_000)
 GOAL = 25  # KiB each, at the largest

@@ -180,7 +180,7 @@ class SQLiteStore:
 
     def _connect(self, mode: str, timeout: float = 5) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"{self._path.absolute().as_uri()}?mode={mode}",
+            f"{self._path.as_uri()}?mode={mode}",
             timeout,
             uri=True,
             isolation_level=None,
@@ -717,10 +717,7 @@ class SQLiteStore:
                     (ref,),
                 ).fetchone()
                 moved += count or 0
-        size = 0
-        for path in (self._path, self._log_path):
-            size += _size(path)
-        return moved + self._tail.entries, size
+        return moved + self._tail.entries, _size(self._path) + _size(self._log_path)
 
     # --- housekeeping -----------------------------------------------------------------------------------------------
 
@@ -886,7 +883,7 @@ class SQLiteStore:
         try:
             with (
                 contextlib.closing(sqlite3.connect(target)) as copy,
-                contextlib.closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)) as reader,
+                contextlib.closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as reader,
             ):
                 reader.backup(copy)
         except sqlite3.Error as error:  # not of our file: whatever is wrong with that, the next turn will meet
