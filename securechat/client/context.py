@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from securechat.client.device import Device
 from securechat.client.events import Event, KeyChanged
-from securechat.client.vault import Vault
+from securechat.client.vault.vault import Vault
 from securechat.errors import TrustError, UsageError
 from securechat.identity import pins
 from securechat.identity.certificate import DeviceCertificate

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from securechat.client.engine import Engine
 from securechat.client.events import Conversation, Event, Message
-from securechat.client.runner import Runner
+from securechat.client.link.runner import Runner
 from securechat.client.settings import ClientSettings
-from securechat.client.vault import Vault
+from securechat.client.vault.vault import Vault
 from securechat.errors import UsageError
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from securechat.client.vault import DeviceRow, Vault
+from securechat.client.vault.vault import DeviceRow, Vault
 from securechat.errors import PeerError, TrustError
 from securechat.identity import certificate as certificates
 from securechat.identity.certificate import DeviceCertificate, certificate_of, credential, leaf_validator

@@ -15,13 +15,13 @@ from typing import Literal
 from securechat import content, policy
 from securechat.client import events
 from securechat.client.context import Clock, Context, Outgoing, ReplyHandler
-from securechat.client.conversation import Conversation
+from securechat.client.conversations.log import Conversation
+from securechat.client.conversations.outbox import encode_body
+from securechat.client.conversations.registry import Registry
 from securechat.client.device import Device
-from securechat.client.outbox import encode_body
-from securechat.client.session import Session
+from securechat.client.link.login import Session
 from securechat.client.settings import ClientSettings
-from securechat.client.sync import Sync
-from securechat.client.vault import Phase, Vault
+from securechat.client.vault.vault import Phase, Vault
 from securechat.content import Accept, Body, Bye, Decline, Text
 from securechat.content import Request as RequestToTalk
 from securechat.errors import InternalError, PeerError, SecurechatError, UsageError
@@ -54,8 +54,8 @@ class Engine:
             device = Device.load_or_create(vault)
             self._context = Context(vault, device, clock or Clock())
             self._context.pins.set_own(device.account, device.identity_key)
-        self._sync = Sync(self._context)
-        self._session = Session(self._context, settings, seated=self._sync.begin)
+        self._registry = Registry(self._context)
+        self._session = Session(self._context, settings, seated=self._registry.begin)
         self._pending: dict[int, ReplyHandler] = {}
         self._released: deque[Outgoing] = deque()
         self._events: list[events.Event] = []
@@ -107,24 +107,24 @@ class Engine:
         self._pending.clear()
         self._released.clear()
         with self._unit():
-            self._sync.end()
+            self._registry.end()
             self._session.begin()
         self._released.clear()
 
     def say_goodbye(self) -> None:
         """Prepare the end of the connection: acknowledge what is on our disk."""
         with self._unit():
-            self._sync.acknowledge()
+            self._registry.acknowledge()
 
     @property
     def timer(self) -> float | None:
         """When to call `handle_timer`, on the monotonic clock."""
-        return self._sync.timer
+        return self._registry.timer
 
     def handle_timer(self) -> None:
         """Time has passed."""
         with self._unit():
-            self._sync.handle_timer()
+            self._registry.handle_timer()
 
     def take_outgoing(self, free: int, next_id: Callable[[], int]) -> list[FromClient]:
         """Return what has to go to the server now; at most `free` requests, each with an id from `next_id`."""
@@ -160,7 +160,7 @@ class Engine:
                         raise InternalError("a command failed halfway") from None
                     raise
                 try:
-                    self._sync.pump()
+                    self._registry.pump()
                 except UsageError as error:
                     raise InternalError(str(error)) from error
         except UsageError:
@@ -182,17 +182,17 @@ class Engine:
         elif isinstance(message, Hello | Seat):
             self._session.receive(message)
         elif isinstance(message, Entry | Welcomed | Truncated | Presence):
-            self._sync.receive(message)
+            self._registry.receive(message)
 
     # --- what is there --------------------------------------------------------------------------------------------
 
     def conversations(self) -> list[events.Conversation]:
         """Return all conversations, oldest first."""
-        return [conversation.snapshot() for conversation in self._sync]
+        return [conversation.snapshot() for conversation in self._registry]
 
     def find(self, name: str) -> events.Conversation | None:
         """Return the newest conversation called so: `#room`, or an account."""
-        conversation = self._sync.find(normalise_room(name) if name.startswith("#") else normalise_account(name))
+        conversation = self._registry.find(normalise_room(name) if name.startswith("#") else normalise_account(name))
         return None if conversation is None else conversation.snapshot()
 
     def history(self, conversation: bytes, limit: int) -> list[events.Message]:
@@ -231,13 +231,13 @@ class Engine:
             raise UsageError("That is you. Choose somebody else to talk to.")
         if text:
             _check_text(text)
-        there = self._sync.find(account)
+        there = self._registry.find(account)
         if there is not None and not there.row.closed:
             if text:
                 self.send(there.id, text)
             return
         with self._unit():
-            there = self._sync.add("direct", account, "opening")
+            there = self._registry.add("direct", account, "opening")
             if ask:
                 there.row.asked = "ours"
                 self._say(there, RequestToTalk(text), text)
@@ -284,7 +284,7 @@ class Engine:
             self._context.touched.add(there.id)
             there.close()
             if there.row.phase == "stopped":
-                self._sync.repair(there)  # one can only leave what one can follow
+                self._registry.repair(there)  # one can only leave what one can follow
             elif there.row.phase == "awaiting":
                 there.end("You left before this was sent.")  # their Welcome may still come, and is a new beginning
             there.tell("closed", self.account)
@@ -295,7 +295,7 @@ class Engine:
             there = self._get(conversation)
             if there.row.phase != "stopped":
                 raise UsageError("There is nothing to repair: this conversation has not stopped.")
-            self._sync.repair(there)
+            self._registry.repair(there)
 
     # --- rooms ----------------------------------------------------------------------------------------------------
 
@@ -359,14 +359,14 @@ class Engine:
         account = normalise_account(account)
         with self._unit():
             self._context.pins.decide(account, verified=verified)
-            for conversation in self._sync:
+            for conversation in self._registry:
                 if account == conversation.row.name or account in conversation.row.members.split():
                     self._context.touched.add(conversation.id)
 
     # --- details --------------------------------------------------------------------------------------------------
 
     def _get(self, conversation: bytes) -> Conversation:
-        there = self._sync.get(conversation)
+        there = self._registry.get(conversation)
         if there is None:
             raise UsageError("There is no such conversation.")
         return there
@@ -396,11 +396,11 @@ class Engine:
 
     def _enter_room(self, name: str, kind: policy.Kind, phase: Phase) -> None:
         name = normalise_room(name)
-        there = self._sync.find(name)
+        there = self._registry.find(name)
         if there is not None and not there.row.closed:
             raise UsageError(f"You are in {name} already.")
         with self._unit():
-            self._sync.add(kind, name, phase)
+            self._registry.add(kind, name, phase)
 
     def _change(self, conversation: bytes, action: Literal["add", "remove"], account: str) -> None:
         with self._unit():
@@ -417,7 +417,7 @@ class Engine:
             self._context.touched.add(there.id)
 
     def _check_connected(self) -> None:
-        if not self._sync.connected:
+        if not self._registry.connected:
             raise UsageError("There is no connection to the server now.")
 
     def _tell_refusal(self, reply: Reply) -> None:

@@ -155,8 +155,8 @@ def open_client(start: Start, on_event: Callable[[Event], None]) -> Iterator[Cha
     """
     # Imported here: with the vault comes the database, and all of MLS with the core.
     from securechat.client import core
-    from securechat.client.key_file import WrongPasswordError
-    from securechat.client.vault import Vault
+    from securechat.client.vault.key_file import WrongPasswordError
+    from securechat.client.vault.vault import Vault
 
     try:
         vault = Vault.open(start.vault, start.account, start.password)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from securechat.client import events, password, runner, sync
+from securechat.client import backoff, events, password
+from securechat.client.conversations import registry
 from securechat.server import app
 from securechat.server.accounts import COST, PasswordWorkers
 from securechat.server.app import Server
@@ -24,9 +25,9 @@ def server(certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(app, "PasswordWorkers", lambda accounts: PasswordWorkers(accounts, cost=cheap))
     for name, value in (("MEMORY_KIB", 8), ("PASSES", 1), ("LANES", 1)):
         monkeypatch.setattr(password, name, value)
-    monkeypatch.setattr(sync, "KEY_PACKAGE_STOCK", 4)
-    monkeypatch.setattr(sync, "KEY_PACKAGE_LOW", 2)
-    monkeypatch.setattr(runner, "RETRY_SECONDS", 0.05)  # clients come back at once: nobody here waits for a reason
+    monkeypatch.setattr(registry, "KEY_PACKAGE_STOCK", 4)
+    monkeypatch.setattr(registry, "KEY_PACKAGE_LOW", 2)
+    monkeypatch.setattr(backoff, "RETRY_SECONDS", 0.05)  # clients come back at once: nobody here waits for a reason
     cert, key = certificates / "server.pem", certificates / "server-key.pem"
     server = Server(ServerConfig(port=0, data=tmp_path / "data", cert=cert, key=key))
     server.start()

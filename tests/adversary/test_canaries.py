@@ -101,7 +101,7 @@ def keys_of(person: LiveClient) -> dict[str, bytes]:
     engine = person.client._engine
     row = engine._context.device.row
     keys = {"identity": row.identity_private, "signature": row.signature_private}
-    for conversation in engine._sync:
+    for conversation in engine._registry:
         if conversation.row.phase == "member":
             group = conversation.group
             for field in ("init_secret", "sender_data_secret", "exporter_secret", "external_secret", "membership_key"):

@@ -10,9 +10,9 @@ import pytest
 
 from securechat import policy
 from securechat.client import events
-from securechat.client.conversation import encode_number
+from securechat.client.conversations.entering import _leaf_of
+from securechat.client.conversations.log import encode_number
 from securechat.client.device import Device
-from securechat.client.entrance import _leaf_of
 from securechat.errors import RefusedError, TrustError, UsageError
 from securechat.identity.certificate import RULES_EXTENSION
 from securechat.mls.extensions import Extension, ExtensionType, RequiredCapabilities
@@ -329,7 +329,7 @@ def test_a_member_who_removes_others_is_stopped_at_and_named(
     server: ToyServer, lobby: list[Person], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alice, bob, carol = lobby
-    there = bob.engine._sync.find("#lobby")
+    there = bob.engine._registry.find("#lobby")
     assert there is not None
     victim = next(leaf for leaf, person in there.people.items() if person.account == "carol")
     number = there.row.number + 1
@@ -357,7 +357,7 @@ def test_a_commit_that_cannot_be_processed_stops_and_names_its_maker_and_repair_
     server: ToyServer, lobby: list[Person]
 ) -> None:
     alice, bob, carol = lobby
-    there = bob.engine._sync.find("#lobby")
+    there = bob.engine._registry.find("#lobby")
     assert there is not None
     number = there.row.number + 1
     staged = there.group.commit(
@@ -392,7 +392,7 @@ def test_a_commit_of_what_is_not_used_here_is_refused_without_staging_it(
     server: ToyServer, lobby: list[Person], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, bob, carol = lobby
-    there = bob.engine._sync.find("#lobby")
+    there = bob.engine._registry.find("#lobby")
     assert there is not None
     number = there.row.number + 1
     requirement = Extension(ExtensionType.REQUIRED_CAPABILITIES, RequiredCapabilities((RULES_EXTENSION,)).encode())
@@ -417,7 +417,7 @@ def test_a_commit_of_what_is_not_used_here_is_refused_without_staging_it(
 
 def test_keys_of_messages_that_never_came_are_not_kept(pair: list[Person]) -> None:
     alice, bob = pair
-    sender, receiver = alice.engine._sync.find("bob"), bob.engine._sync.find("alice")
+    sender, receiver = alice.engine._registry.find("bob"), bob.engine._registry.find("alice")
     assert sender is not None
     assert receiver is not None
     for _ in range(5):
@@ -432,7 +432,7 @@ def test_keys_of_messages_that_never_came_are_not_kept(pair: list[Person]) -> No
 
 def test_a_message_that_cannot_be_read_is_shown_as_such_and_passed_over(pair: list[Person]) -> None:
     alice, bob = pair
-    there = alice.engine._sync.find("bob")
+    there = alice.engine._registry.find("bob")
     assert there is not None
     number = there.row.number + 1
     payload = bytearray(there.group.encrypt(b"not an envelope", authenticated_data=encode_number(number)))
@@ -553,7 +553,7 @@ def test_an_old_welcome_does_not_lead_back_into_a_past_epoch(
     if removed:
         alice.engine.remove(club, "bob")
         settle(alice, bob, carol)
-    there = bob.engine._sync.get(club)
+    there = bob.engine._registry.get(club)
     assert there is not None
     epoch, members = there.row.epoch, there.row.members
     with bob.vault.transaction():  # as if the Welcome were for the last-resort key package, which is kept
@@ -684,7 +684,7 @@ def test_a_server_that_claims_an_empty_inbox_gains_nothing_by_old_welcomes(
     alice, bob = pair
     device = bob.engine._context.device
     kept = list(server.inboxes[device.id])
-    epoch = bob.engine._sync._conversations[bob.id_of("alice")].row.epoch
+    epoch = bob.engine._registry._conversations[bob.id_of("alice")].row.epoch
     for again in (1, 2):
         bob.cut()
         restore_inbox(server, bob, 0)
@@ -697,13 +697,13 @@ def test_a_server_that_claims_an_empty_inbox_gains_nothing_by_old_welcomes(
         bob.say("alice", f"still here {again}")
         settle(alice, bob)
         assert alice.texts("bob")[-1] == f"bob: still here {again}"
-    assert bob.engine._sync._conversations[bob.id_of("alice")].row.epoch == epoch
+    assert bob.engine._registry._conversations[bob.id_of("alice")].row.epoch == epoch
     assert len(bob.engine.conversations()) == 1
 
 
 def test_repair_does_not_lead_into_a_past_epoch(server: ToyServer, lobby: list[Person]) -> None:
     alice, bob, carol = lobby
-    there = bob.engine._sync.find("#lobby")
+    there = bob.engine._registry.find("#lobby")
     assert there is not None
     log = server.logs[there.id]
     old: list[wire.JoinOffer] = []
@@ -714,7 +714,7 @@ def test_repair_does_not_lead_into_a_past_epoch(server: ToyServer, lobby: list[P
         return [message]
 
     def enter_anew(person: Person) -> None:
-        conversation = person.engine._sync.find("#lobby")
+        conversation = person.engine._registry.find("#lobby")
         assert conversation is not None
         conversation.row.phase = "stopped"
         person.engine.repair(conversation.id)
@@ -742,7 +742,7 @@ def test_repair_does_not_lead_into_a_past_epoch(server: ToyServer, lobby: list[P
 
 def test_somebody_with_our_device_id_does_not_pass_for_our_old_leaf(lobby: list[Person]) -> None:
     _, bob, carol = lobby
-    there = bob.engine._sync.find("#lobby")
+    there = bob.engine._registry.find("#lobby")
     assert there is not None
     own, tree = bob.engine._context.device, there.group.public.tree
     assert _leaf_of(tree, own) == there.group.own_leaf
@@ -755,7 +755,7 @@ def test_our_own_change_is_not_followed_once_somebody_has_left_before_it(
     server: ToyServer, lobby: list[Person]
 ) -> None:
     alice, _, carol = lobby
-    there = alice.engine._sync.find("#lobby")
+    there = alice.engine._registry.find("#lobby")
     assert there is not None
     there.row.sent_on_path = 50
     alice.say("#lobby", "a fresh path comes first")

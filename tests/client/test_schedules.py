@@ -118,7 +118,7 @@ def test_a_room_survives_any_schedule(seed: int, tmp_path: Path) -> None:
     log = schedule.server.logs[first.id_of("#lobby")]
     joined = {
         certificate.account: log.window[certificate.device_id][0]
-        for certificate in first.engine._sync.find("#lobby").people.values()  # type: ignore[union-attr]  # it is there
+        for certificate in first.engine._registry.find("#lobby").people.values()  # type: ignore[union-attr]  # it is there
     }
     for _ in range(400):
         schedule.step("#lobby")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from securechat.client.key_file import Cost, WrongPasswordError
-from securechat.client.vault import ConversationRow, DeviceRow, OutboxRow, Vault
+from securechat.client.vault.key_file import Cost, WrongPasswordError
+from securechat.client.vault.vault import ConversationRow, DeviceRow, OutboxRow, Vault
 from securechat.errors import StorageError
 from securechat.identity.pins import Pin
 
@@ -70,8 +70,8 @@ def test_a_process_that_dies_in_a_transaction_leaves_what_was_before(path: Path)
     program = """
 import os, sys
 from pathlib import Path
-from securechat.client.key_file import Cost
-from securechat.client.vault import ConversationRow, Vault
+from securechat.client.vault.key_file import Cost
+from securechat.client.vault.vault import ConversationRow, Vault
 vault = Vault.open(Path(sys.argv[1]), "alice", "correct horse", cost=Cost(1, 8, 1))
 with vault.transaction():
     vault.save_conversation(ConversationRow(b"c" * 32, "direct", "bob", "member", 1, cursor=1))

@@ -11,9 +11,9 @@ from typing import Protocol, TypeVar
 from securechat import certs
 from securechat.client import events
 from securechat.client.core import ChatClient
-from securechat.client.key_file import Cost
 from securechat.client.settings import ClientSettings
-from securechat.client.vault import Vault
+from securechat.client.vault.key_file import Cost
+from securechat.client.vault.vault import Vault
 from tests.support.history import View
 from tests.support.server_process import ServerProcess
 from tests.support.wire_client import SECRETS

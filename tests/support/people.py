@@ -8,9 +8,9 @@ import msgspec
 from securechat.client import events
 from securechat.client.context import Clock
 from securechat.client.engine import Engine
-from securechat.client.key_file import Cost
 from securechat.client.settings import ClientSettings
-from securechat.client.vault import Vault
+from securechat.client.vault.key_file import Cost
+from securechat.client.vault.vault import Vault
 from securechat.wire import limits
 from securechat.wire import messages as wire
 from tests.support.toy_server import Account, Link, ToyServer

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from securechat.client import events
 from securechat.client.core import ChatClient
-from securechat.client.key_file import Cost
 from securechat.client.settings import ClientSettings
-from securechat.client.vault import Vault
+from securechat.client.vault.key_file import Cost
+from securechat.client.vault.vault import Vault
 
 PASSWORD = "correct horse"
 WINDOW = 256

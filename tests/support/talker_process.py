@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from securechat.client.vault import Vault
+from securechat.client.vault.vault import Vault
 from tests.support.history import View, check_history
 from tests.support.live import CHEAP, PASSWORD, PATIENCE, LiveServer, Place
 from tests.support.wire_client import SECRETS

@@ -25,7 +25,7 @@ from securechat.client.events import (
     Stopped,
     Waiting,
 )
-from securechat.client.vault import Vault
+from securechat.client.vault.vault import Vault
 from securechat.errors import InternalError, RefusedError, TrustError, UnreachableError, UsageError
 from securechat.identity.pins import Pin
 from securechat.ui.exit_codes import ExitCode

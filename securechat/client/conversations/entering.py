@@ -21,9 +21,9 @@ import msgspec
 
 from securechat import policy
 from securechat.client import events
-from securechat.client.conversation import MAX_NUMBER, Conversation, Staged, encode_number
+from securechat.client.backoff import Backoff
+from securechat.client.conversations.log import MAX_NUMBER, Conversation, Staged, encode_number
 from securechat.client.device import CAPABILITIES, Device, check_key_packages
-from securechat.client.outbox import Backoff
 from securechat.errors import InternalError, PeerError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
 from securechat.mls.framing import decode_body
@@ -67,8 +67,8 @@ MAX_RESYNCS: Final = 3
 """How often we re-enter one conversation within one connection: more would only please a server that plays games."""
 
 
-class Registry(Protocol):
-    """What an entrance needs of the set of conversations."""
+class RegistryPort(Protocol):
+    """What entering needs of the set of conversations."""
 
     def get(self, conversation: bytes) -> Conversation | None:
         """Return a conversation by its id, or by the one it had at first."""
@@ -89,10 +89,10 @@ class Registry(Protocol):
         """Nothing comes of the conversation: tell the user, with what was to be said in it."""
 
 
-class Entrance:
+class Entering:
     """The way into one conversation. Lives as long as one connection; what lasts is in the vault."""
 
-    def __init__(self, conversation: Conversation, registry: Registry) -> None:
+    def __init__(self, conversation: Conversation, registry: RegistryPort) -> None:
         self._conversation = conversation
         self._context = conversation.context
         self._registry = registry
@@ -346,7 +346,7 @@ class Entrance:
             conversation.unstage()
             self.backoff.wait()
         elif refused.code in PASSING:
-            self.backoff.wait(refused.retry_after)
+            self.backoff.wait(refused.retry_after / 1000)
         elif refused.code == "exists":
             self._lose_race(refused.conversation)
         else:
@@ -380,7 +380,7 @@ class Entrance:
 
     def _handle_refusal(self, refused: Refused) -> None:
         if refused.code in PASSING:
-            self.backoff.wait(refused.retry_after)
+            self.backoff.wait(refused.retry_after / 1000)
         else:
             self._fail(refused.code, refused.text)
 

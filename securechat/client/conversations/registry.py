@@ -11,11 +11,11 @@ from typing import Final
 from securechat import policy
 from securechat.client import events
 from securechat.client.context import Context
-from securechat.client.conversation import Conversation
+from securechat.client.conversations.entering import Entering, check_departures, new_conversation_id
+from securechat.client.conversations.log import Conversation
+from securechat.client.conversations.outbox import Outbox
 from securechat.client.device import KEY_PACKAGE_LOW, KEY_PACKAGE_STOCK
-from securechat.client.entrance import Entrance, check_departures, new_conversation_id
-from securechat.client.outbox import Outbox
-from securechat.client.vault import ConversationRow, Phase
+from securechat.client.vault.vault import ConversationRow, Phase
 from securechat.errors import PeerError
 from securechat.identity.certificate import certificate_of
 from securechat.mls.framing import decode_body
@@ -42,7 +42,7 @@ _STOCK: Final = b"key packages"
 """Stands for the answer to `PublishKeyPackages`, beside ids of logs."""
 
 
-class Sync:
+class Registry:
     """The set of conversations."""
 
     def __init__(self, context: Context) -> None:
@@ -51,7 +51,7 @@ class Sync:
         self._conversations = {row.id: Conversation.load(context, row) for row in context.vault.conversations()}
         self._aliases: dict[bytes, bytes] = {}  # ids of our own making -> what came to be instead
         self._outboxes: dict[bytes, Outbox] = {}
-        self._entrances: dict[bytes, Entrance] = {}
+        self._entering: dict[bytes, Entering] = {}
         self._inbox_head = 0
         self._inbox_read = 0  # newest letter that this connection has brought
         self._key_packages = 0  # at the server
@@ -88,7 +88,7 @@ class Sync:
 
     def repair(self, conversation: Conversation) -> None:
         """Enter a stopped conversation anew because the user asks for it: tries before this one do not count."""
-        self._entrances.pop(conversation.id, None)
+        self._entering.pop(conversation.id, None)
         self._context.touched.add(conversation.id)
         conversation.need_resync()
 
@@ -118,7 +118,7 @@ class Sync:
         """The connection is gone, with every answer that was on its way."""
         self._connected = self._ready = False
         self._outboxes.clear()
-        self._entrances.clear()
+        self._entering.clear()
         self._acknowledged.clear()
         self._unacknowledged.clear()
         for conversation in self:
@@ -165,7 +165,7 @@ class Sync:
     @property
     def timer(self) -> float | None:
         """When to call `handle_timer`, on the monotonic clock."""
-        waits = [way.backoff.until for ways in (self._outboxes, self._entrances) for way in ways.values()]
+        waits = [way.backoff.until for ways in (self._outboxes, self._entering) for way in ways.values()]
         if self._unacknowledged:
             waits.append(self._acknowledge_at)
         return min((until for until in waits if until), default=None)
@@ -175,7 +175,7 @@ class Sync:
         now = self._context.clock.monotonic()
         if self._unacknowledged and now >= self._acknowledge_at:
             self.acknowledge()
-        for ways in (self._outboxes, self._entrances):
+        for ways in (self._outboxes, self._entering):
             for conversation, way in ways.items():
                 if way.backoff.until and now >= way.backoff.until:
                     way.backoff.until = 0.0
@@ -190,7 +190,7 @@ class Sync:
             self._context.send(Acknowledge(log, cursor))
         self._unacknowledged.clear()
 
-    # --- for entrances --------------------------------------------------------------------------------------------
+    # --- for entering ---------------------------------------------------------------------------------------------
 
     def has_older_unleft(self, conversation: Conversation) -> bool:
         """Say whether we are still on our way out of an older conversation of the same name."""
@@ -238,8 +238,8 @@ class Sync:
             conversation.end("")  # nothing waits in it any more
             conversation.save()
         self._outboxes.pop(old, None)
-        if (entrance := self._entrances.pop(old, None)) is not None:
-            self._entrances[new] = entrance
+        if (entering := self._entering.pop(old, None)) is not None:
+            self._entering[new] = entering
         self._context.touched.add(new)
         return there
 
@@ -398,7 +398,7 @@ class Sync:
             if older is newer or (older.row.kind, older.row.name) != ("direct", newer.row.name) or older.row.closed:
                 continue
             if older.row.phase == "opening":  # theirs came first, whatever the answer to ours will be
-                self._entrances.pop(older.id, None)
+                self._entering.pop(older.id, None)
                 self.rebind(older, newer.id)
             elif older.row.phase in ("member", "resync", "stopped"):
                 self._context.vault.move_unsent(older.id, newer.id)
@@ -442,10 +442,10 @@ class Sync:
     def _pump(self, conversation: Conversation) -> None:
         """Let one conversation take its next step."""
         if conversation.row.phase in ("opening", "founding", "joining", "resync"):
-            entrance = self._entrances.get(conversation.id)
-            if entrance is None:
-                entrance = self._entrances[conversation.id] = Entrance(conversation, self)
-            entrance.pump()
+            entering = self._entering.get(conversation.id)
+            if entering is None:
+                entering = self._entering[conversation.id] = Entering(conversation, self)
+            entering.pump()
         elif conversation.row.phase == "member":
             outbox = self._outboxes.get(conversation.id)
             if outbox is None:

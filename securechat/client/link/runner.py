@@ -9,7 +9,6 @@ Other threads change the engine only under `lock`, then call `wake`; they never 
 """
 
 import contextlib
-import random
 import selectors
 import socket
 import ssl
@@ -20,6 +19,7 @@ from typing import Final
 
 from securechat import __version__
 from securechat.client import events
+from securechat.client.backoff import Backoff
 from securechat.client.engine import Engine
 from securechat.client.settings import ClientSettings
 from securechat.errors import InternalError, PeerError, RefusedError, SecurechatError, UnreachableError, UsageError
@@ -32,11 +32,6 @@ from securechat.wire.protocol import ClientProtocol, Ended
 
 CONNECT_SECONDS: Final = 10.0
 """For name, TCP and TLS together: a far server over a bad link answers in less."""
-
-RETRY_SECONDS: Final = 0.5
-MAX_RETRY_SECONDS: Final = 30.0
-"""Wait between tries: from half of the one, doubling up to the other; half of it at random, so that the clients of a
-restarted server do not all come back in the same moment."""
 
 GOODBYE_SECONDS: Final = 2.0
 """For the last bytes to leave; what was said is in the vault and in the log, whether they do or not."""
@@ -68,7 +63,7 @@ class Runner:
         self._waker: socket.socket | None = None  # one byte into it wakes the thread
         self._context: ssl.SSLContext | None = None
         self._greeted = False  # a server we trust has spoken to us once
-        self._tries = 0  # since we were last let in
+        self._backoff = Backoff(time.monotonic)  # between connections; starts anew when we are let in
         self._retry_after = 0.0  # seconds that the server has asked for
         self._thread = threading.Thread(target=self._run, name="securechat-client", daemon=True)
 
@@ -121,9 +116,7 @@ class Runner:
                 reason = str(error)
             if self._closing.is_set():
                 return
-            wait = min(RETRY_SECONDS * 2**self._tries, MAX_RETRY_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311  # nosec B311  # spreads load
-            wait, self._retry_after = max(wait, self._retry_after), 0.0
-            self._tries = min(self._tries + 1, 16)  # beyond that the maximum holds anyway
+            wait, self._retry_after = self._backoff.wait(self._retry_after), 0.0
             self._on_event(events.Disconnected(reason, wait))
             self._pause(wait)
 
@@ -148,7 +141,7 @@ class Runner:
             failure = self._engine.failure
         for event in happened:
             if isinstance(event, events.Ready | events.Waiting):
-                self._tries = 0
+                self._backoff.reset()
             elif isinstance(event, events.Connected):
                 self._greeted = True
             self._on_event(event)

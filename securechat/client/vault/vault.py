@@ -22,8 +22,8 @@ from typing import Any, Final, Literal
 
 from sqlcipher3 import dbapi2 as sqlite
 
-from securechat.client import key_file
 from securechat.client.events import Message, Trust
+from securechat.client.vault import key_file
 from securechat.errors import StorageError, UsageError
 from securechat.files import PRIVATE, FileLock, make_private_folder
 from securechat.identity.pins import Pin

@@ -7,7 +7,7 @@ nothing but the cursor, a commit that fails stops the conversation before it.
 Keeps: the group in its current epoch, the chain values of that epoch, the numbers of other devices, the leaves that
 have left. Deletes: what belongs to past epochs, at each commit; everything but the history, once we are out.
 
-How our own submissions come about is in `outbox`, how a conversation begins in `entrance`.
+How our own submissions come about is in `outbox`, how a conversation begins in `entering`.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ import msgspec
 from securechat import content, policy
 from securechat.client import events
 from securechat.client.context import Context
-from securechat.client.vault import ConversationRow, Phase, StagedRow
+from securechat.client.vault.vault import ConversationRow, Phase, StagedRow
 from securechat.content import Accept, Bye, Decline, Envelope, Request, Text
 from securechat.errors import InternalError, PeerError, StorageError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
@@ -306,8 +306,13 @@ class Conversation:
             else:
                 self.context.vault.save_number(self.id, entry.device, number)
 
-    def receive_own(self, accepted: Accepted, payload: bytes) -> None:
-        """Process our own entry, in whose place `accepted` stands. What we have not caught up to comes by the log."""
+    def receive_own(self, accepted: Accepted, number: int, payload: bytes) -> None:
+        """Process our own entry, in whose place `accepted` stands. What we have not caught up to comes by the log.
+
+        Raises `PeerError` if it is the answer to something else than our submission `number`.
+        """
+        if (accepted.conversation, accepted.number) != (self.id, number):
+            raise PeerError("the server accepted something else than what was submitted")
         if accepted.seq == self.row.cursor + 1:
             self.receive(Entry(self.id, accepted.seq, accepted.time, self.context.device.id, payload))
 

@@ -1,0 +1,38 @@
+"""How long to wait before trying again: longer each time, at random, so that many do not come back together."""
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+RETRY_SECONDS: Final = 0.5
+MAX_RETRY_SECONDS: Final = 30.0
+"""The wait starts at the one and doubles up to the other; each time it is shortened at random, by half at most."""
+
+_MAX_DOUBLINGS: Final = 16
+"""Beyond that `MAX_RETRY_SECONDS` holds anyway."""
+
+
+class Backoff:
+    """The waits between the tries of one thing. `until` is on the caller's monotonic clock; 0 while nothing waits."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._tries = 0
+        self.until = 0.0
+
+    def wait(self, at_least: float = 0.0) -> float:
+        """The try failed. Returns how many seconds to wait; at least as many as the server asks for."""
+        longest = min(RETRY_SECONDS * (1 << self._tries), MAX_RETRY_SECONDS)
+        seconds = max(longest * random.uniform(0.5, 1.0), at_least)  # noqa: S311  # nosec B311  # spreads load
+        self._tries = min(self._tries + 1, _MAX_DOUBLINGS)
+        self.until = self._clock() + seconds
+        return seconds
+
+    def reset(self) -> None:
+        """A try succeeded."""
+        self._tries, self.until = 0, 0.0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is too early for the next try."""
+        return self._clock() < self.until

@@ -1,0 +1,180 @@
+"""Our commits in one conversation: one at a time, and only while none of our messages is on its way.
+
+A commit is made when the members are to change, when somebody has left and something waits to be said, or when our
+leaf key is no longer fresh. It is stored before it is sent, and sent again as it is (invariant 5). After a refusal:
+
+    another commit came first       ours is discarded when that one arrives
+    somebody has left meanwhile     a new one, which removes them too
+    busy, leased, full disk         the same bytes again, a little later
+    a number the server does not    our state is an old copy: enter anew
+        expect
+    anything else                   the change is impossible: the user is told
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+
+from securechat import policy
+from securechat.client import events
+from securechat.client.backoff import Backoff
+from securechat.client.conversations.log import Conversation, Staged, encode_number
+from securechat.client.device import check_key_packages
+from securechat.client.vault.vault import ChangeRow, OutboxRow
+from securechat.errors import InternalError, PeerError
+from securechat.identity.certificate import DeviceCertificate
+from securechat.mls.key_package import KeyPackage
+from securechat.mls.proposals import Add, Proposal, Remove
+from securechat.wire.messages import PASSING, Accepted, Commit, FetchKeyPackages, KeyPackages, Refused, Reply
+
+PATH_MESSAGES: Final = 50
+"""Own messages after which we commit a fresh path (design, section 6): what a thief of our keys could go on reading."""
+
+PATH_MILLISECONDS: Final = 7 * 86_400_000
+"""The same by time: a week."""
+
+_encode_packages: Final = msgspec.msgpack.Encoder().encode
+_decode_packages: Final = msgspec.msgpack.Decoder(list[bytes]).decode
+
+
+class Committing:
+    """Makes and submits the commits of one conversation. Lives as long as one connection."""
+
+    def __init__(self, conversation: Conversation, backoff: Backoff) -> None:
+        """`backoff` is shared with the conversation's messages: what refuses the one refuses the other."""
+        self._conversation = conversation
+        self._context = conversation.context
+        self._vault = conversation.context.vault
+        self._backoff = backoff
+        self._fetching: set[int] = set()  # changes whose key packages are asked for
+
+    def prepare(self, items: list[OutboxRow]) -> bool:
+        """Make, keep and send the commit that has to come next, if one has to. Nothing is on its way."""
+        conversation, row = self._conversation, self._conversation.row
+        leaving = bool(items) and items[0].kind == "leave"
+        if row.closed and (leaving or not items):
+            return False
+        now = self._context.clock.milliseconds()
+        changes = self._changes(now // 1000)
+        stale_path = row.sent_on_path >= PATH_MESSAGES or now - row.path_time >= PATH_MILLISECONDS
+        if not changes and not stale_path and not (items and conversation.departed):
+            return False
+        removals = [Remove(leaf) for leaf in sorted(conversation.departed)]
+        proposals: list[Proposal] = [*removals, *(change for change in changes if change not in removals)]
+        self._commit(proposals, now)
+        return True
+
+    def _changes(self, now: int) -> list[Proposal]:
+        """Return the proposals for what the user asked for, as far as we have what they need."""
+        conversation = self._conversation
+        proposals: list[Proposal] = []
+        for change in self._vault.changes(conversation.id):
+            if change.action == "remove":
+                leaves = [leaf for leaf, person in conversation.people.items() if person.account == change.account]
+                proposals += map(Remove, leaves)
+            elif change.key_packages:
+                packages = _decode_packages(change.key_packages)
+                with self._refusing(change):
+                    proposals += [Add(package) for package, _ in self._check(packages, change.account, now)]
+            elif change.id not in self._fetching:
+                self._fetching.add(change.id)
+                self._context.request(FetchKeyPackages(0, change.account), self._fetched_for(change))
+        return proposals
+
+    def _fetched_for(self, change: ChangeRow) -> Callable[[Reply], None]:
+        def answer(reply: Reply) -> None:
+            self._fetching.discard(change.id)
+            self._context.touched.add(self._conversation.id)
+            if isinstance(reply, KeyPackages):
+                with self._refusing(change):
+                    checked = self._check(reply.key_packages, change.account, self._context.clock.seconds())
+                    for _, person in checked:
+                        self._context.pins.observe(person)
+                    if self._context.pins.has_changed(change.account):
+                        raise PeerError(f"The key of {change.account} has changed; /trust or /verify decides.")
+                    self._vault.save_change_packages(change.id, _encode_packages(reply.key_packages))
+            elif isinstance(reply, Refused) and reply.code in PASSING:
+                self._backoff.wait(reply.retry_after / 1000)
+            elif isinstance(reply, Refused):
+                self._vault.delete_change(change.id)
+                self._context.emit(events.Refused(reply.code, f"{change.account} was not added: {reply.text}"))
+
+        return answer
+
+    @contextmanager
+    def _refusing(self, change: ChangeRow) -> Iterator[None]:
+        """Drop a change that turns out to be impossible, and tell the user."""
+        try:
+            yield
+        except PeerError as error:
+            self._vault.delete_change(change.id)
+            self._context.emit(events.Refused("local", f"{change.account} was not added: {error} Invite them again."))
+
+    def _check(self, packages: list[bytes], account: str, now: int) -> list[tuple[KeyPackage, DeviceCertificate]]:
+        return check_key_packages(packages, account, validate=self._context.device.validator(now), now=now)
+
+    def _commit(self, proposals: list[Proposal], now: int) -> None:
+        conversation = self._conversation
+        number = conversation.row.number + 1
+        try:
+            staged = conversation.group.commit(
+                proposals,
+                refer=None,
+                authenticated_data=encode_number(number),
+                tree_in_welcome=False,
+                validate=self._context.device.validator(now // 1000),
+                now=now // 1000,
+            )
+            policy.check_commit(staged.public, departed=conversation.departed)
+        except PeerError as error:
+            self._drop_changes("local", str(error))
+            return
+        request = Commit(0, conversation.id, number, staged.message, staged.welcome or b"", staged.group_info or b"")
+        conversation.stage(number, request, staged)
+        if conversation.staged is not None:
+            self.submit(conversation.staged)
+
+    def submit(self, staged: Staged) -> None:
+        """Send the commit that is staged. Nothing else is on its way."""
+        request = staged.request
+        if not isinstance(request, Commit):
+            raise InternalError("a member has staged something else than a commit")
+        staged.submitted = True
+
+        def answer(reply: Reply) -> None:
+            self._context.touched.add(self._conversation.id)
+            if isinstance(reply, Accepted):
+                self._backoff.reset()
+                self._conversation.receive_own(reply, staged.number, request.commit)
+            elif isinstance(reply, Refused) and self._conversation.staged is staged:
+                self._handle_refusal(staged, reply)
+
+        self._context.request(msgspec.structs.replace(request), answer)
+
+    def _handle_refusal(self, staged: Staged, refused: Refused) -> None:
+        conversation = self._conversation
+        if conversation.row.phase != "member" or refused.code == "stale-epoch":
+            return  # the commit that came first discards ours when it arrives
+        if refused.code in PASSING:
+            staged.submitted = False
+            self._backoff.wait(refused.retry_after / 1000)
+            return
+        removed = {leaf for leaf, _ in staged.commit.public.removed} if staged.commit is not None else set()
+        conversation.unstage()
+        if refused.code == "wrong-number":
+            conversation.need_resync()
+        elif refused.code == "not-found":
+            conversation.lose()
+        elif refused.code == "commit-first" or not conversation.departed <= removed:
+            self._backoff.wait()  # somebody has left meanwhile: the next one removes them too
+        else:
+            self._drop_changes(refused.code, refused.text)
+
+    def _drop_changes(self, code: str, text: str) -> None:
+        """The commit is not possible: tell so, and do not try the same at once again."""
+        for change in self._vault.changes(self._conversation.id):
+            self._vault.delete_change(change.id)
+        self._context.emit(events.Refused(code, text))
+        self._backoff.wait()

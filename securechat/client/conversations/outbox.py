@@ -1,0 +1,163 @@
+"""What we submit to one conversation: messages in their order, and commits between them (design, sections 4 and 6).
+
+Everything is in the vault before it is sent, under its number, and stays there until it is seen in the log: a retry
+sends the same bytes with the same number (invariants 5 and 6). Several messages may be on their way at once; a commit
+goes alone. After a refusal nothing more is sent until everything on its way is answered; then:
+
+    another commit came first       encrypt all of it again in the new epoch, in order
+    somebody has left               commit their removal first, then as above
+    busy, leased, full disk         the same bytes again, a little later
+    a number the server does not    our state is an old copy: enter anew
+        expect
+    anything else                   that one will never be taken: its line in the history says why
+
+Messages are held, not refused, while a key of the other people has changed and the user has not decided.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from securechat import content, policy
+from securechat.client import events
+from securechat.client.backoff import Backoff
+from securechat.client.conversations.committing import PATH_MESSAGES, Committing
+from securechat.client.conversations.log import Conversation, encode_number
+from securechat.client.vault.vault import OutboxRow
+from securechat.content import Body, Envelope
+from securechat.errors import InternalError
+from securechat.mls.proposals import Remove
+from securechat.wire.messages import PASSING, Accepted, Leave, Refused, Reply, Submit
+
+WINDOW: Final = 16
+"""Messages of one conversation on their way at once: fills a long link, and is little to encrypt again."""
+
+
+def encode_body(body: Body, sent: int) -> bytes:
+    """Return a body as it waits in the outbox: an envelope that does not know its place in the log yet."""
+    return content.encode(Envelope(0, bytes(32), sent, body))
+
+
+class Outbox:
+    """The way out of one conversation. Lives as long as one connection; what lasts is in the vault."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._context = conversation.context
+        self._vault = conversation.context.vault
+        self._on_their_way: set[int] = set()  # numbers of messages and leaves without their answer
+        self._refused = False  # since nothing was on its way
+        self._void = False  # the ciphertexts cannot be used any more
+        self._held_for = ""  # whose changed key the user was told about
+        self.backoff = Backoff(self._context.clock.monotonic)
+        self._committing = Committing(conversation, self.backoff)
+
+    def pump(self) -> None:
+        """Submit what can be submitted now. Call after anything has changed, inside a transaction."""
+        conversation, row = self._conversation, self._conversation.row
+        if row.phase != "member" or not conversation.caught_up or self.backoff.waiting:
+            return
+        if (staged := conversation.staged) is not None:
+            if not staged.submitted and not self._on_their_way:
+                self._committing.submit(staged)
+            return
+        items = self._vault.outbox(row.id, WINDOW)
+        if self._void or any(item.payload and item.epoch != conversation.group.epoch for item in items):
+            if self._on_their_way:
+                return
+            self._vault.void_ciphertexts(row.id)
+            self._void = False
+            items = self._vault.outbox(row.id, WINDOW)
+        if not self._on_their_way:
+            self._refused = False
+            if self._committing.prepare(items):
+                return
+        if not self._refused:
+            self._submit_items(items)
+
+    def _submit_items(self, items: list[OutboxRow]) -> None:
+        conversation = self._conversation
+        number = conversation.row.number
+        for item in items:
+            number += 1
+            if item.payload and item.number in self._on_their_way:
+                continue
+            if item.kind == "message" and not self._may_speak(number):
+                return
+            payload = item.payload
+            if not payload:
+                payload = self._encrypt(item, number)
+                self._vault.save_ciphertext(item.id, number, conversation.group.epoch, payload)
+            elif item.number != number:
+                raise InternalError("the numbers in the outbox have a gap")
+            self._on_their_way.add(number)
+            kind = Submit if item.kind == "message" else Leave
+            self._context.request(kind(0, conversation.id, number, payload), self._answer_to(item.id, number, payload))
+
+    def _may_speak(self, number: int) -> bool:
+        conversation, row = self._conversation, self._conversation.row
+        if conversation.departed:
+            return False
+        if row.sent_on_path + number - row.number > PATH_MESSAGES:
+            return False  # a fresh path comes first, once these are answered
+        if row.kind != "open":
+            for account in row.members.split():
+                if self._context.pins.has_changed(account):
+                    if self._held_for != account:
+                        self._held_for = account
+                        self._context.emit(events.Held(row.id, account))
+                    return False
+        self._held_for = ""
+        return True
+
+    def _encrypt(self, item: OutboxRow, number: int) -> bytes:
+        conversation, group = self._conversation, self._conversation.group
+        if item.kind == "leave":
+            leaving = policy.departure_data(number, group.public.member(group.own_leaf))
+            return group.propose(Remove(group.own_leaf), authenticated_data=leaving)
+        unplaced = content.decode(item.content)
+        row = conversation.row
+        plaintext = content.encode(Envelope(row.cursor, row.chain, unplaced.sent, unplaced.body))
+        payload = group.encrypt(
+            plaintext, authenticated_data=encode_number(number), padding=content.padding(len(plaintext))
+        )
+        conversation.use_group(group, new_epoch=False)
+        return payload
+
+    def _answer_to(self, item: int, number: int, payload: bytes) -> Callable[[Reply], None]:
+        def answer(reply: Reply) -> None:
+            self._on_their_way.discard(number)
+            self._context.touched.add(self._conversation.id)
+            if isinstance(reply, Accepted):
+                self.backoff.reset()
+                self._conversation.receive_own(reply, number, payload)
+            elif isinstance(reply, Refused):
+                self._handle_refusal(item, number, reply)
+
+        return answer
+
+    def _handle_refusal(self, item: int, number: int, refused: Refused) -> None:
+        conversation = self._conversation
+        current = self._vault.outbox_item(item)
+        if current is None or current.number != number:
+            return  # it was encrypted anew, or given up, after we had entered anew
+        first, self._refused = not self._refused, True
+        if conversation.row.phase != "member" or refused.code in ("stale-epoch", "commit-first"):
+            return  # the entry that explains it has come, or is on its way
+        if refused.code in PASSING:
+            self.backoff.wait(refused.retry_after / 1000)
+        elif refused.code == "wrong-number":
+            if first and number == conversation.row.number + 1:
+                conversation.need_resync()
+            # else it only followed one that was refused itself
+        elif refused.code == "not-found":
+            conversation.lose()
+        elif first:
+            self._void = True  # those after it move up by one number
+            self._give_up(current, refused)
+
+    def _give_up(self, item: OutboxRow, refused: Refused) -> None:
+        self._vault.dequeue(item.id)
+        if item.local_id:
+            message = self._vault.fail_message(item.local_id, f"This message was not sent: {refused.text}")
+            self._context.emit(events.Received(message))
+        self._context.emit(events.Refused(refused.code, refused.text))

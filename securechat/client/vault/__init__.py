@@ -1,0 +1,1 @@
+"""Everything one account keeps on this machine for one server, encrypted."""
