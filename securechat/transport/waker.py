@@ -1,0 +1,33 @@
+"""Wakes a thread that waits in a selector, from any other thread."""
+
+import contextlib
+import socket
+
+
+class Waker:
+    """Register it for reading with the selector; `clear` it when the selector says so."""
+
+    def __init__(self) -> None:
+        self._woken, self._wake = socket.socketpair()
+        for end in (self._woken, self._wake):
+            end.setblocking(False)
+
+    def fileno(self) -> int:
+        """Return what the selector watches."""
+        return self._woken.fileno()
+
+    def wake(self) -> None:
+        """Wake the thread. From any thread; nothing happens after `close`."""
+        with contextlib.suppress(OSError):  # full: it will wake anyway; closed: there is nobody to wake
+            self._wake.send(b"\0")
+
+    def clear(self) -> None:
+        """Forget the wakenings so far; look for work after this, not before."""
+        with contextlib.suppress(BlockingIOError):
+            while self._woken.recv(4096):
+                pass
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._woken.close()
+        self._wake.close()
