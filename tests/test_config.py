@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from securechat.errors import UsageError
-from securechat.server.admission import Rate
 from securechat.server.config import ServerConfig, load_config
+from securechat.server.rate import Rate
 
 RATES = [name for name, value in vars(ServerConfig()).items() if isinstance(value, Rate)]
 

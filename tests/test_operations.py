@@ -10,9 +10,9 @@ import click
 import pytest
 from prometheus_client import CollectorRegistry
 
-from securechat.server.admission import Rate
 from securechat.server.config import ServerConfig, load_config
 from securechat.server.metrics import ServerCollector
+from securechat.server.rate import Rate
 from securechat.server.status import Counters, Status
 from tests.test_deploy import parse
 

@@ -30,6 +30,7 @@ from securechat.server.logs import get_logger
 from securechat.server.status import Counters, Status
 from securechat.server.store.port import Store
 from securechat.server.workers import join
+from securechat.transport.waker import Waker
 
 log = get_logger(__name__)
 
@@ -152,7 +153,7 @@ class AdminServer:
         except OSError as error:
             self._listener.close()
             raise StorageError(f"cannot open {path}: {error.strerror or error}") from error
-        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._waker = Waker()
         self._thread = threading.Thread(target=self._run, name="admin")
 
     def start(self) -> None:
@@ -161,21 +162,21 @@ class AdminServer:
 
     def stop(self) -> None:
         """Answer nobody any more, and take the socket away."""
-        self._wake_sender.send(b"\0")
+        self._waker.wake()
         join(self._thread)
         self.close()
 
     def close(self) -> None:
         """Let everything go; after `stop`, or in the place of `start`."""
-        for sock in (self._listener, self._wake_receiver, self._wake_sender):
-            sock.close()
+        self._listener.close()
+        self._waker.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)  # noqa: PTH108 - a str, as the socket wants it
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._listener, selectors.EVENT_READ)
-            selector.register(self._wake_receiver, selectors.EVENT_READ)
+            selector.register(self._waker, selectors.EVENT_READ)
             while all(key.fileobj is self._listener for key, _ in selector.select()):
                 with contextlib.suppress(OSError):  # the other side has gone
                     connection, _ = self._listener.accept()

@@ -2,7 +2,7 @@
 
     main            waits for a signal
     acceptor        takes connections                                         `reactor.Acceptor`
-    io-*            TLS, frames, sessions, and the sequencer's turn           `reactor.IOThread`, `delivery.Delivery`
+    io-*            TLS, frames, sessions, and the sequencer's turn           `reactor.IOThread`, `sequencer.Sequencer`
     password-*      Argon2                                                    `accounts.PasswordWorkers`
     accounts        writes accounts.json                                      `accounts.AccountStore`
     validator-*     checks commits                                            `workers.WorkerPool`
@@ -24,7 +24,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,21 +31,22 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
-from securechat.server.accounts import Account, AccountStore, PasswordWorkers
+from securechat.server.accounts import AccountStore, PasswordWorkers
 from securechat.server.admin import Admin, AdminServer
 from securechat.server.admin_protocol import socket_path
-from securechat.server.admission import Rates, address_key
+from securechat.server.admission.login import ClientHandler, LoginDesk
+from securechat.server.carrying.reactor import REPEAT_SECONDS, Acceptor, Connection, IOThread
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig
-from securechat.server.delivery import Delivery
 from securechat.server.logs import configure, get_logger, set_level
 from securechat.server.panic import end_process
-from securechat.server.reactor import COMPLAINT_SECONDS, Acceptor, Connection, IOThread
-from securechat.server.session import LoginDesk, Session
+from securechat.server.rates import Rates, address_key
+from securechat.server.sequencer.sequencer import Sequencer
 from securechat.server.status import Counters, Status
 from securechat.server.store.port import Store, StoreBrokenError
 from securechat.server.store.sqlite import SQLiteStore, knows_people
 from securechat.server.workers import WorkerPool, join
 from securechat.transport.tls import read_certificate, server_context
+from securechat.transport.waker import Waker
 from securechat.wire import limits
 from securechat.wire.messages import Closing, Hello
 
@@ -165,24 +165,27 @@ class Server:
         self._readers = WorkerPool("reader", READERS)
         self._validators = WorkerPool("validator", VALIDATORS)
         self._rates = rates = Rates(config)
-        self._delivery = delivery = Delivery(
+        wakers = [Waker() for _ in range(IO_THREADS)]
+        for waker in wakers:
+            opened.callback(waker.close)
+        self._sequencer = sequencer = Sequencer(
             store,
             seats=config.max_clients,
             rates=rates,
             show_ciphertext=config.show_ciphertext,
-            interrupt=lambda: self._threads[0].interrupt(),
-            revoke_tokens=self._revoke_tokens,
-            check_token=accounts.redeem,
+            interrupt=wakers[0].wake,
+            tokens=accounts,
             validators=self._validators,
             readers=self._readers,
+            lock=threading.Lock(),
             counters=self._counters,
         )
-        opened.callback(delivery.close)
+        opened.callback(sequencer.close)
         self._workers = PasswordWorkers(accounts)
         opened.callback(self._workers.close)
-        self._desk = LoginDesk(config, accounts, self._workers, rates, self._counters)
+        self._desk = LoginDesk(config, accounts, self._workers, rates, self._counters, sequencer)
         self._hello = self._make_hello()
-        self._threads = [IOThread(f"io-{index}", delivery.turn) for index in range(IO_THREADS)]
+        self._threads = [IOThread(f"io-{index}", sequencer.turn, waker) for index, waker in enumerate(wakers)]
         for pool in (self._readers, self._validators):
             opened.callback(pool.stop)
             pool.start()
@@ -238,7 +241,7 @@ class Server:
         self._hello = self._make_hello()
         self._desk.config = config
         self._rates.change(config)
-        self._delivery.resize(config.max_clients)
+        self._sequencer.resize(config.max_clients)
         set_level(config.log_level)
         log.info(
             "reloaded",
@@ -268,7 +271,7 @@ class Server:
         if sum(thread.connections for thread in self._threads) >= self._most_connections:
             self._counters.turned_away["no-files"] += 1
             if now >= self._full_until:
-                self._full_until = now + COMPLAINT_SECONDS
+                self._full_until = now + REPEAT_SECONDS
                 log.warning("turned away: no more files may be open", connections=self._most_connections)
             sock.close()
             return
@@ -282,7 +285,7 @@ class Server:
         thread = self._threads[self._accepted % len(self._threads)]
         self._accepted += 1
         connection = Connection(thread, sock, shown, self._context, self._hello, now)
-        connection.handler = Session(connection, key, self._desk, self._delivery)
+        connection.handler = ClientHandler(connection, key, self._desk)
         if (oldest := self._desk.newcomers.enter(key, connection)) is not None:
             self._counters.turned_away["gave-way"] += 1
             oldest.send(Closing("too-slow", "too many connections that are not logged in: the oldest gives way"))
@@ -300,7 +303,7 @@ class Server:
             try:
                 try:
                     end = time.monotonic() + HOUSEKEEPING_SECONDS
-                    while (more := self._delivery.housekeep(now := time.monotonic())) and now < end:
+                    while (more := self._sequencer.housekeep(now := time.monotonic())) and now < end:
                         if self._stopping.wait(HOUSEKEEPING_PAUSE_SECONDS) or self._housework.is_set():
                             break
                 finally:
@@ -324,8 +327,8 @@ class Server:
             started=self._started,
             accounts=len(self._accounts),
             connections=sum(thread.connections for thread in self._threads),
-            sessions=self._delivery.sessions,
-            waiting=self._delivery.waiting,
+            sessions=self._sequencer.sessions,
+            waiting=self._sequencer.waiting,
             password_queue=self._workers.waiting,
             log_entries=entries,
             store_bytes=size,
@@ -355,7 +358,7 @@ class Server:
             accounts,
             store,
             self._counters,
-            expel=lambda account, text: self._delivery.expel(account, text),
+            expel=lambda account, text: self._sequencer.expel(account, text),
             status=self.status,
             unready=self._unready,
             address=self.address,
@@ -387,16 +390,6 @@ class Server:
         except (OSError, ValueError) as error:  # ValueError: what cannot be a host, such as one with a label too long
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise UsageError(f"cannot listen on {config.host} port {config.port}: {reason}") from error
-
-    def _revoke_tokens(self, account: str, device: bytes, done: Callable[[Exception | None], None]) -> None:
-        def ended(future: Future[Account]) -> None:
-            error = future.exception()
-            done(error if isinstance(error, Exception) else None)
-
-        try:
-            self._accounts.revoke_tokens(account, keep=device).add_done_callback(ended)
-        except StorageError as error:
-            done(error)
 
 
 def accounts_are_lost(accounts: Path, store: Path) -> bool:

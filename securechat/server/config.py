@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from securechat.errors import UsageError
-from securechat.server.admission import Rate
+from securechat.server.rate import Rate
 from securechat.wire.limits import MAX_GREETING
 
 ENVIRONMENT_PREFIX = "SECURECHAT_"
@@ -66,7 +66,7 @@ class ServerConfig:
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least that is logged; `debug` shows every request but messages, without what is secret in them."""
 
-    # Rates, in the file and the environment as text: `attempts_per_address = "200 + 5/s"`. See `admission`.
+    # Rates, in the file and the environment as text: `attempts_per_address = "200 + 5/s"`. See `rates`.
     connections_per_address: Rate = Rate(10_000, 50)
     """All clients of the largest site come back at once; 50 handshakes a second take a twentieth of a processor."""
     attempts_per_address: Rate = Rate(200, 5)

@@ -29,7 +29,7 @@ from securechat.errors import SecurechatError, StorageError, UnreachableError
 from securechat.files import is_locked, sync
 from securechat.server import admin_protocol as protocol
 from securechat.server.accounts import read_accounts
-from securechat.server.admission import MAX_NEWCOMERS
+from securechat.server.admission.newcomers import MAX_NEWCOMERS
 from securechat.server.app import RESERVED_FILES, accounts_are_lost
 from securechat.server.config import ACCOUNTS_FILE, ENVIRONMENT_PREFIX, STORE_FILE, ServerConfig
 from securechat.server.metrics import HOST as METRICS_HOST

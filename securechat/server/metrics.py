@@ -26,6 +26,7 @@ from securechat.errors import UsageError
 from securechat.server.logs import get_logger
 from securechat.server.status import LATENCY_BUCKETS, Counters, Status, TurnedAway
 from securechat.server.workers import join
+from securechat.transport.waker import Waker
 
 log = get_logger(__name__)
 
@@ -133,7 +134,7 @@ class MetricsServer:
         self._listener.settimeout(0)
         self.port: int = self._listener.getsockname()[1]
         self._selector = selectors.DefaultSelector()
-        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._waker = Waker()
         self._requests: dict[_Request, None] = {}  # oldest first
         self._thread = threading.Thread(target=self._run, name="metrics")
 
@@ -143,25 +144,26 @@ class MetricsServer:
 
     def stop(self) -> None:
         """Answer nobody any more."""
-        self._wake_sender.send(b"\0")
+        self._waker.wake()
         join(self._thread)
 
     def close(self) -> None:
         """Let everything go; after `stop`, or in the place of `start`."""
-        for sock in (self._listener, self._wake_receiver, self._wake_sender, *(each.socket for each in self._requests)):
+        for sock in (self._listener, *(each.socket for each in self._requests)):
             sock.close()
+        self._waker.close()
         self._selector.close()
 
     def _run(self) -> None:
         self._selector.register(self._listener, selectors.EVENT_READ, None)
-        self._selector.register(self._wake_receiver, selectors.EVENT_READ, None)
+        self._selector.register(self._waker, selectors.EVENT_READ, None)
         while True:
             now = time.monotonic()
             for request in [each for each in self._requests if each.deadline <= now]:
                 self._drop(request)
             first = next(iter(self._requests), None)
             for key, _ in self._selector.select(None if first is None else first.deadline - now):
-                if key.fileobj is self._wake_receiver:
+                if key.fileobj is self._waker:
                     return
                 if key.fileobj is self._listener:
                     self._accept()

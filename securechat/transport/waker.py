@@ -10,7 +10,8 @@ class Waker:
     def __init__(self) -> None:
         self._woken, self._wake = socket.socketpair()
         for end in (self._woken, self._wake):
-            end.setblocking(False)
+            end.settimeout(0)
+        self._awake = False  # a byte is on its way: a burst of calls costs one
 
     def fileno(self) -> int:
         """Return what the selector watches."""
@@ -18,14 +19,16 @@ class Waker:
 
     def wake(self) -> None:
         """Wake the thread. From any thread; nothing happens after `close`."""
-        with contextlib.suppress(OSError):  # full: it will wake anyway; closed: there is nobody to wake
-            self._wake.send(b"\0")
+        if not self._awake:
+            self._awake = True
+            with contextlib.suppress(OSError):  # full: it will wake anyway; closed: there is nobody to wake
+                self._wake.send(b"\0")
 
     def clear(self) -> None:
         """Forget the wakenings so far; look for work after this, not before."""
         with contextlib.suppress(BlockingIOError):
-            while self._woken.recv(4096):
-                pass
+            self._woken.recv(4096)
+        self._awake = False  # only now: a byte sent before `recv` is gone, and nobody would send another
 
     def close(self) -> None:
         """Close both ends."""

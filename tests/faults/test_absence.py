@@ -7,9 +7,9 @@ import pytest
 
 from securechat import certs
 from securechat.client import events
-from securechat.server import talk
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
+from securechat.server.sequencer import messages as talk
 from securechat.server.store import sqlite, tail
 from tests.support.history import View, check_history
 from tests.support.live import LiveClient, Through, view

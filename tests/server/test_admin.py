@@ -174,7 +174,7 @@ def test_a_login_that_was_under_way_when_its_account_was_disabled_does_not_get_i
 ) -> None:
     alice = enter("alice")
     client = connect()
-    with server._delivery._lock:  # the login is checked, and waits for its turn
+    with server._sequencer._lock:  # the login is checked, and waits for its turn
         client.send(m.Resume(client.protocol.next_id(), alice.token, alice.device))
         tried = threading.Event()
         while not tried.wait(0.01):

@@ -7,16 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from securechat.errors import RefusedError
-from securechat.server.admission import (
-    KEEP_SECONDS,
-    Newcomers,
-    Rate,
-    RateLimiter,
-    Rates,
-    WaitingRoom,
-    address_key,
-)
+from securechat.server.admission.newcomers import Newcomers
 from securechat.server.config import ServerConfig
+from securechat.server.rate import Rate
+from securechat.server.rates import RateLimiter, Rates, address_key
+from securechat.server.sequencer.seats import KEEP_SECONDS, WaitingRoom
 
 
 def limiter(burst: int, per_second: float) -> RateLimiter:
@@ -68,7 +63,7 @@ def test_a_bucket_never_gives_more_than_its_burst_and_what_flowed_in(
 
 
 def test_buckets_are_bounded_and_the_longest_unused_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("securechat.server.admission.MAX_BUCKETS", 10)
+    monkeypatch.setattr("securechat.server.rates.MAX_BUCKETS", 10)
     limit = limiter(2, 0.001)
     for address in range(1000):
         limit.take(address, 0.0)
@@ -141,7 +136,7 @@ def test_an_address_that_is_refused_at_one_account_has_not_used_up_its_own_attem
 
 
 def test_known_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("securechat.server.admission.MAX_BUCKETS", 10)
+    monkeypatch.setattr("securechat.server.rates.MAX_BUCKETS", 10)
     rates = Rates(ServerConfig())
     for number in range(100):
         rates.remember("alice", str(number))

@@ -18,10 +18,10 @@ from securechat.mls.group_info import GroupInfo
 from securechat.mls.proposals import GroupContextExtensions, Proposal, Remove
 from securechat.mls.tree_math import LeafIndex
 from securechat.policy import Rules, departure_data
-from securechat.server.conversation import Conversation
+from securechat.server.sequencer.conversation import Conversation
+from securechat.server.sequencer.turn import Run
+from securechat.server.sequencer.validation import Checked, Validator
 from securechat.server.store.port import Head
-from securechat.server.turn import Run
-from securechat.server.validation import Checked, Validator
 from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat.wire.chain import CHAIN_START, next_chain

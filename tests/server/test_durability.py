@@ -60,7 +60,7 @@ def test_a_long_write_ahead_log_wakes_housekeeping(
     monkeypatch.setattr(sqlite, "WAL_BYTES", 200_000)
     monkeypatch.setattr(sqlite, "WAL_MOST_BYTES", 1 << 40)  # nor do commits
     server = start()
-    housekeep, calls = server._delivery.housekeep, []
+    housekeep, calls = server._sequencer.housekeep, []
 
     def watched(now: float) -> bool:
         calls.append(now)
@@ -68,7 +68,7 @@ def test_a_long_write_ahead_log_wakes_housekeeping(
             raise StorageError("a failure of ours")
         return housekeep(now)
 
-    monkeypatch.setattr(server._delivery, "housekeep", watched)
+    monkeypatch.setattr(server._sequencer, "housekeep", watched)
     database = config.data / STORE_FILE
     before = database.stat().st_size
     alice, bob, conversation = talk(server.port, tls)

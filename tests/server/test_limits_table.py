@@ -4,8 +4,8 @@ import importlib
 import re
 from pathlib import Path
 
-from securechat.server.admission import Rate
 from securechat.server.config import ServerConfig
+from securechat.server.rate import Rate
 
 THREAT_MODEL = Path(__file__).parents[2] / "docs" / "threat-model.md"
 

@@ -15,8 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from securechat import certs
 from securechat.errors import UsageError
 from securechat.server import app, metrics
-from securechat.server.admission import Newcomers, Rate
+from securechat.server.admission.newcomers import Newcomers
 from securechat.server.app import Server
+from securechat.server.rate import Rate
 from securechat.wire import messages as m
 from tests.support.wire_client import WAIT, Person, WireClient
 
@@ -169,7 +170,7 @@ def test_a_stuck_io_thread_is_not_alive(
             time.sleep(0.05)
 
     with WireClient(server.port, tls) as client:
-        with server._delivery._lock:  # the I/O thread needs it for its next turn
+        with server._sequencer._lock:  # the I/O thread needs it for its next turn
             client.drop()
             wait_for(503)
         wait_for(200)

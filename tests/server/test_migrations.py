@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from securechat.errors import StorageError
+from securechat.server.sequencer.validation import Validator
 from securechat.server.store import schema
 from securechat.server.store.sqlite import SQLiteStore
-from securechat.server.validation import Validator
 
 OLDEST = Path(__file__).with_name("oldest.sql")
 """Version 1, as a server of that version wrote it: alice and bob, their conversation, and a room. Never changed."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from securechat.client import events
-from securechat.server.admission import Rate
 from securechat.server.app import Server
+from securechat.server.rate import Rate
 from securechat.transport.tls import client_context
 from securechat.wire import messages as m
 from tests.support.live import LiveClient, LiveServer

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from securechat import certs
-from securechat.server.admission import Rate
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
+from securechat.server.rate import Rate
 from securechat.transport.tls import client_context, read_certificate
 from securechat.wire import messages as m
 from tests.support.server_process import ServerProcess

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from securechat.server import conversation as conversations
-from securechat.server import talk as talking
 from securechat.server.app import Server
-from securechat.server.delivery import Delivery
+from securechat.server.sequencer import conversation as conversations
+from securechat.server.sequencer import messages as talking
+from securechat.server.sequencer.sequencer import Sequencer
 from securechat.server.store import sqlite, tail
 from securechat.wire import messages as m
 from tests.support.log import logged
@@ -22,7 +22,7 @@ Enter = Callable[..., Person]
 
 def clean_up(server: Server) -> None:
     """Let housekeeping do everything that is due."""
-    while server._delivery.housekeep(time.monotonic()):
+    while server._sequencer.housekeep(time.monotonic()):
         pass
 
 
@@ -60,7 +60,7 @@ def test_checkpoints_are_made_while_there_is_always_more_to_move(
     start: Callable[[], Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = threading.Semaphore(0)
-    monkeypatch.setattr(Delivery, "housekeep", lambda *_: True)
+    monkeypatch.setattr(Sequencer, "housekeep", lambda *_: True)
     monkeypatch.setattr(sqlite.SQLiteStore, "checkpoint", lambda _: made.release())
     start()
     for _ in range(3):
@@ -127,13 +127,13 @@ def test_an_idle_conversation_leaves_memory_and_comes_back(
     alice, bob, conversation = talk(enter)
     accepted = alice.say(conversation, "one")
     clean_up(server)
-    assert server._delivery._conversations.loaded(conversation) is None
+    assert server._sequencer._conversations.loaded(conversation) is None
     assert alice.say(conversation, "two").seq == accepted.seq + 1
     clean_up(server)
     assert isinstance(alice.change(conversation), m.Accepted)
     bob.subscribe(conversation)
     clean_up(server)
-    assert server._delivery._conversations.loaded(conversation) is not None  # somebody reads
+    assert server._sequencer._conversations.loaded(conversation) is not None  # somebody reads
     assert bob.read(conversation, 2) == [(2, "one"), (3, "two")]
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from securechat.server import reactor, reading
 from securechat.server.app import Server
-from securechat.server.operations import CommitChecked
-from securechat.server.session import Session
+from securechat.server.carrying import reactor
+from securechat.server.sequencer import reading
+from securechat.server.sequencer.operations import CommitChecked
+from securechat.server.sequencer.session import Session
 from securechat.server.store.port import READER_SECONDS
 from securechat.wire import limits
 from securechat.wire import messages as m
@@ -159,8 +160,8 @@ class HandedIn(deque[tuple[Session | None, Any]]):
         super().__init__()
         self._ever: list[tuple[Session | None, Any]] = []
         self._more = threading.Condition()
-        with server._delivery._lock:
-            server._delivery._submissions = self
+        with server._sequencer._lock:
+            server._sequencer._submissions = self
 
     def append(self, each: tuple[Session | None, Any]) -> None:
         super().append(each)
@@ -177,7 +178,7 @@ class HandedIn(deque[tuple[Session | None, Any]]):
 
 
 def session_of(server: Server, person: Person) -> Session:
-    session = server._delivery._lobby.session(person.account, person.device)
+    session = server._sequencer._lobby.session(person.account, person.device)
     assert session is not None
     return session
 
@@ -194,11 +195,13 @@ def test_what_a_replaced_session_says_on_is_not_accepted(
     alice.open_direct("bob")
     conversation = bob.accept_welcome()
     session = session_of(server, alice)
-    session.connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    connection = session.outlet
+    assert isinstance(connection, reactor.Connection)
+    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     alice.subscribe(conversation)
     pour(bob, conversation, ["x" * 60_000] * 20)  # more than the sockets take, and alice does not read
     with {"alice": alice, "bob": bob}[who].again() as again:
-        assert session.connection._unsent
+        assert connection._unsent
         alice.protocol.send(alice.encrypt(conversation, "still me"))
         alice.flush()
         handed_in.wait_for(session, list)
@@ -214,7 +217,7 @@ def test_what_a_replaced_session_says_on_is_not_accepted(
 
 def stop_validators(server: Server) -> threading.Event:
     """Let no commit be checked until the event is set."""
-    validators, go_on = server._delivery._validators, threading.Event()
+    validators, go_on = server._validators, threading.Event()
     for _ in validators._threads:
         validators.submit(lambda: None if go_on.wait(PATIENCE) else pytest.fail("nobody let the validators go on"))
     return go_on
@@ -259,7 +262,7 @@ def test_a_member_whose_session_is_replaced_while_its_commit_is_checked_loses_it
     assert staged.group_info is not None
     go_on = stop_validators(server)
     carol.bye()
-    entrance = server._delivery._conversations.find(room, 0).entrance
+    entrance = server._sequencer._conversations.find(room, 0).entrance
     while entrance.lease is None or entrance.lease.device != alice.device:
         alice.ask(m.ListRooms)
     alice.send(m.Commit(alice.protocol.next_id(), room, 1, staged.message, b"", staged.group_info))
@@ -400,7 +403,7 @@ def test_a_slow_reader_costs_no_memory_and_misses_nothing(
     count, size = 80, 60_000
     pour(alice, conversation, ["x" * size] * count)
     session = session_of(server, slow)
-    assert session.connection.backlog < 2 << 20 < count * size
+    assert session.outlet.backlog < 2 << 20 < count * size
     slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     assert [seq for seq, _ in slow.read(conversation, count)] == [2 + n for n in range(count)]
     slow.drop()
@@ -460,9 +463,9 @@ def test_an_acknowledged_welcome_does_not_come_again(enter: Enter) -> None:
 def test_of_letters_that_are_gone_the_reader_is_told(server: Server, enter: Enter) -> None:
     alice, bob = enter("alice"), enter("bob")
     assert isinstance(alice.open_direct("bob"), m.Accepted)
-    with server._delivery._lock:
+    with server._sequencer._lock:
         later = time.time_ns() // 1_000_000 + (READER_SECONDS + 1) * 1000
-        while server._store.tidy(later, server._delivery._conversations.head)[1]:
+        while server._store.tidy(later, server._sequencer._conversations.head)[1]:
             pass
     bob.read_inbox()
     assert bob.take(m.Message) == m.Truncated(bob.device, 2)

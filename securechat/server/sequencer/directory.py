@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 
 from securechat.errors import PeerError, RefusedError
 from securechat.identity.certificate import DeviceCertificate
-from securechat.server.admission import Rates
 from securechat.server.logs import get_logger
-from securechat.server.operations import KeyPackagesChecked, TokensRevoked
-from securechat.server.presence import Lobby
-from securechat.server.session import Session
+from securechat.server.rates import Rates
+from securechat.server.sequencer.operations import KeyPackagesChecked, TokensRevoked
+from securechat.server.sequencer.presence import Lobby
+from securechat.server.sequencer.session import Session
+from securechat.server.sequencer.turn import Turn
+from securechat.server.sequencer.validation import Validator
 from securechat.server.store.port import Device, Store
-from securechat.server.turn import Turn
-from securechat.server.validation import Validator
 from securechat.wire import limits
 from securechat.wire.messages import (
     Done,
@@ -86,7 +86,7 @@ class Directory:
                 return
             self._drop(account, others)
             others = []
-            log.info("identity key replaced", client=session.connection.address, account=account)
+            log.info("identity key replaced", client=session.outlet.address, account=account)
         if len(others) >= MAX_DEVICES:
             raise RefusedError("bad-request", f"an account has {MAX_DEVICES} devices at most")
         if known is not None and known.certificate != request.certificate:

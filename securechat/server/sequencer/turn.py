@@ -2,9 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from securechat.server.conversation import Conversation, Conversations
+from securechat.server.sequencer.conversation import Conversation, Conversations
+from securechat.server.sequencer.session import Session
 from securechat.server.store.port import LogEntry, Store, pack_answer
 from securechat.wire.chain import next_chain
 from securechat.wire.messages import (
@@ -18,9 +19,6 @@ from securechat.wire.messages import (
     Stock,
     Subscribed,
 )
-
-if TYPE_CHECKING:
-    from securechat.server.session import Session
 
 Answer: TypeAlias = Accepted | Done | JoinOffer | KeyPackages | MemberList | Refused | Rooms | Stock | Subscribed
 
@@ -42,7 +40,7 @@ class Run:
         "_device", "_head", "_numbers", "_size", "accepted", "conversation", "entries", "full", "gone", "session",
     )  # fmt: skip
 
-    def __init__(self, conversation: Conversation, session: "Session") -> None:
+    def __init__(self, conversation: Conversation, session: Session) -> None:
         self.conversation = conversation
         self.session = session
         self.entries: list[LogEntry] = []
@@ -93,7 +91,7 @@ class Run:
 
 
 class Turn:
-    """Collects what the handlers want to happen; `Delivery` lets it happen after COMMIT, or drops it."""
+    """Collects what the handlers want to happen; `Sequencer` lets it happen after COMMIT, or drops it."""
 
     __slots__ = ("_conversations", "_store", "answers", "effects", "now", "runs", "time")
 
@@ -112,7 +110,7 @@ class Turn:
         self.answers = []
         self.effects = []
 
-    def run(self, conversation: Conversation, session: "Session") -> Run:
+    def run(self, conversation: Conversation, session: Session) -> Run:
         """Return the run that the session's next entry in a conversation belongs to."""
         if self.runs:
             run = self.runs[-1]
@@ -124,7 +122,7 @@ class Turn:
         self._conversations.touch(conversation)
         return run
 
-    def answer(self, session: "Session", reply: Answer) -> None:
+    def answer(self, session: Session, reply: Answer) -> None:
         """Reply to a request."""
         self.answers.append((session, reply))
 

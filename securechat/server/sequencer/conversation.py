@@ -2,15 +2,12 @@
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from securechat.errors import RefusedError
 from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
+from securechat.server.sequencer.session import Session
 from securechat.server.store.port import Head, Membership, Store
-
-if TYPE_CHECKING:
-    from securechat.server.session import Session
 
 IDLE_SECONDS = 600.0
 """How long a conversation that nobody reads stays in memory."""
@@ -29,7 +26,7 @@ class Entrance:
     """Who may commit next, and who waits for that (design, section 6, Open rooms)."""
 
     lease: Lease | None = None
-    queue: "OrderedDict[bytes, tuple[Session, int]]" = field(default_factory=OrderedDict)  # device -> its Join, its id
+    queue: OrderedDict[bytes, tuple[Session, int]] = field(default_factory=OrderedDict)  # device -> its Join, its id
     strikes: dict[bytes, int] = field(default_factory=dict)  # refusals in a row that were nobody's fault
     starved: deque[bytes] = field(default_factory=deque)  # members that have the next leases
     offered: dict[bytes, frozenset[LeafIndex]] = field(default_factory=dict)  # who had left, by the offer to a device
@@ -82,7 +79,7 @@ class Conversation:
         self.head = head
         return True
 
-    def member(self, session: "Session") -> Membership:
+    def member(self, session: Session) -> Membership:
         """Return the present membership of a session's device, or raise RefusedError `not-found`."""
         member = self.head.members.get(session.device)
         if member is None or member.last_seq is not None:

@@ -1,11 +1,31 @@
-"""What the sequencer is asked for besides the clients' own messages: steps that other threads have finished."""
+"""What the sequencer is asked for besides the clients' own messages, and who does its work on other threads."""
 
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
-from securechat.server.validation import Checked, Founded
+from securechat.server.sequencer.validation import Checked, Founded
 from securechat.wire.messages import Commit, Leave, OpenDirect, OpenRoom, PublishDevice, PublishKeyPackages, Request
+
+
+class Workers(Protocol):
+    """Threads for what must not hold up the turn; in a test whoever calls."""
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Have a job done. What it finds it hands in as one of the operations below."""
+
+
+class Tokens(Protocol):
+    """The resume tokens: what the sequencer needs of the accounts."""
+
+    def redeem(self, token: bytes, device: bytes) -> object:
+        """Raise RefusedError `token-refused` unless the token is good for the device."""
+
+    def revoke_tokens(self, name: str, *, keep: bytes) -> Future[Any]:
+        """Make the tokens of an account worthless, but for the one of the device `keep`. Raises StorageError."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +52,10 @@ class Expel:
 
 
 @dataclass(frozen=True)
-class Seats:
+class Resize:
     """There are so many seats from now on."""
 
-    number: int
+    seats: int
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,11 @@ Inboxes are read in the same way, but for the pushing: a new Welcome puts its re
 from collections.abc import Callable, Iterable
 
 from securechat.errors import RefusedError
-from securechat.server.conversation import Conversations, not_found
-from securechat.server.operations import Portion
-from securechat.server.session import Session, Subscription
+from securechat.server.sequencer.conversation import Conversations, not_found
+from securechat.server.sequencer.operations import Portion, Workers
+from securechat.server.sequencer.session import Session, Subscription
+from securechat.server.sequencer.turn import Run, Turn
 from securechat.server.store.port import Letter, LogEntry, Store, Trimmed
-from securechat.server.turn import Run, Turn
-from securechat.server.workers import WorkerPool
 from securechat.wire import limits
 from securechat.wire.frames import encode_frames
 from securechat.wire.messages import Acknowledge, Departure, Entry, Subscribe, Subscribed, Truncated, Welcomed
@@ -41,7 +40,7 @@ class Reading:
         turn: Turn,
         store: Store,
         conversations: Conversations,
-        readers: WorkerPool,
+        readers: Workers,
         submit: Callable[[Session, object], None],
     ) -> None:
         """`submit(session, operation)`: how readers hand in what they have read."""
@@ -108,12 +107,12 @@ class Reading:
         for session in conversation.readers.values():
             if session is sender:
                 continue
-            if session.connection.backlog > FALL_BEHIND_BYTES:
+            if session.outlet.backlog > FALL_BEHIND_BYTES:
                 slow.append(session)
             else:
                 frames = frames or _frames(log, run.entries)
-                session.connection.send(frames)
-        sender.connection.send(run.accepted)  # last: somebody waits for the message, and nobody for this
+                session.outlet.send(frames)
+        sender.outlet.send(run.accepted)  # last: somebody waits for the message, and nobody for this
         for session in slow:
             del conversation.readers[session.device]
             subscription = session.subscriptions[log]
@@ -134,7 +133,7 @@ class Reading:
         session.reading = False
         subscription = session.subscriptions.get(portion.log)
         if subscription is not None and not subscription.live and subscription.position == portion.start:
-            session.connection.send(portion.frames)
+            session.outlet.send(portion.frames)
             subscription.position = portion.position
             self._advance(session, subscription)
         self._read_next(session)
@@ -195,10 +194,10 @@ class Reading:
             return
         subscription.position = max(subscription.position, member.join_seq)  # it may have entered anew meanwhile
         end = conversation.head.seq if member.last_seq is None else member.last_seq
-        if 0 < end - subscription.position <= ON_THE_SPOT and session.connection.backlog < FALL_BEHIND_BYTES:
+        if 0 < end - subscription.position <= ON_THE_SPOT and session.outlet.backlog < FALL_BEHIND_BYTES:
             log, start = subscription.log, subscription.position
             entries = self._store.read(log, start, end, ON_THE_SPOT, PORTION_BYTES)
-            session.connection.send(_encode(log, start, end, entries))
+            session.outlet.send(_encode(log, start, end, entries))
             subscription.position = entries[-1].seq if entries else end
         if subscription.position < end:
             self._fall_behind(session, subscription)
@@ -216,7 +215,7 @@ class Reading:
 
     def _read_next(self, session: Session) -> None:
         """Let a reader work for the session, unless one does already or its connection is full."""
-        if session.reading or not session.behind or session.over or session.connection.backlog > FALL_BEHIND_BYTES:
+        if session.reading or not session.behind or session.ended or session.outlet.backlog > FALL_BEHIND_BYTES:
             return
         subscription = session.behind.popleft()
         subscription.queued = False

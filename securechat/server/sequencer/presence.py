@@ -4,13 +4,14 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from securechat.server.admission import Rates, WaitingRoom
-from securechat.server.conversation import Conversations
 from securechat.server.logs import get_logger
-from securechat.server.operations import Attach, Detach, Expel, Seats
-from securechat.server.session import Session
+from securechat.server.rates import Rates
+from securechat.server.sequencer.conversation import Conversations
+from securechat.server.sequencer.operations import Attach, Detach, Expel, Resize
+from securechat.server.sequencer.seats import WaitingRoom
+from securechat.server.sequencer.session import Session
+from securechat.server.sequencer.turn import Turn
 from securechat.server.store.port import Store
-from securechat.server.turn import Turn
 from securechat.wire.frames import encode_frame
 from securechat.wire.messages import Closing, LoggedIn, Presence, Reason, Seat
 
@@ -53,11 +54,10 @@ class Lobby:
 
     def attach(self, session: Session, login: Attach) -> None:
         """A login succeeded: give the session its seat or its place in the queue."""
-        if session.over:
+        if session.ended:
             return
         session.account, session.device = login.account, login.device
         session.submissions = self._submissions.bucket(login.account)
-        session.uncount()
         key = (login.account, login.device)
         place = self._room.enter(login.account)
         if (old := self._sessions.get(key)) is not None:
@@ -66,7 +66,7 @@ class Lobby:
         self._by_account.setdefault(login.account, set()).add(session)
         device = self._store.device(login.device)
         published = device is not None and device.account == login.account
-        session.connection.send(
+        session.outlet.send(
             LoggedIn(
                 login.id,
                 login.account,
@@ -80,7 +80,7 @@ class Lobby:
         )
         log.info(
             "logged in",
-            client=session.connection.address,
+            client=session.outlet.address,
             account=login.account,
             device=login.device.hex()[:8],
             place=place,
@@ -90,14 +90,15 @@ class Lobby:
 
     def detach(self, session: Session, end: Detach) -> None:
         """The session's connection has ended."""
-        if not session.account or session.fenced:
+        session.ended = True
+        if not session.account:
             return
         self._remove(session, keep_seat=not end.said_goodbye, state="offline" if end.said_goodbye else "dropped")
 
     def expel(self, session: Session, reason: Reason, text: str) -> None:
         """End a session from this side; nothing it still asks for is done."""
-        session.connection.send(Closing(reason, text))
-        session.fenced = True
+        session.outlet.send(Closing(reason, text))
+        session.expelled = True
         self._remove(session, keep_seat=False, state="offline")
 
     def expel_account(self, expel: Expel) -> None:
@@ -113,9 +114,9 @@ class Lobby:
         """Whether an account has a seated session."""
         return any(session.seated for session in self._by_account.get(account, ()))
 
-    def resize(self, seats: Seats) -> None:
+    def resize(self, resize: Resize) -> None:
         """Seat more, or fewer from now on."""
-        self._room.resize(seats.number, self._turn.now)
+        self._room.resize(resize.seats, self._turn.now)
 
     @property
     def sessions(self) -> int:
@@ -163,7 +164,7 @@ class Lobby:
 
     def _tell_place(self, account: str, place: int) -> None:
         for session in self._by_account.get(account, ()):
-            session.connection.send(Seat(place))
+            session.outlet.send(Seat(place))
             if not place:
                 self._seat(session)
 
@@ -192,4 +193,4 @@ class Lobby:
             for member in members:
                 session = self._sessions.get((member.account, member.device))
                 if member.account != account and session is not None and session.seated:
-                    session.connection.send(frame)
+                    session.outlet.send(frame)

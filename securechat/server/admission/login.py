@@ -1,44 +1,38 @@
-"""One connection's session: who it is, what it reads, and the steps up to the login (design, section 5).
+"""The login: what one client sends, until its session is the sequencer's (design, section 5, Admission).
 
-Everything here up to the login runs on the connection's I/O thread. What comes after is handed to the sequencer, which
-owns the fields below the line: only the holder of its turn touches them.
+Everything here runs on the connection's I/O thread, but for the answers of the password workers. Whatever comes after
+the login is handed to the sequencer.
 """
 
 import contextlib
 import logging
-import math
 import time
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
 from securechat.names import normalise_account
 from securechat.server.accounts import Account, AccountStore, PasswordWorkers, ResumeToken, check_registration
-from securechat.server.admission import Attempt, Bucket, Newcomers, Rates
+from securechat.server.admission.newcomers import Newcomers
+from securechat.server.carrying.reactor import Connection
 from securechat.server.config import ServerConfig
 from securechat.server.logs import get_logger
-from securechat.server.operations import Attach, Detach, Drained
-from securechat.server.reactor import Connection
+from securechat.server.rates import Attempt, Rates
+from securechat.server.sequencer.operations import Attach, Detach, Drained
+from securechat.server.sequencer.sequencer import Sequencer
+from securechat.server.sequencer.session import Session, refusal
 from securechat.server.status import Counters, LoginKind
-from securechat.wire.limits import MAX_RETRY_AFTER
 from securechat.wire.messages import (
     Acknowledge,
     ClientHello,
     Closing,
     FromClient,
     Login,
-    Refused,
     Register,
     Registered,
     Request,
     Resume,
     Submit,
 )
-
-if TYPE_CHECKING:
-    from securechat.server.delivery import Delivery
 
 log = get_logger(__name__)
 
@@ -49,73 +43,57 @@ _FREQUENT = frozenset((Submit, Acknowledge))
 
 
 class LoginDesk:
-    """What every session needs for logging in."""
+    """What all clients need for logging in."""
 
     def __init__(
-        self, config: ServerConfig, accounts: AccountStore, workers: PasswordWorkers, rates: Rates, counters: Counters
+        self,
+        config: ServerConfig,
+        accounts: AccountStore,
+        workers: PasswordWorkers,
+        rates: Rates,
+        counters: Counters,
+        sequencer: Sequencer,
     ) -> None:
         self.counters = counters
         self.config = config
         self.accounts = accounts
         self.workers = workers
         self.rates = rates
+        self.sequencer = sequencer
         self.newcomers = Newcomers[Connection]()
 
 
-@dataclass(eq=False)
-class Subscription:
-    """A log that a session reads, up to `position` so far. A live one is in its conversation's `readers` instead."""
+class ClientHandler:
+    """One client: its login, and then the way of its messages to the sequencer. Implements `reactor.Handler`."""
 
-    log: bytes  # a conversation's id, or the device's own for its inbox
-    position: int
-    live: bool = False
-    queued: bool = False  # in `Session.behind`
-
-
-class Session:
-    """See the module. Implements `reactor.Handler`."""
-
-    def __init__(self, connection: Connection, address: str, desk: LoginDesk, delivery: "Delivery") -> None:
-        self.connection = connection
-        self.over = False  # the connection has ended: nothing sent arrives any more
+    def __init__(self, connection: Connection, address: str, desk: LoginDesk) -> None:
+        """`address`: what its attempts are counted by (`rates.address_key`)."""
+        self._connection = connection
         self._address = address
         self._desk = desk
-        self._delivery = delivery
+        self._sequencer = desk.sequencer
+        self._session = Session(connection)
         self._started = time.monotonic()
-        # --- the sequencer's
-        self.account = ""
-        self.device = b""
-        self.submissions: Bucket  # of the account; from the login on
-        self.seated = False
-        self.fenced = False  # another session of the device, or its removal, has put this one out of force
-        self.subscriptions: dict[bytes, Subscription] = {}
-        self.behind: deque[Subscription] = deque()  # subscriptions that need history
-        self.reading = False  # a reader works for this session
-        self.entrances: set[bytes] = set()  # conversations whose lease it has or waits for
-
-    def __repr__(self) -> str:
-        """Name account and address."""
-        return f"<Session {self.account or '-'} {self.connection.address}>"
 
     # --- called by the connection -----------------------------------------------------------------------------------
 
     def receive(self, messages: list[FromClient]) -> None:
         """See `reactor.Handler`."""
         if _FREQUENT.issuperset(map(type, messages)):
-            self._delivery.submit(self, messages)
+            self._sequencer.submit(self._session, messages)
         else:
             for message in messages:
                 self._receive(message)
 
     def _receive(self, message: FromClient) -> None:
         if type(message) in _FREQUENT:
-            self._delivery.submit(self, [message])
+            self._sequencer.submit(self._session, [message])
             return
         if isinstance(message, ClientHello):
             return
         if log.isEnabledFor(logging.DEBUG):
             request = type(message).__name__
-            log.debug("request", client=self.connection.address, account=self.account, request=request)
+            log.debug("request", client=self._connection.address, account=self._session.account, request=request)
         try:
             if isinstance(message, Login):
                 self._login(message)
@@ -124,34 +102,33 @@ class Session:
             elif isinstance(message, Register):
                 self._register(message)
             else:
-                self._desk.rates.requests.take(self.account, time.monotonic())
-                self._delivery.submit(self, message)
+                self._desk.rates.requests.take(self._session.account, time.monotonic())
+                self._sequencer.submit(self._session, message)
         except RefusedError as error:
             if isinstance(message, Request):
                 self._refuse(message, error)
 
+    def logged_in(self) -> None:
+        """See `reactor.Handler`."""
+        self._desk.newcomers.leave(self._address, self._connection)
+
     def drained(self) -> None:
         """See `reactor.Handler`."""
-        if self.behind and not self.reading:
-            self._delivery.submit(self, Drained())
-            self._delivery.interrupt()  # this round's turn is over
+        if self._session.wants_history:
+            self._sequencer.submit(self._session, Drained())
+            self._sequencer.interrupt()  # this round's turn is over
 
     def ended(self, closing: Closing | None, reason: str) -> None:
         """See `reactor.Handler`."""
-        self.over = True
-        self.uncount()
+        self._desk.newcomers.leave(self._address, self._connection)
         log.info(
             "closed",
-            client=self.connection.address,
-            account=self.account,
+            client=self._connection.address,
+            account=self._session.account,
             seconds=round(time.monotonic() - self._started, 1),
             reason=reason,
         )
-        self._delivery.submit(self, Detach(said_goodbye=closing is not None and closing.reason == "bye"))
-
-    def uncount(self) -> None:
-        """The connection is logged in, or gone."""
-        self._desk.newcomers.leave(self._address, self.connection)
+        self._sequencer.submit(self._session, Detach(said_goodbye=closing is not None and closing.reason == "bye"))
 
     # --- logging in -------------------------------------------------------------------------------------------------
 
@@ -177,10 +154,10 @@ class Session:
             if isinstance(result, Account):
                 attempt.forget()
                 desk.counters.tried("register", "accepted")
-                log.info("registered", client=self.connection.address, account=account)
+                log.info("registered", client=self._connection.address, account=account)
                 if before is not None and before.hash != result.hash:
-                    self._delivery.expel(account, "the password has been set anew")
-                self.connection.send(Registered(request.id, account))
+                    self._sequencer.expel(account, "the password has been set anew")
+                self._connection.send(Registered(request.id, account))
             else:
                 self._refuse(request, result)
 
@@ -202,8 +179,9 @@ class Session:
             if isinstance(result, ResumeToken):
                 attempt.succeeded()
                 self._desk.counters.tried("password", "accepted")
-                self._delivery.submit(self, Attach(request.id, account, request.device, result.token, result.expires))
-                self._delivery.interrupt()
+                attach = Attach(request.id, account, request.device, result.token, result.expires)
+                self._sequencer.submit(self._session, attach)
+                self._sequencer.interrupt()
             else:
                 self._refuse(request, result)
 
@@ -225,11 +203,11 @@ class Session:
         desk.rates.attempts_by_address.give_back(self._address)
         desk.rates.remember(account, self._address)
         desk.counters.tried("resume", "accepted")
-        self._delivery.submit(self, Attach(request.id, account, request.device, request.token, expires))
+        self._sequencer.submit(self._session, Attach(request.id, account, request.device, request.token, expires))
 
     def _refuse(self, request: Request, error: SecurechatError) -> None:
         if isinstance(error, StorageError):
-            log.error("cannot store an account", client=self.connection.address, reason=str(error))
+            log.error("cannot store an account", client=self._connection.address, reason=str(error))
             error = RefusedError("disk-full", "the server cannot store this at the moment; try again later")
         if not isinstance(error, RefusedError):
             error = RefusedError("bad-request", str(error))
@@ -239,12 +217,12 @@ class Session:
                 # Who tries all the time is told so all the time, and should not fill the log.
                 logging.DEBUG if error.code == "slow-down" else logging.INFO,
                 "refused",
-                client=self.connection.address,
+                client=self._connection.address,
                 account=self._known(request),
                 request=type(request).__name__,
                 code=error.code,
             )
-        self.connection.send(refusal(request.id, error))
+        self._connection.send(refusal(request.id, error))
 
     def _known(self, request: Register | Login | Resume) -> str:
         """The account that a request names, if there is one: anything else may be a password in the wrong field."""
@@ -254,9 +232,3 @@ class Session:
             if (account := self._desk.accounts.get(normalise_account(request.account))) is not None:
                 return account.name
         return ""
-
-
-def refusal(request: int, error: RefusedError) -> Refused:
-    """The reply that tells a client of a refusal."""
-    retry_after = min(math.ceil(error.retry_after * 1000), MAX_RETRY_AFTER)
-    return Refused(request, error.code, str(error)[:1000], retry_after=retry_after)  # type: ignore[arg-type]  # codes of messages.Code

@@ -6,26 +6,29 @@ by whichever thread:
     1. requests that write, in order of arrival: each is checked against memory and refused, or written
     2. COMMIT: one transaction, one fsync for all of them
     3. replies, and new entries to their live readers
-    4. requests that only read, and what is due by the clock
+    4. sessions that come and go, requests that only read, and what is due by the clock
 
 Nobody learns anything between 1 and 3. If the transaction fails for want of room, memory is read again from the store
 and those who would have been told of a success are told `disk-full`; if it fails in any other way the process ends.
 """
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Any
 
-from securechat.errors import PeerError, RefusedError
-from securechat.server.admission import Rates
-from securechat.server.conversation import Conversations, not_found
-from securechat.server.directory import Directory
-from securechat.server.entrances import Entrances
+from securechat.errors import PeerError, RefusedError, StorageError
 from securechat.server.logs import get_logger
-from securechat.server.membership import Memberships
-from securechat.server.operations import (
+from securechat.server.panic import end_process
+from securechat.server.rates import Rates
+from securechat.server.sequencer.conversation import Conversations, not_found
+from securechat.server.sequencer.directory import Directory
+from securechat.server.sequencer.leases import Entrances
+from securechat.server.sequencer.membership import Memberships
+from securechat.server.sequencer.messages import Talk
+from securechat.server.sequencer.operations import (
     Attach,
     CommitChecked,
     DepartureChecked,
@@ -37,20 +40,19 @@ from securechat.server.operations import (
     KeyPackagesChecked,
     Portion,
     Rejected,
+    Resize,
     RoomChecked,
-    Seats,
+    Tokens,
     TokensRevoked,
+    Workers,
 )
-from securechat.server.panic import end_process
-from securechat.server.presence import Lobby
-from securechat.server.reading import Reading
-from securechat.server.session import Session, refusal
+from securechat.server.sequencer.presence import Lobby
+from securechat.server.sequencer.reading import Reading
+from securechat.server.sequencer.session import Session, refusal
+from securechat.server.sequencer.turn import Run, Turn
+from securechat.server.sequencer.validation import Validator
 from securechat.server.status import Counters
 from securechat.server.store.port import DiskFullError, Head, Store, StoreBrokenError
-from securechat.server.talk import Talk
-from securechat.server.turn import Run, Turn
-from securechat.server.validation import Validator
-from securechat.server.workers import WorkerPool
 from securechat.wire.messages import (
     Closing,
     Commit,
@@ -81,7 +83,7 @@ CURSORS_AT_ONCE = 128
 """Cursors that housekeeping stores in one transaction: about 1 ms, in which no turn is taken."""
 
 
-class Delivery:
+class Sequencer:
     """See the module. `submit` may be called from any thread; `turn` by I/O threads, `housekeep` by housekeeping."""
 
     def __init__(
@@ -92,26 +94,23 @@ class Delivery:
         rates: Rates,
         show_ciphertext: bool,
         interrupt: Callable[[], None],
-        revoke_tokens: Callable[[str, bytes, Callable[[Exception | None], None]], None],
-        check_token: Callable[[bytes, bytes], object],
-        validators: WorkerPool,
-        readers: WorkerPool,
+        tokens: Tokens,
+        validators: Workers,
+        readers: Workers,
+        lock: AbstractContextManager[object],
         counters: Counters,
     ) -> None:
-        """`interrupt` makes an I/O thread take a turn.
+        """`interrupt` makes an I/O thread take a turn, for which it holds `lock`.
 
-        `revoke_tokens(account, device, done)` makes the tokens of the account's other devices worthless; it calls
-        `done` on any thread, with what prevented it. `check_token(token, device)` raises RefusedError for a worthless
-        one.
+        `validators` check what is expensive, `readers` read history. Both hand in what comes of it.
         """
         self.interrupt = interrupt
         self._store = store
         self._show_ciphertext = show_ciphertext
         self._counters = counters
-        self._revoke_tokens = revoke_tokens
-        self._check_token = check_token
+        self._tokens = tokens
         self._validators = validators
-        self._lock = threading.Lock()  # the turn: protects everything below but _submissions
+        self._lock = lock  # the turn: protects everything below but _submissions
         self._submissions: deque[tuple[Session | None, Any]] = deque()
         self._next = 0.0
         self._conversations = Conversations(store)
@@ -128,7 +127,7 @@ class Delivery:
             self._check, self._load,
         )  # fmt: skip
         talk = Talk(turn, store, self._conversations, self._entrances, self._memberships, self._reading)
-        self._writers: dict[type, Callable[[Session, Any], None]] = {
+        self._writing: dict[type, Callable[[Session, Any], None]] = {
             list: talk.handle,
             Commit: self._memberships.commit,
             CommitChecked: self._commit_checked,
@@ -145,11 +144,13 @@ class Delivery:
             FetchKeyPackages: self._directory.fetch_key_packages,
             Rejected: self._rejected,
         }
-        self._readers: dict[type, Callable[[Session, Any], None]] = {
+        self._coming_and_going: dict[type, Callable[[Session, Any], None]] = {
             Attach: self._attach,
-            Expel: lambda _, expel: self._lobby.expel_account(expel),
-            Seats: lambda _, seats: self._lobby.resize(seats),
             Detach: self._lobby.detach,
+            Expel: lambda _, expel: self._lobby.expel_account(expel),
+            Resize: lambda _, resize: self._lobby.resize(resize),
+        }
+        self._reading_only: dict[type, Callable[[Session, Any], None]] = {
             Subscribe: self._reading.subscribe,
             Portion: self._reading.portion,
             Drained: lambda session, _: self._reading.drained(session),
@@ -183,7 +184,7 @@ class Delivery:
 
     def resize(self, seats: int) -> None:
         """So many accounts may be in at once from now on."""
-        self._hand_in(None, Seats(seats))
+        self._hand_in(None, Resize(seats))
 
     def _hand_in(self, session: Session | None, operation: object) -> None:
         """The same from a thread that takes no turns."""
@@ -211,10 +212,10 @@ class Delivery:
 
     def _handle_batch(self) -> None:
         writes: list[tuple[Session, Any]] = []
-        reads: list[tuple[Session, Any]] = []
+        others: list[tuple[Session, Any]] = []
         for _ in range(len(self._submissions)):
             session, operation = self._submissions.popleft()
-            (writes if type(operation) in self._writers else reads).append((session, operation))  # type: ignore[arg-type]  # GroupRead, Expel and Seats have no session, and need none
+            (writes if type(operation) in self._writing else others).append((session, operation))  # type: ignore[arg-type]  # GroupRead, Expel and Resize have no session, and need none
         if writes:
             try:
                 self._write(writes)
@@ -223,13 +224,13 @@ class Delivery:
                 self._undo()
                 for each in writes:
                     self._contain(each, lambda each=each: self._write([each]))  # type: ignore[misc]  # bound at once
-        for session, operation in reads:
-            self._contain((session, operation), lambda s=session, o=operation: self._read(s, o))  # type: ignore[misc]  # as above
+        for session, operation in others:
+            self._contain((session, operation), lambda s=session, o=operation: self._handle(s, o))  # type: ignore[misc]  # as above
 
     def _write(self, batch: list[tuple[Session, Any]]) -> None:
         """Steps 1 to 3."""
         for session, operation in batch:
-            self._dispatch(self._writers, session, operation)
+            self._dispatch(self._writing, session, operation)
         try:
             self._store.commit()
         except DiskFullError:
@@ -238,7 +239,7 @@ class Delivery:
             told += [(run.session, accepted.id) for run in self._turn.runs for accepted in run.accepted]
             self._undo()
             for session, request in told:
-                session.connection.send(Refused(request, "disk-full", "the server's disk is full; try again later"))
+                session.outlet.send(Refused(request, "disk-full", "the server's disk is full; try again later"))
             return
         self._conversations.committed()
         runs, self._turn.runs = self._turn.runs, []
@@ -250,9 +251,10 @@ class Delivery:
             self._counters.delivered(sum(len(run.entries) for run in runs), time.monotonic() - self._turn.now)
         self._say()
 
-    def _read(self, session: Session, operation: object) -> None:
+    def _handle(self, session: Session, operation: object) -> None:
         """Step 4."""
-        self._dispatch(self._readers, session, operation)
+        handlers = self._reading_only if type(operation) in self._reading_only else self._coming_and_going
+        self._dispatch(handlers, session, operation)
         self._say()
 
     def _say(self) -> None:
@@ -261,7 +263,7 @@ class Delivery:
         while turn.answers or turn.effects:
             answers, turn.answers = turn.answers, []
             for session, reply in answers:
-                session.connection.send(reply)
+                session.outlet.send(reply)
             effects, turn.effects = turn.effects, []
             for effect in effects:
                 effect()
@@ -269,7 +271,7 @@ class Delivery:
     def _dispatch(
         self, handlers: dict[type, Callable[[Session, Any], None]], session: Session, operation: Any
     ) -> None:
-        if session is not None and session.fenced:
+        if session is not None and session.expelled:
             return  # another session of the device has taken over, or the device is out
         try:
             handlers[type(operation)](session, operation)
@@ -298,7 +300,7 @@ class Delivery:
             log.exception("internal error", operation=type(operation).__name__)
             self._undo()
             if session is not None:
-                session.connection.send(Closing("protocol-error", "internal error of the server"))
+                session.outlet.send(Closing("protocol-error", "internal error of the server"))
 
     # --- workers ----------------------------------------------------------------------------------------------------
 
@@ -324,14 +326,22 @@ class Delivery:
         self._validators.submit(lambda: self._hand_in(None, work()))
 
     def _revoke(self, session: Session, request: PublishDevice) -> None:
-        def done(error: Exception | None) -> None:
-            if error is None:
+        """Make the tokens of the account's other devices worthless; that it is done comes back as `TokensRevoked`."""
+
+        def failed(error: BaseException) -> None:
+            log.error("resume tokens could not be revoked", account=session.account, reason=str(error))
+            session.outlet.send(Refused(request.id, "disk-full", "the server cannot store this; try later"))
+
+        def revoked(future: Future[Any]) -> None:
+            if (error := future.exception()) is None:
                 self._hand_in(session, TokensRevoked(request))
             else:
-                log.error("resume tokens could not be revoked", account=session.account, reason=str(error))
-                session.connection.send(Refused(request.id, "disk-full", "the server cannot store this; try later"))
+                failed(error)
 
-        self._revoke_tokens(session.account, session.device, done)
+        try:
+            self._tokens.revoke_tokens(session.account, keep=session.device).add_done_callback(revoked)
+        except StorageError as error:
+            failed(error)
 
     def _rejected(self, session: Session, rejected: Rejected) -> None:
         request = rejected.request
@@ -341,7 +351,7 @@ class Delivery:
         code: Any = "bad-request" if isinstance(request, PublishKeyPackages | Leave) else "invalid-commit"
         log.info(
             "refused",
-            client=session.connection.address,
+            client=session.outlet.address,
             account=session.account,
             request=type(request).__name__,
             reason=rejected.text,
@@ -370,9 +380,9 @@ class Delivery:
     def _attach(self, session: Session, attach: Attach) -> None:
         """Let a login take effect, unless it has lost its force since: `expel` finds only who is in."""
         try:
-            self._check_token(attach.token, attach.device)
+            self._tokens.redeem(attach.token, attach.device)
         except RefusedError as error:
-            session.connection.send(Refused(attach.id, "token-refused", str(error)))
+            session.outlet.send(Refused(attach.id, "token-refused", str(error)))
             return
         self._lobby.attach(session, attach)
 

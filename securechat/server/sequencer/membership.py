@@ -12,21 +12,21 @@ from securechat.identity.certificate import certificate_of
 from securechat.mls.framing import ContentType, Header, SenderType, WireFormat, read_header
 from securechat.mls.leaf_node import LeafNode
 from securechat.mls.public_group import PublicGroup
-from securechat.server.conversation import Conversation, Conversations, not_found
-from securechat.server.directory import Directory
-from securechat.server.entrances import Entrances
-from securechat.server.operations import (
+from securechat.server.sequencer.conversation import Conversation, Conversations, not_found
+from securechat.server.sequencer.directory import Directory
+from securechat.server.sequencer.leases import Entrances
+from securechat.server.sequencer.operations import (
     CommitChecked,
     DepartureChecked,
     DirectChecked,
     GroupRead,
     RoomChecked,
 )
-from securechat.server.reading import Reading
-from securechat.server.session import Session
+from securechat.server.sequencer.reading import Reading
+from securechat.server.sequencer.session import Session
+from securechat.server.sequencer.turn import Turn
+from securechat.server.sequencer.validation import Checked, Validator
 from securechat.server.store.port import Departed, Head, Letter, LogEntry, Membership, Store
-from securechat.server.turn import Turn
-from securechat.server.validation import Checked, Validator
 from securechat.wire.chain import CHAIN_START
 from securechat.wire.messages import (
     Accepted,

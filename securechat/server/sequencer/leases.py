@@ -13,10 +13,10 @@ import math
 from collections.abc import Callable
 
 from securechat.errors import RefusedError
-from securechat.server.conversation import Conversation, Conversations, Lease, not_found
-from securechat.server.session import Session
+from securechat.server.sequencer.conversation import Conversation, Conversations, Lease, not_found
+from securechat.server.sequencer.session import Session
+from securechat.server.sequencer.turn import Turn
 from securechat.server.store.port import Store
-from securechat.server.turn import Turn
 from securechat.wire import limits
 from securechat.wire.messages import Departure, Join, JoinOffer, Refused, Rejoin
 
@@ -58,7 +58,7 @@ class Entrances:
         if session.device in entrance.queue:
             raise RefusedError("not-now", "this device waits to enter there already")
         entrance.queue[session.device] = (session, request)
-        session.entrances.add(conversation.head.id)
+        session.leases.add(conversation.head.id)
         if entrance.lease is not None and entrance.lease.device == session.device:
             entrance.lease = None  # whoever asks again has given up what was offered before
         self.offer(conversation)
@@ -113,7 +113,7 @@ class Entrances:
         lease = conversation.entrance.lease
         if lease is not None and lease.device == session.device:
             lease.until = math.inf
-            session.entrances.add(conversation.head.id)
+            session.leases.add(conversation.head.id)
 
     def strike(self, conversation: Conversation, device: bytes) -> None:
         """A member's submission was refused because another's commit was faster."""
@@ -142,7 +142,7 @@ class Entrances:
 
     def leave(self, session: Session) -> None:
         """The session has ended."""
-        for conversation_id in session.entrances:
+        for conversation_id in session.leases:
             conversation = self._conversations.loaded(conversation_id)
             if conversation is None:
                 continue
@@ -152,7 +152,7 @@ class Entrances:
             if entrance.lease is not None and entrance.lease.device == session.device:
                 entrance.lease = None
             self.offer(conversation)
-        session.entrances.clear()
+        session.leases.clear()
 
     def close(self, conversation: Conversation) -> None:
         """The conversation is deleted: nobody gets in any more."""

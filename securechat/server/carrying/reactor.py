@@ -24,7 +24,8 @@ from securechat.errors import PeerError, SecurechatError
 from securechat.server.logs import get_logger
 from securechat.server.workers import join
 from securechat.transport.tls_connection import TLSConnection
-from securechat.wire.messages import Accepted, Closing, FromClient, FromServer, Hello
+from securechat.transport.waker import Waker
+from securechat.wire.messages import Accepted, Closing, FromClient, FromServer, Hello, LoggedIn
 from securechat.wire.protocol import Ended, ServerProtocol
 
 log = get_logger(__name__)
@@ -51,8 +52,8 @@ SWEEP_SECONDS = 0.5
 ACCEPT_PAUSE_SECONDS = 0.1
 """Pause after the system refused a new connection, mostly for want of file descriptors."""
 
-COMPLAINT_SECONDS = 60.0
-"""How often the log is told of it."""
+REPEAT_SECONDS = 60.0
+"""How often the log repeats that."""
 
 
 class Handler(Protocol):
@@ -60,6 +61,9 @@ class Handler(Protocol):
 
     def receive(self, messages: list[FromClient]) -> None:
         """Messages that came at once, each of them allowed by the protocol's state."""
+
+    def logged_in(self) -> None:
+        """The login's success is on its way."""
 
     def drained(self) -> None:
         """Everything queued has gone to the system; called after each write that got so far."""
@@ -187,6 +191,8 @@ class Connection:
                 self._end(None, f"closed by the server: {item.reason}")
             else:
                 size += protocol.send(item)
+                if isinstance(item, LoggedIn):
+                    self.handler.logged_in()
         if tls.established:
             tls.write(protocol.data_to_send())
         self._unsent = tls.data_to_send()
@@ -269,18 +275,18 @@ def _describe(error: Exception) -> str:
 class IOThread:
     """A selector, the connections that it watches, and the thread that serves them."""
 
-    def __init__(self, name: str, turn: Callable[[float], float]) -> None:
-        """`turn(now)` is called once per round, after reading and before writing; returns when it is needed again."""
+    def __init__(self, name: str, turn: Callable[[float], float], waker: Waker) -> None:
+        """`turn(now)` is called once per round, after reading and before writing; returns when it is needed again.
+
+        `waker` starts a round; it is closed by whoever has made it.
+        """
         self._turn = turn
         self._selector = selectors.DefaultSelector()
-        self._wake_receiver, self._wake_sender = socket.socketpair()
-        for end in (self._wake_receiver, self._wake_sender):
-            end.settimeout(0)
-        self._selector.register(self._wake_receiver, selectors.EVENT_READ)
+        self._waker = waker
+        self._selector.register(waker, selectors.EVENT_READ)
         self._connections: set[Connection] = set()
         self._new: deque[Connection] = deque()
         self._pending: deque[Connection] = deque()  # those with something to send
-        self._awake = False  # whether a wake-up is on its way already
         self._stop_at: float | None = None
         self.beat = time.monotonic()
         """When the thread last went round; at most SWEEP_SECONDS ago, unless it is stuck."""
@@ -293,33 +299,24 @@ class IOThread:
     def stop(self, seconds: float) -> None:
         """Say goodbye to everybody and end, after `seconds` at the latest. Wait with `join`."""
         self._stop_at = time.monotonic() + seconds
-        self.interrupt()
+        self._waker.wake()
 
     def join(self) -> None:
         """Wait until the thread has ended."""
         join(self._thread)
-        self._wake_receiver.close()
-        self._wake_sender.close()
 
     # --- any thread -------------------------------------------------------------------------------------------------
 
     def add(self, connection: Connection) -> None:
         """Take over a new connection."""
         self._new.append(connection)
-        self.interrupt()
+        self._waker.wake()
 
     def wake(self, connection: Connection) -> None:
         """`connection` has something to send."""
         self._pending.append(connection)
         if threading.get_ident() != self._thread.ident:
-            self.interrupt()
-
-    def interrupt(self) -> None:
-        """End the selector's wait."""
-        if not self._awake:
-            self._awake = True
-            with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended
-                self._wake_sender.send(b"\0")
+            self._waker.wake()
 
     @property
     def connections(self) -> int:
@@ -354,8 +351,7 @@ class IOThread:
             now = self.beat = time.monotonic()
             for key, mask in ready:
                 if key.data is None:
-                    self._wake_receiver.recv(4096)
-                    self._awake = False
+                    self._waker.clear()
                     continue
                 self._serve(key.data, mask, now)
             while self._new:
@@ -416,7 +412,7 @@ class Acceptor:
         self._listener = listener
         self._listener.settimeout(0)
         self._accept = accept
-        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._waker = Waker()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="acceptor")
 
@@ -427,15 +423,15 @@ class Acceptor:
     def stop(self) -> None:
         """Accept nobody any more, and close the listening socket."""
         self._stopped.set()
-        self._wake_sender.send(b"\0")
+        self._waker.wake()
         join(self._thread)
-        for sock in (self._listener, self._wake_receiver, self._wake_sender):
-            sock.close()
+        self._listener.close()
+        self._waker.close()
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._listener, selectors.EVENT_READ)
-            selector.register(self._wake_receiver, selectors.EVENT_READ)
+            selector.register(self._waker, selectors.EVENT_READ)
             quiet_until = 0.0
             while not self._stopped.is_set():
                 selector.select()
@@ -447,7 +443,7 @@ class Acceptor:
                     continue  # gone before we came to it
                 except OSError as error:
                     if time.monotonic() >= quiet_until:
-                        quiet_until = time.monotonic() + COMPLAINT_SECONDS
+                        quiet_until = time.monotonic() + REPEAT_SECONDS
                         log.warning("cannot accept a connection", reason=error.strerror)
                     self._stopped.wait(ACCEPT_PAUSE_SECONDS)
                     continue

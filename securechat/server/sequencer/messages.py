@@ -10,13 +10,13 @@ from itertools import groupby
 from operator import attrgetter
 
 from securechat.errors import RefusedError
-from securechat.server.conversation import Conversation, Conversations
-from securechat.server.entrances import Entrances
-from securechat.server.membership import Memberships, explain_application
-from securechat.server.reading import Reading
-from securechat.server.session import Session, refusal
+from securechat.server.sequencer.conversation import Conversation, Conversations
+from securechat.server.sequencer.leases import Entrances
+from securechat.server.sequencer.membership import Memberships, explain_application
+from securechat.server.sequencer.reading import Reading
+from securechat.server.sequencer.session import Session, refusal
+from securechat.server.sequencer.turn import Turn
 from securechat.server.store.port import READER_BYTES, READER_ENTRIES, READER_SECONDS, Store
-from securechat.server.turn import Turn
 from securechat.wire.messages import Acknowledge, Submit
 
 

@@ -1,0 +1,1 @@
+"""Who gets in: connections that are not logged in yet, and the login."""

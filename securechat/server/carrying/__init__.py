@@ -1,0 +1,1 @@
+"""Bytes: threads, connections, TLS."""

@@ -1,0 +1,184 @@
+"""How often somebody may try (design, section 5, Admission).
+
+Rates are token buckets (`RateLimiter`): a burst is fine, a stream is not. Whoever has no account yet is counted by
+address, everybody else by account. Nobody is locked out: a bucket fills again by itself, a refusal says when
+(`Refused.retry_after`), and nobody can empty a bucket that somebody else's next step depends on:
+
+    connections     by address    beyond the rate they are closed unanswered: an answer would cost the TLS handshake
+    attempts        by address    wrong passwords and tokens; what turns out to be right is given back
+                    by account    the same; addresses that have logged in to the account before have a bucket of their
+                                  own there, so that strangers who guess do not keep its owner out
+    registrations   by address    accounts made
+    requests        by account    everything but messages
+    submissions     by account    messages
+    fetches         by account    key packages taken by it
+                    of account    key packages taken from it: beyond the rate only its last-resort one is handed out
+"""
+
+import ipaddress
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from securechat.errors import RefusedError
+from securechat.server.config import ServerConfig
+from securechat.server.rate import Rate
+
+MAX_BUCKETS = 10_000
+"""Addresses or accounts whose rate is remembered, about 2 MB each time: the longest unused are forgotten first."""
+
+
+class Bucket:
+    """One token bucket. Requires that one thread at a time uses it.
+
+    Kept as one number, the time at which the bucket will be full again: each token that is taken moves it on by what
+    one token takes to flow in (the generic cell rate algorithm, ITU-T I.371).
+    """
+
+    __slots__ = ("full_at", "limiter")
+
+    def __init__(self, limiter: "RateLimiter") -> None:
+        self.limiter = limiter
+        self.full_at = 0.0  # monotonic seconds; in the past: it is full
+
+    def take(self, now: float) -> None:
+        """Take one token or raise RefusedError `slow-down`; `now` in monotonic seconds."""
+        limiter = self.limiter
+        full_at = self.full_at if self.full_at > now else now  # noqa: FURB136 - `max` costs as much as all the rest
+        full_at += limiter.interval
+        if full_at - now > limiter.capacity:
+            # Never longer than one token takes: what a slower rate, since changed, has left behind is forgotten.
+            self.full_at = min(self.full_at, now + limiter.capacity)
+            retry_after = self.full_at + limiter.interval - now - limiter.capacity
+            raise RefusedError("slow-down", limiter.text, retry_after=retry_after)
+        self.full_at = full_at
+
+
+class RateLimiter:
+    """A bucket per key, of the `MAX_BUCKETS` keys that were used last. May be used from any thread."""
+
+    def __init__(self, rate: Rate, text: str) -> None:
+        """`text`: what a refused client is told."""
+        self.text = text
+        self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
+        self._lock = threading.Lock()  # protects _buckets, and those of them that `bucket` has not given out
+        self.change(rate)
+
+    def change(self, rate: Rate) -> None:
+        """Use another rate from now on, for existing buckets too."""
+        self.interval = 1 / rate.per_second
+        # A microsecond more, for the rounding of sums of intervals: the last token of a burst must not be lost to it.
+        self.capacity = rate.burst * self.interval + 1e-6
+
+    def bucket(self, key: Hashable) -> Bucket:
+        """Return the bucket of a key, for one thread to keep and use without this limiter's lock."""
+        with self._lock:
+            return self._bucket(key)
+
+    def take(self, key: Hashable, now: float) -> None:
+        """Take one token or raise RefusedError `slow-down`; `now` in monotonic seconds."""
+        with self._lock:
+            self._bucket(key).take(now)
+
+    def give_back(self, key: Hashable) -> None:
+        """Return a token: what it was taken for turned out to be honest."""
+        with self._lock:
+            if (bucket := self._buckets.get(key)) is not None:
+                bucket.full_at -= self.interval
+
+    def _bucket(self, key: Hashable) -> Bucket:
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            if len(self._buckets) >= MAX_BUCKETS:
+                self._buckets.popitem(last=False)
+            bucket = self._buckets[key] = Bucket(self)
+        else:
+            self._buckets.move_to_end(key)
+        return bucket
+
+
+class Rates:
+    """All rates of one server, as its operator has set them (`config.ServerConfig`, where each has its reason)."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        here = "from this network address"
+        self.connections = RateLimiter(config.connections_per_address, f"too many connections {here}")
+        self.attempts_by_address = RateLimiter(config.attempts_per_address, f"too many attempts to log in {here}")
+        self.attempts_by_account = RateLimiter(config.attempts_per_account, "too many attempts at this account")
+        self.registrations = RateLimiter(config.registrations_per_address, f"too many new accounts {here}")
+        self.requests = RateLimiter(config.requests_per_account, "this account asks for too much at once")
+        self.submissions = RateLimiter(config.submissions_per_account, "this account writes too much at once")
+        self.fetches = RateLimiter(config.fetches_per_account, "this account asks for too many keys at once")
+        self.fetches_of = RateLimiter(config.fetches_of_account, "too many keys of this account were asked for")
+        self._by_setting = {
+            "connections_per_address": self.connections,
+            "attempts_per_address": self.attempts_by_address,
+            "attempts_per_account": self.attempts_by_account,
+            "registrations_per_address": self.registrations,
+            "requests_per_account": self.requests,
+            "submissions_per_account": self.submissions,
+            "fetches_per_account": self.fetches,
+            "fetches_of_account": self.fetches_of,
+        }
+        self._familiar: OrderedDict[tuple[str, str], None] = OrderedDict()  # (account, address) that have logged in
+        self._lock = threading.Lock()  # protects _familiar
+
+    def change(self, config: ServerConfig) -> None:
+        """Use other rates from now on."""
+        for setting, limiter in self._by_setting.items():
+            limiter.change(getattr(config, setting))
+
+    def attempt(self, account: str, address: str, now: float) -> "Attempt":
+        """Count an attempt to show that one is `account`, or raise RefusedError `slow-down`."""
+        with self._lock:
+            key: Hashable = (account, address) if (account, address) in self._familiar else account
+        self.attempts_by_address.take(address, now)
+        try:
+            self.attempts_by_account.take(key, now)
+        except RefusedError:
+            self.attempts_by_address.give_back(address)  # nothing was tried
+            raise
+        return Attempt(self, account, address, key)
+
+    def remember(self, account: str, address: str) -> None:
+        """Somebody at this address has shown to be `account`."""
+        with self._lock:
+            if len(self._familiar) >= MAX_BUCKETS:
+                self._familiar.popitem(last=False)
+            self._familiar[account, address] = None
+            self._familiar.move_to_end((account, address))
+
+
+class Attempt(NamedTuple):
+    """A counted attempt."""
+
+    rates: Rates
+    account: str
+    address: str
+    key: Hashable
+
+    @property
+    def familiar(self) -> bool:
+        """Whether the account has logged in from this address before."""
+        return self.key != self.account
+
+    def succeeded(self) -> None:
+        """It was right: it does not count, and those who come from here are no strangers any more."""
+        self.forget()
+        self.rates.remember(self.account, self.address)
+
+    def forget(self) -> None:
+        """Nothing was tried after all."""
+        self.rates.attempts_by_address.give_back(self.address)
+        self.rates.attempts_by_account.give_back(self.key)
+
+
+def address_key(host: str) -> str:
+    """Return what stands for one subscriber's addresses: the address itself, of IPv6 its /64."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if address.version == 6:
+        if (mapped := address.ipv4_mapped) is not None:
+            return str(mapped)
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)

@@ -1,0 +1,75 @@
+"""A device's session as the sequencer knows it: who it is, and what it reads.
+
+What carries the session is an `Outlet`. The sequencer knows no more of a connection than that, so a test can put a list
+in its place.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+from securechat.errors import RefusedError
+from securechat.server.rates import Bucket
+from securechat.wire.limits import MAX_RETRY_AFTER
+from securechat.wire.messages import Accepted, FromServer, Refused
+
+
+class Outlet(Protocol):
+    """Where a session's messages go. All of it may be used from any thread, and none of it waits."""
+
+    @property
+    def address(self) -> str:
+        """What the log calls the other side."""
+
+    @property
+    def backlog(self) -> int:
+        """Bytes of frames that wait for the other side to read."""
+
+    def send(self, item: FromServer | bytes | list[Accepted]) -> None:
+        """Queue a message, encoded frames of events, or replies; a `Closing` ends the session after what came before.
+
+        Frames are sent only by the holder of the turn.
+        """
+
+
+@dataclass(eq=False)
+class Subscription:
+    """A log that a session reads, up to `position` so far. A live one is in its conversation's `readers` instead."""
+
+    log: bytes  # a conversation's id, or the device's own for its inbox
+    position: int
+    live: bool = False
+    queued: bool = False  # in `Session.behind`
+
+
+class Session:
+    """The record. Requires holding the turn, but for `outlet` and `wants_history`."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self.outlet = outlet
+        self.account = ""  # until the login
+        self.device = b""
+        self.submissions: Bucket  # of the account; from the login on
+        self.seated = False
+        self.ended = False  # its connection has ended: nothing sent arrives any more
+        self.expelled = False  # ended from this side: nothing that it still asks for is done
+        self.subscriptions: dict[bytes, Subscription] = {}
+        self.behind: deque[Subscription] = deque()  # subscriptions that need history
+        self.reading = False  # a reader works for this session
+        self.leases: set[bytes] = set()  # conversations whose lease it has or waits for
+
+    def __repr__(self) -> str:
+        """Name account and address."""
+        return f"<Session {self.account or '-'} {self.outlet.address}>"
+
+    @property
+    def wants_history(self) -> bool:
+        """Whether a subscription is behind and no reader works for it. Any thread; may be a moment old."""
+        return bool(self.behind) and not self.reading
+
+
+def refusal(request: int, error: RefusedError) -> Refused:
+    """The reply that tells a client of a refusal."""
+    retry_after = min(math.ceil(error.retry_after * 1000), MAX_RETRY_AFTER)
+    return Refused(request, error.code, str(error)[:1000], retry_after=retry_after)  # type: ignore[arg-type]  # codes of messages.Code
