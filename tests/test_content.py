@@ -3,20 +3,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securechat.content import (
+from securechat.content.envelope import Envelope, decode, encode, padding
+from securechat.content.registry import (
+    KINDS,
     MAX_TEXT,
     Accept,
     Body,
     Bye,
     Decline,
-    Envelope,
     Request,
     Text,
     Unknown,
     check_text,
-    decode,
-    encode,
-    padding,
+    kind_of,
+    line_of,
 )
 from securechat.errors import DecodeError, UsageError
 from securechat.wire.limits import MAX_PAYLOAD
@@ -24,10 +24,34 @@ from securechat.wire.limits import MAX_PAYLOAD
 CHAIN = bytes(range(32))
 
 
-@pytest.mark.parametrize("body", [Text("hi"), Request("may I?"), Request(), Accept(), Decline(), Bye()])
+EXAMPLES = [Text("hi"), Request("may I?"), Request(), Accept(), Decline(), Bye()]
+"""At least one body of every kind."""
+
+
+@pytest.mark.parametrize("body", EXAMPLES)
 def test_what_is_put_in_comes_out(body: Body) -> None:
     envelope = Envelope(7, CHAIN, 1_700_000_000_000, body)
     assert decode(encode(envelope)) == envelope
+
+
+def test_there_is_an_example_of_every_kind() -> None:
+    assert {kind_of(body) for body in EXAMPLES} == set(KINDS)
+    assert len({kind.name for kind in KINDS}) == len({kind.body for kind in KINDS}) == len(KINDS)
+
+
+def test_every_field_of_every_kind_has_a_limit() -> None:
+    for kind in KINDS:
+        for field in msgspec.structs.fields(kind.body):
+            described = msgspec.inspect.type_info(field.type)
+            limits = [getattr(described, name, None) for name in ("max_length", "le", "lt")]
+            assert any(limit is not None for limit in limits), f"{kind.name}.{field.name}"
+
+
+def test_a_kind_that_is_a_line_says_what_it_shows_and_others_show_nothing() -> None:
+    assert line_of("text", b"\x91\xa2hi") == "hi"
+    assert line_of("request", b"\x91\xa6may I?") == "may I?"
+    assert line_of("bye", b"\x90") is None
+    assert line_of("reaction", b"\x91" * 1000) is None
 
 
 def test_a_type_from_the_future_is_named_and_left_unread() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from securechat import content, policy
+from securechat import policy
 from securechat.client import events
 from securechat.client.context import Clock, Context, Outgoing, ReplyHandler
 from securechat.client.conversations.log import Conversation
@@ -22,8 +22,8 @@ from securechat.client.device import Device
 from securechat.client.link.login import Session
 from securechat.client.settings import ClientSettings
 from securechat.client.vault.vault import Phase, Vault
-from securechat.content import Accept, Body, Bye, Decline, Text
-from securechat.content import Request as RequestToTalk
+from securechat.content.registry import Accept, Body, Bye, Decline, Text, check_text
+from securechat.content.registry import Request as RequestToTalk
 from securechat.errors import InternalError, PeerError, SecurechatError, UsageError
 from securechat.names import normalise_account, normalise_room
 from securechat.wire.messages import (
@@ -428,4 +428,4 @@ class Engine:
 def _check_text(text: str) -> None:
     if not text:
         raise UsageError("There is nothing to send.")
-    content.check_text(text)
+    check_text(text)

@@ -27,7 +27,7 @@ from securechat.client.events import (
     Refused,
     Waiting,
 )
-from securechat.content import MAX_TEXT, check_text
+from securechat.content.registry import MAX_TEXT, check_text
 from securechat.errors import RefusedError, SecurechatError, UsageError
 from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code

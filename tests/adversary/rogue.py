@@ -5,8 +5,9 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from securechat import content
-from securechat.content import Body, Envelope, Text
+from securechat.content import envelope
+from securechat.content.envelope import Envelope
+from securechat.content.registry import Body, Text
 from securechat.mls.commit import HpkeCiphertext
 from securechat.mls.crypto.secret import Secret
 from securechat.mls.framing import (
@@ -71,7 +72,7 @@ class Rogue(Person):
         self._advance(entry)
         group = self.groups[entry.conversation]
         if isinstance(MLSMessage.decode(entry.payload).body, PrivateMessage):
-            body = content.decode(group.decrypt(entry.payload).plaintext).body
+            body = envelope.decode(group.decrypt(entry.payload).plaintext).body
             return body.text if isinstance(body, Text) else None
         return super().process(entry)
 
@@ -93,7 +94,7 @@ class Rogue(Person):
     def envelope(self, conversation: bytes, body: Body) -> bytes:
         """What an honest member would encrypt."""
         sent = int(time.time() * 1000)
-        return content.encode(Envelope(self.cursors[conversation], self.chains[conversation], sent, body))
+        return envelope.encode(Envelope(self.cursors[conversation], self.chains[conversation], sent, body))
 
     def protect(self, conversation: bytes, plaintext: bytes) -> bytes:
         """Encrypt anything, under our next number."""

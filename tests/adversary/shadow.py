@@ -2,7 +2,7 @@
 
 import time
 
-from securechat.content import Text
+from securechat.content.registry import Text
 from securechat.identity.certificate import certificate_of
 from securechat.mls.framing import PublicMessage, decode_body
 from securechat.mls.group import Group

@@ -12,9 +12,10 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from securechat import content
 from securechat.client import events
-from securechat.content import Bye, Envelope, Request, Text, Unknown
+from securechat.content import envelope
+from securechat.content.envelope import Envelope
+from securechat.content.registry import MAX_TEXT, Body, Bye, Request, Text, Unknown
 from securechat.identity.certificate import credential, issue
 from securechat.mls.framing import MLSMessage, PrivateMessage, PublicMessage, Sender, decode_body
 from securechat.mls.group import StagedCommit
@@ -85,16 +86,16 @@ def no_envelope(mallory: Rogue, conversation: bytes, _: LeafIndex) -> bytes:
 
 def too_long(mallory: Rogue, conversation: bytes, _: LeafIndex) -> bytes:
     short = mallory.envelope(conversation, Text(""))
-    text = "x" * (content.MAX_TEXT + 1)
+    text = "x" * (MAX_TEXT + 1)
     inner = b"\x91\xdb" + len(text).to_bytes(4, "big") + text.encode()
     outer = short.removesuffix(b"\xc4\x02\x91\xa0") + b"\xc6" + len(inner).to_bytes(4, "big")
     return mallory.protect(conversation, outer + inner)
 
 
-def of_another_kind(body: content.Body | Unknown) -> Callable[[Rogue, bytes, LeafIndex], bytes]:
+def of_another_kind(body: Body | Unknown) -> Callable[[Rogue, bytes, LeafIndex], bytes]:
     def make(mallory: Rogue, conversation: bytes, _: LeafIndex) -> bytes:
         place = mallory.cursors[conversation], mallory.chains[conversation]
-        return mallory.protect(conversation, content.encode(Envelope(*place, 0, body)))
+        return mallory.protect(conversation, envelope.encode(Envelope(*place, 0, body)))
 
     return make
 
@@ -170,7 +171,7 @@ def test_a_member_that_lies_about_the_history_it_saw_is_named_in_the_alarm(
     seq, chain = mallory.cursors[conversation], mallory.chains[conversation]
     seq, chain = {"chain": (seq, bytes(32)), "future": (seq + 1, chain), "past": (0, bytes(32))}[what]
     sent = int(time.time() * 1000)
-    lie = content.encode(Envelope(seq, chain, sent, Text("trust me")))
+    lie = envelope.encode(Envelope(seq, chain, sent, Text("trust me")))
     mallory.submit(conversation, mallory.protect(conversation, lie))
     for person in (alice, bob):
         told = person.wait_for(events.Alarm)

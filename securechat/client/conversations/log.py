@@ -16,11 +16,12 @@ from typing import Final, Literal
 
 import msgspec
 
-from securechat import content, policy
+from securechat import policy
 from securechat.client import events
 from securechat.client.context import Context
 from securechat.client.vault.vault import ConversationRow, Phase, StagedRow
-from securechat.content import Accept, Bye, Decline, Envelope, Request, Text
+from securechat.content.envelope import Envelope, decode
+from securechat.content.registry import Accept, Bye, Decline, Request, Text
 from securechat.errors import InternalError, PeerError, StorageError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
 from securechat.mls.framing import ContentType, Header, PublicMessage, decode_body, read_header
@@ -376,7 +377,7 @@ class Conversation:
                 whose = claimed.account if claimed is not None else "somebody unknown"
                 self._distrust(f"the server ascribes a message of {sender.account} to a device of {whose}")
                 return False
-            envelope = content.decode(received.plaintext)
+            envelope = decode(received.plaintext)
         except PeerError as error:
             self._add_line(entry, self._author(entry.device), "", problem=f"This message cannot be read: {error}")
             return True

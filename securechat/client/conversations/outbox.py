@@ -17,13 +17,15 @@ Messages are held, not refused, while a key of the other people has changed and 
 from collections.abc import Callable
 from typing import Final
 
-from securechat import content, policy
+from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
 from securechat.client.conversations.committing import PATH_MESSAGES, Committing
 from securechat.client.conversations.log import Conversation, encode_number
 from securechat.client.vault.vault import OutboxRow
-from securechat.content import Body, Envelope
+from securechat.content import envelope
+from securechat.content.envelope import Envelope
+from securechat.content.registry import Body
 from securechat.errors import InternalError
 from securechat.mls.proposals import Remove
 from securechat.wire.messages import PASSING, Accepted, Leave, Refused, Reply, Submit
@@ -34,7 +36,7 @@ WINDOW: Final = 16
 
 def encode_body(body: Body, sent: int) -> bytes:
     """Return a body as it waits in the outbox: an envelope that does not know its place in the log yet."""
-    return content.encode(Envelope(0, bytes(32), sent, body))
+    return envelope.encode(Envelope(0, bytes(32), sent, body))
 
 
 class Outbox:
@@ -114,11 +116,11 @@ class Outbox:
         if item.kind == "leave":
             leaving = policy.departure_data(number, group.public.member(group.own_leaf))
             return group.propose(Remove(group.own_leaf), authenticated_data=leaving)
-        unplaced = content.decode(item.content)
+        unplaced = envelope.decode(item.content)
         row = conversation.row
-        plaintext = content.encode(Envelope(row.cursor, row.chain, unplaced.sent, unplaced.body))
+        plaintext = envelope.encode(Envelope(row.cursor, row.chain, unplaced.sent, unplaced.body))
         payload = group.encrypt(
-            plaintext, authenticated_data=encode_number(number), padding=content.padding(len(plaintext))
+            plaintext, authenticated_data=encode_number(number), padding=envelope.padding(len(plaintext))
         )
         conversation.use_group(group, new_epoch=False)
         return payload

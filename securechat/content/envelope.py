@@ -1,0 +1,79 @@
+"""The envelope: a body's bytes, its kind, and the place in the log that its sender had reached.
+
+The place is the newest entry the sender had processed, with its chain value, so that receivers can tell whether the
+server shows everybody the same log. The kind stands beside the body's own bytes: a client that does not know it yet
+parses none of them. One value has one encoding.
+"""
+
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from securechat.content.registry import MAX_NAME, Body, Unknown, decode_body, encode_body
+from securechat.errors import DecodeError, UsageError
+from securechat.wire.limits import CHAIN_LENGTH
+
+_U63 = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+
+
+class Envelope(NamedTuple):
+    """One application message before encryption. Printing one shows its place and what kind of body it holds."""
+
+    seq: int
+    """The newest entry its sender had processed in this conversation."""
+    chain: bytes
+    """chain_seq as the sender computed it, 32 bytes."""
+    sent: int
+    """Milliseconds since 1970, by the sender's clock."""
+    body: Body | Unknown
+
+    def __repr__(self) -> str:
+        """Show the place and the kind of body."""
+        return f"Envelope(seq={self.seq}, {self.body!r})"
+
+
+class _Outer(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    seq: _U63
+    chain: Annotated[bytes, Meta(min_length=CHAIN_LENGTH, max_length=CHAIN_LENGTH)]
+    sent: _U63
+    kind: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+    data: bytes
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_outer: Final = msgspec.msgpack.Decoder(_Outer).decode
+
+
+def encode(envelope: Envelope) -> bytes:
+    """Return the bytes to encrypt. Raises `UsageError` for a body that exceeds its limits."""
+    return _encode(_Outer(envelope.seq, envelope.chain, envelope.sent, *encode_body(envelope.body)))
+
+
+def decode(content: bytes) -> Envelope:
+    """Return the envelope in decrypted bytes. Raises `DecodeError`."""
+    try:
+        outer = _decode_outer(content)
+        body = decode_body(outer.kind, outer.data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DecodeError(f"The content of a message is damaged: {error}.") from None
+    envelope = Envelope(outer.seq, outer.chain, outer.sent, body)
+    try:
+        canonical = encode(envelope)
+    except UsageError as error:
+        raise DecodeError(f"The content of a message cannot be shown: {error}") from None
+    if canonical != content:
+        raise DecodeError("The content of a message is not in its one encoding.")
+    return envelope
+
+
+def padding(length: int) -> int:
+    """Return how many zero bytes to add to content of `length` bytes: Padmé, at most 12 % (PURBs, section 4.2).
+
+    It leaves O(log log) bits of the length visible where no padding leaves O(log).
+    """
+    if length < 2:
+        return 0
+    exponent = length.bit_length() - 1
+    low_bits = (1 << (exponent - exponent.bit_length())) - 1
+    return -length & low_bits

@@ -1,0 +1,143 @@
+"""The kinds of content: one frozen struct each, with its own limits, and a row in `KINDS` that says what it is.
+
+To add a kind:
+
+1. here: its struct, with a limit on every field, and its row in `KINDS`
+2. `client/conversations/bodies.py`: a handler in `HANDLERS`, which says what the kind does when it arrives
+3. `client/engine.py`: the command that says it, if a person can; the faces get both by events and commands
+4. `tests/test_content.py`: an example in `EXAMPLES`; tests walk all kinds and fail where one has no handler
+
+A kind's name is what stands on the wire: it never changes, and neither do the fields of a struct; what is to be
+different is a new kind. A client that does not know a kind keeps its bytes, and shows that something came.
+"""
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from securechat.errors import UsageError
+
+MAX_TEXT: Final = 64 << 10
+"""Bytes of one text in UTF-8: half of what fits into an entry (`wire.limits.MAX_PAYLOAD`), padding included."""
+
+MAX_NAME: Final = 32
+"""Characters of a kind's name."""
+
+_Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+
+
+class Body(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    """Base of all bodies. Printing one shows nothing of what it holds."""
+
+    def __repr__(self) -> str:
+        """Show the type only."""
+        return f"{type(self).__name__}(...)"
+
+    def check(self) -> None:
+        """Raise `UsageError` if a limit is exceeded that the fields' types do not express."""
+
+
+class Text(Body, frozen=True):
+    """Something said."""
+
+    text: _Text
+
+    def check(self) -> None:
+        """Bound the bytes: the field's type counts characters."""
+        check_text(self.text)
+
+
+class Request(Body, frozen=True):
+    """Asks the other one of a direct conversation to talk; `text`, which may be empty, says why."""
+
+    text: _Text = ""
+
+    def check(self) -> None:
+        """Bound the bytes: the field's type counts characters."""
+        check_text(self.text)
+
+
+class Accept(Body, frozen=True):
+    """The answer yes to `Request`."""
+
+
+class Decline(Body, frozen=True):
+    """The answer no to `Request`: closes the direct conversation."""
+
+
+class Bye(Body, frozen=True):
+    """Ends a direct conversation once both have said it."""
+
+
+class Unknown(NamedTuple):
+    """A body of a kind that this version does not know. Printing one shows neither."""
+
+    kind: str
+    data: bytes
+
+    def __repr__(self) -> str:
+        """Show that there is one."""
+        return "Unknown(...)"
+
+
+class Kind(NamedTuple):
+    """What one kind of content is."""
+
+    name: str
+    body: type[Body]
+    line: Callable[[Any], str] | None = None
+    """What a body of this kind shows as a line of the history; None: it is no line, and only does something."""
+    direct_only: bool = False
+    """Whether it has no place in a room: there it is kept and not acted upon, like an unknown one."""
+
+
+KINDS: Final = (
+    Kind("text", Text, line=attrgetter("text")),
+    Kind("request", Request, line=attrgetter("text"), direct_only=True),
+    Kind("accept", Accept, direct_only=True),
+    Kind("decline", Decline, direct_only=True),
+    Kind("bye", Bye, direct_only=True),
+)
+
+_BY_NAME: Final = {kind.name: kind for kind in KINDS}
+_BY_BODY: Final = {kind.body: kind for kind in KINDS}
+_encode: Final = msgspec.msgpack.Encoder().encode
+_DECODERS: Final = {kind.name: msgspec.msgpack.Decoder(kind.body).decode for kind in KINDS}
+
+
+def kind_of(body: Body) -> Kind:
+    """Return what a body is."""
+    return _BY_BODY[type(body)]
+
+
+def encode_body(body: Body | Unknown) -> tuple[str, bytes]:
+    """Return a body's kind and its bytes. Raises `UsageError` if it exceeds its limits."""
+    if isinstance(body, Unknown):
+        return body
+    body.check()
+    return _BY_BODY[type(body)].name, _encode(body)
+
+
+def decode_body(kind: str, data: bytes) -> Body | Unknown:
+    """Return the body in `data`. Raises `msgspec.DecodeError` or `UnicodeDecodeError`."""
+    decode = _DECODERS.get(kind)
+    return Unknown(kind, data) if decode is None else decode(data)
+
+
+def line_of(kind: str, data: bytes) -> str | None:
+    """Return what a body that was decoded before shows as a line; None: this version cannot show it."""
+    known = _BY_NAME.get(kind)
+    return None if known is None or known.line is None else known.line(_DECODERS[kind](data))
+
+
+def check_text(text: str) -> None:
+    """Raise `UsageError` if `text` cannot be sent as one message."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise UsageError("The text has characters that are not Unicode. Remove them and send it again.") from None
+    if size > MAX_TEXT:
+        raise UsageError(f"The text is {size:,} bytes long; one message takes {MAX_TEXT:,}. Send it in parts.")
