@@ -1,0 +1,51 @@
+"""The papers fit together and fit the code: sections that are cited and links that are given lead somewhere."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DESIGN = (ROOT / "docs" / "design.md").read_text()
+
+CITATION = re.compile(r"(?i:design(?:\.md)?),? (section|invariant)s? ([0-9][^).;:\n]*)")
+"""What a module says of the design: `design, section 6, Rules and Leaving`, `design, sections 4 to 6`."""
+
+
+def citations() -> Iterator[tuple[Path, str, str]]:
+    """File, `section` or `invariant`, and what follows."""
+    for folder in ("securechat", "tests", "scripts"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if path != Path(__file__):
+                for kind, which in CITATION.findall(path.read_text()):
+                    yield path, kind, which
+
+
+def anchors(paper: Path) -> set[str]:
+    """The targets of links into a paper, made of its headings as forges do."""
+    headings = re.findall(r"^#+ (.+)$", paper.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_section_of_the_design_that_is_cited_exists() -> None:
+    sections = dict(re.findall(r"^## (\d+)\. (.*?)(?=^## |\Z)", DESIGN, re.MULTILINE | re.DOTALL))
+    invariants = set(re.findall(r"^(\d+)\. ", sections["2"], re.MULTILINE))
+    found = list(citations())
+    assert len(found) > 30
+    for path, kind, which in found:
+        numbers = re.findall(r"\d+", which)
+        assert set(numbers) <= (sections.keys() if kind == "section" else invariants), (path, which)
+        for word in re.findall(r"[A-Z][A-Za-z]+", which):  # a paragraph of the last section named
+            assert re.search(rf"^\*\*[^*]*{word}", sections[numbers[-1]], re.MULTILINE), (path, which)
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
+def test_every_link_leads_somewhere(paper: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", paper.read_text()):
+        if not re.match(r"https?:", target):
+            name, _, anchor = target.partition("#")
+            linked = (paper.parent / name) if name else paper
+            assert linked.exists(), target
+            assert not anchor or anchor in anchors(linked), target
