@@ -59,7 +59,7 @@ Code = Literal[
     "disk-full",
 ]
 
-PASSING: frozenset[Code] = frozenset(("busy", "slow-down", "leased", "disk-full", "not-now"))
+PASSING: frozenset[Code] = frozenset(("busy", "slow-down", "leased", "disk-full", "reader-full", "not-now"))
 """Refusals that pass: the same request can be made again, after `Refused.retry_after` at the earliest."""
 
 Reason = Literal["bye", "shutdown", "replaced", "timeout", "protocol-error", "too-slow", "revoked"]

@@ -7,8 +7,9 @@ import pytest
 
 from securechat.client import events
 from securechat.errors import UsageError
+from securechat.wire import messages as wire
 from tests.support.people import Person, settle
-from tests.support.toy_server import ToyServer
+from tests.support.toy_server import Link, RefusalError, ToyServer
 
 World = Callable[..., list[Person]]
 
@@ -397,3 +398,65 @@ def test_leaving_before_anything_was_sent_leaves_no_trace_at_the_server(people: 
     settle(alice)
     assert alice.state_of("#lobby") == "closed"
     assert server.logs == {}
+
+
+# --- refusals -----------------------------------------------------------------------------------------------------
+
+
+def refuse(server: ToyServer, code: wire.Code, *numbers: int, times: int) -> None:
+    """Let the server refuse the submissions that have these numbers at first, `times` times each."""
+    accept = server.on_submit
+    left = dict.fromkeys(numbers, times)
+
+    def submit(link: Link, message: wire.Submit) -> None:
+        if left.get(message.number):
+            left[message.number] -= 1
+            raise RefusalError(code, "no")
+        accept(link, message)
+
+    server.on_submit = submit  # type: ignore[method-assign, assignment]  # what the test is about
+
+
+@pytest.mark.parametrize("code", sorted(wire.PASSING))
+def test_what_is_refused_for_now_is_not_overtaken(people: World, server: ToyServer, code: wire.Code) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.open_direct("bob", "0", ask=False)
+    settle(alice, bob)
+    refuse(server, code, 3, times=3)
+    for n in range(1, 10):
+        alice.say("bob", str(n))
+    settle(alice, bob)
+    assert bob.texts("alice") == [f"alice: {n}" for n in range(10)]
+    assert alice.texts("bob") == bob.texts("alice")
+    told = [event.code for event in alice.of(events.Refused) if isinstance(event, events.Refused)]
+    assert told == (["reader-full"] if code == "reader-full" else [])  # once, however often it was tried
+
+
+def test_what_is_never_taken_is_told_and_the_rest_goes_on_in_order(people: World, server: ToyServer) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.open_direct("bob", "0", ask=False)
+    settle(alice, bob)
+    refuse(server, "bad-request", 3, times=1)
+    for n in range(1, 6):
+        alice.say("bob", str(n))
+    settle(alice, bob)
+    assert bob.texts("alice") == [f"alice: {n}" for n in (0, 2, 3, 4, 5)]
+    (lost,) = set(alice.texts("bob")) - set(bob.texts("alice"))
+    assert lost.startswith("alice: 1 [This message was not sent: no. Send it again")
+    assert [event.code for event in alice.of(events.Refused) if isinstance(event, events.Refused)] == ["bad-request"]
+
+
+def test_who_leaves_does_not_wait_for_a_reader_who_is_away(people: World, server: ToyServer) -> None:
+    alice, bob = people("alice", "bob")
+    alice.engine.open_direct("bob", "0", ask=False)
+    settle(alice, bob)
+    refuse(server, "reader-full", *range(3, 100), times=1000)
+    alice.say("bob", "one")
+    alice.say("bob", "two")
+    alice.push()
+    alice.engine.leave(alice.id_of("bob"))
+    settle(alice, bob)
+    assert alice.engine._context.vault.outbox(alice.id_of("bob"), 10) == []
+    assert [text.partition(" [")[0] for text in alice.texts("bob")] == ["alice: 0", "alice: one", "alice: two"]
+    assert all("not sent" in text for text in alice.texts("bob")[1:])
+    assert bob.state_of("alice") == "closed"

@@ -106,6 +106,36 @@ def test_the_sender_of_a_direct_conversation_is_refused_instead(
     assert isinstance(alice.say(conversation, "again"), m.Accepted)
 
 
+def test_what_the_sender_has_not_acknowledged_is_no_fault_of_the_reader(
+    enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(talking, "READER_ENTRIES", 5)
+    alice, bob, conversation = talk(enter)
+    acknowledge(bob, conversation, 1)
+    for n in range(5):
+        assert isinstance(alice.say(conversation, str(n)), m.Accepted)
+        acknowledge(alice, conversation, n)  # behind bob, and behind what it has sent
+    assert alice.say(conversation, "bob has not read").code == "reader-full"
+    acknowledge(bob, conversation, 6)
+    alice.numbers[conversation] -= 1
+    acknowledge(alice, conversation, 5)
+    assert isinstance(alice.say(conversation, "bob has read"), m.Accepted)
+
+
+def test_who_acknowledges_nothing_fills_no_disk(enter: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(talking, "READER_ENTRIES", 5)
+    alice, bob, conversation = talk(enter)
+    acknowledge(alice, conversation, 1)
+    for n in range(5):
+        acknowledge(bob, conversation, alice.say(conversation, str(n)).seq)
+    refused = alice.say(conversation, "more")
+    assert refused.code == "busy"
+    assert refused.code in m.PASSING
+    alice.numbers[conversation] -= 1
+    acknowledge(alice, conversation, 6)
+    assert isinstance(alice.say(conversation, "more"), m.Accepted)
+
+
 def test_the_limit_falls_within_what_comes_at_once(enter: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(talking, "READER_ENTRIES", 5)
     alice, bob, conversation = talk(enter)

@@ -7,6 +7,7 @@ goes alone. After a refusal nothing more is sent until everything on its way is 
     another commit came first       encrypt all of it again in the new epoch, in order
     somebody has left               commit their removal first, then as above
     busy, leased, full disk         the same bytes again, a little later
+    the other side does not read    the same, and the user is told: what is said later waits behind it
     a number the server does not    our state is an old copy: enter anew
         expect
     anything else                   that one will never be taken: its line in the history says why
@@ -33,6 +34,12 @@ from securechat.wire.messages import PASSING, Accepted, Leave, Refused, Reply, S
 WINDOW: Final = 16
 """Messages of one conversation on their way at once: fills a long link, and is little to encrypt again."""
 
+_FULL: Final = (
+    "{} has not read for too long, and the server keeps no more for them. What you say waits here in its order and is "
+    "sent once they have read."
+)
+_ADVICE: Final = "Send it again, in parts if it is long; if that is refused too, ask the operator of the server."
+
 
 def encode_body(body: Body, sent: int) -> bytes:
     """Return a body as it waits in the outbox: an envelope that does not know its place in the log yet."""
@@ -50,6 +57,7 @@ class Outbox:
         self._refused = False  # since nothing was on its way
         self._void = False  # the ciphertexts cannot be used any more
         self._held_for = ""  # whose changed key the user was told about
+        self._full = False  # the user was told that the other side does not read
         self.backoff = Backoff(self._context.clock.monotonic)
         self._committing = Committing(conversation, self.backoff)
 
@@ -131,6 +139,7 @@ class Outbox:
             self._context.touched.add(self._conversation.id)
             if isinstance(reply, Accepted):
                 self.backoff.reset()
+                self._full = False
                 self._conversation.receive_own(reply, number, payload)
             elif isinstance(reply, Refused):
                 self._handle_refusal(item, number, reply)
@@ -145,8 +154,12 @@ class Outbox:
         first, self._refused = not self._refused, True
         if conversation.row.phase != "member" or refused.code in ("stale-epoch", "commit-first"):
             return  # the entry that explains it has come, or is on its way
-        if refused.code in PASSING:
+        full = refused.code == "reader-full"
+        if refused.code in PASSING and not (full and conversation.row.closed):  # who leaves does not wait for a reader
             self.backoff.wait(refused.retry_after / 1000)
+            if full and not self._full:
+                self._full = True
+                self._context.emit(events.Refused(refused.code, _FULL.format(conversation.row.name)))
         elif refused.code == "wrong-number":
             if first and number == conversation.row.number + 1:
                 conversation.need_resync()
@@ -160,6 +173,9 @@ class Outbox:
     def _give_up(self, item: OutboxRow, refused: Refused) -> None:
         self._vault.dequeue(item.id)
         if item.local_id:
-            message = self._vault.fail_message(item.local_id, f"This message was not sent: {refused.text}")
+            problem = f"This message was not sent: {refused.text}."
+            if not self._conversation.row.closed:
+                problem += f" {_ADVICE}"
+            message = self._vault.fail_message(item.local_id, problem)
             self._context.emit(events.Received(message))
         self._context.emit(events.Refused(refused.code, refused.text))

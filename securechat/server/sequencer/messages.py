@@ -16,7 +16,7 @@ from securechat.server.sequencer.membership import Memberships, explain_applicat
 from securechat.server.sequencer.reading import Reading
 from securechat.server.sequencer.session import Session, refusal
 from securechat.server.sequencer.turn import Turn
-from securechat.server.store.port import READER_BYTES, READER_ENTRIES, READER_SECONDS, Store
+from securechat.server.store.port import READER_BYTES, READER_ENTRIES, READER_SECONDS, Head, Store
 from securechat.wire.messages import Acknowledge, Submit
 
 
@@ -85,11 +85,7 @@ class Talk:
                     raise RefusedError("commit-first", "a device has left: commit its removal, then speak")
                 if not room:
                     self._add(session, conversation, accepted)
-                    room = self._room(conversation)
-                    if not room:
-                        raise RefusedError(
-                            "reader-full", "the other side has been away too long: there is no more room for it"
-                        )
+                    room = self._room(conversation, session)
                 take(turn.now)
             except RefusedError as error:
                 turn.answer(session, refusal(message.id, error))
@@ -110,24 +106,39 @@ class Talk:
         if entrance.strikes or entrance.lease is not None:
             self._entrances.accepted(conversation, session.device)
 
-    def _room(self, conversation: Conversation) -> float:
-        """How many entries a direct conversation takes before it holds as much unread as a reader may leave.
+    def _room(self, conversation: Conversation, session: Session) -> float:
+        """Return how many entries a direct conversation takes before a device leaves as much unread as it may.
 
-        At least: what memory knows to be unread may have been read since, and only when that is too much it is found
-        out. A room takes all: its slow readers lose, not its speakers.
+        At least that many: what memory knows to be unread may have been read since, and only when that is too much it
+        is found out. A room takes all: its slow readers lose, not its speakers.
+
+        Raises RefusedError: `reader-full` if another device has not read for too long, `busy` if only the speaker's own
+        acknowledgements are missing. They count too, for what nobody acknowledges stays on disk.
         """
         head = conversation.head
         if head.kind != "direct":
             return math.inf
-        old = head.held_time and self._turn.time - head.held_time > READER_SECONDS * 1000
         held = head.seq + 1 - head.first_seq
-        if held < READER_ENTRIES and head.held_bytes < READER_BYTES and not old:
+        if held < READER_ENTRIES and head.held_bytes < READER_BYTES and not self._is_too_old(head):
             return READER_ENTRIES - held
-        read = min(member.cursor for member in head.members.values())
-        if head.seq - read >= READER_ENTRIES:
+        own = head.members[session.device].cursor
+        others = min((each.cursor for each in head.members.values() if each.device != session.device), default=own)
+        room = self._room_behind(head, others)
+        if not room:
+            raise RefusedError("reader-full", "the other side has been away too long: there is no more room for it")
+        if own < others:
+            room = self._room_behind(head, own)
+            if not room:
+                raise RefusedError("busy", "too much is unacknowledged: acknowledge what has arrived, then try again")
+        return room
+
+    def _room_behind(self, head: Head, cursor: int) -> int:
+        """Return how many more entries a device may leave unread that has acknowledged up to `cursor`."""
+        unread = head.seq - cursor
+        if unread >= READER_ENTRIES:
             return 0
-        head.held_bytes, head.held_time = self._store.measure(head.id, read)
-        oldest = head.held_time or self._turn.time
-        if head.held_bytes >= READER_BYTES or self._turn.time - oldest > READER_SECONDS * 1000:
-            return 0
-        return READER_ENTRIES - (head.seq - read)
+        head.held_bytes, head.held_time = self._store.measure(head.id, cursor)
+        return 0 if head.held_bytes >= READER_BYTES or self._is_too_old(head) else READER_ENTRIES - unread
+
+    def _is_too_old(self, head: Head) -> bool:
+        return bool(head.held_time) and self._turn.time - head.held_time > READER_SECONDS * 1000
