@@ -111,7 +111,7 @@ def is_settled(path: Path, origin: str, installed: Path) -> bool:
     if stamp.get("origin") != origin:
         return False
     if stamp["missing"]:
-        return time.time() < stamp["tried"] + TRY_AGAIN
+        return bool(time.time() < stamp["tried"] + TRY_AGAIN)
     return installed.is_dir()
 
 

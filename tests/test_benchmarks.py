@@ -3,39 +3,38 @@
 import importlib
 import inspect
 import os
-import runpy
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-import login
-import peers
 import pytest
-import workloads
-from contest import Maker, Run, durable, running
-from figure import Figure
-from floor_system import Floor
-from systems import Client, ServerFailedError
 
-BENCHES = Path(__file__).parents[1] / "scripts" / "benchmarks"
+from scripts.benchmarks import __main__ as main
+from scripts.benchmarks import work
+from scripts.benchmarks.contest import Maker, Run, durable, running
+from scripts.benchmarks.figure import Figure
+from scripts.benchmarks.systems import peers
+from scripts.benchmarks.systems.floor import Floor
+from scripts.benchmarks.systems.system import Client, ServerFailedError
+from scripts.benchmarks.work import login, workloads
+
 INSTALLED = peers.installed()  # on most machines none: scripts/bench is where they are asked for
 
 
 def benches() -> set[object]:
-    """What looks like a bench in the modules of scripts/bench: finds figures, by itself or in a run."""
+    """What looks like a bench in the modules of `work`: finds figures, by itself or in a run."""
     benches = ({"return": Iterator[Figure]}, {"run": Run, "return": Iterator[Figure]})
-    modules = [importlib.import_module(path.stem) for path in BENCHES.glob("[!_]*.py")]
+    modules = [importlib.import_module(each.name) for each in pkgutil.iter_modules(work.__path__, f"{work.__name__}.")]
     functions = [each for module in modules for _, each in inspect.getmembers(module, inspect.isfunction)]
     return {each for each in functions if not each.__name__.startswith("_") and each.__annotations__ in benches}
 
 
 def test_every_bench_can_be_chosen() -> None:
-    main = runpy.run_path(str(BENCHES / "__main__.py"), run_name="bench")
-    chosen = main["SERVERS"] | main["OTHERS"]
+    chosen = {**main.SERVERS, **main.OTHERS}
     assert set(chosen.values()) == benches()
     told = subprocess.run(
-        [sys.executable, BENCHES, "--help"],
+        [sys.executable, "-m", main.__name__, "--help"],
         check=True, capture_output=True, text=True, env={**os.environ, "COLUMNS": "1000"},
     )  # fmt: skip
     assert f" {', '.join(chosen)};" in told.stdout

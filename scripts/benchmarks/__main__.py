@@ -9,20 +9,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import dead_reader
-import flood
-import idle
-import login
-import login_timing
-import mls
-import mls_growth
-import peers
-import relay
-import restart
-from contest import Run
-from figure import Figure
-from systems import ServerFailedError
-from table import as_table
+from scripts.benchmarks.contest import Run
+from scripts.benchmarks.figure import Figure
+from scripts.benchmarks.systems import peers
+from scripts.benchmarks.systems.system import ServerFailedError
+from scripts.benchmarks.table import as_table
+from scripts.benchmarks.work import dead_reader, flood, idle, login, login_timing, mls, mls_growth, relay, restart
 
 SERVERS: dict[str, Callable[[Run], Iterator[Figure]]] = {
     "relay": relay.relay, "fan-out": relay.fan_out, "idle": idle.idle, "login": login.login,

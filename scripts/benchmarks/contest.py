@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from figure import Figure
-from floor_system import Floor
-from packaged import Packaged
-from securechat_system import SecureChat
-from systems import ServerFailedError, System
-from workloads import Cost
+from scripts.benchmarks.figure import Figure
+from scripts.benchmarks.systems.floor import Floor
+from scripts.benchmarks.systems.packaged import Packaged
+from scripts.benchmarks.systems.securechat import SecureChat
+from scripts.benchmarks.systems.system import ServerFailedError, System
+from scripts.benchmarks.work.workloads import Cost
 
 Maker = Callable[[Path, Path], System]
 """Starts a system with a folder of its own and the folder of the certificates."""

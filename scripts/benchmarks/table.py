@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from figure import Figure
+from scripts.benchmarks.figure import Figure
 
 
 def as_table(figures: Sequence[Figure]) -> str:

@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import crowds
-import faults
+from scripts.soaking import crowds, faults
 
 SOAKS: dict[str, Callable[[Path, float], None]] = {
     soak.__name__: soak

@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import watch
-
+from scripts.soaking import watch
 from securechat.transport.tls import client_context
 from securechat.wire import messages as m
 from tests.support import wire_client
@@ -256,7 +255,7 @@ def adds(folder: Path, part: float) -> None:
             packages = [add for ticket in tickets[3:] for add in owner.adds(ticket.account)]
             staged = owner.make_commit(owner.groups[room], *packages)
             number = owner.protocol.next_id()
-            commit = m.Commit(number, room, 1, staged.message, staged.welcome or b"", staged.group_info)
+            commit = m.Commit(number, room, 1, staged.message, staged.welcome or b"", staged.group_info or b"")
             waits: list[tuple[float, float]] = []
             over = threading.Event()
             talking = threading.Thread(target=_talk_on, args=(alice, conversation, over, waits))

@@ -6,8 +6,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import watch
-
+from scripts.soaking import watch
 from tests.support.chaos import FAULTS, ChaosProxy
 from tests.support.live import LiveServer, Through
 from tests.support.talker import TOLD

@@ -72,7 +72,7 @@ class Place(Protocol):
     port: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Through:
     """A place behind a proxy."""
 

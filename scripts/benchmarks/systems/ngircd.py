@@ -2,8 +2,8 @@
 
 import itertools
 
-from packaged import Packaged, free_port
-from systems import Client, stamp_of, stamped
+from scripts.benchmarks.systems.packaged import Packaged, free_port
+from scripts.benchmarks.systems.system import Client, stamp_of, stamped
 
 END_OF_WELCOME = b" 376 "  # of the message of the day, which over TLS has a line at least
 END_OF_NAMES = b" 366 "

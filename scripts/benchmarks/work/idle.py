@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import workloads
-from contest import OURS, Contest, Maker, Run, durable, each_alone, losses, medians, running
-from figure import Figure
-from floor_system import Floor
-from login import AT_ONCE
-from packaged import Packaged
-from relay import PAIRS
-from systems import Client, System
+from scripts.benchmarks.contest import OURS, Contest, Maker, Run, durable, each_alone, losses, medians, running
+from scripts.benchmarks.figure import Figure
+from scripts.benchmarks.systems.floor import Floor
+from scripts.benchmarks.systems.packaged import Packaged
+from scripts.benchmarks.systems.system import Client, System
+from scripts.benchmarks.work import workloads
+from scripts.benchmarks.work.login import AT_ONCE
+from scripts.benchmarks.work.relay import PAIRS
 
 WARM = 100  # connections before the first that counts: what every server needs once is not theirs
 CROWDS = (1_000, 5_000)

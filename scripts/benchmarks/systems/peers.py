@@ -1,9 +1,9 @@
 """The servers of others that ours is compared with, and which of them this machine has."""
 
-from mosquitto_system import Mosquitto
-from ngircd_system import Ngircd
-from packaged import Packaged
-from xmpp_systems import Ejabberd, Prosody
+from scripts.benchmarks.systems.mosquitto import Mosquitto
+from scripts.benchmarks.systems.ngircd import Ngircd
+from scripts.benchmarks.systems.packaged import Packaged
+from scripts.benchmarks.systems.xmpp import Ejabberd, Prosody
 
 PEERS: tuple[type[Packaged], ...] = (Mosquitto, Ngircd, Ejabberd, Prosody)
 

@@ -5,10 +5,10 @@ import statistics
 from collections.abc import Iterator
 from itertools import count
 
-from contest import durable, running
-from figure import Figure
-from flooder import Guesser
-from securechat_system import MEMBERS
+from scripts.benchmarks.contest import durable, running
+from scripts.benchmarks.figure import Figure
+from scripts.benchmarks.systems.securechat import MEMBERS
+from scripts.benchmarks.work.flooder import Guesser
 
 TRIES = 1000  # of each kind
 EACH = 50  # on one connection, from an address of its own: no rate slows us down, and no connection is old

@@ -5,10 +5,10 @@ import statistics
 import time
 from collections.abc import Iterator
 
-import workloads
-from contest import OURS, Run, durable, running
-from figure import Figure
-from securechat_system import Peer, SecureChat
+from scripts.benchmarks.contest import OURS, Run, durable, running
+from scripts.benchmarks.figure import Figure
+from scripts.benchmarks.systems.securechat import Peer, SecureChat
+from scripts.benchmarks.work import workloads
 
 GOAL = 2.0  # seconds
 

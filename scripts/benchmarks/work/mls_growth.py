@@ -12,8 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
-from figure import Figure
-
+from scripts.benchmarks.figure import Figure
 from securechat.client.device import CAPABILITIES, SUITE
 from securechat.mls.credential import Credential
 from securechat.mls.crypto.sealing import SignaturePrivateKey

@@ -20,8 +20,17 @@ from typing import Literal
 import argon2
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from systems import PAYLOAD, Client, Process, ServerFailedError, System, stamp_of, stamped, trusting
 
+from scripts.benchmarks.systems.system import (
+    PAYLOAD,
+    Client,
+    Process,
+    ServerFailedError,
+    System,
+    stamp_of,
+    stamped,
+    trusting,
+)
 from securechat.client.device import CAPABILITIES, SUITE
 from securechat.identity.certificate import certificate_of, credential, issue, leaf_validator
 from securechat.mls.crypto.sealing import SignaturePrivateKey, generate_signature_secret

@@ -1,6 +1,6 @@
 """The floor: the least that a relay in Python does. One thread, `selectors`, plain `SSLSocket`, length-prefixed frames.
 
-    python floor.py CERTIFICATE KEY        prints `listening on HOST:PORT` and runs until it is killed
+    python floor_server.py CERTIFICATE KEY        prints `listening on HOST:PORT` and runs until it is killed
 
 The first frame on a connection names its group; each later one goes to the others of the group, one write for each.
 There is no log, no session and no acknowledgement: what a receiver does not read waits in memory.

@@ -1,6 +1,6 @@
 """Guesses passwords from many addresses, in a process of its own, so that whoever measures meanwhile is not held up.
 
-    python flooder.py HOST:PORT CERTS SECONDS      prints `Guesses` as JSON
+    python -m scripts.benchmarks.work.flooder HOST:PORT CERTS SECONDS      prints `Guesses` as JSON
 
 The addresses are 127.0.0.x, which only Linux has. Every guess is at another account, half of them at ones that exist,
 so that no account's rate spares the server the work; no address comes near its own.
@@ -18,8 +18,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from systems import trusting
-
+from scripts.benchmarks.systems.system import trusting
 from securechat.wire import limits
 from securechat.wire.messages import Hello, Login, Refused
 from securechat.wire.protocol import ClientProtocol

@@ -1,11 +1,11 @@
-"""The floor (`floor.py`) as a system under load."""
+"""The floor (`floor_server.py`) as a system under load."""
 
 import itertools
 import struct
 import sys
 from pathlib import Path
 
-from systems import Client, Process, System, stamp_of, stamped, trusting
+from scripts.benchmarks.systems.system import Client, Process, System, stamp_of, stamped, trusting
 
 _LENGTH = struct.Struct(">I")
 
@@ -49,7 +49,7 @@ def _frame(body: bytes) -> bytes:
 
 
 class Floor(System):
-    """See `floor.py`."""
+    """See `floor_server.py`."""
 
     name = "floor"
 
@@ -57,7 +57,7 @@ class Floor(System):
         """Start it; its log goes to `folder`."""
         super().__init__()
         self.tls = trusting(certs)
-        program = str(Path(__file__).with_name("floor.py"))
+        program = str(Path(__file__).with_name("floor_server.py"))
         self.process = Process(
             [sys.executable, program, str(certs / "server.pem"), str(certs / "server-key.pem")], folder
         )

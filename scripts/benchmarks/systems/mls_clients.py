@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from scripts.benchmarks import ROOT
 from securechat.client.device import CAPABILITIES, SUITE
 from securechat.mls.credential import Credential
 from securechat.mls.crypto.sealing import SignaturePrivateKey, generate_signature_secret
@@ -31,7 +32,7 @@ from securechat.mls.leaf_node import LeafNode, Lifetime
 from securechat.mls.proposals import Add
 from securechat.mls.welcome import Welcome
 
-TS_MLS = Path(__file__).resolve().parents[2] / "tests" / "interop"
+TS_MLS = ROOT / "tests" / "interop"
 """The folder whose node_modules has ts-mls, if it is installed."""
 HOUR = 3600  # seconds
 _HEAD = 4  # bytes of version and wire format before the body of an MLSMessage

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from systems import STALLED, Client, ServerFailedError, System
+from scripts.benchmarks.systems.system import STALLED, Client, ServerFailedError, System
 
 OUTSTANDING = 64  # messages of a pipelined sender on their way
 PIPELINED_MESSAGES = 1_000  # from each sender

@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from figure import Figure
-from mls_clients import Client, MlsRs, Rfc9420, Securechat, TsMls, installed
+from scripts.benchmarks.figure import Figure
+from scripts.benchmarks.systems.mls_clients import Client, MlsRs, Rfc9420, Securechat, TsMls, installed
 
 PAYLOAD = 256  # bytes
 BATCH = 50  # messages measured at once
@@ -45,10 +45,12 @@ def mls() -> Iterator[Figure]:
     kinds, missing = installed()
     if missing:
         print(f"not installed, so not compared: {', '.join(missing)}", file=sys.stderr)
-    yield from _messages(kinds)
-    yield from _large([kind for kind in kinds if kind is not Rfc9420])
-    yield from _medium([kind for kind in kinds if kind is not Rfc9420])
-    yield from _imports(kinds)
+    kinds = [Securechat, *kinds]
+    that_commit = [kind for kind in kinds if kind is not Rfc9420]
+    yield from _messages(kinds, MESSAGE_ROUNDS)
+    yield from _large(that_commit, LARGE_ROUNDS)
+    yield from _medium(that_commit, MEDIUM_ROUNDS)
+    yield from _imports(kinds, IMPORT_ROUNDS)
 
 
 def _figures(case: str, costs: Costs, unit: str, factor: float) -> Iterator[Figure]:
@@ -77,14 +79,14 @@ def _close(clients: Sequence[Client]) -> None:
     gc.unfreeze()
 
 
-def _messages(kinds: Sequence[type[Client]]) -> Iterator[Figure]:
-    pairs = [(kind(), kind()) for kind in (Securechat, *kinds)]
+def _messages(kinds: Sequence[type[Client]], rounds: int) -> Iterator[Figure]:
+    pairs = [(kind(), kind()) for kind in kinds]
     members = [client for pair in pairs for client in pair]
     welcome = _group_of(Securechat(), [member.key_package() for member in members])
     for member in members:
         member.run("join", welcome)
     costs: Costs = defaultdict(list)
-    for _ in range(MESSAGE_ROUNDS):
+    for _ in range(rounds):
         for sender, receiver in pairs:
             texts = [secrets.token_bytes(PAYLOAD) for _ in range(BATCH)]
             messages = sender.run("encrypt", texts)
@@ -95,16 +97,16 @@ def _messages(kinds: Sequence[type[Client]]) -> Iterator[Figure]:
     yield from _figures(f"{PAYLOAD} bytes", costs, "µs", 1e6)
 
 
-def _large(kinds: Sequence[type[Client]]) -> Iterator[Figure]:
+def _large(kinds: Sequence[type[Client]], rounds: int) -> Iterator[Figure]:
     """The first commits of a large group: no parent node has a key but those on the creator's path."""
-    rounds = [[kind for kind in kinds if kind is not TsMls or last] for last in [False] * (LARGE_ROUNDS - 1) + [True]]
-    teams = [[(kind(), kind()) for kind in (Securechat, *chosen)] for chosen in rounds]  # one commits, one processes
+    choices = [[kind for kind in kinds if kind is not TsMls or last] for last in [False] * (rounds - 1) + [True]]
+    teams = [[(kind(), kind()) for kind in chosen] for chosen in choices]  # one commits, one processes
     joiners = [client for team in teams for pair in team for client in pair]
     ours = [Securechat() for _ in range(LARGE - 1 - len(joiners))]
     key_packages = [member.key_package() for member in (*joiners, *ours)]
     costs: Costs = defaultdict(list)
-    for chosen in rounds:
-        for kind in (Securechat, *chosen):
+    for chosen in choices:
+        for kind in chosen:
             creator = kind()
             creator.run("create_and_add", key_packages)
             costs[f"create + add {LARGE - 1}", kind.name].append(creator.cpu)
@@ -126,9 +128,9 @@ def _large(kinds: Sequence[type[Client]]) -> Iterator[Figure]:
     yield from _figures(f"{LARGE} members", costs, "ms", 1e3)
 
 
-def _medium(kinds: Sequence[type[Client]]) -> Iterator[Figure]:
+def _medium(kinds: Sequence[type[Client]], rounds: int) -> Iterator[Figure]:
     """Updates in a group in which every parent node has a key."""
-    pairs = [(kind(), kind()) for kind in (Securechat, *kinds)]
+    pairs = [(kind(), kind()) for kind in kinds]
     measured = [client for pair in pairs for client in pair]
     members: list[Client] = [Securechat() for _ in range(MEDIUM - len(measured))]
     for place, client in enumerate(measured):
@@ -142,7 +144,7 @@ def _medium(kinds: Sequence[type[Client]]) -> Iterator[Figure]:
         _commit(members[place], [*measured, *members[place + 2 :: 2]])  # those before have had their turn
 
     costs: Costs = defaultdict(list)
-    for _ in range(MEDIUM_ROUNDS):
+    for _ in range(rounds):
         for maker, _ in pairs:
             cost = _commit(maker, [client for client in measured if client is not maker])
             costs["update, create", maker.name].append(cost)
@@ -162,14 +164,14 @@ def _commit(maker: Client, others: Sequence[Client]) -> float:
     return cost
 
 
-def _imports(kinds: Sequence[type[Client]]) -> Iterator[Figure]:
+def _imports(kinds: Sequence[type[Client]], rounds: int) -> Iterator[Figure]:
     """CPU time to import an engine in a fresh process, from compiled bytecode."""
     modules = {Securechat.name: "securechat.mls.group", Rfc9420.name: "rfc9420", MlsRs.name: "mls_rs_uniffi"}
-    names = [name for name in modules if name in {kind.name for kind in (Securechat, *kinds)}]
+    names = [name for name in modules if name in {kind.name for kind in kinds}]
     costs: Costs = defaultdict(list)
     with tempfile.TemporaryDirectory() as bytecode:
         environment = os.environ | {"PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
-        for round_number in range(IMPORT_ROUNDS + 1):
+        for round_number in range(rounds + 1):
             for name in names:
                 program = f"from time import process_time as t; a = t(); import {modules[name]}; print(t() - a)"
                 cost = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)

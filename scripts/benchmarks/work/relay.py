@@ -1,4 +1,4 @@
-"""What relaying a message costs, beside the floor (`floor.py`) and the servers of others that are installed."""
+"""What relaying a message costs, beside the floor (`floor_server.py`) and the servers of others that are installed."""
 
 import os
 import statistics
@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-import workloads
-from contest import OURS, Contest, Run, durable, figures, in_memory, losses, medians, running
-from figure import Figure
-from floor_system import Floor
-from systems import System
-from workloads import Cost
+from scripts.benchmarks.contest import OURS, Contest, Run, durable, figures, in_memory, losses, medians, running
+from scripts.benchmarks.figure import Figure
+from scripts.benchmarks.systems.floor import Floor
+from scripts.benchmarks.systems.system import System
+from scripts.benchmarks.work import workloads
+from scripts.benchmarks.work.workloads import Cost
 
 PAIRS = 50
 ROOM = 100  # members

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 
-import workloads
-from contest import OURS, Run, durable, each_alone
-from figure import Figure
-from floor_system import Floor
-from systems import ServerFailedError, System
+from scripts.benchmarks.contest import OURS, Run, durable, each_alone
+from scripts.benchmarks.figure import Figure
+from scripts.benchmarks.systems.floor import Floor
+from scripts.benchmarks.systems.system import ServerFailedError, System
+from scripts.benchmarks.work import workloads
 
 GOAL = 32  # MiB: the buffers of a connection, and the index of what is new in the log
 
 
 def dead_reader(run: Run) -> Iterator[Figure]:
-    """Each system once. Ours gets the messages in `securechat_system.SENDERS` conversations, the others in one."""
+    """Each system once. Ours gets the messages in `systems.securechat.SENDERS` conversations, the others in one."""
     yield from each_alone(_neglect, Floor, durable, *run.peers)
 
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from contest import OURS, Contest, Run, durable, figures, medians, running
-from figure import Figure
-from floor_system import Floor
-from securechat_system import SecureChat
-from systems import STALLED, ServerFailedError, System
+from scripts.benchmarks.contest import OURS, Contest, Run, durable, figures, medians, running
+from scripts.benchmarks.figure import Figure
+from scripts.benchmarks.systems.floor import Floor
+from scripts.benchmarks.systems.securechat import SecureChat
+from scripts.benchmarks.systems.system import STALLED, ServerFailedError, System
 
 AT_ONCE = 8  # clients that are on their way in: enough to keep the server busy while others compute
 RESUMES = 500

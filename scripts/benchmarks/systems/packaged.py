@@ -12,7 +12,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
-from systems import Process, System, trusting
+from scripts.benchmarks.systems.system import Process, System, trusting
 
 USER = "nobody"  # whom they run as when we are root, which most of them refuse to be
 DAEMONS = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))

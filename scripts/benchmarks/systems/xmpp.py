@@ -6,8 +6,8 @@ import re
 from abc import abstractmethod
 from pathlib import Path
 
-from packaged import Packaged
-from systems import PAYLOAD, Client, stamp_of, stamped
+from scripts.benchmarks.systems.packaged import Packaged
+from scripts.benchmarks.systems.system import PAYLOAD, Client, stamp_of, stamped
 
 DOMAIN = b"localhost"
 ROOMS = b"rooms.localhost"

@@ -13,13 +13,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import workloads
-from contest import bench_folder
-from figure import Figure
-from flooder import ADDRESSES, RATE, Guesses
-from relay import PAIRS
-from securechat_system import Peer, SecureChat
-
+from scripts.benchmarks import ROOT
+from scripts.benchmarks.contest import bench_folder
+from scripts.benchmarks.figure import Figure
+from scripts.benchmarks.systems.securechat import Peer, SecureChat
+from scripts.benchmarks.work import flooder, workloads
+from scripts.benchmarks.work.flooder import ADDRESSES, RATE, Guesses
+from scripts.benchmarks.work.relay import PAIRS
 from securechat.server.accounts import COST, WORKERS
 from securechat.wire import limits
 from securechat.wire import messages as m
@@ -196,5 +196,5 @@ def _guesses(server: _Server, certs: Path) -> Iterator[Figure]:
 
 def _start(server: _Server, certs: Path, seconds: float) -> "subprocess.Popen[str]":
     host, port = server.process.address
-    command = [sys.executable, str(Path(__file__).with_name("flooder.py")), f"{host}:{port}", str(certs), str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", flooder.__name__, f"{host}:{port}", str(certs), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)

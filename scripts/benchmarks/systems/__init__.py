@@ -1,0 +1,1 @@
+"""Servers and MLS implementations that are put to work."""

@@ -1,0 +1,1 @@
+"""The benches, and the workloads that they share."""

@@ -1,0 +1,1 @@
+"""Long runs under faults and load: `scripts/soak` runs them."""
