@@ -65,7 +65,7 @@ def generate(
 ) -> Certificates:
     """Make or renew `ca.pem`, `ca-key.pem`, `server.pem` (leaf and CA) and `server-key.pem` in `folder`.
 
-    Without `hosts` the server keeps the names it has, at first DEFAULT_HOSTS. Keys have mode 0600, also a CA's key that
+    Without `hosts` the server keeps the names it has, at first DEFAULT_HOSTS. Keys have mode 0600, even a CA's key that
     had a wider one. Raises UsageError (bad host, days) and StorageError: a CA that is there but damaged, incomplete or
     expired, or kept elsewhere, is never replaced unasked, and the names in a damaged `server.pem` are not guessed.
     """
@@ -77,9 +77,9 @@ def generate(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot make the folder {folder}: {error.strerror}") from error
-    lock = FileLock(folder / ".lock", busy=f"another `securechat gen-certs` is at work in {folder}")
+    lock = FileLock(folder / ".lock", busy=f"another `securechat gen-certs` is running in {folder}")
     try:
-        # Before anything is written, as it may refuse.
+        # Before anything is written, because it may refuse.
         names = names or _names_of(folder / "server.pem") or [_general_name(host) for host in DEFAULT_HOSTS]
         ca_path, ca_key_path = folder / "ca.pem", folder / "ca-key.pem"
         make_ca = new_ca or not (ca_path.exists() or ca_key_path.exists())
@@ -190,7 +190,7 @@ def _general_name(host: str) -> x509.GeneralName:
 
 
 def _names_of(chain: Path) -> list[x509.GeneralName]:
-    """The names in the server certificate of an earlier call; none where there is none. Raises StorageError."""
+    """The names in the server certificate of an earlier call, or no names if there was none. Raises StorageError."""
     try:
         leaf = x509.load_pem_x509_certificate(chain.read_bytes())
         return list(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
@@ -239,7 +239,7 @@ def _load_ca(
 
 
 def _keep_private(key_path: Path) -> None:
-    """Take the access away that others have to a key, say after it was copied or restored."""
+    """Take away the access that others have to a key, which a copy or a restore may have given them."""
     try:
         if stat.S_IMODE(key_path.stat().st_mode) & ~PRIVATE:
             key_path.chmod(PRIVATE)

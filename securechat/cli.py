@@ -29,7 +29,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (SecurechatError, TimeoutError) as error:
-            # Errors may quote a file or a server: nothing in them may move the cursor or fake a second line.
+            # Errors may quote a file or a server: nothing in them must move the cursor or fake a second line.
             click.echo(f"Error: {_printable(str(error))}", err=True)
             ctx.exit(exit_code(error))
 
@@ -130,7 +130,7 @@ def server(file: Path | None, **settings: object) -> None:
     from securechat.server.config import load_config
 
     given = {name: value for name, value in settings.items() if value is not None}
-    load_config(given, os.environ, file)  # what is wrong with it is said before all the rest is imported
+    load_config(given, os.environ, file)  # so that errors in it are reported before everything else is imported
 
     from securechat.server.app import run_server
 
@@ -140,10 +140,10 @@ def server(file: Path | None, **settings: object) -> None:
 @main.command()
 @_server_options
 def doctor(file: Path | None, **settings: object) -> None:
-    """Look at all that a server with these settings needs: a line for each thing, with what to do.
+    """Check everything that a server with these settings needs: a line for each finding, with what to do.
 
-    Nothing is changed; a server may run meanwhile. Exits with 1 if there is a problem, with 0 if there are warnings at
-    most. Run it as the user that runs the server, or as root.
+    Nothing is changed, and a server may be running. Exits with 1 if there is a problem, and with 0 if there are only
+    warnings. Run it as the user that runs the server, or as root.
     """
     from securechat.server.config import load_config
     from securechat.server.doctor import examine
@@ -162,7 +162,7 @@ def doctor(file: Path | None, **settings: object) -> None:
 @click.option("--data", type=_PATH, help="The server's data folder.  [default: data]")
 @click.pass_context
 def admin(ctx: click.Context, file: Path | None, data: Path | None) -> None:
-    """Manage the server that runs on this machine, on the folder --data. Only who runs it can, and root."""
+    """Manage the server that runs on this machine, on the folder --data. Only its own user can, and root."""
     from securechat.server.config import load_config
 
     ctx.obj = load_config({"data": data} if data is not None else {}, os.environ, file).data
@@ -202,7 +202,7 @@ def add_user(data: Path, name: str, days: int) -> None:
 @_days
 @click.pass_obj
 def reset_password(data: Path, name: str, days: int) -> None:
-    """Make a code with which the user NAME can set a new password. It enables a disabled account, once it is used."""
+    """Make a code with which the user NAME can set a new password. Using it also enables a disabled account."""
     from securechat.server.admin_protocol import ResetPassword
     from securechat.ui.admin import make_code
 
@@ -240,7 +240,7 @@ def invites() -> None:
 @_days
 @click.pass_obj
 def create_invite(data: Path, days: int) -> None:
-    """Make a code for anybody new."""
+    """Make a code with which anybody can register."""
     from securechat.server.admin_protocol import CreateInvite
     from securechat.ui.admin import make_code
 
@@ -250,7 +250,7 @@ def create_invite(data: Path, days: int) -> None:
 @invites.command("list")
 @click.pass_obj
 def list_invites(data: Path) -> None:
-    """Show the codes that are good still: not themselves, which only who was given them has."""
+    """List the codes that are still good; what they read, only those know who were given them."""
     from securechat.ui.admin import show_invites
 
     click.echo(show_invites(data))
@@ -270,7 +270,7 @@ def revoke_invite(data: Path, invite: str) -> None:
 @admin.command()
 @click.pass_obj
 def status(data: Path) -> None:
-    """Show how the server is."""
+    """Show the server's state."""
     from securechat.ui.admin import show_status
 
     click.echo(show_status(data))
@@ -280,7 +280,7 @@ def status(data: Path) -> None:
 @click.argument("target", metavar="FILE", type=_PATH)
 @click.pass_obj
 def backup(data: Path, target: Path) -> None:
-    """Write all that the running server keeps into FILE; - is standard output. It is as secret as the data folder."""
+    """Write everything that the running server keeps into FILE, or - (standard output). Keep it as secret as the data."""
     from securechat.ui.admin import save_backup
 
     save_backup(data, target)
@@ -319,7 +319,7 @@ def _client_options(command: Callable[..., None]) -> Callable[..., None]:
             envvar="SECURECHAT_CA", help="The server's CA certificate.",
         ),
         click.option(
-            "--pin", metavar="HASH", default="", envvar="SECURECHAT_PIN", help="Pin of the CA, in the place of --ca."
+            "--pin", metavar="HASH", default="", envvar="SECURECHAT_PIN", help="Pin of the CA, instead of --ca."
         ),
         click.option(
             "--vault", metavar="DIR", type=_PATH, default=lambda: user_data_path("securechat"),
@@ -358,7 +358,7 @@ def client(options: "Options") -> None:
 
 
 _timeout = click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Exit with 7 after so long.")
-_wait = click.option("--wait", is_flag=True, help="If the server is full, wait for a place and do not exit with 6.")
+_wait = click.option("--wait", is_flag=True, help="If the server is full, wait for a place instead of exiting with 6.")
 
 
 @main.command()
@@ -367,7 +367,7 @@ _wait = click.option("--wait", is_flag=True, help="If the server is full, wait f
 @_wait
 @_timeout
 def send(options: "Options", to: str, *, wait: bool, timeout: float | None) -> None:
-    """Send what stands on standard input as one message; exit with 0 once the server has it on disk."""
+    """Send standard input as one message; exit with 0 once the server has it on disk."""
     from queue import SimpleQueue
 
     from securechat.ui.scripts import Events, read_text, run_send
@@ -387,7 +387,7 @@ def send(options: "Options", to: str, *, wait: bool, timeout: float | None) -> N
 @_wait
 @_timeout
 def recv(options: "Options", *, as_json: bool, follow: bool, wait: bool, timeout: float | None) -> None:
-    """Print the messages that nobody has read yet on this device."""
+    """Print the messages that have not been read on this device yet."""
     from queue import SimpleQueue
 
     from securechat.ui.scripts import Events, run_recv

@@ -8,7 +8,7 @@
     ├── TrustError          a key or server is not the one we know: a person has to decide
     ├── UnreachableError    no connection, or TLS failed: try again later or mend the set-up
     ├── StorageError        a file or database cannot be read or written: nothing was changed
-    └── InternalError       a bug of ours
+    └── InternalError       a bug in securechat
 
 The text of an error is for the person who meets it: what happened, why, what to do next. It never holds a secret.
 """
@@ -53,4 +53,4 @@ class StorageError(SecurechatError):
 
 
 class InternalError(SecurechatError):
-    """Something that cannot happen did: a bug of ours."""
+    """Something that cannot happen did: a bug in securechat."""

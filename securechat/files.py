@@ -22,12 +22,12 @@ def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE, previous: 
     """Replace `path` by `data`: after a crash at any instant the old or the new content is there, whole.
 
     On return the new content is on disk. `previous`, if given, becomes the name of the old content. The file has
-    `mode` from its first instant. Of two writers of one path each must hold the same `FileLock`. Raises StorageError;
+    `mode` from its first instant. Several writers of one path must each hold the same `FileLock`. Raises StorageError;
     then the old content is still in place.
     """
     fresh = path.with_name(path.name + ".new")
     try:
-        fresh.unlink(missing_ok=True)  # left by a crash; the lock says that nobody is writing it now
+        fresh.unlink(missing_ok=True)  # left by a crash; we hold the lock, so nobody is writing it now
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(fresh, flags, mode), "wb") as file:
             file.write(data)
@@ -51,7 +51,7 @@ def make_private_folder(path: Path) -> None:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file or folder belongs to the user that we are; Windows decides by other means."""
+    """Whether a file or folder belongs to our own user; Windows decides by other means."""
     return sys.platform == "win32" or path.stat().st_uid == os.geteuid()
 
 
@@ -86,7 +86,8 @@ class FileLock:
 def is_locked(path: Path) -> bool:
     """Whether a process holds the `FileLock` of this path. Raises OSError if it may not be read.
 
-    It is found out by taking it for an instant, beside others who look; who wants it at that very instant is refused.
+    To find out, it is taken for an instant, in a way that others who look may share. A process that wants the lock at
+    that very instant is refused.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -105,7 +106,7 @@ def is_locked(path: Path) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Have the disk hold a file, or a folder's names, as they are. Not on Windows, which needs a writer for that."""
+    """Make the disk hold a file, or a folder's names, as they are. Not on Windows, where that takes write access."""
     if sys.platform == "win32":
         return
     descriptor = os.open(path, os.O_RDONLY)

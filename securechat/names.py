@@ -3,10 +3,10 @@
 The client applies these rules to what a person types, the server to what arrives: both call the same functions, which
 are idempotent, so a name means the same string everywhere. User names follow the profile UsernameCaseMapped, passwords
 OpaqueString, a room is `#` and a name. What PRECIS leaves to the application is decided here: length, first character,
-and one script a name, so that a Cyrillic `а` cannot hide in a Latin `alice`. (A name wholly in another script can still
-look like a Latin one; that is what safety numbers are for.)
+and one script per name, so that a Cyrillic `а` cannot hide in a Latin `alice`. (A name wholly in another script can
+still look like a Latin one; that is what safety numbers are for.)
 
-Whether a member's name is a name must not depend on whose Python asks, or groups would fork (design, invariant 8). So
+Whether a member's name is valid must not depend on whose Python asks, or groups would fork (design, invariant 8). So
 names are judged by Unicode 3.2, the one version that every Python carries beside its own: all widely used scripts are
 in it. Passwords, which only their owner's client judges, may hold the newest emoji.
 """

@@ -8,22 +8,22 @@ nor a member can turn an invite room into an open one:
         uint8 kind;                         /* 1 direct, 2 invite, 3 open */
         opaque name<V>;                     /* UTF-8: the room's name; empty for direct */
         opaque owners<V>;                   /* identity keys, 32 bytes each, in ascending order */
-        opaque inviters<V>;                 /* the same: who may add members besides the owners */
+        opaque inviters<V>;                 /* the same: may add members, as owners may */
     } Rules;
 
-The server and every client judge a commit by the same functions, and these look at nothing but the group, the devices
-that have left it, and the commit: members who judged differently would end up in different groups (invariant 8). They
-run after the checks of RFC 9420, and raise `PeerError` naming who did what; `check_proposals` alone runs before those,
-so that no work is spent on what is not allowed anyway. Nothing here needs or sees a secret.
+The server and every client judge a commit by the same functions. These look at the group, the devices that have left
+it, and the commit, and at nothing else: members who judged differently would end up in different groups (invariant 8).
+They run after the checks of RFC 9420, and raise `PeerError` that says who did what. Only `check_proposals` runs before
+those, so that no work is spent on what is not allowed anyway. Nothing here needs or sees a secret.
 
     in a commit            direct                   invite room              open room
     Add                    devices of the two       owners and inviters      nobody
-    Remove                 who has left             owners; who has left     owners; who has left
+    Remove                 departed devices         owners; departed ones    owners; departed ones
     change of the rules    nobody                   owners                   owners
     external join          nobody                   nobody                   everybody
     external resync        one's own device         one's own device         one's own device
 
-A regular commit has to remove everybody who has left. Proposals stand in the commit by value. Updates, PSKs and ReInit
+A regular commit has to remove every departed device. Proposals stand in the commit by value. Updates, PSKs and ReInit
 are not used: a commit with a path updates its sender.
 """
 
@@ -134,7 +134,7 @@ def rules_of(extensions: Extensions) -> Rules:
 
 
 def check_state(group: PublicGroup) -> Rules:
-    """Check what holds in every epoch of a conversation, as somebody who joins has to; return its rules."""
+    """Check what holds in every epoch of a conversation, as a joiner has to; return its rules."""
     if group.suite != MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519:
         raise PeerError(f"The conversation uses the cipher suite {group.suite.name}, which is not ours.")
     rules = rules_of(group.extensions)
@@ -169,7 +169,7 @@ def check_founding(group: PublicGroup, *, creator: DeviceCertificate) -> Rules:
 
 
 def check_opening(staged: PublicStagedCommit, *, peer: str) -> None:
-    """Check that the first commit of a direct conversation adds `peer`, beside what `check_commit` checks."""
+    """Check that the first commit of a direct conversation adds `peer`, in addition to what `check_commit` checks."""
     if {certificate_of(leaf).account for _, leaf in staged.added} != {peer}:
         raise PeerError(f"The first commit of a direct conversation has to add {peer} and nobody else.")
 

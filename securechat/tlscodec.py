@@ -100,7 +100,7 @@ class Reader:
     ) -> tuple[T, ...]:
         """`T name<V>`: elements read by `read` until the vector, at most `limit` bytes long, is used up.
 
-        `most`: so many elements are allowed. An object takes fifty times the memory of an empty element's bytes.
+        `most`: the number of elements allowed. An object takes fifty times the memory of an empty element's bytes.
         """
         inner = Reader(self.vector(limit))
         found: list[T] = []

@@ -1,8 +1,8 @@
 """Values: frozen dataclasses that are cheap to define.
 
 `dataclass(frozen=True)` writes and compiles six methods for every class when its module is imported, 0.6 ms each time:
-with fifty structures, a third of what importing the MLS engine costs. Of a `value`, `__init__` is compiled when the
-first instance is made, and the other methods stand here once and ask the class for its fields. Otherwise it is a
+with fifty structures, a third of what importing the MLS engine costs. A `value` compiles its `__init__`
+when the first instance is made; the other methods stand here once and ask the class for its fields. Otherwise it is a
 frozen dataclass: `fields` and `replace` work, and `field` and `__post_init__` do what they do there.
 """
 

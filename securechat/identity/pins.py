@@ -72,4 +72,4 @@ def verify(pin: Pin, key: bytes) -> Pin:
 
 def _check_current(pin: Pin, key: bytes) -> None:
     if key != pin.current_key:
-        raise TrustError(f"The key of {pin.account} has changed again meanwhile. Look at the safety number anew.")
+        raise TrustError(f"The key of {pin.account} has changed again meanwhile. Compare the new safety number.")

@@ -1,4 +1,4 @@
-"""What can be wrong with an MLS message that parses. Each is a `PeerError`: nothing of ours has changed."""
+"""What can be wrong with an MLS message that parses. Each is a `PeerError`: our state has not changed."""
 
 from securechat.errors import PeerError
 

@@ -150,7 +150,7 @@ def external_senders_extension(senders: Iterable[ExternalSender]) -> Extension:
 
 
 def verify_group_extensions(suite: CipherSuite, extensions: Extensions) -> None:
-    """Check the extensions that the RFC defines for a GroupContext, but for external senders' credentials.
+    """Check the extensions that the RFC defines for a GroupContext, except external senders' credentials.
 
     Raises `DecodeError` if one does not parse, `InvalidMessage` if the key of an external sender is bad, `UsageError`
     if a type occurs twice: such a list was not read from anywhere.

@@ -1,6 +1,6 @@
 """External proposals: what somebody outside a group asks of it (RFC 9420, section 12.1.8).
 
-Two kinds of outsiders may propose: those whom the group's `external_senders` extension lists, and whoever asks to
+Two kinds of outsiders may propose: those whom the group's `external_senders` extension lists, and those who ask to
 be added. Both know the group's context (from a GroupInfo) and none of its secrets, so what they send is public.
 Members check it in `PublicGroup.verify_proposal` and bring it into force by reference. Nothing is kept here.
 """

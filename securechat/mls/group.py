@@ -1,13 +1,13 @@
 """A member's view of a group: the public group and the member's secrets (RFC 9420, sections 11 and 12).
 
 A `Group` is one epoch. Only `encrypt`, `decrypt`, `propose...` and `receive_proposal` change it, each all or
-nothing. A commit does not, but for the key that an encrypted one of our own uses up: making or staging one gives
-a `StagedCommit`, whose `group` is the member's view of the next epoch. Whoever accepts the commit goes on with
-that one and drops this one.
+nothing. A commit does not, except for the key that our own encrypted one uses up: making or staging one gives
+a `StagedCommit`, whose `group` is the member's view of the next epoch. To accept the commit, go on with
+that one and drop this one.
 
-What it keeps: the epoch's secrets (`key_schedule`), the private keys of the own path (`treekem`), message keys not
+What it keeps: the epoch's secrets (`key_schedule`), the private keys of our own path (`treekem`), message keys not
 used yet (`secret_tree`), and the private keys of updates proposed. What it deletes: a message key with its
-message; all else with the epoch, since the next one is another object.
+message; everything else with the epoch, since the next one is another object.
 
 The saved form has two parts, so that a message does not rewrite the tree: `public_bytes` changes with the
 epoch and with proposals, `secret_bytes` with every message. Neither holds a secret that was used up.
@@ -89,7 +89,7 @@ _SAVED_VERSION = 1
 
 
 def _is_available(proposal: Proposal, psks: PskLookup) -> bool:
-    """Whether we have the pre-shared key that a proposal asks for, if it does: nobody can make us commit to another."""
+    """Whether we have the pre-shared key that a proposal asks for, if any: nobody can make us commit to another."""
     if isinstance(proposal, PreSharedKey):
         try:
             psks(proposal.psk)
@@ -127,11 +127,11 @@ class Group:
     ) -> None:
         """Put the parts together; use `create`, `join`, `join_external` or `load`.
 
-        Raises `UsageError` if the signature key is not the own leaf's.
+        Raises `UsageError` if the signature key is not our own leaf's.
         """
         own = public.tree.leaf(keys.leaf)
         if own is None or own.signature_key != signature_private.public_key:
-            raise UsageError("the signature key is not that of the own leaf")
+            raise UsageError("the signature key is not that of our own leaf")
         self.public = public
         self._signature_private = signature_private
         self._secrets = secrets
@@ -226,8 +226,8 @@ class Group:
         """Enter a group by a Welcome (section 12.4.3.1).
 
         `tree` is needed if it is not in the Welcome, and may come from anyone; `now` is in seconds since
-        1970. That the group is not one we are in already, and is the one we mean to join, is for the caller
-        to check. Raises `InvalidMessage`, `CannotDecrypt`, `DecodeError`, or what `validate` and `psks`
+        1970. The caller checks that the group is the one we mean to join, and not one that we are in
+        already. Raises `InvalidMessage`, `CannotDecrypt`, `DecodeError`, or what `validate` and `psks`
         raise.
         """
         opened = open_welcome(welcome, bundle)
@@ -238,7 +238,7 @@ class Group:
 
     @classmethod
     def entered(cls, entrance: Entrance, signature_private: SignaturePrivateKey) -> Self:
-        """The view of a member that has come in by a Welcome."""
+        """The view of a member that joined by a Welcome."""
         public, secrets, keys, messages = entrance
         return cls(public, signature_private, secrets, keys, messages)
 
@@ -303,7 +303,7 @@ class Group:
     # ---- application messages
 
     def encrypt(self, plaintext: bytes, *, authenticated_data: bytes = b"", padding: int = 0) -> bytes:
-        """Encrypt an application message with `padding` zero bytes; an MLSMessage comes back (section 6.3).
+        """Encrypt an application message with `padding` zero bytes; return an MLSMessage (section 6.3).
 
         The key is deleted at once: store `secret_bytes` together with the message before it leaves. Raises `UsageError`
         if the group is closed, or no message can hold the padding.
@@ -313,10 +313,10 @@ class Group:
         return self._protect(self._sign(WireFormat.PRIVATE_MESSAGE, plaintext, authenticated_data), padding)
 
     def decrypt(self, message: bytes, *, in_order: bool = False) -> ReceivedMessage:
-        """Decrypt an application message and verify its signature; its key is deleted then.
+        """Decrypt an application message, verify its signature, delete its key.
 
         `in_order`: each sender's messages come in the order in which they were made, as from a log. The keys of those
-        passed over are then deleted too: they will never come, and a state would carry them until the epoch ends.
+        skipped are then deleted too: they will never come, and the state would carry them until the epoch ends.
 
         Raises `WrongEpoch`, `CannotDecrypt`, `InvalidMessage` or `DecodeError`; the state is as it was then.
         """
@@ -336,9 +336,9 @@ class Group:
     # ---- proposals
 
     def propose(self, proposal: Proposal, *, authenticated_data: bytes = b"", encrypt: bool = False) -> bytes:
-        """Sign a proposal and remember it; an MLSMessage comes back.
+        """Sign a proposal and remember it; return an MLSMessage.
 
-        It holds a PublicMessage, or with `encrypt` a PrivateMessage, which uses up a key like `encrypt` does. Raises
+        It holds a PublicMessage, or with `encrypt` a PrivateMessage, which uses up a key as `encrypt()` does. Raises
         `InvalidMessage` if it cannot be proposed, `UsageError` if the group is closed. For Adds and Updates see
         `propose_add` and `propose_update`.
         """
@@ -355,9 +355,9 @@ class Group:
         validate: CredentialValidator,
         now: int,
     ) -> bytes:
-        """Propose to add the owner of a key package, which is judged first: nobody sends an expired one (section 7.3).
+        """Propose to add the owner of a key package, which must be in date (section 7.3).
 
-        `now` is in seconds since 1970. Otherwise like `propose`; raises what `validate` raises, too.
+        `now` is in seconds since 1970. Otherwise like `propose`; also raises what `validate` raises.
         """
         key_package.verify(self.suite, self.public.extensions, validate=validate, now=now)
         return self._propose(Add(key_package), authenticated_data, encrypt=encrypt)
@@ -371,9 +371,9 @@ class Group:
         leaf_extensions: Extensions | None = None,
         encrypt: bool = False,
     ) -> bytes:
-        """Propose a fresh encryption key for the own leaf, and what else is to change in it (12.1.2).
+        """Propose a fresh encryption key for our own leaf, and what else is to change in it (12.1.2).
 
-        Its signature key stays: `commit` can change it. Otherwise like `propose`.
+        The leaf's signature key stays: only `commit` can change it. Otherwise like `propose`.
         """
         key = HpkePrivateKey.generate(self.suite)
         old = self.public.member(self.own_leaf)
@@ -439,15 +439,15 @@ class Group:
     ) -> "StagedCommit":
         """Make a commit of `proposals`, and of those received in this epoch that are usable and that `refer` wants.
 
-        `refer`: by default those of members, for whether an outsider may come in is the application's to say (section
+        `refer`: by default those of members, because the application says whether an outsider may come in (section
         12.1.8); None for none. The commit has a path with a fresh leaf, in which credential, capabilities, extensions
-        and signature key may change. With `omit_path` it has one only if it must: a commit of PSKs or a ReInit alone
-        costs less without, and heals nothing. One with Adds always has one, else two such commits in one epoch could
-        encrypt two Welcomes under one key and nonce. It is a PublicMessage, or with `encrypt` a PrivateMessage, which
-        no public group can follow. This group stays as it is, but for the key that a PrivateMessage uses up: store
-        `secret_bytes` before it leaves, so that no other message gets that key.
+        and signature key may change. With `omit_path` it has one only if it must: without one, a commit of PSKs or a
+        ReInit alone costs less, and heals nothing. One with Adds always has a path, or two such commits in one epoch
+        could encrypt two Welcomes under one key and nonce. It is a PublicMessage, or with `encrypt` a PrivateMessage,
+        which no public group can follow. This group stays as it is, except for the key that a PrivateMessage uses up:
+        store `secret_bytes` before it leaves, so that no other message gets that key.
 
-        Raises `InvalidMessage` if the proposals are no valid list, `UsageError` if the group is closed, or what
+        Raises `InvalidMessage` if the proposals are not a valid list, `UsageError` if the group is closed, or what
         `validate` and `psks` raise.
         """
         self._check_open()
@@ -501,7 +501,7 @@ class Group:
     ) -> "StagedCommit":
         """Check someone else's commit, the confirmation tag too; this group stays as it is (section 12.4.2).
 
-        The key of one that came as PrivateMessage is deleted with its epoch.
+        If it came as a PrivateMessage, its key is deleted with the epoch.
         `now`, in seconds since 1970, judges the lifetimes of added key packages, and must be equal for all
         members. Raises `WrongEpoch`, `CannotDecrypt`, `InvalidMessage`, `DecodeError`, or what `validate` and
         `psks` raise.
@@ -562,7 +562,7 @@ class Group:
 
     @classmethod
     def load(cls, public_bytes: bytes, secret_bytes: bytes, signature_private: SignaturePrivateKey) -> Self:
-        """Take up a saved group. Raises `DecodeError` if it is damaged or its parts do not match."""
+        """Load a saved group. Raises `DecodeError` if it is damaged or its parts do not match."""
         public = PublicGroup.decode(public_bytes)
         suite = public.suite
         reader = Reader(secret_bytes)
@@ -599,7 +599,7 @@ class Group:
         return AuthenticatedContent.sign(wire_format, framed, self.public.context, sign)
 
     def _protect(self, content: AuthenticatedContent, padding: int = 0) -> bytes:
-        """Frame signed content of our own as an MLSMessage. The key of a PrivateMessage is deleted at once."""
+        """Frame our own signed content as an MLSMessage. The key of a PrivateMessage is deleted at once."""
         if content.wire_format == WireFormat.PUBLIC_MESSAGE:
             context = self.public.context
             return MLSMessage(protect_public(self.suite, self._secrets.membership_key, content, context)).encode()
@@ -625,7 +625,7 @@ class Group:
 
 @value
 class StagedCommit:
-    """A commit that was checked and is not in force. Drop it, or go on with its `group`."""
+    """A commit that was checked and is not in force yet. Drop it, or go on with its `group`."""
 
     public: PublicStagedCommit
     message: bytes
@@ -644,12 +644,12 @@ class StagedCommit:
 
     @classmethod
     def of_own(cls, made: NewEpoch, message: bytes) -> Self:
-        """Wrap a commit of our own making; `message` is what frames it."""
+        """Wrap our own commit; `message` is the MLSMessage that holds it."""
         group = Group(made.staged.after, made.signature_private, made.secrets, made.keys, made.messages)
         return cls(made.staged, message, group, made.welcome, made.group_info)
 
     def encode(self) -> bytes:
-        """Saved form: holds secrets. An own commit has to outlive a restart until its fate is known."""
+        """Saved form: holds secrets. Our own commit has to outlive a restart until its fate is known."""
         writer = Writer().u16(_SAVED_VERSION)
         self.public.write(writer)
         writer.vector(self.message)
@@ -660,7 +660,7 @@ class StagedCommit:
 
     @classmethod
     def decode(cls, data: bytes, signature_private: SignaturePrivateKey) -> Self:
-        """Take up a saved commit; the key is that of the own leaf after it. Raises `DecodeError` if it is damaged."""
+        """Load a saved commit; the key is that of our own leaf after it. Raises `DecodeError` if it is damaged."""
         reader = Reader(data)
         if reader.u16() != _SAVED_VERSION:
             raise DecodeError("a saved commit is of another version")

@@ -1,4 +1,4 @@
-"""Key packages: how to add a client that is not there (RFC 9420, section 10). Public half only."""
+"""Key packages: how to add a client that is offline (RFC 9420, section 10). Public half only."""
 
 from dataclasses import replace
 from functools import cached_property

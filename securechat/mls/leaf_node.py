@@ -190,8 +190,8 @@ class CredentialValidator(Protocol):
     """The application's judgement of a credential: a leaf's or an external sender's (section 5.3.1)."""
 
     def __call__(self, holder: LeafNode | ExternalSender, /, *, entering: bool) -> None:
-        """Raise `PeerError` to refuse whoever holds the credential.
+        """Raise `PeerError` to refuse the holder of a credential.
 
-        `entering`: the holder is put into the group now; else somebody who joins meets it there, and its time may have
-        run out. The judgement must depend on these alone, so that all members judge alike.
+        `entering`: the holder is put into the group now. Otherwise a joiner meets it there, and its time may have run
+        out. The judgement must depend on these alone, so that all members judge alike.
         """

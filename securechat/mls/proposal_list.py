@@ -108,8 +108,8 @@ def apply_proposals(
 ) -> AppliedProposals:
     """Check a list of proposals and apply it, in the order of section 12.3.
 
-    `now` is in seconds since 1970. Raises `InvalidMessage`, or what `validate` raises. That members' keys are
-    unique is left to the caller, who knows the committer's new leaf.
+    `now` is in seconds since 1970. Raises `InvalidMessage`, or what `validate` raises. The caller
+    checks that members' keys are unique: it knows the committer's new leaf.
     """
     if committer.type == SenderType.NEW_MEMBER_COMMIT:
         _check_external_list(committed)

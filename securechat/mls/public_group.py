@@ -52,7 +52,7 @@ MAX_REMEMBERED_PROPOSALS = 2000
 """Proposals kept in one epoch, at most: twice the members of the largest conversation."""
 
 MAX_REMEMBERED_REQUESTS = 100
-"""Proposals kept of those by which outsiders ask to be added: anybody can make them, and nobody answers for them."""
+"""Proposals kept in which outsiders ask to be added: anybody can make them, and nobody answers for them."""
 
 MAX_REMEMBERED_PROPOSAL = 64 << 10
 """Bytes of a proposal that is kept, at most: many times a key package."""
@@ -193,7 +193,7 @@ class PublicGroup(Struct):
     ) -> dict[ProposalRef, CommittedProposal]:
         """The remembered proposals that a member's commit can cover by reference beside `by_value`.
 
-        Those are considered that `refer` wants. One that is invalid by itself displaces no other. Should some be
+        Only those that `refer` wants are considered. One that is invalid by itself displaces no other. If some are
         invalid together, such as new extensions and an Add of somebody who lacks them, those that came first stay.
         """
         sender = Sender.member(committer)
@@ -215,8 +215,8 @@ class PublicGroup(Struct):
         chosen = list(select(alone, by_value, committer).items())
         fixed = [CommittedProposal(proposal, sender, by_reference=False) for proposal in by_value]
         usable: dict[ProposalRef, CommittedProposal] = {}
-        # Mostly all go together. Else halves are tried, so that a few that do not cost few attempts.
-        portions = [chosen] if chosen else []  # without any, the caller judges `by_value` soon enough
+        # Mostly they all fit together. If not, halves are tried: a few that do not fit then cost few attempts.
+        portions = [chosen] if chosen else []  # if there are none, the caller checks `by_value` soon enough
         while portions:
             portion = portions.pop()
             if are_valid([*usable.values(), *(entry for _, entry in portion), *fixed]):
@@ -399,7 +399,7 @@ def verify_group_info(group: PublicGroup, group_info: GroupInfo) -> None:
     """Check that a GroupInfo which a committer gave out lets others join `group` as it is now.
 
     Raises `InvalidMessage` if its context, confirmation tag, signer, signature or external key do not fit, or if it has
-    other extensions: they would be one member's word to everybody who joins.
+    other extensions: to everybody who joins, those would be one member's word.
     """
     suite = group.suite
     if group_info.group_context != group.context:

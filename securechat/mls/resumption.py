@@ -4,7 +4,7 @@ A new group is tied to an epoch of the old one by a resumption PSK, which only t
 epoch have. To reinitialize a group, a member commits a ReInit proposal; that closes the group for everybody
 (`PublicGroup.reinit`), and any member then makes the new one. A branch leaves the old group as it is.
 
-What it keeps: a `PastEpoch`, for as long as the caller does. Whoever has it can prove membership in that epoch,
+What it keeps: a `PastEpoch`, for as long as the caller does. Its holder can prove membership in that epoch,
 so delete it as soon as no new group can refer to it any more.
 """
 

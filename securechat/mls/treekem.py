@@ -1,6 +1,6 @@
 """TreeKEM: the private keys of a member, and the path secrets that renew them (RFC 9420, 7.4 to 7.6).
 
-What it keeps: the private key of the own leaf and of those ancestors whose keys the member was told. What it
+What it keeps: the private key of our own leaf, and of those ancestors whose keys the member was told. What it
 deletes: a key as soon as its node is blank or has another public key. Path secrets exist only inside these
 functions, and in `NewPath` until the Welcome is written.
 """
@@ -93,7 +93,7 @@ class TreePrivateKeys(Struct):
         return cls(suite, leaf, {tree_math.node_of(leaf): key})
 
     def verify_fit(self, tree: RatchetTree) -> None:
-        """Raise `DecodeError` unless the own leaf and all other keys are those of the tree."""
+        """Raise `DecodeError` unless our own leaf's key and all others are those of the tree."""
         nodes = {tree_math.node_of(self.leaf), *self.keys}
         if any(
             node not in self.keys or self.keys[node].public_key != tree.encryption_key(node) for node in nodes
@@ -101,7 +101,7 @@ class TreePrivateKeys(Struct):
             raise DecodeError("private keys do not fit the ratchet tree")
 
     def kept_in(self, tree: RatchetTree, *candidates: HpkePrivateKey) -> Self:
-        """The keys that still belong to `tree`; the own leaf may have taken one of `candidates`."""
+        """The keys that still belong to `tree`; our own leaf may have taken one of `candidates`."""
         own = tree_math.node_of(self.leaf)
         keys = {node: key for node, key in self.keys.items() if tree.encryption_key(node) == key.public_key}
         for candidate in candidates:
@@ -140,7 +140,7 @@ class TreePrivateKeys(Struct):
         make_leaf: Callable[[bytes, bytes], LeafNode],
         make_context: Callable[[bytes], bytes],
     ) -> NewPath:
-        """Renew the keys from the own leaf to the root and encrypt them to the others (section 7.5).
+        """Renew the keys from our own leaf to the root and encrypt them to the others (section 7.5).
 
         `tree` has the commit's proposals applied; `new_leaves` are those it adds. `make_leaf(encryption_key,
         parent_hash)` gives the signed leaf, `make_context(tree_hash)` the encoded provisional group context.

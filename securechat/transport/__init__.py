@@ -1,1 +1,1 @@
-"""TLS contexts, deadlines, and the pump between a socket and a protocol."""
+"""TLS contexts, TLS over memory, deadlines, and waking a thread that waits."""

@@ -16,7 +16,7 @@ class Deadline:
         self._end = clock() + seconds
 
     def remaining(self) -> float:
-        """Seconds left for the next step, more than 0; raises TimeoutError when there are none."""
+        """Seconds left for the next step, more than 0; raises TimeoutError when none are left."""
         left = self._end - self._clock()
         if left <= 0:
             raise TimeoutError("the time is over")

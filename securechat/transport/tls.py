@@ -32,9 +32,9 @@ _ENCODING_DER = 2
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """The server's side. `certificate` holds its chain, leaf first and CA last, in PEM. Raises StorageError."""
     context = _context(ssl.PROTOCOL_TLS_SERVER)
-    # Session tickets would only be used by clients that resume TLS sessions; ours resume at the chat's own level.
+    # Only clients that resume TLS sessions would use session tickets; ours resume with a token of the chat's own.
     context.num_tickets = 0
-    # The client chooses the group, and of OpenSSL's own choice of them ffdhe8192 costs us 160 ms a handshake, a hundred
+    # The client chooses the group, and of those that OpenSSL offers ffdhe8192 costs us 160 ms a handshake, a hundred
     # times as much as X25519 (CVE-2002-20001). OpenSSL before 3.0 has no such groups in TLS 1.3.
     if ssl.OPENSSL_VERSION_INFO >= (3,):
         try:
@@ -97,7 +97,7 @@ def rehearse_handshake(server: ssl.SSLContext, ca: x509.Certificate, host: str) 
 
 
 def shown_certificate(host: str, port: int, deadline: Deadline) -> x509.Certificate:
-    """Return the certificate that a server of ours shows, unverified. Raises UnreachableError: none answers there."""
+    """Return the certificate that a securechat server shows, unverified. Raises UnreachableError if none answers."""
     try:
         with _unverified(host, port, deadline) as tls:
             check_protocol(tls)
@@ -237,7 +237,7 @@ def _trusting(ca_pem: str) -> ssl.SSLContext:
 
 
 def _presented_chain(host: str, port: int, deadline: Deadline) -> list[bytes]:
-    """The certificates, in DER, that the server shows: unverified, and good for nothing but to look for a pin."""
+    """The certificates, in DER, that the server shows: unverified, and only good for finding the pinned one."""
     with _unverified(host, port, deadline) as tls:
         if sys.version_info >= (3, 13):
             return tls.get_unverified_chain()

@@ -11,7 +11,7 @@ import ssl
 from securechat.transport.tls import check_protocol
 
 _READ_SIZE = 64 << 10
-"""Bytes. One call of `read` returns one record, at most 16 KiB; the rest of the room costs nothing."""
+"""Bytes. One call of `read` returns one record, at most 16 KiB; asking for more costs nothing."""
 
 
 class TLSConnection:
@@ -45,7 +45,7 @@ class TLSConnection:
             while self._incoming.pending and not self.ended:  # cheaper than to read until it fails
                 plaintext.append(self._tls.read(_READ_SIZE))
                 self.ended = not plaintext[-1]  # a read of nothing: close_notify
-        except ssl.SSLWantReadError:  # what is left is less than a record
+        except ssl.SSLWantReadError:  # less than a record is left
             pass
         except ssl.SSLZeroReturnError:
             self.ended = True
@@ -57,13 +57,13 @@ class TLSConnection:
             self._tls.write(plaintext)
 
     def close(self) -> None:
-        """Add the notice that we send no more (close_notify); the peer may still send."""
+        """Add the notice that we will send no more (close_notify); the peer may still send."""
         if self.established:
             with contextlib.suppress(ssl.SSLError):  # the peer's own notice is missing, or its stream is broken
                 self._tls.unwrap()
 
     def data_to_send(self) -> bytes:
-        """Return the ciphertext for the peer, and forget it."""
+        """Return the ciphertext to send to the peer, and forget it."""
         return self._outgoing.read()
 
     @property

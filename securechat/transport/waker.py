@@ -21,7 +21,7 @@ class Waker:
         """Wake the thread. From any thread; nothing happens after `close`."""
         if not self._awake:
             self._awake = True
-            with contextlib.suppress(OSError):  # full: it will wake anyway; closed: there is nobody to wake
+            with contextlib.suppress(OSError):  # full: it will wake anyway; closed: nobody is left to wake
                 self._wake.send(b"\0")
 
     def clear(self) -> None:

@@ -30,7 +30,7 @@ TOKEN_LENGTH = 32
 SERVER_ID_LENGTH = 16
 DEVICE_ID_LENGTH = 16
 CONVERSATION_ID_LENGTH = 32
-"""Bytes. A conversation's id is its MLS group_id, chosen at random by who opens it."""
+"""Bytes. A conversation's id is its MLS group_id, chosen at random by the device that opens it."""
 
 CHAIN_LENGTH = 32
 """Bytes of a chain value (SHA-256)."""
@@ -45,7 +45,7 @@ MAX_ROOM_DEVICES = 1000
 """Leaves of an open room (design, section 6)."""
 
 MAX_SUBSCRIPTIONS = 1024
-"""Conversations one session may read at once."""
+"""Logs that one session may read at once."""
 
 NUMBERS_KEPT = 256
 """Newest submissions per device and conversation whose answers the server can repeat (design, section 4)."""
@@ -58,10 +58,10 @@ MAX_NESTING = 4
 
 ACKNOWLEDGE_ENTRIES = 32
 ACKNOWLEDGE_SECONDS = 0.2
-"""A reader acknowledges after so many entries or so long, whichever is first."""
+"""A reader acknowledges after this many entries or this long, whichever comes first."""
 
 MAX_RETRY_AFTER = 600_000
-"""Milliseconds. The longest that a server can tell a client to wait: every rate gives at least one try in that time."""
+"""Milliseconds. The longest wait that a server can ask for: every rate allows at least one try in that time."""
 
 LEASE_SECONDS = 2.0
 """How long a joiner of an open room holds the right to commit."""
@@ -73,4 +73,4 @@ LOGIN_SECONDS = 120.0
 """From Hello to login: time for a person to type a password."""
 
 PING_SECONDS = 30.0
-"""A silent side is asked for a sign of life after so long, and given up after twice that."""
+"""A silent side is asked for a sign of life after this long, and given up after twice as long."""

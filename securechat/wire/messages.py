@@ -45,8 +45,8 @@ Code = Literal[
     "busy",  # too much work queued: try again in a moment
     "slow-down",  # this address or account does too much: try again later
     "identity-differs",  # the account has another identity key; see `PublishDevice`
-    "not-found",  # does not exist, or is not yours: the same answer on purpose
-    "exists",  # the room or direct conversation is already there; of the latter `Refused.conversation` is the id
+    "not-found",  # does not exist, or is not yours: one answer for both, on purpose
+    "exists",  # the room or direct conversation is there already; `Refused.conversation` is the id of the latter
     "stale-epoch",  # another commit came first: process it, encrypt again
     "commit-first",  # a device has left: commit its removal, then speak
     "leased",  # somebody is just entering this room: try the commit again
@@ -54,13 +54,13 @@ Code = Literal[
     "invalid-commit",  # the commit breaks RFC 9420 or the rules of the conversation
     "not-allowed",  # the rules of the conversation forbid it
     "room-full",
-    "reader-full",  # direct conversation: the other one has been away too long and the log is full
+    "reader-full",  # direct conversation: the peer has been away too long, and the log is full
     "too-large",
     "disk-full",
 ]
 
 PASSING: frozenset[Code] = frozenset(("busy", "slow-down", "leased", "disk-full", "reader-full", "not-now"))
-"""Refusals that pass: the same request can be made again, after `Refused.retry_after` at the earliest."""
+"""Refusals that pass: the same request can be made again, at the earliest after `Refused.retry_after`."""
 
 Reason = Literal["bye", "shutdown", "replaced", "timeout", "protocol-error", "too-slow", "revoked"]
 
@@ -162,7 +162,7 @@ class Registered(Reply):
 
 
 class LoggedIn(Reply):
-    """`place` 0: seated. Otherwise the room is full and this is the place in the queue; `Seat` tells each change.
+    """`place` 0: seated. Otherwise the server is full and this is the place in the queue; `Seat` tells each change.
 
     `identity_key` is the account's identity key as the server has it (32 bytes, empty before the first
     `PublishDevice`); `published` says whether this device is in its directory; `key_packages` counts the unused ones.
@@ -178,7 +178,7 @@ class LoggedIn(Reply):
 
 
 class Seat(Message):
-    """The place in the waiting room changed; 0: come in."""
+    """The place in the queue for a seat changed; 0: come in."""
 
     place: U32
 
@@ -218,7 +218,7 @@ class FetchKeyPackages(Request):
 
 
 class KeyPackages(Reply):
-    """One key package a device; each is handed out once, but for last-resort ones."""
+    """One key package per device; each is handed out once, except last-resort ones."""
 
     account: Account
     key_packages: Annotated[list[KeyPackageBytes], Meta(max_length=64)]
@@ -277,7 +277,7 @@ class Departure(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=
 
 
 class JoinOffer(Reply):
-    """The newest GroupInfo and tree, leased: for two seconds nobody else's commit is accepted here.
+    """The newest GroupInfo and tree, with a lease: for two seconds nobody else's commit is accepted here.
 
     `number` is the last one the device used in this conversation. `departures`: devices that have left but are
     still in the tree (design, section 6, Leaving).
@@ -321,7 +321,7 @@ class Leave(Request):
 
 
 class CommitFailed(Request):
-    """Tells that the device cannot process the commit at `seq`. Reply: `Done`."""
+    """Says that the device cannot process the commit at `seq`. Reply: `Done`."""
 
     conversation: ConversationId
     seq: U63
@@ -394,7 +394,7 @@ class Subscribe(Request):
 
 
 class Subscribed(Reply):
-    """`last` is the newest number of this device, `head` the newest seq: what is up to it is catch-up."""
+    """`last` is the newest number of this device, `head` the newest seq: entries up to it are catch-up."""
 
     conversation: LogId
     last: U63
@@ -430,7 +430,7 @@ class Welcomed(Message):
 class Truncated(Message):
     """Entries before `first_seq` are gone: the reader was away too long. Its user must see the gap.
 
-    Of an inbox, the same is said where nothing is left in it.
+    Of an inbox it says that nothing is left in it.
     """
 
     conversation: LogId

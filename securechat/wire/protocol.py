@@ -136,7 +136,7 @@ _MOVES: dict[tuple[State, type[Message]], State] = {
     (State.GREETED, Resume): State.AUTHENTICATING,
     (State.AUTHENTICATING, Registered): State.GREETED,
     (State.AUTHENTICATING, Refused): State.GREETED,
-    (State.AUTHENTICATING, LoggedIn): State.READY,  # see `_advance`: unless it says place or not published
+    (State.AUTHENTICATING, LoggedIn): State.READY,  # unless it gives a place in the queue, or the device is unpublished
     (State.WAITING, Seat): State.READY,
     (State.ENROLLING, Done): State.READY,
 }
@@ -189,7 +189,7 @@ class _Machine(ABC, Generic[Incoming]):
     # --- for the pump -----------------------------------------------------------------------------------------------
 
     def data_to_send(self) -> bytes:
-        """Return what has to go to the peer now, and forget it."""
+        """Return the bytes to send to the peer now, and forget them."""
         data = b"".join(self._outgoing)
         self._outgoing.clear()
         return data
@@ -208,7 +208,7 @@ class _Machine(ABC, Generic[Incoming]):
 
     @property
     def ended(self) -> bool:
-        """Whether the session is over: nothing more is received, and nothing but what is queued already is sent."""
+        """Whether the session is over: nothing more is received, and only what is queued already is sent."""
         return self.state is State.ENDED
 
     def close(self, reason: Reason, text: str = "") -> None:
@@ -270,7 +270,7 @@ class _Machine(ABC, Generic[Incoming]):
 
     @abstractmethod
     def _receive(self, message: Incoming, now: float) -> Incoming | Ended | None:
-        """Handle a message; what the pump should hear of it. Raises `PeerError`."""
+        """Handle a message; return what the pump should hear of it. Raises `PeerError`."""
 
     @abstractmethod
     def _receive_unknown(self, name: str, request: int | None) -> None:
@@ -287,7 +287,7 @@ class _Machine(ABC, Generic[Incoming]):
 
     def _enter(self, state: State) -> None:
         self.state = state
-        self._from_client = _FROM_CLIENT[state]  # looked up once a state, not once a message
+        self._from_client = _FROM_CLIENT[state]  # looked up once per state, not per message
         self._from_server = _FROM_SERVER[state]
 
     def _advance(self, message: Message) -> None:
@@ -337,7 +337,7 @@ class ServerProtocol(_Machine[FromClient]):
         return len(frame)
 
     def send_accepted(self, replies: Sequence[Accepted]) -> int:
-        """The same for replies to messages, of which there are many at once."""
+        """The same for replies to `Submit`, of which there are many at once."""
         if self.state is State.ENDED:
             return 0
         in_flight = self._in_flight
@@ -399,7 +399,7 @@ class ServerProtocol(_Machine[FromClient]):
 _NOT_NOW = {
     State.GREETED: "log in first",
     State.AUTHENTICATING: "wait for the answer to the login",
-    State.WAITING: "the room is full: wait for the seat",
+    State.WAITING: "the server is full: wait for a seat",
     State.ENROLLING: "publish this device first",
     State.READY: "this session is logged in already",
 }

@@ -235,7 +235,7 @@ def test_a_key_that_comes_while_safety_numbers_are_compared_is_not_verified(
     swap(hostile, [rogue("bob", register=False).key_package()])
     alice.client.open_direct("bob", "for bob only", ask=False)
     alice.wait_for(events.Held)
-    with pytest.raises(UsageError, match="The key of bob has changed again meanwhile. Look at the safety number anew."):
+    with pytest.raises(UsageError, match="The key of bob has changed again meanwhile. Compare the new safety number."):
         alice.client.verify("bob")
     assert unsent(alice, "bob") == ["for bob only"]
     assert alice.client.safety_number("bob") != bob.client.safety_number("alice")

@@ -1,10 +1,10 @@
 """Hybrid public key encryption (RFC 9180) as MLS uses it (RFC 9420, sections 5.1.3 and 8.3).
 
-Seal and open come from `cryptography`, but for X448, which its HPKE does not know. What it does not offer is
+Seal and open come from `cryptography`, except for X448, which its HPKE lacks. What it does not offer is
 written out from RFC 9180 over its Diffie-Hellman, HKDF and AEADs: DeriveKeyPair (section 7.1.3), and base mode
 (sections 4.1, 5.1 to 5.3 and 6.1) with X448, and for the exporter that an external commit needs.
 
-What it keeps: nothing but `HpkePrivateKey`, which lives and goes with the tree, bundle or epoch that holds it.
+What it keeps: only `HpkePrivateKey`, which lives and goes with the tree, bundle or epoch that holds it.
 Ephemeral keys and shared secrets end with the call. The server never imports this module.
 """
 
@@ -44,7 +44,7 @@ class _Kem(ABC):
     """DHKEM over one group (RFC 9180, section 4.1): keys as bytes on the outside, objects inside."""
 
     library_id: library.KEM | None
-    """None: the library's HPKE does not know the group."""
+    """None: the library's HPKE lacks the group."""
     hash: hashes.HashAlgorithm
 
     @abstractmethod

@@ -122,7 +122,7 @@ class SignaturePrivateKey:
     def __init__(self, suite: CipherSuite, private: bytes) -> None:
         """Take the native private key: the seed of 32 (Ed25519) or 57 bytes (Ed448), or a big-endian ECDSA integer.
 
-        Raises `UsageError` if it is none.
+        Raises `UsageError` if it is not a private key.
         """
         self.suite = suite
         try:

@@ -1,4 +1,4 @@
-"""A secret that does not show itself: the secrets of RFC 9420 are such, and end with their holder."""
+"""A secret that does not show itself when it is printed: the secrets of RFC 9420, which end with their holder."""
 
 
 class Secret(bytes):
