@@ -280,7 +280,7 @@ def status(data: Path) -> None:
 @click.argument("target", metavar="FILE", type=_PATH)
 @click.pass_obj
 def backup(data: Path, target: Path) -> None:
-    """Write everything that the running server keeps into FILE, or - (standard output). Keep it as secret as the data."""
+    """Write everything that the running server keeps into FILE, or - (standard output). As secret as the data."""
     from securechat.ui.admin import save_backup
 
     save_backup(data, target)
