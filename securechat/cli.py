@@ -132,7 +132,7 @@ def server(file: Path | None, **settings: object) -> None:
     given = {name: value for name, value in settings.items() if value is not None}
     load_config(given, os.environ, file)  # so that errors in it are reported before everything else is imported
 
-    from securechat.server.app import run_server
+    from securechat.server.process import run_server
 
     raise SystemExit(run_server(lambda: load_config(given, os.environ, file)))
 
@@ -146,7 +146,7 @@ def doctor(file: Path | None, **settings: object) -> None:
     warnings. Run it as the user that runs the server, or as root.
     """
     from securechat.server.config import load_config
-    from securechat.server.doctor import examine
+    from securechat.server.operator.doctor import examine
 
     given = {name: value for name, value in settings.items() if value is not None}
     worst = ExitCode.OK
@@ -191,7 +191,7 @@ def list_users(data: Path) -> None:
 @click.pass_obj
 def add_user(data: Path, name: str, days: int) -> None:
     """Make a code with which the user NAME, who does not exist yet, can register, whatever `registration` says."""
-    from securechat.server.admin_protocol import AddUser
+    from securechat.server.operator.protocol import AddUser
     from securechat.ui.admin import make_code
 
     click.echo(make_code(data, AddUser(name, days)))
@@ -203,7 +203,7 @@ def add_user(data: Path, name: str, days: int) -> None:
 @click.pass_obj
 def reset_password(data: Path, name: str, days: int) -> None:
     """Make a code with which the user NAME can set a new password. Using it also enables a disabled account."""
-    from securechat.server.admin_protocol import ResetPassword
+    from securechat.server.operator.protocol import ResetPassword
     from securechat.ui.admin import make_code
 
     click.echo(make_code(data, ResetPassword(name, days)))
@@ -214,7 +214,7 @@ def reset_password(data: Path, name: str, days: int) -> None:
 @click.pass_obj
 def disable(data: Path, name: str) -> None:
     """Shut the user NAME out, at once and until enabled again."""
-    from securechat.server.admin_protocol import SetEnabled
+    from securechat.server.operator.protocol import SetEnabled
     from securechat.ui.admin import do
 
     do(data, SetEnabled(name, enabled=False))
@@ -225,7 +225,7 @@ def disable(data: Path, name: str) -> None:
 @click.pass_obj
 def enable(data: Path, name: str) -> None:
     """Let the user NAME log in again, with the old password."""
-    from securechat.server.admin_protocol import SetEnabled
+    from securechat.server.operator.protocol import SetEnabled
     from securechat.ui.admin import do
 
     do(data, SetEnabled(name, enabled=True))
@@ -241,7 +241,7 @@ def invites() -> None:
 @click.pass_obj
 def create_invite(data: Path, days: int) -> None:
     """Make a code with which anybody can register."""
-    from securechat.server.admin_protocol import CreateInvite
+    from securechat.server.operator.protocol import CreateInvite
     from securechat.ui.admin import make_code
 
     click.echo(make_code(data, CreateInvite(days)))
@@ -261,7 +261,7 @@ def list_invites(data: Path) -> None:
 @click.pass_obj
 def revoke_invite(data: Path, invite: str) -> None:
     """Make a code worthless."""
-    from securechat.server.admin_protocol import RevokeInvite
+    from securechat.server.operator.protocol import RevokeInvite
     from securechat.ui.admin import do
 
     do(data, RevokeInvite(invite))
@@ -281,7 +281,7 @@ def status(data: Path) -> None:
 @click.pass_obj
 def backup(data: Path, target: Path) -> None:
     """Write everything that the running server keeps into FILE, or - (standard output). As secret as the data."""
-    from securechat.ui.admin import save_backup
+    from securechat.server.operator.backup import save_backup
 
     save_backup(data, target)
 
@@ -291,7 +291,7 @@ def backup(data: Path, target: Path) -> None:
 @click.pass_obj
 def restore(data: Path, source: Path) -> None:
     """Make the data folder from the backup FILE. It must be empty or absent, and no server runs on it."""
-    from securechat.server.backup import restore as restore_backup
+    from securechat.server.operator.backup import restore as restore_backup
 
     manifest = restore_backup(source, data)
     made = datetime.fromtimestamp(manifest.time / 1000, UTC)

@@ -15,6 +15,7 @@ import yaml
 from securechat import cli
 from securechat.server import app
 from securechat.server.config import ENVIRONMENT_PREFIX, ServerConfig, load_config
+from securechat.server.descriptors import MOST_FILES
 
 DEPLOY = Path(__file__).parents[1] / "scripts" / "deploy"
 UNIT = DEPLOY / "securechat.service"
@@ -22,7 +23,7 @@ UNIT = DEPLOY / "securechat.service"
 MOST_EXPOSED = 1.4
 """What `systemd-analyze security` gives the unit, from 0 (nothing) to 10; the network is what most of it is about.
 
-0.2 of it is for `setpriority`, by which password workers give way to the chat (`accounts.NICENESS`).
+0.2 of it is for `setpriority`, by which password workers give way to the chat (`passwords.NICENESS`).
 """
 
 
@@ -83,7 +84,7 @@ def test_the_unit_starts_a_server_with_settings_that_there_are() -> None:
     assert config.cert.parent == config.key.parent == Path("/etc/securechat")
     assert unit()["ExecReload"] == ['/bin/sh -c "kill -HUP $MAINPID"']
     assert float(unit()["TimeoutStopSec"][0]) > 2 * app.DRAIN_SECONDS
-    assert int(unit()["LimitNOFILE"][0]) >= app.MOST_FILES
+    assert int(unit()["LimitNOFILE"][0]) >= MOST_FILES
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
@@ -131,7 +132,7 @@ def test_the_compose_file_gives_the_image_what_it_needs_and_no_more() -> None:
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
     assert service["stop_grace_period"] == "30s"
-    assert service["ulimits"]["nofile"] >= app.MOST_FILES
+    assert service["ulimits"]["nofile"] >= MOST_FILES
     check = service["healthcheck"]["test"]
     assert check[:3] == ["CMD", "python", "-c"]
     assert f"http://127.0.0.1:{config.metrics_port}/readyz" in check[3]

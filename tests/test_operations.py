@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from securechat.server.config import ServerConfig, load_config
-from securechat.server.metrics import ServerCollector
+from securechat.server.operator.metrics import ServerCollector
 from securechat.server.rate import Rate
 from securechat.server.status import Counters, Status
 from tests.test_deploy import parse

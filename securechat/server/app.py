@@ -1,57 +1,54 @@
 """The server put together: what threads there are, what each is for, and in which order they start and stop.
 
-    main            waits for a signal
-    acceptor        takes connections                                         `reactor.Acceptor`
-    io-*            TLS, frames, sessions, and the sequencer's turn           `reactor.IOThread`, `sequencer.Sequencer`
-    password-*      Argon2                                                    `accounts.PasswordWorkers`
-    accounts        writes accounts.json                                      `accounts.AccountStore`
+    main            waits for a signal                                        `process.run_server`
+    acceptor        takes connections                                         `carrying.reactor.Acceptor`
+    io-*            TLS, frames, logins, and the sequencer's turn             `carrying.reactor.IOThread`
+    password-*      Argon2                                                    `accounts.passwords.PasswordWorkers`
+    accounts        writes accounts.json                                      `accounts.store.AccountStore`
     validator-*     checks commits                                            `workers.WorkerPool`
     reader-*        reads history                                             `workers.WorkerPool`
-    housekeeping    moves, expires and checkpoints                            here
-    admin           answers the operator                                      `admin.AdminServer`
-    metrics         answers Prometheus and health checks                      `metrics.MetricsServer`
+    housekeeping    moves, expires and checkpoints                            `housekeeping.Housekeeping`
+    admin           answers the operator                                      `operator.admin.AdminServer`
+    metrics         answers Prometheus and health checks                      `operator.metrics.MetricsServer`
 
 They talk through queues that an I/O thread empties; what belongs to whom is said where it is defined.
 """
 
 import contextlib
-import gc
-import queue
-import signal
 import socket
-import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
-from securechat.server.accounts import AccountStore, PasswordWorkers
-from securechat.server.admin import Admin, AdminServer
-from securechat.server.admin_protocol import socket_path
+from securechat.server.accounts.passwords import PasswordWorkers
+from securechat.server.accounts.store import AccountStore
 from securechat.server.admission.login import ClientHandler, LoginDesk
-from securechat.server.carrying.reactor import REPEAT_SECONDS, Acceptor, Connection, IOThread
+from securechat.server.carrying.acceptor import REPEAT_SECONDS, Acceptor
+from securechat.server.carrying.connection import Connection
+from securechat.server.carrying.reactor import IOThread
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig
-from securechat.server.logs import configure, get_logger, set_level
-from securechat.server.panic import end_process
+from securechat.server.descriptors import RESERVED_FILES, files_allowed
+from securechat.server.housekeeping import Housekeeping
+from securechat.server.logs import get_logger, set_level
+from securechat.server.operator.admin import Admin, AdminServer
+from securechat.server.operator.protocol import socket_path
 from securechat.server.rates import Rates, address_key
 from securechat.server.sequencer.sequencer import Sequencer
 from securechat.server.status import Counters, Status
-from securechat.server.store.port import Store, StoreBrokenError
+from securechat.server.store.port import Store
 from securechat.server.store.sqlite import SQLiteStore, knows_people
-from securechat.server.workers import WorkerPool, join
+from securechat.server.workers import WorkerPool
 from securechat.transport.tls import read_certificate, server_context
 from securechat.transport.waker import Waker
 from securechat.wire import limits
 from securechat.wire.messages import Closing, Hello
 
 if TYPE_CHECKING:
-    from securechat.server.metrics import MetricsServer
+    from securechat.server.operator.metrics import MetricsServer
 
 log = get_logger(__name__)
 
@@ -66,33 +63,11 @@ READERS = 2
 DRAIN_SECONDS = 5.0
 """How long a stopping server waits for its clients to take their last messages."""
 
-HOUSEKEEPING_SECONDS = 1.0
-"""How often it is looked whether there is anything to do, and a checkpoint made; that also when the store says so."""
-
-HOUSEKEEPING_PAUSE_SECONDS = 0.005
-"""Between two portions of housekeeping, so that messages come first."""
-
 STUCK_SECONDS = 30.0
 """An I/O thread that has not gone round for so long will not come back: its rounds take milliseconds."""
 
 FIXED = ("host", "port", "data", "durability", "metrics_port", "show_ciphertext")
 """Settings that a reload leaves as they are."""
-
-HANDLED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""Windows has no SIGHUP."""
-
-MOST_FILES = 65_536
-"""File descriptors that the server asks for: far more than it has seats."""
-
-RESERVED_FILES = 64
-"""File descriptors that are not for clients: store, accounts, log, sockets of ours, a backup. About 40 are in use."""
-
-SWITCH_SECONDS = 0.0005
-"""How long a thread that computes keeps the interpreter when another one asks for it; 5 ms by default.
-
-An I/O thread lets it go at each system call and each statement to the store. Beside a worker that checks a commit of
-999 Adds a message then waits some ten times, 50 ms in all by default.
-"""
 
 BACKLOG = 1024
 """Connections that the system holds until the acceptor comes to them."""
@@ -110,7 +85,6 @@ class Server:
         self._started = time.time()
         self._counters = Counters()
         self._accepted = 0
-        self._housework = threading.Event()  # there is some before its time
         self._full_until = 0.0  # the log has been told that there are as many connections as can be (monotonic seconds)
 
     def start(self) -> None:
@@ -135,12 +109,12 @@ class Server:
         accounts_path, store_path = config.data / ACCOUNTS_FILE, config.data / STORE_FILE
         if accounts_path.exists() and not store_path.exists():
             raise StorageError(f"{store_path} is missing, but {accounts_path} is there: they belong together")
-        if accounts_are_lost(accounts_path, store_path):
+        if not accounts_path.exists() and knows_people(store_path):
             raise StorageError(
                 f"{accounts_path} is missing, but {store_path} knows people: anybody could take their names now. "
                 "Restore a backup."
             )
-        self._most_connections = _files_allowed() - RESERVED_FILES
+        self._most_connections = files_allowed() - RESERVED_FILES
         if self._most_connections < 1:
             raise UsageError(f"the system allows too few open files: {RESERVED_FILES} are needed without any client")
         self._accounts = accounts = AccountStore(accounts_path)
@@ -152,16 +126,13 @@ class Server:
         if self._metrics is not None:
             opened.callback(self._metrics.close)
         # After all that may refuse the start: what is opened for writing takes over what a killed server has left.
+        checkpoint_due = threading.Event()
         self._store = store = SQLiteStore(
-            store_path, durable=config.durability == "disk", on_long_log=self._housework.set
+            store_path, durable=config.durability == "disk", on_long_log=checkpoint_due.set
         )
         opened.callback(store.close)
         if config.durability == "memory":
             log.warning("durability is `memory`: a power failure will lose messages that were acknowledged")
-        admin = self._open_admin(accounts, store)
-        if admin is not None:
-            opened.callback(admin.close)
-
         self._readers = WorkerPool("reader", READERS)
         self._validators = WorkerPool("validator", VALIDATORS)
         self._rates = rates = Rates(config)
@@ -181,6 +152,9 @@ class Server:
             counters=self._counters,
         )
         opened.callback(sequencer.close)
+        admin = self._open_admin(accounts, store)
+        if admin is not None:
+            opened.callback(admin.close)
         self._workers = PasswordWorkers(accounts)
         opened.callback(self._workers.close)
         self._desk = LoginDesk(config, accounts, self._workers, rates, self._counters, sequencer)
@@ -196,12 +170,9 @@ class Server:
         if admin is not None:
             opened.callback(admin.stop)
             admin.start()
-        self._stopping = threading.Event()
-        self._housekeeper = threading.Thread(target=self._keep_house, name="housekeeping")
-        opened.callback(join, self._housekeeper)
-        opened.callback(self._housework.set)
-        opened.callback(self._stopping.set)
-        self._housekeeper.start()
+        housekeeping = Housekeeping(sequencer, store.checkpoint, checkpoint_due)
+        opened.callback(housekeeping.stop)
+        housekeeping.start()
         opened.callback(self._end_sessions)
         for thread in self._threads:
             thread.start()
@@ -291,33 +262,6 @@ class Server:
             oldest.send(Closing("too-slow", "too many connections that are not logged in: the oldest gives way"))
         thread.add(connection)
 
-    # --- housekeeping -----------------------------------------------------------------------------------------------
-
-    def _keep_house(self) -> None:
-        more = False
-        while not self._stopping.is_set():
-            if not more:
-                self._housework.wait(HOUSEKEEPING_SECONDS)
-            self._housework.clear()
-            more = False
-            try:
-                try:
-                    end = time.monotonic() + HOUSEKEEPING_SECONDS
-                    while (more := self._sequencer.housekeep(now := time.monotonic())) and now < end:
-                        if self._stopping.wait(HOUSEKEEPING_PAUSE_SECONDS) or self._housework.is_set():
-                            break
-                finally:
-                    self._store.checkpoint()
-                continue
-            except StoreBrokenError as error:
-                end_process(error)
-            except StorageError as error:
-                log.warning("housekeeping has failed", reason=str(error))
-            except Exception:
-                log.exception("internal error in housekeeping")
-            more = False
-            self._stopping.wait(HOUSEKEEPING_SECONDS)  # and not again for each commit that asks for it
-
     # --- what others may see ----------------------------------------------------------------------------------------
 
     def status(self) -> Status:
@@ -358,7 +302,7 @@ class Server:
             accounts,
             store,
             self._counters,
-            expel=lambda account, text: self._sequencer.expel(account, text),
+            expel=self._sequencer.expel,
             status=self.status,
             unready=self._unready,
             address=self.address,
@@ -368,7 +312,7 @@ class Server:
     def _open_metrics(self) -> "MetricsServer | None":
         if self._config.metrics_port is None:
             return None
-        from securechat.server.metrics import MetricsServer  # many servers need none of what it imports
+        from securechat.server.operator.metrics import MetricsServer  # many servers need none of what it imports
 
         return MetricsServer(
             self._config.metrics_port, self._counters, self.status, stuck=self._stuck, unready=self._unready
@@ -390,55 +334,3 @@ class Server:
         except (OSError, ValueError) as error:  # ValueError: what cannot be a host, such as one with a label too long
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise UsageError(f"cannot listen on {config.host} port {config.port}: {reason}") from error
-
-
-def accounts_are_lost(accounts: Path, store: Path) -> bool:
-    """Whether the database is of people whose accounts are not there any more."""
-    if accounts.exists() or not store.exists():
-        return False
-    with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):  # opening it will say what is wrong with it
-        return knows_people(store)
-    return False
-
-
-def run_server(load: Callable[[], ServerConfig]) -> int:
-    """Run a server until SIGINT or SIGTERM; returns the exit code. Raises StorageError or UsageError at the start.
-
-    `load` reads the settings: at the start, and again at each SIGHUP.
-    """
-    config = load()
-    configure(sys.stderr, config.log_level)
-    sys.setswitchinterval(SWITCH_SECONDS)
-    gc.freeze()  # what is imported stays: looking through it for garbage takes 14 ms, in which everybody waits
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # whose `put` may interrupt itself
-
-    def take(number: int, frame: FrameType | None) -> None:
-        del frame
-        signals.put(number)
-
-    for number in HANDLED:
-        signal.signal(number, take)
-    server = Server(config)
-    server.start()
-    print(f"listening on {server.address}", flush=True)  # noqa: T201 - the line that scripts wait for
-    while signals.get() not in (signal.SIGINT, signal.SIGTERM):
-        server.reload(load)
-    server.stop()
-    return 0
-
-
-def _files_allowed() -> int:
-    """Let this process have as many files open as it may, and return how many these are; each connection is one."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return MOST_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # the soft one is often 256 or 1024
-    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return wanted
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (OSError, ValueError):
-        return soft
-    return wanted

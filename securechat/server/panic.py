@@ -4,13 +4,17 @@ import logging
 import os
 from typing import NoReturn
 
+from securechat.errors import StorageError
 from securechat.server.logs import get_logger
-from securechat.server.store.port import StoreBrokenError
 
 log = get_logger(__name__)
 
 EXIT_STORE_BROKEN = 70
 """EX_SOFTWARE of sysexits.h: whoever supervises the server may start it again; it then reads what is really there."""
+
+
+class StoreBrokenError(StorageError):
+    """The store failed in a way after which nothing it says can be trusted: the process has to end."""
 
 
 def end_process(error: StoreBrokenError) -> NoReturn:

@@ -5,8 +5,7 @@ import threading
 from collections.abc import Callable
 
 from securechat.server.logs import get_logger
-from securechat.server.panic import end_process
-from securechat.server.store.port import StoreBrokenError
+from securechat.server.panic import StoreBrokenError, end_process
 
 log = get_logger(__name__)
 

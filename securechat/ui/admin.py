@@ -1,21 +1,12 @@
 """`securechat admin`: asks the server that runs on a data folder, and prints what it says."""
 
-import contextlib
-import os
-import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
-from securechat.errors import StorageError, UnreachableError
-from securechat.server import admin_protocol as protocol
-from securechat.server.admin_protocol import ask, connect
-from securechat.server.backup import check_backup
+from securechat.server.operator import protocol
+from securechat.server.operator.protocol import ask
 from securechat.ui.plain.clean import clean_line
-
-PORTION = 1 << 20
-"""Bytes of a backup copied at once."""
 
 
 def show_users(data: Path) -> str:
@@ -79,47 +70,6 @@ def show_status(data: Path) -> str:
 def do(data: Path, request: protocol.SetEnabled | protocol.RevokeInvite) -> None:
     """Something that only can succeed or fail."""
     ask(data, request)
-
-
-def save_backup(data: Path, target: Path) -> None:
-    """Have a backup made into `target`, for its owner only; `-`: to standard output.
-
-    The file has its name once it is whole, checked and on disk. Raises StorageError; a file that is there stays.
-    """
-    if str(target) == "-":
-        with connect(data, protocol.Backup()) as (_, stream):
-            _copy(stream, sys.stdout.buffer)
-        return
-    if target.exists():
-        raise StorageError(f"{target} is there already; give another name")
-    fresh = target.with_name(target.name + ".new")
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            fresh.unlink()
-        with (
-            os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
-            connect(data, protocol.Backup()) as (_, stream),
-        ):
-            _copy(stream, file)
-            file.flush()
-            os.fsync(file.fileno())
-        check_backup(fresh)
-        fresh.rename(target)
-    except OSError as error:
-        raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
-def _copy(stream: BinaryIO, out: BinaryIO) -> None:
-    while True:
-        try:
-            portion = stream.read(PORTION)
-        except OSError as error:
-            raise UnreachableError(f"the server broke off: {error.strerror or error}; see its log") from error
-        if not portion:
-            return
-        out.write(portion)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

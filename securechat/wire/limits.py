@@ -35,6 +35,9 @@ CONVERSATION_ID_LENGTH = 32
 CHAIN_LENGTH = 32
 """Bytes of a chain value (SHA-256)."""
 
+MAX_DEVICES = 16
+"""Devices of one account: as many may be published, and as many may hold resume tokens."""
+
 MAX_KEY_PACKAGES = 100
 """Unused key packages the server keeps for one device; more would only be a way to fill its disk."""
 

@@ -9,7 +9,7 @@ import pytest
 from securechat.client import backoff, events, password
 from securechat.client.conversations import registry
 from securechat.server import app
-from securechat.server.accounts import COST, PasswordWorkers
+from securechat.server.accounts.passwords import COST, PasswordWorkers
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
 from securechat.transport.tls import client_context, server_context

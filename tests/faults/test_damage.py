@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from securechat.errors import StorageError
-from securechat.server.accounts import AccountStore
+from securechat.server.accounts.store import AccountStore
+from securechat.server.panic import StoreBrokenError
 from securechat.server.store import tail
-from securechat.server.store.port import Device, Head, Letter, LogEntry, Membership, StoreBrokenError
+from securechat.server.store.port import Device, Head, Letter, LogEntry, Membership
 from securechat.server.store.sqlite import SQLiteStore
 from securechat.wire.chain import CHAIN_START
 from tests.support.crowd import prepare

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from securechat import certs
-from securechat.server.accounts import WORKERS
+from securechat.server.accounts.passwords import WORKERS
 from securechat.transport.tls import client_context
 from securechat.wire import messages as m
 from tests.support.faulty_system import FaultySystem

@@ -17,10 +17,10 @@ from pathlib import Path
 import msgspec
 
 from securechat.errors import DecodeError, RefusedError, SecurechatError, StorageError, UnreachableError, UsageError
-from securechat.server import admin, admin_protocol, backup
-from securechat.server.accounts import AccountStore
+from securechat.server.accounts.store import AccountStore
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig, load_config
-from securechat.server.metrics import MetricsServer
+from securechat.server.operator import admin, backup, protocol
+from securechat.server.operator.metrics import MetricsServer
 from securechat.server.status import Counters, Status
 from securechat.server.store.port import Device, Head, Letter, LogEntry, Membership, Numbers, pack_answer
 from securechat.server.store.sqlite import SQLiteStore
@@ -306,13 +306,13 @@ def admin_request(data: bytes) -> None:
         return
     line = admin._encode(reply)
     assert line.endswith(b"\n")
-    assert admin_protocol._decode(line, Path()) == reply
+    assert protocol._decode(line, Path()) == reply
 
 
 def admin_reply(data: bytes) -> None:
     """The operator's program ends in a reply or in an error of ours."""
     try:
-        admin_protocol._decode(data, Path())
+        protocol._decode(data, Path())
     except (UnreachableError, RefusedError, StorageError):
         return
 
@@ -362,10 +362,10 @@ def seeds() -> dict[str, list[bytes]]:
         "format": "securechat accounts", "version": 1, "accounts": [{**account, "tokens": [token]}],
         "invites": [invite],
     }  # fmt: skip
-    requests: list[admin_protocol.Request] = [
-        admin_protocol.ListUsers(), admin_protocol.AddUser("bob", 7), admin_protocol.ResetPassword("alice", 7),
-        admin_protocol.SetEnabled("alice", enabled=True), admin_protocol.CreateInvite(1), admin_protocol.ListInvites(),
-        admin_protocol.RevokeInvite("00000000"), admin_protocol.GetStatus(),
+    requests: list[protocol.Request] = [
+        protocol.ListUsers(), protocol.AddUser("bob", 7), protocol.ResetPassword("alice", 7),
+        protocol.SetEnabled("alice", enabled=True), protocol.CreateInvite(1), protocol.ListInvites(),
+        protocol.RevokeInvite("00000000"), protocol.GetStatus(),
     ]  # fmt: skip
     settings = 'port = 4433\nname = "x"\nregistration = "invite"\nconnections_per_address = "5 + 1/s"\n'
     return {
@@ -391,7 +391,7 @@ def seeds() -> dict[str, list[bytes]]:
         "admin_request": [msgspec.json.encode(request) + b"\n" for request in requests],
         "admin_reply": [
             msgspec.json.encode(reply)
-            for reply in (admin_protocol.Done(), admin_protocol.Failed("exists", "no"), admin_protocol.Failed("", "no"))
+            for reply in (protocol.Done(), protocol.Failed("exists", "no"), protocol.Failed("", "no"))
         ],
         "metrics_request": [b"GET /metrics HTTP/1.1\r\n\r\n", b"GET /livez?x HTTP/1.1\r\n", b"POST /readyz HTTP/1.0"],
     }

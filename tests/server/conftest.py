@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from securechat.server import app, logs
-from securechat.server.accounts import COST, PasswordWorkers
+from securechat.server.accounts.passwords import COST, PasswordWorkers
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
 from securechat.transport.tls import client_context

@@ -17,8 +17,13 @@ import pytest
 from securechat import files
 from securechat.client.password import login_secret
 from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
-from securechat.server import accounts
-from securechat.server.accounts import AccountStore, PasswordWorkers, ResumeToken, check_registration
+from securechat.server.accounts import file as accounts_file
+from securechat.server.accounts import passwords
+from securechat.server.accounts import store as accounts
+from securechat.server.accounts.passwords import PasswordWorkers, check_registration
+from securechat.server.accounts.records import Account, ResumeToken
+from securechat.server.accounts.store import AccountStore
+from securechat.wire import limits
 
 T = TypeVar("T")
 PATIENCE = 30.0
@@ -84,8 +89,8 @@ class Asked:
         self.workers.submit_login(name, secret, device, answer.set_result)
         return self.result(answer)
 
-    def register(self, name: str, secret: bytes = SECRET) -> accounts.Account:
-        answer: Future[accounts.Account | SecurechatError] = Future()
+    def register(self, name: str, secret: bytes = SECRET) -> Account:
+        answer: Future[Account | SecurechatError] = Future()
         self.workers.submit_register(name, secret, answer.set_result)
         return self.result(answer)
 
@@ -182,7 +187,7 @@ def test_changes_asked_for_at_once_are_written_together(
         writes.append(len(data))
         write(path, data, previous=previous)
 
-    monkeypatch.setattr(accounts, "write_atomically", slow)
+    monkeypatch.setattr(accounts_file, "write_atomically", slow)
     futures = [store.add(f"user{n}", HASH) for n in range(50)]
     gate.set()
     for future in futures:
@@ -206,7 +211,7 @@ def test_closing_writes_what_was_asked_for(path: Path, clock: Clock) -> None:
 REGISTER_UNTIL_KILLED = """
 import sys
 from pathlib import Path
-from securechat.server.accounts import AccountStore
+from securechat.server.accounts.store import AccountStore
 store = AccountStore(Path(sys.argv[1]))
 for n in range(len(store), 10_000):
     store.add(f"user{n}", sys.argv[2]).result()
@@ -319,7 +324,7 @@ def test_an_invite_for_a_name_that_nobody_can_have_is_damage(path: Path, name: s
 
 def test_the_writer_survives_what_nobody_foresaw(store: AccountStore, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(accounts, "write_atomically", lambda *_, **__: 1 // 0)
+        broken.setattr(accounts_file, "write_atomically", lambda *_, **__: 1 // 0)
         with pytest.raises(StorageError, match="the server failed to write its accounts"):
             store.add("alice", HASH).result(PATIENCE)
     assert store.add("alice", HASH).result(PATIENCE).name == "alice"
@@ -507,11 +512,11 @@ def test_registering_a_taken_name_with_another_password_is_refused(ask: Asked) -
 
 def test_the_same_registration_twice_at_once_succeeds_twice(workers: PasswordWorkers) -> None:
     for n in range(20):
-        answers: queue.Queue[accounts.Account | SecurechatError] = queue.Queue()
+        answers: queue.Queue[Account | SecurechatError] = queue.Queue()
         for _ in range(2):
             workers.submit_register(f"user{n}", SECRET, answers.put)
         one, other = answers.get(timeout=PATIENCE), answers.get(timeout=PATIENCE)
-        assert isinstance(one, accounts.Account)
+        assert isinstance(one, Account)
         assert one == other
 
 
@@ -567,13 +572,13 @@ def test_a_login_brings_an_old_hash_to_the_present_cost(store: AccountStore) -> 
 
 
 def test_the_hashes_we_make_are_hashes_we_read() -> None:
-    for cost in (CHEAP, accounts.COST):
-        assert accounts._PHC.fullmatch(argon2.PasswordHasher.from_parameters(cost).hash(SECRET))
+    for cost in (CHEAP, passwords.COST):
+        assert accounts_file._PHC.fullmatch(argon2.PasswordHasher.from_parameters(cost).hash(SECRET))
 
 
 def test_the_workers_leave_a_processor_for_the_chat() -> None:
     processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    assert {1: 1, 2: 1}.get(processors, 2) == accounts.WORKERS
+    assert {1: 1, 2: 1}.get(processors, 2) == passwords.WORKERS
 
 
 def test_few_hash_at_once_sixteen_wait_and_the_next_is_told_busy(
@@ -593,16 +598,16 @@ def test_few_hash_at_once_sixteen_wait_and_the_next_is_told_busy(
     def login() -> None:
         workers.submit_login("nobody", SECRET, DEVICE, answers.put)
 
-    for _ in range(accounts.WORKERS):
+    for _ in range(passwords.WORKERS):
         login()
-    for _ in range(accounts.WORKERS):
+    for _ in range(passwords.WORKERS):
         assert hashing.acquire(timeout=PATIENCE)
-    for _ in range(accounts.QUEUE):
+    for _ in range(passwords.QUEUE):
         login()
     assert refused(login) == "busy"
     assert not hashing.acquire(blocking=False)  # no more are begun
     gate.set()
-    outcomes = [answers.get(timeout=PATIENCE) for _ in range(accounts.WORKERS + accounts.QUEUE)]
+    outcomes = [answers.get(timeout=PATIENCE) for _ in range(passwords.WORKERS + passwords.QUEUE)]
     assert {outcome.code for outcome in outcomes if isinstance(outcome, RefusedError)} == {"login-refused"}
     login()
     assert isinstance(answers.get(timeout=PATIENCE), RefusedError)
@@ -610,7 +615,7 @@ def test_few_hash_at_once_sixteen_wait_and_the_next_is_told_busy(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
 def test_the_chat_comes_before_those_who_want_in(workers: PasswordWorkers) -> None:
-    lower = min(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) + accounts.NICENESS, 19)
+    lower = min(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) + passwords.NICENESS, 19)
     deadline = time.monotonic() + PATIENCE
     while {os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) for thread in workers._threads} != {lower}:
         assert time.monotonic() < deadline, "they have not begun"
@@ -625,14 +630,14 @@ def test_a_worker_survives_a_hash_that_runs_out_of_memory(ask: Asked, monkeypatc
 
     with monkeypatch.context() as broken:
         broken.setattr(argon2.PasswordHasher, "verify", fail)
-        for _ in range(2 * accounts.WORKERS):
+        for _ in range(2 * passwords.WORKERS):
             assert refused(lambda: ask.login("alice")) == "busy"
     ask.login("alice")
 
 
 def test_closing_answers_what_is_queued_and_refuses_the_rest(store: AccountStore) -> None:
     workers = PasswordWorkers(store, cost=CHEAP)
-    answers: queue.Queue[accounts.Account | SecurechatError] = queue.Queue()
+    answers: queue.Queue[Account | SecurechatError] = queue.Queue()
     for n in range(10):
         workers.submit_register(f"user{n}", SECRET, answers.put)
     workers.close()
@@ -687,12 +692,12 @@ def test_revoking_takes_all_tokens_but_the_kept_one(store: AccountStore, path: P
 def test_an_account_has_tokens_for_a_bounded_number_of_devices(store: AccountStore, clock: Clock) -> None:
     store.add("alice", HASH).result(PATIENCE)
     tokens = []
-    for n in range(accounts.MAX_DEVICES + 1):
+    for n in range(limits.MAX_DEVICES + 1):
         clock.now += 1
         tokens.append(store.issue_token("alice", bytes([n]) * 16).result(PATIENCE))
     assert refused(lambda: store.redeem(tokens[0].token, bytes([0]) * 16)) == "token-refused"
     assert store.redeem(tokens[1].token, bytes([1]) * 16)
-    assert store.redeem(tokens[-1].token, bytes([accounts.MAX_DEVICES]) * 16)
+    assert store.redeem(tokens[-1].token, bytes([limits.MAX_DEVICES]) * 16)
 
 
 def test_nobody_gets_a_token_without_an_account(store: AccountStore) -> None:

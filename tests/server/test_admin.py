@@ -18,11 +18,11 @@ from click.testing import CliRunner
 
 from securechat import cli
 from securechat.errors import RefusedError, StorageError
-from securechat.server import admin_protocol as protocol
-from securechat.server.accounts import AccountStore
+from securechat.server.accounts.store import AccountStore
 from securechat.server.app import Server
-from securechat.server.backup import check_backup, restore
 from securechat.server.config import ServerConfig
+from securechat.server.operator import protocol
+from securechat.server.operator.backup import check_backup, restore
 from securechat.transport.tls import client_context
 from securechat.ui.exit_codes import ExitCode
 from securechat.wire import messages as m
@@ -207,7 +207,7 @@ def test_a_socket_left_by_a_killed_server_is_in_nobodys_way(
 def test_another_user_has_no_permission(server: Server, config: ServerConfig) -> None:
     assert server.running
     program = (
-        "import sys; from pathlib import Path; from securechat.server.admin_protocol import *\n"
+        "import sys; from pathlib import Path; from securechat.server.operator.protocol import *\n"
         "try: ask(Path(sys.argv[1]), GetStatus())\n"
         "except Exception as error: print(type(error).__name__, error)"
     )

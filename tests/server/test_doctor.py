@@ -19,11 +19,10 @@ import pytest
 
 from securechat import certs
 from securechat.errors import StorageError, UsageError
-from securechat.server import admin_protocol as protocol
-from securechat.server import doctor
 from securechat.server.app import Server
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig, load_config
-from securechat.server.doctor import Finding, examine, reachable
+from securechat.server.operator import doctor, protocol
+from securechat.server.operator.doctor import Finding, examine, reachable
 from securechat.server.store import schema
 from securechat.server.store.sqlite import check_database
 from securechat.transport.tls import client_context
@@ -286,7 +285,8 @@ def test_files_of_another_user(config: ServerConfig) -> None:
 
 
 def test_who_may_not_look_is_told_so(config: ServerConfig) -> None:
-    be_another = "import os, pwd, resource, securechat.server.doctor; os.setuid(65534)"  # later it could not import
+    # Imported first: later it could not be.
+    be_another = "import os, pwd, resource, securechat.server.operator.doctor; os.setuid(65534)"
     if os.geteuid() != 0:
         config.data.chmod(0)
         be_another = ""

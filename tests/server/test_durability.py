@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from securechat.errors import StorageError, UsageError
-from securechat.server import app
+from securechat.server import housekeeping
 from securechat.server.app import Server
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig
 from securechat.server.store import sqlite
@@ -56,7 +56,7 @@ def test_a_long_write_ahead_log_wakes_housekeeping(
     monkeypatch: pytest.MonkeyPatch,
     fails: bool,  # noqa: FBT001  a parameter of the test
 ) -> None:
-    monkeypatch.setattr(app, "HOUSEKEEPING_SECONDS", 3600.0)  # by itself it would not come; nor would the stop be soon
+    monkeypatch.setattr(housekeeping, "PAUSE_SECONDS", 3600.0)  # by itself it would not come
     monkeypatch.setattr(sqlite, "WAL_BYTES", 200_000)
     monkeypatch.setattr(sqlite, "WAL_MOST_BYTES", 1 << 40)  # nor do commits
     server = start()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import argon2
 import pytest
 
-from securechat.server import accounts
+from securechat.server.accounts import passwords
 from securechat.server.app import Server
 from securechat.wire import limits
 from securechat.wire import messages as m
@@ -124,7 +124,7 @@ def test_guesses_that_do_not_fit_into_the_queue_are_busy_at_once_and_keep_nobody
 ) -> None:
     alice = enter("alice")
     gate.close()
-    room = accounts.WORKERS + accounts.QUEUE
+    room = passwords.WORKERS + passwords.QUEUE
     with contextlib.ExitStack() as opened:
         guessers = [
             opened.enter_context(WireClient(server.port, tls, source=f"127.0.0.{number + 10}"))
@@ -133,18 +133,18 @@ def test_guesses_that_do_not_fit_into_the_queue_are_busy_at_once_and_keep_nobody
         for number, guesser in enumerate(guessers[:room]):
             guesser.send(m.Login(1, f"nobody{number}", os.urandom(32), bytes(16)))
             deadline = time.monotonic() + WAIT
-            while server.status().password_queue != max(number + 1 - accounts.WORKERS, 0):
+            while server.status().password_queue != max(number + 1 - passwords.WORKERS, 0):
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
         for guesser in guessers[room:]:  # nobody's work is done now, so what is answered is answered at once
             for _ in range(5):
                 assert guesser.ask(m.Login, "alice", os.urandom(32), bytes(16)).code == "busy"
-        assert server.status().password_queue == accounts.QUEUE
+        assert server.status().password_queue == passwords.QUEUE
         assert isinstance(alice.ask(m.ListRooms), m.Rooms)
         alice.again().drop()  # by token: without a password
         known = opened.enter_context(Person(server.port, tls, "alice"))  # from where she has logged in before
         known.send(m.Login(1, "alice", alice.secret, known.device))
-        while server.status().password_queue == accounts.QUEUE:
+        while server.status().password_queue == passwords.QUEUE:
             assert not known.pump(0.01), known.received
         gate.open()
         assert isinstance(known.take(m.Reply), m.LoggedIn)

@@ -16,7 +16,16 @@ import pytest
 from securechat.client import events
 from securechat.client.password import login_secret
 from securechat.server import logs
-from securechat.server.admin_protocol import AddUser, Backup, Code, CreateInvite, ListUsers, ResetPassword, ask, connect
+from securechat.server.operator.protocol import (
+    AddUser,
+    Backup,
+    Code,
+    CreateInvite,
+    ListUsers,
+    ResetPassword,
+    ask,
+    connect,
+)
 from securechat.transport.tls import client_context
 from securechat.wire import messages as m
 from tests.support.canaries import search

@@ -14,9 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from securechat import certs
 from securechat.errors import UsageError
-from securechat.server import app, metrics
+from securechat.server import app
 from securechat.server.admission.newcomers import Newcomers
 from securechat.server.app import Server
+from securechat.server.operator import metrics
 from securechat.server.rate import Rate
 from securechat.wire import messages as m
 from tests.support.wire_client import WAIT, Person, WireClient

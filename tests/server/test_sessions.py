@@ -12,6 +12,7 @@ import pytest
 
 from securechat.server.app import Server
 from securechat.server.carrying import reactor
+from securechat.server.carrying.connection import Connection
 from securechat.server.sequencer import reading
 from securechat.server.sequencer.operations import CommitChecked
 from securechat.server.sequencer.session import Session
@@ -196,7 +197,7 @@ def test_what_a_replaced_session_says_on_is_not_accepted(
     conversation = bob.accept_welcome()
     session = session_of(server, alice)
     connection = session.outlet
-    assert isinstance(connection, reactor.Connection)
+    assert isinstance(connection, Connection)
     connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     alice.subscribe(conversation)
     pour(bob, conversation, ["x" * 60_000] * 20)  # more than the sockets take, and alice does not read

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from securechat.server.panic import StoreBrokenError
 from securechat.server.store import sqlite as implementation
 from securechat.server.store import tail
 from securechat.server.store.port import (
@@ -20,7 +21,6 @@ from securechat.server.store.port import (
     LogEntry,
     Membership,
     Numbers,
-    StoreBrokenError,
     pack_answer,
 )
 from securechat.server.store.sqlite import PORTION, PORTION_BYTES, SQLiteStore

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import argon2
 
-from securechat.server.accounts import COST, AccountStore
+from securechat.server.accounts.passwords import COST
+from securechat.server.accounts.store import AccountStore
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE
 from securechat.server.store.sqlite import SQLiteStore
 from securechat.wire import limits

@@ -41,7 +41,7 @@ from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_pac
 from securechat.mls.leaf_node import Lifetime
 from securechat.mls.proposals import Add
 from securechat.policy import Rules
-from securechat.server.accounts import COST
+from securechat.server.accounts.passwords import COST
 from securechat.tlscodec import Writer
 from securechat.wire import limits
 from securechat.wire import messages as m

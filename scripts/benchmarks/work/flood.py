@@ -20,7 +20,7 @@ from scripts.benchmarks.systems.securechat import Peer, SecureChat
 from scripts.benchmarks.work import flooder, workloads
 from scripts.benchmarks.work.flooder import ADDRESSES, RATE, Guesses
 from scripts.benchmarks.work.relay import PAIRS
-from securechat.server.accounts import COST, WORKERS
+from securechat.server.accounts.passwords import COST, WORKERS
 from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat.wire.protocol import ClientProtocol

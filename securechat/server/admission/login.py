@@ -11,9 +11,11 @@ from collections.abc import Mapping
 
 from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
 from securechat.names import normalise_account
-from securechat.server.accounts import Account, AccountStore, PasswordWorkers, ResumeToken, check_registration
+from securechat.server.accounts.passwords import PasswordWorkers, check_registration
+from securechat.server.accounts.records import Account, ResumeToken
+from securechat.server.accounts.store import AccountStore
 from securechat.server.admission.newcomers import Newcomers
-from securechat.server.carrying.reactor import Connection
+from securechat.server.carrying.connection import Connection
 from securechat.server.config import ServerConfig
 from securechat.server.logs import get_logger
 from securechat.server.rates import Attempt, Rates
@@ -64,7 +66,7 @@ class LoginDesk:
 
 
 class ClientHandler:
-    """One client: its login, and then the way of its messages to the sequencer. Implements `reactor.Handler`."""
+    """One client: its login, and then the way of its messages to the sequencer. Implements `connection.Handler`."""
 
     def __init__(self, connection: Connection, address: str, desk: LoginDesk) -> None:
         """`address`: what its attempts are counted by (`rates.address_key`)."""
@@ -78,7 +80,7 @@ class ClientHandler:
     # --- called by the connection -----------------------------------------------------------------------------------
 
     def receive(self, messages: list[FromClient]) -> None:
-        """See `reactor.Handler`."""
+        """See `connection.Handler`."""
         if _FREQUENT.issuperset(map(type, messages)):
             self._sequencer.submit(self._session, messages)
         else:
@@ -109,17 +111,17 @@ class ClientHandler:
                 self._refuse(message, error)
 
     def logged_in(self) -> None:
-        """See `reactor.Handler`."""
+        """See `connection.Handler`."""
         self._desk.newcomers.leave(self._address, self._connection)
 
     def drained(self) -> None:
-        """See `reactor.Handler`."""
+        """See `connection.Handler`."""
         if self._session.wants_history:
             self._sequencer.submit(self._session, Drained())
             self._sequencer.interrupt()  # this round's turn is over
 
     def ended(self, closing: Closing | None, reason: str) -> None:
-        """See `reactor.Handler`."""
+        """See `connection.Handler`."""
         self._desk.newcomers.leave(self._address, self._connection)
         log.info(
             "closed",

@@ -25,9 +25,6 @@ from securechat.wire.messages import (
 
 log = get_logger(__name__)
 
-MAX_DEVICES = 16
-"""Published devices of one account: as many as may hold resume tokens."""
-
 
 class Directory:
     """Requires holding the turn."""
@@ -87,8 +84,8 @@ class Directory:
             self._drop(account, others)
             others = []
             log.info("identity key replaced", client=session.outlet.address, account=account)
-        if len(others) >= MAX_DEVICES:
-            raise RefusedError("bad-request", f"an account has {MAX_DEVICES} devices at most")
+        if len(others) >= limits.MAX_DEVICES:
+            raise RefusedError("bad-request", f"an account has {limits.MAX_DEVICES} devices at most")
         if known is not None and known.certificate != request.certificate:
             self._store.drop_devices([device])  # its key packages belong to the old certificate
         self._store.put_device(Device(device, account, request.certificate), certificate.identity_key)

@@ -21,7 +21,7 @@ from typing import Any
 
 from securechat.errors import PeerError, RefusedError, StorageError
 from securechat.server.logs import get_logger
-from securechat.server.panic import end_process
+from securechat.server.panic import StoreBrokenError, end_process
 from securechat.server.rates import Rates
 from securechat.server.sequencer.conversation import Conversations, not_found
 from securechat.server.sequencer.directory import Directory
@@ -52,7 +52,7 @@ from securechat.server.sequencer.session import Session, refusal
 from securechat.server.sequencer.turn import Run, Turn
 from securechat.server.sequencer.validation import Validator
 from securechat.server.status import Counters
-from securechat.server.store.port import DiskFullError, Head, Store, StoreBrokenError
+from securechat.server.store.port import DiskFullError, Head, Store
 from securechat.wire.messages import (
     Closing,
     Commit,

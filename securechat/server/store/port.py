@@ -30,10 +30,6 @@ class DiskFullError(StorageError):
     """There is no room; the transaction was rolled back."""
 
 
-class StoreBrokenError(StorageError):
-    """The store failed in a way after which nothing it says can be trusted: the process has to end."""
-
-
 class LogEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One entry of a conversation's log. `time` in ms; `epoch` and `chain` as they are after it."""
 

@@ -27,6 +27,7 @@ import msgspec
 
 from securechat.errors import StorageError
 from securechat.files import PRIVATE, FileLock, make_private_folder, sync
+from securechat.server.panic import StoreBrokenError
 from securechat.server.store import schema
 from securechat.server.store.port import (
     READER_BYTES,
@@ -41,7 +42,6 @@ from securechat.server.store.port import (
     Membership,
     Numbers,
     RoomRow,
-    StoreBrokenError,
     Trimmed,
 )
 from securechat.server.store.tail import Allowance, Run, Tail, decode_run, encode_run
@@ -939,9 +939,14 @@ def check_database(path: Path) -> int:
 
 
 def knows_people(path: Path) -> bool:
-    """Whether anybody has an identity key there, found out without a trace. Raises sqlite3.Error."""
-    with contextlib.closing(_traceless(path)) as reader:
-        return reader.execute("SELECT 1 FROM identities LIMIT 1").fetchone() is not None
+    """Whether anybody has an identity key in a database, found out without a trace.
+
+    False also for one that is not there or cannot be read: opening it says what is wrong with it.
+    """
+    if path.exists():
+        with contextlib.suppress(sqlite3.Error, UnicodeDecodeError), contextlib.closing(_traceless(path)) as reader:
+            return reader.execute("SELECT 1 FROM identities LIMIT 1").fetchone() is not None
+    return False
 
 
 def _traceless(path: Path) -> sqlite3.Connection:

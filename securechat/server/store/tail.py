@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from securechat.server.store.port import LogEntry, StoreBrokenError
+from securechat.server.panic import StoreBrokenError
+from securechat.server.store.port import LogEntry
 
 TAIL_ENTRIES = 32_768
 """Entries that stay in the tail until they are old. Under load this is a second or two: by then nearly all have been

@@ -1,4 +1,4 @@
-"""The operator's requests, handled in the running server: `admin_protocol` says what they are.
+"""The operator's requests, handled in the running server: `protocol` says what they are.
 
 One thread, one request after the other. What it changes goes the way of everything else: accounts through their writer,
 sessions through the sequencer. It answers when the change is on disk.
@@ -21,12 +21,12 @@ from securechat import __version__
 from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
 from securechat.files import PRIVATE
 from securechat.names import normalise_account
-from securechat.server import admin_protocol as protocol
-from securechat.server import backup
-from securechat.server.accounts import AccountStore, InviteCode
-from securechat.server.admin_protocol import Reply, Request
+from securechat.server.accounts.records import InviteCode
+from securechat.server.accounts.store import AccountStore
 from securechat.server.config import ACCOUNTS_FILE
 from securechat.server.logs import get_logger
+from securechat.server.operator import backup, protocol
+from securechat.server.operator.protocol import Reply, Request
 from securechat.server.status import Counters, Status
 from securechat.server.store.port import Store
 from securechat.server.workers import join
@@ -140,7 +140,7 @@ class AdminServer:
     """The socket, and the thread that answers there."""
 
     def __init__(self, path: str, admin: Admin) -> None:
-        """`path`: see `admin_protocol.socket_path`; nobody else may use the data folder. Raises StorageError."""
+        """`path`: see `protocol.socket_path`; nobody else may use the data folder. Raises StorageError."""
         self._path = path
         self._admin = admin
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -27,14 +27,14 @@ from typing import Final, Literal, TypeAlias
 from securechat import __version__
 from securechat.errors import SecurechatError, StorageError, UnreachableError
 from securechat.files import is_locked, sync
-from securechat.server import admin_protocol as protocol
-from securechat.server.accounts import read_accounts
+from securechat.server.accounts.file import read_accounts
 from securechat.server.admission.newcomers import MAX_NEWCOMERS
-from securechat.server.app import RESERVED_FILES, accounts_are_lost
 from securechat.server.config import ACCOUNTS_FILE, ENVIRONMENT_PREFIX, STORE_FILE, ServerConfig
-from securechat.server.metrics import HOST as METRICS_HOST
+from securechat.server.descriptors import RESERVED_FILES
+from securechat.server.operator import protocol
+from securechat.server.operator.metrics import HOST as METRICS_HOST
 from securechat.server.store import schema
-from securechat.server.store.sqlite import check_database
+from securechat.server.store.sqlite import check_database, knows_people
 from securechat.transport.deadline import Deadline
 from securechat.transport.tls import (
     certificate_names,
@@ -285,7 +285,7 @@ def _accounts(path: Path) -> Findings:
     except StorageError as error:
         yield problem("accounts", str(error))
         return
-    if accounts_are_lost(path, path.with_name(STORE_FILE)):
+    if not path.exists() and knows_people(path.with_name(STORE_FILE)):
         yield problem("accounts", f"{path} is missing, but the database knows people: restore a backup")
     else:
         yield ok("accounts", f"{len(accounts):,}, and {len(invites):,} invites" if path.exists() else "none yet")

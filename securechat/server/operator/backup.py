@@ -13,6 +13,7 @@ import hashlib
 import io
 import os
 import shutil
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +21,11 @@ from typing import IO, Annotated, BinaryIO, Final, Literal
 
 import msgspec
 
-from securechat.errors import StorageError
+from securechat.errors import StorageError, UnreachableError
 from securechat.files import PRIVATE, is_ours, make_private_folder, sync
-from securechat.server.accounts import read_accounts
+from securechat.server.accounts.file import read_accounts
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE
+from securechat.server.operator import protocol
 from securechat.server.store.port import Store
 from securechat.server.store.sqlite import SQLiteStore
 
@@ -132,6 +134,47 @@ def _copy(content: IO[bytes], target: Path | None) -> _File:
             out.flush()
             os.fsync(out.fileno())
     return _File(size, digest.hexdigest())
+
+
+def save_backup(data: Path, target: Path) -> None:
+    """Have a backup made into `target`, for its owner only; `-`: to standard output.
+
+    The file has its name once it is whole, checked and on disk. Raises StorageError; a file that is there stays.
+    """
+    if str(target) == "-":
+        with protocol.connect(data, protocol.Backup()) as (_, stream):
+            _receive(stream, sys.stdout.buffer)
+        return
+    if target.exists():
+        raise StorageError(f"{target} is there already; give another name")
+    fresh = target.with_name(target.name + ".new")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            fresh.unlink()
+        with (
+            os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
+            protocol.connect(data, protocol.Backup()) as (_, stream),
+        ):
+            _receive(stream, file)
+            file.flush()
+            os.fsync(file.fileno())
+        check_backup(fresh)
+        fresh.rename(target)
+    except OSError as error:
+        raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _receive(stream: BinaryIO, out: BinaryIO) -> None:
+    while True:
+        try:
+            portion = stream.read(PORTION)
+        except OSError as error:
+            raise UnreachableError(f"the server broke off: {error.strerror or error}; see its log") from error
+        if not portion:
+            return
+        out.write(portion)
 
 
 def restore(path: Path, data: Path) -> Manifest:

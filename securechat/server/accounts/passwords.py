@@ -1,0 +1,210 @@
+"""The workers that make and compare password hashes: few, because Argon2 takes memory as well as time.
+
+Their queue is short: who does not fit in is told `busy` at once.
+"""
+
+import contextlib
+import hashlib
+import hmac
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+import argon2
+from argon2.exceptions import VerificationError, VerifyMismatchError
+
+from securechat.errors import RefusedError, SecurechatError, UsageError
+from securechat.names import normalise_account
+from securechat.server.accounts.records import Account, ResumeToken
+from securechat.server.accounts.store import AccountStore
+from securechat.server.logs import get_logger
+from securechat.server.workers import join
+from securechat.wire.limits import SECRET_LENGTH
+
+log = get_logger(__name__)
+
+Value = TypeVar("Value")
+
+
+MAX_WORKERS = 2
+"""Hashes computed at once, on any machine: bounds their memory to 92 MiB."""
+
+_PROCESSORS = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+WORKERS = max(1, min(MAX_WORKERS, _PROCESSORS - 1))
+"""Hashes computed at once, on this machine: one processor is left for the chat. Two on two processors let those who are
+in wait five times as long for the slowest of their messages while others guess at passwords; one, twice at most."""
+
+NICENESS = 10
+"""Added to that of the workers: another thread that wants the same processor gets nine times as much of it."""
+
+QUEUE = 16
+"""Logins that wait for a worker: half a second's worth. Longer queues only make everybody time out."""
+
+RESERVED = 4
+"""Places more for those who come from where their account has logged in before: guesses of others keep none out."""
+
+COST = argon2.Parameters(
+    type=argon2.Type.ID, version=19, salt_len=16, hash_len=32, memory_cost=46 << 10, time_cost=1, parallelism=1
+)
+"""46 MiB, one pass, one lane: the first of OWASP's equivalent choices, about 50 ms here.
+
+RFC 9106's profiles cost several times that. Whoever steals the file has to compute, for each guess, the client's
+Argon2id (64 MiB, three passes; `client.password`) before this one: most of the price of guessing is paid there.
+"""
+
+
+def check_registration(mode: Literal["open", "closed", "invite"], code: str, presented: str) -> None:
+    """Raise RefusedError unless somebody who presents this invite code may register. Takes equal time for all codes."""
+    if mode == "open":
+        return
+    if mode == "closed":
+        raise RefusedError("registration-closed", "this server takes no new accounts; ask its operator for one")
+    # Hashed first, so that not even the length shows. An operator who has set no code gives out one-time codes only.
+    if not code or not hmac.compare_digest(*(hashlib.sha256(text.encode()).digest() for text in (code, presented))):
+        raise RefusedError("registration-closed", "this server asks for an invite code, and this is not it")
+
+
+class PasswordWorkers:
+    """Threads that compare and make password hashes, at most WORKERS at once, at most QUEUE waiting."""
+
+    def __init__(self, store: AccountStore, *, cost: argon2.Parameters = COST) -> None:
+        """Start the threads; `cost` of new hashes."""
+        self._store = store
+        self._hasher = argon2.PasswordHasher.from_parameters(cost)
+        self._nobody = self._hasher.hash(os.urandom(SECRET_LENGTH))  # no secret fits it
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._closing = False
+        self._lock = threading.Lock()  # protects _closing, and _jobs from growing: no job comes after the last
+        self._threads = [threading.Thread(target=self._work, name=f"password-{n}") for n in range(WORKERS)]
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError:
+            self.close()
+            raise
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a thread."""
+        return self._jobs.qsize()
+
+    def submit_login(
+        self,
+        name: str,
+        secret: bytes,
+        device: bytes,
+        answer: Callable[[ResumeToken | SecurechatError], None],
+        *,
+        familiar: bool = False,
+    ) -> None:
+        """Check a login; `answer` gets a resume token for the device, on disk, or RefusedError `login-refused`.
+
+        `familiar`: the account has logged in from there before, so the reserved places may be taken.
+        An unknown name costs the same work and gets the same answer as a wrong secret. `answer` is called on another
+        thread and must not raise. Raises RefusedError `busy` at once if too many wait already.
+        """
+
+        def job() -> None:
+            answer(_outcome(lambda: self._login(name, secret, device)))
+
+        self._submit(job, QUEUE + RESERVED if familiar else QUEUE)
+
+    def submit_register(
+        self,
+        name: str,
+        secret: bytes,
+        answer: Callable[[Account | SecurechatError], None],
+        *,
+        invite: str = "",
+        invited: bool = False,
+    ) -> None:
+        """Make an account; `answer` gets it once it is on disk, or RefusedError `name-taken`. Otherwise as above.
+
+        Repeating it with the same secret gets the account that is there. `invite`: a code to use up, which may also set
+        the password of an account anew; `invited`: without it, a new account is refused.
+        """
+        if normalise_account(name) != name:
+            raise UsageError(f"{name!a} is not in its one spelling")
+
+        def job() -> None:
+            answer(_outcome(lambda: self._register(name, secret, invite, invited=invited)))
+
+        self._submit(job, QUEUE)
+
+    def close(self) -> None:
+        """Finish what is queued and stop. Jobs submitted later are refused."""
+        with self._lock:
+            self._closing = True
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            join(thread)
+
+    def _submit(self, job: Callable[[], None], room: int) -> None:
+        with self._lock:
+            if self._closing or self._jobs.qsize() >= room:
+                raise RefusedError("busy", "too many people are logging in at this moment; try again soon")
+            self._jobs.put(job)
+
+    def _work(self) -> None:
+        _give_way()
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _login(self, name: str, secret: bytes, device: bytes) -> ResumeToken:
+        account = self._verified(name, secret)
+        account.check_enabled()
+        if self._hasher.check_needs_rehash(account.hash):
+            self._store.replace_hash(name, account.hash, self._hasher.hash(secret))
+        return self._store.issue_token(name, device).result()
+
+    def _register(self, name: str, secret: bytes, invite: str, *, invited: bool) -> Account:
+        account = self._store.get(name)
+        if account is None:
+            try:
+                return self._store.add(name, self._hasher.hash(secret), invite=invite, invited=invited).result()
+            except RefusedError:
+                # Unless the same request came twice at once, and the other one was faster:
+                if self._store.get(name) is None:
+                    raise
+        elif (found := self._store.find_invite(invite, name)) is not None and found.account == name and not found.used:
+            return self._store.reset(name, self._hasher.hash(secret), invite).result()
+        try:
+            return self._verified(name, secret)
+        except RefusedError:
+            raise RefusedError("name-taken", f"the name {name} is taken") from None
+
+    def _verified(self, name: str, secret: bytes) -> Account:
+        """The account, if the secret is its own; else RefusedError `login-refused`, after the same work for all."""
+        account = self._store.get(name)
+        try:
+            self._hasher.verify(account.hash if account else self._nobody, secret)
+        except VerifyMismatchError:
+            account = None
+        if account is None:
+            raise RefusedError("login-refused", "wrong user name or password")
+        return account
+
+
+def _give_way() -> None:
+    """Let this thread have what the others leave of the processors: those who are in come before those who want in."""
+    if sys.platform == "linux":  # elsewhere a priority is that of the whole process
+        with contextlib.suppress(OSError):  # a sandbox may forbid it
+            os.nice(NICENESS)
+
+
+def _outcome(work: Callable[[], Value]) -> Value | SecurechatError:
+    """What a job comes to. A worker outlives every job: what it cannot foresee becomes an answer and a log line."""
+    try:
+        return work()
+    except SecurechatError as error:
+        return error
+    except (VerificationError, argon2.exceptions.HashingError, MemoryError):
+        return RefusedError("busy", "the server is short of memory at this moment; try again soon")
+    except Exception:
+        log.exception("internal error while a password was checked")
+        return RefusedError("busy", "the server could not check the password; try again later")

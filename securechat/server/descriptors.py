@@ -1,0 +1,24 @@
+"""How many files this process may have open: each connection is one."""
+
+MOST_FILES = 65_536
+"""Files that the server asks the system for: far more than it has seats."""
+
+RESERVED_FILES = 64
+"""Files that are not for clients: store, accounts, log, sockets of ours, a backup. About 40 are in use."""
+
+
+def files_allowed() -> int:
+    """Let this process have as many files open as it may, and return how many that is."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return MOST_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # the soft one is often 256 or 1024
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return soft
+    return wanted

@@ -1,0 +1,66 @@
+"""The housekeeping thread: moves and expires entries a portion at a time, and lets the store make its checkpoints."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from securechat.errors import StorageError
+from securechat.server.logs import get_logger
+from securechat.server.panic import StoreBrokenError, end_process
+from securechat.server.sequencer.sequencer import Sequencer
+from securechat.server.workers import join
+
+log = get_logger(__name__)
+
+PAUSE_SECONDS = 1.0
+"""Pause between two rounds, and after a failure. `due` cuts it short."""
+
+PORTION_PAUSE_SECONDS = 0.005
+"""Pause between two portions of a round, so that messages come first."""
+
+
+class Housekeeping:
+    """The thread."""
+
+    def __init__(self, sequencer: Sequencer, checkpoint: Callable[[], None], due: threading.Event) -> None:
+        """`checkpoint` ends each round; `due` is set when a round should not wait for its time."""
+        self._sequencer = sequencer
+        self._checkpoint = checkpoint
+        self._due = due
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="housekeeping")
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the portion at hand, and end."""
+        self._stopping.set()
+        self._due.set()
+        join(self._thread)
+
+    def _run(self) -> None:
+        more = False
+        while not self._stopping.is_set():
+            if not more:
+                self._due.wait(PAUSE_SECONDS)
+            self._due.clear()
+            more = False
+            try:
+                try:
+                    end = time.monotonic() + PAUSE_SECONDS
+                    while (more := self._sequencer.housekeep(now := time.monotonic())) and now < end:
+                        if self._stopping.wait(PORTION_PAUSE_SECONDS) or self._due.is_set():
+                            break
+                finally:
+                    self._checkpoint()
+                continue
+            except StoreBrokenError as error:
+                end_process(error)
+            except StorageError as error:
+                log.warning("housekeeping has failed", reason=str(error))
+            except Exception:
+                log.exception("internal error in housekeeping")
+            more = False
+            self._stopping.wait(PAUSE_SECONDS)  # and not again for each commit that asks for it

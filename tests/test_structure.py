@@ -1,0 +1,68 @@
+"""What imports what: no module of the program imports itself, however indirectly, annotations included."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def module_of(path: Path) -> str:
+    """The dotted name of a file."""
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def named(tree: ast.Module) -> Iterator[str]:
+    """Every name that is imported anywhere: at the top, in a function, or for type checkers alone."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            assert node.level == 0, "relative imports are not followed here"
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+
+
+def import_graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """From each module to those that it imports. A name that is no module is part of the one that it is taken from."""
+    graph: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        graph[module] = imported = set()
+        for name in named(ast.parse(source)):
+            target = name if name in sources else name.rpartition(".")[0]
+            if target in sources:
+                imported.add(target)
+    return graph
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """A circle of imports, its first module again at its end; empty if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found[::-1]
+    return []
+
+
+def test_there_is_no_circle_of_imports() -> None:
+    paths = (path.relative_to(ROOT) for path in (ROOT / "securechat").rglob("*.py"))
+    sources = {module_of(path): (ROOT / path).read_text() for path in paths}
+    assert len(sources) > 100
+    assert not circle(import_graph(sources))
+
+
+@pytest.mark.parametrize(
+    "back",
+    ["from a import one", "import a", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a import one",
+     "def late():\n    from a import one"],
+)  # fmt: skip
+def test_a_circle_is_found(back: str) -> None:
+    found = circle(import_graph({"a": "from b import c", "b": "", "b.c": back}))
+    assert found in (["a", "b.c", "a"], ["b.c", "a", "b.c"])
+    assert not circle(import_graph({"a": "from b import c", "b": "", "b.c": "from b import one"}))
