@@ -59,8 +59,8 @@ Code = Literal[
     "disk-full",
 ]
 
-PASSING: frozenset[Code] = frozenset(("busy", "slow-down", "leased", "disk-full", "reader-full", "not-now"))
-"""Refusals that pass: the same request can be made again, at the earliest after `Refused.retry_after`."""
+RETRYABLE: frozenset[Code] = frozenset(("busy", "slow-down", "leased", "disk-full", "reader-full", "not-now"))
+"""The same request can be made again, at the earliest after `Refused.retry_after`."""
 
 Reason = Literal["bye", "shutdown", "replaced", "timeout", "protocol-error", "too-slow", "revoked"]
 
@@ -263,8 +263,8 @@ class Join(Request):
     room: RoomName
 
 
-class Rejoin(Request):
-    """The same for a conversation the device stands in already (external resync). Reply: `JoinOffer`."""
+class Resync(Request):
+    """The same for an external commit that replaces the leaf of one's own device. Reply: `JoinOffer`."""
 
     conversation: ConversationId
 
@@ -466,7 +466,7 @@ class Refused(Reply):
 
 FromClient = (
     ClientHello | Register | Login | Resume | PublishDevice | PublishKeyPackages | FetchKeyPackages
-    | OpenDirect | OpenRoom | Join | Rejoin | Submit | Commit | Leave | CommitFailed | ListRooms | Members
+    | OpenDirect | OpenRoom | Join | Resync | Submit | Commit | Leave | CommitFailed | ListRooms | Members
     | Subscribe | Acknowledge | Ping | Pong | Closing
 )  # fmt: skip
 

@@ -258,7 +258,7 @@ def test_a_server_that_makes_us_enter_anew_cannot_put_somebody_else_in_bobs_plac
     shadow = Shadow(hostile, mallory, conversation)
     shadow.seq = 99
     shadow.found(Rules("direct"), add.key_package)
-    hostile.from_client[m.Rejoin] = lambda link, request: link.tell_client(shadow.offer(request.id, number=2)) or []  # type: ignore[attr-defined, func-returns-value]  # a request
+    hostile.from_client[m.Resync] = lambda link, request: link.tell_client(shadow.offer(request.id, number=2)) or []  # type: ignore[attr-defined, func-returns-value]  # a request
     hostile.link("alice").tell_client(m.Truncated(conversation, 50))
     alice.wait_for(events.Alarm)
     told = happened(alice, events.Alarm)[0]
@@ -302,7 +302,7 @@ def test_a_conversation_that_has_stopped_stays_so_whatever_the_server_says(
     (carol,) = crowd("carol")
     direct(carol, bob)  # what was sent before this has been looked at
     assert state(bob, "alice") == "stopped"
-    assert not sent(hostile, "bob", m.Rejoin)
+    assert not sent(hostile, "bob", m.Resync)
     repair(bob, "alice")
     say(bob, "alice", "back", alice)
 
@@ -315,7 +315,7 @@ def test_a_conversation_that_was_left_is_not_entered_anew(hostile: HostileServer
     hostile.link("bob").tell_client(m.Truncated(conversation, 4))
     direct(alice, bob)
     assert state(bob, "#lobby") == "closed"
-    assert not sent(hostile, "bob", m.Rejoin)
+    assert not sent(hostile, "bob", m.Resync)
 
 
 # --- opening ------------------------------------------------------------------------------------------------------

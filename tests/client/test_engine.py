@@ -417,7 +417,7 @@ def refuse(server: ToyServer, code: wire.Code, *numbers: int, times: int) -> Non
     server.on_submit = submit  # type: ignore[method-assign, assignment]  # what the test is about
 
 
-@pytest.mark.parametrize("code", sorted(wire.PASSING))
+@pytest.mark.parametrize("code", sorted(wire.RETRYABLE))
 def test_what_is_refused_for_now_is_not_overtaken(people: World, server: ToyServer, code: wire.Code) -> None:
     alice, bob = people("alice", "bob")
     alice.engine.open_direct("bob", "0", ask=False)

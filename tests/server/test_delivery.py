@@ -203,7 +203,7 @@ def test_a_stranger_cannot_submit_read_or_ask(pair: Pair, enter: Enter) -> None:
     refused(eve.ask(m.Submit, conversation, 1, submit.payload), "not-found")
     refused(eve.subscribe(conversation), "not-found")
     refused(eve.ask(m.Members, conversation), "not-found")
-    refused(eve.ask(m.Rejoin, conversation), "not-found")
+    refused(eve.ask(m.Resync, conversation), "not-found")
     refused(eve.ask(m.Leave, conversation, 1, submit.payload), "not-found")
     refused(eve.ask(m.CommitFailed, conversation, 1, ""), "not-found")
     refused(eve.ask(m.Members, bytes(32)), "not-found")

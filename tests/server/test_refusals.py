@@ -60,7 +60,7 @@ TABLE: dict[type[m.Request], Row] = {
     m.OpenDirect: Row("wrong-number", "bad-request", "wrong-number", hidden=False),
     m.OpenRoom: Row("Done", "invalid-commit", TAKEN, hidden=False),
     m.Join: Row("JoinOffer", "not-found", "JoinOffer"),
-    m.Rejoin: Row("JoinOffer", "not-found"),
+    m.Resync: Row("JoinOffer", "not-found"),
     m.Submit: Row("bad-request", "not-found"),
     m.Commit: Row("bad-request", "bad-request", "bad-request"),
     m.Leave: Row("bad-request", "not-found"),

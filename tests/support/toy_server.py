@@ -250,7 +250,7 @@ class ToyServer:
             raise RefusalError("not-found")
         self._queue_for_lease(link, self.logs[self.rooms[m.room]], m.id)
 
-    def on_rejoin(self, link: Link, m: wire.Rejoin) -> None:
+    def on_resync(self, link: Link, m: wire.Resync) -> None:
         log = self.logs.get(m.conversation)
         if log is None or link.device not in log.devices():
             raise RefusalError("not-found")

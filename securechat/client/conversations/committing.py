@@ -27,7 +27,7 @@ from securechat.errors import InternalError, PeerError
 from securechat.identity.certificate import DeviceCertificate
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.proposals import Add, Proposal, Remove
-from securechat.wire.messages import PASSING, Accepted, Commit, FetchKeyPackages, KeyPackages, Refused, Reply
+from securechat.wire.messages import RETRYABLE, Accepted, Commit, FetchKeyPackages, KeyPackages, Refused, Reply
 
 PATH_MESSAGES: Final = 50
 """Own messages after which we commit a fresh path (design, section 6): what a thief of our keys could go on reading."""
@@ -95,7 +95,7 @@ class Committing:
                     if self._context.pins.has_changed(change.account):
                         raise PeerError(f"The key of {change.account} has changed; /trust or /verify decides.")
                     self._vault.save_change_packages(change.id, _encode_packages(reply.key_packages))
-            elif isinstance(reply, Refused) and reply.code in PASSING:
+            elif isinstance(reply, Refused) and reply.code in RETRYABLE:
                 self._backoff.wait(reply.retry_after / 1000)
             elif isinstance(reply, Refused):
                 self._vault.delete_change(change.id)
@@ -157,7 +157,7 @@ class Committing:
         conversation = self._conversation
         if conversation.row.phase != "member" or refused.code == "stale-epoch":
             return  # the commit that came first discards ours when it arrives
-        if refused.code in PASSING:
+        if refused.code in RETRYABLE:
             staged.submitted = False
             self._backoff.wait(refused.retry_after / 1000)
             return

@@ -6,7 +6,7 @@ of our own making; where somebody else was first it gets theirs, and nothing tha
     opening    fetch key packages, look at the pins, OpenDirect      lost the race -> awaiting their Welcome
     joining    Join, external commit under the server's lease        no such room  -> founding
     founding   OpenRoom                                              lost the race -> joining
-    resync     Rejoin, external commit that replaces our own leaf
+    resync     `Resync`, external commit that replaces our own leaf
 
 Each request stands in the vault before it is sent, and is sent again as it is after a crash: the server gives the same
 answer. What the server hands us is checked before we use it: signatures and tree, the rules against what we meant to
@@ -38,7 +38,7 @@ from securechat.policy import Rules
 from securechat.wire.chain import CHAIN_START, next_chain
 from securechat.wire.limits import CHAIN_LENGTH, CONVERSATION_ID_LENGTH
 from securechat.wire.messages import (
-    PASSING,
+    RETRYABLE,
     Accepted,
     Commit,
     Departure,
@@ -50,8 +50,8 @@ from securechat.wire.messages import (
     OpenDirect,
     OpenRoom,
     Refused,
-    Rejoin,
     Reply,
+    Resync,
 )
 
 _TOO_LATE: Final = frozenset(("stale-epoch", "leased", "commit-first", "invalid-commit", "wrong-number", "not-found"))
@@ -125,7 +125,7 @@ class Entering:
             if self._resyncs > MAX_RESYNCS:
                 conversation.gave_up("The server does not let this device follow the conversation.")
             else:
-                self._ask(Rejoin(0, row.id), self._handle_offer)
+                self._ask(Resync(0, row.id), self._handle_offer)
 
     def _ask(self, request: FromClient, handler: Callable[[Reply], None]) -> None:
         self._asking = True
@@ -345,7 +345,7 @@ class Entering:
             self._refusals += 1
             conversation.unstage()
             self.backoff.wait()
-        elif refused.code in PASSING:
+        elif refused.code in RETRYABLE:
             self.backoff.wait(refused.retry_after / 1000)
         elif refused.code == "exists":
             self._lose_race(refused.conversation)
@@ -379,7 +379,7 @@ class Entering:
             self._fail("exists", f"There is a room {row.name} already, and one enters it by invitation.")
 
     def _handle_refusal(self, refused: Refused) -> None:
-        if refused.code in PASSING:
+        if refused.code in RETRYABLE:
             self.backoff.wait(refused.retry_after / 1000)
         else:
             self._fail(refused.code, refused.text)

@@ -29,7 +29,7 @@ from securechat.content.envelope import Envelope
 from securechat.content.registry import Body
 from securechat.errors import InternalError
 from securechat.mls.proposals import Remove
-from securechat.wire.messages import PASSING, Accepted, Leave, Refused, Reply, Submit
+from securechat.wire.messages import RETRYABLE, Accepted, Leave, Refused, Reply, Submit
 
 WINDOW: Final = 16
 """Messages of one conversation on their way at once: fills a long link, and is little to encrypt again."""
@@ -155,7 +155,7 @@ class Outbox:
         if conversation.row.phase != "member" or refused.code in ("stale-epoch", "commit-first"):
             return  # the entry that explains it has come, or is on its way
         full = refused.code == "reader-full"
-        if refused.code in PASSING and not (full and conversation.row.closed):  # who leaves does not wait for a reader
+        if refused.code in RETRYABLE and not (full and conversation.row.closed):  # to leave needs no reader
             self.backoff.wait(refused.retry_after / 1000)
             if full and not self._full:
                 self._full = True

@@ -18,7 +18,7 @@ from securechat.client.password import login_secret
 from securechat.client.settings import ClientSettings
 from securechat.errors import InternalError, PeerError, RefusedError, SecurechatError, TrustError
 from securechat.wire.messages import (
-    PASSING,
+    RETRYABLE,
     Done,
     Hello,
     LoggedIn,
@@ -154,7 +154,7 @@ class Session:
         self._context.request(PublishDevice(0, device.certificate, replace), answer)
 
     def _refused(self, reply: Refused) -> None:
-        if reply.code in PASSING:
+        if reply.code in RETRYABLE:
             self.setback = reply.text
             self.retry_after = reply.retry_after / 1000
         else:

@@ -18,7 +18,7 @@ from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
 from securechat.server.store.port import Store
 from securechat.wire import limits
-from securechat.wire.messages import Departure, Join, JoinOffer, Refused, Rejoin
+from securechat.wire.messages import Departure, Join, JoinOffer, Refused, Resync
 
 STRIKES = 3
 """Refusals in a row after which a member gets the next lease."""
@@ -47,8 +47,8 @@ class Entrances:
             raise RefusedError("not-found", f"there is no open room {request.room}")
         self._queue(session, request.id, conversation)
 
-    def rejoin(self, session: Session, request: Rejoin) -> None:
-        """Handle `Rejoin`."""
+    def resync(self, session: Session, request: Resync) -> None:
+        """Handle `Resync`."""
         conversation = self._conversations.find(request.conversation, self._turn.now)
         conversation.member(session)
         self._queue(session, request.id, conversation)
