@@ -1,11 +1,11 @@
 """The second half of `scripts/setup`: make or refresh .venv. Standard library only; POSIX.
 
-A stamp in .venv says what was installed from what: interpreter, place of the repository, pyproject.toml. While it still
-fits there is nothing to do. Of several calls at once one works and the others wait.
+A stamp in .venv says what was installed from what: interpreter, path of the repository, pyproject.toml. As long as it
+fits, there is nothing to do. Of several calls at once, one works and the others wait.
 
-Two are special. The extra `interop` are foreign programs, which exist for some systems only, and npm packages. `sslyze`
-is a dependency group with an environment of its own, .venv/sslyze, because it cannot live beside our `cryptography`.
-What of these cannot be had is named, and the set-up goes on without; its tests skip.
+Two extras are special. `interop` consists of foreign programs, which exist for some systems only, and npm packages.
+`sslyze` is a dependency group with an environment of its own, .venv/sslyze, because it cannot be installed beside our
+`cryptography`. Whatever of these cannot be had is named, and the set-up goes on without it; its tests skip.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ INTEROP_STAMP = VENV / "interop.json"
 SSLYZE = VENV / "sslyze"
 SSLYZE_STAMP = VENV / "sslyze.json"
 TRY_AGAIN = 3600
-"""Seconds until something that could not be installed is tried again: a try without a network takes a while."""
+"""Seconds until a failed installation is tried again: a try without a network takes a while."""
 
 
 def main(wanted: set[str]) -> None:
@@ -54,7 +54,7 @@ def main(wanted: set[str]) -> None:
 def install(extras: set[str], origin: dict[str, str], *, fresh: bool) -> None:
     """Install securechat with its extras, into a `fresh` .venv or the old one, and write the stamp."""
     print("setting up .venv (once; about a minute) ...", file=sys.stderr, flush=True)
-    STAMP.unlink(missing_ok=True)  # until this is done there is nothing to rely on
+    STAMP.unlink(missing_ok=True)  # until this is done, nothing can be relied on
     if fresh:
         run([sys.executable, "-m", "venv", "--clear", str(VENV)], "cannot make .venv")
     package = f"{ROOT}[{','.join(sorted(extras))}]" if extras else str(ROOT)
@@ -66,7 +66,7 @@ def install(extras: set[str], origin: dict[str, str], *, fresh: bool) -> None:
 
 
 def install_interop() -> None:
-    """Install what of the extra `interop` can be had, and say what cannot."""
+    """Install as much of the extra `interop` as can be had, and name the rest."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     requirements = project["optional-dependencies"]["interop"]
     packages = (INTEROP / "package.json").read_text()
@@ -91,7 +91,7 @@ def install_sslyze() -> None:
         return
     print("fetching sslyze to scan our TLS with ...", file=sys.stderr, flush=True)
     pip = [str(PYTHON), "-m", "pip", "--python", str(SSLYZE / "bin" / "python"), "install"]
-    # sslyze itself is pure Python and exists as source only; of the rest we want no compiling.
+    # sslyze itself is pure Python and exists as source only; the rest must not need compiling.
     quietly = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--no-binary", "sslyze"]
     said = attempt([sys.executable, "-m", "venv", "--clear", "--without-pip", str(SSLYZE)])
     settle(SSLYZE_STAMP, origin, {"sslyze": said or attempt([*pip, *quietly, *requirements])})
@@ -106,7 +106,7 @@ def settle(stamp: Path, origin: str, failed: dict[str, str | None]) -> None:
 
 
 def is_settled(path: Path, origin: str, installed: Path) -> bool:
-    """Whether all of it is installed, or some could not be a short while ago."""
+    """Whether all of it is installed, or could not be installed a short while ago."""
     stamp = read_stamp(path)
     if stamp.get("origin") != origin:
         return False
@@ -116,7 +116,7 @@ def is_settled(path: Path, origin: str, installed: Path) -> bool:
 
 
 def read_stamp(path: Path) -> dict[str, Any]:
-    """What is installed; nothing where there is no readable stamp."""
+    """What is installed; nothing if there is no readable stamp."""
     try:
         stamp = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -125,7 +125,7 @@ def read_stamp(path: Path) -> dict[str, Any]:
 
 
 def attempt(command: list[str]) -> str | None:
-    """Run a step quietly; what it said comes back if it failed."""
+    """Run a step quietly; return its output if it failed."""
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
@@ -133,7 +133,7 @@ def attempt(command: list[str]) -> str | None:
 
 
 def run(command: list[str], complaint: str) -> None:
-    """Run a step quietly; if it fails, show what it said and exit."""
+    """Run a step quietly; if it fails, show its output and exit."""
     said = attempt(command)
     if said is not None:
         sys.exit(f"{said}\n{complaint}")

@@ -83,7 +83,7 @@ class Process:
                     raise SceneError(f"{self.name} did not see {text!r} within {PATIENCE:.0f} s")
                 if not self._reader.is_alive():
                     raise SceneError(f"{self.name} ended before seeing {text!r}")
-                self._news.wait(min(left, 1.0))  # the end of the process brings no news
+                self._news.wait(min(left, 1.0))  # the end of the process does not set the event
 
     def ends(self) -> None:
         """Wait for the process to end by itself, with exit code 0."""
@@ -154,7 +154,7 @@ def play(stage: Stage) -> None:
     for person in (alice, bob, carol):
         person.sees(f"Welcome, {person.name}")
         person.says("/rooms")
-        person.sees("no rooms yet")  # answered once this person's keys are at the server
+        person.sees("no rooms yet")  # the answer comes once this person's keys are at the server
 
     alice.says("/chat bob")
     bob.sees("alice asks to chat")
@@ -191,7 +191,7 @@ def play(stage: Stage) -> None:
     carol.says("/quit")
     carol.ends()
     dave.says("/rooms")
-    dave.sees("#lobby")  # only who has a seat is answered
+    dave.sees("#lobby")  # only somebody with a seat gets an answer
 
     for person in (alice, bob, dave):
         person.says("/quit")
@@ -219,7 +219,7 @@ def report(stage: Stage) -> None:
 
 
 def _readable(line: str) -> str:
-    """A line of the log, which is JSON, as a person likes to read it."""
+    """A JSON line of the log, for a person to read."""
     if line.startswith("{"):
         fields = json.loads(line)
         shown = " ".join(f"{name}={value}" for name, value in fields.items() if name not in ("time", "level", "event"))

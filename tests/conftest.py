@@ -1,4 +1,4 @@
-"""Settings of the whole suite, and what more than one folder of it needs."""
+"""Settings and fixtures for the whole suite."""
 
 from collections.abc import Generator
 from pathlib import Path
@@ -27,7 +27,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# ---- --no-skips: where everything can be had, nothing may skip
+# ---- --no-skips: in CI, where everything can be had, nothing may skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,6 +1,6 @@
-"""Many clients of one server: some do not read, all come back at once, hundreds enter at once, one is full to the brim.
+"""Many clients of one server: some do not read, all come back at once, hundreds enter at once, one connection is full.
 
-The clients speak the wire protocol and MLS (tests/support/wire_client.py), and do nothing by themselves.
+The clients speak the wire protocol and MLS (tests/support/wire_client.py), and do only what they are told.
 """
 
 import multiprocessing
@@ -33,19 +33,19 @@ UNBOUNDED = {
 
 PATIENCE = 600.0
 wire_client.WAIT = PATIENCE
-"""Seconds that anybody waits for anything: of two hundred who enter at once, the last one waits for all the others."""
+"""Seconds to wait for anything: of two hundred people who enter at once, the last waits for all the others."""
 
 READERS = 255
 BACKLOG_MESSAGES = 4_000
 BACKLOG_SIZE = 4_000
-"""What is said while nobody reads, 16 MB: 20 times as much as the server holds ready for each reader."""
+"""Messages said while nobody reads, 16 MB: 20 times as much as the server holds ready for each reader."""
 LONE_MESSAGES = 300
 LONE_PERCENT = (50, 95)
-"""Percentiles of their latencies that may double at most; beyond the second one there are too few to compare."""
+"""Percentiles of latency that may double at most; beyond the second there are too few messages to compare."""
 MAX_SERVER = 300.0
 """MiB of memory, with 255 readers that do not read."""
 SAMPLE = 8
-"""Of so many every text is decrypted; of the others, every entry is counted."""
+"""Readers whose texts are all decrypted; for the others, entries are only counted."""
 
 COMERS = 1_000
 AT_ONCE = 250
@@ -73,7 +73,7 @@ def _site(folder: Path, names: Sequence[str]) -> Iterator[tuple[LiveServer, list
 
 
 def readers(folder: Path, part: float) -> None:
-    """A room of 256 in which all but one stop reading: who speaks does not notice, the server's memory is bounded."""
+    """A room of 256 in which all but one stop reading: the speaker does not notice, the server's memory is bounded."""
     count = max(int(READERS * part), 2)
     with _site(folder, ["speaker", *(f"reader{number}" for number in range(count))]) as (server, tickets):
         tls = client_context(server.ca)
@@ -89,7 +89,7 @@ def readers(folder: Path, part: float) -> None:
         def lone(*, read: bool) -> list[float]:
             waits = []
             for _ in range(LONE_MESSAGES):
-                if read:  # so that nobody's acknowledgement of the one before is in the way of this one
+                if read:  # so that no acknowledgement of the previous message is in the way of this one
                     for other in others:
                         other.send(m.ListRooms(other.protocol.next_id()))
                     for other in others:
@@ -129,7 +129,7 @@ def readers(folder: Path, part: float) -> None:
         assert most < MAX_SERVER, f"{most:.0f} MiB for readers that do not read"
         for other in others:
             assert [entry.seq for entry in logs[other]] == list(range(2, 2 + len(said)))
-        for other in random.Random(1).sample(others, min(SAMPLE, count)):  # noqa: S311  # nosec B311  # so that it can be repeated
+        for other in random.Random(1).sample(others, min(SAMPLE, count)):  # noqa: S311  # nosec B311  # seeded, so that it can be repeated
             assert [other.process(entry) for entry in logs[other]] == said, f"{other.account} reads something else"
         print(f"readers  all {count} have read all {len(said):,} messages", flush=True)
 
@@ -175,13 +175,14 @@ def storm(folder: Path, part: float) -> None:
         (room,) = inside[0].groups
         for person in inside[1:]:
             assert person.join("#lobby") == room
-        # In another process: a joiner has two seconds for its commit, and would wait for the talkers' arithmetic here.
+        # In another process: a joiner has two seconds for its commit, and would have to wait here while the talkers
+        # compute.
         here, there = multiprocessing.Pipe()
         entering = multiprocessing.get_context("fork").Process(
             target=_enter_all, args=(tickets[members:], server.port, tls, there)
         )
         entering.start()
-        there.close()  # it is the other process's alone, so that its end is the end of what comes
+        there.close()  # the other process holds it alone, so that its end is the end of the stream
         entered = threading.Event()
         began = time.monotonic()
         with ThreadPoolExecutor(TALKERS) as pool:
@@ -211,7 +212,8 @@ def storm(folder: Path, part: float) -> None:
 
 
 def _enter_all(tickets: Sequence[Ticket], port: int, tls: ssl.SSLContext, pipe: Connection) -> None:
-    """Enter all at once, say how long each took; read on to the end, and say whether all read what they should."""
+    """Enter all at once and report how long each took; read on to the end and report whether all read what they
+    should."""
 
     def enter(ticket: Ticket) -> tuple[Person, float]:
         person = ticket.enter(port, tls)
@@ -228,7 +230,7 @@ def _enter_all(tickets: Sequence[Ticket], port: int, tls: ssl.SSLContext, pipe: 
     for person in people:
         assert isinstance(person.subscribe(room), m.Subscribed)
     read_on(logs, room, max(accepted), PATIENCE)
-    for person in random.Random(2).sample(people, min(SAMPLE, len(people))):  # noqa: S311  # nosec B311  # so that it can be repeated
+    for person in random.Random(2).sample(people, min(SAMPLE, len(people))):  # noqa: S311  # nosec B311  # seeded, so that it can be repeated
         joined = person.cursors[room]
         for entry in logs[person]:
             person.process(entry)
@@ -249,7 +251,7 @@ def adds(folder: Path, part: float) -> None:
         alice.open_direct("bob")
         conversation = bob.accept_welcome()
         worst = []
-        for attempt in range(3):  # of which the middle one counts: others use this machine, too
+        for attempt in range(3):  # the middle one counts, because others use this machine, too
             assert owner.open_room(f"#room{attempt}", "invite")
             room = list(owner.groups)[-1]
             packages = [add for ticket in tickets[3:] for add in owner.adds(ticket.account)]

@@ -44,9 +44,9 @@ def size(path: Path) -> float:
 
 @contextmanager
 def bounded_wal(data: Path) -> Iterator[Callable[[], float]]:
-    """Watch the write-ahead log of the server with this data folder; in the end, it has stayed below MAX_WAL.
+    """Watch the write-ahead log of the server with this data folder; at the end, check that it stayed below MAX_WAL.
 
-    Yields what tells the largest size so far, in MiB.
+    Yields a function that returns the largest size so far, in MiB.
     """
     path, largest, over = data / f"{STORE_FILE}-wal", 0.0, threading.Event()
 

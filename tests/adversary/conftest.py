@@ -79,7 +79,7 @@ Enter = Callable[..., Rogue]
 
 @pytest.fixture
 def rogue(server: Server, certificates: Path) -> Iterator[Enter]:
-    """People without scruples, at the honest server; closed at the end. `register=False`: only connected."""
+    """Malicious members, at the honest server; closed at the end. `register=False`: only connected."""
     context = client_context(certificates / "ca.pem")
     everybody: list[Rogue] = []
 

@@ -1,4 +1,4 @@
-"""A real server process, and clients of it in this process or in others; whatever a test leaves is ended."""
+"""A real server process, and its clients in this process or in others; whatever a test leaves running is ended."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -63,6 +63,6 @@ def talkers() -> Iterator[Callable[..., list[Talker]]]:
         return new
 
     yield begin
-    with contextlib.ExitStack() as ends:  # each is ended, whatever becomes of the others
+    with contextlib.ExitStack() as ends:  # each is ended, whatever happens to the others
         for talker in everybody:
             ends.callback(talker.kill)

@@ -1,6 +1,6 @@
 """Fuzz targets of what the server reads: frames and messages, its files, its settings, and the operator's requests.
 
-There is no HTTP upgrade yet; the one HTTP parser of ours is that of the metrics, which is here.
+Our only HTTP parser is that of the metrics, and it is here.
 """
 
 import atexit
@@ -310,7 +310,7 @@ def admin_request(data: bytes) -> None:
 
 
 def admin_reply(data: bytes) -> None:
-    """The operator's program ends in a reply or in an error of ours."""
+    """The operator's program ends in a reply or in one of our own errors."""
     try:
         protocol._decode(data, Path())
     except (UnreachableError, RefusedError, StorageError):

@@ -1,4 +1,4 @@
-"""What hostile input may cost: memory in proportion to its length, and no work before what is cheap to see is seen."""
+"""What hostile input may cost: memory in proportion to its length, and no work before the cheap checks."""
 
 import contextlib
 import tracemalloc

@@ -8,7 +8,7 @@ from tests.mls.support import Person, commit, group_of, same_view, stage, state
 
 
 def stolen(person: Person, group: Group) -> Group:
-    """The group as someone has it who copied the saved state and the signature key."""
+    """The group of a thief who has copied the saved state and the signature key."""
     return Group.load(*state(group), person.signature)
 
 
@@ -77,7 +77,7 @@ def test_an_update_by_the_victim_locks_the_thief_out_once_it_is_committed(*, hea
     if heals:
         with pytest.raises(InvalidMessage):
             stage(thief, staged.message)
-    else:  # the twin: a commit by another, without bob's update, is read by whoever has his keys
+    else:  # the twin: another's commit, without bob's update, can be read by a thief of his keys
         follower = moved(stage(thief, staged.message))
         assert follower.decrypt(alice_after.encrypt(b"after")).plaintext == b"after"
         assert alice_after.decrypt(follower.encrypt(b"as bob")).plaintext == b"as bob"

@@ -105,7 +105,7 @@ class Text:
     text: bytes
     readers: set[bytes] = field(default_factory=set)
     passed_over: set[bytes] = field(default_factory=set)
-    """Who read a later one of the sender in order, and so deleted the key of this one."""
+    """Members who have read a later message of the sender in order, and so have deleted this one's key."""
 
 
 class Invitation(NamedTuple):
@@ -155,7 +155,7 @@ class Conversation(RuleBasedStateMachine):
         return data.draw(st.booleans(), "heads")
 
     def seldom(self, data: st.DataObject) -> bool:
-        """Once in four times; were what is sent late more often, nobody would ever be up to date."""
+        """One time in four; if messages were late more often, nobody would ever be up to date."""
         return data.draw(st.integers(0, 3), "seldom") == 3
 
     def up_to_date(self) -> list[Member]:
@@ -171,7 +171,7 @@ class Conversation(RuleBasedStateMachine):
         return bundle
 
     def proposal(self, data: st.DataObject, *, by: Member, alone: bool) -> Proposal | None:
-        """Something to propose, or None for an Update; `alone`: to be committed by who proposes it."""
+        """Something to propose, or None for an Update; `alone`: its proposer commits it."""
         kinds = ["add"] if self.room() > 0 else []
         kinds += ["remove", "extensions"] if alone else ["remove", "leave", "update", "psk", "extensions"]
         match self.pick(data, kinds):

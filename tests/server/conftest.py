@@ -20,7 +20,8 @@ from tests.support.wire_client import SECRETS, Person, WireClient, secrets_in
 
 @pytest.fixture(autouse=True)
 def log_without_secrets() -> Iterator[io.StringIO]:
-    """Every server in this process logs all it can, and in the end none of its clients' secrets is in that."""
+    """Every server in this process logs everything that it can; at the end, none of its clients' secrets may be in
+    that."""
     SECRETS.clear()
     text = io.StringIO()
     handler, ours = logs.make_handler(text), logging.getLogger("securechat")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def spellings(canary: bytes) -> dict[str, bytes]:
-    """Everything by which a canary would be found, by name."""
+    """All encodings in which a canary would be recognised, by name."""
     found = {
         "as it is": canary,
         "hex": canary.hex().encode(),
@@ -19,7 +19,7 @@ def spellings(canary: bytes) -> dict[str, bytes]:
         "numbers, close": ",".join(map(str, canary)).encode(),
     }
     for offset in range(3):
-        # Inside a longer text: what stands before and after changes the digits at either end.
+        # Inside a longer text, the bytes before and after change the digits at either end.
         digits = base64.b64encode(bytes(offset) + canary)[4 if offset else 0 :]
         inner = digits[: len(digits) // 4 * 4 - 4]
         found[f"base64, {offset}"] = inner
@@ -50,5 +50,5 @@ def search(places: dict[str, bytes], canaries: dict[str, bytes]) -> list[str]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, with its name, which is searched too."""
+    """Every file below a folder, with its name, because that is searched, too."""
     return {str(path): str(path).encode() + path.read_bytes() for path in folder.rglob("*") if path.is_file()}

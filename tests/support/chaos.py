@@ -1,8 +1,8 @@
 """A bad network: a TCP proxy that cuts, resets, stalls, delays and crumbles what goes through it.
 
 Each direction of each connection has a plan of its own, drawn from the seed, the connection's number and the direction:
-so many bytes pass, then a fault happens, and so on. A quarter of the distances are log-uniform, so that the first byte
-and the middle of the TLS handshake are hit too; the others let people get somewhere first.
+some bytes pass, then a fault happens, and so on. A quarter of the distances are log-uniform, so that the first byte and
+the middle of the TLS handshake are hit, too; the others let people get somewhere first.
 """
 
 import contextlib
@@ -18,9 +18,8 @@ from collections.abc import Iterable
 from typing import Literal, Self, get_args
 
 Fault = Literal["cut", "reset", "stall", "delay", "crumbs"]
-"""cut: both ends see the end of the stream. reset: RST. stall: silence, then RST. delay: a pause. crumbs: one byte a
-segment for a while.
-"""
+"""cut: both ends see the end of the stream. reset: RST. stall: silence, then RST. delay: a pause. crumbs: one byte per
+segment for a while. """
 
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
@@ -65,7 +64,7 @@ class ChaosProxy:
         """`upstream`: a port of this machine. Two faults of one direction are `calm` bytes apart at most."""
         self.upstream = upstream
         self.faults = tuple(faults)
-        """What happens from now on; with nothing in it, this is a plain proxy. May be changed at any time."""
+        """The faults from now on; without any, this is a plain proxy. May be changed at any time."""
         self.happened: Counter[Fault] = Counter()
         """Faults so far."""
         self.connections = 0
@@ -90,7 +89,7 @@ class ChaosProxy:
         self._thread.join()
 
     def cut_all(self) -> None:
-        """Reset every connection at once; new ones are welcome."""
+        """Reset every connection at once; new ones are accepted."""
         self._order("cut")
 
     def _order(self, what: str) -> None:

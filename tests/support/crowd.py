@@ -1,4 +1,4 @@
-"""A crowd of devices that get in by resume tokens, made beside the server: so hundreds enter without Argon2."""
+"""A crowd of devices whose resume tokens are made beside the server, so that hundreds get in without Argon2."""
 
 import secrets
 import selectors
@@ -24,17 +24,17 @@ from tests.support.wire_client import WAIT, Person
 
 DUPLEX_SIZE = 30_000
 OUTSTANDING = 16
-"""Bytes of each message, and messages on their way, of somebody who says as much as can be said."""
+"""Bytes of each message, and messages on their way, for somebody who says as much as possible."""
 
 LEAD = 1000
-"""Messages that this one is ahead of what the other one has heard: half of what a server holds for a reader."""
+"""Messages by which a speaker may be ahead of what the other has heard: half of what a server holds for a reader."""
 
 PACE_SECONDS = 0.1
-"""Between two messages of one who talks."""
+"""The pause between two messages of a talker."""
 
 
 class Ticket(NamedTuple):
-    """What one device of an account enters with."""
+    """The keys and token with which one device of an account gets in."""
 
     account: str
     device: bytes
@@ -82,10 +82,8 @@ def invite_all(owner: Person, room: bytes, guests: Iterable[Person]) -> None:
 
 
 def read_on(logs: Mapping[Person, list[m.Entry]], room: bytes, upto: int, patience: float = PATIENCE) -> None:
-    """Let everybody read, and acknowledge, a conversation that none of them writes to, until all have it up to a seq.
-
-    `logs`: what each has had of it so far, which grows. What comes next has to be what comes next.
-    """
+    """Have everybody read and acknowledge a conversation that none of them writes to, until all have it up to a seq.
+    `logs`: what each has read so far, which grows; each entry has to be the next one. """
     deadline = time.monotonic() + patience
     with selectors.DefaultSelector() as selector:
         for person, log in logs.items():
@@ -100,7 +98,7 @@ def read_on(logs: Mapping[Person, list[m.Entry]], room: bytes, upto: int, patien
 
 
 def _has_read(person: Person, log: list[m.Entry], room: bytes, upto: int) -> bool:
-    """Take what has arrived; whether this is all up to a seq."""
+    """Take what has arrived; return whether that is everything up to a seq."""
     received, person.received = person.received, []
     for each in received:
         if isinstance(each, m.Entry) and each.conversation == room:
@@ -115,11 +113,9 @@ def _has_read(person: Person, log: list[m.Entry], room: bytes, upto: int) -> boo
 
 
 def flow_both_ways(alice: Person, bob: Person, room: bytes, end: float) -> tuple[int, int]:
-    """Let both say as much as can be said, and read as much as comes, until `end` (monotonic seconds) and all has come.
-
-    They are in a conversation in which nothing has been said. Returns how many messages each has said: as many as the
-    other one has heard, each byte of which is right.
-    """
+    """Have both say as much as they can and read everything that comes, until `end` (monotonic seconds) and until all
+    of it has arrived. They are in a conversation in which nothing has been said. Returns how many messages each has
+    said; the other has heard as many, and each byte of them is right. """
     heard: Counter[Person] = Counter()
     failed = threading.Event()
 
@@ -150,7 +146,7 @@ def _flow(
             over = time.monotonic() >= end
             person.protocol.send(person.encrypt(room, "the last one" if over else _filled(said)))
             said += 1
-        waits = said - heard[other] >= LEAD  # for the other one to hear, of which nobody tells us
+        waits = said - heard[other] >= LEAD  # until the other has heard it, of which nothing tells us
         assert person.pump(PACE_SECONDS if waits else WAIT) or waits, f"{person.account} waits in vain"
         assert not failed.is_set(), f"{other.account} has failed"
         received, person.received = person.received, []
@@ -161,7 +157,7 @@ def _flow(
             elif isinstance(each, m.Entry):
                 text = person.process(each)
                 person.protocol.send(m.Acknowledge(room, each.seq))
-                if each.device == person.device:  # who falls behind reads the log from the store: what it said, too
+                if each.device == person.device:  # a reader that falls behind also reads its own
                     continue
                 last = text == "the last one"
                 assert last or text == _filled(heard[person]), f"{person.account} hears something else than was said"
@@ -194,7 +190,7 @@ class Talker:
         self.waits: list[float] = []
 
     def say(self, room: bytes, text: str) -> None:
-        """Say it until it is accepted: whoever is overtaken by a commit takes that in and says it again."""
+        """Say it until it is accepted: after another's commit, process that and say it again."""
         person = self.person
         began = time.monotonic()
         while True:
@@ -209,7 +205,7 @@ class Talker:
         self.accepted[reply.seq] = text
 
     def follow(self, room: bytes, others: Mapping[int, str]) -> None:
-        """Read on until all that others have said, by seq, is there, and nothing else is."""
+        """Read on until everything that others have said, by seq, is there, and nothing else."""
         self._take_in(room)
         while len(self.person.texts) < len(others):
             assert self.person.pump(), f"{self.person.account} has lost the connection, or misses something"

@@ -1,4 +1,4 @@
-"""The history checker: whatever was killed, cut off or overtaken, this must hold of what people see.
+"""The history checker: whatever was killed, cut off or overtaken, this must hold for what people see.
 
 Nothing that was accepted is lost, doubled or changed; everybody sees it in one order, the log's; what one person says
 stays in the order in which it was said; and nothing is unreadable.
@@ -23,8 +23,8 @@ class View:
 def check_history(said: Mapping[str, Sequence[str]], views: Iterable[View], *, everything_arrived: bool) -> None:
     """Raise `AssertionError` if the views contradict each other or what was said.
 
-    `said`: what each person asked their client to send, in that order, each text unique. `everything_arrived`: all had
-    time enough, so each text has to be there.
+    `said`: what each person asked their client to send, in that order, each text unique. `everything_arrived`: there
+    was time enough, so each text has to be there.
     """
     views = list(views)
     log: dict[int, tuple[str, str]] = {}

@@ -1,7 +1,7 @@
 """A server that lies: a proxy between clients and an honest server, with a hook per message type.
 
-It has a certificate the clients trust (the test's own CA), so TLS is no obstacle: exactly the position of whoever took
-the real server over. It frames and decodes by itself, so that a mistake in `wire` cannot hide here.
+It has a certificate that the clients trust (the test's own CA), so TLS is no obstacle: exactly the position of somebody
+who has taken over the real server. It frames and decodes by itself, so that a mistake in `wire` cannot hide here.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _decode_client = msgspec.msgpack.Decoder(m.FromClient).decode
 _decode_server = msgspec.msgpack.Decoder(m.FromServer).decode
 
 Sent = m.Message | bytes
-"""What a hook lets out: a message, or bytes that go into the stream as they are."""
+"""What a hook returns: a message, or bytes that go into the stream as they are."""
 
 Hook = Callable[["Link", m.Message], Iterable[Sent] | None]
 
@@ -39,7 +39,7 @@ class Link:
         self.account = ""
         self.device = b""
         self.requests: dict[int, m.Message] = {}
-        """What the client has asked, by id: a reply does not say what it answers."""
+        """The client's requests, by id: a reply does not say what it answers."""
         self.to_client: deque[Sent] = deque()
         self.to_server: deque[Sent] = deque()
         self.cut = False
@@ -65,14 +65,14 @@ class Lie:
     """A hook that is honest until `armed`, so that a test is its own twin. Counts how often it lied."""
 
     def __init__(self, tell: Hook, *, to: str = "", armed: bool = True) -> None:
-        """`tell` as a hook, for `to` only; what it returns other than None is a lie."""
+        """`tell` as a hook, for `to` only; whatever it returns, except None, is a lie."""
         self._tell = tell
         self._to = to
         self.armed = armed
         self.told = 0
 
     def __call__(self, link: Link, message: m.Message) -> Iterable[Sent] | None:
-        """Lie to whom it may concern."""
+        """Lie, if this link is meant."""
         if not self.armed or self._to not in ("", link.account):
             return None
         result = self._tell(link, message)
@@ -83,7 +83,7 @@ class Lie:
 class HostileServer:
     """Relays between clients and the honest server at `upstream`; hooks may change, drop or invent messages.
 
-    `from_server[Type]` and `from_client[Type]` take `(link, message)` and return what goes on in its place; None means
+    `from_server[Type]` and `from_client[Type]` take `(link, message)` and return what is relayed instead; None means
     the message itself. Hooks run in the link's own thread; those that share state between links use `lock`.
     """
 
@@ -150,7 +150,7 @@ class HostileServer:
             thread.start()
 
     def _serve(self, raw: socket.socket, link: Link) -> None:
-        # A connection that breaks is everyday life here; anything else is a bug of the test and must fail it.
+        # Broken connections are normal here; anything else is a bug in the test and must fail it.
         try:
             with contextlib.suppress(OSError), raw:
                 raw.settimeout(10)

@@ -30,7 +30,7 @@ class Pair:
             self.at_client += self.client.receive_data(down, self.now) if down else []
 
     def inject(self, data: bytes) -> None:
-        """Let the server receive bytes that no honest client sends, and the client its answer."""
+        """Have the server receive bytes that no honest client sends, and the client its answer."""
         self.at_server += self.server.receive_data(data, self.now)
         self.exchange()
 

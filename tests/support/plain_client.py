@@ -1,4 +1,4 @@
-"""The real plain client on whatever this process has as its terminal, with a scripted core that takes orders.
+"""The real plain client on this process's terminal, with a scripted core that takes orders.
 
     python -m tests.support.plain_client FD
 

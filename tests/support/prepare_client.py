@@ -1,4 +1,4 @@
-"""Prepares a client on this process's terminal, as `securechat client` does, and prints what came of it."""
+"""Prepares a client on this process's terminal, as `securechat client` does, and prints the result."""
 
 import sys
 from pathlib import Path

@@ -27,9 +27,9 @@ def server_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 class ServerProcess:
-    """`securechat server` with a data folder and certificates; logs go to `log`, all it can.
+    """`securechat server` with a data folder and certificates; it logs everything that it can, to `log`.
 
-    When it has ended, none of the secrets of our clients is in its log.
+    Once it has ended, none of our clients' secrets may be in its log.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ServerProcess:
         under: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`under`: a command that runs the server, such as prlimit; `environment`: what is added to ours."""
+        """`under`: a command that runs the server, such as prlimit; `environment`: variables to add to our own."""
         self.log = data.parent / "server.log"
         with self.log.open("ab") as log:
             self._logged_before = log.tell()

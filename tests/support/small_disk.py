@@ -1,4 +1,4 @@
-"""A disk that is soon full: a real small one where we may mount, elsewhere one that refuses every file that grows."""
+"""A disk that is soon full: a real small one where mounting is allowed, elsewhere one on which no file may grow."""
 
 import ctypes
 import os
@@ -23,7 +23,7 @@ class SmallDisk(Protocol):
     environment: dict[str, str]
 
     def fill(self) -> None:
-        """Let it become full, now or as soon as something is written."""
+        """Make it full, now or as soon as something is written."""
 
     def make_room(self) -> None:
         """There is room again."""

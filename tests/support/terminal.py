@@ -16,7 +16,7 @@ import pyte
 
 
 class _Emulator(pyte.Screen):
-    """A screen that answers what the program asks its terminal, such as where the cursor is."""
+    """A screen that answers the program's questions to its terminal, such as where the cursor is."""
 
     def __init__(self, columns: int, rows: int, answer: Callable[[bytes], object]) -> None:
         super().__init__(columns, rows)
@@ -27,7 +27,7 @@ class _Emulator(pyte.Screen):
 
 
 class Terminal:
-    """Runs `command`; what it shows is in `rows`, what is given to `type` it gets from the keyboard.
+    """Runs `command`: `rows` is what it shows, and `type` is its keyboard.
 
     With `orders`, its last argument is a descriptor from which it reads what `order` writes.
     """
@@ -82,7 +82,7 @@ class Terminal:
         self.wait(lambda: text.split("\n")[-1] in self.cursor_row)
 
     def order(self, line: str) -> None:
-        """Tell the program's double something: one line over a pipe."""
+        """Send the program's scripted core an order: one line over a pipe."""
         os.write(self._orders, line.encode() + b"\n")
 
     def wait(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:

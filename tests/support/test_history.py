@@ -1,4 +1,4 @@
-"""The checker itself must be able to fail: one twin for each fault it is there to find."""
+"""The checker itself must be able to fail: one twin for each fault that it is meant to find."""
 
 from dataclasses import replace
 

@@ -1,6 +1,6 @@
 """A plain client for tests of the server: the wire protocol over real TLS, and real MLS groups, in one thread.
 
-It does what it is told and nothing by itself, so that a test can also do what no honest client does.
+It does only what it is told, so that a test can also do what no honest client does.
 """
 
 import hashlib
@@ -34,15 +34,15 @@ from securechat.wire.protocol import ClientProtocol, Ended
 from tests.support.canaries import search
 
 WAIT = 20.0
-"""Seconds that a test waits for what must come; never for what must not."""
+"""Seconds that a test waits for something that must come; never for something that must not."""
 
 M = TypeVar("M")
 
 SECRETS: set[bytes] = set()
-"""What any client here has sent or got that nobody else may learn: a log that holds one of them is wrong."""
+"""Secrets that any client here has sent or received: none of them may be in a log."""
 
 MIN_SECRET = 12
-"""Bytes: what is shorter may stand in a log by chance, in one of its spellings."""
+"""Bytes: a shorter secret may be in a log by chance, in one of its encodings."""
 
 SECRET_FIELDS = ("secret", "token", "invite")
 
@@ -57,7 +57,7 @@ def note_secrets(message: object) -> None:
 
 
 def secrets_in(log: bytes) -> list[str]:
-    """Where any of SECRETS stands in a log."""
+    """The places in a log that hold one of SECRETS."""
     return search({"the log": log}, {f"secret {number}": secret for number, secret in enumerate(SECRETS)})
 
 
@@ -73,10 +73,8 @@ class WireClient:
         source: str = "127.0.0.1",
         versions: Sequence[int] = (limits.PROTOCOL_VERSION,),
     ) -> None:
-        """`source`: the address to come from; Linux takes the whole of 127.0.0.0/8 for its own.
-
-        `versions`: of the protocol, that it claims to speak.
-        """
+        """`source`: the address to connect from; Linux owns all of 127.0.0.0/8. `versions`: the protocol versions that
+        it claims to speak. """
         self.socket = socket.socket()
         self.socket.bind((source, 0))
         if receive_buffer is not None:
@@ -87,7 +85,7 @@ class WireClient:
         self.protocol = ClientProtocol("test", time.monotonic())
         self.protocol._outgoing = [encode_frame(m.ClientHello(list(versions), "test"))]
         self.received: list[Any] = []
-        """Everything from the server that nobody has taken yet, in order."""
+        """Everything from the server that has not been taken yet, in order."""
         try:
             self.hello = self.take(m.Hello)
         except BaseException:
@@ -104,11 +102,11 @@ class WireClient:
         if self.tls.established:
             self.tls.write(self.protocol.data_to_send())
         if data := self.tls.data_to_send():
-            self.socket.settimeout(WAIT)  # whatever the last `pump` has left
+            self.socket.settimeout(WAIT)  # whatever the last `pump` set
             self.socket.sendall(data)
 
     def pump(self, wait: float = WAIT) -> bool:
-        """Send what waits, and receive once; False if nothing came."""
+        """Send everything that waits, and receive once; False if nothing came."""
         self.flush()
         self.socket.settimeout(wait)
         try:
@@ -133,12 +131,12 @@ class WireClient:
         self.flush()
 
     def send_raw(self, plaintext: bytes) -> None:
-        """What no protocol machine would send."""
+        """Send bytes that no protocol machine would send."""
         self.tls.write(plaintext)
         self.socket.sendall(self.tls.data_to_send())
 
     def take(self, kind: type[M], matches: Callable[[M], bool] = lambda _: True) -> M:
-        """Wait for the first message of a type, and take it; what stands before it stays."""
+        """Wait for the first message of a type, and take it; earlier messages stay."""
         deadline = time.monotonic() + WAIT
         looked = 0
         while True:
@@ -337,7 +335,7 @@ class Person(WireClient):
             return offer.conversation
 
     def accept_welcome(self) -> bytes:
-        """Wait for a Welcome in the inbox and take part; the conversation's id."""
+        """Wait for a Welcome in the inbox and join; return the conversation's id."""
         welcomed = self.take(m.Welcomed)
         body = MLSMessage.decode(welcomed.welcome).body
         assert isinstance(body, Welcome)
@@ -376,7 +374,7 @@ class Person(WireClient):
         return self.take(m.Reply, lambda reply: reply.id == submit.id)
 
     def read(self, conversation: bytes, count: int = 1) -> list[tuple[int, str]]:
-        """Wait until `count` more texts of others have come in a conversation; return them with their seq."""
+        """Wait until `count` more texts of others have arrived in a conversation; return them with their seq."""
         found: list[tuple[int, str]] = []
         while len(found) < count:
             entry = self.take(m.Entry, lambda entry: entry.conversation == conversation)
