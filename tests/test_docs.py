@@ -49,3 +49,27 @@ def test_every_link_leads_somewhere(paper: Path) -> None:
             linked = (paper.parent / name) if name else paper
             assert linked.exists(), target
             assert not anchor or anchor in anchors(linked), target
+
+
+def test_every_test_that_is_named_exists() -> None:
+    names = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    code = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    found = 0
+    for paper in PAPERS:
+        text = paper.read_text()
+        for name in re.findall(r"\btest_\w+\.py", text):
+            found += 1
+            assert name in names, (paper.name, name)
+        for fragment in re.findall(r"`((?:an?|another|at|one|what|who)_[a-z_]+)`", text):
+            found += 1
+            assert re.search(rf"^def test_\w*{fragment}", code, re.MULTILINE), (paper.name, fragment)
+    assert found > 50
+
+
+def test_every_file_that_is_named_exists() -> None:
+    found = 0
+    for paper in PAPERS:
+        for name in re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:c|py|service|toml|yaml))`", paper.read_text()):
+            found += 1
+            assert any((base / name).exists() for base in (ROOT, ROOT / "securechat")), (paper.name, name)
+    assert found > 5
