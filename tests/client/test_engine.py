@@ -1,40 +1,16 @@
 """What people see of each other: whole engines against a server in memory."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from securechat.client import events
 from securechat.errors import UsageError
 from securechat.wire import messages as wire
+from tests.support.memory_server import Link, MemoryServer, refuse
 from tests.support.people import Person, settle
-from tests.support.toy_server import Link, RefusalError, ToyServer
 
 World = Callable[..., list[Person]]
-
-
-@pytest.fixture
-def server() -> ToyServer:
-    return ToyServer()
-
-
-@pytest.fixture
-def people(server: ToyServer, tmp_path: Path) -> Iterator[World]:
-    everybody: list[Person] = []
-
-    def make(*names: str) -> list[Person]:
-        new = [Person(server, tmp_path, name) for name in names]
-        for person in new:
-            person.register()
-            person.connect()
-        settle(*new)
-        everybody.extend(new)
-        return new
-
-    yield make
-    for person in everybody:
-        person.stop()
 
 
 def test_two_people_talk(people: World) -> None:
@@ -147,7 +123,7 @@ def test_a_request_is_declined_and_can_be_made_anew(people: World) -> None:
     assert bob.texts("alice") == ["alice: and now?"]
 
 
-def test_two_byes_close_a_conversation_and_the_server_forgets_it(people: World, server: ToyServer) -> None:
+def test_two_byes_close_a_conversation_and_the_server_forgets_it(people: World, server: MemoryServer) -> None:
     alice, bob = people("alice", "bob")
     alice.engine.open_direct("bob", "hello", ask=False)
     settle(alice, bob)
@@ -159,7 +135,7 @@ def test_two_byes_close_a_conversation_and_the_server_forgets_it(people: World, 
     settle(alice, bob)
     assert (alice.state_of("bob"), bob.state_of("alice")) == ("closed", "closed")
     assert alice.texts("bob") == ["alice: hello", "bob: one more thing"]
-    assert server.logs == {}
+    assert server.conversations == []
 
 
 # --- rooms ---------------------------------------------------------------------------------------------------------
@@ -350,7 +326,7 @@ def test_a_fresh_path_is_committed_after_fifty_own_messages(people: World) -> No
     assert bob.texts("alice") == [f"alice: {number}" for number in range(120)]
 
 
-def test_a_fresh_path_is_committed_after_a_week(people: World, server: ToyServer) -> None:
+def test_a_fresh_path_is_committed_after_a_week(people: World, server: MemoryServer) -> None:
     alice, bob = people("alice", "bob")
     alice.engine.open_direct("bob", "before", ask=False)
     settle(alice, bob)
@@ -389,7 +365,7 @@ def test_goodbye_and_a_new_conversation_at_once(people: World) -> None:
     assert bob.texts("alice") == ["alice: one more thing"]
 
 
-def test_leaving_before_anything_was_sent_leaves_no_trace_at_the_server(people: World, server: ToyServer) -> None:
+def test_leaving_before_anything_was_sent_leaves_no_trace_at_the_server(people: World, server: MemoryServer) -> None:
     (alice,) = people("alice")
     alice.cut()
     alice.engine.join_room("#lobby")
@@ -397,32 +373,32 @@ def test_leaving_before_anything_was_sent_leaves_no_trace_at_the_server(people: 
     alice.connect()
     settle(alice)
     assert alice.state_of("#lobby") == "closed"
-    assert server.logs == {}
+    assert server.conversations == []
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------
 
 
-def refuse(server: ToyServer, code: wire.Code, *numbers: int, times: int) -> None:
+def refuse_numbers(server: MemoryServer, code: wire.Code, *numbers: int, times: int) -> None:
     """Let the server refuse the submissions that have these numbers at first, `times` times each."""
-    accept = server.on_submit
     left = dict.fromkeys(numbers, times)
 
-    def submit(link: Link, message: wire.Submit) -> None:
-        if left.get(message.number):
-            left[message.number] -= 1
-            raise RefusalError(code, "no")
-        accept(link, message)
+    def inward(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        if not isinstance(message, wire.Submit) or not left.get(message.number):
+            return [message]
+        left[message.number] -= 1
+        refuse(link, message, code, "no")
+        return []
 
-    server.on_submit = submit  # type: ignore[method-assign, assignment]  # what the test is about
+    server.inward = inward
 
 
 @pytest.mark.parametrize("code", sorted(wire.RETRYABLE))
-def test_what_is_refused_for_now_is_not_overtaken(people: World, server: ToyServer, code: wire.Code) -> None:
+def test_what_is_refused_for_now_is_not_overtaken(people: World, server: MemoryServer, code: wire.Code) -> None:
     alice, bob = people("alice", "bob")
     alice.engine.open_direct("bob", "0", ask=False)
     settle(alice, bob)
-    refuse(server, code, 3, times=3)
+    refuse_numbers(server, code, 3, times=3)
     for n in range(1, 10):
         alice.say("bob", str(n))
     settle(alice, bob)
@@ -432,11 +408,11 @@ def test_what_is_refused_for_now_is_not_overtaken(people: World, server: ToyServ
     assert told == (["reader-full"] if code == "reader-full" else [])  # once, however often it was tried
 
 
-def test_what_is_never_taken_is_told_and_the_rest_goes_on_in_order(people: World, server: ToyServer) -> None:
+def test_what_is_never_taken_is_told_and_the_rest_goes_on_in_order(people: World, server: MemoryServer) -> None:
     alice, bob = people("alice", "bob")
     alice.engine.open_direct("bob", "0", ask=False)
     settle(alice, bob)
-    refuse(server, "bad-request", 3, times=1)
+    refuse_numbers(server, "bad-request", 3, times=1)
     for n in range(1, 6):
         alice.say("bob", str(n))
     settle(alice, bob)
@@ -446,11 +422,11 @@ def test_what_is_never_taken_is_told_and_the_rest_goes_on_in_order(people: World
     assert [event.code for event in alice.of(events.Refused) if isinstance(event, events.Refused)] == ["bad-request"]
 
 
-def test_who_leaves_does_not_wait_for_a_reader_who_is_away(people: World, server: ToyServer) -> None:
+def test_who_leaves_does_not_wait_for_a_reader_who_is_away(people: World, server: MemoryServer) -> None:
     alice, bob = people("alice", "bob")
     alice.engine.open_direct("bob", "0", ask=False)
     settle(alice, bob)
-    refuse(server, "reader-full", *range(3, 100), times=1000)
+    refuse_numbers(server, "reader-full", *range(3, 100), times=1000)
     alice.say("bob", "one")
     alice.say("bob", "two")
     alice.push()

@@ -12,8 +12,8 @@ import pytest
 
 from securechat.client import events
 from tests.support.history import View, check_history
+from tests.support.memory_server import MemoryServer
 from tests.support.people import Person, settle
-from tests.support.toy_server import ToyServer
 
 
 class Killed(BaseException):
@@ -26,7 +26,7 @@ class Schedule:
     def __init__(self, seed: int, folder: Path, names: list[str]) -> None:
         self.chance = random.Random(seed)
         random.seed(seed)  # the waits between tries
-        self.server = ToyServer()
+        self.server = MemoryServer(folder / "server")
         self.people = [Person(self.server, folder, name) for name in names]
         self.said: dict[str, list[str]] = {name: [] for name in names}
         for person in self.people:
@@ -84,7 +84,7 @@ class Schedule:
         elif what < 0.97:
             self.kill_inside_a_transaction(person)
         elif what < 0.99:
-            person.seconds += 1.0
+            self.server.advance(self.server.seconds + 1.0)
             person.engine.handle_timer()
         else:
             self.server.now += 8 * 86_400_000  # a week has passed: whoever speaks next commits a fresh path
@@ -102,8 +102,13 @@ class Schedule:
         check_history(self.said, views, everything_arrived=True)
         conversations = [person.engine.find(name) for person in self.people]
         assert len({(there.epoch, there.members) for there in conversations if there is not None}) == 1
+        self.stop()
+
+    def stop(self) -> None:
+        """Let go of the files."""
         for person in self.people:
             person.stop()
+        self.server.stop()
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -115,11 +120,8 @@ def test_a_room_survives_any_schedule(seed: int, tmp_path: Path) -> None:
     for person in rest:
         person.engine.join_room("#lobby")
         settle(*schedule.people)
-    log = schedule.server.logs[first.id_of("#lobby")]
-    joined = {
-        certificate.account: log.window[certificate.device_id][0]
-        for certificate in first.engine._registry.find("#lobby").people.values()  # type: ignore[union-attr]  # it is there
-    }
+    members = schedule.server.head(first.id_of("#lobby")).members.values()
+    joined = {member.account: member.join_seq for member in members}
     for _ in range(400):
         schedule.step("#lobby")
     schedule.finish("#lobby", joined)
@@ -150,8 +152,7 @@ def test_a_direct_conversation_survives_any_schedule_even_its_opening(seed: int,
     pairs = ((alice, bob), (bob, alice))
     views = [View(one.name, one.engine.history(one.id_of(other.name), 10_000)) for one, other in pairs]
     check_history(schedule.said, views, everything_arrived=True)
-    for person in schedule.people:
-        person.stop()
+    schedule.stop()
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -201,5 +202,4 @@ def test_a_room_survives_coming_and_going(seed: int, tmp_path: Path) -> None:
     assert len(last) == 1
     conversations = [person.engine.find("#lobby") for person in schedule.people]
     assert len({(there.epoch, there.members) for there in conversations if there is not None}) == 1
-    for person in schedule.people:
-        person.stop()
+    schedule.stop()

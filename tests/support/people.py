@@ -1,6 +1,8 @@
-"""People in memory: real engines with real vaults, linked to a toy server message by message."""
+"""People in memory: real engines with real vaults, linked to the server in memory message by message."""
 
+import math
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -13,7 +15,7 @@ from securechat.client.vault.key_file import Cost
 from securechat.client.vault.vault import Vault
 from securechat.wire import limits
 from securechat.wire import messages as wire
-from tests.support.toy_server import Account, Link, ToyServer
+from tests.support.memory_server import Link, MemoryServer
 
 CHEAP = Cost(time=1, memory=8, lanes=1)
 PASSWORD = "correct horse"
@@ -26,13 +28,12 @@ _decode_server = msgspec.msgpack.Decoder(wire.FromServer).decode
 class Person:
     """One account on one device: an engine that can be cut off, crash, and start again."""
 
-    def __init__(self, server: ToyServer, folder: Path, name: str, **settings: object) -> None:
+    def __init__(self, server: MemoryServer, folder: Path, name: str, **settings: object) -> None:
         self.server = server
         self.name = name
         self.path = folder / f"{name}.vault"
-        self.settings = ClientSettings("toy", 1, password=PASSWORD, **settings)  # type: ignore[arg-type]  # test data
-        self.seconds = 0.0  # of the monotonic clock
-        self.clock = Clock(lambda: self.server.now / 1000, lambda: self.seconds)
+        self.settings = ClientSettings("memory", 1, password=PASSWORD, **settings)  # type: ignore[arg-type]  # test data
+        self.clock = Clock(lambda: self.server.now / 1000, lambda: self.server.seconds)
         self.happened: list[events.Event] = []
         self.link: Link | None = None
         self.to_server: deque[wire.FromClient] = deque()
@@ -40,10 +41,9 @@ class Person:
 
     def register(self) -> None:
         """Have an account and a token already: deriving the secret takes long, and is tested elsewhere."""
-        self.server.accounts[self.name] = Account()
         device = self.engine._context.device
         with self.vault.transaction():
-            device.keep_token(self.name.encode().ljust(32, b"\0"), 1 << 60)
+            device.keep_token(*self.server.admit(self.name, device.id))
 
     def start(self) -> None:
         """Open the vault and load the engine."""
@@ -70,6 +70,7 @@ class Person:
         """Make a connection."""
         assert self.link is None
         self.link = self.server.connect()
+        self.link.receive(wire.ClientHello([limits.PROTOCOL_VERSION], "test"))
         self._next_id = 0
         self._in_flight = 0
         self.engine.connected()
@@ -108,7 +109,7 @@ class Person:
         """Let up to `count` messages of the server arrive at once. Says whether there was one."""
         if self.link is None or not self.link.to_client:
             return False
-        batch = [self.link.to_client.popleft() for _ in range(min(count, len(self.link.to_client)))]
+        batch = [self.link.take() for _ in range(min(count, len(self.link.to_client)))]
         self._in_flight -= sum(isinstance(message, wire.Reply) for message in batch)
         self.engine.receive([_decode_server(_encode(message)) for message in batch])
         self.flush()
@@ -141,8 +142,18 @@ class Person:
         return [event for event in self.happened if isinstance(event, kind)]
 
 
+def only(person: Person, change: Callable[[wire.FromServer], list[wire.FromServer]]) -> None:
+    """Let the server lie to one person: `change` says what takes a message's place."""
+
+    def outward(link: Link, message: wire.FromServer) -> list[wire.FromServer]:
+        return change(message) if link is person.link else [message]
+
+    person.server.outward = outward
+
+
 def settle(*people: Person, limit: int = 20_000) -> None:
     """Move messages, and time, until nobody has anything left to say."""
+    server = people[0].server
     for _ in range(limit):
         moved = False
         for person in people:
@@ -152,15 +163,15 @@ def settle(*people: Person, limit: int = 20_000) -> None:
                 moved = True
             while person.pull(8):
                 moved = True
-        if moved or people[0].server.expire_leases():
+        if moved:
             continue
         timers = [person.engine.timer for person in people if person.link is not None]
-        pending = [timer for timer in timers if timer is not None]
-        if not pending:
+        due = min([timer for timer in timers if timer is not None], default=math.inf)
+        if math.isinf(due) and math.isinf(server.due):
             return
+        server.advance(max(server.seconds, min(due, server.due)))
         for person in people:
-            person.seconds = max(person.seconds, min(pending))
-            if person.link is not None and person.engine.timer is not None and person.engine.timer <= person.seconds:
+            if person.link is not None and person.engine.timer is not None and person.engine.timer <= server.seconds:
                 person.engine.handle_timer()
                 person.flush()
     raise AssertionError("the people never settle")

@@ -15,13 +15,12 @@ from securechat.server.accounts.passwords import PasswordWorkers, check_registra
 from securechat.server.accounts.records import Account, ResumeToken
 from securechat.server.accounts.store import AccountStore
 from securechat.server.admission.newcomers import Newcomers
-from securechat.server.carrying.connection import Connection
 from securechat.server.config import ServerConfig
 from securechat.server.logs import get_logger
 from securechat.server.rates import Attempt, Rates
 from securechat.server.sequencer.operations import Attach, Detach, Drained
 from securechat.server.sequencer.sequencer import Sequencer
-from securechat.server.sequencer.session import Session, refusal
+from securechat.server.sequencer.session import Outlet, Session, refusal
 from securechat.server.status import Counters, LoginKind
 from securechat.wire.messages import (
     Acknowledge,
@@ -62,13 +61,13 @@ class LoginDesk:
         self.workers = workers
         self.rates = rates
         self.sequencer = sequencer
-        self.newcomers = Newcomers[Connection]()
+        self.newcomers = Newcomers[Outlet]()
 
 
 class ClientHandler:
     """One client: its login, and then the way of its messages to the sequencer. Implements `connection.Handler`."""
 
-    def __init__(self, connection: Connection, address: str, desk: LoginDesk) -> None:
+    def __init__(self, connection: Outlet, address: str, desk: LoginDesk) -> None:
         """`address`: what its attempts are counted by (`rates.address_key`)."""
         self._connection = connection
         self._address = address

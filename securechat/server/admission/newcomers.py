@@ -2,7 +2,6 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 MAX_NEWCOMERS = 2048
@@ -11,7 +10,7 @@ MAX_NEWCOMERS = 2048
 MAX_NEWCOMERS_PER_ADDRESS = 1024
 """The same from one address: a site behind one gateway fits in, and one address cannot fill the server alone."""
 
-Newcomer = TypeVar("Newcomer", bound=Hashable)
+Newcomer = TypeVar("Newcomer")
 
 
 class Newcomers(Generic[Newcomer]):

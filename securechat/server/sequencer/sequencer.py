@@ -99,8 +99,9 @@ class Sequencer:
         readers: Workers,
         lock: AbstractContextManager[object],
         counters: Counters,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`interrupt` makes an I/O thread take a turn, for which it holds `lock`.
+        """`interrupt` makes an I/O thread take a turn, for which it holds `lock`. `clock`: seconds since 1970.
 
         `validators` check what is expensive, `readers` read history. Both hand in what comes of it.
         """
@@ -109,6 +110,7 @@ class Sequencer:
         self._show_ciphertext = show_ciphertext
         self._counters = counters
         self._tokens = tokens
+        self._clock = clock
         self._validators = validators
         self._lock = lock  # the turn: protects everything below but _submissions
         self._submissions: deque[tuple[Session | None, Any]] = deque()
@@ -208,7 +210,7 @@ class Sequencer:
 
     def _begin(self, now: float) -> None:
         self._turn.now = now
-        self._turn.time = time.time_ns() // 1_000_000
+        self._turn.time = int(self._clock() * 1000)
 
     def _handle_batch(self) -> None:
         writes: list[tuple[Session, Any]] = []

@@ -1,0 +1,278 @@
+"""The real server in memory: login desk, sequencer, store and protocol, without sockets, TLS and threads.
+
+Nothing happens until a test lets it: messages wait in both directions of a `Link`, checks and reading of history are
+done by whoever calls, and time stands still. A test makes the server lie by filters on what goes out and comes in.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from securechat.server.accounts.passwords import COST, PasswordWorkers
+from securechat.server.accounts.records import Account
+from securechat.server.accounts.store import AccountStore
+from securechat.server.admission.login import ClientHandler, LoginDesk
+from securechat.server.config import ServerConfig
+from securechat.server.rate import Rate
+from securechat.server.rates import Rates
+from securechat.server.sequencer.sequencer import Sequencer
+from securechat.server.status import Counters
+from securechat.server.store.port import Head
+from securechat.server.store.sqlite import SQLiteStore
+from securechat.wire import limits
+from securechat.wire import messages as m
+from securechat.wire.frames import FrameReader, encode_frame
+from securechat.wire.protocol import Ended, ServerProtocol
+
+CHEAP = replace(COST, memory_cost=64)
+"""Argon2id for tests that are not about what a hash costs."""
+
+_PLENTY = Rate(10**6, 10**6)
+_RATES = {name: _PLENTY for name in ServerConfig.__annotations__ if "_per_" in name or name == "fetches_of_account"}
+
+_LATER = 4_000_000_000.0
+"""What the clock of the accounts says (seconds since 1970): tokens are good however far a test turns its own clock."""
+
+_decode = msgspec.msgpack.Decoder(m.FromServer).decode
+
+
+class _InlinePasswords(PasswordWorkers):
+    """Checks passwords on the caller's thread."""
+
+    def _submit(self, job: Callable[[], None], room: int) -> None:
+        del room
+        job()
+
+
+class _InlineTokens:
+    """The tokens of an `AccountStore`; whoever revokes some waits until that is on disk."""
+
+    def __init__(self, accounts: AccountStore) -> None:
+        self._accounts = accounts
+
+    def redeem(self, token: bytes, device: bytes) -> object:
+        return self._accounts.redeem(token, device)
+
+    def revoke_tokens(self, name: str, *, keep: bytes) -> Future[Account]:
+        done = self._accounts.revoke_tokens(name, keep=keep)
+        done.exception()
+        return done
+
+
+class _Jobs:
+    """What worker threads would do, done between two turns."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        self._waiting.append(job)
+
+    def run(self) -> None:
+        while self._waiting:
+            self._waiting.popleft()()
+
+
+class Link:
+    """One connection: an `Outlet` that is a list. `to_client` holds what the client has not read yet."""
+
+    def __init__(self, server: "MemoryServer", address: str) -> None:
+        self.server = server
+        self.address = address
+        self.open = True
+        self.to_client: deque[m.FromServer] = deque()
+        self.backlog = 0  # bytes of frames since the client had read everything
+        self._protocol = ServerProtocol(server.hello, server.seconds)
+        self._frames = FrameReader(limits.MAX_FRAME)
+        self._handler = ClientHandler(self, address, server.desk)
+        self._flush()
+
+    @property
+    def device(self) -> bytes:
+        """The device that has logged in here; empty before that."""
+        return self._handler._session.device
+
+    # --- the client's end -------------------------------------------------------------------------------------------
+
+    def receive(self, message: m.FromClient) -> None:
+        """Let the server have one message of the client."""
+        self.receive_data(encode_frame(message))
+
+    def receive_data(self, data: bytes) -> None:
+        """Let the server have bytes of the client."""
+        if not self.open:
+            return
+        events = self._protocol.receive_data(data, self.server.seconds)
+        self._flush()
+        arrived = [event for event in events if not isinstance(event, Ended)]
+        messages = [each for message in arrived for each in self.server.inward(self, message)]
+        if messages:
+            self._handler.receive(messages)
+        if events and isinstance(last := events[-1], Ended):
+            self._end(last.closing, str(last.error))
+        self.server.run()
+
+    def take(self) -> m.FromServer:
+        """Return the next message for the client."""
+        message = self.to_client.popleft()
+        if not self.to_client:
+            self.backlog = 0
+            if self.open:
+                self._handler.drained()
+                self.server.run()
+        return message
+
+    def close(self) -> None:
+        """The connection is lost."""
+        self._protocol.receive_eof()
+        self._end(None, "connection lost")
+        self.server.run()
+
+    # --- the server's end -------------------------------------------------------------------------------------------
+
+    def send(self, item: m.FromServer | bytes | list[m.Accepted]) -> None:
+        """See `Outlet`. What the server's filter lets through waits for the client."""
+        if isinstance(item, bytes):
+            self.backlog += self._protocol.send_frames(item)
+        elif isinstance(item, list):
+            self._protocol.send_accepted(item)
+        elif isinstance(item, m.Closing):
+            self._protocol.close(item.reason, item.text)
+            self._end(None, item.reason)
+        else:
+            self._protocol.send(item)
+            if isinstance(item, m.LoggedIn):
+                self._handler.logged_in()
+        self._flush()
+
+    def _flush(self) -> None:
+        for body in self._frames.receive(self._protocol.data_to_send()):
+            message = _decode(body)
+            if isinstance(message, m.Welcomed):
+                self.server.letters.setdefault(self.device, []).append(message)
+            self.to_client.extend(self.server.outward(self, message))
+
+    def _end(self, closing: m.Closing | None, reason: str) -> None:
+        if self.open:
+            self.open = False
+            self._handler.ended(closing, reason)
+
+
+class MemoryServer:
+    """See the module. Close it with `stop`."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        """`folder`: for its data; `settings`: of `ServerConfig`. Rates are such that nobody meets them."""
+        self.now = int(time.time() * 1000)
+        """The time that the log tells, in ms since 1970; a test's clients share it. Each turn takes a millisecond."""
+        self.seconds = 0.0
+        """The monotonic clock: moves with `advance`, or when a test moves it."""
+        self.outward: Callable[[Link, m.FromServer], list[m.FromServer]] = lambda _link, message: [message]
+        """What is sent in the place of a message of the server."""
+        self.inward: Callable[[Link, m.FromClient], list[m.FromClient]] = lambda _link, message: [message]
+        """What the server gets in the place of a client's message; a request that it never gets is to be refused."""
+        self.letters: dict[bytes, list[m.Welcomed]] = {}
+        """All Welcomes that were sent to a device, before the filter."""
+        self.due = math.inf
+        """When the server wants to be called again (`advance`)."""
+        config = ServerConfig(data=folder, **(_RATES | settings))
+        self.store = SQLiteStore(folder / "store.db", durable=False)
+        self.accounts = AccountStore(folder / "accounts.json", clock=lambda: _LATER)
+        self._workers = _InlinePasswords(self.accounts, cost=CHEAP)
+        self._hash = self._workers._hasher.hash(b"nobody's secret")
+        self._jobs = _Jobs()
+        rates, counters = Rates(config), Counters()
+        self.sequencer = Sequencer(
+            self.store,
+            seats=config.max_clients,
+            rates=rates,
+            show_ciphertext=config.show_ciphertext,
+            interrupt=lambda: None,  # `run` looks for itself
+            tokens=_InlineTokens(self.accounts),
+            validators=self._jobs,
+            readers=self._jobs,
+            lock=nullcontext(),
+            counters=counters,
+            clock=lambda: self.now / 1000,
+        )
+        self.desk = LoginDesk(config, self.accounts, self._workers, rates, counters, self.sequencer)
+        self.hello = m.Hello([limits.PROTOCOL_VERSION], config.name, "hello", self.store.server_id, config.registration)
+
+    def stop(self) -> None:
+        """Let go of the files."""
+        self._workers.close()
+        self.sequencer.close()
+        self.accounts.close()
+        self.store.close()
+
+    def connect(self, address: str = "192.0.2.1") -> Link:
+        """A client connects."""
+        return Link(self, address)
+
+    def admit(self, account: str, device: bytes) -> tuple[bytes, int]:
+        """Make the account, if it is not there yet; return a resume token for a device, and when that expires (ms)."""
+        if self.accounts.get(account) is None:
+            self.accounts.add(account, self._hash).result()
+        token = self.accounts.issue_token(account, device).result()
+        return token.token, token.expires
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Do all that there is to do at this moment."""
+        while True:
+            self.now += 1
+            self.due = self.sequencer.turn(self.seconds)
+            self._jobs.run()
+            if not self.sequencer._submissions:
+                return
+
+    def advance(self, until: float | None = None) -> None:
+        """Move the monotonic clock to when the server wants to be called, or to `until`."""
+        self.seconds = max(self.seconds, self.due if until is None else until)
+        self.run()
+
+    def tidy(self) -> None:
+        """Let housekeeping do everything that is due."""
+        while self.sequencer.housekeep(self.seconds):
+            pass
+
+    # --- what there is to see ---------------------------------------------------------------------------------------
+
+    def head(self, conversation: bytes) -> Head:
+        """A conversation as the server has it."""
+        head = self.sequencer._conversations.head(conversation)
+        assert head is not None
+        return head
+
+    @property
+    def conversations(self) -> list[bytes]:
+        """The ids of all conversations."""
+        return [conversation for (conversation,) in self.store._rows("SELECT id FROM conversations")]
+
+    def find_room(self, name: str) -> bytes:
+        """The id of a room."""
+        found = self.store.room(name)
+        assert found is not None
+        return found
+
+    def offer(self, request: int, conversation: bytes) -> m.JoinOffer:
+        """What would let a device that was never in it enter a conversation."""
+        found = self.sequencer._conversations.get(conversation)
+        assert found is not None
+        self.sequencer._memberships.load_group(found)
+        self.run()
+        return m.JoinOffer(request, conversation, 0, found.head.group_info, found.tree, [])
+
+
+def refuse(link: Link, request: m.Request, code: m.Code, text: str = "") -> None:
+    """Answer a request with a refusal, in the place of the server."""
+    link.send(m.Refused(request.id, code, text))
