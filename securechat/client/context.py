@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from securechat.client.device import Device
 from securechat.client.events import Event, KeyChanged
+from securechat.client.vault.identity import PinTable
 from securechat.client.vault.vault import Vault
 from securechat.errors import TrustError, UsageError
 from securechat.identity import pins
@@ -39,31 +40,31 @@ class Clock:
 
 
 class Pins:
-    """Which identity keys we know (design, section 6, Pins): keeps them in the vault, tells the user of changes."""
+    """Which identity keys we know (design, section 6, Pins): keeps them in the vault, tells the user of changes.
 
-    def __init__(self, vault: Vault, emit: Callable[[Event], None]) -> None:
-        self._vault = vault
+    All are in memory, written through to the vault: they are looked at for every message.
+    """
+
+    def __init__(self, table: PinTable, emit: Callable[[Event], None]) -> None:
+        self._table = table
         self._emit = emit
+        self._pins = {pin.account: pin for pin in table.load()}
+        self.undecided = {pin.account for pin in self._pins.values() if pin.changed_key is not None}
+        """Accounts that show another key than the pinned one, and nobody has decided yet."""
         self._shown: dict[str, bytes] = {}  # keys whose safety number the user has looked at
 
     def observe(self, certificate: DeviceCertificate) -> None:
         """Take note of the key that a verified certificate shows."""
-        known = self._vault.pin(certificate.account)
+        known = self._pins.get(certificate.account)
         pin, observation = pins.observe(known, certificate.account, certificate.identity_key)
-        if pin != known:
-            self._vault.save_pin(pin)
+        self._keep(pin)
         if observation == "changed":
             self._emit(KeyChanged(pin.account, was_verified=pin.verified))
 
     def standing(self, certificate: DeviceCertificate) -> pins.Standing:
         """Say how the key in a verified certificate compares with the pin."""
-        pin = self._vault.pin(certificate.account)
+        pin = self._pins.get(certificate.account)
         return "pinned" if pin is None else pins.standing(pin, certificate.identity_key)
-
-    def has_changed(self, account: str) -> bool:
-        """Say whether an account shows another key than the pinned one, and nobody has decided yet."""
-        pin = self._vault.pin(account)
-        return pin is not None and pin.changed_key is not None
 
     def decide(self, account: str, *, verified: bool) -> None:
         """The user accepts the key that the account showed last, or has compared it.
@@ -76,7 +77,7 @@ class Pins:
             raise UsageError(f"The key of {account} has not changed; there is nothing to trust.")
         compared = self._shown.get(account, pin.current_key)
         try:
-            self._vault.save_pin(pins.verify(pin, compared) if verified else pins.trust(pin, pin.current_key))
+            self._keep(pins.verify(pin, compared) if verified else pins.trust(pin, pin.current_key))
         except TrustError as error:
             raise UsageError(str(error)) from error
 
@@ -87,10 +88,20 @@ class Pins:
 
     def set_own(self, account: str, key: bytes) -> None:
         """Pin our own key: another one in our name is then told like any other change."""
-        self._vault.save_pin(pins.Pin(account, key, verified=True))
+        self._keep(pins.Pin(account, key, verified=True))
+
+    def _keep(self, pin: pins.Pin) -> None:
+        if pin == self._pins.get(pin.account):
+            return
+        self._table.save(pin)
+        self._pins[pin.account] = pin
+        if pin.changed_key is None:
+            self.undecided.discard(pin.account)
+        else:
+            self.undecided.add(pin.account)
 
     def _known(self, account: str) -> pins.Pin:
-        pin = self._vault.pin(account)
+        pin = self._pins.get(account)
         if pin is None:
             raise UsageError(f"No key of {account} is known yet. Write to them first.")
         return pin
@@ -114,7 +125,7 @@ class Context:
 
     def __post_init__(self) -> None:
         """Wire the pins to the vault and to the front end."""
-        self.pins = Pins(self.vault, self.emit)
+        self.pins = Pins(self.vault.pins, self.emit)
 
     def emit(self, event: Event) -> None:
         """Tell the front end, once the transaction is on disk."""

@@ -10,7 +10,8 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from securechat.client.vault.vault import DeviceRow, Vault
+from securechat.client.vault.identity import DeviceRow
+from securechat.client.vault.vault import Vault
 from securechat.errors import PeerError, TrustError
 from securechat.identity import certificate as certificates
 from securechat.identity.certificate import DeviceCertificate, certificate_of, credential, leaf_validator
@@ -59,7 +60,7 @@ class Device:
     @classmethod
     def load_or_create(cls, vault: Vault) -> "Device":
         """Return the device in the vault; a new vault gets fresh keys. Inside a transaction."""
-        row = vault.device()
+        row = vault.device.load()
         if row is None:
             row = DeviceRow(
                 vault.account,
@@ -67,7 +68,7 @@ class Device:
                 Ed25519PrivateKey.generate().private_bytes_raw(),
                 bytes(generate_signature_secret(SUITE)),
             )
-            vault.save_device(row)
+            vault.device.save(row)
         return cls(vault, row)
 
     def __repr__(self) -> str:
@@ -142,7 +143,7 @@ class Device:
             bundle = self.make_bundle(now)
             public = bundle.key_package
             not_after = now + KEY_PACKAGE_SECONDS
-            self._vault.add_key_package(
+            self._vault.key_packages.add(
                 public.reference(SUITE), bundle.encode(), last_resort=last_resort, not_after=not_after
             )
             encoded.append(MLSMessage(public).encode())
@@ -150,14 +151,14 @@ class Device:
 
     def needs_last_resort(self, now: int) -> bool:
         """Say whether the server's last-resort key package is missing or growing old."""
-        return self._vault.newest_last_resort() < now + LAST_RESORT_RENEWAL_SECONDS
+        return self._vault.key_packages.newest_last_resort() < now + LAST_RESORT_RENEWAL_SECONDS
 
     def forget_expired_key_packages(self, now: int) -> None:
         """Delete the private side of key packages that no honest Welcome can use any more."""
-        self._vault.delete_expired_key_packages(now - _CLOCK_SKEW)
+        self._vault.key_packages.delete_expired(now - _CLOCK_SKEW)
 
     def _keep(self, row: DeviceRow) -> None:
-        self._vault.save_device(row)
+        self._vault.device.save(row)
         self.row = row
 
 

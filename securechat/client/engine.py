@@ -16,13 +16,14 @@ from securechat import policy
 from securechat.client import events
 from securechat.client.context import Clock, Context, Outgoing, ReplyHandler
 from securechat.client.conversations.log import Conversation
-from securechat.client.conversations.outbox import encode_body
+from securechat.client.conversations.outbox import envelope_to_place
 from securechat.client.conversations.registry import Registry
 from securechat.client.device import Device
 from securechat.client.link.login import Session
 from securechat.client.settings import ClientSettings
-from securechat.client.vault.vault import Phase, Vault
-from securechat.content.registry import Accept, Body, Bye, Decline, Text, check_text
+from securechat.client.vault.conversations import Phase
+from securechat.client.vault.vault import Vault
+from securechat.content.registry import Accept, Body, Bye, Decline, Text, check_text, encode_body
 from securechat.content.registry import Request as RequestToTalk
 from securechat.errors import InternalError, PeerError, SecurechatError, UsageError
 from securechat.names import normalise_account, normalise_room
@@ -197,16 +198,17 @@ class Engine:
 
     def history(self, conversation: bytes, limit: int) -> list[events.Message]:
         """Return the newest `limit` lines, in the log's order; what the server has not accepted yet comes last."""
-        return self._context.vault.history(self._get(conversation).id, limit)
+        return self._context.vault.history.newest(self._get(conversation).id, limit)
 
     def unread(self, limit: int) -> list[events.Message]:
         """Return the oldest `limit` lines of others that no front end has shown, in order of arrival."""
-        return self._context.vault.unread(limit)
+        history = self._context.vault.history
+        return history.unread(history.shown(), limit)
 
     def mark_shown(self, local_id: int) -> None:
         """Note that the user has seen everything that came in up to a line."""
         with self._context.vault.transaction():
-            self._context.vault.mark_shown(local_id)
+            self._context.vault.history.mark_shown(local_id)
 
     def safety_number(self, account: str) -> str:
         """Return the 60 digits that both people compare."""
@@ -335,7 +337,7 @@ class Engine:
         def answer(reply: Reply) -> None:
             if isinstance(reply, MemberList):
                 online = {member.account for member in reply.members if member.online}
-                members = tuple((account, account in online) for account in there.row.members.split())
+                members = tuple((account, account in online) for account in there.row.members)
                 self._context.emit(events.MemberList(there.id, members))
             else:
                 self._tell_refusal(reply)
@@ -360,7 +362,7 @@ class Engine:
         with self._unit():
             self._context.pins.decide(account, verified=verified)
             for conversation in self._registry:
-                if account == conversation.row.name or account in conversation.row.members.split():
+                if account == conversation.row.name or account in conversation.row.members:
                     self._context.touched.add(conversation.id)
 
     # --- details --------------------------------------------------------------------------------------------------
@@ -385,12 +387,15 @@ class Engine:
         return there
 
     def _say(self, there: Conversation, body: Body, text: str = "") -> int:
-        vault = self._context.vault
+        vault, device = self._context.vault, self._context.device
         now = self._context.clock.milliseconds()
         local_id = 0
         if text:
-            local_id = vault.add_message(there.id, 0, 0, self.account, text, own=True, trust="verified").local_id
-        vault.enqueue(there.id, "message", encode_body(body, now), local_id)
+            line = vault.history.add(
+                there.id, self.account, encode_body(body), own=True, trust="verified", device=device.id
+            )
+            local_id = line.local_id
+        vault.outbox.add(there.id, "message", envelope_to_place(body, now), local_id)
         self._context.touched.add(there.id)
         return local_id
 
@@ -411,9 +416,9 @@ class Engine:
             own_key = self._context.device.identity_key
             if own_key not in rules.owners and (action == "remove" or own_key not in rules.inviters):
                 raise UsageError(f"Only the owner of {there.row.name} can do that.")
-            if (account in there.row.members.split()) == (action == "add"):
+            if (account in there.row.members) == (action == "add"):
                 raise UsageError(f"{account} is {'' if action == 'add' else 'not '}in {there.row.name}.")
-            self._context.vault.add_change(there.id, action, account)
+            self._context.vault.changes.add(there.id, action, account)
             self._context.touched.add(there.id)
 
     def _check_connected(self) -> None:

@@ -31,6 +31,10 @@ class Message:
     text: str
     trust: Trust = "pinned"
     problem: str = ""  # not empty: the entry cannot be shown, and this says why
+    kind: str = ""  # of content, as the registry calls it; empty: nothing could be decrypted
+    device: bytes = b""  # this and `number` name the message for everybody; empty and 0 where they are not known
+    number: int = 0
+    refers_to: tuple[bytes, int] | None = None  # the name of another message that this one is about
 
 
 @dataclass(frozen=True)

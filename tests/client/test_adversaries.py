@@ -247,10 +247,10 @@ def test_a_changed_key_of_somebody_verified_is_called_that(people: World) -> Non
     bob.say("alice", "hi")
     settle(alice, bob)
     assert alice.engine.history(alice.id_of("bob"), 1)[0].trust == "verified"
-    pin = alice.vault.pin("bob")
+    pin = alice.engine._context.pins._pins.get("bob")
     assert pin is not None
     with alice.vault.transaction():
-        alice.vault.save_pin(replace(pin, identity_key=b"k" * 32))
+        alice.engine._context.pins._keep(replace(pin, identity_key=b"k" * 32))
     bob.say("alice", "again")
     settle(alice, bob)
     assert alice.engine.history(alice.id_of("bob"), 1)[0].trust == "changed-verified"
@@ -536,7 +536,7 @@ def test_an_old_welcome_does_not_lead_back_into_a_past_epoch(
     alice.engine.create_room("#club")
     settle(alice)
     club = alice.id_of("#club")
-    kept = [(row[0], row[1]) for row in bob.vault._all("SELECT reference, bundle FROM key_packages")]
+    kept = [(row[0], row[1]) for row in bob.vault.all("SELECT reference, bundle FROM key_packages")]
     alice.engine.invite(club, "bob")
     settle(alice, bob)
     old = server.letters[bob.engine._context.device.id][-1]
@@ -550,8 +550,8 @@ def test_an_old_welcome_does_not_lead_back_into_a_past_epoch(
     epoch, members = there.row.epoch, there.row.members
     with bob.vault.transaction():  # as if the Welcome were for the last-resort key package, which is kept
         for reference, bundle in kept:
-            if bob.vault.key_package(reference) is None:
-                bob.vault.add_key_package(reference, bundle, last_resort=True, not_after=1 << 40)
+            if bob.vault.key_packages.find(reference) is None:
+                bob.vault.key_packages.add(reference, bundle, last_resort=True, not_after=1 << 40)
     assert bob.link is not None
     bob.link.send(
         wire.Welcomed(

@@ -432,7 +432,7 @@ def test_who_leaves_does_not_wait_for_a_reader_who_is_away(people: World, server
     alice.push()
     alice.engine.leave(alice.id_of("bob"))
     settle(alice, bob)
-    assert alice.engine._context.vault.outbox(alice.id_of("bob"), 10) == []
+    assert alice.engine._context.vault.outbox.first(alice.id_of("bob"), 10) == []
     assert [text.partition(" [")[0] for text in alice.texts("bob")] == ["alice: 0", "alice: one", "alice: two"]
     assert all("not sent" in text for text in alice.texts("bob")[1:])
     assert bob.state_of("alice") == "closed"

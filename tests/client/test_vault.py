@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from securechat.client.events import Message
+from securechat.client.vault.conversations import ConversationRow
+from securechat.client.vault.identity import DeviceRow
 from securechat.client.vault.key_file import Cost, WrongPasswordError
-from securechat.client.vault.vault import ConversationRow, DeviceRow, OutboxRow, Vault
+from securechat.client.vault.outbox import OutboxRow
+from securechat.client.vault.vault import Vault
+from securechat.content.registry import Text, encode_body
 from securechat.errors import StorageError
 from securechat.identity.pins import Pin
 
@@ -36,19 +41,25 @@ def row(**changes: object) -> ConversationRow:
     return ConversationRow(CONVERSATION, "direct", "bob", "member", 1, **changes)  # type: ignore[arg-type]  # test data
 
 
+def add(vault: Vault, seq: int, sender: str, text: str, conversation: bytes = CONVERSATION) -> Message:
+    own = sender == "alice"
+    content = encode_body(Text(text))
+    return vault.history.add(conversation, sender, content, own=own, trust="pinned", seq=seq, time=seq and 1000)
+
+
 def test_what_was_committed_is_there_after_opening_again(path: Path) -> None:
     vault = open_vault(path)
     with vault.transaction():
-        vault.save_device(device())
-        vault.save_pin(Pin("bob", b"k" * 32, verified=True))
-        vault.save_conversation(row(cursor=7, own_bye=True))
-        vault.add_message(CONVERSATION, 7, 1000, "bob", "hello", own=False, trust="verified")
+        vault.device.save(device())
+        vault.pins.save(Pin("bob", b"k" * 32, verified=True))
+        vault.conversations.save(row(cursor=7, own_bye=True))
+        add(vault, 7, "bob", "hello")
     vault.close()
     vault = open_vault(path)
-    assert vault.device() == device()
-    assert vault.pin("bob") == Pin("bob", b"k" * 32, verified=True)
-    assert vault.conversations() == [row(cursor=7, own_bye=True)]
-    assert [message.text for message in vault.history(CONVERSATION, 10)] == ["hello"]
+    assert vault.device.load() == device()
+    assert vault.pins.load() == [Pin("bob", b"k" * 32, verified=True)]
+    assert vault.conversations.load() == [row(cursor=7, own_bye=True)]
+    assert [message.text for message in vault.history.newest(CONVERSATION, 10)] == ["hello"]
     vault.close()
 
 
@@ -57,12 +68,12 @@ def test_a_failed_transaction_leaves_nothing(path: Path) -> None:
 
     def fail_halfway() -> None:
         with vault.transaction():
-            vault.save_conversation(row())
+            vault.conversations.save(row())
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fail_halfway()
-    assert vault.conversations() == []
+    assert vault.conversations.load() == []
     vault.close()
 
 
@@ -70,18 +81,19 @@ def test_a_process_that_dies_in_a_transaction_leaves_what_was_before(path: Path)
     program = """
 import os, sys
 from pathlib import Path
+from securechat.client.vault.conversations import ConversationRow
 from securechat.client.vault.key_file import Cost
-from securechat.client.vault.vault import ConversationRow, Vault
+from securechat.client.vault.vault import Vault
 vault = Vault.open(Path(sys.argv[1]), "alice", "correct horse", cost=Cost(1, 8, 1))
 with vault.transaction():
-    vault.save_conversation(ConversationRow(b"c" * 32, "direct", "bob", "member", 1, cursor=1))
+    vault.conversations.save(ConversationRow(b"c" * 32, "direct", "bob", "member", 1, cursor=1))
 with vault.transaction():
-    vault.save_conversation(ConversationRow(b"c" * 32, "direct", "bob", "member", 1, cursor=2))
+    vault.conversations.save(ConversationRow(b"c" * 32, "direct", "bob", "member", 1, cursor=2))
     os._exit(9)
 """
     assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == 9
     vault = open_vault(path)
-    assert [conversation.cursor for conversation in vault.conversations()] == [1]
+    assert [conversation.cursor for conversation in vault.conversations.load()] == [1]
     vault.close()
 
 
@@ -132,7 +144,7 @@ def test_a_damaged_database_is_named_as_such(path: Path) -> None:
 def test_the_vault_of_somebody_else_is_refused(path: Path) -> None:
     vault = open_vault(path)
     with vault.transaction():
-        vault.save_device(device("alice"))
+        vault.device.save(device("alice"))
     vault.close()
     with pytest.raises(StorageError, match="belongs to alice"):
         open_vault(path, account="mallory")
@@ -141,10 +153,10 @@ def test_the_vault_of_somebody_else_is_refused(path: Path) -> None:
 def test_no_plain_text_and_no_name_reaches_the_disk(path: Path) -> None:
     vault = open_vault(path)
     with vault.transaction():
-        vault.save_device(device())
-        vault.save_conversation(row())
-        vault.add_message(CONVERSATION, 1, 1, "bob", CANARY, own=False, trust="pinned")
-        vault.enqueue(CONVERSATION, "message", CANARY.encode(), 0)
+        vault.device.save(device())
+        vault.conversations.save(row())
+        add(vault, 1, "bob", CANARY)
+        vault.outbox.add(CONVERSATION, "message", CANARY.encode(), 0)
     while_open = [file.read_bytes() for file in path.parent.iterdir()]
     vault.close()
     for content in while_open + [file.read_bytes() for file in path.parent.iterdir()]:
@@ -156,7 +168,7 @@ def test_no_plain_text_and_no_name_reaches_the_disk(path: Path) -> None:
 def test_only_the_owner_can_read_the_files(path: Path) -> None:
     vault = open_vault(path)
     with vault.transaction():
-        vault.save_device(device())
+        vault.device.save(device())
     assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
     vault.close()
 
@@ -171,12 +183,12 @@ def test_a_vault_nobody_logged_in_with_can_be_discarded(path: Path) -> None:
 def test_history_is_in_the_logs_order_and_what_waits_comes_last(path: Path) -> None:
     vault = open_vault(path)
     with vault.transaction():
-        own = vault.add_message(CONVERSATION, 0, 0, "alice", "own", own=True, trust="verified")
-        vault.add_message(CONVERSATION, 4, 1, "bob", "theirs", own=False, trust="pinned")
-        assert [message.text for message in vault.history(CONVERSATION, 10)] == ["theirs", "own"]
-        vault.accept_message(own.local_id, 3, 1)
-        assert [message.text for message in vault.history(CONVERSATION, 10)] == ["own", "theirs"]
-        assert [message.text for message in vault.history(CONVERSATION, 1)] == ["theirs"]
+        own = add(vault, 0, "alice", "own")
+        add(vault, 4, "bob", "theirs")
+        assert [message.text for message in vault.history.newest(CONVERSATION, 10)] == ["theirs", "own"]
+        vault.history.accept(own.local_id, 3, 1, 1)
+        assert [message.text for message in vault.history.newest(CONVERSATION, 10)] == ["own", "theirs"]
+        assert [message.text for message in vault.history.newest(CONVERSATION, 1)] == ["theirs"]
     vault.close()
 
 
@@ -191,15 +203,15 @@ def test_what_was_shown_stays_shown_and_own_lines_are_never_unread(path: Path) -
     vault = open_vault(path)
     with vault.transaction():
         lines = [
-            vault.add_message(CONVERSATION, seq, 1000, sender, str(seq), own=sender == "alice", trust="pinned")
+            add(vault, seq, sender, str(seq))
             for seq, sender in enumerate(("bob", "alice", "bob", "bob"), 1)
         ]
-    assert [line.text for line in vault.unread(10)] == ["1", "3", "4"]
-    assert [line.text for line in vault.unread(2)] == ["1", "3"]
+    assert [line.text for line in vault.history.unread(vault.history.shown(), 10)] == ["1", "3", "4"]
+    assert [line.text for line in vault.history.unread(vault.history.shown(), 2)] == ["1", "3"]
     with vault.transaction():
-        vault.mark_shown(lines[2].local_id)
-        vault.mark_shown(lines[0].local_id)  # late: takes nothing back
+        vault.history.mark_shown(lines[2].local_id)
+        vault.history.mark_shown(lines[0].local_id)  # late: takes nothing back
     vault.close()
     vault = open_vault(path)
-    assert [line.text for line in vault.unread(10)] == ["4"]
+    assert [line.text for line in vault.history.unread(vault.history.shown(), 10)] == ["4"]
     vault.close()

@@ -182,9 +182,9 @@ def close_and_look(server: LiveServer, talkers: Sequence[Talker]) -> int:
     views: dict[tuple[str, str], list[View]] = {}
     for talker in talkers:
         vault = Vault.open(talker.vault, talker.name, PASSWORD, cost=CHEAP)
-        for row in vault.conversations():
+        for row in vault.conversations.load():
             key: tuple[str, str] = (row.kind, row.name if row.kind == "open" else "")
-            lines = vault.history(row.id, 10_000_000)
+            lines = vault.history.newest(row.id, 10_000_000)
             own = sorted((line for line in lines if line.own), key=lambda line: line.local_id)
             said.setdefault(key, {})[talker.name] = [line.text for line in own]
             first = min((line.seq for line in lines), default=1)

@@ -25,7 +25,7 @@ from securechat.client.events import (
     Stopped,
     Waiting,
 )
-from securechat.client.vault.vault import Vault
+from securechat.client.vault.identity import PinTable
 from securechat.errors import InternalError, RefusedError, TrustError, UnreachableError, UsageError
 from securechat.identity.pins import Pin
 from securechat.ui.exit_codes import ExitCode
@@ -222,12 +222,12 @@ def test_leave_with_a_name_that_is_none_of_ours_leaves_nothing(screen: Screen, l
 
 
 def test_trust_in_a_key_that_has_not_changed_says_so_and_changes_nothing(screen: Screen, monkeypatch: Any) -> None:
-    class OneVerifiedPin(Vault):
+    class OneVerifiedPin(PinTable):
         def __init__(self) -> None:
             """No file: it knows one pin, and cannot save another."""
 
-        def pin(self, account: str) -> Pin:
-            return Pin(account, b"k" * 32, verified=True)
+        def load(self) -> list[Pin]:
+            return [Pin("bob", b"k" * 32, verified=True)]
 
     pins = Pins(OneVerifiedPin(), screen.pending.append)
     monkeypatch.setattr(screen.client, "trust", lambda who: pins.decide(who, verified=False), raising=False)

@@ -22,7 +22,8 @@ from securechat.client import events
 from securechat.client.backoff import Backoff
 from securechat.client.conversations.log import Conversation, Staged, encode_number
 from securechat.client.device import check_key_packages
-from securechat.client.vault.vault import ChangeRow, OutboxRow
+from securechat.client.vault.conversations import ChangeRow
+from securechat.client.vault.outbox import OutboxRow
 from securechat.errors import InternalError, PeerError
 from securechat.identity.certificate import DeviceCertificate
 from securechat.mls.key_package import KeyPackage
@@ -70,7 +71,7 @@ class Committing:
         """Return the proposals for what the user asked for, as far as we have what they need."""
         conversation = self._conversation
         proposals: list[Proposal] = []
-        for change in self._vault.changes(conversation.id):
+        for change in self._vault.changes.load(conversation.id):
             if change.action == "remove":
                 leaves = [leaf for leaf, person in conversation.people.items() if person.account == change.account]
                 proposals += map(Remove, leaves)
@@ -92,13 +93,13 @@ class Committing:
                     checked = self._check(reply.key_packages, change.account, self._context.clock.seconds())
                     for _, person in checked:
                         self._context.pins.observe(person)
-                    if self._context.pins.has_changed(change.account):
+                    if change.account in self._context.pins.undecided:
                         raise PeerError(f"The key of {change.account} has changed; /trust or /verify decides.")
-                    self._vault.save_change_packages(change.id, _encode_packages(reply.key_packages))
+                    self._vault.changes.save_packages(change.id, _encode_packages(reply.key_packages))
             elif isinstance(reply, Refused) and reply.code in RETRYABLE:
                 self._backoff.wait(reply.retry_after / 1000)
             elif isinstance(reply, Refused):
-                self._vault.delete_change(change.id)
+                self._vault.changes.delete(change.id)
                 self._context.emit(events.Refused(reply.code, f"{change.account} was not added: {reply.text}"))
 
         return answer
@@ -109,7 +110,7 @@ class Committing:
         try:
             yield
         except PeerError as error:
-            self._vault.delete_change(change.id)
+            self._vault.changes.delete(change.id)
             self._context.emit(events.Refused("local", f"{change.account} was not added: {error} Invite them again."))
 
     def _check(self, packages: list[bytes], account: str, now: int) -> list[tuple[KeyPackage, DeviceCertificate]]:
@@ -174,7 +175,7 @@ class Committing:
 
     def _drop_changes(self, code: str, text: str) -> None:
         """The commit is not possible: tell so, and do not try the same at once again."""
-        for change in self._vault.changes(self._conversation.id):
-            self._vault.delete_change(change.id)
+        for change in self._vault.changes.load(self._conversation.id):
+            self._vault.changes.delete(change.id)
         self._context.emit(events.Refused(code, text))
         self._backoff.wait()

@@ -162,7 +162,7 @@ class Entering:
                 return
             for _, person in self._checked:
                 self._context.pins.observe(person)
-            if self._context.pins.has_changed(account):
+            if account in self._context.pins.undecided:
                 self._context.emit(events.Held(conversation.id, account))
 
     def _prepare_open_direct(self) -> None:
@@ -299,7 +299,7 @@ class Entering:
             # The server has lost entries, or let somebody found the room again under the id of one that had died.
             self._registry.archive(conversation)
         again, missed = row.phase == "resync", accepted.seq > row.cursor + 1
-        were = set(row.members.split())
+        were = set(row.members)
         removed = {leaf for leaf, _ in staged.commit.public.removed}
         conversation.begin(
             staged.commit.group,
@@ -312,7 +312,7 @@ class Entering:
             self._context.emit(events.Gap(conversation.id, accepted.seq))
         conversation.tell("members" if again else "joined", self._context.device.account)
         if again:
-            for account in sorted(set(row.members.split()) - were):
+            for account in sorted(set(row.members) - were):
                 conversation.tell("joined", account)
         self._registry.follow(conversation)
 

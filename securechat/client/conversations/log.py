@@ -19,9 +19,10 @@ import msgspec
 from securechat import policy
 from securechat.client import events
 from securechat.client.context import Context
-from securechat.client.vault.vault import ConversationRow, Phase, StagedRow
-from securechat.content.envelope import Envelope, decode
-from securechat.content.registry import Accept, Bye, Decline, Request, Text
+from securechat.client.vault.conversations import ConversationRow, Phase, StagedRow
+from securechat.client.vault.history import CANNOT_SHOW
+from securechat.content.envelope import decode
+from securechat.content.registry import Accept, Body, Bye, Decline, Request, Text, Unknown, encode_body
 from securechat.errors import InternalError, PeerError, StorageError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
 from securechat.mls.framing import ContentType, Header, PublicMessage, decode_body, read_header
@@ -83,7 +84,7 @@ class Conversation:
         self._group: Group | None = None
         self._group_change: Literal["", "message", "epoch"] = ""
         self._people: People | None = None
-        self.departed = frozenset(map(LeafIndex, context.vault.departures(row.id)))
+        self.departed = frozenset(map(LeafIndex, context.vault.groups.departures(row.id)))
         self._staged: Staged | None = None
         self._staged_loaded = False
 
@@ -109,7 +110,7 @@ class Conversation:
     def group(self) -> Group:
         """The group in its current epoch."""
         if self._group is None:
-            stored = self.context.vault.group(self.id)
+            stored = self.context.vault.groups.load(self.id)
             if stored is None:
                 raise InternalError("a conversation without its group")
             try:
@@ -129,7 +130,7 @@ class Conversation:
     def staged(self) -> Staged | None:
         """Our request on its way."""
         if not self._staged_loaded:
-            row = self.context.vault.staged(self.id)
+            row = self.context.vault.groups.staged(self.id)
             if row is not None:
                 self._staged = Staged(row.number, _decode_request(row.request), self._decode_commit(row.commit_state))
             self._staged_loaded = True
@@ -144,12 +145,12 @@ class Conversation:
     def stage(self, number: int, request: StagedRequest, commit: StagedCommit | None) -> None:
         """Keep a request before it is sent."""
         state = commit.encode() if commit is not None else b""
-        self.context.vault.save_staged(self.id, StagedRow(number, _encode_request(request), state))
+        self.context.vault.groups.save_staged(self.id, StagedRow(number, _encode_request(request), state))
         self._staged, self._staged_loaded = Staged(number, request, commit), True
 
     def unstage(self) -> None:
         """Forget our request: it is in force, or never will be."""
-        self.context.vault.delete_staged(self.id)
+        self.context.vault.groups.delete_staged(self.id)
         self._staged, self._staged_loaded = None, True
 
     def use_group(self, group: Group, *, new_epoch: bool) -> None:
@@ -163,12 +164,15 @@ class Conversation:
         """Write what has changed. Call before the transaction ends."""
         if self._group_change and self._group is not None and self.row.phase != "gone":
             if self._group_change == "epoch":
-                self.context.vault.save_group(self.id, self._group.public_bytes(), self._group.secret_bytes())
+                self.context.vault.groups.save(self.id, self._group.public_bytes(), self._group.secret_bytes())
             else:
-                self.context.vault.save_group_secret(self.id, self._group.secret_bytes())
+                self.context.vault.groups.save_secret(self.id, self._group.secret_bytes())
         self._group_change = ""
         if self.row != self._saved:
-            self.context.vault.save_conversation(self.row)
+            vault, before = self.context.vault, self._saved.members if self._saved is not None else ()
+            vault.conversations.save(self.row)
+            if self.row.members != before:
+                vault.conversations.save_members(self.id, before, self.row.members)
             self._saved = replace(self.row)
 
     # --- what the front end sees ----------------------------------------------------------------------------------
@@ -183,8 +187,9 @@ class Conversation:
             state = "stopped"
         elif row.asked:
             state = "requested" if row.asked == "ours" else "request"
-        members = tuple(row.members.split())
-        return events.Conversation(row.id, row.kind, row.name, members, state, row.epoch, row.own_bye, row.their_bye)
+        return events.Conversation(
+            row.id, row.kind, row.name, row.members, state, row.epoch, row.own_bye, row.their_bye
+        )
 
     def tell(self, change: events.Change, account: str = "") -> None:
         """Tell the front end that the conversation has changed."""
@@ -193,7 +198,7 @@ class Conversation:
     def note_members(self) -> None:
         """Bring the row's list of members and epoch up to the group's."""
         here = {person.account for leaf, person in self.people.items() if leaf not in self.departed}
-        self.row.members = " ".join(sorted(here))
+        self.row.members = tuple(sorted(here))
         self.row.epoch = self.group.epoch
 
     # --- entering and leaving -------------------------------------------------------------------------------------
@@ -207,12 +212,12 @@ class Conversation:
         """
         vault, row = self.context.vault, self.row
         # Under `number` we have just entered; what was submitted before that may stand in what we have skipped.
-        for local_id in vault.drop_submitted(self.id, number - 1, "It is not known whether this message was sent."):
-            self.context.emit(events.Received(vault.message(local_id)))
-        vault.forget_numbers(self.id)
-        vault.delete_chain_before(self.id, seq)
-        vault.add_chain_value(self.id, seq, chain)
-        vault.void_ciphertexts(self.id)
+        unsure = vault.outbox.drop_submitted(self.id, number - 1)
+        self._fail_lines(unsure, "It is not known whether this message was sent.")
+        vault.trails.forget_numbers(self.id)
+        vault.trails.delete_chain_before(self.id, seq)
+        vault.trails.add_chain_value(self.id, seq, chain)
+        vault.outbox.void_ciphertexts(self.id)
         self.unstage()
         self.use_group(group, new_epoch=True)
         row.phase, row.cursor, row.chain, row.number = "member", seq, chain, number
@@ -235,7 +240,7 @@ class Conversation:
         self.live, self.head = True, subscribed.head
         if subscribed.head < self.row.cursor:
             self._distrust(f"the server knows {subscribed.head} entries of this conversation, and we {self.row.cursor}")
-        elif subscribed.last > self.context.vault.last_own_number(self.id, self.row.number):
+        elif subscribed.last > self.context.vault.outbox.last_number(self.id, self.row.number):
             self.need_resync()  # this vault is an old copy: it does not know what we said
 
     def lost_connection(self) -> None:
@@ -247,24 +252,27 @@ class Conversation:
     def set_departed(self, leaves: Iterable[LeafIndex]) -> None:
         """Replace the leaves that have left and are still in the tree."""
         self.departed = frozenset(leaves)
-        self.context.vault.save_departures(self.id, self.departed)
+        self.context.vault.groups.save_departures(self.id, self.departed)
 
     def end(self, problem: str) -> None:
         """We are out: delete everything but the history. What was not sent says `problem`."""
         self.row.phase = "gone"
-        for local_id in self.context.vault.drop_outbox(self.id, problem):
-            self.context.emit(events.Received(self.context.vault.message(local_id)))
-        self.context.vault.clear_working_state(self.id)
+        self._fail_lines(self.context.vault.outbox.drop(self.id), problem)
+        self.context.vault.conversations.clear_working_state(self.id)
         self._group = self._people = self._staged = None
         self._staged_loaded = True
         self.departed = frozenset()
         self.live = False
 
+    def _fail_lines(self, local_ids: list[int], problem: str) -> None:
+        for local_id in local_ids:
+            self.context.emit(events.Received(self.context.vault.history.fail(local_id, problem)))
+
     def close(self) -> None:
         """Say nothing more, and leave as soon as everything said before stands in the log."""
         if not self.row.closed:
             self.row.closed = True
-            self.context.vault.enqueue(self.id, "leave", b"", 0)
+            self.context.vault.outbox.add(self.id, "leave", b"", 0)
 
     def lose(self) -> None:
         """The server does not know us here any more."""
@@ -290,7 +298,7 @@ class Conversation:
                 raise PeerError(f"entry {entry.seq} follows entry {row.cursor}")
             header = read_header(entry.payload)
             number = decode_number(header)
-            last = row.number if own else self.context.vault.last_number(self.id, entry.device)
+            last = row.number if own else self.context.vault.trails.last_number(self.id, entry.device)
             if last is not None and number != last + 1:
                 raise PeerError(f"entry {entry.seq} is number {number} of a device whose last was {last}")
         except PeerError as error:
@@ -301,11 +309,11 @@ class Conversation:
             row.cursor, row.chain = entry.seq, chain
             if self.row.phase == "gone":
                 return
-            self.context.vault.add_chain_value(self.id, entry.seq, chain)
+            self.context.vault.trails.add_chain_value(self.id, entry.seq, chain)
             if own:
                 row.number = number
             else:
-                self.context.vault.save_number(self.id, entry.device, number)
+                self.context.vault.trails.save_number(self.id, entry.device, number)
 
     def receive_own(self, accepted: Accepted, number: int, payload: bytes) -> None:
         """Process our own entry, in whose place `accepted` stands. What we have not caught up to comes by the log.
@@ -322,7 +330,7 @@ class Conversation:
         if own:
             return self._process_own(entry, number)
         if header.content_type == ContentType.APPLICATION:
-            return self._process_message(entry)
+            return self._process_message(entry, number)
         if header.content_type == ContentType.COMMIT:
             return self._process_commit(entry)
         return self._process_departure(entry)
@@ -343,11 +351,11 @@ class Conversation:
                 return False
             self._merge_own(entry, staged.commit)
             return True
-        item = self.context.vault.outbox_by_number(self.id, number)
+        item = self.context.vault.outbox.by_number(self.id, number)
         if item is None or item.payload != entry.payload:
             self.need_resync()  # this vault is an old copy: it does not know what we said
             return False
-        self.context.vault.dequeue(item.id)
+        self.context.vault.outbox.delete(item.id)
         if item.kind == "leave":
             self.row.closed = True
             self.end("You have left this conversation.")
@@ -355,7 +363,7 @@ class Conversation:
             return True
         self.row.sent_on_path += 1
         if item.local_id:
-            message = self.context.vault.accept_message(item.local_id, entry.seq, entry.time)
+            message = self.context.vault.history.accept(item.local_id, entry.seq, entry.time, number)
             self.context.emit(events.Delivered(message))
         return True
 
@@ -367,7 +375,7 @@ class Conversation:
 
     # --- other people's entries -----------------------------------------------------------------------------------
 
-    def _process_message(self, entry: Entry) -> bool:
+    def _process_message(self, entry: Entry, number: int) -> bool:
         try:
             received = self.group.decrypt(entry.payload, in_order=True)
             self.use_group(self.group, new_epoch=False)
@@ -379,10 +387,11 @@ class Conversation:
                 return False
             envelope = decode(received.plaintext)
         except PeerError as error:
-            self._add_line(entry, self._author(entry.device), "", problem=f"This message cannot be read: {error}")
+            problem = f"This message cannot be read: {error}"
+            self._add_line(entry, number, self._author(entry.device), None, problem)
             return True
-        known = self.context.vault.chain_value(self.id, envelope.seq)
-        self._receive_body(entry, sender, envelope)
+        known = self.context.vault.trails.chain_value(self.id, envelope.seq)
+        self._receive_body(entry, number, sender, envelope.body)
         if envelope.seq >= entry.seq or known != envelope.chain:
             self._distrust(
                 f"{sender.account} saw another history than you up to entry {envelope.seq}: the server shows people "
@@ -390,22 +399,22 @@ class Conversation:
             )
         return True
 
-    def _receive_body(self, entry: Entry, sender: DeviceCertificate, envelope: Envelope) -> None:
-        row, body, account = self.row, envelope.body, sender.account
+    def _receive_body(self, entry: Entry, number: int, sender: DeviceCertificate, body: Body | Unknown) -> None:
+        row, account = self.row, sender.account
         if isinstance(body, Text):
             if row.asked == "ours":  # they talk: they were opening a conversation with us at the same time
                 row.asked = ""
                 self.tell("accepted", account)
-            self._add_line(entry, sender, body.text)
+            self._add_line(entry, number, sender, body)
         elif row.kind != "direct" or not isinstance(body, Request | Accept | Decline | Bye):
-            self._add_line(entry, sender, "", problem="This version of the program cannot show this kind of message.")
+            self._add_line(entry, number, sender, body, CANNOT_SHOW)
         elif isinstance(body, Request):
             # Whoever has spoken here already, or is about to, has consented to talk.
-            willing = row.number > 0 or self.context.vault.has_outbox(self.id)
+            willing = row.number > 0 or self.context.vault.outbox.holds_anything(self.id)
             row.asked = "" if willing else "theirs"
             self.tell("accepted" if willing else "request", account)
             if body.text:
-                self._add_line(entry, sender, body.text)
+                self._add_line(entry, number, sender, body)
         elif isinstance(body, Accept):
             row.asked = ""
             self.tell("accepted", account)
@@ -460,7 +469,7 @@ class Conversation:
         self.use_group(staged.group, new_epoch=True)
         self._people = _people_after(people, public)
         self.set_departed(departed - {leaf for leaf, _ in public.removed})
-        self.context.vault.delete_chain_before(self.id, entry.seq)
+        self.context.vault.trails.delete_chain_before(self.id, entry.seq)
         for leaf, person in self.people.items():
             if person != people.get(leaf):
                 self.context.pins.observe(person)
@@ -476,20 +485,29 @@ class Conversation:
     def _settle_changes(self) -> None:
         """Forget the changes of the members that are in force, whoever made them."""
         here = {person.account for person in self.people.values()}
-        for change in self.context.vault.changes(self.id):
+        for change in self.context.vault.changes.load(self.id):
             if (change.account in here) == (change.action == "add"):
-                self.context.vault.delete_change(change.id)
+                self.context.vault.changes.delete(change.id)
 
-    def _add_line(self, entry: Entry, sender: DeviceCertificate | None, text: str, problem: str = "") -> None:
+    def _add_line(
+        self,
+        entry: Entry,
+        number: int,
+        sender: DeviceCertificate | None,
+        body: Body | Unknown | None,
+        problem: str = "",
+    ) -> None:
         account = sender.account if sender is not None else "somebody unknown"
-        message = self.context.vault.add_message(
+        message = self.context.vault.history.add(
             self.id,
-            entry.seq,
-            entry.time,
             account,
-            text,
+            encode_body(body) if body is not None else ("", b""),
             own=account == self.context.device.account,
             trust=self.context.pins.standing(sender) if sender is not None else "pinned",
+            seq=entry.seq,
+            time=entry.time,
+            device=entry.device,
+            number=number,
             problem=problem,
         )
         self.context.emit(events.Received(message))

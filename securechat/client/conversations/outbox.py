@@ -23,7 +23,7 @@ from securechat.client import events
 from securechat.client.backoff import Backoff
 from securechat.client.conversations.committing import PATH_MESSAGES, Committing
 from securechat.client.conversations.log import Conversation, encode_number
-from securechat.client.vault.vault import OutboxRow
+from securechat.client.vault.outbox import OutboxRow
 from securechat.content import envelope
 from securechat.content.envelope import Envelope
 from securechat.content.registry import Body
@@ -41,7 +41,7 @@ _FULL: Final = (
 _ADVICE: Final = "Send it again, in parts if it is long; if that is refused too, ask the operator of the server."
 
 
-def encode_body(body: Body, sent: int) -> bytes:
+def envelope_to_place(body: Body, sent: int) -> bytes:
     """Return a body as it waits in the outbox: an envelope that does not know its place in the log yet."""
     return envelope.encode(Envelope(0, bytes(32), sent, body))
 
@@ -70,13 +70,13 @@ class Outbox:
             if not staged.submitted and not self._on_their_way:
                 self._committing.submit(staged)
             return
-        items = self._vault.outbox(row.id, WINDOW)
+        items = self._vault.outbox.first(row.id, WINDOW)
         if self._void or any(item.payload and item.epoch != conversation.group.epoch for item in items):
             if self._on_their_way:
                 return
-            self._vault.void_ciphertexts(row.id)
+            self._vault.outbox.void_ciphertexts(row.id)
             self._void = False
-            items = self._vault.outbox(row.id, WINDOW)
+            items = self._vault.outbox.first(row.id, WINDOW)
         if not self._on_their_way:
             self._refused = False
             if self._committing.prepare(items):
@@ -96,7 +96,7 @@ class Outbox:
             payload = item.payload
             if not payload:
                 payload = self._encrypt(item, number)
-                self._vault.save_ciphertext(item.id, number, conversation.group.epoch, payload)
+                self._vault.outbox.save_ciphertext(item.id, number, conversation.group.epoch, payload)
             elif item.number != number:
                 raise InternalError("the numbers in the outbox have a gap")
             self._on_their_way.add(number)
@@ -109,15 +109,12 @@ class Outbox:
             return False
         if row.sent_on_path + number - row.number > PATH_MESSAGES:
             return False  # a fresh path comes first, once these are answered
-        if row.kind != "open":
-            for account in row.members.split():
-                if self._context.pins.has_changed(account):
-                    if self._held_for != account:
-                        self._held_for = account
-                        self._context.emit(events.Held(row.id, account))
-                    return False
-        self._held_for = ""
-        return True
+        undecided = self._context.pins.undecided
+        held_for = min(undecided.intersection(row.members), default="") if undecided and row.kind != "open" else ""
+        if held_for and held_for != self._held_for:
+            self._context.emit(events.Held(row.id, held_for))
+        self._held_for = held_for
+        return not held_for
 
     def _encrypt(self, item: OutboxRow, number: int) -> bytes:
         conversation, group = self._conversation, self._conversation.group
@@ -148,7 +145,7 @@ class Outbox:
 
     def _handle_refusal(self, item: int, number: int, refused: Refused) -> None:
         conversation = self._conversation
-        current = self._vault.outbox_item(item)
+        current = self._vault.outbox.get(item)
         if current is None or current.number != number:
             return  # it was encrypted anew, or given up, after we had entered anew
         first, self._refused = not self._refused, True
@@ -171,11 +168,11 @@ class Outbox:
             self._give_up(current, refused)
 
     def _give_up(self, item: OutboxRow, refused: Refused) -> None:
-        self._vault.dequeue(item.id)
+        self._vault.outbox.delete(item.id)
         if item.local_id:
             problem = f"This message was not sent: {refused.text}."
             if not self._conversation.row.closed:
                 problem += f" {_ADVICE}"
-            message = self._vault.fail_message(item.local_id, problem)
+            message = self._vault.history.fail(item.local_id, problem)
             self._context.emit(events.Received(message))
         self._context.emit(events.Refused(refused.code, refused.text))

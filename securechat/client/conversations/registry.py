@@ -15,7 +15,7 @@ from securechat.client.conversations.entering import Entering, check_departures,
 from securechat.client.conversations.log import Conversation
 from securechat.client.conversations.outbox import Outbox
 from securechat.client.device import KEY_PACKAGE_LOW, KEY_PACKAGE_STOCK
-from securechat.client.vault.vault import ConversationRow, Phase
+from securechat.client.vault.conversations import ConversationRow, Phase
 from securechat.errors import PeerError
 from securechat.identity.certificate import certificate_of
 from securechat.mls.framing import decode_body
@@ -48,7 +48,7 @@ class Registry:
     def __init__(self, context: Context) -> None:
         """Load what the vault has. Nothing is sent before `begin`."""
         self._context = context
-        self._conversations = {row.id: Conversation.load(context, row) for row in context.vault.conversations()}
+        self._conversations = {row.id: Conversation.load(context, row) for row in context.vault.conversations.load()}
         self._aliases: dict[bytes, bytes] = {}  # ids of our own making -> what came to be instead
         self._outboxes: dict[bytes, Outbox] = {}
         self._entering: dict[bytes, Entering] = {}
@@ -219,7 +219,8 @@ class Registry:
             raise PeerError("The server gives two conversations one id.")
         vault = self._context.vault
         fresh = row.cursor == 0  # else it has a history of its own, which stays where it is
-        vault.rebind(old, new, everything=fresh)
+        vault.outbox.move(old, new)
+        vault.history.move(old, new, waiting_only=not fresh)
         if there is None:
             there = Conversation(
                 self._context, ConversationRow(new, row.kind, row.name, row.phase, row.created, asked=row.asked)
@@ -230,7 +231,7 @@ class Registry:
         there.row.own_bye |= row.own_bye  # what the user has said stands, wherever it is said in the end
         there.row.closed |= row.closed
         if fresh:
-            vault.delete_conversation(old)
+            vault.conversations.delete(old)
             del self._conversations[old]
             self._aliases[old] = new
         else:
@@ -249,7 +250,7 @@ class Registry:
         old = ConversationRow(new_conversation_id(), row.kind, row.name, "gone", row.created, closed=True)
         self._conversations[old.id] = Conversation(self._context, old)
         self._context.touched.add(old.id)
-        self._context.vault.move_accepted(row.id, old.id)
+        self._context.vault.history.move_accepted(row.id, old.id)
         row.cursor = 0
 
     def follow(self, conversation: Conversation) -> None:
@@ -377,7 +378,7 @@ class Registry:
             there.reopen("awaiting")
         there.begin(group, seq=welcomed.join_seq, chain=welcomed.chain, number=0, departed=departed)
         if not last_resort:
-            vault.delete_key_package(reference)
+            vault.key_packages.delete(reference)
             self._key_packages -= 1
             self._replenish()
         if rules.kind == "direct":
@@ -388,7 +389,7 @@ class Registry:
 
     def _bundle_for(self, welcome: Welcome) -> tuple[bytes, KeyPackageBundle, bool]:
         for reference in welcome.new_member_refs:
-            if (stored := self._context.vault.key_package(reference)) is not None:
+            if (stored := self._context.vault.key_packages.find(reference)) is not None:
                 return reference, KeyPackageBundle.decode(stored[0]), stored[1]
         raise PeerError("it is for none of our key packages")
 
@@ -401,7 +402,8 @@ class Registry:
                 self._entering.pop(older.id, None)
                 self.rebind(older, newer.id)
             elif older.row.phase in ("member", "resync", "stopped"):
-                self._context.vault.move_unsent(older.id, newer.id)
+                vault = self._context.vault
+                vault.history.move_lines(vault.outbox.move_plain(older.id, newer.id), newer.id)
                 older.close()
                 self._context.touched.add(older.id)
                 older.tell("closed")

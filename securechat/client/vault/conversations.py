@@ -1,0 +1,225 @@
+"""Conversations: their rows with their members, and what one works with while in them, which goes when one is out."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Literal
+
+from securechat.client.vault.database import Statements
+
+Phase = Literal["opening", "founding", "joining", "awaiting", "member", "resync", "stopped", "gone"]
+"""Where a conversation stands between us and the server.
+
+opening:  a direct one, not yet accepted; `founding`: a room, likewise; `joining`: our external commit into a room,
+          likewise. What we asked for stands in `staged`, if it was asked already.
+awaiting: the other one's direct conversation came first; its Welcome has not arrived yet.
+member:   following the log. `resync`: our state does not fit the log, we enter anew before anything else.
+stopped:  a commit cannot be processed or the history is not to be trusted; `/repair` decides.
+gone:     we are out; only the history is left.
+"""
+
+
+@dataclass
+class ConversationRow:
+    """A conversation's place in its log, and what its people have agreed on."""
+
+    id: bytes
+    kind: Literal["direct", "invite", "open"]
+    name: str  # the room's name, or the other account
+    phase: Phase
+    created: int  # milliseconds since 1970
+    cursor: int = 0  # newest entry processed
+    chain: bytes = bytes(32)  # chain value at the cursor
+    number: int = 0  # newest of our submissions that stands in the log
+    sent_on_path: int = 0  # our messages since our leaf key was last fresh
+    path_time: int = 0  # when that was, milliseconds since 1970
+    asked: Literal["", "ours", "theirs"] = ""  # an open request to talk, and whose
+    own_bye: bool = False
+    their_bye: bool = False
+    closed: bool = False  # we say nothing more here but that we leave
+    epoch: int = 0
+    members: tuple[str, ...] = ()  # accounts in the tree, but for those that have left; sorted
+
+
+@dataclass(frozen=True)
+class StagedRow:
+    """Our commit, or another request that changes where we stand, on its way to the server."""
+
+    number: int
+    request: bytes = field(repr=False)  # the wire message, to be sent again as it is
+    commit_state: bytes = field(repr=False)  # empty where the request holds no commit
+
+
+@dataclass(frozen=True)
+class ChangeRow:
+    """A change of the members that the user asked for and no commit has made yet."""
+
+    id: int
+    action: Literal["add", "remove"]
+    account: str
+    key_packages: bytes = field(repr=False)  # of who is to be added; empty until they are fetched
+
+
+_COLUMNS: Final = tuple(column.name for column in fields(ConversationRow) if column.name != "members")
+_LOAD: Final = f"SELECT {', '.join(_COLUMNS)} FROM conversations ORDER BY rowid"  # noqa: S608  # nosec B608  # our own
+_SAVE: Final = (
+    f"INSERT INTO conversations ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)})"  # noqa: S608  # nosec B608  # our own
+    f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{column} = excluded.{column}' for column in _COLUMNS)}"
+)
+
+_WORKING_TABLES: Final = ("groups", "staged", "departures", "numbers", "chain", "changes", "outbox")
+"""What a conversation needs while we are in it, by column `conversation`."""
+
+
+class ConversationTable:
+    """All conversations we are in, or were."""
+
+    def __init__(self, database: Statements) -> None:
+        self._database = database
+
+    def load(self) -> list[ConversationRow]:
+        """Return all conversations, oldest first."""
+        members: dict[bytes, list[str]] = {}
+        for conversation, account in self._database.all("SELECT conversation, account FROM members ORDER BY account"):
+            members.setdefault(conversation, []).append(account)
+        rows = self._database.all(_LOAD)
+        return [_row(dict(zip(_COLUMNS, row, strict=True)), tuple(members.get(row[0], ()))) for row in rows]
+
+    def save(self, row: ConversationRow) -> None:
+        """Keep a conversation's row, new or changed, but for its members."""
+        self._database.run(_SAVE, *(getattr(row, column) for column in _COLUMNS))
+
+    def save_members(self, conversation: bytes, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+        """Keep who is in a conversation: its rows hold the accounts of `before`."""
+        gone, new = set(before) - set(after), set(after) - set(before)
+        database = self._database
+        database.run_many(
+            "DELETE FROM members WHERE conversation = ? AND account = ?", [(conversation, account) for account in gone]
+        )
+        database.run_many("INSERT INTO members VALUES (?, ?)", [(conversation, account) for account in new])
+
+    def delete(self, conversation: bytes) -> None:
+        """Forget a conversation that never came to be; its history must have moved elsewhere."""
+        self.clear_working_state(conversation)
+        self._database.run("DELETE FROM members WHERE conversation = ?", conversation)
+        self._database.run("DELETE FROM conversations WHERE id = ?", conversation)
+
+    def clear_working_state(self, conversation: bytes) -> None:
+        """Delete all secrets and queues of a conversation; its row and its history stay."""
+        for table in _WORKING_TABLES:
+            self._database.run(f"DELETE FROM {table} WHERE conversation = ?", conversation)  # noqa: S608  # nosec B608  # our own
+
+
+class GroupTable:
+    """MLS groups in their current epoch, our staged requests, and who has left without the tree having dropped them."""
+
+    def __init__(self, database: Statements) -> None:
+        self._database = database
+
+    def load(self, conversation: bytes) -> tuple[bytes, bytes] | None:
+        """Return the public and the secret part of a group's state."""
+        row = self._database.one("SELECT public, secret FROM groups WHERE conversation = ?", conversation)
+        return None if row is None else (row[0], row[1])
+
+    def save(self, conversation: bytes, public: bytes, secret: bytes) -> None:
+        """Keep a group's state in a new epoch."""
+        self._database.run("REPLACE INTO groups VALUES (?, ?, ?)", conversation, public, secret)
+
+    def save_secret(self, conversation: bytes, secret: bytes) -> None:
+        """Keep a group's state within an epoch: the tree has not changed, the ratchets have."""
+        self._database.run("UPDATE groups SET secret = ? WHERE conversation = ?", secret, conversation)
+
+    def staged(self, conversation: bytes) -> StagedRow | None:
+        """Return our request on its way."""
+        row = self._database.one(
+            "SELECT number, request, commit_state FROM staged WHERE conversation = ?", conversation
+        )
+        return None if row is None else StagedRow(*row)
+
+    def save_staged(self, conversation: bytes, row: StagedRow) -> None:
+        """Keep a request before it is sent."""
+        self._database.run(
+            "REPLACE INTO staged VALUES (?, ?, ?, ?)", conversation, row.number, row.request, row.commit_state
+        )
+
+    def delete_staged(self, conversation: bytes) -> None:
+        """Forget a request: it was answered, or another commit came first."""
+        self._database.run("DELETE FROM staged WHERE conversation = ?", conversation)
+
+    def departures(self, conversation: bytes) -> frozenset[int]:
+        """Return the leaves that have left and are still in the tree."""
+        rows = self._database.all("SELECT leaf FROM departures WHERE conversation = ?", conversation)
+        return frozenset(leaf for (leaf,) in rows)
+
+    def save_departures(self, conversation: bytes, leaves: frozenset[int]) -> None:
+        """Replace the leaves that have left and are still in the tree."""
+        self._database.run("DELETE FROM departures WHERE conversation = ?", conversation)
+        self._database.run_many("INSERT INTO departures VALUES (?, ?)", [(conversation, leaf) for leaf in leaves])
+
+
+class TrailTable:
+    """Where the devices of a conversation stand in its log: their numbers, and the chain in the current epoch."""
+
+    def __init__(self, database: Statements) -> None:
+        self._database = database
+
+    def last_number(self, conversation: bytes, device: bytes) -> int | None:
+        """Return the newest number seen of another device; None if none was seen since we came."""
+        row = self._database.one(
+            "SELECT number FROM numbers WHERE conversation = ? AND device = ?", conversation, device
+        )
+        return None if row is None else int(row[0])
+
+    def save_number(self, conversation: bytes, device: bytes, number: int) -> None:
+        """Keep the newest number seen of another device."""
+        self._database.run("REPLACE INTO numbers VALUES (?, ?, ?)", conversation, device, number)
+
+    def forget_numbers(self, conversation: bytes) -> None:
+        """Forget the numbers of all devices: entries were skipped."""
+        self._database.run("DELETE FROM numbers WHERE conversation = ?", conversation)
+
+    def chain_value(self, conversation: bytes, seq: int) -> bytes | None:
+        """Return the chain at `seq`, if that lies in the current epoch."""
+        row = self._database.one("SELECT value FROM chain WHERE conversation = ? AND seq = ?", conversation, seq)
+        return None if row is None else bytes(row[0])
+
+    def add_chain_value(self, conversation: bytes, seq: int, value: bytes) -> None:
+        """Keep the chain at `seq`."""
+        self._database.run("REPLACE INTO chain VALUES (?, ?, ?)", conversation, seq, value)
+
+    def delete_chain_before(self, conversation: bytes, seq: int) -> None:
+        """Forget the chain of past epochs; `seq` is the commit that opened the current one."""
+        self._database.run("DELETE FROM chain WHERE conversation = ? AND seq < ?", conversation, seq)
+
+
+class ChangeTable:
+    """Changes of the members that the user asked for and no commit has made yet."""
+
+    def __init__(self, database: Statements) -> None:
+        self._database = database
+
+    def load(self, conversation: bytes) -> list[ChangeRow]:
+        """Return the changes of the members still to be made, oldest first."""
+        rows = self._database.all(
+            "SELECT id, action, account, key_packages FROM changes WHERE conversation = ? ORDER BY id", conversation
+        )
+        return [ChangeRow(*row) for row in rows]
+
+    def add(self, conversation: bytes, action: Literal["add", "remove"], account: str) -> None:
+        """Keep a change of the members to be made."""
+        self._database.run(
+            "INSERT INTO changes (conversation, action, account, key_packages) VALUES (?, ?, ?, x'')",
+            conversation, action, account,
+        )  # fmt: skip
+
+    def save_packages(self, change: int, packages: bytes) -> None:
+        """Keep the key packages for somebody to be added."""
+        self._database.run("UPDATE changes SET key_packages = ? WHERE id = ?", packages, change)
+
+    def delete(self, change: int) -> None:
+        """Forget a change: it is made, or cannot be."""
+        self._database.run("DELETE FROM changes WHERE id = ?", change)
+
+
+def _row(values: dict[str, Any], members: tuple[str, ...]) -> ConversationRow:
+    for flag in ("own_bye", "their_bye", "closed"):
+        values[flag] = bool(values[flag])
+    return ConversationRow(**values, members=members)

@@ -1,0 +1,186 @@
+"""The history: lines as they are shown, each with what was said as it was encoded, and the name others know it by.
+
+Its order is the log's: accepted lines by `seq`; what is not accepted yet comes last, in the order in which it was said.
+A page is read from one index, however long the history is.
+"""
+
+from operator import itemgetter
+from typing import Any, Final
+
+from securechat.client.events import Message, Trust
+from securechat.client.vault.database import Statements
+from securechat.content.registry import line_of
+from securechat.errors import UsageError
+
+UNACCEPTED: Final = 1 << 62
+"""From here on, `place` is this plus the local id, of a line the server has not accepted: it comes after the log."""
+
+CANNOT_SHOW: Final = "This version of the program cannot show this kind of message."
+
+_COLUMNS: Final = (
+    "local_id, conversation, place, time, sender, own, kind, body, device, number, refers_to_device, refers_to_number,"
+    " trust, problem"
+)
+_LINES: Final = f"SELECT {_COLUMNS} FROM messages"  # noqa: S608  # nosec B608  # our own
+_ADD: Final = f"INSERT INTO messages ({_COLUMNS}) VALUES (?{', ?' * _COLUMNS.count(',')})"  # noqa: S608  # nosec B608  # our own
+
+_ORDER: Final = itemgetter(2, 0)  # place, then local_id
+_BESIDE: Final = (
+    _LINES + " WHERE conversation = (SELECT conversation FROM messages WHERE local_id = ?1)"  # noqa: S608  # nosec B608  # our own
+    " AND (place, local_id) {} (SELECT place, local_id FROM messages WHERE local_id = ?1)"
+    " ORDER BY place {}, local_id {} LIMIT ?2 + {}"
+)
+_BEFORE: Final = _BESIDE.format("<", "DESC", "DESC", 0)
+_AFTER: Final = _BESIDE.format(">", "ASC", "ASC", 0)
+_AROUND: Final = f"SELECT * FROM ({_BEFORE}) UNION ALL SELECT * FROM ({_BESIDE.format('>=', 'ASC', 'ASC', 1)})"  # noqa: S608  # nosec B608  # our own
+
+
+class Pages:
+    """Reads the history in pages, oldest line first in each."""
+
+    def __init__(self, database: Statements) -> None:
+        self._database = database
+
+    def message(self, local_id: int) -> Message:
+        """Return one line. Raises `UsageError` if there is none."""
+        row = self._database.one(_LINES + " WHERE local_id = ?", local_id)
+        if row is None:
+            raise UsageError("There is no such message.")
+        return _message(row)
+
+    def newest(self, conversation: bytes, limit: int) -> list[Message]:
+        """Return the newest `limit` lines of a conversation."""
+        rows = self._database.all(
+            _LINES + " WHERE conversation = ? ORDER BY place DESC, local_id DESC LIMIT ?", conversation, limit
+        )
+        return [_message(row) for row in reversed(rows)]
+
+    def before(self, local_id: int, limit: int) -> list[Message]:
+        """Return the `limit` lines of its conversation right before a line; none if there is no such line."""
+        return [_message(row) for row in reversed(self._database.all(_BEFORE, local_id, limit))]
+
+    def after(self, local_id: int, limit: int) -> list[Message]:
+        """Return the `limit` lines of its conversation right after a line; none if there is no such line."""
+        return [_message(row) for row in self._database.all(_AFTER, local_id, limit)]
+
+    def around(self, local_id: int, limit: int) -> list[Message]:
+        """Return a line with up to `limit` lines before it and as many after it."""
+        rows = self._database.all(_AROUND, local_id, limit)
+        return [_message(row) for row in sorted(rows, key=_ORDER)]
+
+    def unread(self, after: int, limit: int) -> list[Message]:
+        """Return the oldest `limit` lines of others that came in after the line `after`, in order of arrival."""
+        rows = self._database.all(
+            _LINES + " WHERE own = 0 AND local_id > ? ORDER BY local_id LIMIT ?", after, limit
+        )
+        return [_message(row) for row in rows]
+
+    def shown(self) -> int:
+        """Return the newest line up to which the user has seen everything; 0 before the first."""
+        (local_id,) = self._database.one("SELECT local_id FROM shown")
+        return int(local_id)
+
+
+class History(Pages):
+    """The history as its one writer sees it."""
+
+    def __init__(self, database: Statements) -> None:
+        super().__init__(database)
+        newest = database.one("SELECT seq FROM sqlite_sequence WHERE name = 'messages'")
+        self._last_id: int = newest[0] if newest is not None else 0
+
+    def add(
+        self,
+        conversation: bytes,
+        sender: str,
+        content: tuple[str, bytes],
+        *,
+        own: bool,
+        trust: Trust,
+        seq: int = 0,
+        time: int = 0,
+        device: bytes = b"",
+        number: int = 0,
+        refers_to: tuple[bytes, int] | None = None,
+        problem: str = "",
+    ) -> Message:
+        """Append a line. Returns it with its local id.
+
+        `content`: kind and body as they stand in the envelope; both empty where nothing could be decrypted. `device`
+        (16 bytes) and `number` name the message; the number of our own is known when the server has accepted it.
+        `refers_to`: the name of another message that this one is about.
+        """
+        self._last_id += 1
+        row = (
+            self._last_id, conversation, seq or UNACCEPTED + self._last_id, time, sender, own, *content,
+            device or None, number or None, *(refers_to or (None, None)), trust, problem,
+        )  # fmt: skip
+        self._database.run(_ADD, *row)
+        return _message(row)
+
+    def accept(self, local_id: int, seq: int, time: int, number: int) -> Message:
+        """Note where our line stands in the log. Returns the line."""
+        return self._update("place = ?, time = ?, number = ?", seq, time, number, local_id)
+
+    def fail(self, local_id: int, problem: str) -> Message:
+        """Note that our line cannot be sent, and why. Returns the line."""
+        return self._update("problem = ?", problem, local_id)
+
+    def move(self, conversation: bytes, new: bytes, *, waiting_only: bool) -> None:
+        """Move the lines of a conversation to another one: all, or those that still wait to be accepted."""
+        self._database.run(
+            "UPDATE messages SET conversation = ? WHERE conversation = ? AND (? OR (place >= ? AND problem = ''))",
+            new, conversation, not waiting_only, UNACCEPTED,
+        )  # fmt: skip
+
+    def move_accepted(self, conversation: bytes, new: bytes) -> None:
+        """Move the lines that stand in a log to another conversation."""
+        self._database.run(
+            "UPDATE messages SET conversation = ? WHERE conversation = ? AND place < ?", new, conversation, UNACCEPTED
+        )
+
+    def move_lines(self, local_ids: list[int], new: bytes) -> None:
+        """Move lines to another conversation."""
+        self._database.run_many(
+            "UPDATE messages SET conversation = ? WHERE local_id = ?", [(new, local_id) for local_id in local_ids]
+        )
+
+    def mark_shown(self, local_id: int) -> None:
+        """Note that the user has seen everything that came in up to a line."""
+        self._database.run("UPDATE shown SET local_id = max(local_id, ?)", local_id)
+
+    def _update(self, change: str, *values: object) -> Message:
+        rows = self._database.all(f"UPDATE messages SET {change} WHERE local_id = ? RETURNING {_COLUMNS}", *values)  # noqa: S608  # nosec B608  # our own
+        if not rows:
+            raise UsageError("There is no such message.")
+        return _message(rows[0])
+
+
+class Reader(Pages):
+    """The history over a connection of its own: from any thread, whatever the writer does. Sees what is committed."""
+
+
+def _message(row: Any) -> Message:
+    local_id, conversation, place, time, sender, own, kind, body, device, number, *about, trust, problem = row
+    text = ""
+    if own or not problem:
+        line = line_of(kind, body)
+        if line is None:
+            problem = problem or CANNOT_SHOW
+        else:
+            text = line
+    return Message(
+        local_id,
+        conversation,
+        place if place < UNACCEPTED else 0,
+        time,
+        sender,
+        bool(own),
+        text,
+        trust,
+        problem,
+        kind,
+        device or b"",
+        number or 0,
+        (about[0], about[1]) if about[0] is not None else None,
+    )

@@ -1,0 +1,93 @@
+"""Who we are to this server, whose keys we know, and the key packages that others reach us by."""
+
+from dataclasses import dataclass, field
+
+from securechat.client.vault.database import Statements
+from securechat.identity.pins import Pin
+
+
+@dataclass
+class DeviceRow:
+    """Who we are to this server."""
+
+    account: str
+    device_id: bytes
+    identity_private: bytes = field(repr=False)  # 32 bytes, Ed25519
+    signature_private: bytes = field(repr=False)  # 32 bytes, Ed25519
+    server_id: bytes = b""  # empty until the first Hello
+    certificate: bytes = b""  # the same: it names the server
+    token: bytes = field(default=b"", repr=False)
+    token_expires: int = 0  # milliseconds since 1970
+    inbox_cursor: int = 0
+
+
+class DeviceTable:
+    """The one row that says who we are."""
+
+    def __init__(self, database: Statements) -> None:
+        self._database = database
+
+    def load(self) -> DeviceRow | None:
+        """Return who we are, or None in a new vault."""
+        row = self._database.one(
+            "SELECT account, device_id, identity_private, signature_private, server_id, certificate, token,"
+            " token_expires, inbox_cursor FROM device"
+        )
+        return None if row is None else DeviceRow(*row)
+
+    def save(self, row: DeviceRow) -> None:
+        """Keep who we are."""
+        self._database.run(
+            "REPLACE INTO device (id, account, device_id, identity_private, signature_private, server_id, certificate,"
+            " token, token_expires, inbox_cursor) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            row.account, row.device_id, row.identity_private, row.signature_private, row.server_id, row.certificate,
+            row.token, row.token_expires, row.inbox_cursor,
+        )  # fmt: skip
+
+
+class PinTable:
+    """What we know of other accounts' identity keys."""
+
+    def __init__(self, database: Statements) -> None:
+        self._database = database
+
+    def load(self) -> list[Pin]:
+        """Return all pins."""
+        rows = self._database.all("SELECT account, identity_key, verified, changed_key FROM pins")
+        return [Pin(account, key, bool(verified), changed) for account, key, verified, changed in rows]
+
+    def save(self, pin: Pin) -> None:
+        """Keep a pin."""
+        self._database.run(
+            "REPLACE INTO pins (account, identity_key, verified, changed_key) VALUES (?, ?, ?, ?)",
+            pin.account, pin.identity_key, pin.verified, pin.changed_key,
+        )  # fmt: skip
+
+
+class KeyPackageTable:
+    """The private sides of our key packages that nobody has used yet."""
+
+    def __init__(self, database: Statements) -> None:
+        self._database = database
+
+    def add(self, reference: bytes, bundle: bytes, *, last_resort: bool, not_after: int) -> None:
+        """Keep the private side of a key package we are about to publish."""
+        self._database.run("INSERT INTO key_packages VALUES (?, ?, ?, ?)", reference, bundle, last_resort, not_after)
+
+    def find(self, reference: bytes) -> tuple[bytes, bool] | None:
+        """Return the bundle of one of our key packages and whether it is a last-resort one."""
+        row = self._database.one("SELECT bundle, last_resort FROM key_packages WHERE reference = ?", reference)
+        return None if row is None else (row[0], bool(row[1]))
+
+    def delete(self, reference: bytes) -> None:
+        """Forget a key package that has been used."""
+        self._database.run("DELETE FROM key_packages WHERE reference = ?", reference)
+
+    def delete_expired(self, before: int) -> None:
+        """Forget key packages that nobody may use any more; `before` in seconds since 1970."""
+        self._database.run("DELETE FROM key_packages WHERE not_after < ?", before)
+
+    def newest_last_resort(self) -> int:
+        """Return when the newest last-resort key package runs out, in seconds since 1970; 0 if there is none."""
+        (newest,) = self._database.one("SELECT max(not_after) FROM key_packages WHERE last_resort")
+        return int(newest or 0)

@@ -1,0 +1,124 @@
+"""The vault's schema, as the steps that have led to it, each numbered by its place (design, section 7).
+
+A new vault takes all steps, an old one those that it lacks: in one transaction, so that after a crash at any instant
+the old one is there, whole. A step that has been released is never changed; what is to be different is a new step, at
+the end. The number of the last one stands in `user_version`.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+_FIRST: Final = """
+CREATE TABLE device (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  account TEXT NOT NULL, server_id BLOB NOT NULL, device_id BLOB NOT NULL,
+  identity_private BLOB NOT NULL, signature_private BLOB NOT NULL, certificate BLOB NOT NULL,
+  token BLOB NOT NULL, token_expires INTEGER NOT NULL, inbox_cursor INTEGER NOT NULL
+) STRICT;
+CREATE TABLE pins (
+  account TEXT PRIMARY KEY, identity_key BLOB NOT NULL, verified INTEGER NOT NULL, changed_key BLOB
+) STRICT;
+CREATE TABLE key_packages (
+  reference BLOB PRIMARY KEY, bundle BLOB NOT NULL, last_resort INTEGER NOT NULL, not_after INTEGER NOT NULL
+) STRICT;
+CREATE TABLE conversations (
+  id BLOB PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, phase TEXT NOT NULL, created INTEGER NOT NULL,
+  cursor INTEGER NOT NULL, chain BLOB NOT NULL, number INTEGER NOT NULL,
+  sent_on_path INTEGER NOT NULL, path_time INTEGER NOT NULL,
+  asked TEXT NOT NULL, own_bye INTEGER NOT NULL, their_bye INTEGER NOT NULL, closed INTEGER NOT NULL,
+  epoch INTEGER NOT NULL, members TEXT NOT NULL
+) STRICT;
+CREATE TABLE groups (
+  conversation BLOB PRIMARY KEY, public BLOB NOT NULL, secret BLOB NOT NULL
+) STRICT;
+CREATE TABLE staged (
+  conversation BLOB PRIMARY KEY, number INTEGER NOT NULL, request BLOB NOT NULL, commit_state BLOB NOT NULL
+) STRICT;
+CREATE TABLE departures (
+  conversation BLOB NOT NULL, leaf INTEGER NOT NULL, PRIMARY KEY (conversation, leaf)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE numbers (
+  conversation BLOB NOT NULL, device BLOB NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (conversation, device)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE chain (
+  conversation BLOB NOT NULL, seq INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY (conversation, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE changes (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, conversation BLOB NOT NULL, action TEXT NOT NULL, account TEXT NOT NULL,
+  key_packages BLOB NOT NULL
+) STRICT;
+CREATE TABLE outbox (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, conversation BLOB NOT NULL, kind TEXT NOT NULL, content BLOB NOT NULL,
+  local_id INTEGER NOT NULL, number INTEGER NOT NULL, epoch INTEGER NOT NULL, payload BLOB NOT NULL
+) STRICT;
+CREATE INDEX outbox_by_conversation ON outbox (conversation, id);
+CREATE TABLE messages (
+  local_id INTEGER PRIMARY KEY AUTOINCREMENT, conversation BLOB NOT NULL, seq INTEGER NOT NULL, time INTEGER NOT NULL,
+  sender TEXT NOT NULL, own INTEGER NOT NULL, text TEXT NOT NULL, trust TEXT NOT NULL, problem TEXT NOT NULL
+) STRICT;
+CREATE INDEX messages_by_conversation ON messages (conversation, seq, local_id);
+CREATE TABLE shown (local_id INTEGER NOT NULL) STRICT;
+INSERT INTO shown VALUES (0);
+"""
+
+_CONTENT: Final = """
+ALTER TABLE messages RENAME TO old_messages;
+CREATE TABLE messages (
+  local_id INTEGER PRIMARY KEY AUTOINCREMENT, conversation BLOB NOT NULL,
+  place INTEGER NOT NULL,        -- seq; 2^62 + local_id until the server has accepted the line
+  time INTEGER NOT NULL, sender TEXT NOT NULL, own INTEGER NOT NULL,
+  kind TEXT NOT NULL, body BLOB NOT NULL,  -- as in the envelope; both empty where nothing could be decrypted
+  device BLOB, number INTEGER,   -- these two name the message for everybody; NULL where they are not known
+  refers_to_device BLOB, refers_to_number INTEGER,  -- the name of another message that this one is about, or NULL
+  trust TEXT NOT NULL, problem TEXT NOT NULL
+) STRICT;
+DELETE FROM sqlite_sequence WHERE name = 'messages';
+INSERT INTO messages
+  SELECT local_id, conversation, iif(seq = 0, 4611686018427387904 + local_id, seq), time, sender, own,
+    iif(own OR problem = '', 'text', ''), iif(own OR problem = '', text_body(text), x''),
+    iif(own, (SELECT device_id FROM device), NULL), NULL, NULL, NULL, trust, problem
+  FROM old_messages ORDER BY local_id;
+DELETE FROM sqlite_sequence WHERE name = 'messages';
+UPDATE sqlite_sequence SET name = 'messages' WHERE name = 'old_messages';
+DROP TABLE old_messages;
+CREATE INDEX messages_in_order ON messages (conversation, place, local_id);
+
+CREATE TABLE members (
+  conversation BLOB NOT NULL, account TEXT NOT NULL, PRIMARY KEY (conversation, account)
+) STRICT, WITHOUT ROWID;
+WITH RECURSIVE split(conversation, account, rest) AS (
+  SELECT id, '', members || ' ' FROM conversations
+  UNION ALL
+  SELECT conversation, substr(rest, 1, instr(rest, ' ') - 1), substr(rest, instr(rest, ' ') + 1)
+  FROM split WHERE rest != ''
+)
+INSERT INTO members SELECT conversation, account FROM split WHERE account != '';
+ALTER TABLE conversations DROP COLUMN members;
+"""
+"""Lines keep what was said as it was encoded, with its kind, so that later versions can show more of it; they are found
+from both ends by one index. Members are rows in place of one string."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _CONTENT)
+"""Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
+
+
+def version_of(connection: Any) -> int:
+    """Return the number of steps that a database has taken; 0: it is empty."""
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(found)
+
+
+def migrate(connection: Any) -> None:
+    """Take the steps that are missing, all or none. Raises the database's own errors."""
+    version = version_of(connection)
+    if version == len(MIGRATIONS):
+        return
+    steps = "\n".join(MIGRATIONS[version:])
+    connection.create_function("text_body", 1, lambda text: msgspec.msgpack.encode([text]), deterministic=True)
+    try:
+        # One script: between its statements nothing commits.
+        connection.executescript(f"BEGIN EXCLUSIVE;\n{steps}\nPRAGMA user_version = {len(MIGRATIONS)};\nCOMMIT;")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")

@@ -1,0 +1,323 @@
+"""Old vaults are brought up to date, whole or not at all, and go on working; newer ones are left alone."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlcipher3 import dbapi2 as sqlite
+
+from securechat.client import events
+from securechat.client.context import Clock
+from securechat.client.engine import Engine
+from securechat.client.settings import ClientSettings
+from securechat.client.vault import key_file, schema
+from securechat.client.vault.vault import Vault
+from securechat.errors import StorageError
+from securechat.wire import messages as wire
+
+HERE = Path(__file__).parent
+PASSWORD = "correct horse"
+CHEAP = key_file.Cost(time=1, memory=8, lanes=1)
+NOW = 1_750_000_001_000
+"""Milliseconds: a second after the vaults were written."""
+
+DIRECT = bytes.fromhex("293EB8BBFB2B0635676E97C26CDA2FD1B31E269F02FEF14F8F3B19BD5D69C6FF")
+CLUB = bytes.fromhex("71B83598C1C3CC62C96B202B807441DA9784FD549889CB6914BC68AECAA5C6BC")
+LOBBY = bytes.fromhex("EFAF779392989BE0F9CE3A0254F151BCFEE57305D7970E6151B5EA64F3AE8FA5")
+ALICE = bytes.fromhex("11DD7910A8B85B4756A625BB797A37F1")
+
+UNREADABLE = """
+INSERT INTO messages SELECT 17, id, 4, 1750000000030, 'somebody unknown', 0, '', 'pinned',
+  'This message cannot be read: it is damaged.' FROM conversations WHERE name = '#lobby';
+"""
+
+NEXT = """
+CREATE TABLE body_sizes (local_id INTEGER PRIMARY KEY, size INTEGER NOT NULL) STRICT;
+INSERT INTO body_sizes SELECT local_id, length(body) FROM messages;
+ALTER TABLE pins ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+"""
+"""A step to try the machinery with: it makes a table from what is there, and changes another."""
+
+
+def connect(path: Path) -> Any:
+    """A connection to a vault that the program knows nothing of."""
+    key = key_file.unlock(path.with_name(path.name + ".key"), PASSWORD)
+    connection = sqlite.connect(str(path), isolation_level=None)
+    connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
+    return connection
+
+
+def oldest(folder: Path, name: str) -> Path:
+    """Write the vault of a person as version 1 wrote it, from `oldest_*.sql`, which are never changed."""
+    path = folder / f"{name}.vault"
+    key_file.create(path.with_name(path.name + ".key"), PASSWORD, cost=CHEAP)
+    with closing(connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript((HERE / f"oldest_{name}.sql").read_text())
+        if name == "alice":
+            connection.executescript(UNREADABLE)
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return oldest(tmp_path, "alice")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Vault]:
+    vault = Vault.open(path, path.stem, PASSWORD, cost=CHEAP)
+    try:
+        yield vault
+    finally:
+        vault.close()
+
+
+def version(path: Path) -> int:
+    with closing(connect(path)) as connection:
+        return schema.version_of(connection)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"}
+
+
+def open_and_check(path: Path) -> None:
+    """What was in alice's vault is there."""
+    with opened(path) as vault:
+        rows = vault.conversations.load()
+        assert [(row.name, row.cursor, row.number, row.members) for row in rows] == [
+            ("bob", 10, 6, ("alice", "bob")),
+            ("carol", 6, 3, ("alice",)),
+            ("zoe", 0, 0, ()),
+            ("#club", 4, 2, ("alice", "bob")),
+            ("#lobby", 3, 0, ("alice", "bob", "carol")),
+        ]
+        texts = [line.text for line in vault.history.newest(DIRECT, 100)]
+        assert texts[:4] == ["May I?", "from alice 0", "from bob 0: äöü 🙂", "from alice 1"]
+        assert texts[-3:] == ["encrypted, never answered", "waits 1", "waits 2"]
+        assert [len(text) for text in texts] == [6, 12, 17, 12, 17, 12, 17, 305, 25, 7, 7]
+        own, theirs = vault.history.newest(DIRECT, 100)[1:3]
+        assert (own.kind, own.device, own.number, own.seq) == ("text", ALICE, 0, 4)
+        assert (theirs.kind, theirs.device, theirs.seq, theirs.time) == ("text", b"", 5, 1_750_000_000_005)
+        (unreadable,) = vault.history.newest(LOBBY, 1)
+        assert (unreadable.kind, unreadable.text) == ("", "")
+        assert unreadable.problem == "This message cannot be read: it is damaged."
+        (unsent,) = vault.history.newest(rows[2].id, 10)
+        assert (unsent.text, unsent.seq) == ("to nobody", 0)
+        assert unsent.problem == "This message was not sent: There is no zoe here."
+        assert [(item.number, bool(item.payload)) for item in vault.outbox.first(DIRECT, 10)] == [
+            (7, True), (0, False), (0, False),
+        ]  # fmt: skip
+        staged = vault.groups.staged(CLUB)
+        assert staged is not None
+        assert staged.number == 3
+        assert vault.groups.departures(CLUB) == {2}
+        assert [(change.action, change.account) for change in vault.changes.load(CLUB)] == [("add", "dave")]
+        assert {pin.account: pin.verified for pin in vault.pins.load()} == {
+            "alice": True, "bob": True, "carol": False, "dave": False,
+        }  # fmt: skip
+        assert [line.text for line in vault.history.unread(vault.history.shown(), 100)][-2:] == ["hello lobby", ""]
+
+
+def test_the_oldest_vault_is_brought_up_to_date_with_all_that_is_in_it(path: Path, tmp_path: Path) -> None:
+    assert version(path) == 1
+    open_and_check(path)
+    assert version(path) == len(schema.MIGRATIONS)
+    new = tmp_path / "new" / "alice.vault"
+    with opened(new):
+        pass
+    schemas = []
+    for each in (path, new):
+        with closing(connect(each)) as connection:
+            found = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+            schemas.append(sorted(found))
+    assert schemas[0] == schemas[1]
+
+
+def test_a_local_id_is_not_given_twice_after_an_update(path: Path) -> None:
+    with opened(path) as vault, vault.transaction():
+        line = vault.history.add(DIRECT, "alice", ("text", b"\x91\xa2hi"), own=True, trust="verified")
+    assert line.local_id == 18
+
+
+def test_a_step_works_on_what_is_there_and_is_taken_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, NEXT))
+    for _ in range(2):
+        open_and_check(path)
+        assert version(path) == len(schema.MIGRATIONS)
+    with closing(connect(path)) as connection:
+        assert connection.execute("SELECT count(*), max(size) FROM body_sizes").fetchone() == (17, 309)
+        assert connection.execute("SELECT DISTINCT seen FROM pins").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize("flaw", ["INSERT INTO nowhere VALUES (1);", "DROP TABLE device; nonsense;"])
+def test_a_step_that_fails_leaves_the_old_vault(path: Path, monkeypatch: pytest.MonkeyPatch, flaw: str) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, NEXT + flaw))
+        newest = len(schema.MIGRATIONS)
+        with (
+            pytest.raises(StorageError, match=rf"could not be brought to version {newest}: .* left as it is"),
+            opened(path),
+        ):
+            pass
+    assert version(path) == 1
+    open_and_check(path)
+    with closing(connect(path)) as connection, pytest.raises(sqlite.OperationalError, match="no such table"):
+        connection.execute("SELECT * FROM body_sizes")
+
+
+def test_a_kill_in_the_middle_leaves_the_old_vault(path: Path) -> None:
+    numbers = "WITH RECURSIVE number(n) AS (SELECT 100 UNION ALL SELECT n + 1 FROM number)"
+    endless = f"{NEXT} {numbers} INSERT INTO body_sizes SELECT n, n FROM number;"  # noqa: S608 - all from here
+    program = (
+        "import sys; from pathlib import Path; from securechat.client.vault import schema\n"
+        "from securechat.client.vault.vault import Vault\n"
+        "schema.MIGRATIONS = (*schema.MIGRATIONS, sys.argv[2])\n"
+        "Vault.open(Path(sys.argv[1]), 'alice', 'correct horse')"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(path), endless]) as process:
+        try:
+            log = path.with_name(path.name + "-wal")
+            deadline = time.monotonic() + 60
+            while not log.exists() or log.stat().st_size < 1 << 20:  # its pages do not fit into memory any more
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        finally:
+            process.send_signal(signal.SIGKILL)
+    assert version(path) == 1
+    open_and_check(path)
+
+
+def test_a_newer_vault_is_refused_and_not_a_byte_of_it_changes(path: Path) -> None:
+    open_and_check(path)
+    # It was killed while it wrote, so that a write-ahead log is there: opening it to write would fold that in.
+    key = key_file.unlock(path.with_name(path.name + ".key"), PASSWORD)
+    program = (
+        "import os, sys; from sqlcipher3 import dbapi2; connection = dbapi2.connect(sys.argv[1])\n"
+        "connection.execute(f\"PRAGMA key = \\\"x'{sys.argv[2]}'\\\"\")\n"
+        "connection.execute('PRAGMA user_version = 99'); connection.execute('CREATE TABLE later (id)')\n"
+        "connection.commit(); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path), key.hex()], check=True, timeout=60)
+    before = contents(path.parent)
+    assert len(before["alice.vault-wal"]) > 0
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"newer program: it has version 99, .* left as it is"), opened(path):
+            pass
+    after = contents(path.parent)
+    for name in ("alice.vault", "alice.vault-wal", "alice.vault.key"):
+        assert after[name] == before[name]
+    assert version(path) == 99
+
+
+def test_a_newer_vault_that_was_closed_is_refused_without_a_trace(path: Path) -> None:
+    with closing(connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    before = contents(path.parent)
+    with pytest.raises(StorageError, match="newer program"), opened(path):
+        pass
+    assert contents(path.parent) == before
+
+
+# --- and work on ----------------------------------------------------------------------------------------------------
+
+
+class Logs:
+    """A server that has the logs which the two vaults have read, and takes whatever is submitted to them."""
+
+    def __init__(self) -> None:
+        self.people: list[Holder] = []
+        self.heads = {DIRECT: 10, CLUB: 4, LOBBY: 3}
+
+    def answer(self, sender: "Holder", request: wire.FromClient) -> None:
+        device = sender.engine._context.device
+        match request:
+            case wire.Resume():
+                key = device.identity_key
+                seated = wire.LoggedIn(
+                    request.id, sender.name, bytes(32), 1 << 60, 0, key, published=True, key_packages=20
+                )
+                sender.receive(seated)
+            case wire.PublishKeyPackages():
+                sender.receive(wire.Stock(request.id, 20))
+            case wire.Subscribe():
+                log, head = request.conversation, self.heads.get(request.conversation, 2)
+                last = {("alice", DIRECT): 6, ("alice", CLUB): 2}.get((sender.name, log), 0)
+                sender.receive(wire.Subscribed(request.id, log, last, head))
+            case wire.Submit() | wire.Commit():
+                payload = request.payload if isinstance(request, wire.Submit) else request.commit
+                self.heads[request.conversation] += 1
+                seq = self.heads[request.conversation]
+                time = NOW + seq
+                sender.receive(wire.Accepted(request.id, request.conversation, request.number, seq, time, b""))
+                for person in self.people:
+                    if person is not sender:
+                        person.receive(wire.Entry(request.conversation, seq, time, device.id, payload))
+            case wire.Acknowledge():
+                pass
+            case _:
+                raise AssertionError(f"{sender.name} sends {type(request).__name__}")
+
+
+class Holder:
+    """Whose vault it is, with an engine on it."""
+
+    def __init__(self, path: Path, logs: Logs) -> None:
+        self.name = path.stem
+        self.vault = Vault.open(path, self.name, PASSWORD, cost=CHEAP)
+        self.engine = Engine(
+            ClientSettings("nowhere", 1, password=PASSWORD), self.vault, Clock(lambda: NOW / 1000, lambda: 0.0)
+        )
+        self.logs = logs
+        logs.people.append(self)
+        self.happened: list[events.Event] = []
+        self.last_id = 0
+
+    def connect(self) -> None:
+        self.engine.connected()
+        self.receive(wire.Hello([1], "logs", "hello", b"S" * 16, "open"))
+
+    def next_id(self) -> int:
+        self.last_id += 1
+        return self.last_id
+
+    def receive(self, message: wire.FromServer) -> None:
+        self.engine.receive([message])
+        assert not self.engine.setback
+        self.happened += self.engine.take_events()
+
+    def work(self) -> bool:
+        requests = self.engine.take_outgoing(100, self.next_id)
+        for request in requests:
+            self.logs.answer(self, request)
+        return bool(requests)
+
+
+def test_people_with_old_vaults_go_on_talking_and_their_queues_and_changes_go_out(tmp_path: Path) -> None:
+    logs = Logs()
+    alice, bob = (Holder(oldest(tmp_path, name), logs) for name in ("alice", "bob"))
+    bob.connect()
+    alice.connect()
+    while alice.work() or bob.work():
+        pass
+    for person in (alice, bob):
+        texts = [line.text for line in person.vault.history.newest(DIRECT, 4)]
+        assert sorted(texts) == ["encrypted, never answered", "waits 1", "waits 2", "waits at bob"]
+        assert not any(isinstance(event, events.Alarm | events.Stopped) for event in person.happened)
+        club = next(row for row in person.vault.conversations.load() if row.name == "#club")
+        assert (club.members, club.epoch) == (("alice", "bob", "dave"), 2)
+        assert person.vault.groups.departures(CLUB) == frozenset()
+        assert person.vault.outbox.first(DIRECT, 1) == []
+    named = {line.text: (line.device, line.number) for line in alice.vault.history.newest(DIRECT, 4)}
+    assert named == {line.text: (line.device, line.number) for line in bob.vault.history.newest(DIRECT, 4)}
+    assert named["waits 1"] == (ALICE, 8)
+    for person in (alice, bob):
+        person.vault.close()
