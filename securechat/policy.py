@@ -111,9 +111,9 @@ def _check_sense(rules: Rules) -> None:
     try:
         normal = normalise_room(rules.name)
     except UsageError as error:
-        raise DecodeError(f"The room has no proper name: {error}") from None
+        raise DecodeError(f"The room's name is not valid: {error}") from None
     if normal != rules.name:
-        raise DecodeError("The name of the room is not in its one spelling.")
+        raise DecodeError("The name of the room is not normalised.")
     if rules.kind == "invite" and not rules.owners:
         raise DecodeError("An invite room needs an owner.")
     if rules.kind == "open" and rules.inviters:
@@ -146,7 +146,7 @@ def check_state(group: PublicGroup) -> Rules:
         devices.add(certificate.device_id)
         people.add((certificate.account, certificate.identity_key))
     if len(devices) < count:
-        raise PeerError("One device stands in the conversation twice.")
+        raise PeerError("One device is in the conversation twice.")
     if count > MAX_ROOM_DEVICES:
         raise PeerError(f"The conversation has more than {MAX_ROOM_DEVICES} devices.")
     if rules.kind == "direct" and (len(people) > 2 or len({account for account, _ in people}) < len(people)):
@@ -162,7 +162,7 @@ def check_founding(group: PublicGroup, *, creator: DeviceCertificate) -> Rules:
     if list(_certificates(group)) != [creator]:
         raise PeerError("A conversation begins with one member: the device that opens it.")
     if rules.kind == "invite" and creator.identity_key not in rules.owners:
-        raise PeerError("Whoever founds an invite room is its owner.")
+        raise PeerError("The founder of an invite room has to be its owner.")
     if rules.kind == "open" and rules.owners:
         raise PeerError("An open room begins without owners.")
     return rules
@@ -240,7 +240,7 @@ def _check_sender(staged: PublicStagedCommit, who: DeviceCertificate, departed: 
         raise PeerError(f"{who.account} commits after having left.")
     after = certificate_of(staged.after.member(staged.committer_leaf))
     if _device(after) != _device(who):
-        raise PeerError(f"{who.account} turns into another device or identity by a commit.")
+        raise PeerError(f"{who.account} becomes another device or identity in a commit.")
 
 
 def _check_adds(staged: PublicStagedCommit, rules: Rules, who: DeviceCertificate) -> None:
@@ -274,7 +274,7 @@ def _check_rules_change(before: Rules, after: Rules, who: DeviceCertificate) -> 
     if who.identity_key not in before.owners:
         raise PeerError(f"{who.account} changes the rules without being an owner.")
     if (after.version, after.kind, after.name) != (before.version, before.kind, before.name):
-        raise PeerError(f"{who.account} changes the kind or the name of the conversation, which stay for ever.")
+        raise PeerError(f"{who.account} changes the kind or the name of the conversation, which never change.")
 
 
 def _check_external(

@@ -268,7 +268,7 @@ def test_a_conversation_begins_with_its_founder_alone(rules: Rules) -> None:
 
 
 def test_a_founder_owns_an_invite_room_and_nobody_an_open_one() -> None:
-    with pytest.raises(PeerError, match="is its owner"):
+    with pytest.raises(PeerError, match="has to be its owner"):
         check_founding(found(INVITE, BOB).public, creator=BOB.certificate)
     with pytest.raises(PeerError, match="without owners"):
         check_founding(found(replace(OPEN, owners=(ALICE.key,))).public, creator=ALICE.certificate)
@@ -462,23 +462,23 @@ def test_a_path_keeps_device_and_identity() -> None:
 
     allowed(certified("alice", 1, "alice"))  # a renewed certificate
     for wrong in (("mallory", 1, "alice"), ("alice", 2, "alice"), ("alice", 1, "mallory")):
-        refused(certified(*wrong), "alice turns into another device or identity")
+        refused(certified(*wrong), "alice becomes another device or identity")
 
 
 def test_a_device_stands_in_a_conversation_once() -> None:
     alice = group_of(INVITE, ALICE, BOB)[0]
     allowed(commit(alice, Add(Device("bob", 2).bundle().key_package)))
-    refused(commit(alice, Add(Device("bob", 1, "again").bundle().key_package)), "stands in the conversation twice")
+    refused(commit(alice, Add(Device("bob", 1, "again").bundle().key_package)), "is in the conversation twice")
 
 
 def test_a_device_id_of_somebody_else_stands_for_nobody() -> None:
     lobby = group_of(OPEN, ALICE, BOB)[0]
     allowed(enter(lobby, CAROL))
-    refused(enter(lobby, Device("carol", id=BOB.device_id)), "stands in the conversation twice")
+    refused(enter(lobby, Device("carol", id=BOB.device_id)), "is in the conversation twice")
     team = group_of(INVITE, ALICE, BOB)[0]
     allowed(commit(team, Add(CAROL.bundle().key_package)))
     posing = Device("carol", id=BOB.device_id).bundle().key_package
-    refused(commit(team, Add(posing)), "stands in the conversation twice")
+    refused(commit(team, Add(posing)), "is in the conversation twice")
 
 
 # --- external commits
@@ -511,7 +511,7 @@ def test_a_device_may_come_back_in_its_own_place_only(rules: Rules) -> None:
 def test_who_has_left_comes_back_to_an_open_room_only() -> None:
     alice = group_of(OPEN, ALICE, BOB)[0]
     allowed(enter(alice, BOB, leaf(alice, BOB)), departed(alice, BOB))
-    refused(enter(alice, Device("bob", 1, "again")), "stands in the conversation twice", departed(alice, BOB))
+    refused(enter(alice, Device("bob", 1, "again")), "is in the conversation twice", departed(alice, BOB))
     for rules in (INVITE, DIRECT):
         view = group_of(rules, ALICE, BOB)[0]
         refused(enter(view, BOB, leaf(view, BOB)), "comes back after having left", departed(view, BOB))

@@ -145,7 +145,7 @@ def _verify_timeless(certificate: DeviceCertificate) -> None:
     except UsageError as error:
         raise PeerError(f"The account in a device certificate is not a user name: {error}") from None
     if normal != certificate.account:
-        raise PeerError("The account in a device certificate is not in its one spelling.")
+        raise PeerError("The account in a device certificate is not normalised.")
     for key in (certificate.identity_key, certificate.signature_key):
         _ED25519.check_public_key(key)
     if certificate.not_before >= certificate.not_after:

@@ -244,8 +244,8 @@ BAD_COMMITS = pytest.mark.parametrize(
         (by_reference, "mallory commits a proposal by reference; it has to stand in the commit"),
         (rules_change, "mallory changes the rules without being an owner"),
         (addition, "mallory adds dave without being an owner or inviter of #staff"),
-        (other_credential("bob", own_identity=True), "mallory turns into another device or identity by a commit"),
-        (other_credential("mallory", own_identity=False), "mallory turns into another device or identity by a commit"),
+        (other_credential("bob", own_identity=True), "mallory becomes another device or identity in a commit"),
+        (other_credential("mallory", own_identity=False), "mallory becomes another device or identity in a commit"),
         (forged_committer, "does not fit"),  # the signature at the server, the membership tag before it at members
     ],
     ids=["removal", "by reference", "rules", "addition", "another account", "another identity", "forged committer"],
