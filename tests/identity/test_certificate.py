@@ -162,7 +162,7 @@ def test_a_leaf_that_does_not_agree_with_its_certificate_is_refused() -> None:
         (leaf(make(), extensions=()), "rules"),
         (leaf(replace(make(), signature=bytes(64))), "signature"),
         (leaf(make(not_after=NOT_BEFORE + 1)), "expired"),
-        (leaf(make("Alice")), "spelling"),
+        (leaf(make("Alice")), "not normalised"),
         (replace(good, credential=x509), "another credential"),
         (replace(good, credential=Credential.basic(b"alice")), "cut short|version"),
     ):
