@@ -6,12 +6,13 @@ import os
 import pkgutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
+from scripts.benchmarks import ROOT, beside, work
 from scripts.benchmarks import __main__ as main
-from scripts.benchmarks import work
 from scripts.benchmarks.contest import Maker, Run, durable, running
 from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.systems import peers
@@ -80,3 +81,57 @@ def test_logins_are_counted_when_all_are_in(monkeypatch: pytest.MonkeyPatch) -> 
 
 def _all_but_first(client: Client) -> list[int]:
     return type(client).take(client)[1:]
+
+
+@pytest.mark.parametrize(
+    ("new", "verdict"),
+    [
+        ([100, 101, 103, 104], "same"),  # within 3 %
+        ([104, 104, 104, 104], "DEARER"),
+        ([96, 96, 96, 96], "cheaper"),
+        ([90, 100, 110, 120], "same"),  # 5 % in the median, which the spread can explain
+    ],
+)
+def test_a_difference_counts_beyond_the_spread(new: list[float], verdict: str) -> None:
+    comparison = beside.Comparison("work", "CPU", "µs", [100.0] * 4, new)
+    assert comparison.verdict == verdict
+    assert verdict in comparison.as_line()
+
+
+def test_both_servers_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login, "AT_ONCE", 2)
+    monkeypatch.setattr(login, "RESUMES", 4)
+    trees = beside.Tree("old", ROOT), beside.Tree("new", ROOT)
+    ((name, comparison),) = beside.compare(trees, ["resume"], 1)
+    assert (name, comparison.metric) == ("resume", "server CPU per login")
+    assert len(comparison.old) == len(comparison.new) == 1
+    assert comparison.old[0] > 0 < comparison.new[0]
+
+
+def test_every_other_round_goes_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[str] = []
+
+    def work(trees: Sequence[beside.Tree]) -> Iterator[Figure]:
+        for tree in trees:
+            turns.append(tree.name)
+            yield Figure("work", "CPU", float(len(turns)), "µs", system=tree.name)
+
+    monkeypatch.setitem(beside.WORK, "resume", work)
+    trees = beside.Tree("old", ROOT), beside.Tree("new", ROOT)
+    ((_, comparison),) = beside.compare(trees, ["resume"], 3)
+    assert turns == ["old", "new", "new", "old", "old", "new"]
+    assert (comparison.old, comparison.new) == ([1.0, 4.0, 5.0], [2.0, 3.0, 6.0])
+
+
+def test_what_cannot_be_compared_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The tree's own engine is measured: here one that cannot be imported, though the Python beside it has another."""
+    (tmp_path / ".venv").symlink_to(Path(sys.prefix), target_is_directory=True)
+    (tmp_path / "securechat").mkdir()
+    (tmp_path / "securechat" / "__init__.py").write_text("raise RuntimeError('no engine here')")
+    assert not list(beside.compare((beside.Tree("old", tmp_path), beside.Tree("new", ROOT)), ["mls"], 2))
+    assert capsys.readouterr().err == "mls: cannot be compared: old ends with RuntimeError: no engine here\n"
+
+
+def test_only_a_checkout_is_compared_with(tmp_path: Path) -> None:
+    with pytest.raises(beside.NotComparableError, match="is no checkout"):
+        beside.set_up("old", tmp_path)

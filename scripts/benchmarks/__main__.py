@@ -5,10 +5,11 @@ import json
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+from scripts.benchmarks import ROOT, beside
 from scripts.benchmarks.contest import Run
 from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.systems import peers
@@ -32,21 +33,33 @@ def main() -> None:
     parser.add_argument("bench", nargs="*", help=f"{', '.join(BENCHES)}; all of them by default")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--table", action="store_true", help="a table in Markdown, a column for each system")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each system does the same work (%(default)s)")
+    parser.add_argument("--rounds", type=int, help=f"how often each does the same work (3; {beside.ROUNDS} --beside)")
     parser.add_argument("--alone", action="store_true", help="without the servers of others, where they are installed")
+    parser.add_argument(
+        "--beside", type=Path, metavar="CHECKOUT",
+        help=f"compare CPU time with another checkout of this repository: {', '.join(beside.WORK)}",
+    )  # fmt: skip
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw what mls-growth finds, as PNG")
     arguments = parser.parse_args()
-    if unknown := set(arguments.bench) - set(BENCHES):
-        parser.error(f"no bench called {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+    known = beside.WORK if arguments.beside else BENCHES
+    if unknown := set(arguments.bench) - set(known):
+        parser.error(f"no bench called {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     if arguments.plot and "mls-growth" not in arguments.bench:
         parser.error("--plot draws what mls-growth finds")
-    if arguments.rounds < 1:
-        parser.error("--rounds is 1 at least")
+    least = 2 if arguments.beside else 1  # from one round nobody can tell the spread
+    rounds = arguments.rounds
+    if rounds is None:
+        rounds = beside.ROUNDS if arguments.beside else 3
+    if rounds < least:
+        parser.error(f"--rounds is {least} at least")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # for us and for the servers, who inherit it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # in order: the servers are to end, too
-    chosen = arguments.bench or BENCHES
-    run = Run(arguments.rounds, [] if arguments.alone else peers.installed())
+    chosen = arguments.bench or known
+    if arguments.beside:
+        _compare(arguments.beside, chosen, rounds, as_json=arguments.json)
+        return
+    run = Run(rounds, [] if arguments.alone else peers.installed())
     if set(chosen) & set(SERVERS) and not arguments.alone:
         print(peers.described(), file=sys.stderr, flush=True)
     benches = {name: partial(bench, run) for name, bench in SERVERS.items()} | OTHERS
@@ -65,6 +78,18 @@ def main() -> None:
             print(f"### {name}\n\n{as_table(figures)}\n", flush=True)
         if arguments.plot and name == "mls-growth":
             mls_growth.plot(figures, arguments.plot)
+
+
+def _compare(checkout: Path, names: Iterable[str], rounds: int, *, as_json: bool) -> None:
+    try:
+        trees = beside.set_up("old", checkout), beside.Tree("new", ROOT)
+    except beside.NotComparableError as error:
+        raise SystemExit(str(error)) from error
+    for tree in trees:
+        print(tree.described(), file=sys.stderr, flush=True)
+    for name, comparison in beside.compare(trees, names, rounds):
+        told = json.dumps({"bench": name, **comparison.as_dict()}) if as_json else f"{name:8} {comparison.as_line()}"
+        print(told, flush=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.systems.floor import Floor
 from scripts.benchmarks.systems.packaged import Packaged
-from scripts.benchmarks.systems.securechat import SecureChat
+from scripts.benchmarks.systems.securechat import PROGRAM, SecureChat
 from scripts.benchmarks.systems.system import ServerFailedError, System
 from scripts.benchmarks.work.workloads import Cost
 
@@ -45,7 +45,7 @@ def durable(folder: Path, certs: Path) -> SecureChat:
 
 def in_memory(folder: Path, certs: Path) -> SecureChat:
     """The server without fsync, for comparison."""
-    return SecureChat(folder, certs, "memory")
+    return SecureChat(folder, certs, "memory", name=f"{OURS}, durability memory")
 
 
 @contextlib.contextmanager
@@ -53,8 +53,7 @@ def bench_folder() -> Iterator[tuple[Path, Path]]:
     """A folder for a bench, and in it one with certificates."""
     with tempfile.TemporaryDirectory(prefix="securechat-bench-") as name:
         certs = Path(name) / "certs"
-        program = str(Path(sys.executable).with_name("securechat"))
-        subprocess.run([program, "gen-certs", "--out", str(certs)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([str(PROGRAM), "gen-certs", "--out", str(certs)], check=True, stdout=subprocess.DEVNULL)
         yield Path(name), certs
 
 

@@ -20,20 +20,21 @@ from pathlib import Path
 from typing import Any
 
 from scripts.benchmarks import ROOT
-from securechat.client.device import CAPABILITIES, SUITE
 from securechat.mls.credential import Credential
 from securechat.mls.crypto.sealing import SignaturePrivateKey, generate_signature_secret
+from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519 as SUITE
 from securechat.mls.extensions import ExternalSender
 from securechat.mls.framing import MLSMessage, decode_body
 from securechat.mls.group import Group, StagedCommit
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.key_package_bundle import generate_key_package
-from securechat.mls.leaf_node import LeafNode, Lifetime
+from securechat.mls.leaf_node import Capabilities, LeafNode, Lifetime
 from securechat.mls.proposals import Add
 from securechat.mls.welcome import Welcome
 
 TS_MLS = ROOT / "tests" / "interop"
 """The folder whose node_modules has ts-mls, if it is installed."""
+CAPABILITIES = Capabilities(cipher_suites=(SUITE.value,))
 HOUR = 3600  # seconds
 _HEAD = 4  # bytes of version and wire format before the body of an MLSMessage
 

@@ -46,6 +46,7 @@ from securechat.tlscodec import Writer
 from securechat.wire import limits
 from securechat.wire import messages as m
 
+PROGRAM = Path(sys.executable).with_name("securechat")
 MEMBERS = 400  # accounts with one device each
 CROWD = 6_400  # further devices, DEVICES an account: so many can hold a resume token
 DEVICES = 16
@@ -93,7 +94,10 @@ class Peer(Client):
                 end = start + _LENGTH.size + _LENGTH.unpack_from(data, start)[0]
                 if end > len(data):
                     return
-                message = _decode(data[start + _LENGTH.size : end])
+                try:
+                    message = _decode(data[start + _LENGTH.size : end])
+                except msgspec.DecodeError as error:
+                    raise ServerFailedError(f"{self.server.name} speaks another protocol: {error}") from error
                 start = end
                 yield message
         finally:
@@ -112,7 +116,8 @@ class Peer(Client):
         while not (messages := list(self.messages())):
             self.read()
         (hello,) = messages
-        assert isinstance(hello, m.Hello), hello
+        if not isinstance(hello, m.Hello):
+            raise ServerFailedError(f"{self.server.name} greets with {hello}")
         self.server_id = hello.server_id
 
     def call(self, request: m.Request) -> m.Message:
@@ -124,7 +129,7 @@ class Peer(Client):
             for message in self.messages():
                 if isinstance(message, m.Refused) and message.id == request.id:
                     why = f"{message.code}: {message.text}"
-                    raise ServerFailedError(f"the server refused {type(request).__name__}: {why}")
+                    raise ServerFailedError(f"{self.server.name} refused {type(request).__name__}: {why}")
                 if isinstance(message, m.Reply) and message.id == request.id:
                     reply = message
             if reply is not None:
@@ -223,7 +228,7 @@ class Peer(Client):
             elif isinstance(message, m.Ping):
                 self.send(m.Pong())
             elif isinstance(message, m.Refused):
-                raise ServerFailedError(f"the server refused a message: {message.code}: {message.text}")
+                raise ServerFailedError(f"{self.server.name} refused a message: {message.code}: {message.text}")
             if isinstance(message, m.Entry | m.Accepted):
                 self._unacknowledged += 1
                 if self._unacknowledged >= limits.ACKNOWLEDGE_ENTRIES:
@@ -262,16 +267,24 @@ def found(members: list[Peer], rules: Rules) -> bytes:
 class SecureChat(System):
     """A real `securechat server` with its own data folder."""
 
-    def __init__(self, folder: Path, certs: Path, durability: Literal["disk", "memory"] = "disk") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        certs: Path,
+        durability: Literal["disk", "memory"] = "disk",
+        *,
+        program: Path = PROGRAM,
+        name: str = "securechat",
+    ) -> None:
         """Write the accounts and start."""
         super().__init__()
-        self.name = "securechat" if durability == "disk" else "securechat, durability memory"
+        self.name = name
         self.tls = trusting(certs)
         self.tls.set_alpn_protocols([limits.ALPN])
         self._folder = folder
         data = folder / "data"
         self._command = [
-            str(Path(sys.executable).with_name("securechat")), "server", "--port", "0", "--data", str(data),
+            str(program), "server", "--port", "0", "--data", str(data),
             "--cert", str(certs / "server.pem"), "--key", str(certs / "server-key.pem"),
             "--config", str(folder / "bench.toml"), "--durability", durability,
         ]  # fmt: skip

@@ -73,20 +73,23 @@ def enter(system: System, steps: Sequence[Callable[[], None]]) -> Entry:
 
 
 def login(run: Run) -> Iterator[Figure]:
-    """The others have no tokens: their clients give a name, and a password that nobody looks at."""
+    """With a token, then with a password."""
     with running(Floor, durable, *run.peers) as systems:
-        contest = Contest(systems, lambda _: None, run.rounds)
-        results = contest.results(
-            lambda system, _: enter(system, [system.newcomer().log_in for _ in range(RESUMES)])
-        )
-        case = f"TLS handshake and token, {AT_ONCE} at once"
-        rates = medians(results, lambda entry: entry.count / entry.seconds)
-        yield from figures(case, "logins", "1/s", rates, {OURS: GOAL}, absolute=True, at_least=True)
-        cpu = medians(results, lambda entry: entry.cpu / entry.count * 1e6)
-        yield from figures(case, "server CPU per login", "µs", cpu)
+        yield from resumes(systems, run.rounds)
     with running(durable) as (ours,):
         assert isinstance(ours, SecureChat)
         entry = enter(ours, [ours.newcomer().log_in_with_password for _ in range(PASSWORDS)])
         case = f"TLS handshake and password, {AT_ONCE} at once"
         yield from figures(case, "logins", "1/s", {ours: entry.count / entry.seconds})
         yield from figures(case, "server CPU per login", "µs", {ours: entry.cpu / entry.count * 1e6})
+
+
+def resumes(systems: Sequence[System], rounds: int) -> Iterator[Figure]:
+    """Ours give a token; the others have none: their clients give a name, and a password that nobody looks at."""
+    contest = Contest(systems, lambda _: None, rounds)
+    results = contest.results(lambda system, _: enter(system, [system.newcomer().log_in for _ in range(RESUMES)]))
+    case = f"TLS handshake and token, {AT_ONCE} at once"
+    rates = medians(results, lambda entry: entry.count / entry.seconds)
+    yield from figures(case, "logins", "1/s", rates, {OURS: GOAL}, absolute=True, at_least=True)
+    cpu = medians(results, lambda entry: entry.cpu / entry.count * 1e6)
+    yield from figures(case, "server CPU per login", "µs", cpu)

@@ -53,6 +53,12 @@ def mls() -> Iterator[Figure]:
     yield from _imports(kinds, IMPORT_ROUNDS)
 
 
+def alone() -> list[Figure]:
+    """CPU time of our engine, few rounds of each: what `--beside` has measured again and again, in either tree."""
+    ours = [Securechat]
+    return [*_messages(ours, 10), *_large(ours, 1), *_medium(ours, 10), *_imports(ours, 3)]
+
+
 def _figures(case: str, costs: Costs, unit: str, factor: float) -> Iterator[Figure]:
     """One figure for each metric and foreign implementation; one without baseline where there is none."""
     for metric in dict.fromkeys(metric for metric, _ in costs):
@@ -141,7 +147,9 @@ def _medium(kinds: Sequence[type[Client]], rounds: int) -> Iterator[Figure]:
     for member in members[1:]:
         member.run("join", welcome)
     for place in range(0, MEDIUM, 2):
+        gc.freeze()  # or else what all members hold would be searched for garbage before every step
         _commit(members[place], [*measured, *members[place + 2 :: 2]])  # those before have had their turn
+    gc.freeze()
 
     costs: Costs = defaultdict(list)
     for _ in range(rounds):
@@ -179,4 +187,5 @@ def _imports(kinds: Sequence[type[Client]], rounds: int) -> Iterator[Figure]:
                     costs["import", name].append(float(cost))
     own = median(costs["import", Securechat.name]) * 1e3
     yield Figure("fresh process", f"import {modules[Securechat.name]}", own, "ms", goal=IMPORT_GOAL)
-    yield from _figures("fresh process", costs, "ms", 1e3)
+    if len(names) > 1:
+        yield from _figures("fresh process", costs, "ms", 1e3)

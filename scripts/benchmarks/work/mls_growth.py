@@ -13,14 +13,14 @@ from statistics import median
 from typing import TypeVar
 
 from scripts.benchmarks.figure import Figure
-from securechat.client.device import CAPABILITIES, SUITE
 from securechat.mls.credential import Credential
 from securechat.mls.crypto.sealing import SignaturePrivateKey
+from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519 as SUITE
 from securechat.mls.extensions import ExternalSender
 from securechat.mls.framing import decode_body
 from securechat.mls.group import Group, StagedCommit
 from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_package
-from securechat.mls.leaf_node import LeafNode, Lifetime
+from securechat.mls.leaf_node import Capabilities, LeafNode, Lifetime
 from securechat.mls.proposals import Add, Proposal
 from securechat.mls.tree_math import LeafIndex
 from securechat.mls.treekem import TreePrivateKeys
@@ -28,6 +28,7 @@ from securechat.mls.welcome import Welcome
 
 SIZES = (2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)  # members
 ROUNDS = 7
+CAPABILITIES = Capabilities(cipher_suites=(SUITE.value,))
 NOW = int(time.time())
 HOUR = 3600  # seconds
 
