@@ -18,7 +18,7 @@ from securechat.identity.certificate import RULES_EXTENSION
 from securechat.mls.extensions import Extension, ExtensionType, RequiredCapabilities
 from securechat.mls.group import Group
 from securechat.mls.proposals import GroupContextExtensions, Remove
-from securechat.server.store.port import Letter
+from securechat.server.store.port import InboxEntry
 from securechat.wire import messages as wire
 from tests.support.memory_server import Link, MemoryServer, refuse
 from tests.support.people import Person, only, settle
@@ -572,7 +572,8 @@ def restore_inbox(server: MemoryServer, person: Person, letters: int) -> None:
     for old in server.letters[device][:letters]:
         departed = tuple((each.proposal, each.group_context) for each in old.departures)
         store.deliver(
-            Letter(0, old.time, old.conversation, old.join_seq, old.chain, old.welcome, old.tree, departed), [device]
+            InboxEntry(0, old.time, old.conversation, old.join_seq, old.chain, old.welcome, old.tree, departed),
+            [device],
         )
     store.commit()
     del server.letters[device][letters:]

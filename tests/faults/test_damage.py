@@ -15,7 +15,7 @@ from securechat.errors import StorageError
 from securechat.server.accounts.store import AccountStore
 from securechat.server.panic import StoreBrokenError
 from securechat.server.store import tail
-from securechat.server.store.port import Device, Head, Letter, LogEntry, Membership
+from securechat.server.store.port import Device, Head, InboxEntry, LogEntry, Membership
 from securechat.server.store.sqlite import SQLiteStore
 from securechat.wire.chain import CHAIN_START
 from tests.support.crowd import prepare
@@ -36,7 +36,7 @@ def fill(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.create(head, None, b"snapshot" * 50)
     store.put_device(Device(ALICE, "alice", b"certificate"), b"k" * 32)
     store.put_key_packages(ALICE, [b"p" * 300] * 3, b"l" * 300)
-    store.deliver(Letter(0, 1, ROOM, 1, bytes(32), b"w" * 400, b"t" * 400, ()), [ALICE, BOB])
+    store.deliver(InboxEntry(0, 1, ROOM, 1, bytes(32), b"w" * 400, b"t" * 400, ()), [ALICE, BOB])
 
     def write(count: int) -> None:
         run = [

@@ -22,7 +22,7 @@ from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig, lo
 from securechat.server.operator import admin, backup, protocol
 from securechat.server.operator.metrics import MetricsServer
 from securechat.server.status import Counters, Status
-from securechat.server.store.port import Device, Head, Letter, LogEntry, Membership, Numbers, pack_answer
+from securechat.server.store.port import Device, Head, InboxEntry, LogEntry, Membership, Numbers, pack_answer
 from securechat.server.store.sqlite import SQLiteStore
 from securechat.wire import limits
 from securechat.wire import messages as m
@@ -142,7 +142,7 @@ def database() -> bytes:
     write(store, head)
     store.put_device(Device(ALICE, "a", b"certificate"), bytes(32))
     store.put_key_packages(ALICE, [b"key package"], b"last resort")
-    store.deliver(Letter(0, NOW, ROOM, 3, bytes(32), b"welcome", b"tree", ((b"proposal", b"context"),)), [BOB])
+    store.deliver(InboxEntry(0, NOW, ROOM, 3, bytes(32), b"welcome", b"tree", ((b"proposal", b"context"),)), [BOB])
     store.commit()
     while store.tidy(NOW + 60_000, lambda _: head)[1]:
         pass

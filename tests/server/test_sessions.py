@@ -179,7 +179,7 @@ class HandedIn(deque[tuple[Session | None, Any]]):
 
 
 def session_of(server: Server, person: Person) -> Session:
-    session = server._sequencer._lobby.session(person.account, person.device)
+    session = server._sequencer._sessions.find(person.account, person.device)
     assert session is not None
     return session
 
@@ -263,8 +263,8 @@ def test_a_member_whose_session_is_replaced_while_its_commit_is_checked_loses_it
     assert staged.group_info is not None
     go_on = stop_validators(server)
     carol.bye()
-    entrance = server._sequencer._conversations.find(room, 0).entrance
-    while entrance.lease is None or entrance.lease.device != alice.device:
+    queue = server._sequencer._conversations.find(room, 0).lease_queue
+    while queue.lease is None or queue.lease.device != alice.device:
         alice.ask(m.ListRooms)
     alice.send(m.Commit(alice.protocol.next_id(), room, 1, staged.message, b"", staged.group_info))
     handed_in.wait_for(session, m.Commit)

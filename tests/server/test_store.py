@@ -17,7 +17,7 @@ from securechat.server.store.port import (
     Device,
     DiskFullError,
     Head,
-    Letter,
+    InboxEntry,
     LogEntry,
     Membership,
     Numbers,
@@ -373,7 +373,7 @@ def test_numbers_keep_the_newest_answers() -> None:
 
 def test_a_welcome_is_stored_once_and_goes_with_its_last_reader(reopen: Open) -> None:
     store = reopen()
-    letter = Letter(0, NOW, ROOM, 3, bytes(32), b"welcome", b"tree", ((b"proposal", b"context"),))
+    letter = InboxEntry(0, NOW, ROOM, 3, bytes(32), b"welcome", b"tree", ((b"proposal", b"context"),))
     store.deliver(letter, [ALICE, BOB])
     store.deliver(letter, [BOB])
     store.commit()
@@ -399,7 +399,7 @@ def test_a_welcome_is_stored_once_and_goes_with_its_last_reader(reopen: Open) ->
 def test_long_letters_that_everybody_has_go_a_few_at_a_time(store: SQLiteStore) -> None:
     letters = 300
     for n in range(letters):
-        store.deliver(Letter(0, NOW, ROOM, n, bytes(32), bytes(PORTION_BYTES // 50), b"t", ()), [ALICE])
+        store.deliver(InboxEntry(0, NOW, ROOM, n, bytes(32), bytes(PORTION_BYTES // 50), b"t", ()), [ALICE])
     store.commit()
     store.acknowledge_inbox(ALICE, letters)
     store.commit()
@@ -414,7 +414,7 @@ def test_long_letters_that_everybody_has_go_a_few_at_a_time(store: SQLiteStore) 
 def test_a_letter_that_could_not_be_deleted_is_deleted_later(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.deliver(Letter(0, NOW, ROOM, 1, bytes(32), b"w", b"t", ()), [ALICE])
+    store.deliver(InboxEntry(0, NOW, ROOM, 1, bytes(32), b"w", b"t", ()), [ALICE])
     store.acknowledge_inbox(ALICE, 1)
     store.commit()
 
@@ -434,7 +434,7 @@ def test_a_letter_that_could_not_be_deleted_is_deleted_later(
 def test_an_inbox_that_nobody_reads_is_bounded(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(implementation, "INBOX_ENTRIES", 3)
     for n in range(10):
-        store.deliver(Letter(0, NOW, ROOM, n, bytes(32), b"w", b"t", ()), [ALICE])
+        store.deliver(InboxEntry(0, NOW, ROOM, n, bytes(32), b"w", b"t", ()), [ALICE])
     store.commit()
     assert [letter.seq for letter in store.read_inbox(ALICE, 0, 1 << 20)] == [8, 9, 10]
     tidy(store, NOW + READER_SECONDS * 1000 + 1)

@@ -268,7 +268,7 @@ class MemoryServer:
         """What would let a device that was never in it enter a conversation."""
         found = self.sequencer._conversations.get(conversation)
         assert found is not None
-        self.sequencer._memberships.load_group(found)
+        self.sequencer._groups.load(found)
         self.run()
         return m.JoinOffer(request, conversation, 0, found.head.group_info, found.tree, [])
 

@@ -22,20 +22,20 @@ class Lease:
 
 
 @dataclass
-class Entrance:
+class LeaseQueue:
     """Who may commit next, and who waits for that (design, section 6, Open rooms)."""
 
     lease: Lease | None = None
-    queue: OrderedDict[bytes, tuple[Session, int]] = field(default_factory=OrderedDict)  # device -> its Join, its id
+    joiners: OrderedDict[bytes, tuple[Session, int]] = field(default_factory=OrderedDict)  # device -> session, request
     strikes: dict[bytes, int] = field(default_factory=dict)  # refusals in a row that were nobody's fault
     starved: deque[bytes] = field(default_factory=deque)  # members that have the next leases
-    offered: dict[bytes, frozenset[LeafIndex]] = field(default_factory=dict)  # who had left, by the offer to a device
+    offered: dict[bytes, frozenset[LeafIndex]] = field(default_factory=dict)  # leaves of departed devices, by the offer
 
 
 class Conversation:
     """`head` and `group` are what the store has; `readers` read live: they have everything up to `head.seq`."""
 
-    __slots__ = ("_prefix", "_prefix_epoch", "entrance", "group", "head", "loading", "readers", "tree", "used")
+    __slots__ = ("_prefix", "_prefix_epoch", "group", "head", "lease_queue", "loading", "readers", "tree", "used")
 
     def __init__(self, head: Head) -> None:
         self.head = head
@@ -43,7 +43,7 @@ class Conversation:
         self.tree = b""  # of `group`, encoded
         self.loading = False  # a worker is rebuilding the group
         self.readers: dict[bytes, Session] = {}
-        self.entrance = Entrance()
+        self.lease_queue = LeaseQueue()
         self.used = 0.0
         self._prefix = b""
         self._prefix_epoch = -1
@@ -93,14 +93,14 @@ class Conversation:
 
     @property
     def departed_leaves(self) -> frozenset[LeafIndex]:
-        """Leaves of devices that have left and still stand in the tree."""
-        return frozenset(LeafIndex(gone.leaf) for gone in self.head.departed.values())
+        """Leaves of departed devices that still stand in the tree."""
+        return frozenset(LeafIndex(each.leaf) for each in self.head.departed.values())
 
     @property
     def idle(self) -> bool:
         """Whether nobody is here."""
-        entrance = self.entrance
-        return not self.readers and entrance.lease is None and not entrance.queue and not self.loading
+        queue = self.lease_queue
+        return not self.readers and queue.lease is None and not queue.joiners and not self.loading
 
 
 class Conversations:

@@ -1,14 +1,17 @@
 """The directory: published devices, and their key packages, each handed out once (design, section 4, keys)."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
 
-from securechat.errors import PeerError, RefusedError
+from securechat.errors import PeerError, RefusedError, StorageError
 from securechat.identity.certificate import DeviceCertificate
 from securechat.server.logs import get_logger
 from securechat.server.rates import Rates
-from securechat.server.sequencer.operations import KeyPackagesChecked, TokensRevoked
-from securechat.server.sequencer.presence import Lobby
-from securechat.server.sequencer.session import Session
+from securechat.server.sequencer.checks import Checks
+from securechat.server.sequencer.operations import KeyPackagesChecked, Tokens, TokensRevoked
+from securechat.server.sequencer.seats import Seats
+from securechat.server.sequencer.session import Session, Sessions
 from securechat.server.sequencer.turn import Turn
 from securechat.server.sequencer.validation import Validator
 from securechat.server.store.port import Device, Store
@@ -19,7 +22,7 @@ from securechat.wire.messages import (
     KeyPackages,
     PublishDevice,
     PublishKeyPackages,
-    Request,
+    Refused,
     Stock,
 )
 
@@ -33,25 +36,24 @@ class Directory:
         self,
         turn: Turn,
         store: Store,
-        lobby: Lobby,
+        sessions: Sessions,
+        seats: Seats,
         validator: Validator,
+        checks: Checks,
         rates: Rates,
-        *,
-        check: Callable[[Session, Request, Callable[[], object]], None],
-        revoke_tokens: Callable[[Session, PublishDevice], None],
+        tokens: Tokens,
+        hand_in: Callable[[Session, object], None],
     ) -> None:
-        """`check(session, request, work)`: a worker does `work`, whose result comes back as an operation.
-
-        `revoke_tokens(session, request)` makes the tokens of the account's other devices worthless; that it has done so
-        comes back as `TokensRevoked`.
-        """
+        """`hand_in(session, operation)` gives the sequencer something to do, from any thread."""
         self._turn = turn
         self._store = store
-        self._lobby = lobby
+        self._sessions = sessions
+        self._seats = seats
         self._validator = validator
-        self._check = check
-        self._revoke_tokens = revoke_tokens
+        self._checks = checks
         self._rates = rates
+        self._tokens = tokens
+        self._hand_in = hand_in
 
     def publish_device(self, session: Session, request: PublishDevice) -> None:
         """Handle `PublishDevice`."""
@@ -79,7 +81,7 @@ class Directory:
                     "this account has another identity key, made on another device or lost: import it, or replace it",
                 )
             if not tokens_revoked:  # first, so that no device of the old key comes back after a crash in between
-                self._turn.after(lambda: self._revoke_tokens(session, request))
+                self._turn.after(lambda: self._revoke(session, request))
                 return
             self._drop(account, others)
             others = []
@@ -91,13 +93,31 @@ class Directory:
         self._store.put_device(Device(device, account, request.certificate), certificate.identity_key)
         self._turn.answer(session, Done(request.id))
 
+    def _revoke(self, session: Session, request: PublishDevice) -> None:
+        """Make the tokens of the account's other devices worthless; that it is done comes back as `TokensRevoked`."""
+
+        def failed(error: BaseException) -> None:
+            log.error("resume tokens could not be revoked", account=session.account, reason=str(error))
+            session.outlet.send(Refused(request.id, "disk-full", "the server cannot store this; try later"))
+
+        def revoked(future: Future[Any]) -> None:
+            if (error := future.exception()) is None:
+                self._hand_in(session, TokensRevoked(request))
+            else:
+                failed(error)
+
+        try:
+            self._tokens.revoke_tokens(session.account, keep=session.device).add_done_callback(revoked)
+        except StorageError as error:
+            failed(error)
+
     def _drop(self, account: str, others: list[Device]) -> None:
         self._store.drop_devices([other.device for other in others])
 
         def expel() -> None:
             for other in others:
-                if (session := self._lobby.session(account, other.device)) is not None:
-                    self._lobby.expel(session, "revoked", "the account has a new identity key")
+                if (session := self._sessions.find(account, other.device)) is not None:
+                    self._seats.expel(session, "revoked", "the account has a new identity key")
 
         self._turn.after(expel)
 
@@ -112,7 +132,7 @@ class Directory:
             self._validator.key_packages(encoded, owner, now)
             return KeyPackagesChecked(request)
 
-        self._check(session, request, work)
+        self._checks.check(session, request, work)
 
     def key_packages_checked(self, session: Session, checked: KeyPackagesChecked) -> None:
         """Keep key packages that are as they should be."""

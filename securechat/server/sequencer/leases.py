@@ -10,10 +10,11 @@ member that was refused three times in a row because somebody else's commit was 
 """
 
 import math
-from collections.abc import Callable
 
 from securechat.errors import RefusedError
 from securechat.server.sequencer.conversation import Conversation, Conversations, Lease, not_found
+from securechat.server.sequencer.groups import Groups
+from securechat.server.sequencer.operations import GroupRead
 from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
 from securechat.server.store.port import Store
@@ -24,17 +25,14 @@ STRIKES = 3
 """Refusals in a row after which a member gets the next lease."""
 
 
-class Entrances:
+class Leases:
     """Requires holding the turn."""
 
-    def __init__(
-        self, turn: Turn, store: Store, conversations: Conversations, load: Callable[[Conversation], None]
-    ) -> None:
-        """`load(conversation)` has a worker rebuild the group, and `offer` called when it is there."""
+    def __init__(self, turn: Turn, store: Store, conversations: Conversations, groups: Groups) -> None:
         self._turn = turn
         self._store = store
         self._conversations = conversations
-        self._load = load
+        self._groups = groups
         self._leased: set[Conversation] = set()
 
     def join(self, session: Session, request: Join) -> None:
@@ -54,36 +52,36 @@ class Entrances:
         self._queue(session, request.id, conversation)
 
     def _queue(self, session: Session, request: int, conversation: Conversation) -> None:
-        entrance = conversation.entrance
-        if session.device in entrance.queue:
+        queue = conversation.lease_queue
+        if session.device in queue.joiners:
             raise RefusedError("not-now", "this device waits to enter there already")
-        entrance.queue[session.device] = (session, request)
+        queue.joiners[session.device] = (session, request)
         session.leases.add(conversation.head.id)
-        if entrance.lease is not None and entrance.lease.device == session.device:
-            entrance.lease = None  # whoever asks again has given up what was offered before
+        if queue.lease is not None and queue.lease.device == session.device:
+            queue.lease = None  # whoever asks again has given up what was offered before
         self.offer(conversation)
 
     def offer(self, conversation: Conversation) -> None:
         """Give out the next lease, if there is none."""
-        entrance = conversation.entrance
-        while entrance.lease is None and (entrance.starved or entrance.queue):
-            if entrance.starved:
-                self._lease(conversation, entrance.starved.popleft())
+        queue = conversation.lease_queue
+        while queue.lease is None and (queue.starved or queue.joiners):
+            if queue.starved:
+                self._lease(conversation, queue.starved.popleft())
                 return
             if conversation.group is None:
-                self._load(conversation)
+                self._groups.load(conversation)  # it comes to `group_read`
                 return
-            device, (session, request) = entrance.queue.popitem(last=False)
+            device, (session, request) = queue.joiners.popitem(last=False)
             leaves = len(conversation.present) + len(conversation.head.departed)
             if leaves >= limits.MAX_ROOM_DEVICES and device not in conversation.head.members:
                 text = f"a room has room for {limits.MAX_ROOM_DEVICES} devices"
                 self._turn.answer(session, Refused(request, "room-full", text))
                 continue
             self._lease(conversation, device)
-            entrance.offered[device] = conversation.departed_leaves
+            queue.offered[device] = conversation.departed_leaves
             head = conversation.head
             numbers = head.numbers.get(device)
-            departures = [Departure(gone.proposal, gone.group_context) for gone in head.departed.values()]
+            departures = [Departure(each.proposal, each.group_context) for each in head.departed.values()]
             self._turn.answer(
                 session,
                 JoinOffer(
@@ -91,9 +89,14 @@ class Entrances:
                 ),
             )
 
+    def group_read(self, result: GroupRead) -> None:
+        """A worker has rebuilt a group that an offer waits for."""
+        if (conversation := self._groups.read(result)) is not None:
+            self.offer(conversation)
+
     def check(self, conversation: Conversation, device: bytes) -> None:
         """Raise RefusedError `leased` if another device may commit now."""
-        lease = conversation.entrance.lease
+        lease = conversation.lease_queue.lease
         if lease is not None and lease.device != device:
             self.strike(conversation, device)
             raise RefusedError("leased", "somebody else commits at this moment: process that, then try again")
@@ -104,40 +107,45 @@ class Entrances:
         Leaving goes on while a lease is out and opens no epoch. Whoever enters knows of it from the offer alone, and
         would take the removal of somebody it does not know to have left for a breach of the rules.
         """
-        if conversation.entrance.offered.get(device) != conversation.departed_leaves:
+        if conversation.lease_queue.offered.get(device) != conversation.departed_leaves:
             self.release(conversation, device)
             raise RefusedError("commit-first", "somebody has left since the offer, or there was none: ask again")
 
     def hold(self, conversation: Conversation, session: Session) -> None:
         """The session's commit is being checked: its lease does not run out meanwhile, and ends with the session."""
-        lease = conversation.entrance.lease
+        lease = conversation.lease_queue.lease
         if lease is not None and lease.device == session.device:
             lease.until = math.inf
             session.leases.add(conversation.head.id)
 
+    def refuse_stale(self, conversation: Conversation, device: bytes) -> RefusedError:
+        """The refusal of a submission whose epoch has passed."""
+        self.strike(conversation, device)
+        return RefusedError("stale-epoch", f"the conversation is in epoch {conversation.head.epoch}")
+
     def strike(self, conversation: Conversation, device: bytes) -> None:
         """A member's submission was refused because another's commit was faster."""
-        entrance = conversation.entrance
+        queue = conversation.lease_queue
         member = conversation.head.members.get(device)
         if member is None or member.last_seq is not None:
             return
-        entrance.strikes[device] = entrance.strikes.get(device, 0) + 1
-        if entrance.strikes[device] >= STRIKES and device not in entrance.starved:
-            del entrance.strikes[device]
-            entrance.starved.append(device)
+        queue.strikes[device] = queue.strikes.get(device, 0) + 1
+        if queue.strikes[device] >= STRIKES and device not in queue.starved:
+            del queue.strikes[device]
+            queue.starved.append(device)
             self._turn.after(lambda: self.offer(conversation))
 
     def accepted(self, conversation: Conversation, device: bytes) -> None:
         """A submission of the device was accepted."""
-        entrance = conversation.entrance
-        entrance.strikes.pop(device, None)
+        queue = conversation.lease_queue
+        queue.strikes.pop(device, None)
         self.release(conversation, device)
 
     def release(self, conversation: Conversation, device: bytes) -> None:
         """The device's lease, if it has it, has served its purpose."""
-        entrance = conversation.entrance
-        if entrance.lease is not None and entrance.lease.device == device:
-            entrance.lease = None
+        queue = conversation.lease_queue
+        if queue.lease is not None and queue.lease.device == device:
+            queue.lease = None
             self._turn.after(lambda: self.offer(conversation))
 
     def leave(self, session: Session) -> None:
@@ -146,19 +154,19 @@ class Entrances:
             conversation = self._conversations.loaded(conversation_id)
             if conversation is None:
                 continue
-            entrance = conversation.entrance
-            if (waiting := entrance.queue.get(session.device)) is not None and waiting[0] is session:
-                del entrance.queue[session.device]
-            if entrance.lease is not None and entrance.lease.device == session.device:
-                entrance.lease = None
+            queue = conversation.lease_queue
+            if (waiting := queue.joiners.get(session.device)) is not None and waiting[0] is session:
+                del queue.joiners[session.device]
+            if queue.lease is not None and queue.lease.device == session.device:
+                queue.lease = None
             self.offer(conversation)
         session.leases.clear()
 
     def close(self, conversation: Conversation) -> None:
         """The conversation is deleted: nobody gets in any more."""
-        entrance = conversation.entrance
-        while entrance.queue:
-            _, (session, request) = entrance.queue.popitem()
+        queue = conversation.lease_queue
+        while queue.joiners:
+            _, (session, request) = queue.joiners.popitem()
             self._turn.answer(session, Refused(request, "not-found", str(not_found())))
         self._leased.discard(conversation)
 
@@ -166,18 +174,18 @@ class Entrances:
         """End leases whose time has come; return when the next one ends."""
         soonest = math.inf
         for conversation in list(self._leased):
-            entrance = conversation.entrance
-            if entrance.lease is None:
+            queue = conversation.lease_queue
+            if queue.lease is None:
                 self._leased.discard(conversation)
                 continue
-            if entrance.lease.until <= self._turn.now:
-                entrance.lease = None
+            if queue.lease.until <= self._turn.now:
+                queue.lease = None
                 self._leased.discard(conversation)
                 self.offer(conversation)
-            if entrance.lease is not None:
-                soonest = min(soonest, entrance.lease.until)
+            if queue.lease is not None:
+                soonest = min(soonest, queue.lease.until)
         return soonest
 
     def _lease(self, conversation: Conversation, device: bytes) -> None:
-        conversation.entrance.lease = Lease(device, self._turn.now + limits.LEASE_SECONDS)
+        conversation.lease_queue.lease = Lease(device, self._turn.now + limits.LEASE_SECONDS)
         self._leased.add(conversation)

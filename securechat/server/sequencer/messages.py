@@ -11,8 +11,8 @@ from operator import attrgetter
 
 from securechat.errors import RefusedError
 from securechat.server.sequencer.conversation import Conversation, Conversations
-from securechat.server.sequencer.leases import Entrances
-from securechat.server.sequencer.membership import Memberships, explain_application
+from securechat.server.sequencer.leases import Leases
+from securechat.server.sequencer.numbers import explain_application, is_next
 from securechat.server.sequencer.reading import Reading
 from securechat.server.sequencer.session import Session, refusal
 from securechat.server.sequencer.turn import Turn
@@ -20,7 +20,7 @@ from securechat.server.store.port import READER_BYTES, READER_ENTRIES, READER_SE
 from securechat.wire.messages import Acknowledge, Submit
 
 
-class Talk:
+class Messages:
     """Requires holding the turn."""
 
     def __init__(
@@ -28,15 +28,13 @@ class Talk:
         turn: Turn,
         store: Store,
         conversations: Conversations,
-        entrances: Entrances,
-        memberships: Memberships,
+        leases: Leases,
         reading: Reading,
     ) -> None:
         self._turn = turn
         self._store = store
         self._conversations = conversations
-        self._entrances = entrances
-        self._memberships = memberships
+        self._leases = leases
         self._reading = reading
 
     def handle(self, session: Session, messages: list[Submit | Acknowledge]) -> None:
@@ -73,13 +71,13 @@ class Talk:
             try:
                 if number != last + 1:
                     self._add(session, conversation, accepted)
-                    self._memberships.check_number(conversation, session, message.id, number, payload)
+                    is_next(turn, conversation, session, message.id, number, payload)
                     continue
                 if not payload.startswith(prefix + number.to_bytes(8, "big")):
                     problem = explain_application(payload, conversation, number)
                     if problem is None:
                         self._add(session, conversation, accepted)
-                        raise self._memberships.refuse_stale(conversation, session)
+                        raise self._leases.refuse_stale(conversation, session.device)
                     raise RefusedError("bad-request", problem)
                 if head.departed:
                     raise RefusedError("commit-first", "a device has left: commit its removal, then speak")
@@ -99,12 +97,12 @@ class Talk:
         """Add messages to a log; none are left here."""
         if not accepted:
             return
-        head, entrance = conversation.head, conversation.entrance
+        head, queue = conversation.head, conversation.lease_queue
         time = max(self._turn.time, head.time)
         while accepted:
             self._turn.run(conversation, session).extend(accepted, head.epoch, time)
-        if entrance.strikes or entrance.lease is not None:
-            self._entrances.accepted(conversation, session.device)
+        if queue.strikes or queue.lease is not None:
+            self._leases.accepted(conversation, session.device)
 
     def _room(self, conversation: Conversation, session: Session) -> float:
         """Return how many entries a direct conversation takes before a device leaves as much unread as it may.

@@ -5,6 +5,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from securechat.mls.framing import Header
 from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
 from securechat.server.sequencer.validation import Checked, Founded
@@ -111,6 +112,7 @@ class CommitChecked:
     """A validation worker has checked a commit."""
 
     request: Commit
+    header: Header
     checked: Checked
 
 
@@ -119,6 +121,7 @@ class DepartureChecked:
     """A validation worker has checked a device's leaving, against `group`."""
 
     request: Leave
+    header: Header
     leaf: LeafIndex
     group: PublicGroup
 

@@ -16,7 +16,7 @@ from securechat.server.sequencer.conversation import Conversations, not_found
 from securechat.server.sequencer.operations import Portion, Workers
 from securechat.server.sequencer.session import Session, Subscription
 from securechat.server.sequencer.turn import Run, Turn
-from securechat.server.store.port import Letter, LogEntry, Store, Trimmed
+from securechat.server.store.port import InboxEntry, LogEntry, Store, Trimmed
 from securechat.wire import limits
 from securechat.wire.frames import encode_frames
 from securechat.wire.messages import Acknowledge, Departure, Entry, Subscribe, Subscribed, Truncated, Welcomed
@@ -118,9 +118,9 @@ class Reading:
             subscription = session.subscriptions[log]
             subscription.position = run.entries[0].seq - 1
             self._fall_behind(session, subscription)
-        for device in run.gone:
-            if (gone := conversation.readers.get(device)) is not None:
-                self._forget(gone, log)
+        for device in run.last_for:
+            if (reader := conversation.readers.get(device)) is not None:
+                self._forget(reader, log)
 
     def notify_inboxes(self, devices: Iterable[bytes]) -> None:
         """There is a new Welcome for these devices."""
@@ -245,10 +245,10 @@ class Reading:
         self._submit(session, Portion(log, start, position, _encode(log, start, end, entries)))
 
     def _read_inbox(self, session: Session, device: bytes, start: int, newest: int) -> None:
-        """On a reader's thread. Where nothing is left, that is said: somebody waits for the last letter."""
-        letters = self._store.read_inbox(device, start, PORTION_BYTES)
-        position = letters[-1].seq if letters else newest
-        events: Iterable[Welcomed | Truncated] = map(_welcomed, letters) if letters else [Truncated(device, newest + 1)]
+        """On a reader's thread. If nothing is left, the client is told so: it waits for the newest entry."""
+        entries = self._store.read_inbox(device, start, PORTION_BYTES)
+        position = entries[-1].seq if entries else newest
+        events: Iterable[Welcomed | Truncated] = map(_welcomed, entries) if entries else [Truncated(device, newest + 1)]
         self._submit(session, Portion(device, start, position, encode_frames(events)))
 
     def _forget(self, session: Session, log: bytes) -> None:
@@ -275,15 +275,15 @@ def _frames(log: bytes, entries: list[LogEntry]) -> bytes:
     return encode_frames([Entry(log, entry.seq, entry.time, entry.device, entry.payload) for entry in entries])
 
 
-def _welcomed(letter: Letter) -> Welcomed:
+def _welcomed(entry: InboxEntry) -> Welcomed:
     return Welcomed(
-        letter.seq,
-        letter.time,
-        letter.conversation,
-        letter.join_seq,
-        letter.chain,
-        letter.welcome,
-        letter.tree,
-        [Departure(proposal, group_context) for proposal, group_context in letter.departed],
+        entry.seq,
+        entry.time,
+        entry.conversation,
+        entry.join_seq,
+        entry.chain,
+        entry.welcome,
+        entry.tree,
+        [Departure(proposal, group_context) for proposal, group_context in entry.departed],
     )
 

@@ -1,4 +1,4 @@
-"""Seats belong to accounts: `max_clients` of them are logged in at once, and the next ones wait.
+"""Seats belong to accounts: `max_clients` of them are logged in at once, and the next ones wait (design, section 5).
 
 They wait in the order in which they came, one place per account. A seat is kept `KEEP_SECONDS` for an account that lost
 its connection.
@@ -7,6 +7,19 @@ its connection.
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+
+from securechat.server.logs import get_logger
+from securechat.server.rates import Rates
+from securechat.server.sequencer.leases import Leases
+from securechat.server.sequencer.operations import Attach, Detach, Expel, Resize
+from securechat.server.sequencer.presence import Presence, State
+from securechat.server.sequencer.reading import Reading
+from securechat.server.sequencer.session import Session, Sessions
+from securechat.server.sequencer.turn import Turn
+from securechat.server.store.port import Store
+from securechat.wire.messages import Closing, LoggedIn, Reason, Seat
+
+log = get_logger(__name__)
 
 KEEP_SECONDS = 60.0
 """How long a seat is kept for an account that lost its connection."""
@@ -87,3 +100,116 @@ class WaitingRoom:
 
     def _free(self) -> bool:
         return not self._limit or len(self._seats) < self._limit
+
+
+class Seats:
+    """Sessions come and go. Requires holding the turn."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        store: Store,
+        sessions: Sessions,
+        presence: Presence,
+        reading: Reading,
+        leases: Leases,
+        rates: Rates,
+        seats: int,
+    ) -> None:
+        """`seats`: accounts that may be in at once."""
+        self._turn = turn
+        self._store = store
+        self._sessions = sessions
+        self._presence = presence
+        self._reading = reading
+        self._leases = leases
+        self._submissions = rates.submissions
+        self._room = WaitingRoom(seats, self._tell_place)
+        self._next_seat = math.inf
+
+    @property
+    def waiting(self) -> int:
+        """How many accounts wait for a seat. Any thread; may be a moment old."""
+        return self._room.waiting
+
+    def attach(self, session: Session, login: Attach) -> None:
+        """A login succeeded: give the session its seat or its place in the queue."""
+        if session.ended:
+            return
+        session.account, session.device = login.account, login.device
+        session.submissions = self._submissions.bucket(login.account)
+        place = self._room.enter(login.account)
+        if (old := self._sessions.find(login.account, login.device)) is not None:
+            self.expel(old, "replaced", "the device has logged in again")
+        self._sessions.add(session)
+        device = self._store.device(login.device)
+        published = device is not None and device.account == login.account
+        session.outlet.send(
+            LoggedIn(
+                login.id,
+                login.account,
+                login.token,
+                login.expires,
+                place,
+                self._store.identity_key(login.account),
+                published,
+                self._store.count_key_packages(login.device) if published else 0,
+            )
+        )
+        log.info(
+            "logged in",
+            client=session.outlet.address,
+            account=login.account,
+            device=login.device.hex()[:8],
+            place=place,
+        )
+        if not place:
+            self._seat(session)
+
+    def detach(self, session: Session, end: Detach) -> None:
+        """The session's connection has ended."""
+        session.ended = True
+        if session.account:
+            state: State = "offline" if end.said_goodbye else "dropped"
+            self._remove(session, keep_seat=not end.said_goodbye, state=state)
+
+    def expel(self, session: Session, reason: Reason, text: str) -> None:
+        """End a session from this side; nothing that it still asks for is done."""
+        session.outlet.send(Closing(reason, text))
+        session.expelled = True
+        self._remove(session, keep_seat=False, state="offline")
+
+    def expel_account(self, expel: Expel) -> None:
+        """End all sessions of an account."""
+        for session in self._sessions.of(expel.account):
+            self.expel(session, "revoked", expel.text)
+
+    def resize(self, resize: Resize) -> None:
+        """Seat more, or fewer from now on."""
+        self._room.resize(resize.seats, self._turn.now)
+
+    def run(self) -> float:
+        """Give kept seats away whose time is over; return when the next one is due (monotonic seconds)."""
+        if self._turn.now >= self._next_seat:
+            self._next_seat = self._room.advance(self._turn.now)
+        return self._next_seat
+
+    def _seat(self, session: Session) -> None:
+        session.seated = True
+        self._presence.note(session.account, "online")
+
+    def _remove(self, session: Session, *, keep_seat: bool, state: State) -> None:
+        self._sessions.remove(session)
+        self._reading.leave(session)
+        self._leases.leave(session)
+        if session.seated and not self._sessions.is_online(session.account):
+            self._presence.note(session.account, state)
+        session.seated = False
+        self._room.leave(session.account, self._turn.now, keep=keep_seat)
+        self._next_seat = self._room.advance(self._turn.now)
+
+    def _tell_place(self, account: str, place: int) -> None:
+        for session in self._sessions.of(account):
+            session.outlet.send(Seat(place))
+            if not place:
+                self._seat(session)

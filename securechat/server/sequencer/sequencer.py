@@ -15,19 +15,22 @@ and those who would have been told of a success are told `disk-full`; if it fail
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeAlias
 
-from securechat.errors import PeerError, RefusedError, StorageError
+from securechat.errors import RefusedError
 from securechat.server.logs import get_logger
 from securechat.server.panic import StoreBrokenError, end_process
 from securechat.server.rates import Rates
-from securechat.server.sequencer.conversation import Conversations, not_found
+from securechat.server.sequencer.checks import Checks
+from securechat.server.sequencer.commits import Commits
+from securechat.server.sequencer.conversation import Conversations
 from securechat.server.sequencer.directory import Directory
-from securechat.server.sequencer.leases import Entrances
-from securechat.server.sequencer.membership import Memberships
-from securechat.server.sequencer.messages import Talk
+from securechat.server.sequencer.founding import Founding
+from securechat.server.sequencer.groups import Groups
+from securechat.server.sequencer.leases import Leases
+from securechat.server.sequencer.leaving import Leaving
+from securechat.server.sequencer.messages import Messages
 from securechat.server.sequencer.operations import (
     Attach,
     CommitChecked,
@@ -46,24 +49,23 @@ from securechat.server.sequencer.operations import (
     TokensRevoked,
     Workers,
 )
-from securechat.server.sequencer.presence import Lobby
+from securechat.server.sequencer.presence import Presence
+from securechat.server.sequencer.questions import Questions
 from securechat.server.sequencer.reading import Reading
-from securechat.server.sequencer.session import Session, refusal
+from securechat.server.sequencer.seats import Seats
+from securechat.server.sequencer.session import Session, Sessions, refusal
 from securechat.server.sequencer.turn import Run, Turn
 from securechat.server.sequencer.validation import Validator
 from securechat.server.status import Counters
-from securechat.server.store.port import DiskFullError, Head, Store
+from securechat.server.store.port import DiskFullError, Store
 from securechat.wire.messages import (
     Closing,
     Commit,
     CommitFailed,
-    Done,
     FetchKeyPackages,
     Join,
     Leave,
     ListRooms,
-    Member,
-    MemberList,
     Members,
     OpenDirect,
     OpenRoom,
@@ -72,12 +74,13 @@ from securechat.wire.messages import (
     Refused,
     Request,
     Resync,
-    Room,
-    Rooms,
     Subscribe,
 )
 
 log = get_logger(__name__)
+
+Handler: TypeAlias = Callable[[Session, Any], None]
+"""Handles one type of message or operation. Those that are of no session ignore the first argument."""
 
 CURSORS_AT_ONCE = 128
 """Cursors that housekeeping stores in one transaction: about 1 ms, in which no turn is taken."""
@@ -111,68 +114,71 @@ class Sequencer:
         self._counters = counters
         self._tokens = tokens
         self._clock = clock
-        self._validators = validators
         self._lock = lock  # the turn: protects everything below but _submissions
         self._submissions: deque[tuple[Session | None, Any]] = deque()
         self._next = 0.0
-        self._conversations = Conversations(store)
-        self._turn = turn = Turn(store, self._conversations)
+        self._conversations = conversations = Conversations(store)
+        self._turn = turn = Turn(store, conversations)
+        self._sessions = sessions = Sessions()
         validator = Validator(store.server_id)
-        self._lobby = Lobby(turn, store, self._conversations, seats, rates, self._forget)
-        self._reading = Reading(turn, store, self._conversations, readers, self._hand_in)
-        self._entrances = Entrances(turn, store, self._conversations, lambda each: self._memberships.load_group(each))
-        self._directory = Directory(
-            turn, store, self._lobby, validator, rates, check=self._check, revoke_tokens=self._revoke
+        checks = Checks(turn, validators, self._hand_in)
+        self._groups = groups = Groups(store, conversations, validator, checks)
+        self._reading = reading = Reading(turn, store, conversations, readers, self._hand_in)
+        self._leases = leases = Leases(turn, store, conversations, groups)
+        self._presence = presence = Presence(turn, store, conversations, sessions)
+        self._seats = Seats(turn, store, sessions, presence, reading, leases, rates, seats)
+        directory = Directory(turn, store, sessions, self._seats, validator, checks, rates, tokens, self._hand_in)
+        self._commits = commits = Commits(
+            turn, store, conversations, groups, leases, reading, directory, validator, checks
         )
-        self._memberships = Memberships(
-            turn, store, self._conversations, self._entrances, self._reading, self._directory, validator,
-            self._check, self._load,
-        )  # fmt: skip
-        talk = Talk(turn, store, self._conversations, self._entrances, self._memberships, self._reading)
-        self._writing: dict[type, Callable[[Session, Any], None]] = {
-            list: talk.handle,
-            Commit: self._memberships.commit,
+        founding = Founding(turn, store, conversations, directory, commits, validator, checks)
+        leaving = Leaving(turn, store, conversations, groups, leases, validator, checks)
+        messages = Messages(turn, store, conversations, leases, reading)
+        questions = Questions(turn, store, conversations, sessions)
+        self._writing: dict[type, Handler] = {
+            list: messages.handle,
+            Commit: commits.commit,
             CommitChecked: self._commit_checked,
-            Leave: self._memberships.leave,
-            DepartureChecked: self._memberships.departure_checked,
-            OpenDirect: self._memberships.open_direct,
-            DirectChecked: self._memberships.direct_checked,
-            OpenRoom: self._memberships.open_room,
-            RoomChecked: self._memberships.room_checked,
-            PublishDevice: self._directory.publish_device,
-            TokensRevoked: self._directory.tokens_revoked,
-            PublishKeyPackages: self._directory.publish_key_packages,
-            KeyPackagesChecked: self._directory.key_packages_checked,
-            FetchKeyPackages: self._directory.fetch_key_packages,
+            Leave: leaving.leave,
+            DepartureChecked: leaving.departure_checked,
+            OpenDirect: founding.open_direct,
+            DirectChecked: founding.direct_checked,
+            OpenRoom: founding.open_room,
+            RoomChecked: founding.room_checked,
+            PublishDevice: directory.publish_device,
+            TokensRevoked: directory.tokens_revoked,
+            PublishKeyPackages: directory.publish_key_packages,
+            KeyPackagesChecked: directory.key_packages_checked,
+            FetchKeyPackages: directory.fetch_key_packages,
             Rejected: self._rejected,
         }
-        self._coming_and_going: dict[type, Callable[[Session, Any], None]] = {
-            Attach: self._attach,
-            Detach: self._lobby.detach,
-            Expel: lambda _, expel: self._lobby.expel_account(expel),
-            Resize: lambda _, resize: self._lobby.resize(resize),
+        self._reading_only: dict[type, Handler] = {
+            Subscribe: reading.subscribe,
+            Portion: reading.portion,
+            Drained: lambda session, _: reading.drained(session),
+            Join: leases.join,
+            Resync: leases.resync,
+            GroupRead: lambda _, result: leases.group_read(result),
+            Members: questions.members,
+            ListRooms: questions.list_rooms,
+            CommitFailed: questions.commit_failed,
         }
-        self._reading_only: dict[type, Callable[[Session, Any], None]] = {
-            Subscribe: self._reading.subscribe,
-            Portion: self._reading.portion,
-            Drained: lambda session, _: self._reading.drained(session),
-            Join: self._entrances.join,
-            Resync: self._entrances.resync,
-            GroupRead: lambda _, result: self._memberships.group_read(result),
-            Members: self._members,
-            ListRooms: self._list_rooms,
-            CommitFailed: self._commit_failed,
+        self._coming_and_going: dict[type, Handler] = {
+            Attach: self._attach,
+            Detach: self._seats.detach,
+            Expel: lambda _, expel: self._seats.expel_account(expel),
+            Resize: lambda _, resize: self._seats.resize(resize),
         }
 
     @property
     def sessions(self) -> int:
         """How many devices are logged in, the waiting ones included. Any thread; may be a moment old."""
-        return self._lobby.sessions
+        return len(self._sessions)
 
     @property
     def waiting(self) -> int:
         """How many accounts wait for a seat. Any thread; may be a moment old."""
-        return self._lobby.waiting
+        return self._seats.waiting
 
     # --- any thread -------------------------------------------------------------------------------------------------
 
@@ -202,7 +208,7 @@ class Sequencer:
                 self._begin(now)
                 try:
                     self._handle_batch()
-                    self._next = min(self._entrances.expire(), self._lobby.run())
+                    self._next = min(self._leases.expire(), self._seats.run(), self._presence.run())
                     self._say()
                 except StoreBrokenError as error:
                     end_process(error)
@@ -271,7 +277,7 @@ class Sequencer:
                 effect()
 
     def _dispatch(
-        self, handlers: dict[type, Callable[[Session, Any], None]], session: Session, operation: Any
+        self, handlers: dict[type, Handler], session: Session, operation: Any
     ) -> None:
         if session is not None and session.expelled:
             return  # another session of the device has taken over, or the device is out
@@ -282,7 +288,7 @@ class Sequencer:
             if isinstance(request, Commit):
                 self._counters.commits[error.code] += 1
             if isinstance(operation, CommitChecked):
-                self._memberships.rejected(session, operation.request.conversation)
+                self._commits.rejected(session, operation.request.conversation)
             if request is not None:
                 self._turn.answer(session, refusal(request.id, error))
 
@@ -304,52 +310,13 @@ class Sequencer:
             if session is not None:
                 session.outlet.send(Closing("protocol-error", "internal error of the server"))
 
-    # --- workers ----------------------------------------------------------------------------------------------------
-
-    def _check(self, session: Session, request: Request, work: Callable[[], object]) -> None:
-        """After the turn, let a worker do `work`; its result, or what is wrong, comes back as an operation."""
-
-        def job() -> None:
-            result: object
-            try:
-                result = work()
-            except PeerError as error:
-                result = Rejected(request, str(error))
-            except StoreBrokenError:
-                raise
-            except Exception:
-                log.exception("internal error in a check", operation=type(request).__name__)
-                result = Rejected(request, "the server failed to check this")
-            self._hand_in(session, result)
-
-        self._turn.after(lambda: self._validators.submit(job))
-
-    def _load(self, work: Callable[[], object]) -> None:
-        self._validators.submit(lambda: self._hand_in(None, work()))
-
-    def _revoke(self, session: Session, request: PublishDevice) -> None:
-        """Make the tokens of the account's other devices worthless; that it is done comes back as `TokensRevoked`."""
-
-        def failed(error: BaseException) -> None:
-            log.error("resume tokens could not be revoked", account=session.account, reason=str(error))
-            session.outlet.send(Refused(request.id, "disk-full", "the server cannot store this; try later"))
-
-        def revoked(future: Future[Any]) -> None:
-            if (error := future.exception()) is None:
-                self._hand_in(session, TokensRevoked(request))
-            else:
-                failed(error)
-
-        try:
-            self._tokens.revoke_tokens(session.account, keep=session.device).add_done_callback(revoked)
-        except StorageError as error:
-            failed(error)
+    # --- what workers have found ----------------------------------------------------------------------------------
 
     def _rejected(self, session: Session, rejected: Rejected) -> None:
         request = rejected.request
         if isinstance(request, Commit):
             self._counters.commits["invalid-commit"] += 1
-            self._memberships.rejected(session, request.conversation)
+            self._commits.rejected(session, request.conversation)
         code: Any = "bad-request" if isinstance(request, PublishKeyPackages | Leave) else "invalid-commit"
         log.info(
             "refused",
@@ -361,7 +328,7 @@ class Sequencer:
         self._turn.answer(session, Refused(request.id, code, rejected.text[:1000]))
 
     def _commit_checked(self, session: Session, checked: CommitChecked) -> None:
-        if self._memberships.commit_checked(session, checked):
+        if self._commits.commit_checked(session, checked):
             self._turn.after(lambda: self._counters.commits.update(accepted=1))
 
     def _show(self, run: Run) -> None:
@@ -369,7 +336,7 @@ class Sequencer:
         for entry in run.entries:
             log.info(
                 "entry",
-                conversation=_title(run.conversation.head),
+                conversation=run.conversation.head.title,
                 seq=entry.seq,
                 account=run.session.account,
                 epoch=entry.epoch,
@@ -386,38 +353,7 @@ class Sequencer:
         except RefusedError as error:
             session.outlet.send(Refused(attach.id, "token-refused", str(error)))
             return
-        self._lobby.attach(session, attach)
-
-    # --- questions --------------------------------------------------------------------------------------------------
-
-    def _members(self, session: Session, request: Members) -> None:
-        conversation = self._conversations.find(request.conversation, self._turn.now)
-        conversation.member(session)
-        accounts = sorted({member.account for member in conversation.present})
-        members = [Member(account, self._lobby.is_online(account)) for account in accounts]
-        self._turn.answer(session, MemberList(request.id, request.conversation, members))
-
-    def _list_rooms(self, session: Session, request: ListRooms) -> None:
-        rows = self._store.rooms(session.device)
-        rooms = [Room(row.name, row.kind, row.members, row.joined) for row in rows if row.kind != "direct"]
-        self._turn.answer(session, Rooms(request.id, rooms[:10_000]))
-
-    def _commit_failed(self, session: Session, request: CommitFailed) -> None:
-        conversation = self._conversations.find(request.conversation, self._turn.now)
-        if session.device not in conversation.head.members:
-            raise not_found()
-        log.warning(
-            "a member cannot process a commit",
-            account=session.account,
-            conversation=_title(conversation.head),
-            seq=request.seq,
-            reason=request.reason,
-        )
-        self._turn.answer(session, Done(request.id))
-
-    def _forget(self, session: Session) -> None:
-        self._reading.leave(session)
-        self._entrances.leave(session)
+        self._seats.attach(session, attach)
 
     # --- housekeeping -----------------------------------------------------------------------------------------------
 
@@ -450,8 +386,3 @@ class Sequencer:
                 log.error("the disk is full: some readers will be sent again what they have")
             except StoreBrokenError as error:
                 end_process(error)
-
-
-def _title(head: Head) -> str:
-    """What the log calls a conversation."""
-    return head.name or f"direct {head.id.hex()[:8]}"

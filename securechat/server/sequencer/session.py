@@ -69,6 +69,44 @@ class Session:
         return bool(self.behind) and not self.reading
 
 
+class Sessions:
+    """The sessions that are logged in, waiting ones included. Requires holding the turn."""
+
+    def __init__(self) -> None:
+        self._by_device: dict[tuple[str, bytes], Session] = {}
+        self._by_account: dict[str, set[Session]] = {}
+
+    def __len__(self) -> int:
+        """How many devices are logged in. Any thread; may be a moment old."""
+        return len(self._by_device)
+
+    def add(self, session: Session) -> None:
+        """A session is logged in, in the place of an earlier one of its device."""
+        self._by_device[session.account, session.device] = session
+        self._by_account.setdefault(session.account, set()).add(session)
+
+    def remove(self, session: Session) -> None:
+        """A session has ended."""
+        if self.find(session.account, session.device) is session:
+            del self._by_device[session.account, session.device]
+        sessions = self._by_account[session.account]
+        sessions.discard(session)
+        if not sessions:
+            del self._by_account[session.account]
+
+    def find(self, account: str, device: bytes) -> Session | None:
+        """Return the session of a device."""
+        return self._by_device.get((account, device))
+
+    def of(self, account: str) -> list[Session]:
+        """Return the sessions of an account."""
+        return list(self._by_account.get(account, ()))
+
+    def is_online(self, account: str) -> bool:
+        """Whether an account has a session with a seat."""
+        return any(session.seated for session in self._by_account.get(account, ()))
+
+
 def refusal(request: int, error: RefusedError) -> Refused:
     """The reply that tells a client of a refusal."""
     retry_after = min(math.ceil(error.retry_after * 1000), MAX_RETRY_AFTER)

@@ -30,14 +30,14 @@ and who needs one entry should not pay for many."""
 
 
 class Run:
-    """Entries that the turn adds to a log one after the other, by one session: whatever it costs, they share it.
+    """Entries that the turn adds to a log one after the other, for one session: they share whatever that costs.
 
-    `accepted` is what the session gets in their place. `gone`: devices for which they are the last ones. `full`: the
-    next entry begins another run.
+    `accepted` is what the session gets in their place. `last_for`: devices that get nothing after these entries.
+    `full`: the next entry begins another run.
     """
 
     __slots__ = (
-        "_device", "_head", "_numbers", "_size", "accepted", "conversation", "entries", "full", "gone", "session",
+        "_device", "_head", "_numbers", "_size", "accepted", "conversation", "entries", "full", "last_for", "session",
     )  # fmt: skip
 
     def __init__(self, conversation: Conversation, session: Session) -> None:
@@ -45,7 +45,7 @@ class Run:
         self.session = session
         self.entries: list[LogEntry] = []
         self.accepted: list[Accepted] = []
-        self.gone: tuple[bytes, ...] = ()
+        self.last_for: tuple[bytes, ...] = ()
         self.full = False
         self._size = 0  # bytes of payload
         self._device = session.device
@@ -77,15 +77,22 @@ class Run:
         self._size, self.full = size, full
 
     def add(
-        self, request: int, payload: bytes, epoch: int, time: int, *, joins: bool = False, gone: tuple[bytes, ...] = ()
+        self,
+        request: int,
+        payload: bytes,
+        epoch: int,
+        time: int,
+        *,
+        joins: bool = False,
+        last_for: tuple[bytes, ...] = (),
     ) -> LogEntry:
-        """Add one entry. `joins`: it makes the device a member. `gone`: devices for which it is the last entry."""
+        """Add one entry. `joins`: it makes the device a member. `last_for`: devices that get nothing after it."""
         self.extend(deque([(request, payload)]), epoch, time)
         entry = self.entries[-1]
         if joins:
             self.accepted[-1].chain = entry.chain
-        if gone:
-            self.gone = gone
+        if last_for:
+            self.last_for = last_for
             self.full = True
         return entry
 

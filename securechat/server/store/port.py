@@ -129,6 +129,11 @@ class Head:
     members: dict[bytes, Membership] = field(default_factory=dict)
     departed: dict[bytes, Departed] = field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """What the server's log calls the conversation."""
+        return self.name or f"direct {self.id.hex()[:8]}"
+
     def numbers_of(self, device: bytes) -> Numbers:
         """What the device has submitted."""
         numbers = self.numbers.get(device)
@@ -143,7 +148,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class InboxEntry:
     """An inbox entry: a Welcome and what belongs to it. `departed`: the tree's leaves that have left."""
 
     seq: int
@@ -223,7 +228,7 @@ class Store(Protocol):
     def set_cursors(self, cursors: Iterable[tuple[bytes, bytes, int]]) -> None:
         """(conversation, device, seq): these readers have everything up to seq."""
 
-    def deliver(self, letter: Letter, devices: Collection[bytes]) -> None:
+    def deliver(self, letter: InboxEntry, devices: Collection[bytes]) -> None:
         """Put a Welcome into inboxes; `letter.seq` is ignored: each inbox counts for itself."""
 
     def acknowledge_inbox(self, device: bytes, seq: int) -> None:
@@ -290,7 +295,7 @@ class Store(Protocol):
     def read(self, conversation: bytes, after: int, upto: int, max_entries: int, max_bytes: int) -> list[LogEntry]:
         """Return the next entries after `after` in order, at least one if there is any."""
 
-    def read_inbox(self, device: bytes, after: int, max_bytes: int) -> list[Letter]:
+    def read_inbox(self, device: bytes, after: int, max_bytes: int) -> list[InboxEntry]:
         """Return the next inbox entries after `after` in order, at least one if there is any."""
 
     def read_group(self, conversation: bytes) -> tuple[bytes, list[tuple[int, bytes]]] | None:

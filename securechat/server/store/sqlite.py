@@ -37,7 +37,7 @@ from securechat.server.store.port import (
     Device,
     DiskFullError,
     Head,
-    Letter,
+    InboxEntry,
     LogEntry,
     Membership,
     Numbers,
@@ -502,7 +502,7 @@ class SQLiteStore:
 
     # --- inboxes ----------------------------------------------------------------------------------------------------
 
-    def deliver(self, letter: Letter, devices: Collection[bytes]) -> None:
+    def deliver(self, letter: InboxEntry, devices: Collection[bytes]) -> None:
         """See `port.Store`."""
         cursor = self._write(
             "INSERT INTO letters (time, conversation, join_seq, chain, welcome, tree, departed)"
@@ -559,7 +559,7 @@ class SQLiteStore:
             done.add(letter)
         return done
 
-    def read_inbox(self, device: bytes, after: int, max_bytes: int) -> list[Letter]:
+    def read_inbox(self, device: bytes, after: int, max_bytes: int) -> list[InboxEntry]:
         """See `port.Store`."""
         letters, size = [], 0
         with self._snapshot() as reader:
@@ -570,7 +570,7 @@ class SQLiteStore:
             ):
                 seq, time, conversation, join_seq, chain, welcome, tree, encoded = row
                 departed = msgspec.msgpack.decode(encoded, type=tuple[tuple[bytes, bytes], ...])
-                letters.append(Letter(seq, time, conversation, join_seq, chain, welcome, tree, departed))
+                letters.append(InboxEntry(seq, time, conversation, join_seq, chain, welcome, tree, departed))
                 size += len(welcome) + len(tree) + len(encoded)
                 if size >= max_bytes:
                     break

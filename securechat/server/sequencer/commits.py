@@ -1,0 +1,164 @@
+"""Commits: exactly one per epoch gets through (design, section 5, Commits).
+
+A commit passes twice. First it is looked at: is it a retry, is it possible at all? Then a validation worker checks it
+against the immutable group of the present epoch; what it found comes back as an operation and is looked at again, for
+the conversation may have moved on.
+"""
+
+from collections.abc import Iterable
+
+from securechat.errors import RefusedError
+from securechat.identity.certificate import certificate_of
+from securechat.mls.framing import Header, SenderType
+from securechat.mls.leaf_node import LeafNode
+from securechat.server.sequencer.checks import Checks
+from securechat.server.sequencer.conversation import Conversation, Conversations, not_found
+from securechat.server.sequencer.directory import Directory
+from securechat.server.sequencer.groups import Groups
+from securechat.server.sequencer.leases import Leases
+from securechat.server.sequencer.numbers import check_header, is_next, read_commit_header
+from securechat.server.sequencer.operations import CommitChecked
+from securechat.server.sequencer.reading import Reading
+from securechat.server.sequencer.session import Session
+from securechat.server.sequencer.turn import Turn
+from securechat.server.sequencer.validation import Checked, Validator
+from securechat.server.store.port import InboxEntry, LogEntry, Membership, Store
+from securechat.wire.messages import Commit
+
+
+class Commits:
+    """Requires holding the turn."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        store: Store,
+        conversations: Conversations,
+        groups: Groups,
+        leases: Leases,
+        reading: Reading,
+        directory: Directory,
+        validator: Validator,
+        checks: Checks,
+    ) -> None:
+        self._turn = turn
+        self._store = store
+        self._conversations = conversations
+        self._groups = groups
+        self._leases = leases
+        self._reading = reading
+        self._directory = directory
+        self._validator = validator
+        self._checks = checks
+
+    def commit(self, session: Session, request: Commit) -> None:
+        """Handle `Commit`."""
+        header = read_commit_header(request.commit)  # first: a broken one is refused in the same words everywhere
+        conversation = self._conversations.find(request.conversation, self._turn.now)
+        if not self._may_commit(conversation, session, request, header):
+            return
+        self._leases.hold(conversation, session)
+        group, departed = conversation.group, conversation.departed_leaves
+        time = max(self._turn.time, conversation.head.time)  # a log's time does not follow a clock that is set back
+
+        def work() -> CommitChecked:
+            current = group if group is not None else self._groups.restore(request.conversation)
+            checked = self._validator.commit(
+                current,
+                departed,
+                commit=request.commit,
+                welcome=request.welcome,
+                group_info=request.group_info,
+                time=time,
+            )
+            return CommitChecked(request, header, checked)
+
+        self._checks.check(session, request, work)
+
+    def commit_checked(self, session: Session, checked: CommitChecked) -> bool:
+        """Append a commit that is as it should be, unless the conversation has moved on; False: it was there."""
+        request, staged = checked.request, checked.checked.staged
+        conversation = self._conversations.find(request.conversation, self._turn.now)
+        if not self._may_commit(conversation, session, request, checked.header):
+            return False
+        try:
+            if checked.checked.departed != conversation.departed_leaves:
+                raise RefusedError("commit-first", "somebody has left meanwhile: process that, commit again")
+            committer = certificate_of(staged.committer)
+            if (committer.account, committer.device_id) != (session.account, session.device):
+                raise RefusedError("invalid-commit", "the commit is of another device")
+            self.check_known(staged.committer, *(leaf for _, leaf in staged.added))
+        except RefusedError:
+            self._leases.release(conversation, session.device)  # it is held without end while a commit is checked
+            raise
+
+        external = staged.sender.type == SenderType.NEW_MEMBER_COMMIT
+        removed = [certificate_of(leaf).device_id for _, leaf in staged.removed]
+        head = conversation.head
+        out = tuple(device for device in removed if device != session.device)
+        run = self._turn.run(conversation, session)
+        time = checked.checked.time
+        entry = run.add(request.id, request.commit, staged.after.epoch, time, joins=external, last_for=out)
+        self._store.drop_departed(head.id, [device for device in removed if device in head.departed])
+        for device in removed:
+            head.departed.pop(device, None)
+            member = head.members.get(device)
+            if member is not None and member.last_seq is None and device != session.device:
+                member.last_seq = entry.seq
+                self._store.put_members(head.id, [member])
+        head.group_info = request.group_info
+        if external:
+            self.admit(conversation, entry, [(session.device, session.account)])
+        self.apply(conversation, entry, checked.checked, request.welcome)
+        conversation.lease_queue.offered.clear()  # every offer was for the epoch before
+        self._leases.accepted(conversation, session.device)
+        return True
+
+    def rejected(self, session: Session, conversation_id: bytes) -> None:
+        """A worker found fault with a device's commit: its lease, if it has one, goes to the next."""
+        conversation = self._conversations.loaded(conversation_id)
+        if conversation is not None:
+            self._leases.release(conversation, session.device)
+
+    def _may_commit(self, conversation: Conversation, session: Session, request: Commit, header: Header) -> bool:
+        """Whether a commit may be tried; answers retries, raises RefusedError otherwise."""
+        head = conversation.head
+        member = head.members.get(session.device)
+        external = header.sender is not None and header.sender.type == SenderType.NEW_MEMBER_COMMIT
+        if (member is None or member.last_seq is not None) and not (external and head.kind == "open"):
+            raise not_found()
+        if not is_next(self._turn, conversation, session, request.id, request.number, request.commit):
+            return False
+        check_header(header, head.id, request.number)
+        if header.epoch != head.epoch:
+            self._leases.release(conversation, session.device)
+            raise self._leases.refuse_stale(conversation, session.device)
+        self._leases.check(conversation, session.device)
+        if external:
+            self._leases.check_offer(conversation, session.device)
+        return True
+
+    def apply(self, conversation: Conversation, entry: LogEntry, checked: Checked, welcome: bytes) -> None:
+        """Let a commit that has been appended take effect."""
+        staged, head = checked.staged, conversation.head
+        self._store.save_commit(head, entry, checked.snapshot)
+        if welcome:
+            added = [certificate_of(leaf) for _, leaf in staged.added]
+            devices = [certificate.device_id for certificate in added]
+            self.admit(conversation, entry, [(each.device_id, each.account) for each in added])
+            departed = tuple((each.proposal, each.group_context) for each in head.departed.values())
+            inbox_entry = InboxEntry(0, entry.time, head.id, entry.seq, entry.chain, welcome, checked.tree, departed)
+            self._store.deliver(inbox_entry, devices)
+            self._turn.after(lambda: self._reading.notify_inboxes(devices))
+        conversation.set_group(staged.after, checked.tree)
+
+    def admit(self, conversation: Conversation, entry: LogEntry, who: Iterable[tuple[bytes, str]]) -> None:
+        """Make devices, each with its account, members from this entry on."""
+        members = [Membership(device, account, entry.seq, entry.chain, None, entry.seq) for device, account in who]
+        conversation.head.members.update((member.device, member) for member in members)
+        self._store.put_members(conversation.head.id, members)
+
+    def check_known(self, *leaves: LeafNode) -> None:
+        if (unknown := self._directory.unknown([certificate_of(leaf) for leaf in leaves])) is not None:
+            text = f"a device of {unknown.account} is not in the directory, or not any more"
+            raise RefusedError("invalid-commit", text)

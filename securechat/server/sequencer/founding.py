@@ -1,0 +1,161 @@
+"""Rooms and direct conversations are founded (design, section 6).
+
+A request passes twice: a validation worker checks the new group, and what it found is looked at again in another turn,
+for the name or the pair may have been taken meanwhile.
+"""
+
+from securechat.errors import RefusedError
+from securechat.identity.certificate import certificate_of
+from securechat.server.sequencer.checks import Checks
+from securechat.server.sequencer.commits import Commits
+from securechat.server.sequencer.conversation import Conversation, Conversations
+from securechat.server.sequencer.directory import Directory
+from securechat.server.sequencer.numbers import check_header, is_next, read_commit_header
+from securechat.server.sequencer.operations import DirectChecked, RoomChecked
+from securechat.server.sequencer.session import Session
+from securechat.server.sequencer.turn import Turn
+from securechat.server.sequencer.validation import Validator
+from securechat.server.store.port import Head, Membership, Store
+from securechat.wire.chain import CHAIN_START
+from securechat.wire.messages import Done, OpenDirect, OpenRoom, Refused
+
+
+class Founding:
+    """Requires holding the turn."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        store: Store,
+        conversations: Conversations,
+        directory: Directory,
+        commits: Commits,
+        validator: Validator,
+        checks: Checks,
+    ) -> None:
+        self._turn = turn
+        self._store = store
+        self._conversations = conversations
+        self._directory = directory
+        self._commits = commits
+        self._validator = validator
+        self._checks = checks
+
+    def open_room(self, session: Session, request: OpenRoom) -> None:
+        """Handle `OpenRoom`."""
+        creator = self._directory.certificate(session)
+        now = self._turn.time // 1000
+
+        def work() -> RoomChecked:
+            founded = self._validator.founding(request.founding, creator, now)
+            self._validator.current_group_info(founded.group, request.group_info)
+            return RoomChecked(request, founded)
+
+        if not self._is_retry_of_room(session, request):
+            self._checks.check(session, request, work)
+
+    def room_checked(self, session: Session, checked: RoomChecked) -> None:
+        """Make a room whose founding is as it should be."""
+        request, founded = checked.request, checked.founded
+        if self._is_retry_of_room(session, request):
+            return
+        rules = founded.rules
+        if founded.group.group_id != request.conversation or rules.kind == "direct":
+            raise RefusedError("invalid-commit", "the group is not that of a room with this id")
+        if self._directory.unknown([certificate_of(next(leaf for _, leaf in founded.group.members()))]) is not None:
+            raise RefusedError("not-now", "publish this device first")
+        if self._store.room(rules.name) is not None:
+            raise RefusedError("exists", f"there is a room {rules.name}")
+        head = Head(
+            request.conversation, rules.kind, rules.name, 0, self._turn.time, 0, CHAIN_START, request.group_info
+        )
+        head.members[session.device] = Membership(session.device, session.account, 0, CHAIN_START, None, 0)
+        self._create(head, None, founded.snapshot).set_group(founded.group, founded.tree)
+        self._turn.answer(session, Done(request.id))
+
+    def _is_retry_of_room(self, session: Session, request: OpenRoom) -> bool:
+        """Whether this device has made the room already; answers then. Raises RefusedError if the id is taken."""
+        conversation = self._conversations.get(request.conversation)
+        if conversation is None:
+            return False
+        member = conversation.head.members.get(session.device)
+        if conversation.head.kind == "direct" or member is None or member.join_seq != 0:
+            raise RefusedError("bad-request", "this conversation id is taken; choose another one")
+        self._turn.answer(session, Done(request.id))
+        return True
+
+    def open_direct(self, session: Session, request: OpenDirect) -> None:
+        """Handle `OpenDirect`."""
+        creator = self._directory.certificate(session)
+        if request.peer == session.account:
+            raise RefusedError("not-allowed", "a direct conversation is with somebody else")
+        if self._is_answered(session, request):
+            return
+        check_header(read_commit_header(request.commit), request.conversation, 1)
+        time = self._turn.time
+
+        def work() -> DirectChecked:
+            founded = self._validator.founding(request.founding, creator, time // 1000)
+            checked = self._validator.commit(
+                founded.group,
+                frozenset(),
+                commit=request.commit,
+                welcome=request.welcome,
+                group_info=request.group_info,
+                time=time,
+            )
+            self._validator.opening(checked, request.peer)
+            return DirectChecked(request, founded, checked)
+
+        self._checks.check(session, request, work)
+
+    def direct_checked(self, session: Session, checked: DirectChecked) -> None:
+        """Make a direct conversation whose founding and first commit are as they should be."""
+        request, staged = checked.request, checked.checked.staged
+        if self._is_answered(session, request):
+            return
+        if checked.founded.rules.kind != "direct" or staged.before.group_id != request.conversation:
+            raise RefusedError("invalid-commit", "the group is not that of a direct conversation with this id")
+        self._commits.check_known(staged.committer, *(leaf for _, leaf in staged.added))
+        time = checked.checked.time
+        head = Head(request.conversation, "direct", "", 0, time, 0, CHAIN_START, request.group_info)
+        conversation = self._create(head, _pair(session.account, request.peer), checked.founded.snapshot)
+        run = self._turn.run(conversation, session)
+        entry = run.add(request.id, request.commit, staged.after.epoch, time, joins=True)
+        self._commits.admit(conversation, entry, [(session.device, session.account)])
+        self._commits.apply(conversation, entry, checked.checked, request.welcome)
+
+    def _is_answered(self, session: Session, request: OpenDirect) -> bool:
+        """Whether it is a retry, or the two have a direct conversation; answers then."""
+        conversation = self._conversations.get(request.conversation)
+        if conversation is not None:
+            if session.device not in conversation.head.members:
+                raise RefusedError("bad-request", "this conversation id is taken; choose another one")
+            if is_next(self._turn, conversation, session, request.id, 1, request.commit):
+                raise RefusedError("bad-request", "this conversation id is taken; choose another one")
+            return True
+        existing = self._store.pair(_pair(session.account, request.peer))
+        if existing is None or not self._is_alive(existing, session.account, request.peer):
+            return False
+        text = f"there is a direct conversation with {request.peer}"
+        self._turn.answer(session, Refused(request.id, "exists", text, existing))
+        return True
+
+    def _is_alive(self, conversation_id: bytes, *accounts: str) -> bool:
+        """Whether both accounts have a published device in the conversation, and nobody has left it."""
+        conversation = self._conversations.get(conversation_id)
+        if conversation is None or conversation.head.departed:
+            return False
+        inside = {member.account for member in conversation.present if self._store.device(member.device) is not None}
+        return inside.issuperset(accounts)
+
+    def _create(self, head: Head, pair: tuple[str, str] | None, snapshot: bytes) -> Conversation:
+        conversation = Conversation(head)
+        self._conversations.add(conversation)
+        self._conversations.touch(conversation)
+        self._store.create(head, pair, snapshot)
+        return conversation
+
+
+def _pair(one: str, other: str) -> tuple[str, str]:
+    return (one, other) if one < other else (other, one)

@@ -1,0 +1,93 @@
+"""Devices leave by a signed proposal to remove themselves (design, section 6, Leaving)."""
+
+from securechat.errors import RefusedError
+from securechat.identity.certificate import certificate_of
+from securechat.mls.framing import Header
+from securechat.server.sequencer.checks import Checks
+from securechat.server.sequencer.conversation import Conversation, Conversations, not_found
+from securechat.server.sequencer.groups import Groups
+from securechat.server.sequencer.leases import Leases
+from securechat.server.sequencer.numbers import check_header, is_next, read_proposal_header
+from securechat.server.sequencer.operations import DepartureChecked
+from securechat.server.sequencer.session import Session
+from securechat.server.sequencer.turn import Turn
+from securechat.server.sequencer.validation import Validator
+from securechat.server.store.port import Departed, Store
+from securechat.wire.messages import Leave
+
+
+class Leaving:
+    """Requires holding the turn."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        store: Store,
+        conversations: Conversations,
+        groups: Groups,
+        leases: Leases,
+        validator: Validator,
+        checks: Checks,
+    ) -> None:
+        self._turn = turn
+        self._store = store
+        self._conversations = conversations
+        self._groups = groups
+        self._leases = leases
+        self._validator = validator
+        self._checks = checks
+
+    def leave(self, session: Session, request: Leave) -> None:
+        """Handle `Leave`."""
+        conversation = self._conversations.find(request.conversation, self._turn.now)
+        if not self._may_leave(conversation, session, request):
+            return
+        header = read_proposal_header(request.proposal)
+        check_header(header, request.conversation, request.number)
+        self._check_epoch(conversation, session, header)
+        group = conversation.group
+
+        def work() -> DepartureChecked:
+            current = group if group is not None else self._groups.restore(request.conversation)
+            return DepartureChecked(request, header, self._validator.departure(current, request.proposal), current)
+
+        self._checks.check(session, request, work)
+
+    def departure_checked(self, session: Session, checked: DepartureChecked) -> None:
+        """Append a departure that is as it should be."""
+        request = checked.request
+        conversation = self._conversations.find(request.conversation, self._turn.now)
+        if not self._may_leave(conversation, session, request):
+            return
+        self._check_epoch(conversation, session, checked.header)
+        certificate = certificate_of(checked.group.member(checked.leaf))
+        if (certificate.account, certificate.device_id) != (session.account, session.device):
+            raise RefusedError("not-allowed", "a device can only take itself out")
+        head = conversation.head
+        run = self._turn.run(conversation, session)
+        time = max(self._turn.time, head.time)
+        entry = run.add(request.id, request.proposal, head.epoch, time, last_for=(session.device,))
+        member = head.members[session.device]
+        member.last_seq = entry.seq
+        self._store.put_members(head.id, [member])
+        departed = Departed(session.device, checked.leaf, request.proposal, checked.group.context.encode())
+        head.departed[session.device] = departed
+        self._store.put_departed(head.id, departed)
+        self._leases.accepted(conversation, session.device)
+        if not conversation.present:  # the last one out
+            self._store.delete(head.id)
+            self._conversations.remove(conversation)
+            self._turn.after(lambda: self._leases.close(conversation))
+
+    def _may_leave(self, conversation: Conversation, session: Session, request: Leave) -> bool:
+        """Whether a departure may be tried; answers retries, raises RefusedError otherwise."""
+        if session.device not in conversation.head.members:
+            raise not_found()
+        if not is_next(self._turn, conversation, session, request.id, request.number, request.proposal):
+            return False
+        conversation.member(session)
+        return True
+
+    def _check_epoch(self, conversation: Conversation, session: Session, header: Header) -> None:
+        if header.epoch != conversation.head.epoch:
+            raise self._leases.refuse_stale(conversation, session.device)
