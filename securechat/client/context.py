@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from securechat.client.answers import Answers
 from securechat.client.device import Device
 from securechat.client.events import Event, KeyChanged
 from securechat.client.vault.identity import PinTable
@@ -119,17 +120,19 @@ class Context:
     device: Device
     clock: Clock
     events: list[Event] = field(default_factory=list, repr=False)
+    answers: Answers = field(init=False)
     pins: Pins = field(init=False)
     touched: set[bytes] = field(default_factory=set)  # conversations to look after before the transaction ends
     outgoing: deque[Outgoing] = field(default_factory=deque, repr=False)
 
     def __post_init__(self) -> None:
-        """Wire the pins to the vault and to the front end."""
+        """Wire the parts that tell the front end something."""
+        self.answers = Answers(self.emit)
         self.pins = Pins(self.vault.pins, self.emit)
 
     def emit(self, event: Event) -> None:
         """Tell the front end, once the transaction is on disk."""
-        self.events.append(event)
+        self.events.append(self.answers.name(event))
 
     def request(self, request: FromClient, handler: ReplyHandler) -> None:
         """Send a request, once the transaction is on disk; it gets its id then. A lost connection drops `handler`."""

@@ -1,19 +1,19 @@
 """The client without I/O: commands and the server's messages in, events and messages to the server out.
 
-Everything happens in *units*: one command, or one batch of messages. A unit is one transaction of the vault; its events
-and its messages to the server are let out when it is on disk, and only then (invariant 5). If a unit fails, memory may
-be ahead of the disk: the engine is finished then, and the next start loads what is there.
+Everything happens in *units*: the commands that have piled up, or one batch of messages. A unit is one transaction of
+the vault; its events and its messages to the server are let out when it is on disk, and only then (invariant 5). If a
+unit fails, memory may be ahead of the disk: the engine is finished then, and the next start loads what is there.
 
-One thread at a time. `core` drives it from threads, tests drive it by hand.
+One thread at a time. `link.runner` drives it from the one thread that owns it, tests drive it by hand.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 from securechat import policy
-from securechat.client import events
+from securechat.client import commands, events
 from securechat.client.context import Clock, Context, Outgoing, ReplyHandler
 from securechat.client.conversations.log import Conversation
 from securechat.client.conversations.outbox import envelope_to_place
@@ -21,6 +21,7 @@ from securechat.client.conversations.registry import Registry
 from securechat.client.device import Device
 from securechat.client.link.login import Session
 from securechat.client.settings import ClientSettings
+from securechat.client.snapshot import Snapshot
 from securechat.client.vault.conversations import Phase
 from securechat.client.vault.vault import Vault
 from securechat.content.registry import Accept, Body, Bye, Decline, Text, check_text, encode_body
@@ -47,7 +48,7 @@ from securechat.wire.messages import (
 
 
 class Engine:
-    """One account at one server. Commands raise `UsageError` where they make no sense, and change nothing then."""
+    """One account at one server."""
 
     def __init__(self, settings: ClientSettings, vault: Vault, clock: Clock | None = None) -> None:
         """Take up what the vault has. Raises `StorageError`."""
@@ -62,6 +63,28 @@ class Engine:
         self._events: list[events.Event] = []
         self._broken: SecurechatError | None = None
         self._setback = ""
+        self._questions: dict[int, str] = {}  # commands that end with this connection -> what they asked for
+        self._handlers: dict[type[commands.Command], Callable[[Any], None]] = {
+            commands.Send: self._send,
+            commands.OpenDirect: self._open_direct,
+            commands.Accept: self._accept,
+            commands.Decline: self._decline,
+            commands.Bye: self._bye,
+            commands.Leave: self._leave,
+            commands.Repair: self._repair,
+            commands.JoinRoom: lambda command: self._enter_room(command.name, "open", "joining"),
+            commands.CreateRoom: lambda command: self._enter_room(command.name, "invite", "founding"),
+            commands.Invite: lambda command: self._change(command.conversation, "add", command.account),
+            commands.Remove: lambda command: self._change(command.conversation, "remove", command.account),
+            commands.ListRooms: self._list_rooms,
+            commands.ListMembers: self._list_members,
+            commands.ShowSafetyNumber: self._show_safety_number,
+            commands.Verify: lambda command: self._decide(command.account, verified=True),
+            commands.Trust: lambda command: self._decide(command.account, verified=False),
+            commands.MarkShown: self._mark_shown,
+        }
+        self.snapshot = Snapshot()
+        self._publish([conversation.id for conversation in self._registry])
 
     # --- for whoever drives it ------------------------------------------------------------------------------------
 
@@ -85,6 +108,25 @@ class Engine:
         """How long the server wants us to stay away after this setback, in seconds."""
         return self._session.retry_after
 
+    def do(self, batch: Iterable[commands.Command]) -> None:
+        """Carry out commands, in one transaction. One that makes no sense is refused, and changes nothing.
+
+        Raises `StorageError` or `InternalError`: both are the end.
+        """
+        answers = self._context.answers
+        with self._unit():
+            for command in batch:
+                answers.current = command.id
+                before = self._context.vault.changes_made
+                try:
+                    self._handlers[type(command)](command)
+                except UsageError as error:
+                    if self._context.vault.changes_made != before:
+                        raise InternalError("a command failed halfway") from error
+                    self._context.emit(events.Refused("local", str(error)))
+                finally:
+                    answers.current = 0
+
     def connected(self) -> None:
         """A connection is up, TLS and hello included on our side."""
         self._setback = ""
@@ -98,8 +140,6 @@ class Engine:
                     self._dispatch(message)
                 except PeerError as error:
                     self._setback = f"The server broke the protocol: {error}"
-                except UsageError as error:
-                    raise InternalError(str(error)) from error
                 if self.setback or self.failure:
                     break
 
@@ -110,6 +150,10 @@ class Engine:
         with self._unit():
             self._registry.end()
             self._session.begin()
+            for command, what in self._questions.items():
+                text = f"The connection was lost before the server told {what}. Ask again."
+                self._context.emit(events.Refused("local", text, command=command))
+            self._questions.clear()
         self._released.clear()
 
     def say_goodbye(self) -> None:
@@ -149,33 +193,35 @@ class Engine:
 
     @contextmanager
     def _unit(self) -> Iterator[None]:
+        """One transaction and what follows from it. Raises what is the end of this engine."""
         if self._broken is not None:
-            raise UsageError("This client has ended.")
+            raise InternalError("this client has ended") from self._broken
         context = self._context
         try:
             with context.vault.transaction():
-                try:
-                    yield
-                except UsageError:
-                    if context.touched or context.outgoing:
-                        raise InternalError("a command failed halfway") from None
-                    raise
-                try:
-                    self._registry.pump()
-                except UsageError as error:
-                    raise InternalError(str(error)) from error
-        except UsageError:
-            raise
+                yield
+                touched = self._registry.pump()
         except BaseException as error:
-            if isinstance(error, SecurechatError):
+            if isinstance(error, SecurechatError) and not isinstance(error, UsageError):
                 self._broken = error
-            else:
-                self._broken = InternalError(f"cut off halfway by {type(error).__name__}")
+                raise
+            self._broken = InternalError(f"cut off halfway by {type(error).__name__}: {error}")
+            if isinstance(error, UsageError):
+                raise self._broken from error
             raise
+        self._publish(touched)
         self._released.extend(context.outgoing)
         self._events.extend(context.events)
         context.outgoing.clear()
         context.events.clear()
+
+    def _publish(self, touched: Iterable[bytes]) -> None:
+        """Let front ends see what has changed of the conversations."""
+        known, registry = self.snapshot.conversations, self._registry
+        changed = {each: conversation.snapshot() for each in touched if (conversation := registry.get(each))}
+        if len(known) != len(registry) or any(known.get(each.id) != each for each in changed.values()):
+            now = ((known.get(each.id) if each.id not in changed else None) or each.snapshot() for each in registry)
+            self.snapshot = Snapshot.of(now, registry.aliases)
 
     def _dispatch(self, message: FromServer) -> None:
         if isinstance(message, Reply):
@@ -185,249 +231,202 @@ class Engine:
         elif isinstance(message, Entry | Welcomed | Truncated | Presence):
             self._registry.receive(message)
 
-    # --- what is there --------------------------------------------------------------------------------------------
-
-    def conversations(self) -> list[events.Conversation]:
-        """Return all conversations, oldest first."""
-        return [conversation.snapshot() for conversation in self._registry]
-
-    def find(self, name: str) -> events.Conversation | None:
-        """Return the newest conversation called so: `#room`, or an account."""
-        conversation = self._registry.find(normalise_room(name) if name.startswith("#") else normalise_account(name))
-        return None if conversation is None else conversation.snapshot()
-
-    def history(self, conversation: bytes, limit: int) -> list[events.Message]:
-        """Return the newest `limit` lines, in the log's order; what the server has not accepted yet comes last."""
-        return self._context.vault.history.newest(self._get(conversation).id, limit)
-
-    def unread(self, limit: int) -> list[events.Message]:
-        """Return the oldest `limit` lines of others that no front end has shown, in order of arrival."""
-        history = self._context.vault.history
-        return history.unread(history.shown(), limit)
-
-    def mark_shown(self, local_id: int) -> None:
-        """Note that the user has seen everything that came in up to a line."""
-        with self._context.vault.transaction():
-            self._context.vault.history.mark_shown(local_id)
-
-    def safety_number(self, account: str) -> str:
-        """Return the 60 digits that both people compare."""
-        context = self._context
-        return context.pins.safety_number(context.device.identity_key, self.account, normalise_account(account))
-
     # --- talking --------------------------------------------------------------------------------------------------
 
-    def send(self, conversation: bytes, text: str) -> int:
-        """Say something. Returns the line's local id; the line is in the vault."""
-        with self._unit():
-            there = self._get(conversation)
-            _check_text(text)
-            if there.row.asked == "theirs":
-                raise UsageError(f"{there.row.name} asks to talk with you: accept or decline first.")
-            return self._say(self._open_for_talk(there), Text(text), text)
+    def _send(self, command: commands.Send) -> None:
+        conversation = self._get(command.conversation)
+        _check_text(command.text)
+        if conversation.row.asked == "theirs":
+            raise UsageError(f"{conversation.row.name} asks to talk with you: accept or decline first.")
+        self._say(self._open_for_talk(conversation), Text(command.text), command.text)
 
-    def open_direct(self, account: str, text: str, *, ask: bool) -> None:
-        """Talk to somebody, in the conversation there is or in a new one; with `ask` they accept or decline first."""
-        account = normalise_account(account)
+    def _open_direct(self, command: commands.OpenDirect) -> None:
+        account, text = normalise_account(command.account), command.text
         if account == self.account:
             raise UsageError("That is you. Choose somebody else to talk to.")
         if text:
             _check_text(text)
-        there = self._registry.find(account)
-        if there is not None and not there.row.closed:
+        conversation = self._registry.find(account)
+        if conversation is not None and not conversation.row.closed:
             if text:
-                self.send(there.id, text)
+                self._send(commands.Send(conversation.id, text))
+            else:
+                self._done()
             return
-        with self._unit():
-            there = self._registry.add("direct", account, "opening")
-            if ask:
-                there.row.asked = "ours"
-                self._say(there, RequestToTalk(text), text)
-            elif text:
-                self._say(there, Text(text), text)
+        conversation = self._registry.add("direct", account, "opening")
+        if command.ask:
+            conversation.row.asked = "ours"
+            self._say(conversation, RequestToTalk(text), text)
+        elif text:
+            self._say(conversation, Text(text), text)
+        else:
+            self._context.answers.wait_for(("conversation", conversation.id))
 
-    def accept(self, conversation: bytes) -> None:
-        """Say yes to somebody who asks to talk."""
-        with self._unit():
-            there = self._asked(conversation)
-            there.row.asked = ""
-            self._say(there, Accept())
-            there.tell("accepted", self.account)
+    def _accept(self, command: commands.Accept) -> None:
+        conversation = self._asked(command.conversation)
+        conversation.row.asked = ""
+        self._say(conversation, Accept())
+        conversation.tell("accepted", self.account)
 
-    def decline(self, conversation: bytes) -> None:
-        """Say no to somebody who asks to talk: closes the conversation."""
-        with self._unit():
-            there = self._asked(conversation)
-            there.row.asked = ""
-            self._say(there, Decline())
-            there.close()
-            there.tell("declined", self.account)
+    def _decline(self, command: commands.Decline) -> None:
+        conversation = self._asked(command.conversation)
+        conversation.row.asked = ""
+        self._say(conversation, Decline())
+        conversation.close()
+        conversation.tell("declined", self.account)
 
-    def bye(self, conversation: bytes) -> None:
-        """Say goodbye in a direct conversation; it closes when both have."""
-        with self._unit():
-            there = self._open_for_talk(self._get(conversation))
-            if there.row.kind != "direct":
-                raise UsageError("Goodbye is for conversations of two. /leave leaves a room.")
-            if there.row.own_bye:
-                raise UsageError(f"You have said goodbye. {there.row.name} has not yet.")
-            there.row.own_bye = True
-            self._say(there, Bye())
-            if there.row.their_bye:
-                there.close()
-            there.tell("closed" if there.row.closed else "bye", self.account)
+    def _bye(self, command: commands.Bye) -> None:
+        conversation = self._open_for_talk(self._get(command.conversation))
+        if conversation.row.kind != "direct":
+            raise UsageError("Goodbye is for conversations of two. /leave leaves a room.")
+        if conversation.row.own_bye:
+            raise UsageError(f"You have said goodbye. {conversation.row.name} has not yet.")
+        conversation.row.own_bye = True
+        self._say(conversation, Bye())
+        if conversation.row.their_bye:
+            conversation.close()
+        conversation.tell("closed" if conversation.row.closed else "bye", self.account)
 
-    def leave(self, conversation: bytes) -> None:
-        """Leave, after everything said before is in the log."""
-        with self._unit():
-            there = self._get(conversation)
-            if there.row.closed:
-                raise UsageError("You have left this conversation already.")
-            self._context.touched.add(there.id)
-            there.close()
-            if there.row.phase == "stopped":
-                self._registry.repair(there)  # one can only leave what one can follow
-            elif there.row.phase == "awaiting":
-                there.end("You left before this was sent.")  # their Welcome may still come, and is a new beginning
-            there.tell("closed", self.account)
+    def _leave(self, command: commands.Leave) -> None:
+        conversation = self._get(command.conversation)
+        if conversation.row.closed:
+            raise UsageError("You have left this conversation already.")
+        self._context.touched.add(conversation.id)
+        self._context.answers.wait_for(("item", conversation.close()))
+        if conversation.row.phase == "stopped":
+            self._registry.repair(conversation)  # one can only leave what one can follow
+        elif conversation.row.phase == "awaiting":
+            conversation.end("You left before this was sent.")  # their Welcome may still come, and is a new beginning
+        conversation.tell("closed", self.account)
 
-    def repair(self, conversation: bytes) -> None:
-        """Enter a stopped conversation anew, by an external commit."""
-        with self._unit():
-            there = self._get(conversation)
-            if there.row.phase != "stopped":
-                raise UsageError("There is nothing to repair: this conversation has not stopped.")
-            self._registry.repair(there)
+    def _repair(self, command: commands.Repair) -> None:
+        conversation = self._get(command.conversation)
+        if conversation.row.phase != "stopped":
+            raise UsageError("There is nothing to repair: this conversation has not stopped.")
+        self._context.answers.wait_for(("conversation", conversation.id))
+        self._registry.repair(conversation)
 
     # --- rooms ----------------------------------------------------------------------------------------------------
 
-    def join_room(self, name: str) -> None:
-        """Enter an open room, which is made if there is none of that name."""
-        self._enter_room(name, "open", "joining")
-
-    def create_room(self, name: str) -> None:
-        """Make an invite room that is ours."""
-        self._enter_room(name, "invite", "founding")
-
-    def invite(self, conversation: bytes, account: str) -> None:
-        """Add somebody to an invite room."""
-        self._change(conversation, "add", normalise_account(account))
-
-    def remove(self, conversation: bytes, account: str) -> None:
-        """Remove somebody from a room that is ours."""
-        self._change(conversation, "remove", normalise_account(account))
-
-    def list_rooms(self) -> None:
-        """Ask for the rooms one could enter: comes as `RoomList`."""
-
+    def _list_rooms(self, command: commands.ListRooms) -> None:
         def answer(reply: Reply) -> None:
             if isinstance(reply, Rooms):
                 rooms = (events.RoomListed(room.name, room.kind, room.members, room.joined) for room in reply.rooms)
-                self._context.emit(events.RoomList(tuple(rooms)))
-            else:
-                self._tell_refusal(reply)
+                self._context.emit(events.RoomList(tuple(rooms), command=command.id))
+            self._answer_question(command, reply)
 
-        with self._unit():
-            self._check_connected()
-            self._context.request(ListRooms(0), answer)
+        self._ask(command, "which rooms there are", ListRooms(0), answer)
 
-    def list_members(self, conversation: bytes) -> None:
-        """Ask who is in a conversation: comes as `MemberList`. The server's word is only taken for who is online."""
+    def _list_members(self, command: commands.ListMembers) -> None:
+        """Ask who is online: only for that the server's word is taken."""
+        conversation = self._get(command.conversation)
 
         def answer(reply: Reply) -> None:
             if isinstance(reply, MemberList):
                 online = {member.account for member in reply.members if member.online}
-                members = tuple((account, account in online) for account in there.row.members)
-                self._context.emit(events.MemberList(there.id, members))
-            else:
-                self._tell_refusal(reply)
+                members = tuple((account, account in online) for account in conversation.row.members)
+                self._context.emit(events.MemberList(conversation.id, members, command=command.id))
+            self._answer_question(command, reply)
 
-        with self._unit():
-            there = self._get(conversation)
-            self._check_connected()
-            self._context.request(Members(0, there.id), answer)
+        self._ask(command, "who is online", Members(0, conversation.id), answer)
+
+    def _ask(self, command: commands.Command, what: str, request: FromClient, handler: ReplyHandler) -> None:
+        if not self._registry.connected:
+            raise UsageError("There is no connection to the server now.")
+        self._questions[command.id] = what
+        self._context.request(request, handler)
+
+    def _answer_question(self, command: commands.Command, reply: Reply) -> None:
+        del self._questions[command.id]
+        if isinstance(reply, Refused):
+            self._context.emit(events.Refused(reply.code, reply.text, command=command.id))
+        else:
+            self._context.emit(events.Done(command=command.id))
 
     # --- trust ----------------------------------------------------------------------------------------------------
 
-    def verify(self, account: str) -> None:
-        """Note that the user has compared the safety number of an account."""
-        self._decide(account, verified=True)
-
-    def trust(self, account: str) -> None:
-        """Accept the changed key of an account without comparing it."""
-        self._decide(account, verified=False)
+    def _show_safety_number(self, command: commands.ShowSafetyNumber) -> None:
+        context, account = self._context, normalise_account(command.account)
+        number = context.pins.safety_number(context.device.identity_key, self.account, account)
+        context.emit(events.SafetyNumber(account, number))
+        self._done()
 
     def _decide(self, account: str, *, verified: bool) -> None:
         account = normalise_account(account)
-        with self._unit():
-            self._context.pins.decide(account, verified=verified)
-            for conversation in self._registry:
-                if account == conversation.row.name or account in conversation.row.members:
-                    self._context.touched.add(conversation.id)
+        self._context.pins.decide(account, verified=verified)
+        for conversation in self._registry:
+            if account == conversation.row.name or account in conversation.row.members:
+                self._context.touched.add(conversation.id)
+        self._context.emit(events.KeyAccepted(account, verified))
+        self._done()
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def _mark_shown(self, command: commands.MarkShown) -> None:
+        self._context.vault.history.mark_shown(command.local_id)
+        self._done()
 
     # --- details --------------------------------------------------------------------------------------------------
 
-    def _get(self, conversation: bytes) -> Conversation:
-        there = self._registry.get(conversation)
-        if there is None:
-            raise UsageError("There is no such conversation.")
-        return there
+    def _done(self) -> None:
+        """The current command is carried out already."""
+        self._context.emit(events.Done())
 
-    def _open_for_talk(self, there: Conversation) -> Conversation:
-        if there.row.closed:
+    def _get(self, conversation: bytes) -> Conversation:
+        found = self._registry.get(conversation)
+        if found is None:
+            raise UsageError("There is no such conversation.")
+        return found
+
+    def _open_for_talk(self, conversation: Conversation) -> Conversation:
+        if conversation.row.closed:
             raise UsageError("This conversation is closed.")
-        if there.row.phase == "stopped":
+        if conversation.row.phase == "stopped":
             raise UsageError("This conversation stands still. /repair enters it anew.")
-        return there
+        return conversation
 
     def _asked(self, conversation: bytes) -> Conversation:
-        there = self._open_for_talk(self._get(conversation))
-        if there.row.asked != "theirs":
+        found = self._open_for_talk(self._get(conversation))
+        if found.row.asked != "theirs":
             raise UsageError("Nobody asks to talk here.")
-        return there
+        return found
 
-    def _say(self, there: Conversation, body: Body, text: str = "") -> int:
-        vault, device = self._context.vault, self._context.device
-        now = self._context.clock.milliseconds()
+    def _say(self, conversation: Conversation, body: Body, text: str = "") -> None:
+        """Put a body into the outbox; the current command is done when it is in the log."""
+        context, vault = self._context, self._context.vault
         local_id = 0
         if text:
             line = vault.history.add(
-                there.id, self.account, encode_body(body), own=True, trust="verified", device=device.id
+                conversation.id, self.account, encode_body(body), own=True, trust="verified", device=context.device.id
             )
             local_id = line.local_id
-        vault.outbox.add(there.id, "message", envelope_to_place(body, now), local_id)
-        self._context.touched.add(there.id)
-        return local_id
+            context.emit(events.Said(line))
+        unplaced = envelope_to_place(body, context.clock.milliseconds())
+        item = vault.outbox.add(conversation.id, "message", unplaced, local_id)
+        context.answers.wait_for(("item", item))
+        context.touched.add(conversation.id)
 
     def _enter_room(self, name: str, kind: policy.Kind, phase: Phase) -> None:
         name = normalise_room(name)
-        there = self._registry.find(name)
-        if there is not None and not there.row.closed:
+        conversation = self._registry.find(name)
+        if conversation is not None and not conversation.row.closed:
             raise UsageError(f"You are in {name} already.")
-        with self._unit():
-            self._registry.add(kind, name, phase)
+        self._context.answers.wait_for(("conversation", self._registry.add(kind, name, phase).id))
 
     def _change(self, conversation: bytes, action: Literal["add", "remove"], account: str) -> None:
-        with self._unit():
-            there = self._open_for_talk(self._get(conversation))
-            if there.row.phase != "member":
-                raise UsageError("You are not in this room yet.")
-            rules = policy.rules_of(there.group.public.extensions)
-            own_key = self._context.device.identity_key
-            if own_key not in rules.owners and (action == "remove" or own_key not in rules.inviters):
-                raise UsageError(f"Only the owner of {there.row.name} can do that.")
-            if (account in there.row.members) == (action == "add"):
-                raise UsageError(f"{account} is {'' if action == 'add' else 'not '}in {there.row.name}.")
-            self._context.vault.changes.add(there.id, action, account)
-            self._context.touched.add(there.id)
-
-    def _check_connected(self) -> None:
-        if not self._registry.connected:
-            raise UsageError("There is no connection to the server now.")
-
-    def _tell_refusal(self, reply: Reply) -> None:
-        if isinstance(reply, Refused):
-            self._context.emit(events.Refused(reply.code, reply.text))
+        account = normalise_account(account)
+        room = self._open_for_talk(self._get(conversation))
+        if room.row.phase != "member":
+            raise UsageError("You are not in this room yet.")
+        rules = policy.rules_of(room.group.public.extensions)
+        own_key = self._context.device.identity_key
+        if own_key not in rules.owners and (action == "remove" or own_key not in rules.inviters):
+            raise UsageError(f"Only the owner of {room.row.name} can do that.")
+        if (account in room.row.members) == (action == "add"):
+            raise UsageError(f"{account} is {'' if action == 'add' else 'not '}in {room.row.name}.")
+        change = self._context.vault.changes.add(room.id, action, account)
+        self._context.answers.wait_for(("change", change))
+        self._context.touched.add(room.id)
 
 
 def _check_text(text: str) -> None:

@@ -1,10 +1,11 @@
 """What the client core tells its front end: frozen values that a screen only has to draw.
 
 Events come in the order in which things happened, each already durable in the vault where it says something about a
-conversation. All text in them that another person or the server chose is raw: whoever draws it cleans it first.
+conversation. An event that comes of a command carries the command's id (`commands`). All text in events that another
+person or the server chose is raw: whoever draws it cleans it first.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Delivery = Literal["queued", "accepted"]
@@ -14,8 +15,16 @@ Trust = Literal["pinned", "verified", "changed", "changed-verified"]
 Change = Literal["opened", "joined", "request", "accepted", "declined", "bye", "closed", "members", "left", "removed"]
 
 
+@dataclass(frozen=True)
 class Event:
-    """Base of all events."""
+    """Base of all events. `command`: the id of the command that it comes of; 0 where there is none."""
+
+    command: int = field(default=0, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Done(Event):
+    """The command was carried out."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +99,21 @@ class Ready(Event):
 
 @dataclass(frozen=True)
 class Received(Event):
-    """Somebody's message, or our own from the log."""
+    """Somebody's message."""
+
+    message: Message
+
+
+@dataclass(frozen=True)
+class Said(Event):
+    """Our own line is in the vault, and goes out when it can."""
 
     message: Message
 
 
 @dataclass(frozen=True)
 class Delivered(Event):
-    """Our message `local_id` is durable at the server."""
+    """Our own line is on the server's disk: `seq` and `time` are set."""
 
     message: Message
 
@@ -111,13 +127,23 @@ class Held(Event):
 
 
 @dataclass(frozen=True)
+class Delayed(Event):
+    """The server does not take what is said in a conversation now: it waits in its order, and is tried again.
+
+    `text` says why; `code` as on the wire.
+    """
+
+    conversation: bytes
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
 class ConversationChanged(Event):
     """A conversation appeared, or its state, members or name changed."""
 
     conversation: Conversation
-    change: Literal[
-        "opened", "joined", "request", "accepted", "declined", "bye", "closed", "members", "left", "removed"
-    ]
+    change: Change
     account: str = ""  # who caused it, where that is one person
 
 
@@ -136,6 +162,14 @@ class KeyChanged(Event):
 
     account: str
     was_verified: bool
+
+
+@dataclass(frozen=True)
+class KeyAccepted(Event):
+    """The user has accepted the key that an account shows; `verified`: after comparing the safety number."""
+
+    account: str
+    verified: bool
 
 
 @dataclass(frozen=True)
@@ -176,25 +210,37 @@ class RoomListed:
 
 @dataclass(frozen=True)
 class RoomList(Event):
-    """Answer to `list_rooms`."""
+    """Answer to `ListRooms`."""
 
     rooms: tuple[RoomListed, ...]
 
 
 @dataclass(frozen=True)
 class MemberList(Event):
-    """Answer to `list_members`: accounts and whether they are online."""
+    """Answer to `ListMembers`: accounts and whether they are online."""
 
     conversation: bytes
     members: tuple[tuple[str, bool], ...]
 
 
 @dataclass(frozen=True)
+class SafetyNumber(Event):
+    """Answer to `ShowSafetyNumber`: 60 digits in groups of five."""
+
+    account: str
+    number: str
+
+
+@dataclass(frozen=True)
 class Refused(Event):
-    """A command was not carried out: `text` says why and what to do; `code` as on the wire, or "local"."""
+    """Something was not carried out: `text` says why and what to do; `code` as on the wire, or "local".
+
+    `message`: our line that is not sent, and whose `problem` says why.
+    """
 
     code: str
     text: str
+    message: Message | None = None
 
 
 @dataclass(frozen=True)

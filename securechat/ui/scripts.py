@@ -10,13 +10,15 @@ from datetime import datetime
 from math import inf
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
+from securechat.client.commands import Command, JoinRoom, MarkShown, OpenDirect, Send
 from securechat.client.events import (
     Connected,
     Conversation,
-    Delivered,
+    Delayed,
     Disconnected,
+    Done,
     Ended,
     Event,
     Held,
@@ -33,7 +35,9 @@ from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code
 from securechat.ui.plain.clean import clean_line
 from securechat.ui.plain.draw import message_line
-from securechat.ui.port import ChatClient
+
+if TYPE_CHECKING:  # the core brings the database and all of MLS with it
+    from securechat.client.core import ChatClient
 
 Events = SimpleQueue[Event]
 """What the core gets the `put` of as `on_event`."""
@@ -65,7 +69,7 @@ class _Run:
     """What both commands have in common: time, complaints, and the events that mean the same for both."""
 
     def __init__(
-        self, client: ChatClient, events: Events, *, wait: bool, timeout: float | None, errors: TextIO
+        self, client: "ChatClient", events: Events, *, wait: bool, timeout: float | None, errors: TextIO
     ) -> None:
         self.client = client
         self._events = events
@@ -142,7 +146,7 @@ class _Run:
 
 
 def run_send(
-    client: ChatClient,
+    client: "ChatClient",
     events: Events,
     to: str,
     text: str,
@@ -173,54 +177,42 @@ class _Sending:
         self._client = run.client
         self._name = name
         self._text = text
-        self._ready = False
-        self._asked = False  # for the conversation
-        self._queued = False
-        self._local_id: int | None = None  # None also where the core queued the text by itself
+        self._command: Command | None = None  # the newest one given
 
     def judge(self, event: Event) -> ExitCode | None:
-        """Send as soon as the conversation is there, and say how it ended."""
-        match event:
-            case Ready():
-                self._ready = True
-            case Delivered(message=message) if self._queued and self._is_ours(message):
-                return ExitCode.OK
-            case Held(conversation=conversation, account=account) if conversation == self._conversation_id():
-                self._run.complain(f"Held: {account} now has another key. Decide in the client: /verify or /trust.")
-                return ExitCode.UNTRUSTED
-            case Refused(code=code, text=reason):
-                self._run.complain(reason)
-                return exit_code(RefusedError(code, reason))
-        if self._ready and not self._queued:
-            self._send()
+        """Give the next command when the one before is done, and say how it ended."""
+        if isinstance(event, Ready) and self._command is None:
+            self._go_on()
+        elif self._command is not None and event.command == self._command.id:
+            match event:
+                case Done() if isinstance(self._command, JoinRoom):
+                    self._go_on()
+                case Done():
+                    return ExitCode.OK
+                case Held(account=account):
+                    self._run.complain(f"Held: {account} now has another key. Decide in the client: /verify or /trust.")
+                    return ExitCode.UNTRUSTED
+                case Refused(code=code, text=reason) | Delayed(code=code, text=reason):
+                    self._run.complain(reason)
+                    return exit_code(RefusedError(code, reason))
         return None
 
-    def _send(self) -> None:
-        if self._conversation_id() is None:
-            if not self._name.startswith("#"):
-                self._client.open_direct(self._name, self._text, ask=False)
-                self._queued = True
-                return
-            if not self._asked:
-                self._asked = True
-                self._client.join_room(self._name)
-        conversation = self._conversation_id()
-        if conversation is not None:
-            self._local_id = self._client.send(conversation, self._text)
-            self._queued = True
-
-    def _conversation_id(self) -> bytes | None:
+    def _go_on(self) -> None:
         found = self._client.find(self._name)
-        return None if found is None or found.state == "closed" else found.id
+        if found is not None and found.state != "closed":
+            self._do(Send(found.id, self._text))
+        elif self._name.startswith("#"):
+            self._do(JoinRoom(self._name))
+        else:
+            self._do(OpenDirect(self._name, self._text, ask=False))
 
-    def _is_ours(self, message: Message) -> bool:
-        if self._local_id is not None:
-            return message.local_id == self._local_id
-        return message.conversation == self._conversation_id() and message.text == self._text
+    def _do(self, command: Command) -> None:
+        self._command = command
+        self._client.do(command)
 
 
 def run_recv(
-    client: ChatClient,
+    client: "ChatClient",
     events: Events,
     *,
     as_json: bool,
@@ -239,13 +231,15 @@ def run_recv(
 
     format_line = _json_line if as_json else _plain_line
     caught_up = False
+    printed = 0  # the newest line, by its local id
 
     def print_unread() -> None:
-        while lines := client.unread(UNREAD_AT_ONCE):
-            conversations = {one.id: one for one in client.conversations()}
-            output.writelines(format_line(message, conversations.get(message.conversation)) + "\n" for message in lines)
+        nonlocal printed
+        while lines := client.unread(printed, UNREAD_AT_ONCE):
+            output.writelines(format_line(line, client.conversation(line.conversation)) + "\n" for line in lines)
             output.flush()
-            client.mark_shown(lines[-1].local_id)  # after they are out: killed in between, we say them twice
+            printed = lines[-1].local_id
+            client.do(MarkShown(printed))  # after they are out: killed in between, we say them twice
 
     def judge(event: Event) -> ExitCode | None:
         nonlocal caught_up

@@ -12,18 +12,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from getpass import getpass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from securechat.client.events import Event
 from securechat.client.settings import ClientSettings
 from securechat.errors import RefusedError, StorageError, UsageError
 from securechat.names import normalise_account, normalise_password
-from securechat.ui.port import ChatClient
+
+if TYPE_CHECKING:  # the core brings the database and all of MLS with it
+    from securechat.client.core import ChatClient
 
 DEFAULT_PORT: Final = 4433
 
 MAX_PASSWORD_FILE: Final = 8192
 """Bytes. The longest password is 1,024 of them; what is larger is another file."""
+
+
+SWITCH_SECONDS: Final = 0.0005
+"""How long a thread that computes keeps the interpreter when another one asks for it; 5 ms by default.
+
+The core's thread computes much while much comes in, and a front end that draws should not wait that long at each step.
+"""
 
 
 @dataclass(frozen=True)
@@ -148,7 +157,7 @@ def _ask_password(account: str, *, twice: bool) -> str:
 
 
 @contextmanager
-def open_client(start: Start, on_event: Callable[[Event], None]) -> Iterator[ChatClient]:
+def open_client(start: Start, on_event: Callable[[Event], None]) -> Iterator["ChatClient"]:
     """Open the vault, give the core, not started yet, and close the vault when the front end has done with it.
 
     Raises `StorageError`; `RefusedError` for the password.
@@ -158,6 +167,7 @@ def open_client(start: Start, on_event: Callable[[Event], None]) -> Iterator[Cha
     from securechat.client.vault.key_file import WrongPasswordError
     from securechat.client.vault.vault import Vault
 
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         vault = Vault.open(start.vault, start.account, start.password)
     except WrongPasswordError as error:

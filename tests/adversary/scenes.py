@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from securechat.client import events
+from securechat.client import commands, events
 from tests.support.live import LiveClient
 
 ADVICE = "Nothing more is read or sent here. Compare with the others by another way; /repair enters anew."
@@ -14,7 +14,7 @@ E = TypeVar("E", bound=events.Event)
 
 def direct(one: LiveClient, other: LiveClient) -> bytes:
     """Let two people talk in private, both ways. Returns the conversation."""
-    one.client.open_direct(other.name, "hello", ask=False)
+    one.do(commands.OpenDirect(other.name, "hello", ask=False))
     other.read(one.name, f"{one.name}: hello")
     say(other, one.name, "hi")
     one.read(other.name, f"{other.name}: hi")
@@ -24,7 +24,7 @@ def direct(one: LiveClient, other: LiveClient) -> bytes:
 def lobby(*people: LiveClient) -> bytes:
     """Bring people together in #lobby, everybody knowing everybody. Returns the conversation."""
     for person in people:
-        person.client.join_room("#lobby")
+        person.do(commands.JoinRoom("#lobby"))
         person.wait_for(events.ConversationChanged, lambda event: event.change in ("opened", "joined"))
     everybody = tuple(sorted(person.name for person in people))
     for person in people:
@@ -46,8 +46,8 @@ def state(person: LiveClient, name: str) -> str:
 
 def say(person: LiveClient, name: str, text: str, *readers: LiveClient) -> None:
     """Say something in a conversation; it is in the log, and `readers` have read it, on return."""
-    local_id = person.say(name, text)
-    person.wait_for(events.Delivered, lambda event: event.message.local_id == local_id)
+    command = person.say(name, text)
+    person.wait_for(events.Delivered, lambda event: event.command == command.id)
     for reader in readers:
         reader.read(person.name if not name.startswith("#") else name, f"{person.name}: {text}")
 
@@ -61,14 +61,7 @@ def happened(person: LiveClient, kind: type[E], where: Callable[[E], bool] = lam
 def repair(person: LiveClient, name: str) -> None:
     """Enter a conversation anew that stands still; it is done on return."""
 
-    def entered() -> int:
-        changes = [event for event in person.happened if isinstance(event, events.ConversationChanged)]
-        own = ("members", person.name, name)
-        return sum((each.change, each.account, each.conversation.name) == own for each in changes)
-
-    already = entered()
-    person.client.repair(person.id_of(name))
-    person.wait_until(lambda: entered() > already)
+    assert isinstance(person.answer(commands.Repair(person.id_of(name))), events.Done)
 
 
 def assert_calm(*people: LiveClient) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from securechat.client import events
+from securechat.client import commands, events
 from securechat.client.password import login_secret
 from securechat.transport.tls import server_context
 from securechat.wire import messages as m
@@ -114,9 +114,9 @@ def keys_of(person: LiveClient) -> dict[str, bytes]:
 def converse(world: World) -> None:
     """A private chat with all that belongs to it, a room, somebody who was away, a reconnection, a goodbye."""
     alice, bob, carol = (world.enter(name) for name in ("alice", "bob", "carol"))
-    alice.client.open_direct("bob", world.words("request"), ask=True)
+    alice.do(commands.OpenDirect("bob", world.words("request"), ask=True))
     bob.wait_for(events.ConversationChanged, lambda event: event.change == "request")
-    bob.client.accept(bob.id_of("alice"))
+    bob.do(commands.Accept(bob.id_of("alice")))
     alice.wait_for(events.ConversationChanged, lambda event: event.change == "accepted")
     say(bob, "alice", world.words("answer"), alice)
     say(alice, "bob", world.words("long ") + " ö\n" * 2000, bob)
@@ -131,12 +131,12 @@ def converse(world: World) -> None:
     world.hostile.link("bob").drop()
     bob.wait_until(lambda: len(happened(bob, events.Ready)) == 2)
     say(bob, "alice", world.words("after a reconnection"), alice)
-    carol.client.leave(carol.id_of("#lobby"))
+    carol.do(commands.Leave(carol.id_of("#lobby")))
     carol.wait_for(events.ConversationChanged, lambda event: event.change == "left")
     say(alice, "#lobby", world.words("after a commit"), bob)
-    alice.client.bye(alice.id_of("bob"))
+    alice.do(commands.Bye(alice.id_of("bob")))
     bob.wait_for(events.ConversationChanged, lambda event: event.change == "bye")
-    bob.client.bye(bob.id_of("alice"))
+    bob.do(commands.Bye(bob.id_of("alice")))
     alice.wait_until(lambda: state(alice, "bob") == "closed")
     direct(alice, carol)
 
@@ -179,7 +179,7 @@ def test_what_is_said_is_what_is_searched_for(world: World) -> None:
     """The canaries are really said: whoever opens a vault with its password finds them."""
     alice, bob = world.enter("alice"), world.enter("bob")
     word = world.words("here")
-    alice.client.open_direct("bob", word, ask=False)
+    alice.do(commands.OpenDirect("bob", word, ask=False))
     bob.read("alice", f"alice: {word}")
     stored = repr(bob.client.history(bob.id_of("alice"), 10)).encode()
     assert search({"bob's history": stored}, world.said)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from securechat.client import events
+from securechat.client import commands, events
 from securechat.errors import UsageError
 from securechat.policy import Rules
 from securechat.wire import messages as m
@@ -27,10 +27,10 @@ def sent(hostile: HostileServer, account: str, kind: type[m.Request]) -> int:
 
 def staff(alice: LiveClient, *others: LiveClient) -> bytes:
     """An invite room of alice's, with others in it. Returns the conversation."""
-    alice.client.create_room("#staff")
+    alice.do(commands.CreateRoom("#staff"))
     alice.wait_until(lambda: state(alice, "#staff") == "open" and members(alice, "#staff") == ("alice",))
     for other in others:
-        alice.client.invite(alice.id_of("#staff"), other.name)
+        alice.do(commands.Invite(alice.id_of("#staff"), other.name))
     everybody = tuple(sorted(person.name for person in (alice, *others)))
     for person in (alice, *others):
         person.wait_until(lambda person=person: members(person, "#staff") == everybody)  # type: ignore[misc]  # bound now
@@ -49,9 +49,9 @@ def test_an_invite_room_that_the_server_calls_open_is_not_entered(
     shadow = Shadow(hostile, mallory, next(iter(mallory.groups)))
     hostile.lie(m.Rooms, lambda _, reply: [change(reply, rooms=[m.Room("#staff", "open", 1, joined=False)])])
     hostile.from_client[m.Join] = lambda link, request: link.tell_client(shadow.offer(request.id)) or []  # type: ignore[attr-defined, func-returns-value]  # a request
-    bob.client.list_rooms()
+    bob.do(commands.ListRooms())
     assert bob.wait_for(events.RoomList).rooms[0].kind == "open"
-    bob.client.join_room("#staff")
+    bob.do(commands.JoinRoom("#staff"))
     told = bob.wait_for(events.Alarm)
     assert (told.kind, told.text) == (
         "rules",
@@ -68,17 +68,17 @@ def test_an_invite_room_that_the_server_calls_open_is_not_entered(
 def test_another_room_under_the_name_that_was_asked_for_is_not_entered(hostile: HostileServer, crowd: Crowd) -> None:
     alice, bob = crowd("alice", "bob")
     lobby(alice)
-    alice.client.join_room("#trap")
+    alice.do(commands.JoinRoom("#trap"))
     alice.wait_for(events.ConversationChanged, lambda event: event.conversation.name == "#trap")
     hostile.from_client[m.Join] = lambda _, request: [change(request, room="#trap")]
-    bob.client.join_room("#lobby")
+    bob.do(commands.JoinRoom("#lobby"))
     told = bob.wait_for(events.Alarm)
     assert told.text.startswith(
         "You meant to enter the open room #lobby, but the server led you to the open room #trap."
     )
     assert members(alice, "#trap") == ("alice",)
     hostile.from_client.clear()
-    bob.client.join_room("#lobby")
+    bob.do(commands.JoinRoom("#lobby"))
     say(bob, "#lobby", "here", alice)
     assert_calm(alice)
 
@@ -105,14 +105,14 @@ def test_a_wrong_offer_is_not_followed(
     alice, bob = crowd("alice", "bob")
     lobby(alice)
     hostile.lie(m.JoinOffer, lambda _, offer: [alter(offer)], to="bob")
-    bob.client.join_room("#lobby")
+    bob.do(commands.JoinRoom("#lobby"))
     alarm = bob.wait_for(events.Alarm)
     assert alarm.kind == "rules"
     assert told in alarm.text
     assert not sent(hostile, "bob", m.Commit)
     assert members(alice, "#lobby") == ("alice",)
     del hostile.from_server[m.JoinOffer]
-    bob.client.join_room("#lobby")
+    bob.do(commands.JoinRoom("#lobby"))
     say(bob, "#lobby", "here", alice)
 
 
@@ -128,9 +128,9 @@ def test_an_old_offer_cannot_be_used(hostile: HostileServer, crowd: Crowd) -> No
         return [change(offer, group_info=old.group_info, tree=old.tree)] if len(offers) == 2 else None
 
     hostile.lie(m.JoinOffer, stale)
-    bob.client.join_room("#lobby")
+    bob.do(commands.JoinRoom("#lobby"))
     say(bob, "#lobby", "first", alice)
-    carol.client.join_room("#lobby")
+    carol.do(commands.JoinRoom("#lobby"))
     say(carol, "#lobby", "second", alice, bob)  # refused as stale by the honest server behind, and asked for anew
     assert len(offers) == 3
     assert_calm(alice, bob, carol)
@@ -146,7 +146,7 @@ def test_a_room_under_the_id_of_a_private_conversation_does_not_take_its_place(
     shadow = Shadow(hostile, mallory, conversation)
     shadow.found_alone(Rules("open", "#lobby"))
     hostile.from_client[m.Join] = lambda link, request: link.tell_client(shadow.offer(request.id, number=1)) or []  # type: ignore[attr-defined, func-returns-value]  # a request
-    alice.client.join_room("#lobby")
+    alice.do(commands.JoinRoom("#lobby"))
     told = alice.wait_for(events.Alarm)
     assert told.text == "The server gives two conversations one id."
     assert members(alice, "bob") == ("alice", "bob")
@@ -179,7 +179,7 @@ def test_a_wrong_welcome_is_refused_and_leads_nowhere(
 ) -> None:
     alice, bob = crowd("alice", "bob")
     hostile.lie(m.Welcomed, lambda _, welcomed: [alter(welcomed)], to="bob")
-    alice.client.open_direct("bob", "hello", ask=False)
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
     alarm = bob.wait_for(events.Alarm)
     assert alarm.kind == "rules"
     assert alarm.text.startswith("An invitation was refused: ")
@@ -280,7 +280,7 @@ def test_who_is_new_in_a_room_that_was_entered_anew_is_told(hostile: HostileServ
     alice, bob, _ = crowd("alice", "bob", "carol")
     conversation = staff(alice, bob)
     kept = hostile.lie(m.Entry, lambda *_: [], to="bob")
-    alice.client.invite(conversation, "carol")
+    alice.do(commands.Invite(conversation, "carol"))
     alice.wait_until(lambda: members(alice, "#staff") == ("alice", "bob", "carol"))
     bob.wait_until(lambda: kept.told > 0)
     del hostile.from_server[m.Entry]
@@ -310,7 +310,7 @@ def test_a_conversation_that_has_stopped_stays_so_whatever_the_server_says(
 def test_a_conversation_that_was_left_is_not_entered_anew(hostile: HostileServer, crowd: Crowd) -> None:
     alice, bob = crowd("alice", "bob")
     conversation = lobby(alice, bob)
-    bob.client.leave(conversation)
+    bob.do(commands.Leave(conversation))
     bob.wait_for(events.ConversationChanged, lambda event: event.change == "left")
     hostile.link("bob").tell_client(m.Truncated(conversation, 4))
     direct(alice, bob)
@@ -329,7 +329,7 @@ def test_what_is_meant_for_bob_is_not_sent_to_carol_because_the_server_says_that
     hostile.from_client[m.OpenDirect] = lambda link, request: (
         link.tell_client(m.Refused(request.id, "exists", "", with_carol)) or []  # type: ignore[attr-defined, func-returns-value]  # a request
     )
-    alice.client.open_direct("bob", "for bob only", ask=False)
+    alice.do(commands.OpenDirect("bob", "for bob only", ask=False))
     told = alice.wait_for(events.Disconnected)
     assert told.reason == "The server broke the protocol: The server gives two conversations one id."
     hostile.from_client.clear()
@@ -349,7 +349,7 @@ def test_a_conversation_that_the_server_claims_exists_and_nobody_opened_waits(
     hostile.from_client[m.OpenDirect] = lambda link, request: (
         link.tell_client(m.Refused(request.id, "exists", "", shadow.conversation)) or []  # type: ignore[attr-defined, func-returns-value]  # a request
     )
-    alice.client.open_direct("bob", "for bob only", ask=False)
+    alice.do(commands.OpenDirect("bob", "for bob only", ask=False))
     alice.wait_until(lambda: alice.id_of("bob") == shadow.conversation)
     hostile.link("alice").tell_client(shadow.found(Rules("direct"), add.key_package))
     told = alice.wait_for(events.Alarm)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 import pytest
 
-from securechat.client import events
+from securechat.client import commands, events
 from securechat.errors import UsageError
 from securechat.wire import messages as m
 from tests.adversary.conftest import Crowd
@@ -180,7 +180,7 @@ def test_an_altered_commit_stops_the_conversation_in_the_name_of_the_server(
 
     hostile.lie(m.Entry, alter, to="bob")
     (carol,) = crowd("carol")
-    carol.client.join_room("#lobby")
+    carol.do(commands.JoinRoom("#lobby"))
     stopped = bob.wait_for(events.Stopped)
     assert stopped.culprit == "the server"
     assert state(bob, "#lobby") == "stopped"
@@ -221,7 +221,7 @@ def test_a_commit_ascribed_to_another_device_raises_the_alarm(hostile: HostileSe
     device = hostile.link("bob").device
     hostile.lie(m.Entry, lambda _, entry: [change(entry, device=device)], to="alice")
     (carol,) = crowd("carol")
-    carol.client.join_room("#lobby")
+    carol.do(commands.JoinRoom("#lobby"))
     assert history_alarm(alice) == "the log does not fit together: entry 2 is number 1 of a device whose last was 1"
     assert members(alice, "#lobby") == ("alice", "bob")
     bob.wait_until(lambda: members(bob, "#lobby") == ("alice", "bob", "carol"))
@@ -358,7 +358,7 @@ def test_a_wrong_chain_for_a_joiner_is_found_out_at_the_first_message(hostile: H
     lobby(alice, bob)
     hostile.lie(m.Accepted, lambda _, accepted: [change(accepted, chain=bytes(32))], to="carol")
     (carol,) = crowd("carol")
-    carol.client.join_room("#lobby")
+    carol.do(commands.JoinRoom("#lobby"))
     alice.wait_until(lambda: "carol" in members(alice, "#lobby"))
     carol.wait_until(lambda: state(carol, "#lobby") == "open")
     say(alice, "#lobby", "welcome", bob)

@@ -7,8 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from securechat.client import events
-from securechat.errors import UsageError
+from securechat.client import commands, events
 from securechat.policy import Rules
 from securechat.wire import messages as m
 from tests.adversary.conftest import Crowd, Enter
@@ -44,9 +43,9 @@ def flip_last(encoded: bytes) -> bytes:
 
 def close_both(one: LiveClient, other: LiveClient) -> None:
     """End their direct conversation, so that the next message needs key packages."""
-    one.client.bye(one.id_of(other.name))
+    one.do(commands.Bye(one.id_of(other.name)))
     other.wait_for(events.ConversationChanged, lambda event: event.change == "bye")
-    other.client.bye(other.id_of(one.name))
+    other.do(commands.Bye(other.id_of(one.name)))
     for person, peer in ((one, other), (other, one)):
         person.wait_until(lambda person=person, peer=peer: state(person, peer.name) == "closed")  # type: ignore[misc]  # bound now
 
@@ -60,7 +59,7 @@ def test_a_key_package_of_another_account_is_refused_and_nothing_is_sent(
     alice, bob = crowd("alice", "bob")
     mallory = rogue("mallory")
     swap(hostile, [mallory.key_package()])
-    alice.client.open_direct("bob", "for bob only", ask=False)
+    alice.do(commands.OpenDirect("bob", "for bob only", ask=False))
     alarm = alice.wait_for(events.Alarm)
     assert (alarm.kind, alarm.text) == ("key-package", "The server gave out a key package of mallory for bob.")
     assert alice.wait_for(events.Refused).text == f"Nothing was sent to bob. {alarm.text}"
@@ -93,7 +92,7 @@ def test_a_wrong_set_of_key_packages_is_refused(
     (alice,) = crowd("alice")
     bob = rogue("bob")
     swap(hostile, packages(bob))  # type: ignore[operator]  # a function
-    alice.client.open_direct("bob", "for bob only", ask=False)
+    alice.do(commands.OpenDirect("bob", "for bob only", ask=False))
     alarm = alice.wait_for(events.Alarm)
     assert alarm.kind == "key-package"
     assert told in alarm.text
@@ -111,7 +110,7 @@ def test_at_first_contact_a_lying_server_can_sit_in_the_middle_until_safety_numb
     impostor = rogue("bob", register=False)
     swap(hostile, [impostor.key_package()])
     shadow = Shadow(hostile, impostor)
-    alice.client.open_direct("bob", "hello", ask=False)
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
     alice.wait_for(events.Delivered)
     assert shadow.read == ["hello"]
     shadow.say(hostile.link("alice"), "hi")
@@ -120,14 +119,14 @@ def test_at_first_contact_a_lying_server_can_sit_in_the_middle_until_safety_numb
 
     hostile.from_server.clear()
     hostile.from_client.clear()
-    bob.client.open_direct("alice", "it is me", ask=False)
+    bob.do(commands.OpenDirect("alice", "it is me", ask=False))
     alice.read("bob", "bob: it is me")
     assert alice.wait_for(events.KeyChanged) == events.KeyChanged("bob", was_verified=False)
     alice.say("bob", "who is who?")
     alice.wait_for(events.Held)
-    alice.client.verify("bob")  # they have compared the number now
+    alice.do(commands.Verify("bob"))  # they have compared the number now
     bob.read("alice", "alice: who is who?")
-    assert alice.client.safety_number("bob") == bob.client.safety_number("alice")
+    assert alice.safety_number("bob") == bob.safety_number("alice")
 
 
 @pytest.mark.parametrize("verified", [False, True])
@@ -136,21 +135,21 @@ def test_another_identity_key_than_the_pinned_one_holds_what_is_to_be_sent(
 ) -> None:
     alice, bob = crowd("alice", "bob")
     direct(alice, bob)
-    number = alice.client.safety_number("bob")
+    number = alice.safety_number("bob")
     if verified:
-        alice.client.verify("bob")
+        alice.do(commands.Verify("bob"))
     close_both(alice, bob)
     assert_calm(alice, bob)
 
     impostor = rogue("bob", register=False)
     swap(hostile, [impostor.key_package()])
     already = len(asked(hostile, "alice", m.OpenDirect))
-    alice.client.open_direct("bob", "for bob only", ask=False)
+    alice.do(commands.OpenDirect("bob", "for bob only", ask=False))
     held = alice.wait_for(events.Held)
     assert held.account == "bob"
     assert happened(alice, events.KeyChanged) == [events.KeyChanged("bob", was_verified=verified)]
     assert unsent(alice, "bob") == ["for bob only"]
-    assert alice.client.safety_number("bob") != number  # what there is to compare is what was shown
+    assert alice.safety_number("bob") != number  # what there is to compare is what was shown
     assert len(asked(hostile, "alice", m.OpenDirect)) == already
 
     # A new connection changes nothing: the user has to decide.
@@ -165,10 +164,10 @@ def test_the_same_contact_anew_through_the_same_proxy_without_the_lie_is_quiet(
 ) -> None:
     alice, bob = crowd("alice", "bob")
     direct(alice, bob)
-    alice.client.verify("bob")
+    alice.do(commands.Verify("bob"))
     close_both(alice, bob)
     honest = hostile.lie(m.KeyPackages, lambda _, reply: [reply], to="alice")
-    alice.client.open_direct("bob", "again", ask=False)
+    alice.do(commands.OpenDirect("bob", "again", ask=False))
     bob.wait_until(lambda: state(bob, "alice") == "open")
     bob.read("alice", "alice: again")
     say(bob, "alice", "here", alice)
@@ -185,7 +184,7 @@ def test_a_later_conversation_with_an_impostor_is_marked_and_gets_no_answer(
     alice, bob = crowd("alice", "bob")
     direct(alice, bob)
     if verified:
-        alice.client.verify("bob")
+        alice.do(commands.Verify("bob"))
     mallory, impostor = rogue("mallory"), rogue("bob", register=False)
     (add,) = mallory.adds("alice")
     shadow = Shadow(hostile, impostor, os.urandom(32))
@@ -208,20 +207,20 @@ def test_a_new_identity_of_a_contact_is_told_and_holds_what_is_to_be_sent(crowd:
     """Honest or not: bob starts anew with --new-identity, and to alice it looks like an impostor until she decides."""
     alice, bob = crowd("alice", "bob")
     direct(alice, bob)
-    alice.client.verify("bob")
+    alice.do(commands.Verify("bob"))
     bob.close()
     bob.path = bob.path.with_name("new-bob.vault")
     bob.settings = replace(bob.settings, new_identity=True)
     bob.start()
     bob.wait_for(events.Ready)
-    bob.client.open_direct("alice", "me again", ask=False)
+    bob.do(commands.OpenDirect("alice", "me again", ask=False))
     alice.read("bob", "bob: me again")
     assert happened(alice, events.KeyChanged) == [events.KeyChanged("bob", was_verified=True)]
     assert alice.client.history(alice.id_of("bob"), 1)[0].trust == "changed-verified"
     alice.say("bob", "prove it")
     alice.wait_for(events.Held)
     assert not [line for line in bob.texts("alice") if "prove it" in line]
-    alice.client.verify("bob")
+    alice.do(commands.Verify("bob"))
     bob.read("alice", "alice: prove it")
 
 
@@ -231,14 +230,15 @@ def test_a_key_that_comes_while_safety_numbers_are_compared_is_not_verified(
     alice, bob = crowd("alice", "bob")
     direct(alice, bob)
     close_both(alice, bob)
-    assert alice.client.safety_number("bob") == bob.client.safety_number("alice")  # and while they are on the phone ...
+    assert alice.safety_number("bob") == bob.safety_number("alice")  # and while they are on the phone ...
     swap(hostile, [rogue("bob", register=False).key_package()])
-    alice.client.open_direct("bob", "for bob only", ask=False)
+    alice.do(commands.OpenDirect("bob", "for bob only", ask=False))
     alice.wait_for(events.Held)
-    with pytest.raises(UsageError, match="The key of bob has changed again meanwhile. Compare the new safety number."):
-        alice.client.verify("bob")
+    refused = alice.answer(commands.Verify("bob"))
+    assert isinstance(refused, events.Refused)
+    assert refused.text == "The key of bob has changed again meanwhile. Compare the new safety number."
     assert unsent(alice, "bob") == ["for bob only"]
-    assert alice.client.safety_number("bob") != bob.client.safety_number("alice")
+    assert alice.safety_number("bob") != bob.safety_number("alice")
 
 
 def test_somebody_under_another_key_is_not_invited_to_a_room(
@@ -246,11 +246,11 @@ def test_somebody_under_another_key_is_not_invited_to_a_room(
 ) -> None:
     alice, bob = crowd("alice", "bob")
     direct(alice, bob)
-    alice.client.create_room("#staff")
+    alice.do(commands.CreateRoom("#staff"))
     alice.wait_for(events.ConversationChanged, lambda event: event.conversation.name == "#staff")
     impostor = rogue("bob", register=False)
     swap(hostile, [impostor.key_package()])
-    alice.client.invite(alice.id_of("#staff"), "bob")
+    alice.do(commands.Invite(alice.id_of("#staff"), "bob"))
     refused = alice.wait_for(events.Refused)
     assert refused.text.startswith("bob was not added: The key of bob has changed; /trust or /verify decides.")
     assert happened(alice, events.KeyChanged) == [events.KeyChanged("bob", was_verified=False)]

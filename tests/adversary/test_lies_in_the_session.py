@@ -5,7 +5,7 @@ import struct
 import msgspec
 import pytest
 
-from securechat.client import events
+from securechat.client import commands, events
 from securechat.errors import TrustError
 from securechat.ui.exit_codes import exit_code
 from securechat.wire import limits
@@ -149,5 +149,5 @@ def test_who_is_in_a_conversation_is_not_for_the_server_to_say(hostile: HostileS
     conversation = direct(alice, bob)
     names = [m.Member("bob", online=True), m.Member("mallory", online=True)]
     hostile.lie(m.MemberList, lambda _, reply: [change(reply, members=names)])
-    alice.client.list_members(conversation)
+    alice.do(commands.ListMembers(conversation))
     assert alice.wait_for(events.MemberList).members == (("alice", False), ("bob", True))

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from securechat.client import events
+from securechat.client import commands, events
 from securechat.content import envelope
 from securechat.content.envelope import Envelope
 from securechat.content.registry import MAX_TEXT, Body, Bye, Request, Text, Unknown
@@ -43,11 +43,11 @@ def lobby_with(mallory: Rogue, *people: LiveClient) -> bytes:
 
 def staff_with(mallory: Rogue, alice: LiveClient, *others: LiveClient) -> bytes:
     """An invite room of alice's, with others and mallory in it. Returns the conversation."""
-    alice.client.create_room("#staff")
+    alice.do(commands.CreateRoom("#staff"))
     alice.wait_until(lambda: members(alice, "#staff") == ("alice",) and state(alice, "#staff") == "open")
     conversation = alice.id_of("#staff")
     for name in [*(other.name for other in others), "mallory"]:
-        alice.client.invite(conversation, name)
+        alice.do(commands.Invite(conversation, name))
         alice.wait_until(lambda name=name: name in members(alice, "#staff"))  # type: ignore[misc]  # bound now
     assert mallory.enter_by_welcome() == conversation
     for other in others:
@@ -306,7 +306,7 @@ def test_a_commit_that_breaks_the_rules_stops_members_whom_a_lying_server_shows_
 def test_a_third_person_is_not_added_to_a_direct_conversation(crowd: Crowd, rogue: Enter) -> None:
     (alice,) = crowd("alice")
     mallory, _ = rogue("mallory"), rogue("dave")
-    alice.client.open_direct("mallory", "hello", ask=False)
+    alice.do(commands.OpenDirect("mallory", "hello", ask=False))
     conversation = mallory.enter_by_welcome()
     refused = mallory.submit_commit(conversation, addition(mallory, conversation, LeafIndex(0)))
     assert isinstance(refused, m.Refused)
@@ -349,7 +349,7 @@ def test_a_commit_that_nobody_can_follow_stops_that_conversation_only_names_its_
     repair(alice, "#staff")
     repair(bob, "#staff")
     say(bob, "#staff", "mended", alice)
-    alice.client.remove(conversation, "mallory")
+    alice.do(commands.Remove(conversation, "mallory"))
     bob.wait_until(lambda: members(bob, "#staff") == ("alice", "bob"))
     say(alice, "#staff", "without mallory", bob)
     assert not [*happened(alice, events.Alarm), *happened(bob, events.Alarm)]
@@ -362,7 +362,7 @@ def test_a_commit_against_one_member_stops_that_one_and_the_rest_goes_on(
     mallory = rogue("mallory")
     conversation = lobby(alice)
     mallory.enter_room("#lobby")  # between the two, so that her path has a ciphertext for each of them alone
-    bob.client.join_room("#lobby")
+    bob.do(commands.JoinRoom("#lobby"))
     alice.wait_until(lambda: members(alice, "#lobby") == ("alice", "bob", "mallory"))
     mallory.follow(conversation, mallory.cursors[conversation] + 1)
     spite = mallory.commit_against(conversation, leaf_of(mallory, conversation, bob, hostile))

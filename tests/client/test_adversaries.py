@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from securechat import policy
-from securechat.client import events
+from securechat.client import commands, events
 from securechat.client.conversations.entering import _leaf_of
 from securechat.client.conversations.log import encode_number
 from securechat.client.device import Device
@@ -30,7 +30,7 @@ World = Callable[..., list[Person]]
 def pair(people: World) -> list[Person]:
     """Alice and bob in conversation."""
     alice, bob = people("alice", "bob")
-    alice.engine.open_direct("bob", "hello", ask=False)
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
     settle(alice, bob)
     bob.say("alice", "hi")
     settle(alice, bob)
@@ -42,7 +42,7 @@ def lobby(people: World) -> list[Person]:
     """Alice, bob and carol in #lobby."""
     everybody = people("alice", "bob", "carol")
     for person in everybody:
-        person.engine.join_room("#lobby")
+        person.do(commands.JoinRoom("#lobby"))
         settle(*everybody)
     return everybody
 
@@ -205,7 +205,7 @@ def swap_key_packages(server: MemoryServer, account: str, by: str) -> None:
 def test_a_key_package_of_somebody_else_is_refused_and_nothing_is_sent(server: MemoryServer, people: World) -> None:
     alice, _, _ = people("alice", "bob", "mallory")
     swap_key_packages(server, "bob", "mallory")
-    alice.engine.open_direct("bob", "for bob only", ask=False)
+    alice.do(commands.OpenDirect("bob", "for bob only", ask=False))
     settle(alice)
     (alarm,) = alarms(alice, "key-package")
     assert "key package of mallory for bob" in alarm
@@ -215,10 +215,10 @@ def test_a_key_package_of_somebody_else_is_refused_and_nothing_is_sent(server: M
 
 def test_a_changed_identity_holds_what_we_send_until_the_user_decides(people: World) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.open_direct("bob", "hello", ask=False)
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
     settle(alice, bob)
-    number = alice.engine.safety_number("bob")
-    bob.engine.leave(bob.id_of("alice"))
+    number = alice.safety_number("bob")
+    bob.do(commands.Leave(bob.id_of("alice")))
     settle(alice, bob)
     bob.stop()
     for file in bob.path.parent.glob("bob.vault*"):
@@ -228,38 +228,38 @@ def test_a_changed_identity_holds_what_we_send_until_the_user_decides(people: Wo
     bob.register()
     bob.connect()
     settle(alice, bob)
-    alice.engine.open_direct("bob", "is it you?", ask=False)
+    alice.do(commands.OpenDirect("bob", "is it you?", ask=False))
     settle(alice, bob)
     assert alice.of(events.KeyChanged) == [events.KeyChanged("bob", was_verified=False)]
     assert len(alice.of(events.Held)) == 1
-    assert bob.engine.find("alice") is None  # nothing has gone out
-    assert alice.engine.safety_number("bob") != number
-    alice.engine.trust("bob")
+    assert bob.engine.snapshot.find("alice") is None  # nothing has gone out
+    assert alice.safety_number("bob") != number
+    alice.do(commands.Trust("bob"))
     settle(alice, bob)
     assert bob.texts("alice") == ["alice: is it you?"]
 
 
 def test_a_changed_key_of_somebody_verified_is_called_that(people: World) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.open_direct("bob", "hello", ask=False)
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
     settle(alice, bob)
-    alice.engine.verify("bob")
+    alice.do(commands.Verify("bob"))
     bob.say("alice", "hi")
     settle(alice, bob)
-    assert alice.engine.history(alice.id_of("bob"), 1)[0].trust == "verified"
+    assert alice.history("bob", 1)[0].trust == "verified"
     pin = alice.engine._context.pins._pins.get("bob")
     assert pin is not None
     with alice.vault.transaction():
         alice.engine._context.pins._keep(replace(pin, identity_key=b"k" * 32))
     bob.say("alice", "again")
     settle(alice, bob)
-    assert alice.engine.history(alice.id_of("bob"), 1)[0].trust == "changed-verified"
+    assert alice.history("bob", 1)[0].trust == "changed-verified"
 
 
 def test_no_safety_number_before_a_key_is_known(people: World) -> None:
     (alice,) = people("alice")
     with pytest.raises(UsageError, match="No key of bob"):
-        alice.engine.safety_number("bob")
+        alice.safety_number("bob")
 
 
 def test_another_server_behind_the_same_address_is_refused_before_any_secret(
@@ -279,7 +279,7 @@ def test_another_server_behind_the_same_address_is_refused_before_any_secret(
 
 def test_an_invite_room_that_the_server_calls_open_is_not_entered(server: MemoryServer, people: World) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.create_room("#club")
+    alice.do(commands.CreateRoom("#club"))
     settle(alice)
     club = alice.id_of("#club")
 
@@ -290,7 +290,7 @@ def test_an_invite_room_that_the_server_calls_open_is_not_entered(server: Memory
         return []
 
     server.inward = offer
-    bob.engine.join_room("#club")
+    bob.do(commands.JoinRoom("#club"))
     settle(alice, bob)
     (alarm,) = alarms(bob, "rules")
     assert "the open room #club" in alarm
@@ -300,10 +300,10 @@ def test_an_invite_room_that_the_server_calls_open_is_not_entered(server: Memory
 
 def test_a_room_under_another_name_is_not_entered(server: MemoryServer, people: World) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.join_room("#lobby")
+    alice.do(commands.JoinRoom("#lobby"))
     settle(alice)
     server.inward = lambda _link, m: [msgspec.structs.replace(m, room="#lobby") if isinstance(m, wire.Join) else m]
-    bob.engine.join_room("#quiet")
+    bob.do(commands.JoinRoom("#quiet"))
     settle(alice, bob)
     (alarm,) = alarms(bob, "rules")
     assert "#quiet" in alarm
@@ -370,9 +370,9 @@ def test_a_commit_that_cannot_be_processed_stops_and_names_its_maker_and_repair_
     assert {each.seq for each in failed} == {server.head(there.id).seq}
     with pytest.raises(UsageError, match="/repair"):
         alice.say("#lobby", "does anybody hear me?")
-    alice.engine.repair(alice.id_of("#lobby"))
+    alice.do(commands.Repair(alice.id_of("#lobby")))
     settle(alice, carol)
-    carol.engine.repair(carol.id_of("#lobby"))
+    carol.do(commands.Repair(carol.id_of("#lobby")))
     settle(alice, carol)
     carol.say("#lobby", "back again")
     settle(alice, carol)
@@ -461,9 +461,9 @@ def test_a_vault_put_back_enters_anew_before_it_speaks(pair: list[Person], tmp_p
     alice.start()
     alice.connect()
     alice.say("bob", "from the old copy")
-    before = bob.engine.find("alice")
+    before = bob.engine.snapshot.find("alice")
     settle(alice, bob)
-    after = bob.engine.find("alice")
+    after = bob.engine.snapshot.find("alice")
     assert before is not None
     assert after is not None
     assert after.epoch == before.epoch + 1  # fresh keys first
@@ -533,17 +533,17 @@ def test_an_old_welcome_does_not_lead_back_into_a_past_epoch(
     server: MemoryServer, people: World, removed: bool  # noqa: FBT001  a parameter of the test
 ) -> None:
     alice, bob, carol = people("alice", "bob", "carol")
-    alice.engine.create_room("#club")
+    alice.do(commands.CreateRoom("#club"))
     settle(alice)
     club = alice.id_of("#club")
     kept = [(row[0], row[1]) for row in bob.vault.all("SELECT reference, bundle FROM key_packages")]
-    alice.engine.invite(club, "bob")
+    alice.do(commands.Invite(club, "bob"))
     settle(alice, bob)
     old = server.letters[bob.engine._context.device.id][-1]
-    alice.engine.invite(club, "carol")
+    alice.do(commands.Invite(club, "carol"))
     settle(alice, bob, carol)
     if removed:
-        alice.engine.remove(club, "bob")
+        alice.do(commands.Remove(club, "bob"))
         settle(alice, bob, carol)
     there = bob.engine._registry.get(club)
     assert there is not None
@@ -587,19 +587,19 @@ def test_an_inbox_that_has_become_shorter_keeps_no_welcome_from_us(
     """Whether we notice that at once, or the next Welcomes have taken the numbers that we know."""
     alice, bob, carol, dave = people("alice", "bob", "carol", "dave")
     for person in (alice, carol):
-        person.engine.open_direct("bob", "before", ask=False)
+        person.do(commands.OpenDirect("bob", "before", ask=False))
         settle(alice, bob, carol, dave)
-    bob.engine.leave(bob.id_of("carol"))
+    bob.do(commands.Leave(bob.id_of("carol")))
     settle(alice, bob, carol, dave)
     bob.cut()
     restore_inbox(server, bob, letters)
     if not away:
         bob.connect()
         settle(alice, bob, carol, dave)
-    dave.engine.create_room("#club")
-    dave.engine.open_direct("bob", "after", ask=False)
+    dave.do(commands.CreateRoom("#club"))
+    dave.do(commands.OpenDirect("bob", "after", ask=False))
     settle(alice, bob, carol, dave)
-    dave.engine.invite(dave.id_of("#club"), "bob")
+    dave.do(commands.Invite(dave.id_of("#club"), "bob"))
     settle(alice, bob, carol, dave)
     if away:
         bob.connect()
@@ -622,14 +622,14 @@ def test_of_an_inbox_that_has_become_shorter_only_what_has_come_is_acknowledged(
     alice, bob, carol = people("alice", "bob", "carol")
     device = bob.engine._context.device.id
     for person in (alice, carol):
-        person.engine.open_direct("bob", "before", ask=False)
+        person.do(commands.OpenDirect("bob", "before", ask=False))
         settle(alice, bob, carol)
     bob.cut()
     restore_inbox(server, bob, 0)
     for person in (alice, carol):
-        person.engine.create_room(f"#{person.name}")
+        person.do(commands.CreateRoom(f"#{person.name}"))
         settle(alice, carol)
-        person.engine.invite(person.id_of(f"#{person.name}"), "bob")
+        person.do(commands.Invite(person.id_of(f"#{person.name}"), "bob"))
         settle(alice, carol)
     only(bob, lambda message: [] if isinstance(message, wire.Welcomed) and message.seq == 2 else [message])
     bob.connect()
@@ -657,13 +657,13 @@ def test_an_invitation_that_fails_is_told_whatever_its_number(
 
     only(alice, give_again)
     for person in (alice, carol):
-        person.engine.open_direct("bob", "before", ask=False)
+        person.do(commands.OpenDirect("bob", "before", ask=False))
         settle(alice, bob, carol, dave)
     bob.cut()
     if restored:
         restore_inbox(server, bob, 0)
     only(dave, give_again)  # what alice has had
-    dave.engine.open_direct("bob", "after", ask=False)
+    dave.do(commands.OpenDirect("bob", "after", ask=False))
     settle(alice, bob, carol, dave)
     bob.connect()
     settle(alice, bob, carol, dave)
@@ -674,7 +674,7 @@ def test_who_was_away_longer_than_letters_are_kept_is_ready_all_the_same(server:
     alice, bob = people("alice", "bob")
     device = bob.engine._context.device
     bob.cut()
-    alice.engine.open_direct("bob", "too late", ask=False)
+    alice.do(commands.OpenDirect("bob", "too late", ask=False))
     settle(alice, bob)
     server.store.acknowledge_inbox(device.id, 1)  # deleted, as after 30 days
     server.store.commit()
@@ -709,7 +709,7 @@ def test_a_server_that_claims_an_empty_inbox_gains_nothing_by_old_welcomes(
         settle(alice, bob)
         assert alice.texts("bob")[-1] == f"bob: still here {again}"
     assert bob.engine._registry._conversations[bob.id_of("alice")].row.epoch == epoch
-    assert len(bob.engine.conversations()) == 1
+    assert len(bob.engine.snapshot.conversations) == 1
 
 
 def test_repair_does_not_lead_into_a_past_epoch(server: MemoryServer, lobby: list[Person]) -> None:
@@ -727,7 +727,7 @@ def test_repair_does_not_lead_into_a_past_epoch(server: MemoryServer, lobby: lis
         conversation = person.engine._registry.find("#lobby")
         assert conversation is not None
         conversation.row.phase = "stopped"
-        person.engine.repair(conversation.id)
+        person.do(commands.Repair(conversation.id))
         settle(*lobby)
 
     only(bob, keep)
@@ -772,7 +772,7 @@ def test_our_own_change_is_not_followed_once_somebody_has_left_before_it(
     while there.staged is None:
         alice.push()
         alice.pull()
-    carol.engine.leave(carol.id_of("#lobby"))
+    carol.do(commands.Leave(carol.id_of("#lobby")))
     settle(carol)
     staged = there.staged
     assert staged is not None

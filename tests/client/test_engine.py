@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from securechat.client import events
+from securechat.client import commands, events
 from securechat.errors import UsageError
 from securechat.wire import messages as wire
 from tests.support.memory_server import Link, MemoryServer, refuse
@@ -15,7 +15,7 @@ World = Callable[..., list[Person]]
 
 def test_two_people_talk(people: World) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.open_direct("bob", "hello", ask=False)
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
     settle(alice, bob)
     assert bob.texts("alice") == ["alice: hello"]
     bob.say("alice", "hi")
@@ -29,7 +29,7 @@ def test_two_people_talk(people: World) -> None:
 def test_what_is_said_to_somebody_offline_waits_for_them(people: World) -> None:
     alice, bob = people("alice", "bob")
     bob.cut()
-    alice.engine.open_direct("bob", "one", ask=False)
+    alice.do(commands.OpenDirect("bob", "one", ask=False))
     settle(alice)
     alice.say("bob", "two")
     settle(alice)
@@ -43,7 +43,7 @@ def test_what_is_said_to_somebody_offline_waits_for_them(people: World) -> None:
 def test_what_is_said_while_we_are_offline_goes_out_later(people: World) -> None:
     alice, bob = people("alice", "bob")
     alice.cut()
-    alice.engine.open_direct("bob", "one", ask=False)
+    alice.do(commands.OpenDirect("bob", "one", ask=False))
     alice.say("bob", "two")
     alice.crash()
     alice.connect()
@@ -54,8 +54,8 @@ def test_what_is_said_while_we_are_offline_goes_out_later(people: World) -> None
 
 def test_of_two_who_open_at_once_both_end_up_in_one_conversation(people: World) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.open_direct("bob", "from alice", ask=False)
-    bob.engine.open_direct("alice", "from bob", ask=False)
+    alice.do(commands.OpenDirect("bob", "from alice", ask=False))
+    bob.do(commands.OpenDirect("alice", "from bob", ask=False))
     settle(alice, bob)
     assert alice.id_of("bob") == bob.id_of("alice")
     assert sorted(alice.texts("bob")) == ["alice: from alice", "bob: from bob"]
@@ -65,10 +65,10 @@ def test_of_two_who_open_at_once_both_end_up_in_one_conversation(people: World) 
 @pytest.mark.parametrize("pushes", range(8))
 def test_the_race_to_open_ends_well_however_far_the_loser_had_come(people: World, pushes: int) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.open_direct("bob", "from alice", ask=False)
+    alice.do(commands.OpenDirect("bob", "from alice", ask=False))
     for _ in range(pushes):
         alice.push() or alice.pull()
-    bob.engine.open_direct("alice", "from bob", ask=True)
+    bob.do(commands.OpenDirect("alice", "from bob", ask=True))
     settle(bob)
     if pushes % 2:
         alice.crash()
@@ -82,7 +82,7 @@ def test_the_race_to_open_ends_well_however_far_the_loser_had_come(people: World
 
 def test_nobody_of_that_name_is_told_and_the_text_is_marked(people: World) -> None:
     (alice,) = people("alice")
-    alice.engine.open_direct("nobody", "hello?", ask=False)
+    alice.do(commands.OpenDirect("nobody", "hello?", ask=False))
     settle(alice)
     (refused,) = alice.of(events.Refused)
     assert isinstance(refused, events.Refused)
@@ -95,12 +95,12 @@ def test_nobody_of_that_name_is_told_and_the_text_is_marked(people: World) -> No
 
 def test_a_request_is_accepted(people: World) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.open_direct("bob", "may I?", ask=True)
+    alice.do(commands.OpenDirect("bob", "may I?", ask=True))
     settle(alice, bob)
     assert (alice.state_of("bob"), bob.state_of("alice")) == ("requested", "request")
     with pytest.raises(UsageError, match="accept or decline"):
         bob.say("alice", "too early")
-    bob.engine.accept(bob.id_of("alice"))
+    bob.do(commands.Accept(bob.id_of("alice")))
     settle(alice, bob)
     assert (alice.state_of("bob"), bob.state_of("alice")) == ("open", "open")
     bob.say("alice", "you may")
@@ -110,14 +110,14 @@ def test_a_request_is_accepted(people: World) -> None:
 
 def test_a_request_is_declined_and_can_be_made_anew(people: World) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.open_direct("bob", "may I?", ask=True)
+    alice.do(commands.OpenDirect("bob", "may I?", ask=True))
     settle(alice, bob)
-    bob.engine.decline(bob.id_of("alice"))
+    bob.do(commands.Decline(bob.id_of("alice")))
     settle(alice, bob)
     assert (alice.state_of("bob"), bob.state_of("alice")) == ("closed", "closed")
     with pytest.raises(UsageError, match="closed"):
         alice.say("bob", "still there?")
-    alice.engine.open_direct("bob", "and now?", ask=True)
+    alice.do(commands.OpenDirect("bob", "and now?", ask=True))
     settle(alice, bob)
     assert (alice.state_of("bob"), bob.state_of("alice")) == ("requested", "request")
     assert bob.texts("alice") == ["alice: and now?"]
@@ -125,13 +125,13 @@ def test_a_request_is_declined_and_can_be_made_anew(people: World) -> None:
 
 def test_two_byes_close_a_conversation_and_the_server_forgets_it(people: World, server: MemoryServer) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.open_direct("bob", "hello", ask=False)
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
     settle(alice, bob)
-    alice.engine.bye(alice.id_of("bob"))
+    alice.do(commands.Bye(alice.id_of("bob")))
     settle(alice, bob)
     assert (alice.state_of("bob"), bob.state_of("alice")) == ("open", "open")
     bob.say("alice", "one more thing")
-    bob.engine.bye(bob.id_of("alice"))
+    bob.do(commands.Bye(bob.id_of("alice")))
     settle(alice, bob)
     assert (alice.state_of("bob"), bob.state_of("alice")) == ("closed", "closed")
     assert alice.texts("bob") == ["alice: hello", "bob: one more thing"]
@@ -143,18 +143,18 @@ def test_two_byes_close_a_conversation_and_the_server_forgets_it(people: World, 
 
 def test_the_first_into_a_room_makes_it_and_the_others_join(people: World) -> None:
     alice, bob, carol = people("alice", "bob", "carol")
-    alice.engine.join_room("#lobby")
+    alice.do(commands.JoinRoom("#lobby"))
     settle(alice)
     alice.say("#lobby", "anybody here?")
     settle(alice)
-    bob.engine.join_room("#lobby")
-    carol.engine.join_room("#lobby")
+    bob.do(commands.JoinRoom("#lobby"))
+    carol.do(commands.JoinRoom("#lobby"))
     settle(alice, bob, carol)
     bob.say("#lobby", "yes")
     settle(alice, bob, carol)
     assert carol.texts("#lobby") == ["bob: yes"]
     assert alice.texts("#lobby") == ["alice: anybody here?", "bob: yes"]
-    room = carol.engine.find("#lobby")
+    room = carol.engine.snapshot.find("#lobby")
     assert room is not None
     assert room.members == ("alice", "bob", "carol")
 
@@ -162,7 +162,7 @@ def test_the_first_into_a_room_makes_it_and_the_others_join(people: World) -> No
 def test_two_who_make_a_room_at_once_meet_in_it(people: World) -> None:
     alice, bob = people("alice", "bob")
     for person in (alice, bob):
-        person.engine.join_room("#lobby")
+        person.do(commands.JoinRoom("#lobby"))
         person.say("#lobby", f"{person.name} is here")
         while person.push():
             pass
@@ -175,10 +175,10 @@ def test_two_who_make_a_room_at_once_meet_in_it(people: World) -> None:
 
 def test_thirty_join_at_once_while_others_talk(people: World) -> None:
     alice, *crowd = people("alice", *(f"p{number}" for number in range(30)))
-    alice.engine.join_room("#lobby")
+    alice.do(commands.JoinRoom("#lobby"))
     settle(alice)
     for number, person in enumerate(crowd):
-        person.engine.join_room("#lobby")
+        person.do(commands.JoinRoom("#lobby"))
         person.say("#lobby", f"{person.name} is in")
         person.push()
         if number % 3 == 0:
@@ -186,7 +186,7 @@ def test_thirty_join_at_once_while_others_talk(people: World) -> None:
             alice.push()
     settle(alice, *crowd)
     for person in crowd:
-        room = person.engine.find("#lobby")
+        room = person.engine.snapshot.find("#lobby")
         assert room is not None
         assert len(room.members) == 31
     heard = alice.texts("#lobby")
@@ -200,13 +200,13 @@ def test_thirty_join_at_once_while_others_talk(people: World) -> None:
 
 def test_leaving_is_told_and_the_rest_talk_on_without_us(people: World) -> None:
     alice, bob, carol = people("alice", "bob", "carol")
-    alice.engine.join_room("#lobby")
+    alice.do(commands.JoinRoom("#lobby"))
     settle(alice)
     for person in (bob, carol):
-        person.engine.join_room("#lobby")
+        person.do(commands.JoinRoom("#lobby"))
         settle(alice, bob, carol)
     carol.say("#lobby", "farewell")
-    carol.engine.leave(carol.id_of("#lobby"))
+    carol.do(commands.Leave(carol.id_of("#lobby")))
     alice.say("#lobby", "wait")  # crosses the leaving
     settle(alice, bob, carol)
     assert carol.state_of("#lobby") == "closed"
@@ -214,7 +214,7 @@ def test_leaving_is_told_and_the_rest_talk_on_without_us(people: World) -> None:
     settle(alice, bob, carol)
     assert alice.texts("#lobby") == bob.texts("#lobby")
     assert set(alice.texts("#lobby")) == {"carol: farewell", "alice: wait", "bob: gone"}
-    room = alice.engine.find("#lobby")
+    room = alice.engine.snapshot.find("#lobby")
     assert room is not None
     assert room.members == ("alice", "bob")
     assert "bob: gone" not in carol.texts("#lobby")
@@ -222,17 +222,17 @@ def test_leaving_is_told_and_the_rest_talk_on_without_us(people: World) -> None:
 
 def test_one_can_come_back_to_a_room_and_keeps_the_history(people: World) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.join_room("#lobby")
+    alice.do(commands.JoinRoom("#lobby"))
     settle(alice)
-    bob.engine.join_room("#lobby")
+    bob.do(commands.JoinRoom("#lobby"))
     settle(alice, bob)
     bob.say("#lobby", "first stay")
     settle(alice, bob)
-    bob.engine.leave(bob.id_of("#lobby"))
+    bob.do(commands.Leave(bob.id_of("#lobby")))
     settle(alice, bob)
     alice.say("#lobby", "while bob is out")
     settle(alice, bob)
-    bob.engine.join_room("#lobby")
+    bob.do(commands.JoinRoom("#lobby"))
     settle(alice, bob)
     bob.say("#lobby", "second stay")
     settle(alice, bob)
@@ -242,13 +242,13 @@ def test_one_can_come_back_to_a_room_and_keeps_the_history(people: World) -> Non
 
 def test_coming_back_before_the_tree_has_dropped_us(people: World) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.join_room("#lobby")
+    alice.do(commands.JoinRoom("#lobby"))
     settle(alice)
-    bob.engine.join_room("#lobby")
+    bob.do(commands.JoinRoom("#lobby"))
     settle(alice, bob)
-    bob.engine.leave(bob.id_of("#lobby"))
+    bob.do(commands.Leave(bob.id_of("#lobby")))
     settle(alice, bob)
-    bob.engine.join_room("#lobby")
+    bob.do(commands.JoinRoom("#lobby"))
     settle(alice, bob)
     bob.say("#lobby", "back")
     alice.say("#lobby", "hello again")
@@ -259,27 +259,27 @@ def test_coming_back_before_the_tree_has_dropped_us(people: World) -> None:
 
 def test_an_invite_room_has_an_owner_who_adds_and_removes(people: World) -> None:
     alice, bob, carol = people("alice", "bob", "carol")
-    alice.engine.create_room("#club")
+    alice.do(commands.CreateRoom("#club"))
     settle(alice)
     bob.cut()
-    alice.engine.invite(alice.id_of("#club"), "bob")
-    alice.engine.invite(alice.id_of("#club"), "carol")
+    alice.do(commands.Invite(alice.id_of("#club"), "bob"))
+    alice.do(commands.Invite(alice.id_of("#club"), "carol"))
     alice.say("#club", "welcome")
     settle(alice, carol)
     bob.connect()
     settle(alice, bob, carol)
     with pytest.raises(UsageError, match="owner"):
-        bob.engine.invite(bob.id_of("#club"), "dave")
+        bob.do(commands.Invite(bob.id_of("#club"), "dave"))
     bob.say("#club", "thanks")
     settle(alice, bob, carol)
-    alice.engine.remove(alice.id_of("#club"), "bob")
+    alice.do(commands.Remove(alice.id_of("#club"), "bob"))
     settle(alice, bob, carol)
     assert bob.state_of("#club") == "closed"
     carol.say("#club", "without bob")
     settle(alice, bob, carol)
     assert "carol: without bob" in alice.texts("#club")
     assert "carol: without bob" not in bob.texts("#club")
-    alice.engine.invite(alice.id_of("#club"), "bob")
+    alice.do(commands.Invite(alice.id_of("#club"), "bob"))
     settle(alice, bob, carol)
     assert bob.state_of("#club") == "open"
     bob.say("#club", "again")
@@ -290,13 +290,13 @@ def test_an_invite_room_has_an_owner_who_adds_and_removes(people: World) -> None
 def test_eight_commit_in_one_epoch_and_all_converge(people: World) -> None:
     alice, *others = people("alice", *(f"p{number}" for number in range(7)))
     everybody = [alice, *others]
-    alice.engine.join_room("#lobby")
+    alice.do(commands.JoinRoom("#lobby"))
     settle(alice)
     for person in others:
-        person.engine.join_room("#lobby")
+        person.do(commands.JoinRoom("#lobby"))
         settle(*everybody)
     leaver = others.pop()
-    leaver.engine.leave(leaver.id_of("#lobby"))
+    leaver.do(commands.Leave(leaver.id_of("#lobby")))
     settle(*everybody)
     speakers = [alice, *others]
     for person in speakers:  # who speaks now has to commit the removal first
@@ -308,18 +308,18 @@ def test_eight_commit_in_one_epoch_and_all_converge(people: World) -> None:
     settle(*everybody)
     assert len(alice.texts("#lobby")) == len(speakers)
     assert all(person.texts("#lobby") == alice.texts("#lobby") for person in speakers)
-    assert len({person.engine.find("#lobby").epoch for person in speakers}) == 1  # type: ignore[union-attr]  # it is there
+    assert len({person.engine.snapshot.find("#lobby").epoch for person in speakers}) == 1  # type: ignore[union-attr]  # it is there
 
 
 def test_a_fresh_path_is_committed_after_fifty_own_messages(people: World) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.open_direct("bob", "0", ask=False)
+    alice.do(commands.OpenDirect("bob", "0", ask=False))
     settle(alice, bob)
-    before = alice.engine.find("bob")
+    before = alice.engine.snapshot.find("bob")
     for number in range(1, 120):
         alice.say("bob", str(number))
     settle(alice, bob)
-    after = alice.engine.find("bob")
+    after = alice.engine.snapshot.find("bob")
     assert before is not None
     assert after is not None
     assert after.epoch == before.epoch + 2
@@ -328,12 +328,12 @@ def test_a_fresh_path_is_committed_after_fifty_own_messages(people: World) -> No
 
 def test_a_fresh_path_is_committed_after_a_week(people: World, server: MemoryServer) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.open_direct("bob", "before", ask=False)
+    alice.do(commands.OpenDirect("bob", "before", ask=False))
     settle(alice, bob)
     server.now += 8 * 86_400_000
     alice.say("bob", "after")
     settle(alice, bob)
-    conversation = bob.engine.find("alice")
+    conversation = bob.engine.snapshot.find("alice")
     assert conversation is not None
     assert conversation.epoch >= 2
     assert bob.texts("alice") == ["alice: before", "alice: after"]
@@ -341,9 +341,9 @@ def test_a_fresh_path_is_committed_after_a_week(people: World, server: MemorySer
 
 def test_a_room_that_exists_and_is_not_open_is_not_tried_for_ever(people: World) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.create_room("#club")
+    alice.do(commands.CreateRoom("#club"))
     settle(alice)
-    bob.engine.join_room("#club")
+    bob.do(commands.JoinRoom("#club"))
     settle(alice, bob)
     (refused,) = bob.of(events.Refused)
     assert isinstance(refused, events.Refused)
@@ -353,13 +353,13 @@ def test_a_room_that_exists_and_is_not_open_is_not_tried_for_ever(people: World)
 
 def test_goodbye_and_a_new_conversation_at_once(people: World) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.open_direct("bob", "hello", ask=False)
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
     settle(alice, bob)
     first = alice.id_of("bob")
-    bob.engine.bye(bob.id_of("alice"))
+    bob.do(commands.Bye(bob.id_of("alice")))
     settle(alice, bob)
-    alice.engine.bye(alice.id_of("bob"))
-    alice.engine.open_direct("bob", "one more thing", ask=False)  # the old one is not left yet
+    alice.do(commands.Bye(alice.id_of("bob")))
+    alice.do(commands.OpenDirect("bob", "one more thing", ask=False))  # the old one is not left yet
     settle(alice, bob)
     assert alice.id_of("bob") == bob.id_of("alice") != first
     assert bob.texts("alice") == ["alice: one more thing"]
@@ -368,8 +368,8 @@ def test_goodbye_and_a_new_conversation_at_once(people: World) -> None:
 def test_leaving_before_anything_was_sent_leaves_no_trace_at_the_server(people: World, server: MemoryServer) -> None:
     (alice,) = people("alice")
     alice.cut()
-    alice.engine.join_room("#lobby")
-    alice.engine.leave(alice.id_of("#lobby"))
+    alice.do(commands.JoinRoom("#lobby"))
+    alice.do(commands.Leave(alice.id_of("#lobby")))
     alice.connect()
     settle(alice)
     assert alice.state_of("#lobby") == "closed"
@@ -396,7 +396,7 @@ def refuse_numbers(server: MemoryServer, code: wire.Code, *numbers: int, times: 
 @pytest.mark.parametrize("code", sorted(wire.RETRYABLE))
 def test_what_is_refused_for_now_is_not_overtaken(people: World, server: MemoryServer, code: wire.Code) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.open_direct("bob", "0", ask=False)
+    alice.do(commands.OpenDirect("bob", "0", ask=False))
     settle(alice, bob)
     refuse_numbers(server, code, 3, times=3)
     for n in range(1, 10):
@@ -404,13 +404,14 @@ def test_what_is_refused_for_now_is_not_overtaken(people: World, server: MemoryS
     settle(alice, bob)
     assert bob.texts("alice") == [f"alice: {n}" for n in range(10)]
     assert alice.texts("bob") == bob.texts("alice")
-    told = [event.code for event in alice.of(events.Refused) if isinstance(event, events.Refused)]
+    assert not alice.of(events.Refused)
+    told = [event.code for event in alice.of(events.Delayed) if isinstance(event, events.Delayed)]
     assert told == (["reader-full"] if code == "reader-full" else [])  # once, however often it was tried
 
 
 def test_what_is_never_taken_is_told_and_the_rest_goes_on_in_order(people: World, server: MemoryServer) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.open_direct("bob", "0", ask=False)
+    alice.do(commands.OpenDirect("bob", "0", ask=False))
     settle(alice, bob)
     refuse_numbers(server, "bad-request", 3, times=1)
     for n in range(1, 6):
@@ -424,13 +425,13 @@ def test_what_is_never_taken_is_told_and_the_rest_goes_on_in_order(people: World
 
 def test_who_leaves_does_not_wait_for_a_reader_who_is_away(people: World, server: MemoryServer) -> None:
     alice, bob = people("alice", "bob")
-    alice.engine.open_direct("bob", "0", ask=False)
+    alice.do(commands.OpenDirect("bob", "0", ask=False))
     settle(alice, bob)
     refuse_numbers(server, "reader-full", *range(3, 100), times=1000)
     alice.say("bob", "one")
     alice.say("bob", "two")
     alice.push()
-    alice.engine.leave(alice.id_of("bob"))
+    alice.do(commands.Leave(alice.id_of("bob")))
     settle(alice, bob)
     assert alice.engine._context.vault.outbox.first(alice.id_of("bob"), 10) == []
     assert [text.partition(" [")[0] for text in alice.texts("bob")] == ["alice: 0", "alice: one", "alice: two"]

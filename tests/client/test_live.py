@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from securechat import certs
-from securechat.client import events
+from securechat.client import commands, events
 from securechat.errors import RefusedError, StorageError, TrustError, UnreachableError
 from tests.support.live import LiveClient, LiveServer
 
@@ -42,20 +42,20 @@ def clients(server: LiveServer) -> Iterator[Clients]:
 
 def test_alice_and_bob_talk_in_private(clients: Clients) -> None:
     alice, bob = clients("alice", "bob")
-    alice.client.open_direct("bob", "hello", ask=False)
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
     bob.read("alice", "alice: hello")
     bob.say("alice", "hi")
     alice.read("bob", "bob: hi")
     assert alice.texts("bob") == bob.texts("alice") == ["alice: hello", "bob: hi"]
-    assert alice.client.safety_number("bob") == bob.client.safety_number("alice")
+    assert alice.safety_number("bob") == bob.safety_number("alice")
 
 
 def test_three_talk_in_the_lobby_and_one_catches_up_after_being_away(clients: Clients) -> None:
     alice, bob, carol = clients("alice", "bob", "carol")
-    alice.client.join_room("#lobby")
+    alice.do(commands.JoinRoom("#lobby"))
     alice.wait_for(events.ConversationChanged, lambda event: event.change == "opened")
-    bob.client.join_room("#lobby")
-    carol.client.join_room("#lobby")
+    bob.do(commands.JoinRoom("#lobby"))
+    carol.do(commands.JoinRoom("#lobby"))
     for person in (bob, carol):
         person.wait_for(events.ConversationChanged, lambda event: event.change == "joined")
         person.say("#lobby", f"{person.name} is here")
@@ -76,8 +76,8 @@ def test_three_talk_in_the_lobby_and_one_catches_up_after_being_away(clients: Cl
 
 def test_two_who_open_a_conversation_at_once_share_it(clients: Clients) -> None:
     alice, bob = clients("alice", "bob")
-    alice.client.open_direct("bob", "from alice", ask=False)
-    bob.client.open_direct("alice", "from bob", ask=False)
+    alice.do(commands.OpenDirect("bob", "from alice", ask=False))
+    bob.do(commands.OpenDirect("alice", "from bob", ask=False))
     alice.read("bob", "bob: from bob", "alice: from alice")
     bob.read("alice", "bob: from bob", "alice: from alice")
     alice.wait_until(lambda: alice.id_of("bob") == bob.id_of("alice"))
@@ -86,10 +86,10 @@ def test_two_who_open_a_conversation_at_once_share_it(clients: Clients) -> None:
 
 def test_thirty_join_at_once_while_others_talk(clients: Clients) -> None:
     alice, *crowd = clients("alice", *(f"p{number}" for number in range(30)))
-    alice.client.join_room("#lobby")
+    alice.do(commands.JoinRoom("#lobby"))
     alice.wait_for(events.ConversationChanged, lambda event: event.change == "opened")
     for number, person in enumerate(crowd):
-        person.client.join_room("#lobby")
+        person.do(commands.JoinRoom("#lobby"))
         person.say("#lobby", f"{person.name} is in")
         alice.say("#lobby", f"word {number}")
     expected = [f"{person.name}: {person.name} is in" for person in crowd]
@@ -106,9 +106,9 @@ def test_eight_commit_in_one_epoch(clients: Clients) -> None:
     everybody = clients(*(f"p{number}" for number in range(9)))
     *speakers, leaver = everybody
     for person in everybody:
-        person.client.join_room("#lobby")
+        person.do(commands.JoinRoom("#lobby"))
         person.wait_for(events.ConversationChanged, lambda event: event.change in ("opened", "joined"))
-    leaver.client.leave(leaver.id_of("#lobby"))
+    leaver.do(commands.Leave(leaver.id_of("#lobby")))
     leaver.wait_for(events.ConversationChanged, lambda event: event.change == "left")
     for person in speakers:  # whoever speaks now has to commit the removal first
         person.say("#lobby", f"{person.name} speaks")
@@ -125,7 +125,7 @@ def test_a_server_that_restarts_is_found_again_without_the_password(
     server: LiveServer, clients: Clients
 ) -> None:
     alice, bob = clients("alice", "bob")
-    alice.client.open_direct("bob", "before", ask=False)
+    alice.do(commands.OpenDirect("bob", "before", ask=False))
     bob.read("alice", "alice: before")
     assert server.stop() == 0
     gone = alice.wait_for(events.Disconnected)
@@ -181,7 +181,7 @@ def test_the_wrong_password_ends_the_client_and_leaves_no_vault_behind(server: L
 
 def test_a_second_device_without_the_identity_key_is_told_what_to_do(server: LiveServer, clients: Clients) -> None:
     alice, bob = clients("alice", "bob")
-    alice.client.open_direct("bob", "hello", ask=False)
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
     bob.read("alice", "alice: hello")
     alice.close()
     alice.path = server.folder / "elsewhere" / "alice.vault"
@@ -193,13 +193,13 @@ def test_a_second_device_without_the_identity_key_is_told_what_to_do(server: Liv
     alice.settings = replace(alice.settings, new_identity=True)
     alice.start()
     alice.wait_for(events.Ready)
-    alice.client.open_direct("bob", "it is me", ask=False)
+    alice.do(commands.OpenDirect("bob", "it is me", ask=False))
     bob.wait_for(events.KeyChanged, lambda event: event.account == "alice")
     bob.read("alice", "alice: it is me")
     assert bob.client.history(bob.id_of("alice"), 1)[0].trust == "changed"
     bob.say("alice", "is it?")
     bob.wait_for(events.Held)
-    bob.client.trust("alice")
+    bob.do(commands.Trust("alice"))
     alice.read("bob", "bob: is it?")
 
 

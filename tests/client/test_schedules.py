@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from securechat.client import events
+from securechat.client import commands, events
 from tests.support.history import View, check_history
 from tests.support.memory_server import MemoryServer
 from tests.support.people import Person, settle
@@ -96,11 +96,11 @@ class Schedule:
                 person.connect()
         settle(*self.people)
         views = [
-            View(person.name, person.engine.history(person.id_of(name), 100_000), joined.get(person.name, 0))
+            View(person.name, person.history(name, 100_000), joined.get(person.name, 0))
             for person in self.people
         ]
         check_history(self.said, views, everything_arrived=True)
-        conversations = [person.engine.find(name) for person in self.people]
+        conversations = [person.engine.snapshot.find(name) for person in self.people]
         assert len({(there.epoch, there.members) for there in conversations if there is not None}) == 1
         self.stop()
 
@@ -115,10 +115,10 @@ class Schedule:
 def test_a_room_survives_any_schedule(seed: int, tmp_path: Path) -> None:
     schedule = Schedule(seed, tmp_path, ["alice", "bob", "carol", "dave"])
     first, *rest = schedule.people
-    first.engine.join_room("#lobby")
+    first.do(commands.JoinRoom("#lobby"))
     settle(*schedule.people)
     for person in rest:
-        person.engine.join_room("#lobby")
+        person.do(commands.JoinRoom("#lobby"))
         settle(*schedule.people)
     members = schedule.server.head(first.id_of("#lobby")).members.values()
     joined = {member.account: member.join_seq for member in members}
@@ -131,13 +131,13 @@ def test_a_room_survives_any_schedule(seed: int, tmp_path: Path) -> None:
 def test_a_direct_conversation_survives_any_schedule_even_its_opening(seed: int, tmp_path: Path) -> None:
     schedule = Schedule(seed, tmp_path, ["alice", "bob"])
     alice, bob = schedule.people
-    alice.engine.open_direct("bob", "", ask=False)
+    alice.do(commands.OpenDirect("bob", "", ask=False))
     if seed % 2:
-        bob.engine.open_direct("alice", "", ask=False)
+        bob.do(commands.OpenDirect("alice", "", ask=False))
     for _ in range(250):
         person = schedule.chance.choice(schedule.people)
         other = bob if person is alice else alice
-        if person.engine.find(other.name) is None:
+        if person.engine.snapshot.find(other.name) is None:
             person.pull()
             other.push()
         else:
@@ -150,7 +150,7 @@ def test_a_direct_conversation_survives_any_schedule_even_its_opening(seed: int,
     settle(alice, bob)
     assert alice.id_of("bob") == bob.id_of("alice")
     pairs = ((alice, bob), (bob, alice))
-    views = [View(one.name, one.engine.history(one.id_of(other.name), 10_000)) for one, other in pairs]
+    views = [View(one.name, one.history(other.name, 10_000)) for one, other in pairs]
     check_history(schedule.said, views, everything_arrived=True)
     schedule.stop()
 
@@ -163,9 +163,9 @@ def test_a_room_survives_coming_and_going(seed: int, tmp_path: Path) -> None:
         inside = person.state_of("#lobby") == "open"
         if schedule.chance.random() < 0.06:
             if inside:
-                person.engine.leave(person.id_of("#lobby"))
+                person.do(commands.Leave(person.id_of("#lobby")))
             else:
-                person.engine.join_room("#lobby")
+                person.do(commands.JoinRoom("#lobby"))
         elif inside or schedule.chance.random() < 0.5:
             everybody, schedule.people = schedule.people, [person]
             if inside:
@@ -181,9 +181,9 @@ def test_a_room_survives_coming_and_going(seed: int, tmp_path: Path) -> None:
     for person in schedule.people:
         assert not [event for event in person.happened if isinstance(event, events.Alarm | events.Stopped | events.Gap)]
         if person.state_of("#lobby") != "open":
-            person.engine.join_room("#lobby")
+            person.do(commands.JoinRoom("#lobby"))
         settle(*schedule.people)
-    seen = {person.name: len(person.engine.history(person.id_of("#lobby"), 10_000)) for person in schedule.people}
+    seen = {person.name: len(person.history("#lobby", 10_000)) for person in schedule.people}
     for person in schedule.people:
         person.say("#lobby", f"{person.name} at last")
     settle(*schedule.people)
@@ -191,7 +191,7 @@ def test_a_room_survives_coming_and_going(seed: int, tmp_path: Path) -> None:
     log: dict[int, tuple[str, str]] = {}
     for person in schedule.people:
         assert not [event for event in person.happened if isinstance(event, events.Alarm | events.Stopped | events.Gap)]
-        lines = person.engine.history(person.id_of("#lobby"), 10_000)
+        lines = person.history("#lobby", 10_000)
         last.add(tuple(line.text for line in lines if line.seq)[-4:])
         assert len(lines) == seen[person.name] + 4
         for line in lines:
@@ -200,6 +200,6 @@ def test_a_room_survives_coming_and_going(seed: int, tmp_path: Path) -> None:
             if line.seq:
                 assert log.setdefault(line.seq, (line.sender, line.text)) == (line.sender, line.text)
     assert len(last) == 1
-    conversations = [person.engine.find("#lobby") for person in schedule.people]
+    conversations = [person.engine.snapshot.find("#lobby") for person in schedule.people]
     assert len({(there.epoch, there.members) for there in conversations if there is not None}) == 1
     schedule.stop()

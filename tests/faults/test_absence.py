@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from securechat import certs
-from securechat.client import backoff, events
+from securechat.client import backoff, commands, events
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
 from securechat.server.sequencer import messages as talk
@@ -42,7 +42,7 @@ def test_who_comes_back_too_late_sees_a_gap_and_reads_on(
 ) -> None:
     alice, bob = clients(place, "alice", "bob")
     for person in (alice, bob):
-        person.client.join_room("#lobby")
+        person.do(commands.JoinRoom("#lobby"))
         person.wait_for(events.ConversationChanged, lambda event: event.change in ("opened", "joined"))
     alice.say("#lobby", "before")
     bob.read("#lobby", "alice: before")
@@ -75,14 +75,14 @@ def test_a_private_chat_with_somebody_away_too_long_holds_what_is_said_and_loses
 ) -> None:
     monkeypatch.setattr(backoff, "MAX_RETRY_SECONDS", 0.5)
     alice, bob = clients(place, "alice", "bob")
-    alice.client.open_direct("bob", "before", ask=False)
+    alice.do(commands.OpenDirect("bob", "before", ask=False))
     bob.read("alice", "alice: before")
     bob.close()
     said = [str(number) for number in range(3 * KEPT)]
     for text in said:
         alice.say("bob", text)
-    refused = alice.wait_for(events.Refused)
-    assert refused.code == "reader-full"
+    delayed = alice.wait_for(events.Delayed)
+    assert delayed.code == "reader-full"
     taken = [line.text for line in view(alice, "bob").lines if line.seq]
     assert taken == ["before", *said[:KEPT]]  # all that the other side may leave unread, whatever alice acknowledged
     alice.say("bob", "and later")
@@ -92,4 +92,4 @@ def test_a_private_chat_with_somebody_away_too_long_holds_what_is_said_and_loses
     views = [view(alice, "bob"), view(bob, "alice")]
     check_history({"alice": ["before", *said, "and later"], "bob": []}, views, everything_arrived=True)
     assert not [event for event in bob.happened if isinstance(event, events.Gap)]
-    assert [event.code for event in alice.happened if isinstance(event, events.Refused)] == ["reader-full"]
+    assert [event.code for event in alice.happened if isinstance(event, events.Delayed)] == ["reader-full"]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from securechat.client import events
+from securechat.client import commands, events
 from tests.support.faulty_system import FaultySystem
 from tests.support.history import check_history
 from tests.support.live import LiveClient, LiveServer, view
@@ -30,7 +30,7 @@ def test_a_clock_a_day_ahead_and_back_again_stops_nobody(
             person.read("#lobby", *lines)
 
     def join(person: LiveClient) -> None:
-        person.client.join_room("#lobby")
+        person.do(commands.JoinRoom("#lobby"))
         person.wait_for(events.ConversationChanged, lambda event: event.change in ("opened", "joined"))
         said[person.name] = []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from securechat.client import events
+from securechat.client import commands, events
 from securechat.transport.tls import client_context
 from securechat.wire import messages as m
 from tests.support.faulty_system import FaultySystem
@@ -39,7 +39,7 @@ def test_a_full_disk_is_an_answer_and_all_goes_on_when_there_is_room(
 ) -> None:
     server = start_server(environment=disk.environment)
     alice, bob = clients(server, "alice", "bob")
-    alice.client.open_direct("bob", "0", ask=False)
+    alice.do(commands.OpenDirect("bob", "0", ask=False))
     bob.read("alice", "alice: 0")
     with Person(server.port, client_context(server.ca), "carol") as carol:
         carol.register().login()
@@ -86,7 +86,7 @@ def test_a_failed_fsync_ends_the_process_and_nothing_was_promised(
     server = start_server(environment=system.environment)
     alice, bob = clients(server, "alice", "bob")
     said = ["before"]
-    alice.client.open_direct("bob", said[0], ask=False)
+    alice.do(commands.OpenDirect("bob", said[0], ask=False))
     bob.read("alice", "alice: before")
     for word in ("one", "two"):
         system.set(fsync_fails=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from securechat import cli
-from securechat.client import events
+from securechat.client import commands, events
 from tests.adversary.scenes import direct, happened, lobby, members, repair, say
 from tests.support.live import LiveClient, LiveServer
 
@@ -45,7 +45,7 @@ def test_after_a_restore_conversations_are_begun_anew_or_repaired_and_nothing_is
     admin(server, "backup", str(backup))
     direct(carol, bob)  # takes a key package of bob's, and the second place in his inbox
     say(alice, "bob", "since", bob)
-    carol.client.join_room("#lobby")
+    carol.do(commands.JoinRoom("#lobby"))
     for person in (alice, bob, carol):
         person.wait_until(lambda person=person: "carol" in members(person, "#lobby"))  # type: ignore[misc]  # bound now
     restore(server, backup)
@@ -54,7 +54,7 @@ def test_after_a_restore_conversations_are_begun_anew_or_repaired_and_nothing_is
     removed_from(carol, "bob")
     removed_from(carol, "#lobby")
     removed_from(bob, "carol")
-    carol.client.open_direct("bob", "anew", ask=False)
+    carol.do(commands.OpenDirect("bob", "anew", ask=False))
     bob.read("carol", "carol: anew")
     say(bob, "carol", "at last", carol)
     assert alarms(carol) == []
@@ -72,7 +72,7 @@ def test_after_a_restore_conversations_are_begun_anew_or_repaired_and_nothing_is
     say(alice, "bob", "once more", bob)
 
     # A past state of the room, without carol's entrance, is not entered: somebody might be in it who is gone.
-    alice.client.repair(alice.id_of("#lobby"))
+    alice.do(commands.Repair(alice.id_of("#lobby")))
     refused = alice.wait_for(events.Alarm, lambda event: event.kind == "server")
     assert refused.text.startswith("The server offered a past state of the conversation")
     assert set(alarms(bob)) == stands_still

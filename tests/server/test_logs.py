@@ -13,7 +13,7 @@ from typing import TextIO
 
 import pytest
 
-from securechat.client import events
+from securechat.client import commands, events
 from securechat.client.password import login_secret
 from securechat.server import logs
 from securechat.server.operator.protocol import (
@@ -218,7 +218,7 @@ def converse(server: LiveServer) -> dict[str, bytes]:
     secrets |= {"wrong password": wrong.encode(), "wrong invite code": b"not-the-code-4712"}
     text = f'plain"text" \N{SNOWMAN}{os.urandom(6).hex()}'
     secrets["plaintext"] = text.encode()
-    alice.client.open_direct("bob", text, ask=True)
+    alice.do(commands.OpenDirect("bob", text, ask=True))
     bob.wait_for(events.ConversationChanged, lambda event: event.change == "request")
     bob.read("alice", f"alice: {text}")
     alice.close()

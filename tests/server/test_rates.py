@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from securechat.client import events
+from securechat.client import commands, events
 from securechat.server.app import Server
 from securechat.server.rate import Rate
 from securechat.transport.tls import client_context
@@ -258,7 +258,7 @@ def test_the_real_client_comes_again_when_it_is_told_to(
     server = live(tmp_path)
     alice = LiveClient(server, "alice")
     alice.wait_for(events.Ready)
-    alice.client.join_room("#den")
+    alice.do(commands.JoinRoom("#den"))
     alice.wait_for(events.ConversationChanged, lambda event: event.change == "opened")
     said = [f"line {number}" for number in range(25)]
     for line in said:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from securechat import certs
-from securechat.client import events
+from securechat.client import commands, events
 from securechat.client.core import ChatClient
 from securechat.client.settings import ClientSettings
 from securechat.client.vault.key_file import Cost
 from securechat.client.vault.vault import Vault
+from securechat.errors import UsageError
 from tests.support.history import View
 from tests.support.server_process import ServerProcess
 from tests.support.wire_client import SECRETS
@@ -148,9 +149,32 @@ class LiveClient:
         assert conversation is not None
         return conversation.id
 
-    def say(self, name: str, text: str) -> int:
-        """Say something there."""
-        return self.client.send(self.id_of(name), text)
+    def do(self, command: commands.Command) -> None:
+        """Have a command carried out."""
+        self.client.do(command)
+
+    def answer(self, command: commands.Command) -> events.Event:
+        """Have a command carried out. Returns what answers it: `Done` or `Refused`."""
+        self.do(command)
+        return self.wait_for(
+            events.Event,
+            lambda event: isinstance(event, events.Done | events.Refused) and event.command == command.id,
+        )
+
+    def say(self, name: str, text: str) -> commands.Send:
+        """Say something there; it is in the vault on return. Raises `UsageError` if the client does not take it."""
+        command = commands.Send(self.id_of(name), text)
+        self.do(command)
+        told = self.wait_for(events.Event, lambda event: event.command == command.id)
+        if isinstance(told, events.Refused):
+            raise UsageError(told.text)
+        return command
+
+    def safety_number(self, account: str) -> str:
+        """The digits to compare."""
+        command = commands.ShowSafetyNumber(account)
+        self.do(command)
+        return self.wait_for(events.SafetyNumber, lambda event: event.command == command.id).number
 
     def texts(self, name: str) -> list[str]:
         """The history: `sender: text`."""

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from securechat.client import events
+from securechat.client import commands, events
 from securechat.client.context import Clock
 from securechat.client.engine import Engine
 from securechat.client.settings import ClientSettings
 from securechat.client.vault.key_file import Cost
 from securechat.client.vault.vault import Vault
+from securechat.errors import UsageError
 from securechat.wire import limits
 from securechat.wire import messages as wire
 from tests.support.memory_server import Link, MemoryServer
@@ -117,24 +118,45 @@ class Person:
 
     # --- what there is to see -------------------------------------------------------------------------------------
 
+    def do(self, command: commands.Command) -> list[events.Event]:
+        """Have a command carried out. Returns what was told at once; raises `UsageError` if it makes no sense."""
+        self.engine.do([command])
+        told = self.engine.take_events()
+        for event in told:
+            if isinstance(event, events.Refused) and event.command == command.id and event.message is None:
+                raise UsageError(event.text)
+        self.happened += told
+        return told
+
     def id_of(self, name: str) -> bytes:
         """The conversation called so."""
-        conversation = self.engine.find(name)
+        conversation = self.engine.snapshot.find(name)
         assert conversation is not None, f"{self.name} knows no {name}"
         return conversation.id
 
     def state_of(self, name: str) -> str:
         """Its state."""
-        conversation = self.engine.find(name)
+        conversation = self.engine.snapshot.find(name)
         return "" if conversation is None else conversation.state
 
     def say(self, name: str, text: str) -> int:
-        """Say something there."""
-        return self.engine.send(self.id_of(name), text)
+        """Say something there. Returns the line's local id."""
+        (said,) = [each for each in self.do(commands.Send(self.id_of(name), text)) if isinstance(each, events.Said)]
+        return said.message.local_id
+
+    def safety_number(self, account: str) -> str:
+        """The digits to compare."""
+        told = self.do(commands.ShowSafetyNumber(account))
+        (shown,) = [each for each in told if isinstance(each, events.SafetyNumber)]
+        return shown.number
+
+    def history(self, name: str, limit: int) -> list[events.Message]:
+        """The newest lines of a conversation."""
+        return self.vault.history.newest(self.id_of(name), limit)
 
     def texts(self, name: str) -> list[str]:
         """The history: `sender: text`."""
-        lines = self.engine.history(self.id_of(name), 10_000)
+        lines = self.history(name, 10_000)
         return [f"{line.sender}: {line.text}" + (f" [{line.problem}]" if line.problem else "") for line in lines]
 
     def of(self, kind: type[events.Event]) -> list[events.Event]:

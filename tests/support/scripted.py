@@ -2,22 +2,29 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
 
+from securechat.client import commands
+from securechat.client.commands import Command
+from securechat.client.core import ChatClient
 from securechat.client.events import (
     Connected,
     Conversation,
     ConversationChanged,
     Delivered,
+    Done,
     Ended,
     Event,
+    KeyAccepted,
     LoggedIn,
     Message,
     Ready,
     Received,
+    Refused,
+    SafetyNumber,
+    Said,
 )
-from securechat.errors import UsageError
 
 NUMBER = " ".join(f"{group:05}" for group in range(12))
 
@@ -33,19 +40,22 @@ def message(where: Conversation, sender: str, text: str, **others: Any) -> Messa
     return Message(conversation=where.id, sender=sender, own=False, text=text, **others)
 
 
-@dataclass
-class ScriptedClient:
+class ScriptedClient(ChatClient):
     """Records commands in `calls`; `online` makes it answer like a server that accepts everything."""
 
-    tell: Callable[[Event], None]
-    account: str = "alice"
-    online: bool = True
-    known_at_once: bool = False  # like the real core, which keeps a conversation from the command on
-    calls: list[tuple[Any, ...]] = field(default_factory=list)
-    known: dict[str, Conversation] = field(default_factory=dict)
-    said: list[Message] = field(default_factory=list)
-    shown: int = 0
-    failure: Exception | None = None
+    def __init__(
+        self, tell: Callable[[Event], None], *, account: str = "alice", online: bool = True, known_at_once: bool = False
+    ) -> None:
+        """`known_at_once`: like the real core, keep a room from the command on."""
+        self.tell = tell
+        self.account = account
+        self.online = online
+        self.known_at_once = known_at_once
+        self.calls: list[Command | str] = []
+        self.known: dict[str, Conversation] = {}
+        self.said: list[Message] = []
+        self.shown = 0
+        self.answer: dict[type[Command], Event] = {}  # how commands of a kind are answered
 
     def add(self, where: Conversation) -> Conversation:
         self.known[where.name] = where
@@ -56,23 +66,26 @@ class ScriptedClient:
         self.said.append(received)
         self.tell(Received(received))
 
-    def change(self, where: Conversation, change: Any, account: str = "") -> None:
+    def change(self, where: Conversation, change: Any, account: str = "", command: int = 0) -> None:
         self.add(where)
-        self.tell(ConversationChanged(where, change, account))
+        self.tell(ConversationChanged(where, change, account, command=command))
 
     def start(self) -> None:
-        self.calls.append(("start",))
+        self.calls.append("start")
         if self.online:
             self.tell(Connected("Test server", "Welcome!"))
             self.tell(LoggedIn(self.account, resumed=False))
             self.tell(Ready())
 
     def close(self) -> None:
-        self.calls.append(("close",))
+        self.calls.append("close")
         self.tell(Ended(None))
 
     def conversations(self) -> list[Conversation]:
         return list(self.known.values())
+
+    def conversation(self, conversation: bytes) -> Conversation | None:
+        return next((one for one in self.known.values() if one.id == conversation), None)
 
     def find(self, name: str) -> Conversation | None:
         return self.known.get(name)
@@ -80,52 +93,51 @@ class ScriptedClient:
     def history(self, conversation: bytes, limit: int) -> list[Message]:
         return [one for one in self.said if one.conversation == conversation][-limit:]
 
-    def unread(self, limit: int) -> list[Message]:
-        return [one for one in self.said if not one.own and one.local_id > self.shown][:limit]
+    def unread(self, after: int, limit: int) -> list[Message]:
+        after = max(after, self.shown)
+        return [one for one in self.said if not one.own and one.local_id > after][:limit]
 
-    def mark_shown(self, local_id: int) -> None:
-        self.shown = max(self.shown, local_id)
+    def do(self, command: Command) -> None:
+        if isinstance(command, commands.MarkShown):
+            self.shown = max(self.shown, command.local_id)
+            return
+        self.calls.append(command)
+        if (answer := self.answer.get(type(command))) is not None:
+            self.tell(replace(answer, command=command.id))
+            return
+        match command:
+            case commands.Send(conversation=where, text=text):
+                self._say(command, where, text)
+            case commands.OpenDirect(account=account, text=text):
+                if self.online:
+                    opened = conversation(account, state="requested" if command.ask else "open")
+                    self.change(opened, "opened", command=command.id)
+                    if text:
+                        self._say(command, opened.id, text)
+                        return
+            case commands.JoinRoom(name=name):
+                if self.known_at_once:
+                    self.add(conversation(name, "open"))
+                if self.online:
+                    self.change(conversation(name, "open"), "joined", command=command.id)
+            case commands.CreateRoom(name=name) if self.online:
+                self.change(conversation(name, "invite"), "opened", command=command.id)
+            case commands.ShowSafetyNumber(account=account):
+                if account not in self.known:
+                    self.tell(Refused("local", f"No key of {account} is known yet.", command=command.id))
+                    return
+                self.tell(SafetyNumber(account, NUMBER, command=command.id))
+            case commands.Verify(account=account):
+                self.tell(KeyAccepted(account, verified=True, command=command.id))
+            case commands.Trust(account=account):
+                self.tell(KeyAccepted(account, verified=False, command=command.id))
+        if self.online and not isinstance(command, commands.Send):
+            self.tell(Done(command=command.id))
 
-    def send(self, conversation: bytes, text: str) -> int:
-        if self.failure is not None:
-            raise self.failure
-        self.calls.append(("send", conversation, text))
-        sent = Message(len(self.said) + 1, conversation, 0, 0, self.account, own=True, text=text)
+    def _say(self, command: Command, where: bytes, text: str) -> None:
+        sent = Message(len(self.said) + 1, where, 0, 0, self.account, own=True, text=text)
         self.said.append(sent)
+        self.tell(Said(sent, command=command.id))
         if self.online:
-            self.tell(Delivered(replace(sent, seq=9, time=int(time.time() * 1000))))
-        return sent.local_id
-
-    def open_direct(self, account: str, text: str = "", *, ask: bool) -> None:
-        self.calls.append(("open_direct", account, text, ask))
-        if self.online:
-            opened = conversation(account, state="requested" if ask else "open")
-            self.change(opened, "opened")
-            if text:
-                self.send(opened.id, text)
-
-    def join_room(self, name: str) -> None:
-        self.calls.append(("join_room", name))
-        if self.known_at_once:
-            self.add(conversation(name, "open"))
-        if self.online:
-            self.change(conversation(name, "open"), "joined")
-
-    def create_room(self, name: str) -> None:
-        self.calls.append(("create_room", name))
-        if self.online:
-            self.change(conversation(name, "invite"), "opened")
-
-    def safety_number(self, account: str) -> str:
-        if account not in self.known:
-            raise UsageError(f"No key of {account} is known yet.")
-        return NUMBER
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        """The commands that only have to be recorded."""
-        if name not in (
-            "accept", "decline", "bye", "leave", "repair", "invite", "remove", "list_rooms", "list_members", "verify",
-            "trust",
-        ):  # fmt: skip
-            raise AttributeError(name)
-        return lambda *arguments: self.calls.append((name, *arguments))
+            self.tell(Delivered(replace(sent, seq=9, time=int(time.time() * 1000)), command=command.id))
+            self.tell(Done(command=command.id))

@@ -13,7 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
-from securechat.client import events
+from securechat.client import commands, events
 from securechat.client.core import ChatClient
 from securechat.client.settings import ClientSettings
 from securechat.client.vault.key_file import Cost
@@ -46,6 +46,11 @@ def main() -> None:
                     tell(event="Count", detail=str(count))
             if event.message.text.startswith("flood"):
                 return
+        if isinstance(event, events.Said):
+            if not event.message.text.startswith("flood"):
+                conversation = client.conversation(event.message.conversation)
+                tell(queued=[conversation.name if conversation else "", event.message.text])
+            return
         detail = getattr(event, "text", "") or getattr(event, "reason", "") or getattr(event, "change", "")
         if isinstance(event, events.Received | events.Delivered):
             detail = event.message.text
@@ -59,7 +64,7 @@ def main() -> None:
         if conversation is not None:
             for each in range(number):
                 window.acquire()
-                client.send(conversation.id, f"flood {text} {each}")
+                client.do(commands.Send(conversation.id, f"flood {text} {each}"))
 
     vault = Vault.open(Path(path), name, PASSWORD, cost=Cost(time=1, memory=8, lanes=1))
     settings = ClientSettings(host, int(port), ca_file=Path(ca), password=PASSWORD, register=True)
@@ -68,14 +73,13 @@ def main() -> None:
     for line in sys.stdin:
         match json.loads(line):
             case ["join", room]:
-                client.join_room(room)
+                client.do(commands.JoinRoom(room))
             case ["open", account]:
-                client.open_direct(account, ask=False)
+                client.do(commands.OpenDirect(account, ask=False))
             case ["say", where, text]:
                 conversation = client.find(where)
                 if conversation is not None:
-                    client.send(conversation.id, text)
-                    tell(queued=[where, text])
+                    client.do(commands.Send(conversation.id, text))
             case ["flood", where, text, number]:
                 flooding.set()
                 threading.Thread(target=flood, args=(where, text, number), daemon=True).start()

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from securechat.client.context import Pins
+from securechat.client import commands
 from securechat.client.events import (
     Alarm,
     Connected,
     Disconnected,
+    Done,
     Ended,
     Event,
     Gap,
@@ -25,9 +26,7 @@ from securechat.client.events import (
     Stopped,
     Waiting,
 )
-from securechat.client.vault.identity import PinTable
-from securechat.errors import InternalError, RefusedError, TrustError, UnreachableError, UsageError
-from securechat.identity.pins import Pin
+from securechat.errors import InternalError, RefusedError, TrustError, UnreachableError
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.plain.chat import Chat
 from securechat.ui.plain.clean import CONTINUATION
@@ -75,6 +74,14 @@ class Screen:
 
     def idle(self) -> bool:
         return self.chat.idle
+
+    def commands(self) -> list[commands.Command]:
+        """What the core was asked for."""
+        return [call for call in self.client.calls if isinstance(call, commands.Command)]
+
+    def texts(self) -> list[str]:
+        """What the core was asked to say."""
+        return [call.text for call in self.client.calls if isinstance(call, commands.Send)]
 
     def taken(self) -> str:
         shown = "\n".join(self.lines)
@@ -146,7 +153,7 @@ def test_remote_text_cannot_fake_a_line_in_any_event(screen: Screen) -> None:
 
 def test_plain_text_goes_to_the_current_conversation_and_is_shown_once(screen: Screen) -> None:
     shown = screen.type("/go bob", "hello", "two\nlines")
-    assert screen.client.calls == [("send", BOB.id, "hello"), ("send", BOB.id, "two\nlines")]
+    assert screen.client.calls == [commands.Send(BOB.id, "hello"), commands.Send(BOB.id, "two\nlines")]
     assert re.search(r"\d\d:\d\d \[bob\] alice: hello\n\d\d:\d\d \[bob\] alice: two\n" + CONTINUATION + "lines$", shown)
     assert screen.chat.prompt == "[bob] > "
 
@@ -161,7 +168,7 @@ def test_plain_text_without_a_conversation_says_what_to_do(screen: Screen) -> No
 
 def test_two_slashes_send_a_text_that_begins_with_one(screen: Screen) -> None:
     screen.type("/go bob", "//help is a command", "///")
-    assert [call[2] for call in screen.client.calls] == ["/help is a command", "//"]
+    assert screen.texts() == ["/help is a command", "//"]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +177,7 @@ def test_two_slashes_send_a_text_that_begins_with_one(screen: Screen) -> None:
      ("/msg Alice hi", "That is you"), ("/msg #nowhere hi", "/join #nowhere"), ("/msg a\x1bb hi", "must not"),
      ("/msg #lob\nby hi", "#lob"), ("/chat", "/chat USER"), ("/chat bob carol", "/chat USER"),
      ("/join", "/join #room"), ("/join lobby", "begins with '#'"), ("/verify", "/verify USER"),
-     ("/trust", "/trust USER"), ("/safety", "/safety USER"), ("/safety zoe", "No key"),
+     ("/trust", "/trust USER"), ("/safety", "/safety USER"),
      ("/history x", "number"), ("/history 0", "number"), ("/history 99999999999", "number"),
      ("/go nobody", "/msg nobody"), ("/go #nowhere", "/join #nowhere"), ("/accept", "Nobody has asked"),
      ("/accept zoe", "/chat zoe"), ("/who", "/msg USER TEXT")],
@@ -184,14 +191,15 @@ def test_a_command_that_makes_no_sense_says_what_to_type(screen: Screen, line: s
 
 @pytest.mark.parametrize(
     ("line", "call"),
-    [("/who", ("list_members", LOBBY.id)), ("/rooms", ("list_rooms",)), ("/leave", ("leave", LOBBY.id)),
-     ("/repair", ("repair", LOBBY.id)), ("/verify Bob", ("verify", "bob")), ("/trust bob", ("trust", "bob")),
-     ("/invite carol", ("invite", LOBBY.id, "carol")), ("/remove carol", ("remove", LOBBY.id, "carol")),
-     ("/bye bob", ("bye", BOB.id)), ("/msg BOB  hi there ", ("send", BOB.id, "hi there")),
-     ("/msg #lobby hi", ("send", LOBBY.id, "hi")), ("/create #New", ("create_room", "#new")),
-     ("/join #Other", ("join_room", "#other")), ("/chat carol", ("open_direct", "carol", "", True))],
+    [("/who", commands.ListMembers(LOBBY.id)), ("/rooms", commands.ListRooms()), ("/leave", commands.Leave(LOBBY.id)),
+     ("/repair", commands.Repair(LOBBY.id)), ("/verify Bob", commands.Verify("bob")),
+     ("/trust bob", commands.Trust("bob")),
+     ("/invite carol", commands.Invite(LOBBY.id, "carol")), ("/remove carol", commands.Remove(LOBBY.id, "carol")),
+     ("/bye bob", commands.Bye(BOB.id)), ("/msg BOB  hi there ", commands.Send(BOB.id, "hi there")),
+     ("/msg #lobby hi", commands.Send(LOBBY.id, "hi")), ("/create #New", commands.CreateRoom("#new")),
+     ("/join #Other", commands.JoinRoom("#other")), ("/chat carol", commands.OpenDirect("carol", ask=True))],
 )  # fmt: skip
-def test_a_command_reaches_the_core(screen: Screen, line: str, call: tuple[Any, ...]) -> None:
+def test_a_command_reaches_the_core(screen: Screen, line: str, call: commands.Command) -> None:
     screen.type("/go #lobby", line)
     assert screen.client.calls == [call]
 
@@ -207,10 +215,10 @@ def test_a_command_that_takes_nothing_refuses_what_follows_it(screen: Screen, li
 
 def test_leave_with_a_name_leaves_that_conversation_and_not_the_current_one(screen: Screen) -> None:
     screen.type("/go #lobby", "/leave #Private", "/leave Bob")
-    assert screen.client.calls == [("leave", PRIVATE.id), ("leave", BOB.id)]
+    assert screen.client.calls == [commands.Leave(PRIVATE.id), commands.Leave(BOB.id)]
     assert screen.chat.prompt == "[#lobby] > "
     screen.type("/leave #lobby")
-    assert screen.client.calls[2:] == [("leave", LOBBY.id)]
+    assert screen.client.calls[2:] == [commands.Leave(LOBBY.id)]
     assert screen.chat.prompt == "> "
 
 
@@ -221,17 +229,11 @@ def test_leave_with_a_name_that_is_none_of_ours_leaves_nothing(screen: Screen, l
     assert screen.chat.prompt == "[#lobby] > "
 
 
-def test_trust_in_a_key_that_has_not_changed_says_so_and_changes_nothing(screen: Screen, monkeypatch: Any) -> None:
-    class OneVerifiedPin(PinTable):
-        def __init__(self) -> None:
-            """No file: it knows one pin, and cannot save another."""
-
-        def load(self) -> list[Pin]:
-            return [Pin("bob", b"k" * 32, verified=True)]
-
-    pins = Pins(OneVerifiedPin(), screen.pending.append)
-    monkeypatch.setattr(screen.client, "trust", lambda who: pins.decide(who, verified=False), raising=False)
-    assert screen.type("/trust bob") == "!! The key of bob has not changed; there is nothing to trust."
+def test_what_the_core_refuses_is_told_in_its_words(screen: Screen) -> None:
+    assert screen.type("/safety zoe") == "!! No key of zoe is known yet."
+    screen.client.answer[commands.Trust] = Refused("local", "The key of bob has not changed.")
+    assert screen.type("/trust bob") == "!! The key of bob has not changed."
+    assert screen.idle()
 
 
 def test_a_first_contact_is_told_once_and_not_again_in_a_later_session(screen: Screen) -> None:
@@ -246,13 +248,13 @@ def test_a_first_contact_is_told_once_and_not_again_in_a_later_session(screen: S
 
 def test_help_names_every_command(screen: Screen) -> None:
     shown = screen.type("/help")
-    for name in Chat.commands:
+    for name in Chat.verbs:
         assert name in shown
 
 
 def test_msg_opens_a_conversation_sends_and_makes_it_current(screen: Screen) -> None:
     shown = screen.type("/msg carol hello")
-    assert screen.client.calls == [("open_direct", "carol", "hello", False), ("send", CAROL.id, "hello")]
+    assert screen.client.calls == [commands.OpenDirect("carol", "hello", ask=False)]
     assert "alice: hello" in shown
     assert shown.count("hello") == 1
     assert screen.chat.prompt == "[carol] > "
@@ -262,9 +264,9 @@ def test_msg_opens_a_conversation_sends_and_makes_it_current(screen: Screen) -> 
 def test_lines_typed_while_a_room_is_being_entered_follow_once_it_is_there() -> None:
     screen = Screen(online=False, start=False)
     assert "Waiting for #lobby" in screen.type("/join #lobby", "hello", "/who")
-    assert screen.client.calls == [("join_room", "#lobby")]
+    assert screen.client.calls == [commands.JoinRoom("#lobby")]
     shown = screen.change(LOBBY, "joined")
-    assert screen.client.calls[1:] == [("send", LOBBY.id, "hello"), ("list_members", LOBBY.id)]
+    assert screen.client.calls[1:] == [commands.Send(LOBBY.id, "hello"), commands.ListMembers(LOBBY.id)]
     assert "You are in #lobby (3 people). Earlier messages cannot be read." in shown
 
 
@@ -273,16 +275,18 @@ def test_what_is_said_in_a_room_that_the_vault_knows_already_waits_there_and_not
     screen.client.known_at_once = True
     screen.type("/join #lobby", "hello")
     assert "Waiting for #lobby; then: /who" in screen.type("/who")
-    assert screen.client.calls == [("join_room", "#lobby"), ("send", LOBBY.id, "hello")]
+    assert screen.client.calls == [commands.JoinRoom("#lobby"), commands.Send(LOBBY.id, "hello")]
     screen.change(LOBBY, "joined", "alice")
-    assert screen.client.calls[2:] == [("list_members", LOBBY.id)]
+    assert screen.client.calls[2:] == [commands.ListMembers(LOBBY.id)]
 
 
 def test_lines_for_a_conversation_that_does_not_come_about_go_nowhere() -> None:
     screen = Screen(online=False, start=False)
     screen.type("/msg zoe hi", "more")
-    assert screen.tell(Refused("not-found", "There is no account zoe.")) == "!! There is no account zoe."
-    assert screen.client.calls == [("open_direct", "zoe", "hi", False)]
+    (asked,) = screen.commands()
+    refused = Refused("not-found", "There is no account zoe.", command=asked.id)
+    assert screen.tell(refused) == "!! There is no account zoe."
+    assert screen.client.calls == [commands.OpenDirect("zoe", "hi", ask=False)]
     assert screen.chat.prompt == "> "
 
 
@@ -292,18 +296,18 @@ def test_a_request_is_answered_by_name_or_without_when_there_is_only_one(screen:
     assert "/verify dave" in shown
     assert "first" in screen.type("/go dave", "hello")
     screen.type("/accept")
-    assert screen.client.calls == [("accept", conversation("dave").id)]
+    assert screen.client.calls == [commands.Accept(conversation("dave").id)]
     screen.client.add(conversation("erin", state="request"))
     assert "Several people have asked" in screen.type("/decline")
     screen.type("/decline erin")
-    assert screen.client.calls[1:] == [("decline", conversation("erin").id)]
+    assert screen.client.calls[1:] == [commands.Decline(conversation("erin").id)]
 
 
 def test_a_closed_or_stopped_conversation_says_what_to_do(screen: Screen) -> None:
     screen.client.add(replace(BOB, state="closed"))
     assert "/chat bob" in screen.type("/go bob", "hello")
     screen.type("/msg bob hello")
-    assert screen.client.calls[0] == ("open_direct", "bob", "hello", False)
+    assert screen.client.calls[0] == commands.OpenDirect("bob", "hello", ask=False)
     screen.client.add(replace(LOBBY, state="stopped"))
     assert "/repair" in screen.type("/go #lobby", "hello")
 
@@ -396,10 +400,10 @@ def test_the_same_presence_in_several_conversations_is_told_once(screen: Screen)
     assert screen.tell(PresenceChanged(LOBBY.id, "bob", "offline")) == "-- bob has gone."
 
 
-def test_an_error_of_the_core_is_shown_and_the_chat_goes_on(screen: Screen) -> None:
-    screen.client.failure = UsageError("The text is too long.")
+def test_a_text_that_the_core_refuses_is_told_and_the_chat_goes_on(screen: Screen) -> None:
+    screen.client.answer[commands.Send] = Refused("local", "The text is too long.")
     assert screen.type("/go bob", "hello").endswith("!! The text is too long.")
-    screen.client.failure = None
+    screen.client.answer.clear()
     assert "alice: again" in screen.type("again")
 
 
@@ -418,7 +422,7 @@ def test_the_end_of_the_core_becomes_an_exit_code(screen: Screen, error: Excepti
 def test_quit_closes_the_core_once(screen: Screen) -> None:
     screen.type("/quit")
     screen.chat.quit()
-    assert screen.client.calls == [("close",)]
+    assert screen.client.calls == ["close"]
     assert screen.chat.exit_code == ExitCode.OK
 
 
@@ -430,7 +434,7 @@ def test_in_a_pipe_lines_wait_for_the_login_and_are_done_in_order() -> None:
     assert not screen.idle()
     screen.tell(Connected("s", ""))
     screen.tell(Ready())
-    assert [call[2] for call in screen.client.calls] == ["one", "two"]
+    assert screen.texts() == ["one", "two"]
     assert not screen.idle()  # the server has not accepted them yet
 
 
@@ -460,29 +464,39 @@ def test_an_own_message_that_was_not_sent_says_why_and_is_waited_for_no_longer()
     screen.type("/msg bob hello")
     assert not screen.idle()
     lost = replace(screen.client.said[-1], problem="This message was not sent: the log is full.", trust="verified")
-    assert "alice: hello (This message was not sent: the log is full.)" in screen.tell(Received(lost))
+    told = screen.tell(Refused("reader-full", "The log is full.", lost, command=screen.commands()[-1].id))
+    assert re.fullmatch(r"\S+ \[bob\] alice: hello \(This message was not sent: the log is full\.\)", told)
     assert screen.idle()
 
 
-def test_a_chat_is_idle_when_everything_asked_has_been_answered() -> None:
+def test_a_chat_is_idle_when_every_command_has_been_answered() -> None:
     screen = Screen(online=False, start=False)
-    screen.client.add(LOBBY)
-    screen.client.add(BOB)
+    for where in (LOBBY, BOB, PRIVATE):
+        screen.client.add(where)
     screen.tell(Ready())
-    for line, answer in (
-        ("/go #lobby", lambda: None),
-        ("/rooms", lambda: screen.tell(RoomList(()))),
-        ("/who", lambda: screen.tell(MemberList(LOBBY.id, ()))),
-        ("/who", lambda: screen.tell(Refused("not-found", "No."))),
-        ("/bye bob", lambda: screen.change(BOB, "bye", "alice")),
-        ("/join #other", lambda: screen.change(conversation("#other", "open"), "joined", "alice")),
-        ("/leave", lambda: screen.change(LOBBY, "left", "alice")),
-    ):
+    screen.type("/go #private")
+    lines = ("/rooms", "/who", "/bye bob", "/invite zoe", "/repair", "/join #other", "/leave #lobby", "hello")
+    for number, line in enumerate(lines):
         assert screen.idle()
         screen.type(line)
-        assert screen.idle() is (line == "/go #lobby")
-        answer()
+        assert not screen.idle()
+        screen.tell(Done(command=screen.commands()[-1].id + 1_000_000))  # of another
+        assert not screen.idle()
+        command = screen.commands()[-1].id
+        screen.tell(Refused("not-found", "No.", command=command) if number % 2 else Done(command=command))
+        if line.startswith("/join"):
+            screen.type("/go #private")
     assert screen.idle()
+
+
+def test_a_refusal_of_one_command_does_not_end_the_wait_for_another() -> None:
+    screen = Screen(online=False, start=False)
+    screen.client.add(BOB)
+    screen.tell(Ready())
+    screen.type("/rooms", "/join #lobby", "for the lobby")
+    other = screen.commands()[0]
+    screen.tell(Refused("busy", "Not now.", command=other.id))
+    assert screen.chat.prompt == "[#lobby] > "
 
 
 def test_what_came_in_while_nobody_was_looking_is_shown_first_and_once(screen: Screen) -> None:
@@ -496,4 +510,4 @@ def test_what_came_in_while_nobody_was_looking_is_shown_first_and_once(screen: S
     screen.settle()
     assert screen.client.shown == 2
     screen.chat.mark_shown()
-    assert screen.client.unread(10) == []
+    assert screen.client.unread(0, 10) == []

@@ -1,10 +1,10 @@
 import io
 import json
 from queue import SimpleQueue
-from typing import Any
 
 import pytest
 
+from securechat.client import commands
 from securechat.client.events import Connected, Disconnected, Ended, Event, Held, Ready, Refused, Waiting
 from securechat.errors import RefusedError, TrustError, UnreachableError
 from securechat.ui.exit_codes import ExitCode
@@ -39,8 +39,8 @@ class Script:
             errors=self.errors,
         )
 
-    def commands(self) -> list[tuple[Any, ...]]:
-        return [call for call in self.client.calls if call[0] not in ("start", "close")]
+    def commands(self) -> list[commands.Command]:
+        return [call for call in self.client.calls if isinstance(call, commands.Command)]
 
 
 ONLINE = (Connected("s", ""), Ready())
@@ -50,18 +50,18 @@ def test_send_ends_well_once_the_server_has_accepted_the_text() -> None:
     script = Script(online=True)
     script.client.add(BOB)
     assert script.send("Bob") == ExitCode.OK
-    assert script.commands() == [("send", BOB.id, "hello")]
-    assert script.client.calls[-1] == ("close",)
+    assert script.commands() == [commands.Send(BOB.id, "hello")]
+    assert script.client.calls[-1] == "close"
     assert script.errors.getvalue() == ""
 
 
 def test_send_opens_the_conversation_it_needs() -> None:
     script = Script(online=True)
     assert script.send("bob") == ExitCode.OK
-    assert script.commands()[0] == ("open_direct", "bob", "hello", False)
+    assert script.commands() == [commands.OpenDirect("bob", "hello", ask=False)]
     script = Script(online=True)
     assert script.send("#Lobby") == ExitCode.OK
-    assert script.commands() == [("join_room", "#lobby"), ("send", conversation("#lobby", "open").id, "hello")]
+    assert script.commands() == [commands.JoinRoom("#lobby"), commands.Send(conversation("#lobby", "open").id, "hello")]
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,6 @@ def test_send_opens_the_conversation_it_needs() -> None:
         ((Ended(UnreachableError("The certificate has expired.")),), ExitCode.UNREACHABLE, "expired"),
         ((Connected("s", ""), Ended(TrustError("Another server."))), ExitCode.UNTRUSTED, "Another"),
         ((Connected("s", ""), Waiting(2)), ExitCode.FULL, "full"),
-        ((*ONLINE, Held(BOB.id, "bob")), ExitCode.UNTRUSTED, "Held"),
-        ((*ONLINE, Refused("reader-full", "Bob has been away for too long.")), ExitCode.FULL, "too long"),
-        ((*ONLINE, Refused("not-found", "There is no account bob.")), ExitCode.FAILURE, "no account"),
     ],
 )
 def test_send_says_why_it_failed_by_its_exit_code_and_one_line(
@@ -87,10 +84,23 @@ def test_send_says_why_it_failed_by_its_exit_code_and_one_line(
     assert script.errors.getvalue().count("\n") == 1
 
 
-def test_a_held_message_in_another_conversation_does_not_concern_a_script() -> None:
-    script = Script(*ONLINE, Held(b"c" * 32, "carol"), Refused("busy", "Busy."))
+@pytest.mark.parametrize(
+    ("answer", "code", "reason"),
+    [
+        (Held(BOB.id, "bob"), ExitCode.UNTRUSTED, "Held"),
+        (Refused("reader-full", "Bob has been away for too long."), ExitCode.FULL, "too long"),
+        (Refused("not-found", "There is no account bob."), ExitCode.FAILURE, "no account"),
+    ],
+)
+def test_send_ends_by_what_answers_it_and_by_nothing_else(
+    answer: Held | Refused, code: ExitCode, reason: str
+) -> None:
+    script = Script(*ONLINE, Held(b"c" * 32, "carol"), Refused("busy", "Something of an earlier run."))
     script.client.add(BOB)
-    assert script.send() == ExitCode.FAILURE
+    script.client.answer[commands.Send] = answer
+    assert script.send() == code
+    assert reason in script.errors.getvalue()
+    assert script.errors.getvalue().count("\n") == 1
 
 
 def test_send_without_an_answer_ends_in_time_and_with_wait_it_stands_in_the_queue() -> None:

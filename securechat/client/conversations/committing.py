@@ -99,8 +99,7 @@ class Committing:
             elif isinstance(reply, Refused) and reply.code in RETRYABLE:
                 self._backoff.wait(reply.retry_after / 1000)
             elif isinstance(reply, Refused):
-                self._vault.changes.delete(change.id)
-                self._context.emit(events.Refused(reply.code, f"{change.account} was not added: {reply.text}"))
+                self._drop(change, reply.code, f"{change.account} was not added: {reply.text}")
 
         return answer
 
@@ -110,8 +109,7 @@ class Committing:
         try:
             yield
         except PeerError as error:
-            self._vault.changes.delete(change.id)
-            self._context.emit(events.Refused("local", f"{change.account} was not added: {error} Invite them again."))
+            self._drop(change, "local", f"{change.account} was not added: {error} Invite them again.")
 
     def _check(self, packages: list[bytes], account: str, now: int) -> list[tuple[KeyPackage, DeviceCertificate]]:
         return check_key_packages(packages, account, validate=self._context.device.validator(now), now=now)
@@ -175,7 +173,13 @@ class Committing:
 
     def _drop_changes(self, code: str, text: str) -> None:
         """The commit is not possible: tell so, and do not try the same at once again."""
-        for change in self._vault.changes.load(self._conversation.id):
-            self._vault.changes.delete(change.id)
-        self._context.emit(events.Refused(code, text))
+        changes = self._vault.changes.load(self._conversation.id)
+        for change in changes:
+            self._drop(change, code, text)
+        if not changes:
+            self._context.emit(events.Refused(code, text))
         self._backoff.wait()
+
+    def _drop(self, change: ChangeRow, code: str, text: str) -> None:
+        self._vault.changes.delete(change.id)
+        self._context.answers.refuse(("change", change.id), code, text)

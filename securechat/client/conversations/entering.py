@@ -163,7 +163,7 @@ class Entering:
             for _, person in self._checked:
                 self._context.pins.observe(person)
             if account in self._context.pins.undecided:
-                self._context.emit(events.Held(conversation.id, account))
+                self._context.emit(events.Held(conversation.id, account, command=conversation.command))
 
     def _prepare_open_direct(self) -> None:
         conversation, context = self._conversation, self._context
@@ -195,7 +195,7 @@ class Entering:
         if accepted.seq != 1 or accepted.chain not in (b"", chain):
             raise PeerError("the server put something before the first entry of a new conversation")
         conversation.begin(staged.commit.group, seq=1, chain=chain, number=1)
-        conversation.tell("opened", device.account)
+        conversation.tell_entered("opened")
         self._registry.follow(conversation)
 
     # --- rooms ----------------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ class Entering:
     def _founded_room(self) -> None:
         conversation = self._conversation
         conversation.begin(conversation.group, seq=0, chain=CHAIN_START, number=0)
-        conversation.tell("opened", self._context.device.account)
+        conversation.tell_entered("opened")
         self._registry.follow(conversation)
 
     def _new_group(self, rules: Rules, now: int) -> Group:
@@ -310,7 +310,7 @@ class Entering:
         )
         if again and missed:
             self._context.emit(events.Gap(conversation.id, accepted.seq))
-        conversation.tell("members" if again else "joined", self._context.device.account)
+        conversation.tell_entered("members" if again else "joined")
         if again:
             for account in sorted(set(row.members) - were):
                 conversation.tell("joined", account)
@@ -368,9 +368,11 @@ class Entering:
                 return
             ours = winner == conversation.id
             conversation = self._conversation = self._registry.rebind(conversation, winner)
-            if conversation.row.phase == "opening":  # else we are in it already
+            if conversation.row.phase == "opening":
                 conversation.unstage()
                 conversation.row.phase = "resync" if ours else "awaiting"
+            else:  # we are in it already
+                self._context.answers.done(("conversation", conversation.id))
         elif row.kind == "open" and self._foundings < MAX_FOUNDINGS:
             conversation.unstage()
             row.phase = "joining"

@@ -18,9 +18,11 @@ import msgspec
 
 from securechat import policy
 from securechat.client import events
+from securechat.client.answers import Key
 from securechat.client.context import Context
 from securechat.client.vault.conversations import ConversationRow, Phase, StagedRow
 from securechat.client.vault.history import CANNOT_SHOW
+from securechat.client.vault.outbox import Dropped
 from securechat.content.envelope import decode
 from securechat.content.registry import Accept, Body, Bye, Decline, Request, Text, Unknown, encode_body
 from securechat.errors import InternalError, PeerError, StorageError
@@ -191,9 +193,23 @@ class Conversation:
             row.id, row.kind, row.name, row.members, state, row.epoch, row.own_bye, row.their_bye
         )
 
-    def tell(self, change: events.Change, account: str = "") -> None:
-        """Tell the front end that the conversation has changed."""
-        self.context.emit(events.ConversationChanged(self.snapshot(), change, account))
+    @property
+    def command(self) -> int:
+        """The command that waits for us to be in, or else for what is said here first; 0 if there is none."""
+        answers = self.context.answers
+        waiting = answers.waiting(("conversation", self.id))
+        if not waiting and (items := self.context.vault.outbox.first(self.id, 1)):
+            waiting = answers.waiting(("item", items[0].id))
+        return waiting
+
+    def tell(self, change: events.Change, account: str = "", command: int = 0) -> None:
+        """Tell the front end that the conversation has changed; `command`: what that comes of."""
+        self.context.emit(events.ConversationChanged(self.snapshot(), change, account, command=command))
+
+    def tell_entered(self, change: events.Change) -> None:
+        """Tell the front end that we are in."""
+        self.tell(change, self.context.device.account, self.command)
+        self.context.answers.done(("conversation", self.id))
 
     def note_members(self) -> None:
         """Bring the row's list of members and epoch up to the group's."""
@@ -213,7 +229,7 @@ class Conversation:
         vault, row = self.context.vault, self.row
         # Under `number` we have just entered; what was submitted before that may stand in what we have skipped.
         unsure = vault.outbox.drop_submitted(self.id, number - 1)
-        self._fail_lines(unsure, "It is not known whether this message was sent.")
+        self._refuse_dropped(unsure, "local", "It is not known whether this message was sent.")
         vault.trails.forget_numbers(self.id)
         vault.trails.delete_chain_before(self.id, seq)
         vault.trails.add_chain_value(self.id, seq, chain)
@@ -254,25 +270,40 @@ class Conversation:
         self.departed = frozenset(leaves)
         self.context.vault.groups.save_departures(self.id, self.departed)
 
-    def end(self, problem: str) -> None:
-        """We are out: delete everything but the history. What was not sent says `problem`."""
+    def end(self, problem: str, code: str = "local") -> bool:
+        """We are out: delete everything but the history. What was not sent says `problem`; whether there was any."""
         self.row.phase = "gone"
-        self._fail_lines(self.context.vault.outbox.drop(self.id), problem)
+        dropped = self.context.vault.outbox.drop(self.id)
+        self._refuse_dropped(dropped, code, problem)
+        for change in self.context.vault.changes.load(self.id):
+            if self.context.answers.waiting(("change", change.id)):
+                self.context.answers.refuse(("change", change.id), code, problem)
         self.context.vault.conversations.clear_working_state(self.id)
         self._group = self._people = self._staged = None
         self._staged_loaded = True
         self.departed = frozenset()
         self.live = False
+        return any(each.local_id for each in dropped)
 
-    def _fail_lines(self, local_ids: list[int], problem: str) -> None:
-        for local_id in local_ids:
-            self.context.emit(events.Received(self.context.vault.history.fail(local_id, problem)))
+    def _refuse_dropped(self, dropped: Iterable[Dropped], code: str, problem: str) -> None:
+        """Answer the commands that wait for what is not submitted any more, and mark its lines."""
+        answers = self.context.answers
+        for each in dropped:
+            message = self.context.vault.history.fail(each.local_id, problem) if each.local_id else None
+            if each.kind == "leave":
+                answers.done(("item", each.id))  # we are out all the same
+            elif message is not None or answers.waiting(("item", each.id)):
+                answers.refuse(("item", each.id), code, problem, message)
 
-    def close(self) -> None:
-        """Say nothing more, and leave as soon as everything said before stands in the log."""
-        if not self.row.closed:
-            self.row.closed = True
-            self.context.vault.outbox.add(self.id, "leave", b"", 0)
+    def close(self) -> int:
+        """Say nothing more, and leave as soon as everything said before stands in the log.
+
+        Returns the id of the outbox's item with which we leave; 0 if there was one before.
+        """
+        if self.row.closed:
+            return 0
+        self.row.closed = True
+        return self.context.vault.outbox.add(self.id, "leave", b"", 0)
 
     def lose(self) -> None:
         """The server does not know us here any more."""
@@ -355,16 +386,19 @@ class Conversation:
         if item is None or item.payload != entry.payload:
             self.need_resync()  # this vault is an old copy: it does not know what we said
             return False
+        key: Key = ("item", item.id)
+        answers = self.context.answers
         self.context.vault.outbox.delete(item.id)
         if item.kind == "leave":
             self.row.closed = True
             self.end("You have left this conversation.")
-            self.tell("left", self.context.device.account)
-            return True
-        self.row.sent_on_path += 1
-        if item.local_id:
-            message = self.context.vault.history.accept(item.local_id, entry.seq, entry.time, number)
-            self.context.emit(events.Delivered(message))
+            self.tell("left", self.context.device.account, answers.waiting(key))
+        else:
+            self.row.sent_on_path += 1
+            if item.local_id:
+                message = self.context.vault.history.accept(item.local_id, entry.seq, entry.time, number)
+                self.context.emit(events.Delivered(message, command=answers.waiting(key)))
+        answers.done(key)
         return True
 
     def _merge_own(self, entry: Entry, commit: StagedCommit) -> None:
@@ -488,6 +522,7 @@ class Conversation:
         for change in self.context.vault.changes.load(self.id):
             if (change.account in here) == (change.action == "add"):
                 self.context.vault.changes.delete(change.id)
+                self.context.answers.done(("change", change.id))
 
     def _add_line(
         self,
@@ -522,7 +557,11 @@ class Conversation:
     def gave_up(self, text: str) -> None:
         """Stop: the server does not let us back in. `/repair` tries again."""
         self.row.phase = "stopped"
-        self.context.emit(events.Alarm("server", self.id, f"{text} /repair tries again."))
+        text = f"{text} /repair tries again."
+        if self.context.answers.waiting(("conversation", self.id)):
+            self.context.answers.refuse(("conversation", self.id), "local", text)
+        else:
+            self.context.emit(events.Alarm("server", self.id, text))
 
     def _distrust(self, text: str) -> None:
         """Stop: the history is not the one that others see, or not whole."""

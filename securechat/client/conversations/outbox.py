@@ -91,7 +91,7 @@ class Outbox:
             number += 1
             if item.payload and item.number in self._on_their_way:
                 continue
-            if item.kind == "message" and not self._may_speak(number):
+            if item.kind == "message" and not self._may_speak(item, number):
                 return
             payload = item.payload
             if not payload:
@@ -103,7 +103,7 @@ class Outbox:
             kind = Submit if item.kind == "message" else Leave
             self._context.request(kind(0, conversation.id, number, payload), self._answer_to(item.id, number, payload))
 
-    def _may_speak(self, number: int) -> bool:
+    def _may_speak(self, item: OutboxRow, number: int) -> bool:
         conversation, row = self._conversation, self._conversation.row
         if conversation.departed:
             return False
@@ -112,7 +112,8 @@ class Outbox:
         undecided = self._context.pins.undecided
         held_for = min(undecided.intersection(row.members), default="") if undecided and row.kind != "open" else ""
         if held_for and held_for != self._held_for:
-            self._context.emit(events.Held(row.id, held_for))
+            command = self._context.answers.waiting(("item", item.id))
+            self._context.emit(events.Held(row.id, held_for, command=command))
         self._held_for = held_for
         return not held_for
 
@@ -156,7 +157,9 @@ class Outbox:
             self.backoff.wait(refused.retry_after / 1000)
             if full and not self._full:
                 self._full = True
-                self._context.emit(events.Refused(refused.code, _FULL.format(conversation.row.name)))
+                text = _FULL.format(conversation.row.name)
+                command = self._context.answers.waiting(("item", item))
+                self._context.emit(events.Delayed(conversation.id, refused.code, text, command=command))
         elif refused.code == "wrong-number":
             if first and number == conversation.row.number + 1:
                 conversation.need_resync()
@@ -169,10 +172,10 @@ class Outbox:
 
     def _give_up(self, item: OutboxRow, refused: Refused) -> None:
         self._vault.outbox.delete(item.id)
+        message = None
         if item.local_id:
             problem = f"This message was not sent: {refused.text}."
             if not self._conversation.row.closed:
                 problem += f" {_ADVICE}"
             message = self._vault.history.fail(item.local_id, problem)
-            self._context.emit(events.Received(message))
-        self._context.emit(events.Refused(refused.code, refused.text))
+        self._context.answers.refuse(("item", item.id), refused.code, refused.text, message)

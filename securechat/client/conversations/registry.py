@@ -5,11 +5,12 @@ conversation that something happened to take its next step. An entry is acknowle
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from securechat import policy
 from securechat.client import events
+from securechat.client.answers import Key
 from securechat.client.context import Context
 from securechat.client.conversations.entering import Entering, check_departures, new_conversation_id
 from securechat.client.conversations.log import Conversation
@@ -67,6 +68,15 @@ class Registry:
     def __iter__(self) -> Iterator[Conversation]:
         """All conversations, oldest first."""
         return iter(self._conversations.values())
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._conversations)
+
+    @property
+    def aliases(self) -> Mapping[bytes, bytes]:
+        """Ids of our own making, and what came to be in their place."""
+        return self._aliases
 
     def get(self, conversation: bytes) -> Conversation | None:
         """Return a conversation by its id, or by the one it had at first."""
@@ -143,8 +153,8 @@ class Registry:
             else:
                 conversation.receive(message)
 
-    def pump(self) -> None:
-        """Let everything that something happened to take its next step; write what has changed."""
+    def pump(self) -> set[bytes]:
+        """Let what something happened to take its next step; write what has changed. Returns which these are."""
         touched: set[bytes] = set()
         while self._context.touched:
             conversation = self.get(self._context.touched.pop())
@@ -161,6 +171,7 @@ class Registry:
         if self._connected and not self._ready and not self._awaited:
             self._ready = True
             self._context.emit(events.Ready())
+        return touched
 
     @property
     def timer(self) -> float | None:
@@ -218,6 +229,7 @@ class Registry:
         ):
             raise PeerError("The server gives two conversations one id.")
         vault = self._context.vault
+        self._context.answers.move(("conversation", old), ("conversation", new))
         fresh = row.cursor == 0  # else it has a history of its own, which stays where it is
         vault.outbox.move(old, new)
         vault.history.move(old, new, waiting_only=not fresh)
@@ -275,9 +287,12 @@ class Registry:
     def abandon(self, conversation: Conversation, code: str, text: str) -> None:
         """Nothing comes of the conversation: tell the user, with what was to be said in it."""
         conversation.row.closed = True
-        conversation.end(f"This message was not sent: {text}")
-        self._context.emit(events.Refused(code, text))
-        conversation.tell("closed")
+        command, answers = conversation.command, self._context.answers
+        key: Key = ("conversation", conversation.id)
+        told = conversation.end(f"This message was not sent: {text}", code)
+        if answers.waiting(key) or not told:
+            answers.refuse(key, code, text)
+        conversation.tell("closed", command=command)
 
     # --- the inbox ------------------------------------------------------------------------------------------------
 
@@ -384,7 +399,7 @@ class Registry:
         if rules.kind == "direct":
             self._replace_older(there)
         context.touched.add(there.id)
-        there.tell("opened" if rules.kind == "direct" else "joined", device.account)
+        there.tell_entered("opened" if rules.kind == "direct" else "joined")
         self.follow(there)
 
     def _bundle_for(self, welcome: Welcome) -> tuple[bytes, KeyPackageBundle, bool]:

@@ -203,12 +203,13 @@ class ChangeTable:
         )
         return [ChangeRow(*row) for row in rows]
 
-    def add(self, conversation: bytes, action: Literal["add", "remove"], account: str) -> None:
-        """Keep a change of the members to be made."""
-        self._database.run(
+    def add(self, conversation: bytes, action: Literal["add", "remove"], account: str) -> int:
+        """Keep a change of the members to be made. Returns its id."""
+        cursor = self._database.run(
             "INSERT INTO changes (conversation, action, account, key_packages) VALUES (?, ?, ?, x'')",
             conversation, action, account,
         )  # fmt: skip
+        return int(cursor.lastrowid)
 
     def save_packages(self, change: int, packages: bytes) -> None:
         """Keep the key packages for somebody to be added."""

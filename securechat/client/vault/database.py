@@ -99,6 +99,11 @@ class Database(Statements):
         self._lock = lock
         self._readers: list[ReadOnly] = []
 
+    @property
+    def changes_made(self) -> int:
+        """How many rows were changed since the vault was opened: whether something was changed in between."""
+        return int(self._connection.total_changes)
+
     @classmethod
     def open(cls, path: Path, account: str, password: str, *, cost: key_file.Cost = key_file.INTERACTIVE) -> Self:
         """Open the database of `account` at `path`, or make it where there is none; bring it up to date.

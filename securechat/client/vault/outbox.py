@@ -1,7 +1,7 @@
 """What waits to be submitted, in each conversation in its order, until it stands in the log."""
 
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from securechat.client.vault.database import Statements
 
@@ -22,19 +22,28 @@ class OutboxRow:
 _ROWS: Final = "SELECT id, kind, content, local_id, number, epoch, payload FROM outbox"
 
 
+class Dropped(NamedTuple):
+    """Something that was to be submitted, and is not any more."""
+
+    id: int
+    kind: Literal["message", "leave"]
+    local_id: int  # of its line in the history; 0: it has none
+
+
 class OutboxTable:
     """The queues of all conversations."""
 
     def __init__(self, database: Statements) -> None:
         self._database = database
 
-    def add(self, conversation: bytes, kind: Literal["message", "leave"], content: bytes, local_id: int) -> None:
-        """Put something to submit at the end of a conversation's queue."""
-        self._database.run(
+    def add(self, conversation: bytes, kind: Literal["message", "leave"], content: bytes, local_id: int) -> int:
+        """Put something to submit at the end of a conversation's queue. Returns the item's id."""
+        cursor = self._database.run(
             "INSERT INTO outbox (conversation, kind, content, local_id, number, epoch, payload)"
             " VALUES (?, ?, ?, ?, 0, 0, x'')",
             conversation, kind, content, local_id,
         )  # fmt: skip
+        return int(cursor.lastrowid)
 
     def first(self, conversation: bytes, limit: int) -> list[OutboxRow]:
         """Return the oldest `limit` things a conversation has to submit, oldest first."""
@@ -80,16 +89,20 @@ class OutboxTable:
         """Forget an item: it stands in the log, or cannot be sent."""
         self._database.run("DELETE FROM outbox WHERE id = ?", item)
 
-    def drop(self, conversation: bytes) -> list[int]:
-        """Give up what waits to be submitted. Returns the local ids of its lines in the history, in their order."""
-        return self._line_ids("DELETE FROM outbox WHERE conversation = ? RETURNING local_id", conversation)
+    def drop(self, conversation: bytes) -> list[Dropped]:
+        """Give up what waits to be submitted. Returns what that was, in its order."""
+        return self._drop("conversation = ?", conversation)
 
-    def drop_submitted(self, conversation: bytes, number: int) -> list[int]:
+    def drop_submitted(self, conversation: bytes, number: int) -> list[Dropped]:
         """Give up what was encrypted under `number` or an earlier one, as `drop` does."""
-        return self._line_ids(
-            "DELETE FROM outbox WHERE conversation = ? AND payload != x'' AND number <= ? RETURNING local_id",
-            conversation, number,
-        )  # fmt: skip
+        return self._drop("conversation = ? AND payload != x'' AND number <= ?", conversation, number)
+
+    def _drop(self, condition: str, *values: object) -> list[Dropped]:
+        rows = self._database.all(
+            f"DELETE FROM outbox WHERE {condition} RETURNING id, kind, local_id",  # noqa: S608  # nosec B608  # our own
+            *values,
+        )
+        return sorted(Dropped(*row) for row in rows)
 
     def move(self, conversation: bytes, new: bytes) -> None:
         """Let all that waits wait in another conversation."""
@@ -97,11 +110,9 @@ class OutboxTable:
 
     def move_plain(self, conversation: bytes, new: bytes) -> list[int]:
         """Move the messages that were never encrypted to another conversation. Returns their lines' local ids."""
-        return self._line_ids(
+        rows = self._database.all(
             "UPDATE outbox SET conversation = ? WHERE conversation = ? AND kind = 'message' AND payload = x''"
             " RETURNING local_id",
             new, conversation,
         )  # fmt: skip
-
-    def _line_ids(self, sql: str, *values: object) -> list[int]:
-        return sorted(local_id for (local_id,) in self._database.all(sql, *values) if local_id)
+        return sorted(local_id for (local_id,) in rows if local_id)

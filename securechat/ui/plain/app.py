@@ -17,14 +17,16 @@ from queue import Empty, SimpleQueue
 from threading import Event as Flag
 from threading import Thread
 from time import monotonic
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from securechat.client.events import Event
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.plain.chat import Chat
 from securechat.ui.plain.clean import wrap
 from securechat.ui.plain.draw import notice, warning
-from securechat.ui.port import ChatClient
+
+if TYPE_CHECKING:  # the core brings the database and all of MLS with it
+    from securechat.client.core import ChatClient
 
 SETTLE_SECONDS: Final = 60.0
 """After the end of piped input: how long the last lines may take to reach the server."""
@@ -49,7 +51,7 @@ Inbox = SimpleQueue[Event | Typed | EndOfInput]
 """What a `Chat` is fed from. The core gets its `put` as `on_event`."""
 
 
-def run_plain(client: ChatClient, inbox: Inbox) -> ExitCode:
+def run_plain(client: "ChatClient", inbox: Inbox) -> ExitCode:
     """Talk until the user or the core ends it. `client` is not started yet and tells its events to `inbox`."""
     if sys.stdin.isatty() and sys.stdout.isatty():
         return _run_on_terminal(client, inbox)
@@ -59,7 +61,7 @@ def run_plain(client: ChatClient, inbox: Inbox) -> ExitCode:
 # --- on a terminal ------------------------------------------------------------------------------------------------
 
 
-def _run_on_terminal(client: ChatClient, inbox: Inbox) -> ExitCode:
+def _run_on_terminal(client: "ChatClient", inbox: Inbox) -> ExitCode:
     # Imported here: a pipe needs none of it, and it takes a tenth of a second.
     from prompt_toolkit import PromptSession
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -118,7 +120,7 @@ def _run_on_terminal(client: ChatClient, inbox: Inbox) -> ExitCode:
 # --- in a pipe ----------------------------------------------------------------------------------------------------
 
 
-def _run_on_lines(client: ChatClient, inbox: Inbox, fd: int, output: TextIO) -> ExitCode:
+def _run_on_lines(client: "ChatClient", inbox: Inbox, fd: int, output: TextIO) -> ExitCode:
     if isinstance(output, TextIOWrapper):
         output.reconfigure(errors="replace")  # a mark that the locale lacks must not end the program
 

@@ -7,31 +7,54 @@ else is asked of the core when it is needed.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final
 
+from securechat.client.commands import (
+    Accept,
+    Bye,
+    Command,
+    CreateRoom,
+    Decline,
+    Invite,
+    JoinRoom,
+    Leave,
+    ListMembers,
+    ListRooms,
+    MarkShown,
+    OpenDirect,
+    Remove,
+    Repair,
+    Send,
+    ShowSafetyNumber,
+    Trust,
+    Verify,
+)
 from securechat.client.events import (
     Connected,
     Conversation,
     ConversationChanged,
+    Delayed,
     Delivered,
     Disconnected,
+    Done,
     Ended,
     Event,
     Held,
-    MemberList,
     Message,
     PresenceChanged,
     Ready,
     Received,
     Refused,
-    RoomList,
+    Said,
 )
-from securechat.errors import SecurechatError, UsageError
+from securechat.errors import RefusedError, SecurechatError, UsageError
 from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code
 from securechat.ui.plain.clean import clean
 from securechat.ui.plain.draw import event_lines, first_contact, message_line, notice, title, warning
-from securechat.ui.port import ChatClient
+
+if TYPE_CHECKING:  # the core brings the database and all of MLS with it
+    from securechat.client.core import ChatClient
 
 HISTORY_LINES: Final = 20
 """Messages that `/history` shows unless told otherwise: about a screen."""
@@ -41,12 +64,9 @@ MAX_HISTORY_LINES: Final = 1000
 UNREAD_AT_ONCE: Final = 500
 """Messages taken from the vault, shown and noted as read together."""
 
-Awaited = Literal["rooms", "members", "delivered", "entered", "accepted", "declined", "bye", "left"]
-"""What the server has not answered yet. Where somebody is at the keyboard it does not matter; a pipe ends after it."""
-
 
 @dataclass(frozen=True)
-class Command:
+class Verb:
     """A line of `/help`, and what the command does with the text after its name."""
 
     usage: str
@@ -62,7 +82,7 @@ class Command:
 class Chat:
     """One person's session. `show` prints lines that are already harmless."""
 
-    def __init__(self, client: ChatClient, show: Callable[[str], None], *, piped: bool) -> None:
+    def __init__(self, client: "ChatClient", show: Callable[[str], None], *, piped: bool) -> None:
         """`piped`: nobody is waiting at the keyboard, so a line is kept until the ones before it are settled."""
         self.exit_code: ExitCode | None = None  # set when the core has ended
         self.quitting = False
@@ -71,13 +91,13 @@ class Chat:
         self._piped = piped
         self._reached = False  # has there ever been a connection?
         self._ready = False
-        self._held = False  # something waits for a decision that nobody makes in a pipe
+        self._held = False  # something waits for a decision that nobody makes in a pipe, or for somebody who is away
         self._failure = ExitCode.OK
         self._current = ""  # its name, which outlives the conversation's id
         self._opening = ""  # the name of what has been asked for and is not there yet
+        self._opened_by = 0  # the command that asked for it
         self._kept: list[str] = []  # lines typed meanwhile
-        self._unsent: set[int] = set()  # local ids of our messages that are on the screen but not at the server
-        self._awaited: list[Awaited] = []
+        self._unanswered: set[int] = set()  # commands
         self._newest_shown = self._newest_marked = 0  # local ids
         self._unread: dict[bytes, int] = {}
         # Accounts whose first contact is behind us: told about here, or in the vault from an earlier session.
@@ -91,8 +111,8 @@ class Chat:
 
     @property
     def idle(self) -> bool:
-        """Everything typed so far is done, as far as the server has to do with it."""
-        done = self._held or not (self._unsent or self._awaited)
+        """Everything typed so far is done, or held until somebody decides."""
+        done = self._held or not self._unanswered
         return self._ready and done and not (self._opening or self._kept)
 
     def quit(self) -> None:
@@ -103,16 +123,16 @@ class Chat:
 
     def show_unread(self) -> None:
         """Show what came in while nobody was looking, under `securechat send` for example. Call before the start."""
-        while lines := self._client.unread(UNREAD_AT_ONCE):
+        while lines := self._client.unread(self._newest_shown, UNREAD_AT_ONCE):
             for message in lines:
-                self._show_message(message, self._find_by_id(message.conversation))
-            self.mark_shown()
+                self._show_message(message)
+        self.mark_shown()
 
     def mark_shown(self) -> None:
         """Note in the vault what is on the screen now. Call when nothing more is waiting to be shown."""
         if self._newest_shown > self._newest_marked:
             self._newest_marked = self._newest_shown
-            self._client.mark_shown(self._newest_shown)
+            self._client.do(MarkShown(self._newest_shown))
 
     # --- typed lines
 
@@ -147,12 +167,12 @@ class Chat:
 
     def _command(self, text: str) -> None:
         word, rest = [*text.split(maxsplit=1), ""][:2]
-        command = self.commands.get(word.lower())
-        if command is None:
+        verb = self.verbs.get(word.lower())
+        if verb is None:
             raise UsageError(f"There is no command {word}. /help lists them; /{word} says it as a text.")
-        if rest and not command.takes_argument:
-            raise UsageError(f"{command.usage} takes nothing after it. Type {command.usage} alone.")
-        command.run(self, rest.strip())
+        if rest and not verb.takes_argument:
+            raise UsageError(f"{verb.usage} takes nothing after it. Type {verb.usage} alone.")
+        verb.run(self, rest.strip())
 
     def _here(self) -> Conversation:
         """Return the current conversation. Raises `UsageError` saying how to get one."""
@@ -186,15 +206,16 @@ class Chat:
             raise UsageError(f"The conversation {where} has ended. {again}")
         if conversation.state == "stopped":
             raise UsageError(f"{where} stands still. /repair tries to mend it.")
-        local_id = self._client.send(conversation.id, text)
-        self._unsent.add(local_id)
-        own = Message(local_id, conversation.id, seq=0, time=0, sender=self._client.account, own=True, text=text)
-        self._show(message_line(own, conversation, _now()))
+        self._do_command(Send(conversation.id, text))
 
-    def _open(self, name: str, open_it: Callable[[], None]) -> None:
-        open_it()
-        self._awaited.append("entered")
+    def _do_command(self, command: Command) -> None:
+        self._unanswered.add(command.id)
+        self._client.do(command)
+
+    def _open(self, name: str, command: Command) -> None:
         self._current = self._opening = name
+        self._opened_by = command.id
+        self._do_command(command)
 
     def _alive(self, name: str) -> Conversation | None:
         found = self._client.find(name)
@@ -203,10 +224,10 @@ class Chat:
     # --- commands
 
     def _help(self, _: str) -> None:
-        width = max(len(command.usage) for command in self.commands.values())
+        width = max(len(verb.usage) for verb in self.verbs.values())
         self._show(notice("Type to talk in the current conversation. Esc, then Enter begins a new line."))
-        for command in self.commands.values():
-            self._show(notice(f"{command.usage:{width}}  {command.help}"))
+        for verb in self.verbs.values():
+            self._show(notice(f"{verb.usage:{width}}  {verb.help}"))
 
     def _msg(self, rest: str) -> None:
         to, text = [*rest.split(maxsplit=1), "", ""][:2]
@@ -219,8 +240,7 @@ class Chat:
         account = self._other(to)
         found = self._alive(account)
         if found is None:
-            self._awaited.append("delivered")
-            self._open(account, lambda: self._client.open_direct(account, text, ask=False))
+            self._open(account, OpenDirect(account, text, ask=False))
         else:
             self._say(found, text)
             self._current = account
@@ -231,7 +251,7 @@ class Chat:
         if found is not None and found.state in ("open", "requested"):
             self._go(account)
         else:
-            self._open(account, lambda: self._client.open_direct(account, ask=True))
+            self._open(account, OpenDirect(account, ask=True))
 
     def _other(self, name: str) -> str:
         account = normalise_account(name)
@@ -241,13 +261,11 @@ class Chat:
 
     def _accept(self, rest: str) -> None:
         conversation = self._asked(rest, "/accept")
-        self._client.accept(conversation.id)
-        self._awaited.append("accepted")
+        self._do_command(Accept(conversation.id))
         self._current = conversation.name
 
     def _decline(self, rest: str) -> None:
-        self._client.decline(self._asked(rest, "/decline").id)
-        self._awaited.append("declined")
+        self._do_command(Decline(self._asked(rest, "/decline").id))
 
     def _asked(self, rest: str, what: str) -> Conversation:
         if rest:
@@ -264,25 +282,23 @@ class Chat:
         if self._alive(room) is not None:
             self._go(room)
         else:
-            self._open(room, lambda: self._client.join_room(room))
+            self._open(room, JoinRoom(room))
 
     def _create(self, rest: str) -> None:
         room = normalise_room(_one(rest, "/create #room"))
-        self._open(room, lambda: self._client.create_room(room))
+        self._open(room, CreateRoom(room))
 
     def _invite(self, rest: str) -> None:
-        self._client.invite(self._here().id, normalise_account(_one(rest, "/invite USER")))
+        self._do_command(Invite(self._here().id, normalise_account(_one(rest, "/invite USER"))))
 
     def _remove(self, rest: str) -> None:
-        self._client.remove(self._here().id, normalise_account(_one(rest, "/remove USER")))
+        self._do_command(Remove(self._here().id, normalise_account(_one(rest, "/remove USER"))))
 
     def _rooms(self, _: str) -> None:
-        self._client.list_rooms()
-        self._awaited.append("rooms")
+        self._do_command(ListRooms())
 
     def _who(self, _: str) -> None:
-        self._client.list_members(self._here().id)
-        self._awaited.append("members")
+        self._do_command(ListMembers(self._here().id))
 
     def _go(self, rest: str) -> None:
         if not rest:
@@ -315,33 +331,21 @@ class Chat:
 
     def _leave(self, rest: str) -> None:
         conversation = self._named(rest) if rest else self._here()
-        self._client.leave(conversation.id)
-        self._awaited.append("left")
+        self._do_command(Leave(conversation.id))
         if conversation.name == self._current:
             self._current = ""
 
     def _bye(self, rest: str) -> None:
-        conversation = self._direct(rest, "/bye")
-        self._client.bye(conversation.id)
-        self._awaited.append("bye")
+        self._do_command(Bye(self._direct(rest, "/bye").id))
 
     def _verify(self, rest: str) -> None:
-        account = normalise_account(_one(rest, "/verify USER"))
-        self._client.verify(account)
-        self._show(notice(f"{account} is verified. You will be warned loudly if the key ever changes."))
+        self._do_command(Verify(normalise_account(_one(rest, "/verify USER"))))
 
     def _trust(self, rest: str) -> None:
-        account = normalise_account(_one(rest, "/trust USER"))
-        self._client.trust(account)
-        self._show(notice(f"The new key of {account} is trusted from now on; it has not been compared."))
+        self._do_command(Trust(normalise_account(_one(rest, "/trust USER"))))
 
     def _safety(self, rest: str) -> None:
-        account = normalise_account(_one(rest, "/safety USER"))
-        groups = self._client.safety_number(account).split(" ")
-        self._show(notice(f"Safety number of you and {account}:"))
-        for row in range(0, len(groups), 4):
-            self._show(notice("    " + " ".join(groups[row : row + 4])))
-        self._show(notice(f"If {account} sees the same digits, nobody sits between you: type /verify {account}."))
+        self._do_command(ShowSafetyNumber(normalise_account(_one(rest, "/safety USER"))))
 
     def _history(self, rest: str) -> None:
         if rest and not (rest.isascii() and rest.isdigit() and 1 <= int(rest[:5]) <= MAX_HISTORY_LINES):
@@ -356,58 +360,58 @@ class Chat:
 
     def _repair(self, _: str) -> None:
         conversation = self._here()
-        self._client.repair(conversation.id)
+        self._do_command(Repair(conversation.id))
         self._show(notice(f"Trying to enter {title(conversation)} anew."))
 
     def _quit(self, _: str) -> None:
         self.quit()
 
-    commands: ClassVar = {
-        command.usage.split(" ")[0]: command
-        for command in (
-            Command("/msg USER TEXT", "write to somebody, also while they are away", _msg),
-            Command("/chat USER", "ask somebody for a private chat", _chat),
-            Command("/accept [USER]", "say yes to somebody who asks", _accept),
-            Command("/decline [USER]", "say no", _decline),
-            Command("/bye [USER]", "end a private chat; it is over when both have said it", _bye),
-            Command("/join #ROOM", "enter an open room, or open it", _join),
-            Command("/create #ROOM", "make a room that only people you invite can enter", _create),
-            Command("/invite USER", "add somebody to the current room", _invite),
-            Command("/remove USER", "remove somebody from the current room, if it is yours", _remove),
-            Command("/leave [NAME]", "leave a conversation for good; without a name, the current one", _leave),
-            Command("/rooms", "list the rooms", _rooms),
-            Command("/who", "list the people in the current conversation", _who),
-            Command("/go [NAME]", "talk in another conversation; without a name, list them", _go),
-            Command("/history [N]", "show the last messages here", _history),
-            Command("/safety USER", "show the safety number to compare", _safety),
-            Command("/verify USER", "note that you have compared it", _verify),
-            Command("/trust USER", "accept a changed key without comparing", _trust),
-            Command("/repair", "mend a conversation that stands still", _repair),
-            Command("/help", "show this", _help),
-            Command("/quit", "leave the program; your conversations stay", _quit),
+    verbs: ClassVar = {
+        verb.usage.split(" ")[0]: verb
+        for verb in (
+            Verb("/msg USER TEXT", "write to somebody, also while they are away", _msg),
+            Verb("/chat USER", "ask somebody for a private chat", _chat),
+            Verb("/accept [USER]", "say yes to somebody who asks", _accept),
+            Verb("/decline [USER]", "say no", _decline),
+            Verb("/bye [USER]", "end a private chat; it is over when both have said it", _bye),
+            Verb("/join #ROOM", "enter an open room, or open it", _join),
+            Verb("/create #ROOM", "make a room that only people you invite can enter", _create),
+            Verb("/invite USER", "add somebody to the current room", _invite),
+            Verb("/remove USER", "remove somebody from the current room, if it is yours", _remove),
+            Verb("/leave [NAME]", "leave a conversation for good; without a name, the current one", _leave),
+            Verb("/rooms", "list the rooms", _rooms),
+            Verb("/who", "list the people in the current conversation", _who),
+            Verb("/go [NAME]", "talk in another conversation; without a name, list them", _go),
+            Verb("/history [N]", "show the last messages here", _history),
+            Verb("/safety USER", "show the safety number to compare", _safety),
+            Verb("/verify USER", "note that you have compared it", _verify),
+            Verb("/trust USER", "accept a changed key without comparing", _trust),
+            Verb("/repair", "mend a conversation that stands still", _repair),
+            Verb("/help", "show this", _help),
+            Verb("/quit", "leave the program; your conversations stay", _quit),
         )
     }
-    """The commands by name, in the order of `/help`."""
+    """What one can type, by name, in the order of `/help`."""
 
     # --- events
 
     def event(self, event: Event) -> None:
         """Show an event and go on with what was waiting for it."""
-        conversation = self._conversation_of(event)
         match event:
-            case Received(message=message):
-                self._show_message(message, conversation)
-            case Delivered(message=message) if message.local_id in self._unsent:
-                self._unsent.remove(message.local_id)
-            case Delivered(message=message):  # queued by the core for us, or in an earlier run
-                self._answered("delivered")
-                self._show(message_line(message, conversation, _now()))
+            case Received(message=message) | Refused(message=Message() as message):
+                self._show_message(message)
+            case Said(message=message) if event.command in self._unanswered:
+                self._show_message(message)
+            case Delivered(message=message) if event.command not in self._unanswered:  # said in an earlier run
+                self._show_message(message)
+            case Said() | Delivered():
+                pass
             case Ready():
                 self._show_ready()
             case PresenceChanged(account=account, state=state) if self._presence.get(account) == state:
                 pass  # the same news, told once for each conversation that we share
             case _:
-                for line in event_lines(event, conversation, self._client.account):
+                for line in event_lines(event, self._conversation_of(event), self._client.account):
                     self._show(line)
         self._note(event)
         self._go_on(event)
@@ -415,18 +419,12 @@ class Chat:
     def _conversation_of(self, event: Event) -> Conversation | None:
         if isinstance(event, ConversationChanged):
             return event.conversation
-        wanted = event.message.conversation if isinstance(event, Received | Delivered) else getattr(
-            event, "conversation", None
-        )  # fmt: skip
-        return self._find_by_id(wanted)
+        wanted = getattr(event, "conversation", None)
+        return None if wanted is None else self._client.conversation(wanted)
 
-    def _find_by_id(self, conversation: bytes | None) -> Conversation | None:
-        return next((one for one in self._client.conversations() if one.id == conversation), None)
-
-    def _show_message(self, message: Message, conversation: Conversation | None) -> None:
-        if message.own:  # from another device, or one of which nothing comes: it says why
-            self._unsent.discard(message.local_id)
-        else:
+    def _show_message(self, message: Message) -> None:
+        conversation = self._client.conversation(message.conversation)
+        if not message.own:
             self._newest_shown = max(self._newest_shown, message.local_id)
             if conversation is None or conversation.name != self._current:
                 self._unread[message.conversation] = self._unread.get(message.conversation, 0) + 1
@@ -442,17 +440,13 @@ class Chat:
         match event:
             case PresenceChanged():
                 self._presence[event.account] = event.state
-            case RoomList():
-                self._answered("rooms")
-            case MemberList():
-                self._answered("members")
-            case ConversationChanged(conversation=conversation, change=change, account=account):
-                if account in ("", self._client.account):
-                    self._answered_by(change)
+            case ConversationChanged(conversation=conversation, change=change):
                 if conversation.kind == "direct" and change in ("opened", "joined", "request"):
                     self._meet(conversation.name)
-            case Refused():
-                self._refused()
+            case Done() | Refused():
+                self._unanswered.discard(event.command)
+                if event.command == self._opened_by:
+                    self._opened(came_about=isinstance(event, Done))
             case Connected():
                 self._reached = True
             case Disconnected() if self._piped and not self._reached:
@@ -460,6 +454,8 @@ class Chat:
                 self.quit()
             case Held() if self._piped:
                 self._held, self._failure = True, ExitCode.UNTRUSTED
+            case Delayed(code=code, text=text) if self._piped:
+                self._held, self._failure = True, exit_code(RefusedError(code, text))
             case Ended(error=error):
                 self.exit_code = exit_code(error) or self._failure
 
@@ -468,32 +464,14 @@ class Chat:
             self._met.add(account)
             self._show(first_contact(account))
 
-    def _answered_by(self, change: str) -> None:
-        match change:
-            case "opened" | "joined" | "members":
-                self._answered("entered")
-            case "closed":  # the second bye; a conversation of which nothing comes
-                self._answered("bye")
-                self._answered("entered")
-            case "accepted" | "declined" | "bye" | "left":
-                self._answered(change)
-
-    def _answered(self, what: Awaited) -> None:
-        if what in self._awaited:
-            self._awaited.remove(what)
-
-    def _refused(self) -> None:
-        """A refusal does not say of what: it is taken for what has been waiting longest."""
-        if self._opening:
+    def _opened(self, *, came_about: bool) -> None:
+        """What was asked for is there, or does not come about."""
+        if not came_about and self._opening:
             if self._current == self._opening:
                 self._current = ""
-            self._opening = ""
-            self._answered("delivered")
-            self._answered("entered")
             if not self._piped:
                 self._kept.clear()  # written for a conversation that does not come about
-        elif self._awaited:
-            self._awaited.pop(0)
+        self._opening, self._opened_by = "", 0
 
     def _go_on(self, event: Event) -> None:
         """Do the kept lines, as far as what they wait for is there now."""

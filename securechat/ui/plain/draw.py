@@ -11,11 +11,13 @@ from securechat.client.events import (
     Connected,
     Conversation,
     ConversationChanged,
+    Delayed,
     Disconnected,
     Ended,
     Event,
     Gap,
     Held,
+    KeyAccepted,
     KeyChanged,
     LoggedIn,
     MemberList,
@@ -23,6 +25,7 @@ from securechat.client.events import (
     PresenceChanged,
     Refused,
     RoomList,
+    SafetyNumber,
     Stopped,
     Waiting,
 )
@@ -98,6 +101,14 @@ def event_lines(event: Event, conversation: Conversation | None, own: str) -> It
             verified = " It is not the one you had verified!" if event.was_verified else ""
             decide = f"See /safety {who}; then /verify {who} or /trust {who}."
             yield warning(f"{who} now has another key.{verified} {decide}")
+        case KeyAccepted(account=account, verified=True):
+            yield notice(f"{clean_line(account)} is verified. You will be warned loudly if the key ever changes.")
+        case KeyAccepted(account=account):
+            yield notice(
+                f"The new key of {clean_line(account)} is trusted from now on; it has not been compared."
+            )
+        case SafetyNumber():
+            yield from _safety_lines(event)
         case ConversationChanged():
             yield from _changed_lines(event, own)
         case PresenceChanged():
@@ -121,10 +132,18 @@ def event_lines(event: Event, conversation: Conversation | None, own: str) -> It
         case MemberList():
             names = (f"{clean_line(name)}{' (online)' if online else ''}" for name, online in event.members)
             yield notice(f"In {where}: {', '.join(names)}")
-        case Refused():
+        case Refused() | Delayed():
             yield warning(clean(event.text))
         case Ended(error=error) if error is not None:
             yield warning(clean(str(error)))
+
+
+def _safety_lines(event: SafetyNumber) -> Iterator[str]:
+    who, groups = clean_line(event.account), event.number.split(" ")
+    yield notice(f"Safety number of you and {who}:")
+    for row in range(0, len(groups), 4):
+        yield notice("    " + " ".join(groups[row : row + 4]))
+    yield notice(f"If {who} sees the same digits, nobody sits between you: type /verify {who}.")
 
 
 def _changed_lines(event: ConversationChanged, own: str) -> Iterator[str]:

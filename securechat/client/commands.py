@@ -1,0 +1,158 @@
+"""What a front end asks of the client core: frozen values, the mirror of `events`.
+
+A command is handed over with `ChatClient.do` and carried out later, on the core's own thread. It is answered once, by
+`events.Done` or by `events.Refused` with its id; what happens on the way (a line that is kept, a conversation that
+opens) names it, too. A command that was not answered when the program ended may still take effect: what it changed is
+in the vault.
+"""
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Final
+
+_ids: Final = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Command:
+    """Base of all commands. `id` is unique within the process; two commands are equal if they ask for the same."""
+
+    id: int = field(default_factory=lambda: next(_ids), kw_only=True, compare=False)
+
+
+# --- talking ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Send(Command):
+    """Say something. `Said` when it is in the vault; done when the server has it on disk (`Delivered`)."""
+
+    conversation: bytes
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class OpenDirect(Command):
+    """Talk to somebody, in the conversation there is or in a new one; with `ask` they accept or decline first.
+
+    Works for people who are offline, and while we are. Done when the conversation is open and `text`, if there is one,
+    is delivered.
+    """
+
+    account: str
+    text: str = field(default="", repr=False)
+    ask: bool = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Accept(Command):
+    """Say yes to somebody who asks to talk. Done when the server has it."""
+
+    conversation: bytes
+
+
+@dataclass(frozen=True)
+class Decline(Command):
+    """Say no to somebody who asks to talk, which closes the conversation. Done when the server has it."""
+
+    conversation: bytes
+
+
+@dataclass(frozen=True)
+class Bye(Command):
+    """Say goodbye in a direct conversation; it closes when both have. Done when the server has it."""
+
+    conversation: bytes
+
+
+@dataclass(frozen=True)
+class Leave(Command):
+    """Leave for good, after everything said before is in the log. Done when we are out."""
+
+    conversation: bytes
+
+
+@dataclass(frozen=True)
+class Repair(Command):
+    """Enter a conversation that has stopped again, by an external commit. Done when we are in."""
+
+    conversation: bytes
+
+
+# --- rooms ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class JoinRoom(Command):
+    """Enter an open room, which is made if there is none of that name. Done when we are in."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class CreateRoom(Command):
+    """Make an invite room that is ours. Done when it exists."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Invite(Command):
+    """Add somebody to an invite room. Done when a commit has added them."""
+
+    conversation: bytes
+    account: str
+
+
+@dataclass(frozen=True)
+class Remove(Command):
+    """Remove somebody from a room that is ours. Done when a commit has removed them."""
+
+    conversation: bytes
+    account: str
+
+
+@dataclass(frozen=True)
+class ListRooms(Command):
+    """Ask the server for the rooms one could enter: `RoomList`."""
+
+
+@dataclass(frozen=True)
+class ListMembers(Command):
+    """Ask who is in a conversation, and online: `MemberList`."""
+
+    conversation: bytes
+
+
+# --- trust ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ShowSafetyNumber(Command):
+    """Ask for the number to compare with an account: `SafetyNumber`. `Verify` is about the key that was shown last."""
+
+    account: str
+
+
+@dataclass(frozen=True)
+class Verify(Command):
+    """Note that the safety number of an account was compared."""
+
+    account: str
+
+
+@dataclass(frozen=True)
+class Trust(Command):
+    """Accept the changed key of an account without comparing it."""
+
+    account: str
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MarkShown(Command):
+    """Note that the user has seen everything that came in up to a line."""
+
+    local_id: int

@@ -1,0 +1,110 @@
+"""One connection that has its TLS: bytes and messages of the wire's protocol. Belongs to one thread (invariant 10)."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from securechat import __version__
+from securechat.transport.deadline import Deadline
+from securechat.transport.tls_connection import TLSConnection
+from securechat.wire import limits
+from securechat.wire.messages import FromClient, FromServer
+from securechat.wire.protocol import ClientProtocol, Ended
+
+GOODBYE_SECONDS: Final = 2.0
+"""For the last bytes to leave; what was said is in the vault and in the log, whether they do or not."""
+
+_RECEIVE_SIZE: Final = 256 << 10
+"""Bytes read at once."""
+
+_MAX_UNSENT: Final = 1 << 20
+"""Bytes that may wait for a slow server before it is given nothing new."""
+
+
+class Connection:
+    """Raises OSError or `PeerError` from every method but `close` where the connection is broken."""
+
+    def __init__(self, link: socket.socket, tls: TLSConnection, early: bytes) -> None:
+        """`link` does not block, `tls` is established; `early`: what the server has already said."""
+        self.link: Final = link
+        self._tls = tls
+        self._early = early
+        self._protocol = ClientProtocol(f"securechat/{__version__}", time.monotonic())
+        self._unsent = b""
+
+    def begin(self) -> list[FromServer | Ended]:
+        """Return what the server has said already."""
+        early, self._early = self._early, b""
+        return self._protocol.receive_data(early, time.monotonic())
+
+    def receive(self) -> list[FromServer | Ended]:
+        """Read what has come."""
+        received = receive(self.link)
+        if received is None:
+            return []
+        if not received:
+            return self._protocol.receive_eof()
+        return self._protocol.receive_data(self._tls.receive(received), time.monotonic())
+
+    @property
+    def timer(self) -> float:
+        """When to call `handle_timer`, on the monotonic clock."""
+        return self._protocol.timer
+
+    def handle_timer(self) -> list[FromServer | Ended]:
+        """Time has passed."""
+        return self._protocol.handle_timer(time.monotonic())
+
+    def send(self, take: Callable[[int, Callable[[], int]], Iterable[FromClient]]) -> None:
+        """Send what waits; and what `take(free requests, next id)` returns, unless too much waits already."""
+        if len(self._unsent) < _MAX_UNSENT:
+            for message in take(limits.MAX_IN_FLIGHT - self._protocol.in_flight, self._protocol.next_id):
+                self._protocol.send(message)
+        self._tls.write(self._protocol.data_to_send())
+        self._unsent += self._tls.data_to_send()
+        if self._unsent:
+            self._unsent = self._unsent[send(self.link, self._unsent) :]
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether the system did not take everything."""
+        return bool(self._unsent)
+
+    def say_goodbye(self) -> None:
+        """Tell the server, in the protocol and in TLS, that this is the end, and see that out. Only `close` is left."""
+        self._protocol.close("bye")
+        self._tls.write(self._protocol.data_to_send())
+        self._tls.close()
+        deadline = Deadline(GOODBYE_SECONDS)
+        with contextlib.suppress(OSError):  # TimeoutError is one
+            self.link.settimeout(deadline.remaining())
+            self.link.sendall(self._unsent + self._tls.data_to_send())
+            self.link.shutdown(socket.SHUT_WR)
+            # Closing with bytes unread would reset the connection, and the reset could overtake our goodbye.
+            while self.link.recv(_RECEIVE_SIZE):
+                self.link.settimeout(deadline.remaining())
+
+    def close(self) -> None:
+        """Close, without waiting; the protocol's last words (why the server was not understood) go out if they can."""
+        with contextlib.suppress(OSError), self.link:
+            self._tls.write(self._protocol.data_to_send())
+            self._tls.close()
+            send(self.link, self._unsent + self._tls.data_to_send())
+
+
+def receive(link: socket.socket) -> bytes | None:
+    """Return what has come; nothing at the end of the stream; None if there is nothing yet."""
+    try:
+        return link.recv(_RECEIVE_SIZE)
+    except BlockingIOError:
+        return None
+
+
+def send(link: socket.socket, data: bytes) -> int:
+    """Send what goes out at once; return how many bytes that was."""
+    try:
+        return link.send(data) if data else 0
+    except BlockingIOError:
+        return 0

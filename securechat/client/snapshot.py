@@ -1,0 +1,35 @@
+"""The conversations as front ends see them: an immutable value, replaced as a whole after a unit that changed it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from securechat.client.events import Conversation
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What was true after some unit of the engine. May be read from any thread."""
+
+    conversations: Mapping[bytes, Conversation] = field(default_factory=dict)  # oldest first
+    names: Mapping[str, bytes] = field(default_factory=dict)  # name -> the conversation that counts under it
+    aliases: Mapping[bytes, bytes] = field(default_factory=dict)  # an id that was given up -> what came in its place
+
+    @classmethod
+    def of(cls, conversations: Iterable[Conversation], aliases: Mapping[bytes, bytes]) -> "Snapshot":
+        """Make a snapshot. Of conversations with one name the newest counts, one we are not out of if there is one."""
+        by_id = {each.id: each for each in conversations}
+        names: dict[str, bytes] = {}
+        for each in by_id.values():
+            if each.state != "closed" or each.name not in names or by_id[names[each.name]].state == "closed":
+                names[each.name] = each.id
+        return cls(by_id, names, dict(aliases))
+
+    def get(self, conversation: bytes) -> Conversation | None:
+        """Return a conversation by its id, or by the one it had at first."""
+        while conversation in self.aliases:
+            conversation = self.aliases[conversation]
+        return self.conversations.get(conversation)
+
+    def find(self, name: str) -> Conversation | None:
+        """Return the conversation called so: `#room`, or an account. The name is a normalised one."""
+        return self.conversations.get(self.names.get(name, b""))
