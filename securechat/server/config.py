@@ -2,7 +2,7 @@
 
 The file is TOML with the names of `ServerConfig`'s fields at its top level, `max_clients = 50`; a variable of the
 environment is SECURECHAT_ and the name in capitals, SECURECHAT_MAX_CLIENTS=50. An unknown name in the file is an error,
-because it is a setting that somebody believes to be in force; other SECURECHAT_ variables belong to other programs.
+because somebody believes that setting to be in force; other SECURECHAT_ variables belong to other programs.
 """
 
 import re
@@ -25,11 +25,11 @@ MAX_CONFIG = 16 << 10
 """Bytes of a config file: all settings with a paragraph of comment on each."""
 
 MAX_DOTS = 100
-"""Dots in one of its lines: for a key of so many parts `tomllib` takes time by their square. Ours have one part."""
+"""Dots in one of its lines: `tomllib` takes quadratic time for a key of many parts. Ours have one part."""
 
 ACCOUNTS_FILE = "accounts.json"
 STORE_FILE = "chat.db"
-"""What stands in the data folder."""
+"""Files in the data folder."""
 
 Title = Annotated[str, Meta(max_length=MAX_GREETING)]
 
@@ -53,9 +53,10 @@ class ServerConfig:
     """Accounts that may be in at once; the rest wait in order."""
     registration: Literal["open", "closed", "invite"] = "open"
     invite_code: Annotated[str, Meta(max_length=64)] = field(default="", repr=False)
-    """With registration `invite`: good for everybody; without it, only the codes that `securechat admin` makes are.
+    """With registration `invite`: a code for everybody. Without one, only the codes that `securechat admin` makes are
+    good.
 
-    There is no flag for it: everybody on a machine sees the others' arguments.
+    There is no flag for it: everybody on a machine sees other people's arguments.
     """
     metrics_port: Annotated[int, Meta(ge=0, le=65535)] | None = None
     """Port on this machine for Prometheus and health checks (`metrics`); none: not served; 0: any free one."""
@@ -64,19 +65,19 @@ class ServerConfig:
     show_ciphertext: bool = False
     """Log every relayed entry in hexadecimal, for teaching."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least that is logged; `debug` shows every request but messages, without what is secret in them."""
+    """The lowest level that is logged; `debug` shows every request except messages, without their secrets."""
 
     # Rates, in the file and the environment as text: `attempts_per_address = "200 + 5/s"`. See `rates`.
     connections_per_address: Rate = Rate(10_000, 50)
     """All clients of the largest site come back at once; 50 handshakes a second take a twentieth of a processor."""
     attempts_per_address: Rate = Rate(200, 5)
-    """Failed ones: a class of students that mistypes fits in, a dictionary does not."""
+    """Failed attempts: a class of students that mistypes fits in, a dictionary does not."""
     attempts_per_account: Rate = Rate(20, 0.2)
-    """Failed ones: more than a person makes, 17,000 guesses a day at most."""
+    """Failed attempts: more than a person makes, and at most 17,000 guesses a day."""
     registrations_per_address: Rate = Rate(500, 0.1)
-    """A school's first day; to use up all 10,000 accounts then takes one address a day and more."""
+    """A school's first day; using up all 10,000 accounts takes one address more than a day."""
     requests_per_account: Rate = Rate(4000, 200)
-    """An honest client asks a few per conversation when it connects, and few in an hour after that."""
+    """An honest client makes a few per conversation when it connects, and few an hour after that."""
     submissions_per_account: Rate = Rate(20_000, 500)
     """More than any person or bot has to say; in a room of 100, 500 messages a second take a quarter of a processor."""
     fetches_per_account: Rate = Rate(1000, 20)
@@ -96,10 +97,10 @@ _TOKEN = re.compile(
 
 
 def load_config(flags: Mapping[str, object], environment: Mapping[str, str], file: Path | None = None) -> ServerConfig:
-    """Put the settings together; `flags` holds those that were given, by field name.
+    """Combine the settings; `flags` holds those that were given, by field name.
 
-    Raises UsageError, which says where the bad setting stands (line of the file, variable, flag), or that the file
-    cannot be read.
+    Raises UsageError that says where the bad setting is (line of the file, variable, flag), or that the file cannot be
+    read.
     """
     settings = _read_file(file) if file is not None else {}
     for name in _TYPES:
@@ -145,11 +146,11 @@ def _check_dots(path: Path, text: str) -> None:
 
 
 def _line_of(key: str, text: str) -> int:
-    """The line of a valid file on which the statement that sets a top-level key begins (tomllib does not tell)."""
+    """The line of a valid file on which the statement that sets a top-level key begins: tomllib does not say."""
     line, in_table = 1, False
     for statement in _statements(text):
         header = statement.lstrip().startswith("[")
-        in_table = in_table or header  # which all keys below belong to
+        in_table = in_table or header  # all keys below it belong to it
         if (header or not in_table) and key in tomllib.loads(statement):
             break
         line += statement.count("\n")

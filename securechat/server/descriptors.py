@@ -1,10 +1,10 @@
 """How many files this process may have open: each connection is one."""
 
 MOST_FILES = 65_536
-"""Files that the server asks the system for: far more than it has seats."""
+"""Open files that the server asks the system for: far more than there are seats."""
 
 RESERVED_FILES = 64
-"""Files that are not for clients: store, accounts, log, sockets of ours, a backup. About 40 are in use."""
+"""Open files kept from clients: for store, accounts, log, our own sockets, a backup. About 40 are in use."""
 
 
 def files_allowed() -> int:

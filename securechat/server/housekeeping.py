@@ -1,4 +1,4 @@
-"""The housekeeping thread: moves and expires entries a portion at a time, and lets the store make its checkpoints."""
+"""Housekeeping: a thread that moves and expires entries, a portion at a time, and makes checkpoints."""
 
 import threading
 import time
@@ -13,10 +13,10 @@ from securechat.server.workers import join
 log = get_logger(__name__)
 
 PAUSE_SECONDS = 1.0
-"""Pause between two rounds, and after a failure. `due` cuts it short."""
+"""Seconds between two rounds, and after a failure. `due` cuts it short."""
 
 PORTION_PAUSE_SECONDS = 0.005
-"""Pause between two portions of a round, so that messages come first."""
+"""Seconds between two portions of a round, so that messages come first."""
 
 
 class Housekeeping:
@@ -35,7 +35,7 @@ class Housekeeping:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the portion at hand, and end."""
+        """Finish the current portion, and end."""
         self._stopping.set()
         self._due.set()
         join(self._thread)
@@ -63,4 +63,4 @@ class Housekeeping:
             except Exception:
                 log.exception("internal error in housekeeping")
             more = False
-            self._stopping.wait(PAUSE_SECONDS)  # and not again for each commit that asks for it
+            self._stopping.wait(PAUSE_SECONDS)  # and do not try again for each commit that asks for it

@@ -1,12 +1,12 @@
 """The log: one line an event, JSON for programs, readable at a terminal (design, section 5, Operation).
 
-A line is an event, whose text is ours and fixed, and fields: everything that varies, and so everything that comes from
-others, is a field. Both renderings escape what is not printable ASCII, so nobody can colour the operator's screen, fake
-a second line, or hide one.
+A line is an event, whose text is fixed and our own, and fields. Everything that varies is a field, and so is everything
+that comes from others. Both renderings escape whatever is not printable ASCII, so nobody can colour the operator's
+screen, fake a second line, or hide one.
 
-What is logged is what happens to a connection, never to an entry: a line costs as much as ten messages. There are no
-secrets to filter, at any level, because none is handed in: messages show the sizes of their bytes only
-(`wire.messages`), and a name that nobody has may be a password typed into the wrong field, so it is left out.
+Lines are about connections, never about entries: a line costs as much as ten messages. No secrets need filtering, at
+any level, because none is handed in: messages show only the sizes of their bytes (`wire.messages`), and a name that
+nobody has is left out, because it may be a password typed into the wrong field.
 """
 
 import json
@@ -29,9 +29,9 @@ _FIRST = ("time", "level", "event")
 
 
 def get_logger(name: str) -> Logger:
-    """Return the log of a module: `log.info("logged in", account=...)`. Goes where `configure` has said, else nowhere.
+    """Return the log of a module: `log.info("logged in", account=...)`. Lines go where `configure` said, or nowhere.
 
-    It stands on the standard library's `logging`, so that whoever embeds a server decides what becomes of its lines.
+    It uses the standard library's `logging`, so that a program that embeds a server decides what becomes of its lines.
     """
     wrapped = structlog.wrap_logger(
         logging.getLogger(name),
@@ -45,9 +45,9 @@ def get_logger(name: str) -> Logger:
 def configure(stream: TextIO, level: str) -> None:
     """Log to `stream` from `level` (`debug`, `info`...) on: readable if it is a terminal, else one JSON object a line.
 
-    Takes the errors that would end a thread, too.
+    Also logs the errors that would end a thread.
     """
-    # Nobody is shown what these find out for each line (Logging HOWTO, Optimization).
+    # Nobody sees what these would find out for each line (Logging HOWTO, Optimization).
     logging._srcfile = None  # noqa: SLF001 - as the HOWTO says
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()  # other libraries' warnings too
@@ -58,7 +58,7 @@ def configure(stream: TextIO, level: str) -> None:
 
 
 def make_handler(stream: TextIO) -> logging.Handler:
-    """Return what writes our lines to a stream, for those who configure `logging` themselves."""
+    """Return the handler that writes our lines to a stream, for programs that configure `logging` themselves."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Formatter(_readable if stream.isatty() else json.JSONEncoder(default=repr).encode))
     return handler
@@ -76,14 +76,14 @@ def _thread_ended(args: threading.ExceptHookArgs) -> None:
 
 
 class _Formatter(logging.Formatter):
-    """What we need of structlog's own formatter, without the second record that it makes of each: half of its time."""
+    """What we need of structlog's own formatter, without its second record of each line, which takes half the time."""
 
     def __init__(self, render: Callable[[_Fields], str]) -> None:
         super().__init__()
         self._render = render
 
     def format(self, record: logging.LogRecord) -> str:
-        """Render a line of ours, whose message is its event and fields, or one of another library."""
+        """Render one of our own lines, whose message is its event and fields, or one of another library."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         fields: _Fields = {"time": time, "level": record.levelname.lower(), "event": ""}
         if hasattr(record, "_logger") and isinstance(record.msg, dict):
@@ -95,7 +95,7 @@ class _Formatter(logging.Formatter):
 
 
 def _readable(fields: Mapping[str, Any]) -> str:
-    """`time level event key=value key=value`, and a traceback below it whose lines cannot pass for others."""
+    """`time level event key=value key=value`, and below it any traceback, whose lines cannot pass for log lines."""
     line = f"{fields['time']} {fields['level']:<8} {_shown(fields['event'])}"
     line += "".join(
         f" {name}={_shown(value, quoted=True)}"
@@ -108,7 +108,7 @@ def _readable(fields: Mapping[str, Any]) -> str:
 
 
 def _shown(value: object, *, quoted: bool = False) -> str:
-    """Escape a text; `quoted`: and put quotes around it where its end could not be seen otherwise."""
+    """Escape a text; `quoted`: put quotes around it if its end could not be seen otherwise."""
     if not isinstance(value, str):
         return _shown(str(value), quoted=quoted)
     plain = value.isascii() and value.isprintable()

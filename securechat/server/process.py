@@ -15,10 +15,10 @@ HANDLED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 """Windows has no SIGHUP."""
 
 SWITCH_SECONDS = 0.0005
-"""How long a thread that computes keeps the interpreter when another one asks for it; 5 ms by default.
+"""How long a computing thread keeps the interpreter when another one asks for it. Python's default is 5 ms.
 
-An I/O thread lets it go at each system call and each statement to the store. Beside a worker that checks a commit of
-999 Adds a message then waits some ten times, 50 ms in all by default.
+An I/O thread gives it up at each system call and each statement to the store. While a worker checks a commit of 999
+Adds, a message therefore waits some ten times: 50 ms in all, by default.
 """
 
 
@@ -30,8 +30,8 @@ def run_server(load: Callable[[], ServerConfig]) -> int:
     config = load()
     configure(sys.stderr, config.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
-    gc.freeze()  # what is imported stays: looking through it for garbage takes 14 ms, in which everybody waits
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # whose `put` may interrupt itself
+    gc.freeze()  # imported modules stay; looking through them for garbage takes 14 ms
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # its `put` is reentrant: a signal may interrupt it
 
     def take(number: int, frame: FrameType | None) -> None:
         del frame

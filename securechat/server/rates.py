@@ -26,7 +26,7 @@ from securechat.server.config import ServerConfig
 from securechat.server.rate import Rate
 
 MAX_BUCKETS = 10_000
-"""Addresses or accounts whose rate is remembered, about 2 MB each time: the longest unused are forgotten first."""
+"""Addresses or accounts remembered for each rate, about 2 MB: the longest unused are forgotten first."""
 
 
 class Bucket:
@@ -48,7 +48,7 @@ class Bucket:
         full_at = self.full_at if self.full_at > now else now  # noqa: FURB136 - `max` costs as much as all the rest
         full_at += limiter.interval
         if full_at - now > limiter.capacity:
-            # Never longer than one token takes: what a slower rate, since changed, has left behind is forgotten.
+            # A slower rate, since changed, must not leave more than one token's wait behind.
             self.full_at = min(self.full_at, now + limiter.capacity)
             retry_after = self.full_at + limiter.interval - now - limiter.capacity
             raise RefusedError("slow-down", limiter.text, retry_after=retry_after)
@@ -68,7 +68,7 @@ class RateLimiter:
     def change(self, rate: Rate) -> None:
         """Use another rate from now on, for existing buckets too."""
         self.interval = 1 / rate.per_second
-        # A microsecond more, for the rounding of sums of intervals: the last token of a burst must not be lost to it.
+        # A microsecond more, so that rounding sums of intervals does not cost the last token of a burst.
         self.capacity = rate.burst * self.interval + 1e-6
 
     def bucket(self, key: Hashable) -> Bucket:
@@ -82,7 +82,7 @@ class RateLimiter:
             self._bucket(key).take(now)
 
     def give_back(self, key: Hashable) -> None:
-        """Return a token: what it was taken for turned out to be honest."""
+        """Return a token: the attempt turned out to be honest."""
         with self._lock:
             if (bucket := self._buckets.get(key)) is not None:
                 bucket.full_at -= self.interval
@@ -130,7 +130,7 @@ class Rates:
             limiter.change(getattr(config, setting))
 
     def attempt(self, account: str, address: str, now: float) -> "Attempt":
-        """Count an attempt to show that one is `account`, or raise RefusedError `slow-down`."""
+        """Count an attempt to authenticate as `account`, or raise RefusedError `slow-down`."""
         with self._lock:
             key: Hashable = (account, address) if (account, address) in self._familiar else account
         self.attempts_by_address.take(address, now)
@@ -142,7 +142,7 @@ class Rates:
         return Attempt(self, account, address, key)
 
     def remember(self, account: str, address: str) -> None:
-        """Somebody at this address has shown to be `account`."""
+        """Somebody at this address has authenticated as `account`."""
         with self._lock:
             if len(self._familiar) >= MAX_BUCKETS:
                 self._familiar.popitem(last=False)
@@ -164,18 +164,18 @@ class Attempt(NamedTuple):
         return self.key != self.account
 
     def succeeded(self) -> None:
-        """It was right: it does not count, and those who come from here are no strangers any more."""
+        """It succeeded: it does not count, and this address is familiar from now on."""
         self.forget()
         self.rates.remember(self.account, self.address)
 
     def forget(self) -> None:
-        """Nothing was tried after all."""
+        """Nothing was tried after all: give the tokens back."""
         self.rates.attempts_by_address.give_back(self.address)
         self.rates.attempts_by_account.give_back(self.key)
 
 
 def address_key(host: str) -> str:
-    """Return what stands for one subscriber's addresses: the address itself, of IPv6 its /64."""
+    """Return the key for one subscriber's addresses: the IPv4 address, or the /64 of an IPv6 address."""
     address = ipaddress.ip_address(host.partition("%")[0])
     if address.version == 6:
         if (mapped := address.ipv4_mapped) is not None:

@@ -1,7 +1,7 @@
-"""What a server knows of itself: counts since it started, and how things stand at this moment.
+"""What a server knows about itself: counts since it started, and its state at this moment.
 
-Counting must cost nothing next to what is counted: plain integers, added once per turn or per login. Whoever wants to
-see them (`metrics`, `admin`) reads them from another thread; a number may then be one turn old.
+Counting must cost nothing next to what is counted: plain integers, added to once per turn or login. `metrics` and
+`admin` read them from other threads, so a number may be one turn old.
 """
 
 import threading
@@ -16,8 +16,8 @@ LATENCY_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.
 LoginKind = Literal["password", "resume", "register"]
 
 TurnedAway = Literal["no-files", "too-many", "gave-way"]
-"""At accept, by the system's limit of files or by `connections_per_address`; or the oldest that was not logged in, when
-there was no room for more."""
+"""At accept, because of the system's limit of files or `connections_per_address`; or, when there was no room for more,
+the oldest connection that was not logged in."""
 
 
 class Counters:
@@ -29,13 +29,13 @@ class Counters:
         self.turned_away: Counter[TurnedAway] = Counter()
         """Connections that were closed for others' sake; added to by the acceptor alone."""
         self.latency = [0] * (len(LATENCY_BUCKETS) + 1)
-        """Entries by the time from reading them to handing them, on disk, to their readers; the last: longer."""
+        """Entries by the time from receiving them to handing them, once on disk, to their readers; the last: longer."""
         self.latency_sum = 0.0
         self._logins: Counter[tuple[LoginKind, str]] = Counter()
         self._lock = threading.Lock()  # protects _logins, which I/O threads and password workers add to
 
     def delivered(self, entries: int, seconds: float) -> None:
-        """So many entries have been accepted in a turn, and handed to their readers. Requires holding the turn."""
+        """Count entries that a turn has accepted and handed to their readers. Requires holding the turn."""
         self.entries += entries
         self.latency[bisect_left(LATENCY_BUCKETS, seconds)] += entries
         self.latency_sum += entries * seconds
@@ -53,7 +53,7 @@ class Counters:
 
 @dataclass(frozen=True)
 class Status:
-    """How things stand. Times in seconds since 1970."""
+    """A server's state. Times in seconds since 1970."""
 
     started: float
     accounts: int

@@ -17,7 +17,7 @@ def join(thread: threading.Thread) -> None:
 
 
 class WorkerPool:
-    """Runs jobs in the order in which they came. Whoever submits bounds how many of its jobs wait."""
+    """Runs jobs in the order in which they came. The submitter bounds how many of its jobs wait."""
 
     def __init__(self, name: str, threads: int) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -29,11 +29,11 @@ class WorkerPool:
             thread.start()
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Let a thread do `job`; what it raises is a bug, and logged."""
+        """Have a thread do `job`. If it raises, that is a bug, and logged."""
         self._jobs.put(job)
 
     def stop(self) -> None:
-        """Finish what waits, and end."""
+        """Finish all waiting jobs, and end."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:

@@ -19,7 +19,7 @@ from typing import Literal, Self, get_args
 
 Fault = Literal["cut", "reset", "stall", "delay", "crumbs"]
 """cut: both ends see the end of the stream. reset: RST. stall: silence, then RST. delay: a pause. crumbs: one byte per
-segment for a while. """
+segment for a while."""
 
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 

@@ -83,7 +83,9 @@ def invite_all(owner: Person, room: bytes, guests: Iterable[Person]) -> None:
 
 def read_on(logs: Mapping[Person, list[m.Entry]], room: bytes, upto: int, patience: float = PATIENCE) -> None:
     """Have everybody read and acknowledge a conversation that none of them writes to, until all have it up to a seq.
-    `logs`: what each has read so far, which grows; each entry has to be the next one. """
+
+    `logs`: what each has read so far, which grows; each entry has to be the next one.
+    """
     deadline = time.monotonic() + patience
     with selectors.DefaultSelector() as selector:
         for person, log in logs.items():
@@ -113,9 +115,11 @@ def _has_read(person: Person, log: list[m.Entry], room: bytes, upto: int) -> boo
 
 
 def flow_both_ways(alice: Person, bob: Person, room: bytes, end: float) -> tuple[int, int]:
-    """Have both say as much as they can and read everything that comes, until `end` (monotonic seconds) and until all
-    of it has arrived. They are in a conversation in which nothing has been said. Returns how many messages each has
-    said; the other has heard as many, and each byte of them is right. """
+    """Have both say as much as they can until `end` (monotonic seconds), and read until everything has arrived.
+
+    They are in a conversation in which nothing has been said. Returns how many messages each has said; the other has
+    heard as many, and each byte of them is right.
+    """
     heard: Counter[Person] = Counter()
     failed = threading.Event()
 

@@ -73,8 +73,10 @@ class WireClient:
         source: str = "127.0.0.1",
         versions: Sequence[int] = (limits.PROTOCOL_VERSION,),
     ) -> None:
-        """`source`: the address to connect from; Linux owns all of 127.0.0.0/8. `versions`: the protocol versions that
-        it claims to speak. """
+        """`source`: the address to connect from; Linux owns all of 127.0.0.0/8.
+
+        `versions`: the protocol versions that it claims to speak.
+        """
         self.socket = socket.socket()
         self.socket.bind((source, 0))
         if receive_buffer is not None:

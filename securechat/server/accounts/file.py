@@ -30,7 +30,7 @@ MAX_FILE = 64 << 20
 """Bytes of `accounts.json`: 10,000 accounts with all their tokens take under 40 MB."""
 
 MAX_MEMORY_KIB, MAX_PASSES, MAX_LANES = 256 << 10, 16, 16
-"""Costs beyond these in a stored hash are refused when the file is read: one login must not stop the server."""
+"""A stored hash that costs more than this is refused when the file is read: one login must not stop the server."""
 
 _PHC = re.compile(
     r"\$argon2id\$v=19\$m=([1-9]\d{0,6}),t=([1-9]\d{0,2}),p=([1-9]\d{0,2})\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}"
@@ -46,15 +46,15 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 def read_accounts(path: Path) -> tuple[list[Account], list[Invite]]:
-    """Read the file, which somebody else may be writing; nothing, where it never was.
+    """Read the file, which somebody else may be writing. Without a file there are no accounts.
 
-    Raises StorageError if it is damaged: with the position.
+    Raises StorageError with the position of any damage.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)
     except FileNotFoundError:
-        if _previous(path).exists():  # a fresh start would let strangers register the names of those who are in it
+        if _previous(path).exists():  # starting afresh would let strangers register the names in it
             _damaged(path, f"is missing, but {_previous(path).name} is there")
         return [], []
     except OSError as error:
@@ -78,12 +78,12 @@ def read_accounts(path: Path) -> tuple[list[Account], list[Invite]]:
 def write_accounts(path: Path, accounts: Iterable[Account], invites: Iterable[Invite]) -> None:
     """Write the file, and keep the one before it. Raises StorageError: the old one is there as it was."""
     file = _File("securechat accounts", VERSION, list(accounts), list(invites))
-    data = msgspec.json.format(msgspec.json.encode(file), indent=1)  # as text that a person can read and mend
+    data = msgspec.json.format(msgspec.json.encode(file), indent=1)  # text that a person can read and repair
     write_atomically(path, data, previous=_previous(path))
 
 
 def _previous(path: Path) -> Path:
-    """The name of the generation before."""
+    """The path of the previous generation."""
     return path.with_name(path.name + ".previous")
 
 
@@ -96,7 +96,7 @@ def _parse(path: Path, data: bytes) -> _File:
             found[key] = value
         return found
 
-    # Not msgspec's parser, which is silent about keys that stand twice and about line numbers.
+    # Not msgspec's parser, which tells neither duplicate keys nor line numbers.
     try:
         document = json.loads(data.decode(), object_pairs_hook=unique)
     except UnicodeDecodeError as error:

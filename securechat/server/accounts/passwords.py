@@ -35,25 +35,25 @@ MAX_WORKERS = 2
 _PROCESSORS = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 WORKERS = max(1, min(MAX_WORKERS, _PROCESSORS - 1))
-"""Hashes computed at once, on this machine: one processor is left for the chat. Two on two processors let those who are
-in wait five times as long for the slowest of their messages while others guess at passwords; one, twice at most."""
+"""Hashes computed at once on this machine: one processor is left for the chat. With two on two processors, people's
+slowest messages take five times as long while others guess at passwords; with one, at most twice."""
 
 NICENESS = 10
-"""Added to that of the workers: another thread that wants the same processor gets nine times as much of it."""
+"""Added to the workers' own: another thread that wants the same processor gets nine times as much of it."""
 
 QUEUE = 16
 """Logins that wait for a worker: half a second's worth. Longer queues only make everybody time out."""
 
 RESERVED = 4
-"""Places more for those who come from where their account has logged in before: guesses of others keep none out."""
+"""Extra places for addresses from which the account has logged in before: others who guess do not keep them out."""
 
 COST = argon2.Parameters(
     type=argon2.Type.ID, version=19, salt_len=16, hash_len=32, memory_cost=46 << 10, time_cost=1, parallelism=1
 )
 """46 MiB, one pass, one lane: the first of OWASP's equivalent choices, about 50 ms here.
 
-RFC 9106's profiles cost several times that. Whoever steals the file has to compute, for each guess, the client's
-Argon2id (64 MiB, three passes; `client.password`) before this one: most of the price of guessing is paid there.
+RFC 9106's profiles cost several times that. For each guess, a thief of the file has to compute the client's Argon2id
+(64 MiB, three passes; `client.password`) before this one: most of the price of guessing is paid there.
 """
 
 
@@ -63,19 +63,19 @@ def check_registration(mode: Literal["open", "closed", "invite"], code: str, pre
         return
     if mode == "closed":
         raise RefusedError("registration-closed", "this server takes no new accounts; ask its operator for one")
-    # Hashed first, so that not even the length shows. An operator who has set no code gives out one-time codes only.
+    # Hashed first, so that not even the length shows. If the operator has set no code, only one-time codes are good.
     if not code or not hmac.compare_digest(*(hashlib.sha256(text.encode()).digest() for text in (code, presented))):
         raise RefusedError("registration-closed", "this server asks for an invite code, and this is not it")
 
 
 class PasswordWorkers:
-    """Threads that compare and make password hashes, at most WORKERS at once, at most QUEUE waiting."""
+    """Threads that check and make password hashes: at most WORKERS at once, at most QUEUE waiting."""
 
     def __init__(self, store: AccountStore, *, cost: argon2.Parameters = COST) -> None:
         """Start the threads; `cost` of new hashes."""
         self._store = store
         self._hasher = argon2.PasswordHasher.from_parameters(cost)
-        self._nobody = self._hasher.hash(os.urandom(SECRET_LENGTH))  # no secret fits it
+        self._nobody = self._hasher.hash(os.urandom(SECRET_LENGTH))  # no secret matches it
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = False
         self._lock = threading.Lock()  # protects _closing, and _jobs from growing: no job comes after the last
@@ -191,14 +191,14 @@ class PasswordWorkers:
 
 
 def _give_way() -> None:
-    """Let this thread have what the others leave of the processors: those who are in come before those who want in."""
-    if sys.platform == "linux":  # elsewhere a priority is that of the whole process
+    """Give this thread only what others leave of the processors: people who are in come before those who want in."""
+    if sys.platform == "linux":  # elsewhere a priority belongs to the whole process
         with contextlib.suppress(OSError):  # a sandbox may forbid it
             os.nice(NICENESS)
 
 
 def _outcome(work: Callable[[], Value]) -> Value | SecurechatError:
-    """What a job comes to. A worker outlives every job: what it cannot foresee becomes an answer and a log line."""
+    """A job's result or error. A worker outlives every job: an unforeseen error becomes an answer and a log line."""
     try:
         return work()
     except SecurechatError as error:

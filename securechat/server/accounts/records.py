@@ -44,19 +44,19 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Invite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A code that is good once, as it is stored: its SHA-256, when it was made and until when it is good (ms)."""
+    """A code that is good once, as it is stored: its SHA-256, when it was made and when it expires (ms)."""
 
     hash: _Hex32
     created: _Time
     expires: _Time
     account: str = ""
-    """Whose it is: to make this account, or to set its password anew. Empty: for any new account."""
+    """The account that it may make, or set a new password for. Empty: any new account."""
     used: bool = False
-    """By `account`; it is kept for a while for a client that has not heard of its success and asks again."""
+    """Used by `account`. It is kept for a while, for a client that missed the answer and asks again."""
 
     @property
     def id(self) -> str:
-        """What the operator calls it by."""
+        """The name that the operator uses for it."""
         return self.hash[:8]
 
 

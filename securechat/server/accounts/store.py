@@ -7,9 +7,9 @@ Since the server never sees a password, the operator cannot set one. Instead the
 are good once, and of which only the hash is kept. One for no account lets anybody make a new one; one for an account
 lets its owner make that account, or set a new password for it.
 
-`AccountStore` holds everything in memory and rewrites the file whole. One thread of its own does that: it takes all
-changes asked for since it last looked, applies them beside the current state, writes, and only then lets them count
-and answers. So what is visible is on disk, a failed write leaves all as it was, and a burst costs one fsync.
+`AccountStore` holds everything in memory and rewrites the whole file. A thread of its own does that: it takes all
+changes requested since the last write, applies them beside the current state, writes, and only then makes them count
+and answers. So whatever is visible is on disk, a failed write leaves everything as it was, and a burst costs one fsync.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ TOKEN_SECONDS = 30 * 86_400
 
 INVITE_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 INVITE_LENGTH = 20
-"""99 bits, in letters that are not mistaken for one another when they are read out: nobody guesses one."""
+"""99 bits, so that nobody guesses one, in letters that are not mistaken for one another when read out."""
 
 USED_SECONDS = 3600
 """How long a used invite still lets the account that used it repeat its registration."""
@@ -61,7 +61,7 @@ class _Draft:
         return len(self._before.keys() | self.changed.keys())
 
     def find(self, name: str) -> Account | None:
-        """Whoever has the name, in whatever case."""
+        """The account of that name in any case, or None."""
         key = collision_key(name)
         return self.changed.get(key) or self._before.get(key)
 
@@ -162,7 +162,7 @@ class AccountStore:
         return self._ask(make)
 
     def replace_hash(self, name: str, old: str, new: str) -> Future[Account]:
-        """Put `new` in the place of `old`; does nothing if the hash has changed meanwhile."""
+        """Replace the hash `old` by `new`; does nothing if the hash has changed meanwhile."""
 
         def exchange(draft: _Draft) -> Account:
             account = draft.get(name)
@@ -171,7 +171,7 @@ class AccountStore:
         return self._ask(exchange)
 
     def set_enabled(self, name: str, *, enabled: bool) -> Future[Account]:
-        """Let an account log in, or not: then its tokens and the invites for it are worthless, too."""
+        """Enable or disable an account. Disabling makes its tokens and invites worthless."""
 
         def switch(draft: _Draft) -> Account:
             account = draft.get(name)
@@ -190,7 +190,7 @@ class AccountStore:
         return sorted(good, key=lambda invite: invite.created)
 
     def create_invite(self, account: str, seconds: int) -> Future[InviteCode]:
-        """Make an invite, for an account (in the place of those that it has) or, with "", for any new one."""
+        """Make an invite for an account, replacing those that it has, or, with "", for any new account."""
         letters = [secrets.choice(INVITE_LETTERS) for _ in range(INVITE_LENGTH)]
         code = "-".join("".join(letters[at : at + 5]) for at in range(0, INVITE_LENGTH, 5))
         now = int(self._clock() * 1000)
@@ -238,7 +238,7 @@ class AccountStore:
     # --- resume tokens ---
 
     def issue_token(self, name: str, device: bytes) -> Future[ResumeToken]:
-        """Make a resume token for a device, in the place of the one it had."""
+        """Make a resume token for a device, replacing the one it had."""
         token = secrets.token_bytes(limits.TOKEN_LENGTH)
         now = int(self._clock() * 1000)
         stored = Token(device.hex(), hashlib.sha256(token).hexdigest(), now + TOKEN_SECONDS * 1000)
@@ -258,14 +258,14 @@ class AccountStore:
 
         The token stays valid. Raises RefusedError `token-refused`, the same for every reason.
         """
-        # Looked up by hash: how long a look-up takes says nothing useful about the token that it is the hash of.
+        # Looked up by hash: how long that takes says nothing useful about the token.
         account, stored = self._by_token.get(hashlib.sha256(token).hexdigest(), (None, None))
         if account is None or stored is None or stored.device != device.hex() or stored.expires <= self._clock() * 1000:
             raise RefusedError("token-refused", "log in with the password again")
         return account.name, stored.expires
 
     def revoke_tokens(self, name: str, *, keep: bytes | None = None) -> Future[Account]:
-        """Make the resume tokens of an account worthless, but for the one of the device `keep`."""
+        """Make the resume tokens of an account worthless, except that of the device `keep`."""
         kept = keep.hex() if keep is not None else None
 
         def revoke(draft: _Draft) -> Account:
@@ -276,7 +276,7 @@ class AccountStore:
         return self._ask(revoke)
 
     def close(self) -> None:
-        """Write what has been asked for and let the file go. Changes asked for later are refused."""
+        """Write all requested changes and release the file. Later changes are refused."""
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -322,7 +322,7 @@ class AccountStore:
                 self._show(account)
             self._invites = draft.invites
         except StorageError as error:
-            outcomes = [error] * len(asked)  # the refused ones too: what they were refused for did not come about
+            outcomes = [error] * len(asked)  # the refused ones too: the reason for their refusal never came into force
         for (_, future), outcome in zip(asked, outcomes, strict=True):
             if isinstance(outcome, SecurechatError):
                 future.set_exception(outcome)
@@ -330,7 +330,7 @@ class AccountStore:
                 future.set_result(outcome)
 
     def _show(self, account: Account) -> None:
-        """Let the account count, now that it is on disk."""
+        """Make the account visible, now that it is on disk."""
         before = self._accounts.get(key := collision_key(account.name))
         for token in before.tokens if before else ():
             self._by_token.pop(token.hash, None)

@@ -1,6 +1,6 @@
 """The login: what one client sends, until its session is the sequencer's (design, section 5, Admission).
 
-Everything here runs on the connection's I/O thread, but for the answers of the password workers. Whatever comes after
+Everything here runs on the connection's I/O thread, except the answers of the password workers. Whatever comes after
 the login is handed to the sequencer.
 """
 
@@ -40,11 +40,11 @@ log = get_logger(__name__)
 _KINDS: Mapping[type, LoginKind] = {Login: "password", Resume: "resume", Register: "register"}
 
 _FREQUENT = frozenset((Submit, Acknowledge))
-"""By far most messages, and handled together by the sequencer, which also counts the submissions."""
+"""By far the most frequent messages. The sequencer handles them together, and counts the submissions itself."""
 
 
 class LoginDesk:
-    """What all clients need for logging in."""
+    """What all connections share for logging in."""
 
     def __init__(
         self,
@@ -215,7 +215,7 @@ class ClientHandler:
         if isinstance(request, Register | Login | Resume):
             self._desk.counters.tried(_KINDS[type(request)], error.code)
             log.log(
-                # Who tries all the time is told so all the time, and should not fill the log.
+                # Somebody who tries all the time is refused all the time, and must not fill the log.
                 logging.DEBUG if error.code == "slow-down" else logging.INFO,
                 "refused",
                 client=self._connection.address,
@@ -226,7 +226,7 @@ class ClientHandler:
         self._connection.send(refusal(request.id, error))
 
     def _known(self, request: Register | Login | Resume) -> str:
-        """The account that a request names, if there is one: anything else may be a password in the wrong field."""
+        """The account that a request names, if it exists: any other name may be a password in the wrong field."""
         if isinstance(request, Resume):
             return ""
         with contextlib.suppress(UsageError):

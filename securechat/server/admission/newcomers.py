@@ -1,4 +1,4 @@
-"""Connections that are not logged in: there is room for a number of them, and the oldest gives way."""
+"""Connections that are not logged in: their number is bounded, and the oldest gives way."""
 
 import threading
 from collections import OrderedDict
@@ -16,8 +16,9 @@ Newcomer = TypeVar("Newcomer")
 class Newcomers(Generic[Newcomer]):
     """Connections that are not logged in. May be used from any thread.
 
-    Where there is no room for another one the oldest gives way: of the same address if that has its share, else of the
-    address that has most. Whoever logs in at once has done so long before being the oldest, however many are silent.
+    If there is no room for another one, the oldest gives way: of the same address if that has used its share, otherwise
+    of the address that has most. A client that logs in at once has done so long before it is the oldest, however many
+    are silent.
     """
 
     def __init__(self, limit: int = MAX_NEWCOMERS, limit_per_address: int = MAX_NEWCOMERS_PER_ADDRESS) -> None:
@@ -32,7 +33,7 @@ class Newcomers(Generic[Newcomer]):
         return self._total
 
     def enter(self, address: str, newcomer: Newcomer) -> Newcomer | None:
-        """Count one more; return the one that has to give way, which is not counted any more."""
+        """Count one more. Return the one that has to give way, if any; it is not counted any more."""
         with self._lock:
             mine = self._by_address.setdefault(address, OrderedDict())
             leaving = None
@@ -45,7 +46,7 @@ class Newcomers(Generic[Newcomer]):
             return leaving
 
     def leave(self, address: str, newcomer: Newcomer) -> None:
-        """One is logged in, or gone. May be said twice."""
+        """One has logged in, or gone. May be called twice."""
         with self._lock:
             self._remove(address, newcomer)
 

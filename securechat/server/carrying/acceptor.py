@@ -36,7 +36,7 @@ class Acceptor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Accept nobody any more, and close the listening socket."""
+        """Stop accepting, and close the listening socket."""
         self._stopped.set()
         self._waker.wake()
         join(self._thread)
@@ -55,7 +55,7 @@ class Acceptor:
                 except BlockingIOError:
                     continue
                 except ConnectionError:
-                    continue  # gone before we came to it
+                    continue  # the peer has gone already
                 except OSError as error:
                     if time.monotonic() >= quiet_until:
                         quiet_until = time.monotonic() + REPEAT_SECONDS

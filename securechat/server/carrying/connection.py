@@ -18,30 +18,30 @@ from securechat.wire.messages import Accepted, Closing, FromClient, FromServer, 
 from securechat.wire.protocol import Ended, ServerProtocol
 
 RECEIVE_BYTES = 64 << 10
-"""Bytes of one `recv`: many records at once, and little enough that nobody holds up the thread."""
+"""Bytes of one `recv`: many records at once, but not so much that one peer holds up the thread."""
 
 SEND_BYTES = 256 << 10
-"""Bytes encrypted ahead of the socket, and what is queued last may be as much again: it is taken whole. More would sit
-in memory, and be encrypted in vain when the peer is gone."""
+"""Bytes encrypted ahead of the socket. The last item is taken whole and may be as much again. More would sit in memory,
+and be encrypted in vain if the peer is gone."""
 
 MAX_BACKLOG = 1 << 20
 """Bytes queued for one connection. Beyond it no requests are read from it, and its logs are read from disk again."""
 
 STALL_SECONDS = 60.0
-"""A peer that takes none of the bytes offered to it for so long is given up."""
+"""A peer that takes none of the bytes offered to it for this long is given up."""
 
 LINGER_SECONDS = 2.0
 """How long the peer gets to read our last message: closing at once could destroy what it has not read yet."""
 
 
 class Handler(Protocol):
-    """What a connection is good for; called by its I/O thread only."""
+    """What a connection does with its messages; called by its I/O thread only."""
 
     def receive(self, messages: list[FromClient]) -> None:
-        """Messages that came at once, each of them allowed by the protocol's state."""
+        """Handle messages that came at once, each allowed in the protocol's state."""
 
     def logged_in(self) -> None:
-        """The login's success is on its way."""
+        """The reply to a successful login is on its way."""
 
     def drained(self) -> None:
         """Everything queued has gone to the system; called after each write that got so far."""
@@ -71,7 +71,7 @@ class Connection:
     ) -> None:
         self.address = address
         self.socket = sock
-        self.handler: Handler  # set by whoever makes the connection, before it is handed to the thread
+        self.handler: Handler  # set before the connection is handed to its thread
         self._thread = thread
         self._tls = TLSConnection(context)
         self._protocol = ServerProtocol(hello, now)
@@ -90,7 +90,7 @@ class Connection:
     def send(self, item: FromServer | bytes | list[Accepted]) -> None:
         """Queue a message, the frames of events, or replies. A `Closing` ends the session after what was queued before.
 
-        Frames are sent by one thread at a time (whoever holds the sequencer's turn), so that they can be counted.
+        Frames are sent by one thread at a time, the holder of the sequencer's turn, so that they can be counted.
         """
         if isinstance(item, bytes):
             self._queued += len(item)
@@ -111,7 +111,7 @@ class Connection:
     # --- the I/O thread ---------------------------------------------------------------------------------------------
 
     def read(self, now: float) -> None:
-        """The socket has something for us."""
+        """The socket is readable."""
         try:
             data = self.socket.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -140,7 +140,7 @@ class Connection:
 
     def write(self, now: float) -> None:
         """Send what is queued, as far as the socket takes it."""
-        self._awake = False  # before the queue is looked at: what comes later wakes again
+        self._awake = False  # before looking at the queue: whatever comes later wakes the thread again
         if not self._unsent:
             self._encrypt()
         while self._unsent:
@@ -167,7 +167,7 @@ class Connection:
         self._watch()
 
     def _encrypt(self) -> None:
-        """Take from the queue what may go ahead of the socket."""
+        """Encrypt as much of the queue as may go ahead of the socket."""
         tls, protocol, queue = self._tls, self._protocol, self._queue
         size = 0
         while queue and size < SEND_BYTES:
@@ -200,7 +200,7 @@ class Connection:
             self.write(now)
 
     def abandon(self) -> None:
-        """The server stops: let the socket go whatever waits."""
+        """The server stops: close the socket, whatever waits."""
         self._lost("the server has stopped")
 
     def _handle(self, events: list[FromClient | Ended]) -> None:
@@ -214,8 +214,8 @@ class Connection:
                 self._end(None, str(ended.error))
 
     def _watch(self) -> None:
-        """Tell the selector what we wait for."""
-        # A peer that sends what has to be answered and does not read the answers is not read from.
+        """Tell the selector which events we wait for."""
+        # Nothing more is read from a peer that sends requests and does not read the answers.
         deaf = self.backlog > MAX_BACKLOG or (self._unsent and self._protocol.has_data_to_send)
         mask = 0 if deaf and self._finishing is None else selectors.EVENT_READ
         if self._unsent:
@@ -231,7 +231,7 @@ class Connection:
             self.handler.ended(closing, reason)
 
     def _refuse(self, reason: str) -> None:
-        """TLS itself failed: OpenSSL's alert is all that can still be said."""
+        """TLS itself failed: only OpenSSL's alert can still be sent."""
         self._protocol.receive_eof()
         self._end(None, reason)
         self._unsent = bytes(self._unsent) + self._tls.data_to_send()

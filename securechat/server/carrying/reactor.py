@@ -25,7 +25,7 @@ from securechat.wire.messages import Closing
 log = get_logger(__name__)
 
 SWEEP_SECONDS = 0.5
-"""How often deadlines of connections are looked at: ten times the precision that the shortest one needs."""
+"""How often the deadlines of connections are checked: ten times in the shortest of them."""
 
 
 class IOThread:
@@ -34,7 +34,7 @@ class IOThread:
     def __init__(self, name: str, turn: Callable[[float], float], waker: Waker) -> None:
         """`turn(now)` is called once per round, after reading and before writing; returns when it is needed again.
 
-        `waker` starts a round; it is closed by whoever has made it.
+        `waker` starts a round; its maker closes it.
         """
         self._turn = turn
         self._selector = selectors.DefaultSelector()
@@ -45,7 +45,7 @@ class IOThread:
         self._pending: deque[Connection] = deque()  # those with something to send
         self._stop_at: float | None = None
         self.beat = time.monotonic()
-        """When the thread last went round; at most SWEEP_SECONDS ago, unless it is stuck."""
+        """When the thread last went round: at most SWEEP_SECONDS ago, unless it is stuck."""
         self._thread = threading.Thread(target=self._run, name=name)
 
     def start(self) -> None:
@@ -82,7 +82,7 @@ class IOThread:
     # --- connections, on this thread --------------------------------------------------------------------------------
 
     def watch(self, connection: Connection, old: int, new: int) -> None:
-        """Wait for `new`, where it was `old`; 0: for nothing."""
+        """Wait for the events `new` instead of `old`; 0: for none."""
         if not old:
             self._selector.register(connection.socket, new, connection)
         elif new:
@@ -149,7 +149,7 @@ class IOThread:
             self._guarded(connection, now, Connection.check)
 
     def _guarded(self, connection: Connection, now: float, step: Callable[[Connection, float], None]) -> None:
-        """One connection's trouble is not another's: a bug of ours costs the one that met it."""
+        """Keep one connection's trouble from the others: a bug in our code costs only the connection that met it."""
         if connection not in self._connections:
             return
         try:

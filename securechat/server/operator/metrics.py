@@ -1,11 +1,11 @@
 """The server seen from outside, on a port of this machine only: `/metrics` for Prometheus, `/livez`, `/readyz`.
 
-    /livez     200: the I/O threads go round. Else 503: start the process again.
+    /livez     200: the I/O threads go round. Else 503: restart the process.
     /readyz    200: clients are taken. Else 503 and why: stopping, or an expired certificate.
     /metrics   the numbers, in Prometheus' text format. No names, addresses or other labels that others choose.
 
-One thread answers everybody with a selector and touches nothing of TLS. A request has `REQUEST_SECONDS` for all of it;
-of more than `MAX_REQUESTS` at once the oldest gives way. So who scrapes slowly holds up nobody.
+One thread with a selector answers everybody; it does not touch TLS. A request has `REQUEST_SECONDS` in all; of more
+than `MAX_REQUESTS` at once the oldest gives way. So a slow scraper holds up nobody.
 """
 
 import contextlib
@@ -31,15 +31,16 @@ from securechat.transport.waker import Waker
 log = get_logger(__name__)
 
 HOST: Final = "127.0.0.1"
-"""Numbers tell who is busy when: they are for this machine. Prometheus on another one needs a proxy that asks who."""
+"""The numbers tell who is busy when, so they stay on this machine. Prometheus on another one needs a proxy that
+authenticates it."""
 
 REQUEST_SECONDS: Final = 5.0
 MAX_REQUESTS: Final = 16
 MAX_HEAD: Final = 8 << 10
-"""Bytes of a request: what other HTTP servers take of one header line."""
+"""Bytes of a request: what other HTTP servers accept for one header line."""
 
 RENDER_SECONDS: Final = 1.0
-"""The numbers are put together at most so often, however many ask."""
+"""The numbers are collected at most this often, however many ask."""
 
 
 class ServerCollector(Collector):
@@ -73,7 +74,7 @@ class ServerCollector(Collector):
         turned_away = CounterMetricFamily(
             "securechat_turned_away", "Connections that were closed for others' sake.", labels=["reason"]
         )
-        for reason in get_args(TurnedAway):  # also those of which there is none yet: a first one is then a rise
+        for reason in get_args(TurnedAway):  # also those without any yet, so that the first one shows as a rise
             turned_away.add_metric([reason], counters.turned_away[reason])
         yield turned_away
         yield CounterMetricFamily("securechat_entries_accepted", "Entries that are on disk.", value=counters.entries)
@@ -117,7 +118,7 @@ class MetricsServer:
         stuck: Callable[[], str],
         unready: Callable[[], str],
     ) -> None:
-        """`stuck` and `unready` say what is wrong, nothing if all is well. Port 0 takes a free one.
+        """`stuck` and `unready` say what is wrong, or nothing if all is well. Port 0 takes a free one.
 
         Raises UsageError if the port is taken.
         """
@@ -143,7 +144,7 @@ class MetricsServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer nobody any more."""
+        """Stop answering."""
         self._waker.wake()
         join(self._thread)
 
@@ -204,7 +205,7 @@ class MetricsServer:
             self._drop(request)
 
     def _answer(self, line: bytes) -> bytes:
-        """The whole response to a request whose first line this is."""
+        """The whole response to a request with this first line."""
         method, _, rest = line.partition(b" ")
         path = rest.partition(b" ")[0].partition(b"?")[0]
         if path != b"/metrics" and path not in self._checks:

@@ -1,7 +1,7 @@
-"""What the operator asks a running server for, over a socket in its data folder (`admin.sock`, for its owner only).
+"""The operator's requests and their answers, over a socket in the data folder (`admin.sock`, for its owner only).
 
-One connection is one request: a line of JSON there, a line of JSON back; a backup follows the line `Streaming`. Whoever
-may open the socket may do anything: the file system has decided that, as it does for the accounts file beside it.
+One connection carries one request: a line of JSON there, a line of JSON back; a backup follows the line `Streaming`.
+Anybody who can open the socket may do anything: the file system decides, as it does for the accounts file beside it.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from securechat.server.status import Status
 SOCKET: Final = "admin.sock"
 
 ANSWER_SECONDS: Final = 60.0
-"""Requests are handled one after the other: somebody's backup may come first."""
+"""Seconds. Requests are handled one after the other, and somebody's backup may come first."""
 
 MAX_REQUEST: Final = 4096
 """Bytes of a request's line."""
@@ -62,7 +62,7 @@ class SetEnabled(_Message):
 
 
 class CreateInvite(_Message):
-    """Make an invite for anybody new. Reply: `Code`."""
+    """Make an invite for any new account. Reply: `Code`."""
 
     days: int
 
@@ -135,7 +135,7 @@ class Code(_Message):
 
 
 class StatusReport(_Message):
-    """How the server is. `problem`: why it takes nobody; empty: it does. `entries`: accepted since the start."""
+    """The server's state. `problem`: why it takes nobody; empty: it does. `entries`: accepted since the start."""
 
     version: str
     address: str
@@ -167,15 +167,15 @@ class NobodyListensError(UnreachableError):
 
 
 def socket_path(data: Path) -> str | None:
-    """Return where a data folder's socket is; None where the system cannot have one."""
+    """Return the path of a data folder's socket; None if the system cannot have one."""
     path = os.fsencode(data.absolute() / SOCKET)
     return os.fsdecode(path) if sys.platform != "win32" and len(path) <= MAX_ADDRESS else None
 
 
 def ask(data: Path, request: Request, seconds: float = ANSWER_SECONDS) -> Reply:
-    """Ask the server that runs on a data folder. Raises what it refused with, UnreachableError or StorageError.
+    """Ask the server that runs on a data folder. Raises its refusal, UnreachableError or StorageError.
 
-    `seconds`: how long each step of it may take; NobodyListensError, if nobody is there to wait for.
+    `seconds`: how long each step may take. Raises NobodyListensError if no server is there.
     """
     with connect(data, request, seconds) as (reply, _):
         return reply
@@ -183,7 +183,7 @@ def ask(data: Path, request: Request, seconds: float = ANSWER_SECONDS) -> Reply:
 
 @contextlib.contextmanager
 def connect(data: Path, request: Request, seconds: float = ANSWER_SECONDS) -> Iterator[tuple[Reply, BinaryIO]]:
-    """Ask, and give the reply with the stream of what follows it. Raises as `ask`."""
+    """Ask; return the reply and the stream that follows it. Raises like `ask`."""
     path = socket_path(data)
     if path is None:
         raise StorageError(f"{data} cannot hold the server's socket: not on this system, or its path is too long")
