@@ -27,6 +27,14 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+LONG = ("faults", "test_commands", "test_live", "test_mls_vectors")
+"""Begun first: with two processes, what takes long should not be what one of them has left at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not any(name in item.path.parts or name == item.path.stem for name in LONG))
+
+
 # ---- --no-skips: in CI, where everything can be had, nothing may skip
 
 

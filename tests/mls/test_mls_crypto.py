@@ -183,7 +183,7 @@ def test_a_private_key_that_is_none_is_our_mistake() -> None:
         sealing.SignaturePrivateKey(SUITE, bytes(31))
 
 
-@pytest.mark.skipif(not RFC_9180.exists(), reason=f"RFC 9180 with its vectors is not at {RFC_9180}")
+@pytest.mark.skipif(not RFC_9180.exists(), reason=f"no RFC 9180 with its vectors: save its text as {RFC_9180}")
 @pytest.mark.parametrize(
     ("value", "title"),
     [

@@ -39,7 +39,9 @@ from tests.mls.vectors import FOLDER
 FILES = sorted(FOLDER.glob("*.json"))
 
 needs_vectors = pytest.mark.skipif(
-    not FILES, reason=f"no MLS test vectors in {FOLDER}: set SECURECHAT_MLS_VECTORS to their folder"
+    not FILES,
+    reason=f"no MLS test vectors in {FOLDER}: clone the repository mls-implementations of GitHub's mlswg, and let"
+    " SECURECHAT_MLS_VECTORS name its folder test-vectors",
 )
 
 
