@@ -8,7 +8,8 @@ import pytest
 from tests.support.live import LiveServer
 from tests.support.talker_process import Talker, close_and_look, gather, say_last_words, talk_and_kill
 
-KILLS = 32
+KILLS = 12
+"""`scripts/soak kills` does 500."""
 
 
 @pytest.mark.timeout(300)
@@ -20,4 +21,4 @@ def test_killed_at_any_moment_nothing_is_lost_doubled_or_unreadable(
     chance = random.Random(20)
     talk_and_kill(people, chance.choices([server, *people], k=KILLS), chance)
     say_last_words(people)
-    assert close_and_look(server, people) > 200, "too little was said for this test to mean much"
+    assert close_and_look(server, people) > 100, "too little was said for this test to mean much"
