@@ -10,6 +10,7 @@ import sqlite3
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,7 @@ from securechat.errors import StorageError, UsageError
 from securechat.server import housekeeping
 from securechat.server.app import Server
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig
+from securechat.server.sequencer.sequencer import Sequencer
 from securechat.server.store import sqlite
 from securechat.wire import messages as m
 from securechat.wire.protocol import Ended
@@ -46,6 +48,18 @@ def moved(person: Person, port: int) -> Person:
     """The same device on a server at another port."""
     person.port = port
     return person.again()
+
+
+def test_checkpoints_are_made_while_there_is_always_more_to_move(
+    start: Callable[[], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = threading.Semaphore(0)
+    monkeypatch.setattr(housekeeping, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(Sequencer, "housekeep", lambda *_: True)
+    monkeypatch.setattr(sqlite.SQLiteStore, "checkpoint", lambda _: made.release())
+    start()
+    for _ in range(3):
+        assert made.acquire(timeout=WAIT), "the write-ahead log grows and grows"
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["as usual", "though it fails"])

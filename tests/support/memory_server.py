@@ -7,9 +7,9 @@ done by whoever calls, and time stands still. A test makes the server lie by fil
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ from securechat.server.store.port import Head
 from securechat.server.store.sqlite import SQLiteStore
 from securechat.wire import limits
 from securechat.wire import messages as m
-from securechat.wire.frames import FrameReader, encode_frame
+from securechat.wire.frames import FrameReader, encode_frame, encode_frames
 from securechat.wire.protocol import Ended, ServerProtocol
+from tests.support.wire_client import WAIT, Client, Member
 
 CHEAP = replace(COST, memory_cost=64)
 """Argon2id for tests that are not about what a hash costs."""
@@ -68,17 +69,23 @@ class _InlineTokens:
 
 
 class _Jobs:
-    """What worker threads would do, done between two turns."""
+    """What worker threads would do, done between two turns. What is submitted while they are `slow` waits longer."""
 
     def __init__(self) -> None:
+        self.slow = False
         self._waiting: deque[Callable[[], None]] = deque()
+        self._held: deque[Callable[[], None]] = deque()
 
     def submit(self, job: Callable[[], None]) -> None:
-        self._waiting.append(job)
+        (self._held if self.slow else self._waiting).append(job)
 
     def run(self) -> None:
         while self._waiting:
             self._waiting.popleft()()
+
+    def finish(self) -> None:
+        self._waiting += self._held
+        self._held.clear()
 
 
 class Link:
@@ -188,7 +195,7 @@ class MemoryServer:
         self.accounts = AccountStore(folder / "accounts.json", clock=lambda: _LATER)
         self._workers = _InlinePasswords(self.accounts, cost=CHEAP)
         self._hash = self._workers._hasher.hash(b"nobody's secret")
-        self._jobs = _Jobs()
+        self._checks, self._portions = _Jobs(), _Jobs()
         rates, counters = Rates(config), Counters()
         self.sequencer = Sequencer(
             self.store,
@@ -197,8 +204,8 @@ class MemoryServer:
             show_ciphertext=config.show_ciphertext,
             interrupt=lambda: None,  # `run` looks for itself
             tokens=_InlineTokens(self.accounts),
-            validators=self._jobs,
-            readers=self._jobs,
+            validators=self._checks,
+            readers=self._portions,
             lock=nullcontext(),
             counters=counters,
             clock=lambda: self.now / 1000,
@@ -231,13 +238,26 @@ class MemoryServer:
         while True:
             self.now += 1
             self.due = self.sequencer.turn(self.seconds)
-            self._jobs.run()
+            self._checks.run()
+            self._portions.run()
             if not self.sequencer._submissions:
                 return
 
     def advance(self, until: float | None = None) -> None:
         """Move the monotonic clock to when the server wants to be called, or to `until`."""
         self.seconds = max(self.seconds, self.due if until is None else until)
+        self.run()
+
+    @contextmanager
+    def slow_checks(self) -> Iterator[None]:
+        """What arrives within this and has to be checked by a worker is not, before `finish_checks`."""
+        self._checks.slow = True
+        yield
+        self._checks.slow = False
+
+    def finish_checks(self) -> None:
+        """Let the workers do what they were slow with."""
+        self._checks.finish()
         self.run()
 
     def tidy(self) -> None:
@@ -276,3 +296,45 @@ class MemoryServer:
 def refuse(link: Link, request: m.Request, code: m.Code, text: str = "") -> None:
     """Answer a request with a refusal, in the place of the server."""
     link.send(m.Refused(request.id, code, text))
+
+
+class MemoryClient(Client):
+    """The client's end of a link: no test waits for what does not come."""
+
+    def __init__(self, server: MemoryServer, **options: Any) -> None:
+        self.server = server
+        self.link = server.connect()
+        self.begin(server.seconds, **options)
+
+    def flush(self) -> None:
+        if data := self.protocol.data_to_send():
+            self.link.receive_data(data)
+
+    def pump(self, wait: float = WAIT) -> bool:
+        del wait
+        self.flush()
+        if self.link.to_client:
+            messages = [self.link.take() for _ in range(len(self.link.to_client))]
+            self.receive(encode_frames(messages), self.server.seconds)
+            self.flush()
+        elif not self.link.open:
+            self.received += self.protocol.receive_eof()
+        elif math.isinf(self.server.due):
+            raise AssertionError(f"nothing more comes: {self.received}")
+        else:
+            self.server.advance()
+        return self.link.open
+
+    def drop(self) -> None:
+        self.link.close()
+
+
+class MemoryPerson(Member, MemoryClient):
+    """A client with an account, a device and groups, in memory."""
+
+    def __init__(self, server: MemoryServer, account: str) -> None:
+        super().__init__(server)
+        self.enroll(account)
+
+    def again(self) -> "MemoryPerson":
+        return MemoryPerson(self.server, self.account).take_over(self)

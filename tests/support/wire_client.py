@@ -1,4 +1,4 @@
-"""A plain client for tests of the server: the wire protocol over real TLS, and real MLS groups, in one thread.
+"""A plain client for tests of the server: the wire protocol, over real TLS, and real MLS groups, in one thread.
 
 It does only what it is told, so that a test can also do what no honest client does.
 """
@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
@@ -61,30 +62,14 @@ def secrets_in(log: bytes) -> list[str]:
     return search({"the log": log}, {f"secret {number}": secret for number, secret in enumerate(SECRETS)})
 
 
-class WireClient:
-    """One connection to a server."""
+class Client(ABC):
+    """The client's end of one connection, whatever carries it."""
 
-    def __init__(
-        self,
-        port: int,
-        context: ssl.SSLContext,
-        *,
-        receive_buffer: int | None = None,
-        source: str = "127.0.0.1",
-        versions: Sequence[int] = (limits.PROTOCOL_VERSION,),
-    ) -> None:
-        """`source`: the address to connect from; Linux owns all of 127.0.0.0/8.
+    hello: m.Hello
 
-        `versions`: the protocol versions that it claims to speak.
-        """
-        self.socket = socket.socket()
-        self.socket.bind((source, 0))
-        if receive_buffer is not None:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(WAIT)
-        self.socket.connect(("127.0.0.1", port))
-        self.tls = TLSConnection(context, server_hostname="127.0.0.1")
-        self.protocol = ClientProtocol("test", time.monotonic())
+    def begin(self, now: float, versions: Sequence[int] = (limits.PROTOCOL_VERSION,)) -> None:
+        """Say hello, and wait for the server's. `versions`: of the protocol, that it claims to speak."""
+        self.protocol = ClientProtocol("test", now)
         self.protocol._outgoing = [encode_frame(m.ClientHello(list(versions), "test"))]
         self.received: list[Any] = []
         """Everything from the server that has not been taken yet, in order."""
@@ -100,42 +85,29 @@ class WireClient:
     def __exit__(self, *_: object) -> None:
         self.drop()
 
+    @abstractmethod
     def flush(self) -> None:
-        if self.tls.established:
-            self.tls.write(self.protocol.data_to_send())
-        if data := self.tls.data_to_send():
-            self.socket.settimeout(WAIT)  # whatever the last `pump` set
-            self.socket.sendall(data)
+        """Send what waits."""
 
+    @abstractmethod
     def pump(self, wait: float = WAIT) -> bool:
-        """Send everything that waits, and receive once; False if nothing came."""
-        self.flush()
-        self.socket.settimeout(wait)
-        try:
-            data = self.socket.recv(1 << 16)
-        except (TimeoutError, BlockingIOError):
-            return False
-        except ConnectionError:
-            data = b""
-        if data:
-            received = self.protocol.receive_data(self.tls.receive(data), time.monotonic())
-            for message in received:
-                note_secrets(message)
-            self.received += received
-        else:
-            self.received += self.protocol.receive_eof()
-        self.flush()
-        return bool(data)
+        """Send what waits, and receive once; False if nothing came."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Lose the connection."""
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take bytes of the server."""
+        messages = self.protocol.receive_data(data, now)
+        for message in messages:
+            note_secrets(message)
+        self.received += messages
 
     def send(self, message: Any) -> None:
         note_secrets(message)
         self.protocol.send(message)
         self.flush()
-
-    def send_raw(self, plaintext: bytes) -> None:
-        """Send bytes that no protocol machine would send."""
-        self.tls.write(plaintext)
-        self.socket.sendall(self.tls.data_to_send())
 
     def take(self, kind: type[M], matches: Callable[[M], bool] = lambda _: True) -> M:
         """Wait for the first message of a type, and take it; earlier messages stay."""
@@ -173,17 +145,70 @@ class WireClient:
         self.flush()
         self.drop()
 
+
+class WireClient(Client):
+    """One connection to a server over TLS."""
+
+    def __init__(
+        self,
+        port: int,
+        context: ssl.SSLContext,
+        *,
+        receive_buffer: int | None = None,
+        source: str = "127.0.0.1",
+        versions: Sequence[int] = (limits.PROTOCOL_VERSION,),
+    ) -> None:
+        """`source`: the address to connect from; Linux owns all of 127.0.0.0/8.
+
+        `versions`: the protocol versions that it claims to speak.
+        """
+        self.socket = socket.socket()
+        self.socket.bind((source, 0))
+        if receive_buffer is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(WAIT)
+        self.socket.connect(("127.0.0.1", port))
+        self.tls = TLSConnection(context, server_hostname="127.0.0.1")
+        self.begin(time.monotonic(), versions)
+
+    def flush(self) -> None:
+        if self.tls.established:
+            self.tls.write(self.protocol.data_to_send())
+        if data := self.tls.data_to_send():
+            self.socket.settimeout(WAIT)  # whatever the last `pump` set
+            self.socket.sendall(data)
+
+    def pump(self, wait: float = WAIT) -> bool:
+        """Send everything that waits, and receive once; False if nothing came."""
+        self.flush()
+        self.socket.settimeout(wait)
+        try:
+            data = self.socket.recv(1 << 16)
+        except (TimeoutError, BlockingIOError):
+            return False
+        except ConnectionError:
+            data = b""
+        if data:
+            self.receive(self.tls.receive(data), time.monotonic())
+        else:
+            self.received += self.protocol.receive_eof()
+        self.flush()
+        return bool(data)
+
+    def send_raw(self, plaintext: bytes) -> None:
+        """Send bytes that no protocol machine would send."""
+        self.tls.write(plaintext)
+        self.socket.sendall(self.tls.data_to_send())
+
     def drop(self) -> None:
         self.socket.close()
 
 
-class Person(WireClient):
+class Member(Client):
     """A client with an account, a device and groups."""
 
-    def __init__(self, port: int, context: ssl.SSLContext, account: str, **options: Any) -> None:
-        super().__init__(port, context, **options)
-        self.context = context
-        self.port = port
+    def enroll(self, account: str) -> None:
+        """Have a name, and keys that nobody knows yet."""
         self.account = account
         self.secret = hashlib.sha256(account.encode()).digest()
         self.device = os.urandom(16)
@@ -212,16 +237,19 @@ class Person(WireClient):
             self.publish()
         return self
 
-    def again(self, **options: Any) -> "Person":
+    @abstractmethod
+    def again(self) -> "Member":
         """A new connection of the same device, resumed."""
-        other = Person(self.port, self.context, self.account, **options)
+
+    def take_over(self, earlier: "Member") -> Self:
+        """Be the device of an earlier connection, resumed."""
         for name in (
             "device", "identity", "signature", "bundles", "groups", "numbers", "cursors", "staged", "texts", "token",
         ):  # fmt: skip
-            setattr(other, name, getattr(self, name))
-        reply = other.ask(m.Resume, other.token, other.device)
+            setattr(self, name, getattr(earlier, name))
+        reply = self.ask(m.Resume, self.token, self.device)
         assert isinstance(reply, m.LoggedIn), reply
-        return other
+        return self
 
     def certificate(self) -> DeviceCertificate:
         return issue(
@@ -429,6 +457,19 @@ class Person(WireClient):
         if isinstance(reply, m.Accepted):
             self.numbers[conversation] = number
         return reply
+
+
+class Person(Member, WireClient):
+    """Such a client over TLS."""
+
+    def __init__(self, port: int, context: ssl.SSLContext, account: str, **options: Any) -> None:
+        super().__init__(port, context, **options)
+        self.context = context
+        self.port = port
+        self.enroll(account)
+
+    def again(self, **options: Any) -> "Person":
+        return Person(self.port, self.context, self.account, **options).take_over(self)
 
 
 assert limits.PROTOCOL_VERSION == 1

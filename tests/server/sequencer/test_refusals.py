@@ -5,9 +5,6 @@ to, as the name of the reply or the code of the refusal.
 """
 
 import os
-import socket
-import ssl
-import time
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from securechat.server.app import Server
-from securechat.wire import limits
 from securechat.wire import messages as m
-from securechat.wire.frames import FrameReader, encode_frame
+from securechat.wire.frames import encode_frame
+from tests.support.memory_server import MemoryClient, MemoryServer
+from tests.support.memory_server import MemoryPerson as Person
 from tests.support.pair import example
-from tests.support.wire_client import WAIT, Person, WireClient
 
 REQUESTS = [kind for kind in typing.get_args(m.FromClient) if issubclass(kind, m.Request)]
 ABOUT_CONVERSATIONS = [kind for kind in REQUESTS if hasattr(example(kind), "conversation")]
@@ -78,30 +74,25 @@ def test_every_request_has_a_row() -> None:
 class Raw:
     """Requests as bytes, past the client's own machine, which would not send most of them."""
 
-    def __init__(self, client: WireClient) -> None:
-        self._client = client
-        self._frames = FrameReader(limits.MAX_FRAME)
-        self._decode = msgspec.msgpack.Decoder(m.FromServer).decode
-        self._bodies: list[bytes] = []
+    def __init__(self, client: MemoryClient) -> None:
+        self._link = client.link
         self._next_id = 1_000_000  # far from those of the machine
         self.events: list[object] = []
 
     def ask(self, *requests: m.Request) -> list[bytes]:
-        """Send requests in one record; their replies, encoded, with the id 0."""
+        """Send requests at once; their replies, encoded, with the id 0."""
         sent = []
         for request in requests:
             self._next_id += 1
             sent.append(msgspec.structs.replace(request, id=self._next_id))
-        self._client.send_raw(b"".join(encode_frame(request) for request in sent))
+        self._link.receive_data(b"".join(encode_frame(request) for request in sent))
         found: dict[int, bytes] = {}
-        while len(found) < len(sent):
-            data = self._client.socket.recv(1 << 16)
-            assert data, "the connection ended"
-            for message in map(self._decode, self._frames.receive(self._client.tls.receive(data))):
-                if isinstance(message, m.Reply):
-                    found[message.id] = encode_frame(msgspec.structs.replace(message, id=0))
-                else:
-                    self.events.append(message)
+        while self._link.to_client:
+            message = self._link.take()
+            if isinstance(message, m.Reply):
+                found[message.id] = encode_frame(msgspec.structs.replace(message, id=0))
+            else:
+                self.events.append(message)
         return [found[request.id] for request in sent]
 
 
@@ -120,46 +111,39 @@ def outcome(frame: bytes) -> str:
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_before_the_hello_every_request_ends_the_session(server: Server, tls: ssl.SSLContext, kind: type) -> None:
-    with (
-        socket.create_connection(("127.0.0.1", server.port), timeout=WAIT) as plain,
-        tls.wrap_socket(plain, server_hostname="127.0.0.1") as link,
-    ):
-        link.sendall(encode_frame(example(kind)))
-        frames = FrameReader(limits.MAX_FRAME)
-        bodies: list[bytes] = []
-        while data := link.recv(1 << 16):
-            bodies += frames.receive(data)
-    closing = msgspec.msgpack.decode(bodies[-1], type=m.FromServer)
-    assert isinstance(closing, m.Closing)
-    assert (closing.reason, closing.text) == ("protocol-error", f"{kind.__name__} before ClientHello")
-    assert len(bodies) == 2  # the server's hello, which it says to everybody, and this
+def test_before_the_hello_every_request_ends_the_session(server: MemoryServer, kind: type[m.Request]) -> None:
+    link = server.connect()
+    link.receive_data(encode_frame(request_of(kind)))
+    hello, closing = link.to_client  # the server's hello, which it says to everybody, and nothing but this
+    assert hello == server.hello
+    assert closing == m.Closing("protocol-error", f"{kind.__name__} before ClientHello")
+    assert not link.open
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_before_the_login(server: Server, tls: ssl.SSLContext, kind: type[m.Request]) -> None:
-    with WireClient(server.port, tls) as client:
+def test_before_the_login(server: MemoryServer, kind: type[m.Request]) -> None:
+    with MemoryClient(server) as client:
         assert [outcome(reply) for reply in Raw(client).ask(request_of(kind))] == [TABLE[kind].greeted]
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_while_logging_in(server: Server, tls: ssl.SSLContext, kind: type[m.Request]) -> None:
-    with WireClient(server.port, tls) as client:
+def test_while_logging_in(server: MemoryServer, kind: type[m.Request]) -> None:
+    with MemoryClient(server) as client:
         login = m.Login(0, "nobody", bytes(32), bytes(16))
         assert [outcome(reply) for reply in Raw(client).ask(login, request_of(kind))] == ["login-refused", "not-now"]
 
 
-def test_while_waiting_for_a_seat(start: Callable[..., Server], tls: ssl.SSLContext) -> None:
+def test_while_waiting_for_a_seat(start: Callable[..., MemoryServer]) -> None:
     server = start(max_clients=1)
-    with Person(server.port, tls, "alice") as alice, Person(server.port, tls, "bob") as bob:
+    with Person(server, "alice") as alice, Person(server, "bob") as bob:
         alice.register().login()
         bob.register().login()
         raw = Raw(bob)
         assert {kind: outcome(*raw.ask(request_of(kind))) for kind in REQUESTS} == dict.fromkeys(REQUESTS, "not-now")
 
 
-def test_before_the_device_is_published(server: Server, tls: ssl.SSLContext) -> None:
-    with Person(server.port, tls, "alice") as alice:
+def test_before_the_device_is_published(server: MemoryServer) -> None:
+    with Person(server, "alice") as alice:
         raw = Raw(alice.register().login(publish=False))
         found = {kind: outcome(*raw.ask(request_of(kind))) for kind in REQUESTS}
         assert found == {kind: TABLE[kind].enrolling for kind in REQUESTS}
@@ -183,14 +167,13 @@ class World:
         accepted = self.dave.leave(self.hall)
         assert isinstance(accepted, m.Accepted)
         self.last = accepted.seq
+        self.server = self.alice.server
 
     def forget_dave(self) -> None:
         """Dave acknowledges the last entry that is his, and the server forgets that he ever was there."""
         self.dave.send(m.Acknowledge(self.hall, self.last))
-        deadline = time.monotonic() + WAIT
-        while not isinstance(self.dave.ask(m.Subscribe, self.hall, self.last), m.Refused):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)  # housekeeping comes once a second; asking is rated
+        self.server.tidy()
+        assert isinstance(self.dave.ask(m.Subscribe, self.hall, self.last), m.Refused)
 
 
 @pytest.fixture
@@ -270,7 +253,7 @@ def test_the_inbox_of_another_device_is_not_there(world: World) -> None:
 
 def test_an_account_that_has_never_published_a_device_is_not_there(world: World) -> None:
     raw = Raw(world.carol)
-    with Person(world.alice.port, world.alice.context, "erin") as erin:
+    with Person(world.server, "erin") as erin:
         erin.register()
         nothing, hidden = (raw.ask(m.FetchKeyPackages(0, name))[0] for name in ("arin", "erin"))
     assert nothing.replace(b"arin", b"erin") == hidden
@@ -291,8 +274,8 @@ def test_who_is_out_and_has_not_read_its_end(world: World, kind: type[m.Request]
 # --- logging in ---
 
 
-def test_an_unknown_user_and_a_wrong_password_get_the_same_bytes(server: Server, tls: ssl.SSLContext) -> None:
-    with Person(server.port, tls, "alice") as alice, WireClient(server.port, tls) as stranger:
+def test_an_unknown_user_and_a_wrong_password_get_the_same_bytes(server: MemoryServer) -> None:
+    with Person(server, "alice") as alice, MemoryClient(server) as stranger:
         alice.register()
         raw = Raw(stranger)
         names = ("alice", "nobody", "ALICE", "no body", "\x1b[2J", "a" * 32)

@@ -1,29 +1,19 @@
 """What is kept for whom, seen through the wire; and what the server shows of it."""
 
 import logging
-import ssl
-import threading
-import time
 from collections.abc import Callable
 
 import pytest
 
-from securechat.server.app import Server
-from securechat.server.sequencer import conversation as conversations
 from securechat.server.sequencer import messages as talking
-from securechat.server.sequencer.sequencer import Sequencer
+from securechat.server.sequencer.conversation import IDLE_SECONDS
 from securechat.server.store import sqlite, tail
 from securechat.wire import messages as m
 from tests.support.log import logged
-from tests.support.wire_client import WAIT, Person
+from tests.support.memory_server import MemoryPerson as Person
+from tests.support.memory_server import MemoryServer
 
 Enter = Callable[..., Person]
-
-
-def clean_up(server: Server) -> None:
-    """Let housekeeping do everything that is due."""
-    while server._sequencer.housekeep(time.monotonic()):
-        pass
 
 
 def talk(enter: Enter) -> tuple[Person, Person, bytes]:
@@ -39,36 +29,25 @@ def acknowledge(person: Person, conversation: bytes, seq: int) -> None:
 
 
 def test_entries_are_deleted_when_everybody_has_them(
-    server: Server, enter: Enter, monkeypatch: pytest.MonkeyPatch
+    server: MemoryServer, enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "TAIL_SECONDS", -1)
     alice, bob, conversation = talk(enter)
     for n in range(5):
         alice.say(conversation, str(n))
     acknowledge(alice, conversation, 6)
-    clean_up(server)
-    assert [entry.seq for entry in server._store.read(conversation, 0, 100, 100, 1 << 20)] == [2, 3, 4, 5, 6]
+    server.tidy()
+    assert [entry.seq for entry in server.store.read(conversation, 0, 100, 100, 1 << 20)] == [2, 3, 4, 5, 6]
     acknowledge(bob, conversation, 4)
-    clean_up(server)
-    assert [entry.seq for entry in server._store.read(conversation, 0, 100, 100, 1 << 20)] == [5, 6]
+    server.tidy()
+    assert [entry.seq for entry in server.store.read(conversation, 0, 100, 100, 1 << 20)] == [5, 6]
     bob.cursors[conversation] = 4
     bob.subscribe(conversation)
     assert [bob.take(m.Entry).seq for _ in range(2)] == [5, 6]
 
 
-def test_checkpoints_are_made_while_there_is_always_more_to_move(
-    start: Callable[[], Server], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = threading.Semaphore(0)
-    monkeypatch.setattr(Sequencer, "housekeep", lambda *_: True)
-    monkeypatch.setattr(sqlite.SQLiteStore, "checkpoint", lambda _: made.release())
-    start()
-    for _ in range(3):
-        assert made.acquire(timeout=WAIT), "the write-ahead log grows and grows"
-
-
 def test_who_was_away_too_long_is_told_where_the_gap_ends(
-    server: Server, enter: Enter, monkeypatch: pytest.MonkeyPatch
+    server: MemoryServer, enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "TAIL_SECONDS", -1)
     monkeypatch.setattr(sqlite, "READER_ENTRIES", 5)
@@ -80,7 +59,7 @@ def test_who_was_away_too_long_is_told_where_the_gap_ends(
     for n in range(20):
         alice.say(room, str(n))
     acknowledge(alice, room, 21)
-    clean_up(server)
+    server.tidy()
     bob.subscribe(room)
     assert bob.take(m.Message) == m.Truncated(room, 17)
     assert [bob.take(m.Entry).seq for _ in range(5)] == [17, 18, 19, 20, 21]
@@ -150,29 +129,30 @@ def test_the_limit_falls_within_what_comes_at_once(enter: Enter, monkeypatch: py
     assert refusals == ["reader-full"] + ["wrong-number"] * 4
 
 
-def test_an_idle_conversation_leaves_memory_and_comes_back(
-    server: Server, enter: Enter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conversations, "IDLE_SECONDS", 0.0)
+def test_an_idle_conversation_leaves_memory_and_comes_back(server: MemoryServer, enter: Enter) -> None:
+    def wait() -> None:
+        server.advance(server.seconds + IDLE_SECONDS + 1)
+        server.tidy()
+
     alice, bob, conversation = talk(enter)
     accepted = alice.say(conversation, "one")
-    clean_up(server)
-    assert server._sequencer._conversations.loaded(conversation) is None
+    wait()
+    assert server.sequencer._conversations.loaded(conversation) is None
     assert alice.say(conversation, "two").seq == accepted.seq + 1
-    clean_up(server)
+    wait()
     assert isinstance(alice.change(conversation), m.Accepted)
     bob.subscribe(conversation)
-    clean_up(server)
-    assert server._sequencer._conversations.loaded(conversation) is not None  # somebody reads
+    wait()
+    assert server.sequencer._conversations.loaded(conversation) is not None  # somebody reads
     assert bob.read(conversation, 2) == [(2, "one"), (3, "two")]
 
 
 def test_show_ciphertext_logs_who_where_epoch_size_and_bytes(
-    start: Callable[..., Server], tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+    start: Callable[..., MemoryServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "securechat.server")
     server = start(show_ciphertext=True)
-    with Person(server.port, tls, "alice") as alice:
+    with Person(server, "alice") as alice:
         alice.register().login()
         alice.open_room("#lobby")
         (room,) = alice.groups
