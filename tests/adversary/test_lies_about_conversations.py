@@ -78,7 +78,7 @@ def test_another_room_under_the_name_that_was_asked_for_is_not_entered(hostile: 
     )
     assert members(alice, "#trap") == ("alice",)
     hostile.from_client.clear()
-    bob.do(commands.JoinRoom("#lobby"))
+    assert isinstance(bob.answer(commands.JoinRoom("#lobby")), events.Done)
     say(bob, "#lobby", "here", alice)
     assert_calm(alice)
 
@@ -112,7 +112,7 @@ def test_a_wrong_offer_is_not_followed(
     assert not sent(hostile, "bob", m.Commit)
     assert members(alice, "#lobby") == ("alice",)
     del hostile.from_server[m.JoinOffer]
-    bob.do(commands.JoinRoom("#lobby"))
+    assert isinstance(bob.answer(commands.JoinRoom("#lobby")), events.Done)
     say(bob, "#lobby", "here", alice)
 
 

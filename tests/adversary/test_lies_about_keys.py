@@ -197,8 +197,8 @@ def test_a_later_conversation_with_an_impostor_is_marked_and_gets_no_answer(
     alice.read("bob", "bob: I have a new phone")
     (line,) = [line for line in alice.client.history(shadow.conversation, 10) if not line.own]
     assert line.trust == mark
-    alice.say("bob", "do you?")
-    assert alice.wait_for(events.Held) == events.Held(shadow.conversation, "bob")
+    command = alice.say("bob", "do you?")
+    assert alice.wait_for(events.Held) == events.Held(shadow.conversation, "bob", command=command.id)
     assert shadow.read == []
     assert unsent(alice, "bob") == ["do you?"]
 

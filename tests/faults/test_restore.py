@@ -72,7 +72,7 @@ def test_after_a_restore_conversations_are_begun_anew_or_repaired_and_nothing_is
     say(alice, "bob", "once more", bob)
 
     # A past state of the room, without carol's entrance, is not entered: somebody might be in it who is gone.
-    alice.do(commands.Repair(alice.id_of("#lobby")))
-    refused = alice.wait_for(events.Alarm, lambda event: event.kind == "server")
+    refused = alice.answer(commands.Repair(alice.id_of("#lobby")))
+    assert isinstance(refused, events.Refused)
     assert refused.text.startswith("The server offered a past state of the conversation")
     assert set(alarms(bob)) == stands_still

@@ -229,7 +229,8 @@ class Conversation:
         vault, row = self.context.vault, self.row
         # Under `number` we have just entered; what was submitted before that may stand in what we have skipped.
         unsure = vault.outbox.drop_submitted(self.id, number - 1)
-        self._refuse_dropped(unsure, "local", "It is not known whether this message was sent.")
+        problem = "It is not known whether this message was sent."
+        self._refuse_dropped(unsure, "local", problem, problem)
         vault.trails.forget_numbers(self.id)
         vault.trails.delete_chain_before(self.id, seq)
         vault.trails.add_chain_value(self.id, seq, chain)
@@ -270,14 +271,17 @@ class Conversation:
         self.departed = frozenset(leaves)
         self.context.vault.groups.save_departures(self.id, self.departed)
 
-    def end(self, problem: str, code: str = "local") -> bool:
-        """We are out: delete everything but the history. What was not sent says `problem`; whether there was any."""
+    def end(self, problem: str, code: str = "local", text: str = "") -> bool:
+        """We are out: delete everything but the history. What was not sent says `problem`; whether there was any.
+
+        `code` and `text`: with what commands are refused; `problem` if there is no text.
+        """
         self.row.phase = "gone"
         dropped = self.context.vault.outbox.drop(self.id)
-        self._refuse_dropped(dropped, code, problem)
+        self._refuse_dropped(dropped, code, problem, text or problem)
         for change in self.context.vault.changes.load(self.id):
             if self.context.answers.waiting(("change", change.id)):
-                self.context.answers.refuse(("change", change.id), code, problem)
+                self.context.answers.refuse(("change", change.id), code, text or problem)
         self.context.vault.conversations.clear_working_state(self.id)
         self._group = self._people = self._staged = None
         self._staged_loaded = True
@@ -285,7 +289,7 @@ class Conversation:
         self.live = False
         return any(each.local_id for each in dropped)
 
-    def _refuse_dropped(self, dropped: Iterable[Dropped], code: str, problem: str) -> None:
+    def _refuse_dropped(self, dropped: Iterable[Dropped], code: str, problem: str, text: str) -> None:
         """Answer the commands that wait for what is not submitted any more, and mark its lines."""
         answers = self.context.answers
         for each in dropped:
@@ -293,7 +297,7 @@ class Conversation:
             if each.kind == "leave":
                 answers.done(("item", each.id))  # we are out all the same
             elif message is not None or answers.waiting(("item", each.id)):
-                answers.refuse(("item", each.id), code, problem, message)
+                answers.refuse(("item", each.id), code, text, message)
 
     def close(self) -> int:
         """Say nothing more, and leave as soon as everything said before stands in the log.

@@ -289,7 +289,7 @@ class Registry:
         conversation.row.closed = True
         command, answers = conversation.command, self._context.answers
         key: Key = ("conversation", conversation.id)
-        told = conversation.end(f"This message was not sent: {text}", code)
+        told = conversation.end(f"This message was not sent: {text}", code, text)
         if answers.waiting(key) or not told:
             answers.refuse(key, code, text)
         conversation.tell("closed", command=command)
