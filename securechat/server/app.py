@@ -39,8 +39,8 @@ from securechat.server.operator.protocol import socket_path
 from securechat.server.rates import Rates, address_key
 from securechat.server.sequencer.sequencer import Sequencer
 from securechat.server.status import Counters, Status
-from securechat.server.store.port import Store
-from securechat.server.store.sqlite import SQLiteStore, knows_people
+from securechat.server.store.sqlite.database import knows_people
+from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.server.workers import WorkerPool
 from securechat.transport.tls import read_certificate, server_context
 from securechat.transport.waker import Waker
@@ -292,7 +292,7 @@ class Server:
             return "the certificate has expired: renew it and send SIGHUP"
         return self._stuck()
 
-    def _open_admin(self, accounts: AccountStore, store: Store) -> AdminServer | None:
+    def _open_admin(self, accounts: AccountStore, store: SQLiteStore) -> AdminServer | None:
         path = socket_path(self._config.data)
         if path is None:
             log.warning("no admin socket: the path of the data folder is too long", data=str(self._config.data))

@@ -18,7 +18,7 @@ from securechat.identity.certificate import RULES_EXTENSION
 from securechat.mls.extensions import Extension, ExtensionType, RequiredCapabilities
 from securechat.mls.group import Group
 from securechat.mls.proposals import GroupContextExtensions, Remove
-from securechat.server.store.port import InboxEntry
+from securechat.server.store.records import InboxEntry
 from securechat.wire import messages as wire
 from tests.support.memory_server import Link, MemoryServer, refuse
 from tests.support.people import Person, only, settle
@@ -567,11 +567,11 @@ def restore_inbox(server: MemoryServer, person: Person, letters: int) -> None:
     """The server was restored from a backup with so many letters in a person's inbox, none of them acknowledged."""
     device, store = person.engine._context.device.id, server.store
     server.tidy()  # acknowledgements reach the store
-    store.acknowledge_inbox(device, store.inbox(device))
-    store._write("UPDATE inbox_heads SET seq = 0 WHERE device = ?", device)
+    store.inboxes.acknowledge(device, store.inboxes.newest(device))
+    store._writer.execute("UPDATE inbox_heads SET seq = 0 WHERE device = ?", device)
     for old in server.letters[device][:letters]:
         departed = tuple((each.proposal, each.group_context) for each in old.departures)
-        store.deliver(
+        store.inboxes.deliver(
             InboxEntry(0, old.time, old.conversation, old.join_seq, old.chain, old.welcome, old.tree, departed),
             [device],
         )
@@ -612,8 +612,8 @@ def test_an_inbox_that_has_become_shorter_keeps_no_welcome_from_us(
     device = bob.engine._context.device.id
     bob.engine.say_goodbye()
     settle(bob)
-    assert server.store.inbox(device) == letters + 2
-    assert server.store.read_inbox(device, 0, 1 << 20) == []  # all of them acknowledged
+    assert server.store.inboxes.newest(device) == letters + 2
+    assert server.store.inboxes.read(device, 0, 1 << 20) == []  # all of them acknowledged
 
 
 def test_of_an_inbox_that_has_become_shorter_only_what_has_come_is_acknowledged(
@@ -634,7 +634,7 @@ def test_of_an_inbox_that_has_become_shorter_only_what_has_come_is_acknowledged(
     only(bob, lambda message: [] if isinstance(message, wire.Welcomed) and message.seq == 2 else [message])
     bob.connect()
     settle(alice, bob, carol)
-    assert [letter.seq for letter in server.store.read_inbox(device, 0, 1 << 20)] == [2]
+    assert [letter.seq for letter in server.store.inboxes.read(device, 0, 1 << 20)] == [2]
     bob.cut()
     honest(server)
     bob.connect()
@@ -676,7 +676,7 @@ def test_who_was_away_longer_than_letters_are_kept_is_ready_all_the_same(server:
     bob.cut()
     alice.do(commands.OpenDirect("bob", "too late", ask=False))
     settle(alice, bob)
-    server.store.acknowledge_inbox(device.id, 1)  # deleted, as after 30 days
+    server.store.inboxes.acknowledge(device.id, 1)  # deleted, as after 30 days
     server.store.commit()
     before = len(bob.happened)
     bob.connect()

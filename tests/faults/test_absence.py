@@ -10,7 +10,7 @@ from securechat.client import backoff, commands, events
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
 from securechat.server.sequencer import messages as talk
-from securechat.server.store import sqlite, tail
+from securechat.server.store.sqlite import tail, tidying
 from tests.support.history import View, check_history
 from tests.support.live import LiveClient, Through, view
 
@@ -21,7 +21,7 @@ KEPT = 8
 @pytest.fixture
 def stingy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server that keeps little for those who are away, in this process."""
-    for module in (sqlite, talk):
+    for module in (tidying, talk):
         monkeypatch.setattr(module, "READER_ENTRIES", KEPT)
     monkeypatch.setattr(tail, "TAIL_SECONDS", -1)
     certs.generate(tmp_path / "certs", ("localhost",))

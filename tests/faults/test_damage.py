@@ -14,9 +14,9 @@ import pytest
 from securechat.errors import StorageError
 from securechat.server.accounts.store import AccountStore
 from securechat.server.panic import StoreBrokenError
-from securechat.server.store import tail
-from securechat.server.store.port import Device, Head, InboxEntry, LogEntry, Membership
-from securechat.server.store.sqlite import SQLiteStore
+from securechat.server.store.records import Device, Head, InboxEntry, LogEntry, Membership
+from securechat.server.store.sqlite import tail
+from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.wire.chain import CHAIN_START
 from tests.support.crowd import prepare
 
@@ -33,17 +33,17 @@ def fill(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Something in each table, MOVED entries in the history, and RECENT ones in the tail, three a commit."""
     head = Head(ROOM, "open", "#lobby", 0, 1, 0, CHAIN_START, b"group info")
     head.members = {device: Membership(device, "someone", 0, CHAIN_START, None, 0) for device in (ALICE, BOB)}
-    store.create(head, None, b"snapshot" * 50)
-    store.put_device(Device(ALICE, "alice", b"certificate"), b"k" * 32)
-    store.put_key_packages(ALICE, [b"p" * 300] * 3, b"l" * 300)
-    store.deliver(InboxEntry(0, 1, ROOM, 1, bytes(32), b"w" * 400, b"t" * 400, ()), [ALICE, BOB])
+    store.conversations.create(head, None, b"snapshot" * 50)
+    store.directory.put_device(Device(ALICE, "alice", b"certificate"), b"k" * 32)
+    store.directory.put_key_packages(ALICE, [b"p" * 300] * 3, b"l" * 300)
+    store.inboxes.deliver(InboxEntry(0, 1, ROOM, 1, bytes(32), b"w" * 400, b"t" * 400, ()), [ALICE, BOB])
 
     def write(count: int) -> None:
         run = [
             LogEntry(seq, 1000 + seq, ALICE, seq, 0, bytes(32), payload(seq))
             for seq in range(head.seq + 1, head.seq + count + 1)
         ]
-        store.append(ROOM, run)
+        store.logs.append(head, run)
         for entry in run:
             head.record(entry)
         store.commit()
@@ -51,7 +51,7 @@ def fill(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     write(MOVED)
     with monkeypatch.context() as patch:
         patch.setattr(tail, "TAIL_SECONDS", -1)
-        while store.tidy(5000, lambda _: head)[1]:
+        while store.tidy(5000)[1]:
             pass
     store.checkpoint()
     for _ in range(RECENT // 3):
@@ -98,12 +98,12 @@ def outcome(folder: Path, name: str, data: bytes) -> int | str:
         assert str(copy / "chat.db") in refused
         return refused
     try:
-        head = store.load(ROOM)
-        entries = store.read(ROOM, 0, 1000, 1000, 1 << 30)
-        store.read_inbox(ALICE, 0, 1 << 20)
-        store.device(ALICE)
+        store.conversations.load(ROOM)
+        entries = store.logs.read(ROOM, 0, 1000, 1000, 1 << 30)
+        store.inboxes.read(ALICE, 0, 1 << 20)
+        store.directory.device(ALICE)
         store.size()
-        while store.tidy(6000, lambda _: head)[1]:
+        while store.tidy(6000)[1]:
             pass
         store.checkpoint()
     except StoreBrokenError as error:

@@ -22,8 +22,8 @@ from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig, lo
 from securechat.server.operator import admin, backup, protocol
 from securechat.server.operator.metrics import MetricsServer
 from securechat.server.status import Counters, Status
-from securechat.server.store.port import Device, Head, InboxEntry, LogEntry, Membership, Numbers, pack_answer
-from securechat.server.store.sqlite import SQLiteStore
+from securechat.server.store.records import Device, Head, InboxEntry, LogEntry, Membership, Numbers, pack_answer
+from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat.wire.chain import CHAIN_START
@@ -138,13 +138,14 @@ def database() -> bytes:
     head = Head(ROOM, "open", "#lobby", 0, NOW, 0, CHAIN_START, b"group info")
     for device in (ALICE, BOB):
         head.members[device] = Membership(device, device[:1].decode(), 0, CHAIN_START, None, 0)
-    store.create(head, None, b"snapshot")
+    store.conversations.create(head, None, b"snapshot")
     write(store, head)
-    store.put_device(Device(ALICE, "a", b"certificate"), bytes(32))
-    store.put_key_packages(ALICE, [b"key package"], b"last resort")
-    store.deliver(InboxEntry(0, NOW, ROOM, 3, bytes(32), b"welcome", b"tree", ((b"proposal", b"context"),)), [BOB])
+    store.directory.put_device(Device(ALICE, "a", b"certificate"), bytes(32))
+    store.directory.put_key_packages(ALICE, [b"key package"], b"last resort")
+    departed = ((b"proposal", b"context"),)
+    store.inboxes.deliver(InboxEntry(0, NOW, ROOM, 3, bytes(32), b"welcome", b"tree", departed), [BOB])
     store.commit()
-    while store.tidy(NOW + 60_000, lambda _: head)[1]:
+    while store.tidy(NOW + 60_000)[1]:
         pass
     write(store, head)
     store.commit()
@@ -155,7 +156,7 @@ def database() -> bytes:
 def write(store: SQLiteStore, head: Head) -> None:
     """Three more entries."""
     run = [LogEntry(head.seq + each, NOW, ALICE, head.seq + each, 0, bytes(32), b"payload") for each in (1, 2, 3)]
-    store.append(ROOM, run)
+    store.logs.append(head, run)
     for entry in run:
         head.record(entry)
 
@@ -179,20 +180,20 @@ def altered_database(script: bytes) -> None:
     except StorageError:
         return
     try:
-        for room in store.rooms(ALICE):
+        for room in store.conversations.rooms(ALICE):
             repr(room)
-        for conversation in store.conversations_of(ALICE):
-            head = store.load(conversation)
+        for conversation in store.conversations.of_device(ALICE):
+            head = store.conversations.load(conversation)
             if head is None:
                 continue
-            store.read(conversation, 0, 1 << 40, 256, 1 << 20)
-            store.measure(conversation, 0)
-            store.read_group(conversation)
+            store.logs.read(conversation, 0, 1 << 40, 256, 1 << 20)
+            store.logs.measure(conversation, 0)
+            store.conversations.read_group(conversation)
             if (numbers := head.numbers.get(ALICE)) is not None:
                 numbers.answer(conversation, ALICE, numbers.last, b"payload")
-        store.read_inbox(BOB, 0, 1 << 20)
-        store.identity_key("a")
-        store.take_key_package(ALICE)
+        store.inboxes.read(BOB, 0, 1 << 20)
+        store.directory.identity_key("a")
+        store.directory.take_key_package(ALICE)
         store.rollback()
     except StorageError:
         return

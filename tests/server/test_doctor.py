@@ -23,8 +23,8 @@ from securechat.server.app import Server
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig, load_config
 from securechat.server.operator import doctor, protocol
 from securechat.server.operator.doctor import Finding, examine, reachable
-from securechat.server.store import schema
-from securechat.server.store.sqlite import check_database
+from securechat.server.store.sqlite import schema
+from securechat.server.store.sqlite.database import check_database
 from securechat.transport.tls import client_context
 from tests.support.faulty_system import FaultySystem
 from tests.support.server_process import ServerProcess, server_environment

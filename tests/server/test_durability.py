@@ -24,7 +24,8 @@ from securechat.server import housekeeping
 from securechat.server.app import Server
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig
 from securechat.server.sequencer.sequencer import Sequencer
-from securechat.server.store import sqlite
+from securechat.server.store.sqlite import writer
+from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.wire import messages as m
 from securechat.wire.protocol import Ended
 from tests.support.server_process import ServerProcess, server_command, server_environment
@@ -56,7 +57,7 @@ def test_checkpoints_are_made_while_there_is_always_more_to_move(
     made = threading.Semaphore(0)
     monkeypatch.setattr(housekeeping, "PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(Sequencer, "housekeep", lambda *_: True)
-    monkeypatch.setattr(sqlite.SQLiteStore, "checkpoint", lambda _: made.release())
+    monkeypatch.setattr(SQLiteStore, "checkpoint", lambda _: made.release())
     start()
     for _ in range(3):
         assert made.acquire(timeout=WAIT), "the write-ahead log grows and grows"
@@ -71,8 +72,8 @@ def test_a_long_write_ahead_log_wakes_housekeeping(
     fails: bool,  # noqa: FBT001  a parameter of the test
 ) -> None:
     monkeypatch.setattr(housekeeping, "PAUSE_SECONDS", 3600.0)  # by itself it would not come
-    monkeypatch.setattr(sqlite, "WAL_BYTES", 200_000)
-    monkeypatch.setattr(sqlite, "WAL_MOST_BYTES", 1 << 40)  # nor do commits
+    monkeypatch.setattr(writer, "WAL_BYTES", 200_000)
+    monkeypatch.setattr(writer, "WAL_MOST_BYTES", 1 << 40)  # nor do commits
     server = start()
     housekeep, calls = server._sequencer.housekeep, []
 

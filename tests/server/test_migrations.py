@@ -13,8 +13,8 @@ import pytest
 
 from securechat.errors import StorageError
 from securechat.server.sequencer.validation import Validator
-from securechat.server.store import schema
-from securechat.server.store.sqlite import SQLiteStore
+from securechat.server.store.sqlite import schema
+from securechat.server.store.sqlite.store import SQLiteStore
 
 OLDEST = Path(__file__).with_name("oldest.sql")
 """Version 1, as a server of that version wrote it: alice and bob, their conversation, and a room. Never changed."""
@@ -44,22 +44,22 @@ def open_and_check(path: Path) -> None:
     store = SQLiteStore(path)
     try:
         assert store.server_id == SERVER_ID
-        head = store.load(DIRECT)
+        head = store.conversations.load(DIRECT)
         assert head is not None
         assert (head.kind, head.seq, head.epoch) == ("direct", 4, 1)
         assert {member.account for member in head.members.values()} == {"alice", "bob"}
-        entries = store.read(DIRECT, 0, head.seq, 100, 1 << 20)
+        entries = store.logs.read(DIRECT, 0, head.seq, 100, 1 << 20)
         assert [entry.seq for entry in entries] == [1, 2, 3, 4]
         digest = hashlib.sha256(b"".join(entry.payload for entry in entries)).hexdigest()
         assert digest == "068116b7bc5ba6238486994a639d150da41a7da0b3b81a8bb3b1d03bf63fdbeb"
-        found = store.read_group(DIRECT)
+        found = store.conversations.read_group(DIRECT)
         assert found is not None
         group = Validator(SERVER_ID).restore(*found)
         assert group.epoch == 1
-        assert store.room("#lobby") is not None
-        (device,) = store.devices("alice")
-        assert store.count_key_packages(device.device) == 2
-        assert store.inbox(store.devices("bob")[0].device) == 1
+        assert store.conversations.room("#lobby") is not None
+        (device,) = store.directory.devices("alice")
+        assert store.directory.count_key_packages(device.device) == 2
+        assert store.inboxes.newest(store.directory.devices("bob")[0].device) == 1
     finally:
         store.close()
 
@@ -110,9 +110,9 @@ def test_a_kill_in_the_middle_leaves_the_old_database(path: Path) -> None:
     numbers = "WITH RECURSIVE number(n) AS (SELECT 100 UNION ALL SELECT n + 1 FROM number)"
     endless = f"{NEXT} {numbers} INSERT INTO payload_sizes SELECT n, n FROM number;"  # noqa: S608 - all from here
     program = (
-        "import sys; from pathlib import Path; from securechat.server.store import schema, sqlite\n"
+        "import sys; from pathlib import Path; from securechat.server.store.sqlite import schema, store\n"
         "schema.MIGRATIONS = (*schema.MIGRATIONS, sys.argv[2])\n"
-        "sqlite.SQLiteStore(Path(sys.argv[1]))"
+        "store.SQLiteStore(Path(sys.argv[1]))"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(path), endless]) as process:
         try:

@@ -16,7 +16,7 @@ from securechat.server.carrying.connection import Connection
 from securechat.server.sequencer import reading
 from securechat.server.sequencer.operations import CommitChecked
 from securechat.server.sequencer.session import Session
-from securechat.server.store.port import READER_SECONDS
+from securechat.server.store.records import READER_SECONDS
 from securechat.wire import limits
 from securechat.wire import messages as m
 from tests.support.wire_client import Person
@@ -466,7 +466,7 @@ def test_of_letters_that_are_gone_the_reader_is_told(server: Server, enter: Ente
     assert isinstance(alice.open_direct("bob"), m.Accepted)
     with server._sequencer._lock:
         later = time.time_ns() // 1_000_000 + (READER_SECONDS + 1) * 1000
-        while server._store.tidy(later, server._sequencer._conversations.head)[1]:
+        while server._store.tidy(later)[1]:
             pass
     bob.read_inbox()
     assert bob.take(m.Message) == m.Truncated(bob.device, 2)

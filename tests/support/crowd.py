@@ -16,7 +16,7 @@ import argon2
 from securechat.server.accounts.passwords import COST
 from securechat.server.accounts.store import AccountStore
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE
-from securechat.server.store.sqlite import SQLiteStore
+from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.wire import limits
 from securechat.wire import messages as m
 from tests.support.live import PATIENCE

@@ -6,20 +6,21 @@
 import sys
 from pathlib import Path
 
-from securechat.server.store import sqlite
-from securechat.server.store.port import Head, LogEntry, Membership
+from securechat.server.store.records import Head, LogEntry, Membership
+from securechat.server.store.sqlite import writer
+from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.wire.chain import CHAIN_START
 from tests.support.faulty_system import throw_switches
 
 ROOM, ALICE = b"R" * 32, b"a" * 16
 
 
-def write(store: sqlite.SQLiteStore, head: Head, count: int) -> None:
+def write(store: SQLiteStore, head: Head, count: int) -> None:
     """Append and commit."""
     for _ in range(count):
         payload = str(head.seq + 1).encode().ljust(4000)
         entry = LogEntry(head.seq + 1, 1, ALICE, head.seq + 1, 0, bytes(32), payload)
-        store.append(head.id, [entry])
+        store.logs.append(head, [entry])
         head.record(entry)
     store.commit()
 
@@ -27,11 +28,11 @@ def write(store: sqlite.SQLiteStore, head: Head, count: int) -> None:
 def main() -> None:
     """Print the seqs that a store holds at the end."""
     path, switches = map(Path, sys.argv[1:])
-    sqlite.WAL_BYTES = 0  # every checkpoint finds the log too long
-    store = sqlite.SQLiteStore(path)
+    writer.WAL_BYTES = 0  # every checkpoint finds the log too long
+    store = SQLiteStore(path)
     head = Head(ROOM, "open", "#lobby", 0, 1, 0, CHAIN_START, b"i")
     head.members[ALICE] = Membership(ALICE, "alice", 0, CHAIN_START, None, 0)
-    store.create(head, None, b"snapshot")
+    store.conversations.create(head, None, b"snapshot")
     write(store, head, 100)
     store.checkpoint()  # all of it: the log's room is free, and the next commit starts it anew
     throw_switches(switches, disk_full=True)
@@ -41,8 +42,8 @@ def main() -> None:
     throw_switches(switches)
     write(store, head, 10)
     store.close()
-    store = sqlite.SQLiteStore(path)
-    print([entry.seq for entry in store.read(ROOM, 0, 1000, 1000, 1 << 30)])  # noqa: T201 - the answer
+    store = SQLiteStore(path)
+    print([entry.seq for entry in store.logs.read(ROOM, 0, 1000, 1000, 1 << 30)])  # noqa: T201 - the answer
     store.close()
 
 

@@ -25,8 +25,8 @@ from securechat.server.rate import Rate
 from securechat.server.rates import Rates
 from securechat.server.sequencer.sequencer import Sequencer
 from securechat.server.status import Counters
-from securechat.server.store.port import Head
-from securechat.server.store.sqlite import SQLiteStore
+from securechat.server.store.records import Head
+from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat.wire.frames import FrameReader, encode_frame, encode_frames
@@ -269,18 +269,18 @@ class MemoryServer:
 
     def head(self, conversation: bytes) -> Head:
         """A conversation as the server has it."""
-        head = self.sequencer._conversations.head(conversation)
-        assert head is not None
-        return head
+        found = self.sequencer._conversations.get(conversation)
+        assert found is not None
+        return found.head
 
     @property
     def conversations(self) -> list[bytes]:
         """The ids of all conversations."""
-        return [conversation for (conversation,) in self.store._rows("SELECT id FROM conversations")]
+        return [conversation for (conversation,) in self.store._writer.rows("SELECT id FROM conversations")]
 
     def find_room(self, name: str) -> bytes:
         """The id of a room."""
-        found = self.store.room(name)
+        found = self.store.conversations.room(name)
         assert found is not None
         return found
 

@@ -28,7 +28,7 @@ from securechat.server.logs import get_logger
 from securechat.server.operator import backup, protocol
 from securechat.server.operator.protocol import Reply, Request
 from securechat.server.status import Counters, Status
-from securechat.server.store.port import Store
+from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.server.workers import join
 from securechat.transport.waker import Waker
 
@@ -53,7 +53,7 @@ class Admin:
         self,
         data: Path,
         accounts: AccountStore,
-        store: Store,
+        store: SQLiteStore,
         counters: Counters,
         *,
         expel: Callable[[str, str], None],

@@ -26,8 +26,7 @@ from securechat.files import PRIVATE, is_ours, make_private_folder, sync
 from securechat.server.accounts.file import read_accounts
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE
 from securechat.server.operator import protocol
-from securechat.server.store.port import Store
-from securechat.server.store.sqlite import SQLiteStore
+from securechat.server.store.sqlite.store import SQLiteStore
 
 MANIFEST: Final = "manifest.json"
 PORTION: Final = 1 << 20
@@ -52,7 +51,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @contextlib.contextmanager
-def snapshot(store: Store, accounts: Path) -> Iterator[tuple[Path, bytes]]:
+def snapshot(store: SQLiteStore, accounts: Path) -> Iterator[tuple[Path, bytes]]:
     """Copy the database, and then read the accounts; the copy is deleted at the end. Raises StorageError."""
     copy = accounts.with_name(STORE_FILE + ".backup")
     try:
@@ -200,7 +199,8 @@ def restore(path: Path, data: Path) -> Manifest:
             server_id = store.server_id
             # Who has used one that was handed out since the backup has deleted its private key: a Welcome for it could
             # not be opened. Clients publish new ones when they connect; until then the last-resort ones serve.
-            store.drop_key_packages()
+            store.directory.drop_key_packages()
+            store.commit()
         if server_id.hex() != manifest.server_id:
             raise StorageError(f"{path} is damaged: the database is another server's")
         # The database last: a server does not start on accounts without one.

@@ -33,8 +33,8 @@ from securechat.server.config import ACCOUNTS_FILE, ENVIRONMENT_PREFIX, STORE_FI
 from securechat.server.descriptors import RESERVED_FILES
 from securechat.server.operator import protocol
 from securechat.server.operator.metrics import HOST as METRICS_HOST
-from securechat.server.store import schema
-from securechat.server.store.sqlite import check_database, knows_people
+from securechat.server.store.sqlite import schema
+from securechat.server.store.sqlite.database import check_database, knows_people
 from securechat.transport.deadline import Deadline
 from securechat.transport.tls import (
     certificate_names,

@@ -22,7 +22,8 @@ from securechat.server.sequencer.reading import Reading
 from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
 from securechat.server.sequencer.validation import Checked, Validator
-from securechat.server.store.port import InboxEntry, LogEntry, Membership, Store
+from securechat.server.store.port import ConversationStore, InboxStore
+from securechat.server.store.records import InboxEntry, LogEntry, Membership
 from securechat.wire.messages import Commit
 
 
@@ -32,7 +33,8 @@ class Commits:
     def __init__(
         self,
         turn: Turn,
-        store: Store,
+        store: ConversationStore,
+        inboxes: InboxStore,
         conversations: Conversations,
         groups: Groups,
         leases: Leases,
@@ -43,6 +45,7 @@ class Commits:
     ) -> None:
         self._turn = turn
         self._store = store
+        self._inboxes = inboxes
         self._conversations = conversations
         self._groups = groups
         self._leases = leases
@@ -148,7 +151,7 @@ class Commits:
             self.admit(conversation, entry, [(each.device_id, each.account) for each in added])
             departed = tuple((each.proposal, each.group_context) for each in head.departed.values())
             inbox_entry = InboxEntry(0, entry.time, head.id, entry.seq, entry.chain, welcome, checked.tree, departed)
-            self._store.deliver(inbox_entry, devices)
+            self._inboxes.deliver(inbox_entry, devices)
             self._turn.after(lambda: self._reading.notify_inboxes(devices))
         conversation.set_group(staged.after, checked.tree)
 

@@ -7,7 +7,8 @@ from securechat.errors import RefusedError
 from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
 from securechat.server.sequencer.session import Session
-from securechat.server.store.port import Head, Membership, Store
+from securechat.server.store.port import ConversationStore
+from securechat.server.store.records import Head, Membership
 
 IDLE_SECONDS = 600.0
 """How long a conversation that nobody reads stays in memory."""
@@ -66,7 +67,7 @@ class Conversation:
         self.group = group
         self.tree = tree
 
-    def reload(self, store: Store) -> bool:
+    def reload(self, store: ConversationStore) -> bool:
         """Forget what could not be written; False if the conversation itself is not in the store."""
         head = store.load(self.head.id)
         if head is None:
@@ -106,7 +107,7 @@ class Conversation:
 class Conversations:
     """The conversations in memory; the others are loaded when they are asked for. Requires holding the turn."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ConversationStore) -> None:
         self._store = store
         self._loaded: dict[bytes, Conversation] = {}
         self._touched: set[Conversation] = set()
@@ -129,11 +130,6 @@ class Conversations:
     def loaded(self, conversation: bytes) -> Conversation | None:
         """Return a conversation if it is in memory."""
         return self._loaded.get(conversation)
-
-    def head(self, conversation: bytes) -> Head | None:
-        """Return a conversation's head without keeping the conversation in memory."""
-        found = self._loaded.get(conversation)
-        return found.head if found is not None else self._store.load(conversation)
 
     def add(self, conversation: Conversation) -> None:
         """A new one; `touch` it as well."""

@@ -14,7 +14,8 @@ from securechat.server.sequencer.seats import Seats
 from securechat.server.sequencer.session import Session, Sessions
 from securechat.server.sequencer.turn import Turn
 from securechat.server.sequencer.validation import Validator
-from securechat.server.store.port import Device, Store
+from securechat.server.store.port import DirectoryStore
+from securechat.server.store.records import Device
 from securechat.wire import limits
 from securechat.wire.messages import (
     Done,
@@ -35,7 +36,7 @@ class Directory:
     def __init__(
         self,
         turn: Turn,
-        store: Store,
+        store: DirectoryStore,
         sessions: Sessions,
         seats: Seats,
         validator: Validator,

@@ -15,7 +15,8 @@ from securechat.server.sequencer.operations import DirectChecked, RoomChecked
 from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
 from securechat.server.sequencer.validation import Validator
-from securechat.server.store.port import Head, Membership, Store
+from securechat.server.store.port import ConversationStore, DirectoryStore
+from securechat.server.store.records import Head, Membership
 from securechat.wire.chain import CHAIN_START
 from securechat.wire.messages import Done, OpenDirect, OpenRoom, Refused
 
@@ -26,7 +27,8 @@ class Founding:
     def __init__(
         self,
         turn: Turn,
-        store: Store,
+        store: ConversationStore,
+        devices: DirectoryStore,
         conversations: Conversations,
         directory: Directory,
         commits: Commits,
@@ -35,6 +37,7 @@ class Founding:
     ) -> None:
         self._turn = turn
         self._store = store
+        self._devices = devices
         self._conversations = conversations
         self._directory = directory
         self._commits = commits
@@ -146,7 +149,7 @@ class Founding:
         conversation = self._conversations.get(conversation_id)
         if conversation is None or conversation.head.departed:
             return False
-        inside = {member.account for member in conversation.present if self._store.device(member.device) is not None}
+        inside = {member.account for member in conversation.present if self._devices.device(member.device) is not None}
         return inside.issuperset(accounts)
 
     def _create(self, head: Head, pair: tuple[str, str] | None, snapshot: bytes) -> Conversation:

@@ -6,13 +6,15 @@ from securechat.server.sequencer.checks import Checks
 from securechat.server.sequencer.conversation import Conversation, Conversations
 from securechat.server.sequencer.operations import GroupRead
 from securechat.server.sequencer.validation import Validator
-from securechat.server.store.port import Store
+from securechat.server.store.port import ConversationStore
 
 
 class Groups:
     """Requires holding the turn, but for `restore`."""
 
-    def __init__(self, store: Store, conversations: Conversations, validator: Validator, checks: Checks) -> None:
+    def __init__(
+        self, store: ConversationStore, conversations: Conversations, validator: Validator, checks: Checks
+    ) -> None:
         self._store = store
         self._conversations = conversations
         self._validator = validator

@@ -17,7 +17,7 @@ from securechat.server.sequencer.groups import Groups
 from securechat.server.sequencer.operations import GroupRead
 from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
-from securechat.server.store.port import Store
+from securechat.server.store.port import ConversationStore
 from securechat.wire import limits
 from securechat.wire.messages import Departure, Join, JoinOffer, Refused, Resync
 
@@ -28,7 +28,7 @@ STRIKES = 3
 class Leases:
     """Requires holding the turn."""
 
-    def __init__(self, turn: Turn, store: Store, conversations: Conversations, groups: Groups) -> None:
+    def __init__(self, turn: Turn, store: ConversationStore, conversations: Conversations, groups: Groups) -> None:
         self._turn = turn
         self._store = store
         self._conversations = conversations

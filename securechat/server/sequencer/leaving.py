@@ -12,7 +12,8 @@ from securechat.server.sequencer.operations import DepartureChecked
 from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
 from securechat.server.sequencer.validation import Validator
-from securechat.server.store.port import Departed, Store
+from securechat.server.store.port import ConversationStore
+from securechat.server.store.records import Departed
 from securechat.wire.messages import Leave
 
 
@@ -22,7 +23,7 @@ class Leaving:
     def __init__(
         self,
         turn: Turn,
-        store: Store,
+        store: ConversationStore,
         conversations: Conversations,
         groups: Groups,
         leases: Leases,

@@ -16,7 +16,8 @@ from securechat.server.sequencer.numbers import explain_application, is_next
 from securechat.server.sequencer.reading import Reading
 from securechat.server.sequencer.session import Session, refusal
 from securechat.server.sequencer.turn import Turn
-from securechat.server.store.port import READER_BYTES, READER_ENTRIES, READER_SECONDS, Head, Store
+from securechat.server.store.port import LogStore
+from securechat.server.store.records import READER_BYTES, READER_ENTRIES, READER_SECONDS, Head
 from securechat.wire.messages import Acknowledge, Submit
 
 
@@ -26,13 +27,13 @@ class Messages:
     def __init__(
         self,
         turn: Turn,
-        store: Store,
+        logs: LogStore,
         conversations: Conversations,
         leases: Leases,
         reading: Reading,
     ) -> None:
         self._turn = turn
-        self._store = store
+        self._logs = logs
         self._conversations = conversations
         self._leases = leases
         self._reading = reading
@@ -135,7 +136,7 @@ class Messages:
         unread = head.seq - cursor
         if unread >= READER_ENTRIES:
             return 0
-        head.held_bytes, head.held_time = self._store.measure(head.id, cursor)
+        head.held_bytes, head.held_time = self._logs.measure(head.id, cursor)
         return 0 if head.held_bytes >= READER_BYTES or self._is_too_old(head) else READER_ENTRIES - unread
 
     def _is_too_old(self, head: Head) -> bool:

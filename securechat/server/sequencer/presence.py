@@ -6,7 +6,7 @@ from typing import Literal
 from securechat.server.sequencer.conversation import Conversations
 from securechat.server.sequencer.session import Sessions
 from securechat.server.sequencer.turn import Turn
-from securechat.server.store.port import Store
+from securechat.server.store.port import ConversationStore, DirectoryStore
 from securechat.wire.frames import encode_frame
 from securechat.wire.messages import Presence as PresenceEvent
 
@@ -22,9 +22,17 @@ State = Literal["online", "offline", "dropped"]
 class Presence:
     """Requires holding the turn."""
 
-    def __init__(self, turn: Turn, store: Store, conversations: Conversations, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        turn: Turn,
+        store: ConversationStore,
+        directory: DirectoryStore,
+        conversations: Conversations,
+        sessions: Sessions,
+    ) -> None:
         self._turn = turn
         self._store = store
+        self._directory = directory
         self._conversations = conversations
         self._sessions = sessions
         self._told: dict[str, State] = {}
@@ -53,8 +61,8 @@ class Presence:
             self._told.pop(account, None)
         conversations = {
             conversation
-            for device in self._store.devices(account)
-            for conversation in self._store.conversations_of(device.device)
+            for device in self._directory.devices(account)
+            for conversation in self._store.of_device(device.device)
         }
         for conversation_id in conversations:
             conversation = self._conversations.get(conversation_id)

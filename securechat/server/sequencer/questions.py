@@ -4,7 +4,7 @@ from securechat.server.logs import get_logger
 from securechat.server.sequencer.conversation import Conversations, not_found
 from securechat.server.sequencer.session import Session, Sessions
 from securechat.server.sequencer.turn import Turn
-from securechat.server.store.port import Store
+from securechat.server.store.port import ConversationStore
 from securechat.wire.messages import CommitFailed, Done, ListRooms, Member, MemberList, Members, Room, Rooms
 
 log = get_logger(__name__)
@@ -13,7 +13,7 @@ log = get_logger(__name__)
 class Questions:
     """Requires holding the turn."""
 
-    def __init__(self, turn: Turn, store: Store, conversations: Conversations, sessions: Sessions) -> None:
+    def __init__(self, turn: Turn, store: ConversationStore, conversations: Conversations, sessions: Sessions) -> None:
         self._turn = turn
         self._store = store
         self._conversations = conversations

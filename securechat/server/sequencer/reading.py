@@ -16,7 +16,8 @@ from securechat.server.sequencer.conversation import Conversations, not_found
 from securechat.server.sequencer.operations import Portion, Workers
 from securechat.server.sequencer.session import Session, Subscription
 from securechat.server.sequencer.turn import Run, Turn
-from securechat.server.store.port import InboxEntry, LogEntry, Store, Trimmed
+from securechat.server.store.port import InboxStore, LogStore
+from securechat.server.store.records import InboxEntry, LogEntry, Trimmed
 from securechat.wire import limits
 from securechat.wire.frames import encode_frames
 from securechat.wire.messages import Acknowledge, Departure, Entry, Subscribe, Subscribed, Truncated, Welcomed
@@ -38,19 +39,21 @@ class Reading:
     def __init__(
         self,
         turn: Turn,
-        store: Store,
+        logs: LogStore,
+        inboxes: InboxStore,
         conversations: Conversations,
         readers: Workers,
         submit: Callable[[Session, object], None],
     ) -> None:
         """`submit(session, operation)`: how readers hand in what they have read."""
         self._turn = turn
-        self._store = store
+        self._logs = logs
+        self._inboxes = inboxes
         self._conversations = conversations
         self._readers = readers
         self._submit = submit
         self._cursors: dict[tuple[bytes, bytes], int] = {}  # acknowledged, not yet stored
-        self._inboxes: dict[bytes, Session] = {}  # who reads which inbox
+        self._inbox_readers: dict[bytes, Session] = {}
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
@@ -60,9 +63,9 @@ class Reading:
         if len(session.subscriptions) >= limits.MAX_SUBSCRIPTIONS:
             raise RefusedError("bad-request", f"one session reads {limits.MAX_SUBSCRIPTIONS} logs at most")
         if request.conversation == session.device:
-            self._turn.answer(session, Subscribed(request.id, session.device, 0, self._store.inbox(session.device)))
+            self._turn.answer(session, Subscribed(request.id, session.device, 0, self._inboxes.newest(session.device)))
             subscription = Subscription(session.device, request.after_seq)
-            self._inboxes[session.device] = session
+            self._inbox_readers[session.device] = session
         else:
             conversation = self._conversations.find(request.conversation, self._turn.now)
             member = conversation.head.members.get(session.device)
@@ -79,7 +82,7 @@ class Reading:
     def acknowledge(self, session: Session, message: Acknowledge) -> None:
         """Handle `Acknowledge`: what makes no sense is ignored, for nobody waits for an answer."""
         if message.conversation == session.device:
-            self._store.acknowledge_inbox(session.device, message.seq)
+            self._inboxes.acknowledge(session.device, message.seq)
             return
         conversation = self._conversations.get(message.conversation)
         member = conversation.head.members.get(session.device) if conversation is not None else None
@@ -125,7 +128,7 @@ class Reading:
     def notify_inboxes(self, devices: Iterable[bytes]) -> None:
         """There is a new Welcome for these devices."""
         for device in devices:
-            if (session := self._inboxes.get(device)) is not None:
+            if (session := self._inbox_readers.get(device)) is not None:
                 self._advance(session, session.subscriptions[device])
 
     def portion(self, session: Session, portion: Portion) -> None:
@@ -151,7 +154,7 @@ class Reading:
             (conversation, device), seq = self._cursors.popitem()
             portion.append((conversation, device, seq))
         if portion:
-            self._store.set_cursors(portion)
+            self._logs.set_cursors(portion)
             for log, device, _ in portion:
                 self._drop_if_done(log, device)
         return bool(self._cursors)
@@ -163,8 +166,8 @@ class Reading:
             return
         head = conversation.head
         head.first_seq = trimmed.first_seq
-        head.held_bytes = trimmed.held_bytes
-        head.held_time = trimmed.held_time
+        if trimmed.held is not None:
+            head.held_bytes, head.held_time = trimmed.held
         for member in list(head.members.values()):
             member.cursor = max(member.cursor, trimmed.cursor)
             self._drop_if_done(trimmed.conversation, member.device)
@@ -184,7 +187,7 @@ class Reading:
         if session.subscriptions.get(subscription.log) is not subscription or subscription.queued:
             return
         if subscription.log == session.device:
-            if subscription.position < self._store.inbox(session.device):
+            if subscription.position < self._inboxes.newest(session.device):
                 self._fall_behind(session, subscription)
             return
         conversation = self._conversations.get(subscription.log)
@@ -196,7 +199,7 @@ class Reading:
         end = conversation.head.seq if member.last_seq is None else member.last_seq
         if 0 < end - subscription.position <= ON_THE_SPOT and session.outlet.backlog < FALL_BEHIND_BYTES:
             log, start = subscription.log, subscription.position
-            entries = self._store.read(log, start, end, ON_THE_SPOT, PORTION_BYTES)
+            entries = self._logs.read(log, start, end, ON_THE_SPOT, PORTION_BYTES)
             session.outlet.send(_encode(log, start, end, entries))
             subscription.position = entries[-1].seq if entries else end
         if subscription.position < end:
@@ -225,7 +228,7 @@ class Reading:
         log, start = subscription.log, subscription.position
         if log == session.device:
             session.reading = True
-            newest = self._store.inbox(log)
+            newest = self._inboxes.newest(log)
             self._readers.submit(lambda: self._read_inbox(session, log, start, newest))
             return
         conversation = self._conversations.get(log)
@@ -240,13 +243,13 @@ class Reading:
 
     def _read_log(self, session: Session, log: bytes, start: int, end: int) -> None:
         """On a reader's thread."""
-        entries = self._store.read(log, start, end, PORTION_ENTRIES, PORTION_BYTES)
+        entries = self._logs.read(log, start, end, PORTION_ENTRIES, PORTION_BYTES)
         position = entries[-1].seq if entries else end
         self._submit(session, Portion(log, start, position, _encode(log, start, end, entries)))
 
     def _read_inbox(self, session: Session, device: bytes, start: int, newest: int) -> None:
         """On a reader's thread. If nothing is left, the client is told so: it waits for the newest entry."""
-        entries = self._store.read_inbox(device, start, PORTION_BYTES)
+        entries = self._inboxes.read(device, start, PORTION_BYTES)
         position = entries[-1].seq if entries else newest
         events: Iterable[Welcomed | Truncated] = map(_welcomed, entries) if entries else [Truncated(device, newest + 1)]
         self._submit(session, Portion(device, start, position, encode_frames(events)))
@@ -256,8 +259,8 @@ class Reading:
         if subscription is None:
             return
         if log == session.device:
-            if self._inboxes.get(log) is session:
-                del self._inboxes[log]
+            if self._inbox_readers.get(log) is session:
+                del self._inbox_readers[log]
             return
         conversation = self._conversations.loaded(log) if subscription.live else None
         if conversation is not None and conversation.readers.get(session.device) is session:

@@ -16,7 +16,7 @@ from securechat.server.sequencer.presence import Presence, State
 from securechat.server.sequencer.reading import Reading
 from securechat.server.sequencer.session import Session, Sessions
 from securechat.server.sequencer.turn import Turn
-from securechat.server.store.port import Store
+from securechat.server.store.port import DirectoryStore
 from securechat.wire.messages import Closing, LoggedIn, Reason, Seat
 
 log = get_logger(__name__)
@@ -108,7 +108,7 @@ class Seats:
     def __init__(
         self,
         turn: Turn,
-        store: Store,
+        directory: DirectoryStore,
         sessions: Sessions,
         presence: Presence,
         reading: Reading,
@@ -118,7 +118,7 @@ class Seats:
     ) -> None:
         """`seats`: accounts that may be in at once."""
         self._turn = turn
-        self._store = store
+        self._directory = directory
         self._sessions = sessions
         self._presence = presence
         self._reading = reading
@@ -142,7 +142,7 @@ class Seats:
         if (old := self._sessions.find(login.account, login.device)) is not None:
             self.expel(old, "replaced", "the device has logged in again")
         self._sessions.add(session)
-        device = self._store.device(login.device)
+        device = self._directory.device(login.device)
         published = device is not None and device.account == login.account
         session.outlet.send(
             LoggedIn(
@@ -151,9 +151,9 @@ class Seats:
                 login.token,
                 login.expires,
                 place,
-                self._store.identity_key(login.account),
+                self._directory.identity_key(login.account),
                 published,
-                self._store.count_key_packages(login.device) if published else 0,
+                self._directory.count_key_packages(login.device) if published else 0,
             )
         )
         log.info(

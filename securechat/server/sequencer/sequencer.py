@@ -117,24 +117,25 @@ class Sequencer:
         self._lock = lock  # the turn: protects everything below but _submissions
         self._submissions: deque[tuple[Session | None, Any]] = deque()
         self._next = 0.0
-        self._conversations = conversations = Conversations(store)
-        self._turn = turn = Turn(store, conversations)
+        kept, logs, inboxes, devices = store.conversations, store.logs, store.inboxes, store.directory
+        self._conversations = conversations = Conversations(kept)
+        self._turn = turn = Turn(conversations)
         self._sessions = sessions = Sessions()
         validator = Validator(store.server_id)
         checks = Checks(turn, validators, self._hand_in)
-        self._groups = groups = Groups(store, conversations, validator, checks)
-        self._reading = reading = Reading(turn, store, conversations, readers, self._hand_in)
-        self._leases = leases = Leases(turn, store, conversations, groups)
-        self._presence = presence = Presence(turn, store, conversations, sessions)
-        self._seats = Seats(turn, store, sessions, presence, reading, leases, rates, seats)
-        directory = Directory(turn, store, sessions, self._seats, validator, checks, rates, tokens, self._hand_in)
+        self._groups = groups = Groups(kept, conversations, validator, checks)
+        self._reading = reading = Reading(turn, logs, inboxes, conversations, readers, self._hand_in)
+        self._leases = leases = Leases(turn, kept, conversations, groups)
+        self._presence = presence = Presence(turn, kept, devices, conversations, sessions)
+        self._seats = Seats(turn, devices, sessions, presence, reading, leases, rates, seats)
+        directory = Directory(turn, devices, sessions, self._seats, validator, checks, rates, tokens, self._hand_in)
         self._commits = commits = Commits(
-            turn, store, conversations, groups, leases, reading, directory, validator, checks
+            turn, kept, inboxes, conversations, groups, leases, reading, directory, validator, checks
         )
-        founding = Founding(turn, store, conversations, directory, commits, validator, checks)
-        leaving = Leaving(turn, store, conversations, groups, leases, validator, checks)
-        messages = Messages(turn, store, conversations, leases, reading)
-        questions = Questions(turn, store, conversations, sessions)
+        founding = Founding(turn, kept, devices, conversations, directory, commits, validator, checks)
+        leaving = Leaving(turn, kept, conversations, groups, leases, validator, checks)
+        messages = Messages(turn, logs, conversations, leases, reading)
+        questions = Questions(turn, kept, conversations, sessions)
         self._writing: dict[type, Handler] = {
             list: messages.handle,
             Commit: commits.commit,
@@ -239,6 +240,9 @@ class Sequencer:
         """Steps 1 to 3."""
         for session, operation in batch:
             self._dispatch(self._writing, session, operation)
+        for run in self._turn.runs:
+            if self._conversations.loaded(run.conversation.head.id) is run.conversation:  # not deleted since
+                self._store.logs.append(run.conversation.head, run.entries)
         try:
             self._store.commit()
         except DiskFullError:
@@ -362,10 +366,8 @@ class Sequencer:
         with self._lock:
             self._begin(now)
             try:
-                with self._store.unhurried():
-                    more = self._reading.store_cursors(CURSORS_AT_ONCE)
-                    self._store.commit()
-                    trimmed, more_rows = self._store.tidy(self._turn.time, self._conversations.head)
+                more = self._reading.store_cursors(CURSORS_AT_ONCE)
+                trimmed, more_rows = self._store.tidy(self._turn.time)
             except DiskFullError:
                 log.error("the disk is full")
                 self._undo()

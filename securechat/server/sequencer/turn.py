@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from securechat.server.sequencer.conversation import Conversation, Conversations
 from securechat.server.sequencer.session import Session
-from securechat.server.store.port import LogEntry, Store, pack_answer
+from securechat.server.store.records import LogEntry, pack_answer
 from securechat.wire.chain import next_chain
 from securechat.wire.messages import (
     Accepted,
@@ -100,10 +100,9 @@ class Run:
 class Turn:
     """Collects what the handlers want to happen; `Sequencer` lets it happen after COMMIT, or drops it."""
 
-    __slots__ = ("_conversations", "_store", "answers", "effects", "now", "runs", "time")
+    __slots__ = ("_conversations", "answers", "effects", "now", "runs", "time")
 
-    def __init__(self, store: Store, conversations: Conversations) -> None:
-        self._store = store
+    def __init__(self, conversations: Conversations) -> None:
         self._conversations = conversations
         self.now = 0.0  # monotonic seconds
         self.time = 0  # ms since 1970
@@ -125,7 +124,6 @@ class Turn:
                 return run
         run = Run(conversation, session)
         self.runs.append(run)
-        self._store.append(conversation.head.id, run.entries)
         self._conversations.touch(conversation)
         return run
 

@@ -19,7 +19,7 @@ from securechat.policy import Rules, departure_data
 from securechat.server.sequencer.conversation import Conversation
 from securechat.server.sequencer.turn import Run
 from securechat.server.sequencer.validation import Checked, Validator
-from securechat.server.store.port import Head
+from securechat.server.store.records import Head
 from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat.wire.chain import CHAIN_START, next_chain

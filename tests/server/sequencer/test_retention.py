@@ -7,7 +7,7 @@ import pytest
 
 from securechat.server.sequencer import messages as talking
 from securechat.server.sequencer.conversation import IDLE_SECONDS
-from securechat.server.store import sqlite, tail
+from securechat.server.store.sqlite import tail, tidying
 from securechat.wire import messages as m
 from tests.support.log import logged
 from tests.support.memory_server import MemoryPerson as Person
@@ -37,10 +37,10 @@ def test_entries_are_deleted_when_everybody_has_them(
         alice.say(conversation, str(n))
     acknowledge(alice, conversation, 6)
     server.tidy()
-    assert [entry.seq for entry in server.store.read(conversation, 0, 100, 100, 1 << 20)] == [2, 3, 4, 5, 6]
+    assert [entry.seq for entry in server.store.logs.read(conversation, 0, 100, 100, 1 << 20)] == [2, 3, 4, 5, 6]
     acknowledge(bob, conversation, 4)
     server.tidy()
-    assert [entry.seq for entry in server.store.read(conversation, 0, 100, 100, 1 << 20)] == [5, 6]
+    assert [entry.seq for entry in server.store.logs.read(conversation, 0, 100, 100, 1 << 20)] == [5, 6]
     bob.cursors[conversation] = 4
     bob.subscribe(conversation)
     assert [bob.take(m.Entry).seq for _ in range(2)] == [5, 6]
@@ -50,7 +50,7 @@ def test_who_was_away_too_long_is_told_where_the_gap_ends(
     server: MemoryServer, enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "TAIL_SECONDS", -1)
-    monkeypatch.setattr(sqlite, "READER_ENTRIES", 5)
+    monkeypatch.setattr(tidying, "READER_ENTRIES", 5)
     alice, bob = enter("alice"), enter("bob")
     alice.open_room("#lobby")
     room = bob.join("#lobby")

@@ -1,4 +1,4 @@
-"""Where the newest entries of all logs stand: the index of the table `tail`, in memory (see `sqlite`).
+"""Where the newest entries of all logs stand: the index of the table `tail`, in memory (see `logs`).
 
 A row of the tail is a *run*: entries of one conversation that follow each other, added at once and encoded together,
 because to SQLite a row costs more than the bytes in it. Whoever reads one entry reads its run. Runs leave the tail in
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from securechat.server.panic import StoreBrokenError
-from securechat.server.store.port import LogEntry
+from securechat.server.store.records import Head, LogEntry
 
 TAIL_ENTRIES = 32_768
 """Entries that stay in the tail until they are old. Under load this is a second or two: by then nearly all have been
@@ -33,7 +33,7 @@ def decode_run(encoded: bytes) -> list[LogEntry]:
         raise StoreBrokenError(f"the database is damaged: entries that cannot be read ({error})") from error
 
 
-class Run(msgspec.Struct, frozen=True, gc=False):
+class RunRow(msgspec.Struct, frozen=True, gc=False):
     """A row of the tail, without its entries: `first` to `last`, the newest of `time` (ms), `size` bytes of payload."""
 
     id: int
@@ -63,12 +63,16 @@ class Allowance:
 
 
 class _Log:
-    """The runs of one conversation. Its row in `conversations` is up to date as of `stored` at least."""
+    """The runs of one conversation. Its row in `conversations` is up to date as of `stored` at least.
 
-    __slots__ = ("runs", "stored")
+    `head`: the conversation's, as the sequencer has it in memory; None: it has to be loaded.
+    """
+
+    __slots__ = ("head", "runs", "stored")
 
     def __init__(self, first: int) -> None:
-        self.runs: list[Run] = []
+        self.head: Head | None = None
+        self.runs: list[RunRow] = []
         self.stored = first - 1
 
 
@@ -78,17 +82,18 @@ class Tail:
     def __init__(self) -> None:
         self.entries = 0
         """How many there are in all."""
-        self._runs: deque[Run] = deque()
+        self._runs: deque[RunRow] = deque()
         self._logs: dict[int, _Log] = {}
 
-    def add(self, run: Run) -> None:
-        """A run follows. Raises ValueError if it does not continue its log."""
+    def add(self, run: RunRow, head: Head | None = None) -> None:
+        """A run follows, with the head as it is after it. Raises ValueError if it does not continue its log."""
         log = self._logs.get(run.ref)
         if log is None:
             log = self._logs[run.ref] = _Log(run.first)
         elif run.first != log.runs[-1].last + 1:
             raise ValueError("a gap in a log")
         log.runs.append(run)
+        log.head = head
         self._runs.append(run)
         self.entries += run.last + 1 - run.first
 
@@ -97,15 +102,15 @@ class Tail:
         log = self._logs.get(ref)
         return log.runs[0].first if log is not None else None
 
-    def runs(self, ref: int, after: int) -> Sequence[Run]:
+    def runs(self, ref: int, after: int) -> Sequence[RunRow]:
         """The runs of a conversation with entries after `after`, in order."""
         log = self._logs.get(ref)
         return log.runs[bisect_right(log.runs, after, key=lambda run: run.last) :] if log is not None else ()
 
-    def leaving(self, now: int, allowance: Allowance) -> list[Run]:
+    def leaving(self, now: int, allowance: Allowance) -> list[RunRow]:
         """The oldest runs, as many as is allowed, which have to leave: they are old, or the tail is long."""
         excess, horizon = self.entries - TAIL_ENTRIES, now - TAIL_SECONDS * 1000
-        runs: list[Run] = []
+        runs: list[RunRow] = []
         for run in self._runs:
             if allowance.full or (excess <= 0 and run.time > horizon):
                 break
@@ -114,7 +119,7 @@ class Tail:
             excess -= run.last + 1 - run.first
         return runs
 
-    def drop(self, runs: Sequence[Run]) -> None:
+    def drop(self, runs: Sequence[RunRow]) -> None:
         """These, the oldest, have left."""
         for run in runs:
             self._runs.popleft()
@@ -124,6 +129,15 @@ class Tail:
             del log.runs[:count]
             if not log.runs:
                 del self._logs[ref]
+
+    def head(self, ref: int) -> Head | None:
+        """The head of a conversation that has entries here, None if it has to be loaded."""
+        return self._logs[ref].head
+
+    def forget_heads(self) -> None:
+        """What the heads say was rolled back."""
+        for log in self._logs.values():
+            log.head = None
 
     def is_stored(self, ref: int, seq: int) -> bool:
         """Whether the conversation's row knows of its entries up to `seq`."""

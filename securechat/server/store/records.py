@@ -1,0 +1,180 @@
+"""What the server keeps on disk, as values: entries, heads, members, devices, inbox entries."""
+
+import struct
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from securechat.wire import limits
+from securechat.wire.chain import next_chain
+
+Kind = Literal["direct", "invite", "open"]
+
+READER_SECONDS = 30 * 86_400
+READER_ENTRIES = 10_000
+READER_BYTES = 64 << 20
+"""What a reader may leave unread in one log. Past any of these its cursor stops holding entries (design, section 5)."""
+
+INBOX_ENTRIES = 1000
+"""Welcomes kept for one device: the oldest go first, and their senders can invite again."""
+
+
+class LogEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One entry of a conversation's log. `time` in ms; `epoch` and `chain` as they are after it."""
+
+    seq: int
+    time: int
+    device: bytes
+    number: int
+    epoch: int
+    chain: bytes
+    payload: bytes
+
+
+_ANSWER = struct.Struct(">QQ32s32s")
+
+pack_answer = _ANSWER.pack
+"""What `Numbers` keeps of a submission that was accepted: seq, time, the chain before and after."""
+
+_SPARE_BYTES = 16 * _ANSWER.size
+_KEPT_BYTES = limits.NUMBERS_KEPT * _ANSWER.size
+"""Bytes of the answers that are kept, and of those beyond them until all of these are dropped together."""
+
+
+class Numbers:
+    """What one device has submitted in one conversation: how much, and the newest `limits.NUMBERS_KEPT` answers."""
+
+    __slots__ = ("_answers", "last", "stored")
+
+    def __init__(self, last: int = 0, answers: bytes = b"") -> None:
+        """`answers`: what `encode` returned."""
+        self.last = last
+        self.stored = last  # as of this number the store has it in a row of its own, and need not count its entries
+        self._answers = bytearray(answers)
+
+    def extend(self, answers: list[bytes]) -> None:
+        """The next numbers were accepted; `answers`: what `pack_answer` has made of each."""
+        self.last += len(answers)
+        self._answers += b"".join(answers)
+        if len(self._answers) >= _KEPT_BYTES + _SPARE_BYTES:
+            del self._answers[:-_KEPT_BYTES]
+
+    def answer(self, conversation: bytes, device: bytes, number: int, payload: bytes) -> tuple[int, int] | None:
+        """Return (seq, time) of a submission that was accepted before, None if it was not, with these bytes.
+
+        That it was with these is what the chain says.
+        """
+        behind = self.last - number
+        if not 0 <= behind < min(limits.NUMBERS_KEPT, len(self._answers) // _ANSWER.size):
+            return None
+        start = len(self._answers) - (behind + 1) * _ANSWER.size
+        seq, time, before, after = _ANSWER.unpack_from(self._answers, start)
+        found = next_chain(before, conversation, seq, time, device, number, payload)
+        return (seq, time) if found == after else None
+
+    def encode(self) -> bytes:
+        """Return the newest answers, for the store."""
+        return bytes(self._answers[-_KEPT_BYTES:])
+
+
+@dataclass(slots=True)
+class Membership:
+    """A device's place in a log: it may read `join_seq` < seq <= `last_seq` (None: it is a member still)."""
+
+    device: bytes
+    account: str
+    join_seq: int
+    join_chain: bytes  # chain_join_seq
+    last_seq: int | None
+    cursor: int  # acknowledged up to here
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """A device that has left but still stands in the tree: its leaf, and the proof (`messages.Departure`)."""
+
+    device: bytes
+    leaf: int
+    proposal: bytes
+    group_context: bytes
+
+
+@dataclass(slots=True)
+class Head:
+    """All of a conversation but its entries and its group."""
+
+    id: bytes
+    kind: Kind
+    name: str  # of a room
+    seq: int
+    time: int
+    epoch: int
+    chain: bytes
+    group_info: bytes
+    first_seq: int = 1  # entries before it are gone
+    held_bytes: int = 0  # of payloads that stood in the history when housekeeping last looked
+    held_time: int = 0  # of the first of them; 0: there was none
+    numbers: dict[bytes, Numbers] = field(default_factory=dict)
+    members: dict[bytes, Membership] = field(default_factory=dict)
+    departed: dict[bytes, Departed] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What the server's log calls the conversation."""
+        return self.name or f"direct {self.id.hex()[:8]}"
+
+    def numbers_of(self, device: bytes) -> Numbers:
+        """What the device has submitted."""
+        numbers = self.numbers.get(device)
+        if numbers is None:
+            numbers = self.numbers[device] = Numbers()
+        return numbers
+
+    def record(self, entry: LogEntry) -> None:
+        """Move to an entry that was added before."""
+        self.numbers_of(entry.device).extend([pack_answer(entry.seq, entry.time, self.chain, entry.chain)])
+        self.seq, self.time, self.epoch, self.chain = entry.seq, entry.time, entry.epoch, entry.chain
+
+
+@dataclass(frozen=True, slots=True)
+class InboxEntry:
+    """An inbox entry: a Welcome and what belongs to it. `departed`: the tree's leaves that have left."""
+
+    seq: int
+    time: int
+    conversation: bytes
+    join_seq: int
+    chain: bytes
+    welcome: bytes
+    tree: bytes
+    departed: tuple[tuple[bytes, bytes], ...]  # (proposal, group_context)
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRow:
+    """One line of the list of rooms; `members` counts accounts."""
+
+    name: str
+    kind: Kind
+    members: int
+    joined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A published device."""
+
+    device: bytes
+    account: str
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """What housekeeping changed in a conversation: entries before `first_seq` are gone."""
+
+    conversation: bytes
+    first_seq: int
+    cursor: int = 0  # readers behind it were given up: their cursors were moved here; 0: none
+    held: tuple[int, int] | None = None  # the head's new `held_bytes` and `held_time`, where they have changed

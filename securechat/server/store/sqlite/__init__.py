@@ -1,0 +1,1 @@
+"""The store on SQLite, one story a module; `store` puts them together."""

@@ -1,0 +1,145 @@
+"""Conversations on SQLite: their rows, members and commits.
+
+The state of a conversation is its row plus those entries of the tail that are newer than it. So a message costs a part
+of one row of the tail, and all messages between two updates of the conversation's row share what that costs.
+"""
+
+from collections.abc import Collection, Iterable
+
+from securechat.server.store.records import Departed, Head, LogEntry, Membership, Numbers, RoomRow
+from securechat.server.store.sqlite.database import Database
+from securechat.server.store.sqlite.logs import Logs
+from securechat.server.store.sqlite.writer import Writer
+
+
+class Conversations:
+    """See `port.ConversationStore`."""
+
+    def __init__(self, database: Database, writer: Writer, logs: Logs) -> None:
+        self._database = database
+        self._writer = writer
+        self._logs = logs
+
+    def create(self, head: Head, pair: tuple[str, str] | None, snapshot: bytes) -> None:
+        """See the port."""
+        cursor = self._writer.execute(
+            "INSERT INTO conversations (id, kind, name, seq, time, epoch, chain, group_info, first_seq, held_bytes,"
+            " snapshot) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            head.id, head.kind, head.name, head.seq, head.time, head.epoch, head.chain, head.group_info,
+            head.first_seq, head.held_bytes, snapshot,
+        )  # fmt: skip
+        ref = cursor.lastrowid
+        assert ref is not None  # noqa: S101  # nosec B101  # an INSERT has one
+        self._logs.refs[head.id] = ref
+        self._logs.ids[ref] = head.id
+        self.put_members(head.id, head.members.values())
+        if pair is not None:
+            self._writer.execute("INSERT OR REPLACE INTO pairs VALUES (?, ?, ?)", *pair, ref)
+
+    def delete(self, conversation: bytes) -> None:
+        """See the port."""
+        ref = self._logs.refs.pop(conversation)
+        del self._logs.ids[ref]
+        # Entries stay in the tail until `tidy` comes to them: the tail is only ever cut at its beginning.
+        for table in ("pairs", "commits", "members", "departed", "numbers", "history"):
+            self._writer.execute(f"DELETE FROM {table} WHERE conversation = ?", ref)  # noqa: S608  # nosec B608  # names from the line above
+        self._writer.execute("DELETE FROM conversations WHERE ref = ?", ref)
+
+    def load(self, conversation: bytes) -> Head | None:
+        """See the port."""
+        ref = self._logs.refs.get(conversation)
+        if ref is None:
+            return None
+        (row,) = self._writer.rows(
+            "SELECT id, kind, name, seq, time, epoch, chain, group_info, first_seq, held_bytes FROM conversations"
+            " WHERE ref = ?",
+            ref,
+        )
+        head = Head(*row)
+        for numbers in self._writer.rows("SELECT device, last, answers FROM numbers WHERE conversation = ?", ref):
+            head.numbers[numbers[0]] = Numbers(*numbers[1:])
+        for member in self._writer.rows(
+            "SELECT device, account, join_seq, join_chain, last_seq, cursor FROM members WHERE conversation = ?", ref
+        ):
+            head.members[member[0]] = Membership(*member)
+        for departed in self._writer.rows(
+            "SELECT device, leaf, proposal, group_context FROM departed WHERE conversation = ?", ref
+        ):
+            head.departed[departed[0]] = Departed(*departed)
+        for entry in self._logs.newer(ref, head.seq):
+            head.record(entry)
+        return head
+
+    def save_commit(self, head: Head, entry: LogEntry, snapshot: bytes | None) -> None:
+        """See the port."""
+        ref = self._logs.refs[head.id]
+        self._writer.execute("UPDATE conversations SET group_info = ? WHERE ref = ?", head.group_info, ref)
+        if snapshot is None:
+            self._writer.execute("INSERT INTO commits VALUES (?, ?, ?, ?)", ref, entry.seq, entry.time, entry.payload)
+        else:
+            self._writer.execute("UPDATE conversations SET snapshot = ? WHERE ref = ?", snapshot, ref)
+            self._writer.execute("DELETE FROM commits WHERE conversation = ?", ref)
+
+    def read_group(self, conversation: bytes) -> tuple[bytes, list[tuple[int, bytes]]] | None:
+        """See the port."""
+        with self._database.snapshot() as reader:
+            row = reader.execute("SELECT ref, snapshot FROM conversations WHERE id = ?", (conversation,)).fetchone()
+            if row is None:
+                return None
+            commits = reader.execute("SELECT time, message FROM commits WHERE conversation = ? ORDER BY seq", (row[0],))
+            return row[1], commits.fetchall()
+
+    def put_members(self, conversation: bytes, members: Iterable[Membership]) -> None:
+        """See the port."""
+        ref = self._logs.refs[conversation]
+        self._writer.execute_many(
+            "INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (ref, each.device, each.account, each.join_seq, each.join_chain, each.last_seq, each.cursor)
+                for each in members
+            ],
+        )
+
+    def put_departed(self, conversation: bytes, departed: Departed) -> None:
+        """See the port."""
+        self._writer.execute(
+            "INSERT OR REPLACE INTO departed VALUES (?, ?, ?, ?, ?)",
+            self._logs.refs[conversation], departed.device, departed.leaf, departed.proposal, departed.group_context,
+        )  # fmt: skip
+
+    def drop_departed(self, conversation: bytes, devices: Collection[bytes]) -> None:
+        """See the port."""
+        ref = self._logs.refs[conversation]
+        self._writer.execute_many(
+            "DELETE FROM departed WHERE conversation = ? AND device = ?", [(ref, device) for device in devices]
+        )
+
+    def room(self, name: str) -> bytes | None:
+        """See the port."""
+        found: bytes | None = self._writer.one("SELECT id FROM conversations WHERE name = ? AND name != ''", name)
+        return found
+
+    def rooms(self, device: bytes) -> list[RoomRow]:
+        """See the port."""
+        rows = self._writer.rows(
+            "SELECT name, kind, count(DISTINCT account), coalesce(max(device = ?), 0) FROM conversations"
+            " LEFT JOIN members ON conversation = ref AND last_seq IS NULL"
+            " WHERE name != '' GROUP BY ref ORDER BY name",
+            device,
+        )
+        return [RoomRow(row[0], row[1], row[2], bool(row[3])) for row in rows if row[1] == "open" or row[3]]
+
+    def pair(self, pair: tuple[str, str]) -> bytes | None:
+        """See the port."""
+        found: bytes | None = self._writer.one(
+            "SELECT id FROM pairs JOIN conversations ON ref = conversation WHERE low = ? AND high = ?", *pair
+        )
+        return found
+
+    def of_device(self, device: bytes) -> list[bytes]:
+        """See the port."""
+        rows = self._writer.rows(
+            "SELECT id FROM members JOIN conversations ON ref = conversation WHERE device = ? AND last_seq IS NULL",
+            device,
+        )
+        return [conversation for (conversation,) in rows]

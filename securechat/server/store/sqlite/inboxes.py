@@ -1,0 +1,98 @@
+"""Inboxes on SQLite. A Welcome stands once in `letters`, however many devices it is for; `inbox` says in whose."""
+
+from collections.abc import Collection
+
+import msgspec
+
+from securechat.server.store.records import INBOX_ENTRIES, InboxEntry
+from securechat.server.store.sqlite.database import Database, marks, portions
+from securechat.server.store.sqlite.tail import Allowance
+from securechat.server.store.sqlite.writer import Writer
+
+
+class Inboxes:
+    """See `port.InboxStore`."""
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
+        self._writer = writer
+        found = writer.rows("SELECT id FROM letters WHERE id NOT IN (SELECT letter FROM inbox)")
+        self.loose = {letter for (letter,) in found}  # letters that may be in no inbox any more
+
+    def deliver(self, entry: InboxEntry, devices: Collection[bytes]) -> None:
+        """See the port."""
+        cursor = self._writer.execute(
+            "INSERT INTO letters (time, conversation, join_seq, chain, welcome, tree, departed)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            entry.time, entry.conversation, entry.join_seq, entry.chain, entry.welcome, entry.tree,
+            msgspec.msgpack.encode(entry.departed),
+        )  # fmt: skip
+        # As few statements as can be: one commit adds up to 999 devices, and all others' messages wait for this turn.
+        self._writer.execute_many(
+            "INSERT INTO inbox_heads VALUES (?, 1) ON CONFLICT (device) DO UPDATE SET seq = seq + 1",
+            [(device,) for device in devices],
+        )
+        self._writer.execute_many(
+            "INSERT INTO inbox SELECT device, seq, ? FROM inbox_heads WHERE device = ?",
+            [(cursor.lastrowid, device) for device in devices],
+        )
+        for portion in portions(devices):
+            for device, seq in self._writer.rows(
+                f"SELECT device, seq FROM inbox_heads WHERE device IN ({marks(portion)}) AND seq > ?",  # noqa: S608  # nosec B608  # only marks
+                *portion, INBOX_ENTRIES,
+            ):
+                self._take_out("device = ? AND seq <= ?", device, seq - INBOX_ENTRIES)
+
+    def newest(self, device: bytes) -> int:
+        """See the port."""
+        return self._writer.one("SELECT seq FROM inbox_heads WHERE device = ?", device) or 0
+
+    def acknowledge(self, device: bytes, seq: int) -> None:
+        """See the port."""
+        self._take_out("device = ? AND seq <= ?", device, seq)
+
+    def expire(self, before: int, count: int) -> bool:
+        """Take out up to `count` entries from before a time (ms); whether there may be more."""
+        return self._take_out("letter IN (SELECT id FROM letters WHERE time < ?) LIMIT ?", before, count) == count
+
+    def _take_out(self, which: str, *values: object) -> int:
+        """Take letters out of inboxes, and return how many; `tidy` deletes those that are in no inbox any more."""
+        rows = self._writer.rows(f"SELECT device, seq, letter FROM inbox WHERE {which}", *values)  # noqa: S608  # nosec B608  # conditions are written here
+        if rows:
+            self._writer.execute_many("DELETE FROM inbox WHERE device = ? AND seq = ?", [row[:2] for row in rows])
+            self.loose.update(letter for _, _, letter in rows)
+        return len(rows)
+
+    def drop_loose(self, allowance: Allowance) -> set[int]:
+        """Delete letters that are in no inbox, as many as is allowed: one may have megabytes. Return those seen to."""
+        done: set[int] = set()
+        for letter in self.loose:
+            if allowance.full:
+                break
+            size = self._writer.one(
+                "SELECT length(welcome) + length(tree) + length(departed) FROM letters"
+                " WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM inbox WHERE letter = ?1)",
+                letter,
+            )
+            if size is not None:
+                self._writer.execute("DELETE FROM letters WHERE id = ?", letter)
+                allowance.take(size)
+            done.add(letter)
+        return done
+
+    def read(self, device: bytes, after: int, max_bytes: int) -> list[InboxEntry]:
+        """See the port."""
+        entries, size = [], 0
+        with self._database.snapshot() as reader:
+            for row in reader.execute(
+                "SELECT seq, time, conversation, join_seq, chain, welcome, tree, departed FROM inbox"
+                " JOIN letters ON id = letter WHERE device = ? AND seq > ? ORDER BY seq",
+                (device, after),
+            ):
+                seq, time, conversation, join_seq, chain, welcome, tree, encoded = row
+                departed = msgspec.msgpack.decode(encoded, type=tuple[tuple[bytes, bytes], ...])
+                entries.append(InboxEntry(seq, time, conversation, join_seq, chain, welcome, tree, departed))
+                size += len(welcome) + len(tree) + len(encoded)
+                if size >= max_bytes:
+                    break
+        return entries

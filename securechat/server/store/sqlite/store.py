@@ -1,0 +1,72 @@
+"""The store on SQLite: one file, one writer, a write-ahead log that is fsynced by every commit (design, section 5)."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from securechat.server.store.records import Trimmed
+from securechat.server.store.sqlite.conversations import Conversations
+from securechat.server.store.sqlite.database import Database
+from securechat.server.store.sqlite.directory import Directory
+from securechat.server.store.sqlite.inboxes import Inboxes
+from securechat.server.store.sqlite.logs import Logs
+from securechat.server.store.sqlite.tidying import Tidying
+from securechat.server.store.sqlite.writer import Writer
+
+
+class SQLiteStore:
+    """See `port.Store`. `checkpoint` and `backup` are its own."""
+
+    def __init__(self, path: Path, *, durable: bool = True, on_long_log: Callable[[], None] = lambda: None) -> None:
+        """Open the database, or make it, with a new server_id.
+
+        `on_long_log` is called, in a commit, when entries have made a checkpoint due.
+        Not `durable`: `commit` leaves it to the system when to write, so a power failure loses what was committed.
+        This breaks the store's promise and is good for measuring what the promise costs.
+
+        Raises StorageError if another server uses it, or if it is damaged or not ours; it is left as it is then.
+        """
+        self._database = database = Database(path)
+        try:
+            with database.opening():
+                database.prepare()
+                self._writer = writer = Writer(database, durable=durable, on_long_log=on_long_log)
+                self.logs = Logs(database, writer)
+                self.conversations = Conversations(database, writer, self.logs)
+                self.inboxes = Inboxes(database, writer)
+                self.directory = Directory(writer)
+                self._tidying = Tidying(writer, self.logs, self.conversations, self.inboxes)
+                writer.finish_opening()
+                database.open_readers()
+        except BaseException:
+            database.close()
+            raise
+        self.server_id = self.logs.server_id
+
+    def commit(self) -> None:
+        """See `port.Store`."""
+        self.logs.commit()
+
+    def rollback(self) -> None:
+        """See `port.Store`."""
+        self._writer.rollback()
+
+    def tidy(self, now: int) -> tuple[list[Trimmed], bool]:
+        """See `port.Store`."""
+        return self._tidying.tidy(now)
+
+    def size(self) -> tuple[int, int]:
+        """See `port.Store`."""
+        return self.logs.count(), self._database.size()
+
+    def backup(self, target: Path) -> None:
+        """Copy everything, as it is at one instant, into an empty file. Any thread. Raises StorageError."""
+        with self._writer.copying():
+            self._database.copy(target)
+
+    def checkpoint(self) -> None:
+        """Copy what the write-ahead log holds into the database, outside the turn, so that it can start anew."""
+        self._writer.checkpoint()
+
+    def close(self) -> None:
+        """See `port.Store`."""
+        self._database.close()

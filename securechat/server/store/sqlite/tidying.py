@@ -1,0 +1,196 @@
+"""Housekeeping on SQLite: entries leave the tail, and what nobody has to read any more is deleted.
+
+Before entries leave the tail, their conversation's row is brought up to date with the head in memory.
+"""
+
+from collections import Counter
+
+from securechat.server.store.records import (
+    READER_BYTES,
+    READER_ENTRIES,
+    READER_SECONDS,
+    Head,
+    Numbers,
+    Trimmed,
+)
+from securechat.server.store.sqlite.conversations import Conversations
+from securechat.server.store.sqlite.inboxes import Inboxes
+from securechat.server.store.sqlite.logs import Logs
+from securechat.server.store.sqlite.tail import Allowance, RunRow
+from securechat.server.store.sqlite.writer import Writer
+
+PORTION = 256
+PORTION_BYTES = 256 << 10
+"""Rows, and bytes of payload in them, that `tidy` deletes or moves in one transaction: about 1 ms, in which no turn is
+taken."""
+
+DEVICES_AT_ONCE = 8
+"""Devices whose numbers `tidy` stores in one transaction: up to 20 KiB each, about 1 ms together."""
+
+LOGS_AT_ONCE = 16
+"""Histories that `tidy` looks through in one transaction: about 1 ms, too."""
+
+EXPIRY_SECONDS = 3600
+"""How often all histories and inboxes are looked through for what is past the limits of its readers."""
+
+
+class Tidying:
+    """Requires holding the turn."""
+
+    def __init__(self, writer: Writer, logs: Logs, conversations: Conversations, inboxes: Inboxes) -> None:
+        self._writer = writer
+        self._logs = logs
+        self._conversations = conversations
+        self._inboxes = inboxes
+        self._next_expiry = 0
+        self._expiring = False  # inboxes are looked through for old entries
+
+    def tidy(self, now: int) -> tuple[list[Trimmed], bool]:
+        """See `port.Store`."""
+        with self._writer.unhurried():
+            self._logs.write_cursors()
+            if (cut := self._cut_tail(now)) is not None:
+                return cut, True
+            return self._trim_histories(now)
+
+    def _trim_histories(self, now: int) -> tuple[list[Trimmed], bool]:
+        if now >= self._next_expiry:
+            self._next_expiry = now + EXPIRY_SECONDS * 1000
+            self._logs.untidy |= self._logs.histories
+            self._expiring = True
+        old = now - READER_SECONDS * 1000
+        if self._expiring:
+            self._expiring = self._inboxes.expire(old, PORTION)
+        trimmed: list[Trimmed] = []
+        allowance = Allowance(PORTION, PORTION_BYTES)
+        for _ in range(min(LOGS_AT_ONCE, len(self._logs.untidy))):
+            trimmed += self._trim(self._logs.untidy.pop(), old, allowance)
+            if allowance.full:
+                break
+        dropped = self._inboxes.drop_loose(allowance)
+        self._writer.commit()
+        self._inboxes.loose -= dropped
+        return trimmed, bool(self._logs.untidy or self._inboxes.loose or self._expiring)
+
+    def _cut_tail(self, now: int) -> list[Trimmed] | None:
+        """Let the oldest runs leave the tail, or prepare that; None if none has to leave."""
+        tail = self._logs.tail
+        runs = tail.leaving(now, Allowance(PORTION, PORTION_BYTES))
+        if not runs:
+            return None
+        ends = {run.ref: run.last for run in runs}
+        if self._store_heads([ref for ref, end in ends.items() if not tail.is_stored(ref, end)]):
+            return []
+        trimmed = []
+        floors: dict[int, int] = {}
+        for ref, end in ends.items():
+            if (current := self._head(ref)) is not None:
+                floor = floors[ref] = min((member.cursor for member in current.members.values()), default=0)
+                first = max(current.first_seq, min(floor, end) + 1)
+                trimmed.append(Trimmed(current.id, first))
+        if unread := [run for run in runs if run.last > floors.get(run.ref, run.last)]:
+            self._move(unread)
+        self._writer.execute("DELETE FROM tail WHERE id <= ?", runs[-1].id)
+        self._writer.execute("UPDATE meta SET value = ? WHERE key = 'next_id'", self._logs.next_id.to_bytes(8, "big"))
+        with self._logs.lock:  # see `Logs.read`
+            self._writer.commit()
+            tail.drop(runs)
+        return trimmed
+
+    def _store_heads(self, refs: list[int]) -> bool:
+        """Bring the rows of some of these conversations up to date; whether there was anything to do."""
+        stored: list[tuple[int, int]] = []
+        numbers: list[Numbers] = []
+        for ref in refs:
+            if (current := self._head(ref)) is None:
+                continue
+            self._writer.execute(
+                "UPDATE conversations SET seq = ?, time = ?, epoch = ?, chain = ?, first_seq = max(first_seq, ?)"
+                " WHERE ref = ?",
+                current.seq, current.time, current.epoch, current.chain, current.first_seq, ref,
+            )  # fmt: skip
+            changed = [(device, each) for device, each in current.numbers.items() if each.last > each.stored]
+            self._writer.execute_many(
+                "INSERT OR REPLACE INTO numbers VALUES (?, ?, ?, ?)",
+                [(ref, device, each.last, each.encode()) for device, each in changed],
+            )
+            numbers += [each for _, each in changed]
+            stored.append((ref, current.seq))
+            if len(numbers) >= DEVICES_AT_ONCE:
+                break
+        self._writer.commit()
+        for ref, seq in stored:
+            self._logs.tail.stored(ref, seq)
+        for each in numbers:
+            each.stored = each.last
+        return bool(stored)
+
+    def _move(self, runs: list[RunRow]) -> None:
+        """Copy runs from the tail to the history."""
+        self._writer.execute_many(
+            "INSERT INTO history SELECT conversation, first, last, time, size, entries FROM tail WHERE id = ?",
+            [(run.id,) for run in runs],
+        )
+        sizes: Counter[int] = Counter()
+        for run in runs:
+            sizes[run.ref] += run.size
+        self._writer.execute_many(
+            "UPDATE conversations SET held_bytes = held_bytes + ? WHERE ref = ?",
+            [(size, ref) for ref, size in sizes.items()],
+        )
+        self._logs.histories |= sizes.keys()
+        self._logs.untidy |= sizes.keys()
+
+    def _trim(self, ref: int, old: int, allowance: Allowance) -> list[Trimmed]:
+        """Delete what everybody has read, and in rooms what is past a reader's limits, as far as is allowed."""
+        found = self._writer.rows("SELECT id, kind, seq, first_seq, held_bytes FROM conversations WHERE ref = ?", ref)
+        if not found:
+            self._logs.histories.discard(ref)
+            return []
+        conversation, kind, seq, first_seq, held = found[0]
+        floor = self._writer.one("SELECT min(cursor) FROM members WHERE conversation = ?", ref) or 0  # all have read it
+        given_up = 0
+        first_time = 0  # of what stays
+        end = 0
+        whole = True  # everything goes
+        for last, time, size in self._writer.rows(
+            "SELECT last, time, size FROM history WHERE conversation = ? ORDER BY last LIMIT ?", ref, allowance.rows
+        ):
+            if allowance.full:
+                first_time = time
+                break
+            if last > floor:
+                past_limits = time < old or held > READER_BYTES or last <= seq - READER_ENTRIES
+                if kind == "direct" or not past_limits:
+                    first_time = time
+                    whole = False
+                    break
+                given_up = last
+            held -= size
+            end = last
+            allowance.take(size)
+        if given_up:
+            self._writer.execute(
+                "UPDATE members SET cursor = ? WHERE conversation = ? AND cursor < ?", given_up, ref, given_up
+            )
+            self._writer.execute(
+                "DELETE FROM members WHERE conversation = ? AND last_seq IS NOT NULL AND cursor >= last_seq", ref
+            )
+        first_seq = max(first_seq, min(max(floor, given_up), seq) + 1)
+        if end:
+            self._writer.execute("DELETE FROM history WHERE conversation = ? AND last <= ?", ref, end)
+            self._writer.execute(
+                "UPDATE conversations SET first_seq = ?, held_bytes = ? WHERE ref = ?", first_seq, held, ref
+            )
+        if allowance.full:
+            self._logs.untidy.add(ref)
+        elif whole:
+            self._logs.histories.discard(ref)
+        return [Trimmed(conversation, first_seq, given_up, (held, first_time))]
+
+    def _head(self, ref: int) -> Head | None:
+        """The head of a conversation with entries in the tail; None: these are the last traces of a deleted one."""
+        conversation = self._logs.ids.get(ref)
+        if conversation is None:
+            return None
+        return self._logs.tail.head(ref) or self._conversations.load(conversation)
