@@ -15,7 +15,18 @@ from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.systems import peers
 from scripts.benchmarks.systems.system import ServerFailedError
 from scripts.benchmarks.table import as_table
-from scripts.benchmarks.work import dead_reader, flood, idle, login, login_timing, mls, mls_growth, relay, restart
+from scripts.benchmarks.work import (
+    client,
+    dead_reader,
+    flood,
+    idle,
+    login,
+    login_timing,
+    mls,
+    mls_growth,
+    relay,
+    restart,
+)
 
 SERVERS: dict[str, Callable[[Run], Iterator[Figure]]] = {
     "relay": relay.relay, "fan-out": relay.fan_out, "idle": idle.idle, "login": login.login,
@@ -23,6 +34,7 @@ SERVERS: dict[str, Callable[[Run], Iterator[Figure]]] = {
 }  # fmt: skip
 OTHERS: dict[str, Callable[[], Iterator[Figure]]] = {
     "flood": flood.flood, "login-timing": login_timing.login_timing, "mls": mls.mls, "mls-growth": mls_growth.growth,
+    "client": client.client,
 }  # fmt: skip
 BENCHES = (*SERVERS, *OTHERS)
 
