@@ -15,14 +15,14 @@ from typing import Any, Literal
 from securechat import policy
 from securechat.client import commands, events
 from securechat.client.context import Clock, Context, Outgoing, ReplyHandler
-from securechat.client.conversations.log import Conversation
+from securechat.client.conversations import phases
+from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.outbox import envelope_to_place
 from securechat.client.conversations.registry import Registry
 from securechat.client.device import Device
 from securechat.client.link.login import Session
 from securechat.client.settings import ClientSettings
 from securechat.client.snapshot import Snapshot
-from securechat.client.vault.conversations import Phase
 from securechat.client.vault.vault import Vault
 from securechat.content.registry import Accept, Body, Bye, Decline, Text, check_text, encode_body
 from securechat.content.registry import Request as RequestToTalk
@@ -72,8 +72,8 @@ class Engine:
             commands.Bye: self._bye,
             commands.Leave: self._leave,
             commands.Repair: self._repair,
-            commands.JoinRoom: lambda command: self._enter_room(command.name, "open", "joining"),
-            commands.CreateRoom: lambda command: self._enter_room(command.name, "invite", "founding"),
+            commands.JoinRoom: lambda command: self._enter_room(command.name, "open"),
+            commands.CreateRoom: lambda command: self._enter_room(command.name, "invite"),
             commands.Invite: lambda command: self._change(command.conversation, "add", command.account),
             commands.Remove: lambda command: self._change(command.conversation, "remove", command.account),
             commands.ListRooms: self._list_rooms,
@@ -253,7 +253,7 @@ class Engine:
             else:
                 self._done()
             return
-        conversation = self._registry.add("direct", account, "opening")
+        conversation = self._registry.add("direct", account)
         if command.ask:
             conversation.row.asked = "ours"
             self._say(conversation, RequestToTalk(text), text)
@@ -293,15 +293,15 @@ class Engine:
             raise UsageError("You have left this conversation already.")
         self._context.touched.add(conversation.id)
         self._context.answers.wait_for(("item", conversation.close()))
-        if conversation.row.phase == "stopped":
+        if conversation.row.phase in phases.STOPPED:
             self._registry.repair(conversation)  # one can only leave what one can follow
-        elif conversation.row.phase == "awaiting":
+        elif conversation.row.phase in phases.AWAITING:
             conversation.end("You left before this was sent.")  # their Welcome may still come, and is a new beginning
         conversation.tell("closed", self.account)
 
     def _repair(self, command: commands.Repair) -> None:
         conversation = self._get(command.conversation)
-        if conversation.row.phase != "stopped":
+        if conversation.row.phase not in phases.STOPPED:
             raise UsageError("There is nothing to repair: this conversation has not stopped.")
         self._context.answers.wait_for(("conversation", conversation.id))
         self._registry.repair(conversation)
@@ -381,7 +381,7 @@ class Engine:
     def _open_for_talk(self, conversation: Conversation) -> Conversation:
         if conversation.row.closed:
             raise UsageError("This conversation is closed.")
-        if conversation.row.phase == "stopped":
+        if conversation.row.phase in phases.STOPPED:
             raise UsageError("This conversation stands still. /repair enters it anew.")
         return conversation
 
@@ -406,17 +406,17 @@ class Engine:
         context.answers.wait_for(("item", item))
         context.touched.add(conversation.id)
 
-    def _enter_room(self, name: str, kind: policy.Kind, phase: Phase) -> None:
+    def _enter_room(self, name: str, kind: policy.Kind) -> None:
         name = normalise_room(name)
         conversation = self._registry.find(name)
         if conversation is not None and not conversation.row.closed:
             raise UsageError(f"You are in {name} already.")
-        self._context.answers.wait_for(("conversation", self._registry.add(kind, name, phase).id))
+        self._context.answers.wait_for(("conversation", self._registry.add(kind, name).id))
 
     def _change(self, conversation: bytes, action: Literal["add", "remove"], account: str) -> None:
         account = normalise_account(account)
         room = self._open_for_talk(self._get(conversation))
-        if room.row.phase != "member":
+        if room.row.phase not in phases.READING:
             raise UsageError("You are not in this room yet.")
         rules = policy.rules_of(room.group.public.extensions)
         own_key = self._context.device.identity_key

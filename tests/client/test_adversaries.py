@@ -11,7 +11,7 @@ import pytest
 from securechat import policy
 from securechat.client import commands, events
 from securechat.client.conversations.entering import _leaf_of
-from securechat.client.conversations.log import encode_number
+from securechat.client.conversations.numbers import encode_number
 from securechat.client.device import Device
 from securechat.errors import RefusedError, TrustError, UsageError
 from securechat.identity.certificate import RULES_EXTENSION

@@ -202,7 +202,7 @@ def test_a_newer_vault_is_refused_and_not_a_byte_of_it_changes(path: Path) -> No
     key = key_file.unlock(path.with_name(path.name + ".key"), PASSWORD)
     program = (
         "import os, sys; from sqlcipher3 import dbapi2; connection = dbapi2.connect(sys.argv[1])\n"
-        "connection.execute(f\"PRAGMA key = \\\"x'{sys.argv[2]}'\\\"\")\n"
+        'connection.execute(f"PRAGMA key = \\"x\'{sys.argv[2]}\'\\"")\n'
         "connection.execute('PRAGMA user_version = 99'); connection.execute('CREATE TABLE later (id)')\n"
         "connection.commit(); os._exit(0)"
     )

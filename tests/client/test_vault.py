@@ -202,10 +202,7 @@ def test_printing_a_row_shows_no_secret() -> None:
 def test_what_was_shown_stays_shown_and_own_lines_are_never_unread(path: Path) -> None:
     vault = open_vault(path)
     with vault.transaction():
-        lines = [
-            add(vault, seq, sender, str(seq))
-            for seq, sender in enumerate(("bob", "alice", "bob", "bob"), 1)
-        ]
+        lines = [add(vault, seq, sender, str(seq)) for seq, sender in enumerate(("bob", "alice", "bob", "bob"), 1)]
     assert [line.text for line in vault.history.unread(vault.history.shown(), 10)] == ["1", "3", "4"]
     assert [line.text for line in vault.history.unread(vault.history.shown(), 2)] == ["1", "3"]
     with vault.transaction():

@@ -20,7 +20,9 @@ import msgspec
 from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
-from securechat.client.conversations.log import Conversation, Staged, encode_number
+from securechat.client.conversations import log, phases
+from securechat.client.conversations.conversation import Conversation, Staged
+from securechat.client.conversations.numbers import encode_number
 from securechat.client.device import check_key_packages
 from securechat.client.vault.conversations import ChangeRow
 from securechat.client.vault.outbox import OutboxRow
@@ -146,7 +148,7 @@ class Committing:
             self._context.touched.add(self._conversation.id)
             if isinstance(reply, Accepted):
                 self._backoff.reset()
-                self._conversation.receive_own(reply, staged.number, request.commit)
+                log.receive_own(self._conversation, reply, staged.number, request.commit)
             elif isinstance(reply, Refused) and self._conversation.staged is staged:
                 self._handle_refusal(staged, reply)
 
@@ -154,7 +156,7 @@ class Committing:
 
     def _handle_refusal(self, staged: Staged, refused: Refused) -> None:
         conversation = self._conversation
-        if conversation.row.phase != "member" or refused.code == "stale-epoch":
+        if conversation.row.phase not in phases.READING or refused.code == "stale-epoch":
             return  # the commit that came first discards ours when it arrives
         if refused.code in RETRYABLE:
             staged.submitted = False

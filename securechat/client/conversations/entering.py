@@ -22,7 +22,9 @@ import msgspec
 from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
-from securechat.client.conversations.log import MAX_NUMBER, Conversation, Staged, encode_number
+from securechat.client.conversations import phases
+from securechat.client.conversations.conversation import Conversation, Staged
+from securechat.client.conversations.numbers import MAX_NUMBER, encode_number
 from securechat.client.device import CAPABILITIES, Device, check_key_packages
 from securechat.errors import InternalError, PeerError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
@@ -106,13 +108,13 @@ class Entering:
     def pump(self) -> None:
         """Take the next step, if none is on its way. Call after anything has changed, inside a transaction."""
         conversation, row = self._conversation, self._conversation.row
-        if self._asking or self.backoff.waiting:
+        if self._asking or self.backoff.waiting or row.phase not in phases.ENTERING:
             return
-        if row.phase in ("opening", "founding", "joining", "resync") and conversation.staged is not None:
+        if conversation.staged is not None:
             self._submit(conversation.staged)
-        elif row.phase != "resync" and row.closed:
+        elif row.phase in phases.NEW and row.closed:
             conversation.end("You left before this was sent.")  # the server has not heard of it
-        elif row.phase != "resync" and self._registry.has_older_unleft(conversation):
+        elif row.phase in phases.NEW and self._registry.has_older_unleft(conversation):
             self.backoff.wait()  # one cannot come back before one is out
         elif row.phase == "opening":
             self._open_direct()
@@ -120,7 +122,7 @@ class Entering:
             self._ask(Join(0, row.name), self._handle_offer)
         elif row.phase == "founding":
             self._found_room()
-        elif row.phase == "resync":
+        else:
             self._resyncs += 1
             if self._resyncs > MAX_RESYNCS:
                 conversation.gave_up("The server does not let this device follow the conversation.")
@@ -133,9 +135,9 @@ class Entering:
         def answer(reply: Reply) -> None:
             self._asking = False
             self._context.touched.add(self._conversation.id)
-            there = self._registry.get(self._conversation.id)
-            if there is self._conversation and there.row.phase != "gone":  # else it became another one meanwhile
-                handler(reply)
+            conversation = self._conversation
+            if self._registry.get(conversation.id) is conversation and conversation.row.phase not in phases.ENDED:
+                handler(reply)  # else it became another one meanwhile
 
         self._context.request(request, answer)
 
@@ -239,7 +241,7 @@ class Entering:
             if reply.code == "not-found" and conversation.row.phase == "joining":
                 # The id may be that of a room which is no more: a new one has its own log.
                 conversation = self._conversation = self._registry.rebind(conversation, new_conversation_id())
-                conversation.row.phase = "founding"
+                conversation.advance("missing")
                 self.pump()
             else:
                 self._handle_refusal(reply)
@@ -347,7 +349,7 @@ class Entering:
             self.backoff.wait()
         elif refused.code in RETRYABLE:
             self.backoff.wait(refused.retry_after / 1000)
-        elif refused.code == "exists":
+        elif refused.code == "exists" and isinstance(staged.request, OpenDirect | OpenRoom):
             self._lose_race(refused.conversation)
         else:
             conversation.unstage()
@@ -359,23 +361,24 @@ class Entering:
         if row.kind == "direct":
             if len(winner) != len(conversation.id):
                 raise PeerError("the server does not say which conversation exists")
-            there = self._registry.get(winner)
-            if there is not None and there.row.phase == "stopped":
+            theirs = self._registry.get(winner)
+            if theirs is not None and theirs.row.phase in phases.STOPPED:
                 self._fail("exists", f"The conversation with {row.name} stands still: /repair enters it anew.")
                 return
-            if there is not None and there is not conversation and there.row.closed and there.row.phase != "gone":
+            leaving = theirs is not None and theirs.row.closed and theirs.row.phase not in phases.ENDED
+            if leaving and theirs is not conversation:
                 self.backoff.wait()  # we are leaving that one: once we are out, ours can be opened
                 return
             ours = winner == conversation.id
             conversation = self._conversation = self._registry.rebind(conversation, winner)
             if conversation.row.phase == "opening":
                 conversation.unstage()
-                conversation.row.phase = "resync" if ours else "awaiting"
+                conversation.advance("unanswered" if ours else "overtaken")
             else:  # we are in it already
                 self._context.answers.done(("conversation", conversation.id))
         elif row.kind == "open" and self._foundings < MAX_FOUNDINGS:
             conversation.unstage()
-            row.phase = "joining"
+            conversation.advance("taken")
             self.backoff.wait()
         else:
             self._fail("exists", f"There is a room {row.name} already, and one enters it by invitation.")

@@ -21,8 +21,10 @@ from typing import Final
 from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
+from securechat.client.conversations import log, phases
 from securechat.client.conversations.committing import PATH_MESSAGES, Committing
-from securechat.client.conversations.log import Conversation, encode_number
+from securechat.client.conversations.conversation import Conversation
+from securechat.client.conversations.numbers import encode_number
 from securechat.client.vault.outbox import OutboxRow
 from securechat.content import envelope
 from securechat.content.envelope import Envelope
@@ -64,7 +66,7 @@ class Outbox:
     def pump(self) -> None:
         """Submit what can be submitted now. Call after anything has changed, inside a transaction."""
         conversation, row = self._conversation, self._conversation.row
-        if row.phase != "member" or not conversation.caught_up or self.backoff.waiting:
+        if row.phase not in phases.READING or not conversation.caught_up or self.backoff.waiting:
             return
         if (staged := conversation.staged) is not None:
             if not staged.submitted and not self._on_their_way:
@@ -74,7 +76,7 @@ class Outbox:
         if self._void or any(item.payload and item.epoch != conversation.group.epoch for item in items):
             if self._on_their_way:
                 return
-            self._vault.outbox.void_ciphertexts(row.id)
+            conversation.void_ciphertexts()
             self._void = False
             items = self._vault.outbox.first(row.id, WINDOW)
         if not self._on_their_way:
@@ -96,9 +98,11 @@ class Outbox:
             payload = item.payload
             if not payload:
                 payload = self._encrypt(item, number)
-                self._vault.outbox.save_ciphertext(item.id, number, conversation.group.epoch, payload)
+                item.number, item.epoch, item.payload = number, conversation.group.epoch, payload
+                self._vault.outbox.save_ciphertext(item)
             elif item.number != number:
                 raise InternalError("the numbers in the outbox have a gap")
+            conversation.encrypted[number] = item
             self._on_their_way.add(number)
             kind = Submit if item.kind == "message" else Leave
             self._context.request(kind(0, conversation.id, number, payload), self._answer_to(item.id, number, payload))
@@ -138,7 +142,7 @@ class Outbox:
             if isinstance(reply, Accepted):
                 self.backoff.reset()
                 self._full = False
-                self._conversation.receive_own(reply, number, payload)
+                log.receive_own(self._conversation, reply, number, payload)
             elif isinstance(reply, Refused):
                 self._handle_refusal(item, number, reply)
 
@@ -150,7 +154,7 @@ class Outbox:
         if current is None or current.number != number:
             return  # it was encrypted anew, or given up, after we had entered anew
         first, self._refused = not self._refused, True
-        if conversation.row.phase != "member" or refused.code in ("stale-epoch", "commit-first"):
+        if conversation.row.phase not in phases.READING or refused.code in ("stale-epoch", "commit-first"):
             return  # the entry that explains it has come, or is on its way
         full = refused.code == "reader-full"
         if refused.code in RETRYABLE and not (full and conversation.row.closed):  # to leave needs no reader
@@ -172,6 +176,7 @@ class Outbox:
 
     def _give_up(self, item: OutboxRow, refused: Refused) -> None:
         self._vault.outbox.delete(item.id)
+        self._conversation.encrypted.pop(item.number, None)
         message = None
         if item.local_id:
             problem = f"This message was not sent: {refused.text}."

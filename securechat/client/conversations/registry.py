@@ -12,11 +12,12 @@ from securechat import policy
 from securechat.client import events
 from securechat.client.answers import Key
 from securechat.client.context import Context
+from securechat.client.conversations import log, phases
+from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.entering import Entering, check_departures, new_conversation_id
-from securechat.client.conversations.log import Conversation
 from securechat.client.conversations.outbox import Outbox
 from securechat.client.device import KEY_PACKAGE_LOW, KEY_PACKAGE_STOCK
-from securechat.client.vault.conversations import ConversationRow, Phase
+from securechat.client.vault.conversations import ConversationRow
 from securechat.errors import PeerError
 from securechat.identity.certificate import certificate_of
 from securechat.mls.framing import decode_body
@@ -49,7 +50,10 @@ class Registry:
     def __init__(self, context: Context) -> None:
         """Load what the vault has. Nothing is sent before `begin`."""
         self._context = context
-        self._conversations = {row.id: Conversation.load(context, row) for row in context.vault.conversations.load()}
+        self._conversations: dict[bytes, Conversation] = {}
+        self._named: dict[str, list[Conversation]] = {}  # by name, oldest first
+        for row in context.vault.conversations.load():
+            self._keep(Conversation.load(context, row))
         self._aliases: dict[bytes, bytes] = {}  # ids of our own making -> what came to be instead
         self._outboxes: dict[bytes, Outbox] = {}
         self._entering: dict[bytes, Entering] = {}
@@ -86,21 +90,21 @@ class Registry:
 
     def find(self, name: str) -> Conversation | None:
         """Return the newest conversation of this name (`#room` or account), one we are not out of if there is one."""
-        named = [each for each in self if each.row.name == name]
+        named = self._named.get(name, ())
         return next((each for each in reversed(named) if not each.row.closed), named[-1] if named else None)
 
-    def add(self, kind: policy.Kind, name: str, phase: Phase) -> Conversation:
+    def add(self, kind: policy.Kind, name: str) -> Conversation:
         """Begin a conversation under an id of our own making."""
-        row = ConversationRow(new_conversation_id(), kind, name, phase, self._context.clock.milliseconds())
-        conversation = self._conversations[row.id] = Conversation(self._context, row)
+        now = self._context.clock.milliseconds()
+        row = ConversationRow(new_conversation_id(), kind, name, phases.FIRST[kind], now)
         self._context.touched.add(row.id)
-        return conversation
+        return self._keep(Conversation(self._context, row))
 
     def repair(self, conversation: Conversation) -> None:
-        """Enter a stopped conversation anew because the user asks for it: tries before this one do not count."""
+        """Re-enter a stopped conversation because the user asks for it: tries before this one do not count."""
         self._entering.pop(conversation.id, None)
         self._context.touched.add(conversation.id)
-        conversation.need_resync()
+        conversation.need_resync("repaired")
 
     # --- the connection -------------------------------------------------------------------------------------------
 
@@ -119,9 +123,9 @@ class Registry:
         self._replenish()
         self._follow_inbox()
         for conversation in self:
-            if conversation.row.phase == "member":
+            if conversation.row.phase in phases.READING:
                 self.follow(conversation)
-            elif conversation.row.phase != "gone":
+            elif conversation.row.phase not in phases.ENDED:
                 context.touched.add(conversation.id)
 
     def end(self) -> None:
@@ -148,10 +152,10 @@ class Registry:
         else:
             self._context.touched.add(conversation.id)
             if isinstance(message, Truncated):
-                if conversation.row.phase == "member":  # else we are out, or it stands still until the user decides
+                if conversation.row.phase in phases.READING:  # else we are out, or the user has to decide
                     conversation.need_resync()  # the gap is told when we are in again
             else:
-                conversation.receive(message)
+                log.receive(conversation, message)
 
     def pump(self) -> set[bytes]:
         """Let what something happened to take its next step; write what has changed. Returns which these are."""
@@ -166,7 +170,7 @@ class Registry:
             if (conversation := self._conversations.get(each)) is not None:
                 conversation.save()
                 self._note_cursor(each, conversation.row.cursor)
-                if conversation.caught_up or conversation.row.phase != "member":
+                if conversation.caught_up or conversation.row.phase not in phases.READING:
                     self._awaited.discard(each)
         if self._connected and not self._ready and not self._awaited:
             self._ready = True
@@ -195,23 +199,18 @@ class Registry:
     def acknowledge(self) -> None:
         """Tell the server how far everything is on our disk: this goes out after the transaction."""
         device = self._context.device
-        for log in self._unacknowledged:
-            cursor = self._inbox_read if log == device.id else self._conversations[log].row.cursor
-            self._acknowledged[log] = cursor
-            self._context.send(Acknowledge(log, cursor))
+        for each in self._unacknowledged:
+            cursor = self._inbox_read if each == device.id else self._conversations[each].row.cursor
+            self._acknowledged[each] = cursor
+            self._context.send(Acknowledge(each, cursor))
         self._unacknowledged.clear()
 
     # --- for entering ---------------------------------------------------------------------------------------------
 
     def has_older_unleft(self, conversation: Conversation) -> bool:
         """Say whether we are still on our way out of an older conversation of the same name."""
-        older = itertools.takewhile(lambda each: each is not conversation, self)
-        return any(
-            each.row.name == conversation.row.name
-            and each.row.closed
-            and each.row.phase not in ("gone", "stopped", "awaiting")
-            for each in older
-        )
+        older = itertools.takewhile(lambda each: each is not conversation, self._named[conversation.row.name])
+        return any(each.row.closed and each.row.phase in phases.LEAVABLE for each in older)
 
     def rebind(self, conversation: Conversation, new: bytes) -> Conversation:
         """Give the conversation the id `new`, or merge what waits in it into the one that has it.
@@ -221,11 +220,10 @@ class Registry:
         old = conversation.id
         if old == new:
             return conversation
-        there = self._conversations.get(new)
+        heir = self._conversations.get(new)
         row = conversation.row
-        if there is not None and (
-            (there.row.kind, there.row.name) != (row.kind, row.name)
-            or there.row.phase not in ("gone", "awaiting", "member")
+        if heir is not None and (
+            (heir.row.kind, heir.row.name) != (row.kind, row.name) or heir.row.phase not in phases.RECEIVING
         ):
             raise PeerError("The server gives two conversations one id.")
         vault = self._context.vault
@@ -233,18 +231,17 @@ class Registry:
         fresh = row.cursor == 0  # else it has a history of its own, which stays where it is
         vault.outbox.move(old, new)
         vault.history.move(old, new, waiting_only=not fresh)
-        if there is None:
-            there = Conversation(
-                self._context, ConversationRow(new, row.kind, row.name, row.phase, row.created, asked=row.asked)
-            )
-            self._conversations[new] = there
-        elif there.row.phase == "gone":
-            there.reopen(row.phase)
-        there.row.own_bye |= row.own_bye  # what the user has said stands, wherever it is said in the end
-        there.row.closed |= row.closed
+        if heir is None:
+            heir_row = ConversationRow(new, row.kind, row.name, row.phase, row.created, asked=row.asked)
+            heir = self._keep(Conversation(self._context, heir_row))
+        elif heir.row.phase in phases.ENDED:
+            heir.reopen("joined-again" if row.phase == "joining" else "opened-again")
+        heir.row.own_bye |= row.own_bye  # what the user has said stands, wherever it is said in the end
+        heir.row.closed |= row.closed
         if fresh:
             vault.conversations.delete(old)
             del self._conversations[old]
+            self._named[row.name].remove(conversation)
             self._aliases[old] = new
         else:
             row.closed = True
@@ -254,13 +251,13 @@ class Registry:
         if (entering := self._entering.pop(old, None)) is not None:
             self._entering[new] = entering
         self._context.touched.add(new)
-        return there
+        return heir
 
     def archive(self, conversation: Conversation) -> None:
         """Put the history aside, as that of a closed conversation: the log begins anew."""
         row = conversation.row
-        old = ConversationRow(new_conversation_id(), row.kind, row.name, "gone", row.created, closed=True)
-        self._conversations[old.id] = Conversation(self._context, old)
+        old = ConversationRow(new_conversation_id(), row.kind, row.name, "ended", row.created, closed=True)
+        self._keep(Conversation(self._context, old))
         self._context.touched.add(old.id)
         self._context.vault.history.move_accepted(row.id, old.id)
         row.cursor = 0
@@ -275,7 +272,7 @@ class Registry:
         def answer(reply: Reply) -> None:
             context.touched.add(conversation.id)
             if isinstance(reply, Subscribed):
-                conversation.begin_reading(reply)
+                log.begin_reading(conversation, reply)
             elif isinstance(reply, Refused):
                 if reply.code == "not-found":
                     conversation.lose()
@@ -338,12 +335,12 @@ class Registry:
         try:
             self._join(welcomed)
         except PeerError as error:
-            there = self.get(welcomed.conversation)
-            awaited = there is not None and there.row.phase == "awaiting"
-            if new or there is None or awaited:
+            known = self.get(welcomed.conversation)
+            awaited = known is not None and known.row.phase in phases.AWAITING
+            if new or known is None or awaited:
                 self._context.emit(events.Alarm("rules", welcomed.conversation, f"An invitation was refused: {error}"))
-            if there is not None and awaited:
-                self.abandon(there, "local", str(error))
+            if known is not None and awaited:
+                self.abandon(known, "local", str(error))
         if new:
             device.keep_inbox_cursor(welcomed.seq)
             self._note_inbox()
@@ -353,8 +350,12 @@ class Registry:
     def _join(self, welcomed: Welcomed) -> None:
         """Enter the conversation of a Welcome. Raises `PeerError` if it is not what it should be."""
         context, device, vault = self._context, self._context.device, self._context.vault
-        there = self._conversations.get(welcomed.conversation)
-        if there is not None and there.row.phase in ("member", "stopped") and welcomed.join_seq <= there.row.cursor:
+        conversation = self._conversations.get(welcomed.conversation)
+        if (
+            conversation is not None
+            and conversation.row.phase in phases.PLACED
+            and welcomed.join_seq <= conversation.row.cursor
+        ):
             return  # we are in already, by another way
         welcome = decode_body(welcomed.welcome, Welcome)
         reference, bundle, last_resort = self._bundle_for(welcome)
@@ -379,28 +380,28 @@ class Registry:
             if len(others := people - {device.account}) != 1:
                 raise PeerError("it leads into a direct conversation with nobody")
             name = others.pop()
-        if there is None:
+        if conversation is None:
             namesake = self.find(name) if rules.kind == "invite" else None
-            if namesake is not None and namesake.row.phase == "member":  # honest servers have one room of a name
+            if namesake is not None and namesake.row.phase in phases.READING:  # honest servers have one room of a name
                 raise PeerError(f"it leads into another {name} than the one you are in")
             row = ConversationRow(welcomed.conversation, rules.kind, name, "awaiting", context.clock.milliseconds())
-            there = self._conversations[row.id] = Conversation(context, row)
-        elif (there.row.kind, there.row.name) != (rules.kind, name):
-            raise PeerError(f"it was to lead to {there.row.name}, and leads to {name}")
-        elif group.epoch <= there.row.epoch:
+            conversation = self._keep(Conversation(context, row))
+        elif (conversation.row.kind, conversation.row.name) != (rules.kind, name):
+            raise PeerError(f"it was to lead to {conversation.row.name}, and leads to {name}")
+        elif group.epoch <= conversation.row.epoch:
             raise PeerError("it leads back to a past state of the conversation")  # and to keys we have used
-        elif there.row.phase == "gone":
-            there.reopen("awaiting")
-        there.begin(group, seq=welcomed.join_seq, chain=welcomed.chain, number=0, departed=departed)
+        elif conversation.row.phase in phases.ENDED:
+            conversation.reopen("awaited-again")
+        conversation.begin(group, seq=welcomed.join_seq, chain=welcomed.chain, number=0, departed=departed)
         if not last_resort:
             vault.key_packages.delete(reference)
             self._key_packages -= 1
             self._replenish()
         if rules.kind == "direct":
-            self._replace_older(there)
-        context.touched.add(there.id)
-        there.tell_entered("opened" if rules.kind == "direct" else "joined")
-        self.follow(there)
+            self._replace_older(conversation)
+        context.touched.add(conversation.id)
+        conversation.tell_entered("opened" if rules.kind == "direct" else "joined")
+        self.follow(conversation)
 
     def _bundle_for(self, welcome: Welcome) -> tuple[bytes, KeyPackageBundle, bool]:
         for reference in welcome.new_member_refs:
@@ -410,13 +411,13 @@ class Registry:
 
     def _replace_older(self, newer: Conversation) -> None:
         """Of direct conversations with one person the newest counts: what waits in others goes there."""
-        for older in list(self):
-            if older is newer or (older.row.kind, older.row.name) != ("direct", newer.row.name) or older.row.closed:
+        for older in list(self._named[newer.row.name]):
+            if older is newer or older.row.closed:
                 continue
             if older.row.phase == "opening":  # theirs came first, whatever the answer to ours will be
                 self._entering.pop(older.id, None)
                 self.rebind(older, newer.id)
-            elif older.row.phase in ("member", "resync", "stopped"):
+            elif older.row.phase in phases.INSIDE:
                 vault = self._context.vault
                 vault.history.move_lines(vault.outbox.move_plain(older.id, newer.id), newer.id)
                 older.close()
@@ -445,25 +446,30 @@ class Registry:
 
     # --- details --------------------------------------------------------------------------------------------------
 
-    def _note_cursor(self, log: bytes, cursor: int) -> None:
+    def _keep(self, conversation: Conversation) -> Conversation:
+        self._conversations[conversation.id] = conversation
+        self._named.setdefault(conversation.row.name, []).append(conversation)
+        return conversation
+
+    def _note_cursor(self, log_id: bytes, cursor: int) -> None:
         """Acknowledge what a log has brought: at once if it is much, else after a moment, together with more."""
-        acknowledged = self._acknowledged.get(log)
+        acknowledged = self._acknowledged.get(log_id)
         if acknowledged is None or cursor <= acknowledged:
             return
         if not self._unacknowledged:
             self._acknowledge_at = self._context.clock.monotonic() + ACKNOWLEDGE_SECONDS
-        self._unacknowledged.add(log)
+        self._unacknowledged.add(log_id)
         if cursor - acknowledged >= ACKNOWLEDGE_ENTRIES:
             self.acknowledge()
 
     def _pump(self, conversation: Conversation) -> None:
         """Let one conversation take its next step."""
-        if conversation.row.phase in ("opening", "founding", "joining", "resync"):
+        if conversation.row.phase in phases.ENTERING:
             entering = self._entering.get(conversation.id)
             if entering is None:
                 entering = self._entering[conversation.id] = Entering(conversation, self)
             entering.pump()
-        elif conversation.row.phase == "member":
+        elif conversation.row.phase in phases.READING:
             outbox = self._outboxes.get(conversation.id)
             if outbox is None:
                 outbox = self._outboxes[conversation.id] = Outbox(conversation)

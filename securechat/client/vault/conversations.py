@@ -5,16 +5,8 @@ from typing import Any, Final, Literal
 
 from securechat.client.vault.database import Statements
 
-Phase = Literal["opening", "founding", "joining", "awaiting", "member", "resync", "stopped", "gone"]
-"""Where a conversation stands between us and the server.
-
-opening:  a direct one, not yet accepted; `founding`: a room, likewise; `joining`: our external commit into a room,
-          likewise. What we asked for stands in `staged`, if it was asked already.
-awaiting: the other one's direct conversation came first; its Welcome has not arrived yet.
-member:   following the log. `resync`: our state does not fit the log, we enter anew before anything else.
-stopped:  a commit cannot be processed or the history is not to be trusted; `/repair` decides.
-gone:     we are out; only the history is left.
-"""
+Phase = Literal["opening", "founding", "joining", "awaiting", "member", "resync", "stopped", "ended"]
+"""What each means, and what follows on what, stands in `client.conversations.phases`."""
 
 
 @dataclass
@@ -156,38 +148,36 @@ class GroupTable:
 
 
 class TrailTable:
-    """Where the devices of a conversation stand in its log: their numbers, and the chain in the current epoch."""
+    """What lies behind our cursor in each log: other devices' numbers, and the chain in runs of successive values."""
 
     def __init__(self, database: Statements) -> None:
         self._database = database
 
-    def last_number(self, conversation: bytes, device: bytes) -> int | None:
-        """Return the newest number seen of another device; None if none was seen since we came."""
-        row = self._database.one(
-            "SELECT number FROM numbers WHERE conversation = ? AND device = ?", conversation, device
+    def numbers(self, conversation: bytes) -> dict[bytes, int]:
+        """Return the newest number seen of each other device."""
+        return dict(self._database.all("SELECT device, number FROM numbers WHERE conversation = ?", conversation))
+
+    def save_numbers(self, conversation: bytes, numbers: list[tuple[bytes, int]]) -> None:
+        """Keep the newest numbers of devices."""
+        self._database.run_many(
+            "REPLACE INTO numbers VALUES (?, ?, ?)", [(conversation, *number) for number in numbers]
         )
-        return None if row is None else int(row[0])
 
-    def save_number(self, conversation: bytes, device: bytes, number: int) -> None:
-        """Keep the newest number seen of another device."""
-        self._database.run("REPLACE INTO numbers VALUES (?, ?, ?)", conversation, device, number)
-
-    def forget_numbers(self, conversation: bytes) -> None:
-        """Forget the numbers of all devices: entries were skipped."""
+    def clear_numbers(self, conversation: bytes) -> None:
+        """Forget the numbers of all devices."""
         self._database.run("DELETE FROM numbers WHERE conversation = ?", conversation)
 
-    def chain_value(self, conversation: bytes, seq: int) -> bytes | None:
-        """Return the chain at `seq`, if that lies in the current epoch."""
-        row = self._database.one("SELECT value FROM chain WHERE conversation = ? AND seq = ?", conversation, seq)
-        return None if row is None else bytes(row[0])
+    def chain(self, conversation: bytes) -> list[tuple[int, bytes]]:
+        """Return runs of the chain in order: the first one's seq, and values of 32 bytes one after the other."""
+        return self._database.all("SELECT first, links FROM chain WHERE conversation = ? ORDER BY first", conversation)
 
-    def add_chain_value(self, conversation: bytes, seq: int, value: bytes) -> None:
-        """Keep the chain at `seq`."""
-        self._database.run("REPLACE INTO chain VALUES (?, ?, ?)", conversation, seq, value)
+    def add_chain(self, conversation: bytes, first: int, links: bytes) -> None:
+        """Keep a run that goes on where the last one ends."""
+        self._database.run("INSERT INTO chain VALUES (?, ?, ?)", conversation, first, links)
 
-    def delete_chain_before(self, conversation: bytes, seq: int) -> None:
-        """Forget the chain of past epochs; `seq` is the commit that opened the current one."""
-        self._database.run("DELETE FROM chain WHERE conversation = ? AND seq < ?", conversation, seq)
+    def clear_chain(self, conversation: bytes) -> None:
+        """Forget the chain."""
+        self._database.run("DELETE FROM chain WHERE conversation = ?", conversation)
 
 
 class ChangeTable:

@@ -70,9 +70,7 @@ class Pages:
 
     def unread(self, after: int, limit: int) -> list[Message]:
         """Return the oldest `limit` lines of others that came in after the line `after`, in order of arrival."""
-        rows = self._database.all(
-            _LINES + " WHERE own = 0 AND local_id > ? ORDER BY local_id LIMIT ?", after, limit
-        )
+        rows = self._database.all(_LINES + " WHERE own = 0 AND local_id > ? ORDER BY local_id LIMIT ?", after, limit)
         return [_message(row) for row in rows]
 
     def shown(self) -> int:

@@ -73,11 +73,12 @@ class OutboxTable:
         """Say whether anything waits to be submitted."""
         return self._database.one("SELECT 1 FROM outbox WHERE conversation = ? LIMIT 1", conversation) is not None
 
-    def save_ciphertext(self, item: int, number: int, epoch: int, payload: bytes) -> None:
+    def save_ciphertext(self, item: OutboxRow) -> None:
         """Keep the encrypted form of an item before it is sent."""
         self._database.run(
-            "UPDATE outbox SET number = ?, epoch = ?, payload = ? WHERE id = ?", number, epoch, payload, item
-        )
+            "UPDATE outbox SET number = ?, epoch = ?, payload = ? WHERE id = ?",
+            item.number, item.epoch, item.payload, item.id,
+        )  # fmt: skip
 
     def void_ciphertexts(self, conversation: bytes) -> None:
         """Forget the encrypted form of all items: the server took none of them; they are encrypted anew, in order."""

@@ -95,9 +95,18 @@ WITH RECURSIVE split(conversation, account, rest) AS (
 )
 INSERT INTO members SELECT conversation, account FROM split WHERE account != '';
 ALTER TABLE conversations DROP COLUMN members;
+UPDATE conversations SET phase = 'ended' WHERE phase = 'gone';
+
+ALTER TABLE chain RENAME TO old_chain;
+CREATE TABLE chain (
+  conversation BLOB NOT NULL, first INTEGER NOT NULL, links BLOB NOT NULL, PRIMARY KEY (conversation, first)
+) STRICT;
+INSERT INTO chain SELECT conversation, seq, value FROM old_chain ORDER BY conversation, seq;
+DROP TABLE old_chain;
 """
 """Lines keep what was said as it was encoded, with its kind, so that later versions can show more of it; they are found
-from both ends by one index. Members are rows in place of one string."""
+from both ends by one index. Members are rows in place of one string, and the chain is kept in runs: one for all that a
+transaction adds."""
 
 MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _CONTENT)
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""

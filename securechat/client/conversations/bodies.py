@@ -1,0 +1,106 @@
+"""What each kind of content does when it arrives: one handler a kind (`content.registry` says what they are)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from securechat.client import events
+from securechat.client.conversations.conversation import Conversation
+from securechat.client.vault.history import CANNOT_SHOW
+from securechat.content.registry import (
+    Accept,
+    Body,
+    Bye,
+    Decline,
+    Request,
+    Text,
+    Unknown,
+    encode_body,
+    kind_of,
+)
+from securechat.identity.certificate import DeviceCertificate
+from securechat.wire.messages import Entry
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What one entry of the log has brought. Printing it shows nothing that was said."""
+
+    entry: Entry
+    number: int
+    sender: DeviceCertificate | None  # None: nobody who is a member
+    body: Body | Unknown | None  # None: it could not be read
+
+    @property
+    def account(self) -> str:
+        """Whose it is."""
+        return self.sender.account if self.sender is not None else "somebody unknown"
+
+
+def receive(conversation: Conversation, arrival: Arrival) -> None:
+    """Do what a message asks for. What is unknown, or has no place here, is kept, and shown as something that came."""
+    body = arrival.body
+    if isinstance(body, Body) and not (kind_of(body).direct_only and conversation.row.kind != "direct"):
+        HANDLERS[type(body)](conversation, arrival)
+    else:
+        add_line(conversation, arrival, CANNOT_SHOW)
+
+
+def add_line(conversation: Conversation, arrival: Arrival, problem: str = "") -> None:
+    """Append a line to the history, and tell it; `problem`: why it cannot be shown."""
+    context, entry, sender = conversation.context, arrival.entry, arrival.sender
+    message = context.vault.history.add(
+        conversation.id,
+        arrival.account,
+        encode_body(arrival.body) if arrival.body is not None else ("", b""),
+        own=arrival.account == context.device.account,
+        trust=context.pins.standing(sender) if sender is not None else "pinned",
+        seq=entry.seq,
+        time=entry.time,
+        device=entry.device,
+        number=arrival.number,
+        problem=problem,
+    )
+    context.emit(events.Received(message))
+
+
+def _text(conversation: Conversation, arrival: Arrival) -> None:
+    if conversation.row.asked == "ours":  # they talk: they were opening a conversation with us at the same time
+        _accept(conversation, arrival)
+    add_line(conversation, arrival)
+
+
+def _request(conversation: Conversation, arrival: Arrival) -> None:
+    # Whoever has spoken here already, or is about to, has consented to talk.
+    willing = conversation.row.number > 0 or conversation.context.vault.outbox.holds_anything(conversation.id)
+    conversation.row.asked = "" if willing else "theirs"
+    conversation.tell("accepted" if willing else "request", arrival.account)
+    if isinstance(arrival.body, Request) and arrival.body.text:
+        add_line(conversation, arrival)
+
+
+def _accept(conversation: Conversation, arrival: Arrival) -> None:
+    conversation.row.asked = ""
+    conversation.tell("accepted", arrival.account)
+
+
+def _decline(conversation: Conversation, arrival: Arrival) -> None:
+    conversation.close()
+    conversation.tell("declined", arrival.account)
+
+
+def _bye(conversation: Conversation, arrival: Arrival) -> None:
+    conversation.row.their_bye = True
+    if conversation.row.own_bye:
+        conversation.close()
+    conversation.tell("closed" if conversation.row.closed else "bye", arrival.account)
+
+
+HANDLERS: Final[dict[type[Body], Callable[[Conversation, Arrival], None]]] = {
+    Text: _text,
+    Request: _request,
+    Accept: _accept,
+    Decline: _decline,
+    Bye: _bye,
+}
+"""Whoever adds a kind adds its handler here; the sender is a member, and in a direct conversation the other one."""

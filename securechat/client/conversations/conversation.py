@@ -1,0 +1,318 @@
+"""One conversation: its row, its group, what of ours is on its way, and how it begins and ends (design, section 6).
+
+Keeps: the group in its current epoch, our trail through the log, the leaves that have left. Deletes: what belongs to
+past epochs, at each commit; everything but the history, once we are out.
+
+What its log brings is in `log`, how our own submissions come about in `outbox`, how it is entered in `entering`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import msgspec
+
+from securechat.client import events
+from securechat.client.context import Context
+from securechat.client.conversations import phases
+from securechat.client.conversations.trail import Trail
+from securechat.client.vault.conversations import ConversationRow, StagedRow
+from securechat.client.vault.outbox import Dropped, OutboxRow
+from securechat.errors import InternalError, PeerError, StorageError
+from securechat.identity.certificate import DeviceCertificate, certificate_of
+from securechat.mls.group import Group, StagedCommit
+from securechat.mls.tree_math import LeafIndex
+from securechat.wire.messages import Commit, OpenDirect, OpenRoom
+
+People = dict[LeafIndex, DeviceCertificate]
+StagedRequest = OpenDirect | OpenRoom | Commit
+_decode_request: Final = msgspec.msgpack.Decoder(StagedRequest).decode
+_encode_request: Final = msgspec.msgpack.Encoder().encode
+
+
+@dataclass
+class Staged:
+    """Our request that changes where we stand, on its way: stored before it was sent, sent again as it is."""
+
+    number: int  # of the commit in it; 0 where there is none
+    request: StagedRequest
+    commit: StagedCommit | None
+    submitted: bool = False  # on this connection
+
+
+class Conversation:
+    """One conversation. Its changes become durable with `save`, inside the caller's transaction."""
+
+    def __init__(self, context: Context, row: ConversationRow) -> None:
+        self.context = context
+        self.row = row
+        self.live = False  # the server sends us its entries, on this connection
+        self.head = 0  # newest seq when it began to
+        self._saved: ConversationRow | None = None
+        self._group: Group | None = None
+        self._group_change: Literal["", "message", "epoch"] = ""
+        self._people: People | None = None
+        self.departed = frozenset(map(LeafIndex, context.vault.groups.departures(row.id)))
+        self.trail = Trail(context.vault.trails, row.id)
+        self.encrypted: dict[int, OutboxRow] = {}  # by number: what the vault has of it, for when it is accepted
+        self._staged: Staged | None = None
+        self._staged_loaded = False
+
+    @classmethod
+    def load(cls, context: Context, row: ConversationRow) -> "Conversation":
+        """Return a conversation that is in the vault."""
+        conversation = cls(context, row)
+        conversation._saved = replace(row)
+        return conversation
+
+    def __repr__(self) -> str:
+        """Id and place only."""
+        return f"Conversation({self.row.id.hex()[:8]}, {self.row.phase}, at {self.row.cursor})"
+
+    # --- what is in the vault -------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> bytes:
+        """The conversation's id, which is the MLS group_id."""
+        return self.row.id
+
+    @property
+    def group(self) -> Group:
+        """The group in its current epoch."""
+        if self._group is None:
+            stored = self.context.vault.groups.load(self.id)
+            if stored is None:
+                raise InternalError("a conversation without its group")
+            try:
+                self._group = Group.load(*stored, self.context.device.signature)
+            except PeerError as error:  # its parsers take what they read for a peer's
+                raise StorageError(f"A group in the vault is damaged: {error}") from error
+        return self._group
+
+    @property
+    def people(self) -> People:
+        """The certificates in the tree."""
+        if self._people is None:
+            self._people = {leaf: certificate_of(node) for leaf, node in self.group.public.members()}
+        return self._people
+
+    @people.setter
+    def people(self, people: People) -> None:
+        self._people = people
+
+    def author(self, device: bytes) -> DeviceCertificate | None:
+        """Return who the server says wrote an entry, if that device is a member."""
+        return next((person for person in self.people.values() if person.device_id == device), None)
+
+    @property
+    def staged(self) -> Staged | None:
+        """Our request on its way."""
+        if not self._staged_loaded:
+            row = self.context.vault.groups.staged(self.id)
+            if row is not None:
+                self._staged = Staged(row.number, _decode_request(row.request), self._decode_commit(row.commit_state))
+            self._staged_loaded = True
+        return self._staged
+
+    def _decode_commit(self, state: bytes) -> StagedCommit | None:
+        try:
+            return StagedCommit.decode(state, self.context.device.signature) if state else None
+        except PeerError as error:  # as above
+            raise StorageError(f"A commit in the vault is damaged: {error}") from error
+
+    def stage(self, number: int, request: StagedRequest, commit: StagedCommit | None) -> None:
+        """Keep a request before it is sent."""
+        state = commit.encode() if commit is not None else b""
+        self.context.vault.groups.save_staged(self.id, StagedRow(number, _encode_request(request), state))
+        self._staged, self._staged_loaded = Staged(number, request, commit), True
+
+    def unstage(self) -> None:
+        """Forget our request: it is in force, or never will be."""
+        self.context.vault.groups.delete_staged(self.id)
+        self._staged, self._staged_loaded = None, True
+
+    def use_group(self, group: Group, *, new_epoch: bool) -> None:
+        """Take over the group's state; `save` writes what has changed."""
+        self._group = group
+        if new_epoch:
+            self._people = None
+        self._group_change = "epoch" if new_epoch or self._group_change == "epoch" else "message"
+
+    def save(self) -> None:
+        """Write what has changed. Call before the transaction ends."""
+        self.trail.save()
+        if self._group_change and self._group is not None and self.row.phase not in phases.ENDED:
+            if self._group_change == "epoch":
+                self.context.vault.groups.save(self.id, self._group.public_bytes(), self._group.secret_bytes())
+            else:
+                self.context.vault.groups.save_secret(self.id, self._group.secret_bytes())
+        self._group_change = ""
+        if self.row != self._saved:
+            vault, before = self.context.vault, self._saved.members if self._saved is not None else ()
+            vault.conversations.save(self.row)
+            if self.row.members != before:
+                vault.conversations.save_members(self.id, before, self.row.members)
+            self._saved = replace(self.row)
+
+    # --- what the front end sees ----------------------------------------------------------------------------------
+
+    def snapshot(self) -> events.Conversation:
+        """Return the conversation as it is now."""
+        row = self.row
+        state: Literal["requested", "request", "open", "closed", "stopped"] = "open"
+        if row.closed or row.phase in phases.ENDED:
+            state = "closed"
+        elif row.phase in phases.STOPPED:
+            state = "stopped"
+        elif row.asked:
+            state = "requested" if row.asked == "ours" else "request"
+        return events.Conversation(
+            row.id, row.kind, row.name, row.members, state, row.epoch, row.own_bye, row.their_bye
+        )
+
+    @property
+    def command(self) -> int:
+        """The command that waits for us to be in, or else for what is said here first; 0 if there is none."""
+        answers = self.context.answers
+        waiting = answers.waiting(("conversation", self.id))
+        if not waiting and (items := self.context.vault.outbox.first(self.id, 1)):
+            waiting = answers.waiting(("item", items[0].id))
+        return waiting
+
+    def tell(self, change: events.Change, account: str = "", command: int = 0) -> None:
+        """Tell the front end that the conversation has changed; `command`: what that comes of."""
+        self.context.emit(events.ConversationChanged(self.snapshot(), change, account, command=command))
+
+    def tell_entered(self, change: events.Change) -> None:
+        """Tell the front end that we are in."""
+        self.tell(change, self.context.device.account, self.command)
+        self.context.answers.done(("conversation", self.id))
+
+    def note_members(self) -> None:
+        """Bring the row's list of members and epoch up to the group's."""
+        here = {person.account for leaf, person in self.people.items() if leaf not in self.departed}
+        self.row.members = tuple(sorted(here))
+        self.row.epoch = self.group.epoch
+
+    # --- entering and leaving -------------------------------------------------------------------------------------
+
+    def begin(self, group: Group, *, seq: int, chain: bytes, number: int, departed: Iterable[LeafIndex] = ()) -> None:
+        """Follow the log from `seq` on, where it has the chain value `chain`. Nothing of an earlier stay is kept.
+
+        `number`: our newest submission in the log. `departed`: leaves that have left and are still in the tree.
+        """
+        vault, row = self.context.vault, self.row
+        # Under `number` we have just entered; what was submitted before that may stand in what we have skipped.
+        unsure = vault.outbox.drop_submitted(self.id, number - 1)
+        problem = "It is not known whether this message was sent."
+        self._refuse_dropped(unsure, "local", problem, problem)
+        self.trail.begin(seq, chain)
+        self.void_ciphertexts()
+        self.unstage()
+        self.use_group(group, new_epoch=True)
+        self.advance("entered")
+        row.cursor, row.chain, row.number = seq, chain, number
+        row.sent_on_path, row.path_time = 0, self.context.clock.milliseconds()
+        self.set_departed(departed)
+        for person in self.people.values():
+            self.context.pins.observe(person)
+        self.note_members()
+
+    def advance(self, event: phases.Event) -> None:
+        """Enter the phase that follows. Raises `InternalError`, and has moved nothing, if that event cannot happen."""
+        self.row.phase = phases.after(self.row.phase, event)
+
+    def reopen(self, event: phases.Event) -> None:
+        """Come back to a conversation we were out of: only its history is left, and goes on."""
+        self.advance(event)
+        self.row.closed = self.row.own_bye = self.row.their_bye = False
+        self.row.asked = ""
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether we have processed what stood in the log when this connection began to read it."""
+        return self.live and self.row.cursor >= self.head
+
+    def lost_connection(self) -> None:
+        """Answers to what was on its way will not come."""
+        self.live = False
+        if self._staged is not None:
+            self._staged.submitted = False
+
+    def void_ciphertexts(self) -> None:
+        """Forget the encrypted form of what waits: it is encrypted anew, in its order."""
+        self.context.vault.outbox.void_ciphertexts(self.id)
+        self.encrypted.clear()
+
+    def set_departed(self, leaves: Iterable[LeafIndex]) -> None:
+        """Replace the leaves that have left and are still in the tree."""
+        self.departed = frozenset(leaves)
+        self.context.vault.groups.save_departures(self.id, self.departed)
+
+    def end(self, problem: str, code: str = "local", text: str = "") -> bool:
+        """We are out: delete everything but the history. What was not sent says `problem`; whether there was any.
+
+        `code` and `text`: with what commands are refused; `problem` if there is no text.
+        """
+        self.advance("over")
+        dropped = self.context.vault.outbox.drop(self.id)
+        self._refuse_dropped(dropped, code, problem, text or problem)
+        for change in self.context.vault.changes.load(self.id):
+            if self.context.answers.waiting(("change", change.id)):
+                self.context.answers.refuse(("change", change.id), code, text or problem)
+        self.context.vault.conversations.clear_working_state(self.id)
+        self._group = self._people = self._staged = None
+        self._staged_loaded = True
+        self.departed = frozenset()
+        self.trail = Trail(self.context.vault.trails, self.id)
+        self.encrypted.clear()
+        self.live = False
+        return any(each.local_id for each in dropped)
+
+    def _refuse_dropped(self, dropped: Iterable[Dropped], code: str, problem: str, text: str) -> None:
+        """Answer the commands that wait for what is not submitted any more, and mark its lines."""
+        answers = self.context.answers
+        for each in dropped:
+            message = self.context.vault.history.fail(each.local_id, problem) if each.local_id else None
+            if each.kind == "leave":
+                answers.done(("item", each.id))  # we are out all the same
+            elif message is not None or answers.waiting(("item", each.id)):
+                answers.refuse(("item", each.id), code, text, message)
+
+    def close(self) -> int:
+        """Say nothing more, and leave as soon as everything said before stands in the log.
+
+        Returns the id of the outbox's item with which we leave; 0 if there was one before.
+        """
+        if self.row.closed:
+            return 0
+        self.row.closed = True
+        return self.context.vault.outbox.add(self.id, "leave", b"", 0)
+
+    def lose(self) -> None:
+        """The server does not know us here any more."""
+        self.row.closed = True
+        self.end("You are no longer in this conversation.")
+        self.tell("removed")
+
+    # --- trouble --------------------------------------------------------------------------------------------------
+
+    def need_resync(self, why: Literal["out-of-step", "repaired"] = "out-of-step") -> None:
+        """Enter again, by an external commit in the place of our own leaf, before anything else."""
+        self.advance(why)
+        self.unstage()
+
+    def gave_up(self, text: str) -> None:
+        """Stop: the server does not let us back in. `/repair` tries again."""
+        self.advance("distrusted")
+        text = f"{text} /repair tries again."
+        if self.context.answers.waiting(("conversation", self.id)):
+            self.context.answers.refuse(("conversation", self.id), "local", text)
+        else:
+            self.context.emit(events.Alarm("server", self.id, text))
+
+    def distrust(self, text: str) -> None:
+        """Stop: the history is not the one that others see, or not whole."""
+        self.advance("distrusted")
+        advice = "Nothing more is read or sent here. Compare with the others by another way; /repair enters anew."
+        self.context.emit(events.Alarm("history", self.id, f"{text}. {advice}"))
