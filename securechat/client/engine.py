@@ -422,6 +422,8 @@ class Engine:
         own_key = self._context.device.identity_key
         if own_key not in rules.owners and (action == "remove" or own_key not in rules.inviters):
             raise UsageError(f"Only the owner of {room.row.name} can do that.")
+        if account == self.account:
+            raise UsageError("That is you. /leave leaves a room.")
         if (account in room.row.members) == (action == "add"):
             raise UsageError(f"{account} is {'' if action == 'add' else 'not '}in {room.row.name}.")
         change = self._context.vault.changes.add(room.id, action, account)

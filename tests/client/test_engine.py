@@ -437,3 +437,12 @@ def test_who_leaves_does_not_wait_for_a_reader_who_is_away(people: World, server
     assert [text.partition(" [")[0] for text in alice.texts("bob")] == ["alice: 0", "alice: one", "alice: two"]
     assert all("not sent" in text for text in alice.texts("bob")[1:])
     assert bob.state_of("alice") == "closed"
+
+
+def test_nobody_invites_or_removes_themselves(people: World) -> None:
+    (alice,) = people("alice")
+    alice.do(commands.CreateRoom("#club"))
+    settle(alice)
+    for command in (commands.Invite(alice.id_of("#club"), "Alice"), commands.Remove(alice.id_of("#club"), "alice")):
+        with pytest.raises(UsageError, match="That is you. /leave leaves a room."):
+            alice.do(command)
