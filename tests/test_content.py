@@ -76,7 +76,8 @@ def test_the_longest_text_fits_into_an_entry_and_one_byte_more_is_refused() -> N
         (7, CHAIN, 1, "text"),
         (7, CHAIN, 1, "text", b"\x91\xa2hi", 0),
         (-1, CHAIN, 1, "text", b"\x91\xa2hi"),
-        (1 << 63, CHAIN, 1, "text", b"\x91\xa2hi"),
+        (1 << 53, CHAIN, 1, "text", b"\x91\xa2hi"),
+        (1, CHAIN, 253_370_764_800_001, "text", b"\x91\xa2hi"),
         (7, CHAIN[1:], 1, "text", b"\x91\xa2hi"),
         (7, CHAIN, 1, "", b"\x91\xa2hi"),
         (7, CHAIN, 1, "t" * 33, b"\x91\xa2hi"),
@@ -88,8 +89,8 @@ def test_the_longest_text_fits_into_an_entry_and_one_byte_more_is_refused() -> N
         (7, CHAIN, 1, "text", b"\x91\xd9\x02hi"),
         (7, CHAIN, 1, "text", msgspec.msgpack.encode(["é" * MAX_TEXT])),
     ],
-    ids=["short", "long", "negative", "too large", "chain", "no type", "long type", "extra field", "trailing bytes",
-         "not UTF-8", "nested", "text where none is", "second spelling", "text too long"],
+    ids=["short", "long", "negative", "too large", "too late", "chain", "no type", "long type", "extra field",
+         "trailing bytes", "not UTF-8", "nested", "text where none is", "second spelling", "text too long"],
 )  # fmt: skip
 def test_damaged_content_is_refused(outer: tuple[object, ...]) -> None:
     assert decode(msgspec.msgpack.encode((7, CHAIN, 1, "text", b"\x91\xa2hi"))).body == Text("hi")

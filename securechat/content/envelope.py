@@ -12,9 +12,10 @@ from msgspec import Meta
 
 from securechat.content.registry import MAX_NAME, Body, Unknown, decode_body, encode_body
 from securechat.errors import DecodeError, UsageError
-from securechat.wire.limits import CHAIN_LENGTH
+from securechat.wire.limits import CHAIN_LENGTH, MAX_COUNT, MAX_TIME
 
-_U63 = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+_Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+_Time = Annotated[int, Meta(ge=0, le=MAX_TIME)]
 
 
 class Envelope(NamedTuple):
@@ -34,9 +35,9 @@ class Envelope(NamedTuple):
 
 
 class _Outer(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    seq: _U63
+    seq: _Count
     chain: Annotated[bytes, Meta(min_length=CHAIN_LENGTH, max_length=CHAIN_LENGTH)]
-    sent: _U63
+    sent: _Time
     kind: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
     data: bytes
 

@@ -3,6 +3,13 @@
 PROTOCOL_VERSION = 1
 ALPN = "securechat/1"
 
+MAX_COUNT = (1 << 53) - 1
+"""The largest seq, number or epoch. Every language reads it exactly, SQLite holds it and what is added to it, and no
+honest conversation comes near: a million entries a second for 285 years."""
+
+MAX_TIME = 253_370_764_800_000
+"""Milliseconds since 1970, the end of 9998: what is later cannot be shown in every zone."""
+
 MAX_FRAME = 2 << 20
 """Bytes of one message. The largest honest one adds 999 devices at once: commit, Welcome and tree, about 1 MB."""
 

@@ -16,8 +16,8 @@ from msgspec import Meta
 from securechat.wire import limits
 
 U32 = Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
-U63 = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # SQLite and MessagePack readers agree on these
-Time = Annotated[int, Meta(ge=0, le=253_370_764_800_000)]  # to the end of 9998: later ones cannot be shown
+Count = Annotated[int, Meta(ge=0, le=limits.MAX_COUNT)]  # a seq or a number
+Time = Annotated[int, Meta(ge=0, le=limits.MAX_TIME)]
 Account = Annotated[str, Meta(min_length=1, max_length=limits.MAX_ACCOUNT)]
 RoomName = Annotated[str, Meta(min_length=2, max_length=limits.MAX_ROOM, pattern="^#")]
 Title = Annotated[str, Meta(max_length=limits.MAX_GREETING)]
@@ -170,7 +170,7 @@ class LoggedIn(Reply):
 
     account: Account
     token: Token
-    token_expires: U63
+    token_expires: Time
     place: U32
     identity_key: Annotated[bytes, Meta(max_length=32)]
     published: bool
@@ -284,7 +284,7 @@ class JoinOffer(Reply):
     """
 
     conversation: ConversationId
-    number: U63
+    number: Count
     group_info: Body
     tree: Body
     departures: Annotated[list[Departure], Meta(max_length=limits.MAX_ROOM_DEVICES)]
@@ -294,7 +294,7 @@ class Submit(Request):
     """Appends an application message (PrivateMessage). Reply: `Accepted`."""
 
     conversation: ConversationId
-    number: U63
+    number: Count
     payload: Payload
 
 
@@ -306,7 +306,7 @@ class Commit(Request):
     """
 
     conversation: ConversationId
-    number: U63
+    number: Count
     commit: Body
     welcome: Body
     group_info: Body
@@ -316,7 +316,7 @@ class Leave(Request):
     """Appends the device's Remove proposal of its own leaf (PublicMessage). Delivery to it ends with `Accepted`."""
 
     conversation: ConversationId
-    number: U63
+    number: Count
     proposal: Body
 
 
@@ -324,7 +324,7 @@ class CommitFailed(Request):
     """Says that the device cannot process the commit at `seq`. Reply: `Done`."""
 
     conversation: ConversationId
-    seq: U63
+    seq: Count
     reason: Annotated[str, Meta(max_length=200)]
 
 
@@ -335,8 +335,8 @@ class Accepted(Reply):
     """
 
     conversation: ConversationId
-    number: U63
-    seq: U63
+    number: Count
+    seq: Count
     time: Time
     chain: Annotated[bytes, Meta(max_length=limits.CHAIN_LENGTH)]
 
@@ -390,22 +390,22 @@ class Subscribe(Request):
     """
 
     conversation: LogId
-    after_seq: U63
+    after_seq: Count
 
 
 class Subscribed(Reply):
     """`last` is the newest number of this device, `head` the newest seq: entries up to it are catch-up."""
 
     conversation: LogId
-    last: U63
-    head: U63
+    last: Count
+    head: Count
 
 
 class Entry(Message):
     """One entry of a conversation's log."""
 
     conversation: ConversationId
-    seq: U63
+    seq: Count
     time: Time
     device: DeviceId
     payload: Body
@@ -417,10 +417,10 @@ class Welcomed(Message):
     `welcome` is the MLSMessage, `tree` the `optional<Node> ratchet_tree<V>` of that epoch.
     """
 
-    seq: U63
+    seq: Count
     time: Time
     conversation: ConversationId
-    join_seq: U63
+    join_seq: Count
     chain: Chain
     welcome: Body
     tree: Body
@@ -434,14 +434,14 @@ class Truncated(Message):
     """
 
     conversation: LogId
-    first_seq: U63
+    first_seq: Count
 
 
 class Acknowledge(Message):
     """The device has everything up to `seq` on its own disk. Cumulative; also for its inbox."""
 
     conversation: LogId
-    seq: U63
+    seq: Count
 
 
 class Presence(Message):

@@ -9,6 +9,7 @@ import pytest
 from securechat.client import commands, events
 from securechat.errors import UsageError
 from securechat.policy import Rules
+from securechat.wire import limits
 from securechat.wire import messages as m
 from tests.adversary.conftest import Crowd, Enter
 from tests.adversary.scenes import assert_calm, direct, happened, lobby, members, repair, say, state
@@ -93,7 +94,7 @@ def test_another_room_under_the_name_that_was_asked_for_is_not_entered(hostile: 
         (lambda offer: change(offer, conversation=bytes(32)), "The server offered the group of another conversation."),
         (lambda offer: change(offer, departures=[m.Departure(b"", b"")]), "cut short"),
         (
-            lambda offer: change(offer, number=(1 << 63) - 1),
+            lambda offer: change(offer, number=limits.MAX_COUNT),
             "The server claims that this device has said more here than can be counted.",
         ),
     ],

@@ -10,7 +10,7 @@ import pytest
 
 from securechat import policy
 from securechat.client import commands, events
-from securechat.client.conversations.entering import _leaf_of
+from securechat.client.conversations.entering import MAX_OFFERED_NUMBER, _leaf_of
 from securechat.client.conversations.numbers import encode_number
 from securechat.client.device import Device
 from securechat.errors import RefusedError, TrustError, UsageError
@@ -806,3 +806,28 @@ def test_a_server_that_denies_to_know_us_costs_no_history(server: MemoryServer, 
     alice.stop()
     alice.start()
     assert len(alice.texts("bob")) == 2
+
+
+def test_the_highest_number_that_a_server_can_ascribe_to_us_ends_no_client(server: MemoryServer, people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.do(commands.JoinRoom("#lobby"))
+    settle(alice)
+
+    def highest(_link: Link, message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.JoinOffer):
+            return [msgspec.structs.replace(message, number=MAX_OFFERED_NUMBER)]
+        return [message]
+
+    server.outward = highest
+    bob.do(commands.JoinRoom("#lobby"))
+    settle(bob, alice)
+    bob.crash()  # and loads what was stored of it
+    bob.connect()
+    honest(server)
+    settle(bob, alice)
+    assert bob.state_of("#lobby") == "closed"  # the server refused the number that it was given
+    bob.do(commands.JoinRoom("#lobby"))
+    settle(bob, alice)
+    bob.say("#lobby", "here")
+    settle(bob, alice)
+    assert alice.texts("#lobby") == ["bob: here"]

@@ -24,7 +24,7 @@ from securechat.client import events
 from securechat.client.backoff import Backoff
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation, Staged
-from securechat.client.conversations.numbers import MAX_NUMBER, encode_number
+from securechat.client.conversations.numbers import encode_number
 from securechat.client.device import CAPABILITIES, Device, check_key_packages
 from securechat.errors import InternalError, PeerError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
@@ -38,7 +38,7 @@ from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.tree_math import LeafIndex
 from securechat.policy import Rules
 from securechat.wire.chain import CHAIN_START, next_chain
-from securechat.wire.limits import CHAIN_LENGTH, CONVERSATION_ID_LENGTH
+from securechat.wire.limits import CHAIN_LENGTH, CONVERSATION_ID_LENGTH, MAX_COUNT
 from securechat.wire.messages import (
     RETRYABLE,
     Accepted,
@@ -58,6 +58,9 @@ from securechat.wire.messages import (
 
 _TOO_LATE: Final = frozenset(("stale-epoch", "leased", "commit-first", "invalid-commit", "wrong-number", "not-found"))
 """Answers to an external commit when the conversation has moved on since the offer, or is gone: ask again."""
+
+MAX_OFFERED_NUMBER: Final = MAX_COUNT >> 1
+"""The highest number of our own that we take a server's word for: as many are left to count on with."""
 
 MAX_REFUSALS: Final = 8
 """External commits refused in a row before we give up: with the waits between them, about half a minute."""
@@ -251,7 +254,7 @@ class Entering:
         conversation, device = self._conversation, self._context.device
         if conversation.row.phase == "resync" and offer.conversation != conversation.id:
             raise PeerError("The server offered another conversation than the one to re-enter.")
-        if offer.number >= MAX_NUMBER:
+        if offer.number > MAX_OFFERED_NUMBER:
             raise PeerError("The server claims that this device has said more here than can be counted.")
         now = self._context.clock.seconds()
         info = decode_body(offer.group_info, GroupInfo)

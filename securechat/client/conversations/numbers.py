@@ -4,13 +4,10 @@ from typing import Final
 
 from securechat.errors import PeerError
 from securechat.mls.framing import ContentType, Header
+from securechat.wire.limits import MAX_COUNT
 
 NUMBER_LENGTH: Final = 8
 """Bytes of a number in the authenticated data (`uint64`)."""
-
-MAX_NUMBER: Final = (1 << 63) - 1
-"""What the wire and the vault can hold; an honest device never comes near it."""
-
 
 def encode_number(number: int) -> bytes:
     """Return the MLS authenticated data of the submission `number`."""
@@ -25,6 +22,6 @@ def decode_number(header: Header) -> int:
     if len(authenticated_data) != NUMBER_LENGTH:
         raise PeerError("an entry without a number")
     number = int.from_bytes(authenticated_data, "big")
-    if number > MAX_NUMBER:
+    if number > MAX_COUNT:
         raise PeerError("an entry with an impossible number")
     return number
