@@ -1,4 +1,4 @@
-"""The server put together: what threads there are, what each is for, and in which order they start and stop.
+"""The server put together: its threads, what each is for, and in which order they start and stop.
 
     main            waits for a signal                                        `process.run_server`
     acceptor        takes connections                                         `carrying.reactor.Acceptor`
@@ -11,7 +11,7 @@
     admin           answers the operator                                      `operator.admin.AdminServer`
     metrics         answers Prometheus and health checks                      `operator.metrics.MetricsServer`
 
-They talk through queues that an I/O thread empties; what belongs to whom is said where it is defined.
+They talk through queues that an I/O thread empties. Each class says which thread owns what.
 """
 
 import contextlib
@@ -56,21 +56,21 @@ IO_THREADS = 1
 """One is the fastest under the GIL."""
 
 VALIDATORS = 2
-"""A big commit then does not hold up a small one."""
+"""Two, so that a big commit does not hold up a small one."""
 
 READERS = 2
 
 DRAIN_SECONDS = 5.0
-"""How long a stopping server waits for its clients to take their last messages."""
+"""How long a server that stops waits for its clients to take their last messages."""
 
 STUCK_SECONDS = 30.0
-"""An I/O thread that has not gone round for so long will not come back: its rounds take milliseconds."""
+"""An I/O thread whose round takes this long is stuck: rounds take milliseconds."""
 
 FIXED = ("host", "port", "data", "durability", "metrics_port", "show_ciphertext")
 """Settings that a reload leaves as they are."""
 
 BACKLOG = 1024
-"""Connections that the system holds until the acceptor comes to them."""
+"""Connections that the system holds until the acceptor takes them."""
 
 
 class Server:
@@ -79,20 +79,20 @@ class Server:
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
         self.port = config.port
-        """Where it listens; the port that was chosen, once it has started with port 0."""
+        """Where it listens. If port 0 was asked for: the one that was chosen, once it has started."""
         self.running = False
         self.metrics_port = config.metrics_port
         self._started = time.time()
         self._counters = Counters()
         self._accepted = 0
-        self._full_until = 0.0  # the log has been told that there are as many connections as can be (monotonic seconds)
+        self._full_until = 0.0  # the log is not told again until then (monotonic seconds)
 
     def start(self) -> None:
-        """Open everything and begin to serve. Raises StorageError or UsageError; nothing is left open then."""
+        """Open everything and begin to serve. Raises StorageError or UsageError, with nothing left open."""
         with contextlib.ExitStack() as opened:
             try:
                 self._open(opened)
-            except RuntimeError as error:  # the one that starting a thread raises
+            except RuntimeError as error:  # from starting a thread
                 text = f"{error}: the system allows too few of them; see `ulimit -u`, and TasksMax= of systemd"
                 raise UsageError(text) from error
             self._opened = opened.pop_all()
@@ -102,7 +102,7 @@ class Server:
         log.info("listening", address=self.address, data=str(self._config.data))
 
     def _open(self, opened: contextlib.ExitStack) -> None:
-        """Open and start one part after the other; `opened` gets what ends each, for the reverse order."""
+        """Open and start one part after the other; `opened` closes them in the reverse order."""
         config = self._config
         self._context = server_context(config.cert, config.key)
         self._certificate_expires = read_certificate(config.cert).not_valid_after_utc.timestamp()
@@ -125,7 +125,7 @@ class Server:
         self._metrics = self._open_metrics()
         if self._metrics is not None:
             opened.callback(self._metrics.close)
-        # After all that may refuse the start: what is opened for writing takes over what a killed server has left.
+        # Last of all that may refuse the start: to open it for writing is to take over what a killed server has left.
         checkpoint_due = threading.Event()
         self._store = store = SQLiteStore(
             store_path, durable=config.durability == "disk", on_long_log=checkpoint_due.set
@@ -182,12 +182,12 @@ class Server:
 
     @property
     def address(self) -> str:
-        """Host and port, as one writes them."""
+        """Host and port, as people write them."""
         host = self._config.host
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     def reload(self, load: Callable[[], ServerConfig]) -> None:
-        """Take over a new certificate and new settings, all or, where something is wrong with them, none.
+        """Take over a new certificate and new settings; if anything is wrong with them, none of them.
 
         Connections that are there keep what they have: the new certificate is in a new context. Settings of what is
         open already (`FIXED`) stay.
@@ -221,8 +221,8 @@ class Server:
         )
 
     def stop(self) -> None:
-        """Tell the clients, let what was accepted reach them, and end."""
-        self.running = False  # and `/readyz` says so
+        """Tell the clients, let accepted messages reach them, and end."""
+        self.running = False  # `/readyz` says so
         self._opened.close()
         log.info("stopped")
 
@@ -262,10 +262,10 @@ class Server:
             oldest.send(Closing("too-slow", "too many connections that are not logged in: the oldest gives way"))
         thread.add(connection)
 
-    # --- what others may see ----------------------------------------------------------------------------------------
+    # --- seen from outside ------------------------------------------------------------------------------------------
 
     def status(self) -> Status:
-        """How things stand. Any thread, while the server runs."""
+        """Return how things stand. Any thread, while the server runs."""
         entries, size = self._store.size()
         return Status(
             started=self._started,

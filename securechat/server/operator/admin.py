@@ -1,4 +1,4 @@
-"""The operator's requests, handled in the running server: `protocol` says what they are.
+"""The operator's requests, handled in the running server; `protocol` has their list.
 
 One thread, one request after the other. What it changes goes the way of everything else: accounts through their writer,
 sessions through the sequencer. It answers when the change is on disk.
@@ -35,13 +35,13 @@ from securechat.transport.waker import Waker
 log = get_logger(__name__)
 
 REQUEST_SECONDS: Final = 10.0
-"""How long the other side may take over its line, and over each portion of a backup that it is sent."""
+"""How long the other side may take to send its line, and to take each portion of a backup."""
 
 WRITE_SECONDS: Final = 30.0
-"""How long the accounts file may take to be written: a disk that takes longer is broken."""
+"""How long writing the accounts file may take: a disk that takes longer is broken."""
 
 MAX_DAYS: Final = 365
-"""Life of an invite: one that nobody remembers should not work any more."""
+"""Longest life of an invite: a forgotten one should not work for ever."""
 
 Value = TypeVar("Value")
 
@@ -61,7 +61,7 @@ class Admin:
         unready: Callable[[], str],
         address: str,
     ) -> None:
-        """`expel(account, text)` ends the sessions of an account; `unready` says why nobody is taken."""
+        """`expel(account, text)` ends the sessions of an account; `unready` says why no clients are taken, if so."""
         self._data = data
         self._accounts = accounts
         self._store = store
@@ -72,7 +72,7 @@ class Admin:
         self._address = address
 
     def handle(self, request: Request) -> Reply:
-        """Do what is asked for, but a backup. Raises RefusedError, UsageError or StorageError."""
+        """Handle any request but a backup. Raises RefusedError, UsageError or StorageError."""
         match request:
             case protocol.ListUsers():
                 return protocol.Users([
@@ -161,13 +161,13 @@ class AdminServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer nobody any more, and take the socket away."""
+        """Stop answering, and remove the socket."""
         self._waker.wake()
         join(self._thread)
         self.close()
 
     def close(self) -> None:
-        """Let everything go; after `stop`, or in the place of `start`."""
+        """Close everything; after `stop`, or instead of `start`."""
         self._listener.close()
         self._waker.close()
         with contextlib.suppress(FileNotFoundError):

@@ -1,11 +1,11 @@
-"""Backups: all that a server keeps, as it was at one instant, in one file; and back again.
+"""Backups: everything that a server keeps, as it was at one instant, into one file and back.
 
-A backup is a tar file of `chat.db` (with the server's identity, `server_id`), `accounts.json`, and at last
-`manifest.json`, which names them with their sizes and hashes: one that breaks off has no manifest and is refused. The
-database is copied first: an account that is made meanwhile is then in the accounts only, and never the other way
-round, which would let a stranger have the name of somebody who is in conversations.
+A backup is a tar file of `chat.db` (with the server's identity, `server_id`), `accounts.json`, and finally
+`manifest.json`, which names them with their sizes and hashes. A file that breaks off has no manifest and is refused.
+The database is copied first, so an account that is made meanwhile is in the accounts only. The other way round, a
+stranger could take the name of somebody who is in conversations.
 
-It is as secret as the data folder. The certificate and its key are not in it: they are in a folder of their own.
+It is as secret as the data folder. It lacks the certificate and its key, which have a folder of their own.
 """
 
 import contextlib
@@ -193,17 +193,17 @@ def restore(path: Path, data: Path) -> Manifest:
     try:
         fresh.mkdir(mode=0o700)
         manifest = check_backup(path, fresh)
-        # Whether a server could start on it is what a server can tell best.
+        # The server's own code shows best whether a server could start on it.
         read_accounts(fresh / ACCOUNTS_FILE)
         with contextlib.closing(SQLiteStore(fresh / STORE_FILE)) as store:
             server_id = store.server_id
-            # Who has used one that was handed out since the backup has deleted its private key: a Welcome for it could
-            # not be opened. Clients publish new ones when they connect; until then the last-resort ones serve.
+            # If one was handed out and used after the backup, its owner has deleted the private key and could not open
+            # another Welcome for it. Clients publish new ones when they connect; the last-resort ones serve until then.
             store.directory.drop_key_packages()
             store.commit()
         if server_id.hex() != manifest.server_id:
             raise StorageError(f"{path} is damaged: the database is another server's")
-        # The database last: a server does not start on accounts without one.
+        # The database last, because no server starts on accounts without one.
         for name in (ACCOUNTS_FILE, STORE_FILE):
             if (fresh / name).exists():
                 (fresh / name).rename(data / name)
@@ -213,6 +213,6 @@ def restore(path: Path, data: Path) -> Manifest:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         if made:
-            with contextlib.suppress(OSError):  # it is not empty: all went well
+            with contextlib.suppress(OSError):  # not empty: all went well
                 data.rmdir()
     return manifest

@@ -1,7 +1,7 @@
-"""`securechat doctor`: looks at all that a server needs, before a start or beside the server that runs.
+"""`securechat doctor`: checks everything that a server needs, before a start or beside a running server.
 
-It reads only: no byte of the data folder changes, nor when it was changed. What it finds, it says in a line: what is
-there, and where something is wrong, what to do. Nothing that it meets is a traceback.
+It only reads: no byte and no time stamp in the data folder changes. Each finding is a line that says what is there and,
+if something is wrong, what to do. Nothing that it meets ends in a traceback.
 """
 
 import contextlib
@@ -45,28 +45,28 @@ from securechat.transport.tls import (
 )
 
 RENEW_DAYS: Final = 14
-"""A certificate that ends sooner should be renewed: there is time for one who is on holiday."""
+"""A certificate that ends sooner should be renewed; somebody on holiday still has time to."""
 
 LOW_SPACE: Final = 1 << 30
-"""Bytes free: what a busy site writes in a day."""
+"""Bytes free below which it warns: what a busy site writes in a day."""
 
 NO_SPACE: Final = 64 << 20
-"""Bytes free: what the write-ahead log alone may take."""
+"""Bytes free below which there is a problem: what the write-ahead log alone may take."""
 
 MIN_SQLITE: Final = (3, 37)
 """The first with STRICT tables."""
 
 CLOCK_SECONDS: Final = 60.0
-"""How far file times may be ahead: file servers have clocks of their own."""
+"""How far ahead file times may be: file servers have clocks of their own."""
 
 ANSWER_SECONDS: Final = 5.0
-"""How long a server on this machine may take over a handshake, or a question: who looks for a fault is in a hurry."""
+"""How long a server on this machine may take for a handshake or an answer; the operator is waiting."""
 
 SIMILAR: Final = 0.9
-"""How much a variable's name is like a setting's that is meant: one letter more, less, or wrong."""
+"""How similar a variable's name is to that of the setting it is a misspelling of: about one letter differs."""
 
 ATTEMPTS: Final = 3
-"""Looks at a database that a server opens or closes meanwhile."""
+"""How often a database is looked at again if a server opens or closes it meanwhile."""
 
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
@@ -75,7 +75,7 @@ Grade = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one look has found; `text` says what to do, where something is to be done."""
+    """What one check has found; `text` says what to do, if anything."""
 
     grade: Grade
     subject: str
@@ -101,7 +101,7 @@ def problem(subject: str, text: str) -> Finding:
 
 
 def examine(load: Callable[[], ServerConfig], environment: Mapping[str, str], file: Path | None = None) -> Findings:
-    """Look at everything. `load` gives the settings, from `environment` and `file` too, or raises as `load_config`."""
+    """Check everything. `load` gives the settings, also from `environment` and `file`, or raises as `load_config`."""
     yield _software()
     try:
         config = load()
@@ -217,7 +217,7 @@ def _minute(moment: datetime) -> str:
 
 
 def _modes(config: ServerConfig) -> Findings:
-    """Whose everything is, and who else may read what is secret."""
+    """Who owns the files, and who else may read secrets."""
     data = config.data.absolute()
     if data.exists() and not data.is_dir():
         yield problem("data folder", f"{data} is no folder: name another one")
@@ -239,12 +239,12 @@ def _modes(config: ServerConfig) -> Findings:
 
 
 def _others_of_key(path: Path) -> int:
-    """Who shall not read a private key; the group may read what root has laid there for the server's user."""
+    """Permissions that a private key must not have. A group may read one that root placed there for the server."""
     return OTHERS if path.stat().st_uid else OTHERS & ~stat.S_IRGRP
 
 
 def _mode(path: Path) -> int:
-    """The permissions; none, where it has gone meanwhile."""
+    """The permissions; 0 if the file is gone."""
     try:
         return stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError:
@@ -295,14 +295,14 @@ def _database(data: Path) -> Findings:
     for _ in range(ATTEMPTS):
         before = _beside(data)
         finding = _look_into(data / STORE_FILE, before)
-        # Else a server has started or ended meanwhile: what was read is half of one state and half of another.
+        # Else a server has started or ended meanwhile, and half of what was read is from before that.
         if finding.grade == "ok" or _beside(data) == before:
             break
     yield finding
 
 
 def _beside(data: Path) -> dict[str, int]:
-    """Which files the database is in, and how many bytes there are in each."""
+    """The files of the database, with their sizes."""
     found = {}
     for name in (STORE_FILE, f"{STORE_FILE}-wal", f"{STORE_FILE}-shm"):
         with contextlib.suppress(FileNotFoundError):
@@ -336,7 +336,7 @@ def _look_into(store: Path, files: dict[str, int]) -> Finding:
 
 
 class _Running:
-    """The server that runs on a data folder. `report` is what it says of itself, once there was a `look`."""
+    """The server that runs on a data folder. `report`: what it says of itself, after `look`."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -417,7 +417,7 @@ def _metrics_port(config: ServerConfig, server: _Running) -> Findings:
 
 
 def _free(subject: str, host: str, port: int) -> Findings:
-    """Whether a server could listen there. What is bound here does not listen, and so is in nobody's way."""
+    """Whether a server could listen there. A socket that is bound but does not listen is in nobody's way."""
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             if os.name == "posix":  # as `socket.create_server` does

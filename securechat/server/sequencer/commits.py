@@ -1,8 +1,8 @@
-"""Commits: exactly one per epoch gets through (design, section 5, Commits).
+"""Commits: exactly one per epoch is accepted (design, section 5, Commits).
 
-A commit passes twice. First it is looked at: is it a retry, is it possible at all? Then a validation worker checks it
-against the immutable group of the present epoch; what it found comes back as an operation and is looked at again, for
-the conversation may have moved on.
+A commit is looked at twice. In one turn: is it a retry, is it possible at all? Then a validation worker checks it
+against the immutable group of the present epoch. Its result comes back as an operation and is looked at in another
+turn, because the conversation may have moved on.
 """
 
 from collections.abc import Iterable
@@ -56,7 +56,7 @@ class Commits:
 
     def commit(self, session: Session, request: Commit) -> None:
         """Handle `Commit`."""
-        header = read_commit_header(request.commit)  # first: a broken one is refused in the same words everywhere
+        header = read_commit_header(request.commit)  # first: a broken one gets the same refusal everywhere
         conversation = self._conversations.find(request.conversation, self._turn.now)
         if not self._may_commit(conversation, session, request, header):
             return
@@ -79,7 +79,7 @@ class Commits:
         self._checks.check(session, request, work)
 
     def commit_checked(self, session: Session, checked: CommitChecked) -> bool:
-        """Append a commit that is as it should be, unless the conversation has moved on; False: it was there."""
+        """Append a commit that has passed the checks, unless the conversation has moved on; False: it was a retry."""
         request, staged = checked.request, checked.checked.staged
         conversation = self._conversations.find(request.conversation, self._turn.now)
         if not self._may_commit(conversation, session, request, checked.header):
@@ -92,7 +92,7 @@ class Commits:
                 raise RefusedError("invalid-commit", "the commit is of another device")
             self.check_known(staged.committer, *(leaf for _, leaf in staged.added))
         except RefusedError:
-            self._leases.release(conversation, session.device)  # it is held without end while a commit is checked
+            self._leases.release(conversation, session.device)  # while a commit is checked, the lease has no end
             raise
 
         external = staged.sender.type == SenderType.NEW_MEMBER_COMMIT
@@ -118,7 +118,7 @@ class Commits:
         return True
 
     def rejected(self, session: Session, conversation_id: bytes) -> None:
-        """A worker found fault with a device's commit: its lease, if it has one, goes to the next."""
+        """Give the lease of a device, with whose commit a worker found fault, to the next one."""
         conversation = self._conversations.loaded(conversation_id)
         if conversation is not None:
             self._leases.release(conversation, session.device)

@@ -1,4 +1,4 @@
-"""A conversation as the holder of the turn has it in memory: a cache of what the store keeps, and who is there now."""
+"""Conversations in memory: what the store keeps of them, cached, and who reads them now."""
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
@@ -24,12 +24,12 @@ class Lease:
 
 @dataclass
 class LeaseQueue:
-    """Who may commit next, and who waits for that (design, section 6, Open rooms)."""
+    """Who may commit next, and which devices wait to (design, section 6, Open rooms)."""
 
     lease: Lease | None = None
     joiners: OrderedDict[bytes, tuple[Session, int]] = field(default_factory=OrderedDict)  # device -> session, request
-    strikes: dict[bytes, int] = field(default_factory=dict)  # refusals in a row that were nobody's fault
-    starved: deque[bytes] = field(default_factory=deque)  # members that have the next leases
+    strikes: dict[bytes, int] = field(default_factory=dict)  # refusals in a row because another commit was faster
+    starved: deque[bytes] = field(default_factory=deque)  # members that get the next leases
     offered: dict[bytes, frozenset[LeafIndex]] = field(default_factory=dict)  # leaves of departed devices, by the offer
 
 
@@ -51,7 +51,7 @@ class Conversation:
 
     @property
     def application_prefix(self) -> bytes:
-        """How an application message of this epoch begins, up to its number: comparing is all the parsing it needs.
+        """How an application message of this epoch begins, up to its number: comparing with it needs no parser.
 
         MLSMessage: version mls10, wire format mls_private_message, group_id<V>, epoch, content type application, and
         the length of authenticated_data<V> (RFC 9420, sections 6 and 6.3).
@@ -99,13 +99,13 @@ class Conversation:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody is here."""
+        """Whether nobody reads it or waits for it."""
         queue = self.lease_queue
         return not self.readers and queue.lease is None and not queue.joiners and not self.loading
 
 
 class Conversations:
-    """The conversations in memory; the others are loaded when they are asked for. Requires holding the turn."""
+    """The conversations in memory. Others are loaded when they are needed. Requires holding the turn."""
 
     def __init__(self, store: ConversationStore) -> None:
         self._store = store
@@ -132,24 +132,24 @@ class Conversations:
         return self._loaded.get(conversation)
 
     def add(self, conversation: Conversation) -> None:
-        """A new one; `touch` it as well."""
+        """Add a new one; `touch` it as well."""
         self._loaded[conversation.head.id] = conversation
 
     def touch(self, conversation: Conversation) -> None:
-        """Its head changes in this turn."""
+        """Note that its head changes in this turn."""
         self._touched.add(conversation)
 
     def remove(self, conversation: Conversation) -> None:
-        """It is deleted."""
+        """Forget a deleted one."""
         self._loaded.pop(conversation.head.id, None)
         self._touched.add(conversation)
 
     def committed(self) -> None:
-        """What the turn did is on disk."""
+        """Note that what the turn changed is on disk."""
         self._touched.clear()
 
     def rolled_back(self) -> None:
-        """What the turn did is undone in the store: undo it here."""
+        """Undo here what the turn changed: it is undone in the store."""
         for conversation in self._touched:
             if conversation.reload(self._store):
                 self._loaded[conversation.head.id] = conversation
@@ -165,5 +165,5 @@ class Conversations:
 
 
 def not_found() -> RefusedError:
-    """The answer for what does not exist and for what is not yours."""
+    """Return the refusal for a conversation that does not exist, and for one that is not yours."""
     return RefusedError("not-found", "there is no such conversation, or you are not in it")

@@ -123,7 +123,7 @@ class Directory:
         self._turn.after(expel)
 
     def publish_key_packages(self, session: Session, request: PublishKeyPackages) -> None:
-        """Handle `PublishKeyPackages`: first of all, a worker checks them."""
+        """Handle `PublishKeyPackages`: a worker checks them first."""
         owner = self.certificate(session)
         self._limit(session, request)
         encoded = [*request.key_packages, *([request.last_resort] if request.last_resort else [])]
@@ -136,7 +136,7 @@ class Directory:
         self._checks.check(session, request, work)
 
     def key_packages_checked(self, session: Session, checked: KeyPackagesChecked) -> None:
-        """Keep key packages that are as they should be."""
+        """Keep key packages that have passed the checks."""
         request = checked.request
         self.certificate(session)
         self._limit(session, request)
@@ -153,7 +153,7 @@ class Directory:
             self._rates.fetches_of.take(request.account, self._turn.now)
             only_last_resort = False
         except RefusedError:
-            only_last_resort = True  # others have asked for too many: whoever has reason to is not refused for that
+            only_last_resort = True  # others have asked for too many: an honest requester is not refused for that
         taken = [self._store.take_key_package(each.device, only_last_resort=only_last_resort) for each in devices]
         key_packages = [key_package for key_package in taken if key_package is not None]
         if not key_packages:

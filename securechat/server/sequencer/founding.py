@@ -1,7 +1,7 @@
-"""Rooms and direct conversations are founded (design, section 6).
+"""How rooms and direct conversations begin (design, section 6).
 
-A request passes twice: a validation worker checks the new group, and what it found is looked at again in another turn,
-for the name or the pair may have been taken meanwhile.
+A request is looked at twice: a validation worker checks the new group, and its result is looked at in another turn,
+because the name or the pair may have been taken meanwhile.
 """
 
 from securechat.errors import RefusedError
@@ -58,7 +58,7 @@ class Founding:
             self._checks.check(session, request, work)
 
     def room_checked(self, session: Session, checked: RoomChecked) -> None:
-        """Make a room whose founding is as it should be."""
+        """Make a room whose founding has passed the checks."""
         request, founded = checked.request, checked.founded
         if self._is_retry_of_room(session, request):
             return
@@ -77,7 +77,7 @@ class Founding:
         self._turn.answer(session, Done(request.id))
 
     def _is_retry_of_room(self, session: Session, request: OpenRoom) -> bool:
-        """Whether this device has made the room already; answers then. Raises RefusedError if the id is taken."""
+        """Whether this device has made the room already; then answers. Raises RefusedError if the id is taken."""
         conversation = self._conversations.get(request.conversation)
         if conversation is None:
             return False
@@ -113,7 +113,7 @@ class Founding:
         self._checks.check(session, request, work)
 
     def direct_checked(self, session: Session, checked: DirectChecked) -> None:
-        """Make a direct conversation whose founding and first commit are as they should be."""
+        """Make a direct conversation whose founding and first commit have passed the checks."""
         request, staged = checked.request, checked.checked.staged
         if self._is_answered(session, request):
             return
@@ -129,7 +129,7 @@ class Founding:
         self._commits.apply(conversation, entry, checked.checked, request.welcome)
 
     def _is_answered(self, session: Session, request: OpenDirect) -> bool:
-        """Whether it is a retry, or the two have a direct conversation; answers then."""
+        """Whether it is a retry, or the two have a direct conversation already; then answers."""
         conversation = self._conversations.get(request.conversation)
         if conversation is not None:
             if session.device not in conversation.head.members:

@@ -1,8 +1,8 @@
 """Leases: who may commit next in a conversation, so that joiners get in and members get a word in (design, section 6).
 
 A joiner needs the newest GroupInfo, and its commit is worthless once another one is accepted. So the server gives the
-GroupInfo to one joiner at a time and, for two seconds, takes nobody else's commit there. Messages go on meanwhile. A
-member that was refused three times in a row because somebody else's commit was faster gets the next lease itself.
+GroupInfo to one joiner at a time and, for two seconds, accepts no other device's commit there. Messages go on. A member
+that was refused three times in a row because another commit was faster gets the next lease itself.
 
     no lease   --joiner waits-->           leased to the joiner, JoinOffer sent
     no lease   --member starves-->         leased to the member
@@ -58,7 +58,7 @@ class Leases:
         queue.joiners[session.device] = (session, request)
         session.leases.add(conversation.head.id)
         if queue.lease is not None and queue.lease.device == session.device:
-            queue.lease = None  # whoever asks again has given up what was offered before
+            queue.lease = None  # by asking again the device gives up the earlier offer
         self.offer(conversation)
 
     def offer(self, conversation: Conversation) -> None:
@@ -69,7 +69,7 @@ class Leases:
                 self._lease(conversation, queue.starved.popleft())
                 return
             if conversation.group is None:
-                self._groups.load(conversation)  # it comes to `group_read`
+                self._groups.load(conversation)  # `group_read` goes on when it is there
                 return
             device, (session, request) = queue.joiners.popitem(last=False)
             leaves = len(conversation.present) + len(conversation.head.departed)
@@ -90,7 +90,7 @@ class Leases:
             )
 
     def group_read(self, result: GroupRead) -> None:
-        """A worker has rebuilt a group that an offer waits for."""
+        """Go on with an offer, now that a worker has rebuilt the group."""
         if (conversation := self._groups.read(result)) is not None:
             self.offer(conversation)
 
@@ -102,29 +102,29 @@ class Leases:
             raise RefusedError("leased", "somebody else commits at this moment: process that, then try again")
 
     def check_offer(self, conversation: Conversation, device: bytes) -> None:
-        """Raise RefusedError `commit-first` if the device enters by an offer that does not name all who have left.
+        """Raise RefusedError `commit-first` if the device enters by an offer that lacks a departed device.
 
-        Leaving goes on while a lease is out and opens no epoch. Whoever enters knows of it from the offer alone, and
-        would take the removal of somebody it does not know to have left for a breach of the rules.
+        Devices may leave while a lease is out, and that opens no epoch. A joiner knows only of the departures in its
+        offer, and would take the removal of any other device for a breach of the rules.
         """
         if conversation.lease_queue.offered.get(device) != conversation.departed_leaves:
             self.release(conversation, device)
             raise RefusedError("commit-first", "somebody has left since the offer, or there was none: ask again")
 
     def hold(self, conversation: Conversation, session: Session) -> None:
-        """The session's commit is being checked: its lease does not run out meanwhile, and ends with the session."""
+        """Keep the session's lease while its commit is being checked, but not longer than the session."""
         lease = conversation.lease_queue.lease
         if lease is not None and lease.device == session.device:
             lease.until = math.inf
             session.leases.add(conversation.head.id)
 
     def refuse_stale(self, conversation: Conversation, device: bytes) -> RefusedError:
-        """The refusal of a submission whose epoch has passed."""
+        """Return the refusal of a submission whose epoch has passed, and count it."""
         self.strike(conversation, device)
         return RefusedError("stale-epoch", f"the conversation is in epoch {conversation.head.epoch}")
 
     def strike(self, conversation: Conversation, device: bytes) -> None:
-        """A member's submission was refused because another's commit was faster."""
+        """Count that a member's submission was refused because another commit was faster."""
         queue = conversation.lease_queue
         member = conversation.head.members.get(device)
         if member is None or member.last_seq is not None:
@@ -136,20 +136,20 @@ class Leases:
             self._turn.after(lambda: self.offer(conversation))
 
     def accepted(self, conversation: Conversation, device: bytes) -> None:
-        """A submission of the device was accepted."""
+        """Note that a submission of the device was accepted."""
         queue = conversation.lease_queue
         queue.strikes.pop(device, None)
         self.release(conversation, device)
 
     def release(self, conversation: Conversation, device: bytes) -> None:
-        """The device's lease, if it has it, has served its purpose."""
+        """End the device's lease, if it has one."""
         queue = conversation.lease_queue
         if queue.lease is not None and queue.lease.device == device:
             queue.lease = None
             self._turn.after(lambda: self.offer(conversation))
 
     def leave(self, session: Session) -> None:
-        """The session has ended."""
+        """End what a session has or waits for."""
         for conversation_id in session.leases:
             conversation = self._conversations.loaded(conversation_id)
             if conversation is None:
@@ -163,7 +163,7 @@ class Leases:
         session.leases.clear()
 
     def close(self, conversation: Conversation) -> None:
-        """The conversation is deleted: nobody gets in any more."""
+        """Refuse all joiners of a conversation that was deleted."""
         queue = conversation.lease_queue
         while queue.joiners:
             _, (session, request) = queue.joiners.popitem()

@@ -55,7 +55,7 @@ class Leaving:
         self._checks.check(session, request, work)
 
     def departure_checked(self, session: Session, checked: DepartureChecked) -> None:
-        """Append a departure that is as it should be."""
+        """Append a departure that has passed the checks."""
         request = checked.request
         conversation = self._conversations.find(request.conversation, self._turn.now)
         if not self._may_leave(conversation, session, request):

@@ -1,7 +1,7 @@
-"""Messages and acknowledgements: by far most of what arrives, and the path that has to be short.
+"""Messages and acknowledgements: most of what arrives, so their path has to be short.
 
-As many as came from a session at once are handled together, and what is the same for those of one conversation is
-looked at once: whether the device is a member, how its messages must begin, how much more there is room for.
+All that came from a session at once is handled together. What is the same for all messages to one conversation is
+checked once: whether the device is a member, how its messages must begin, how many more there is room for.
 """
 
 import math
@@ -39,9 +39,9 @@ class Messages:
         self._reading = reading
 
     def handle(self, session: Session, messages: list[Submit | Acknowledge]) -> None:
-        """Handle what came from a session at once, as if it were one after the other.
+        """Handle the messages that came from a session at once, as if one after the other.
 
-        Only acknowledgements come before the submissions beside them: nobody has read those entries yet.
+        Acknowledgements alone are handled first: nobody can have read the entries submitted beside them.
         """
         for conversation, group in groupby(messages, attrgetter("conversation")):
             submissions = []
@@ -54,7 +54,7 @@ class Messages:
                 self._submit(session, conversation, submissions)
 
     def _submit(self, session: Session, to: bytes, submissions: list[Submit]) -> None:
-        """Check messages to one conversation, and add those that it takes."""
+        """Check messages to one conversation, and add those that pass."""
         turn, take = self._turn, session.submissions.take
         try:
             conversation = self._conversations.find(to, turn.now)
@@ -95,7 +95,7 @@ class Messages:
         self._add(session, conversation, accepted)
 
     def _add(self, session: Session, conversation: Conversation, accepted: deque[tuple[int, bytes]]) -> None:
-        """Add messages to a log; none are left here."""
+        """Add messages to a log, and empty the queue that they came in."""
         if not accepted:
             return
         head, queue = conversation.head, conversation.lease_queue
@@ -108,8 +108,8 @@ class Messages:
     def _room(self, conversation: Conversation, session: Session) -> float:
         """Return how many entries a direct conversation takes before a device leaves as much unread as it may.
 
-        At least that many: what memory knows to be unread may have been read since, and only when that is too much it
-        is found out. A room takes all: its slow readers lose, not its speakers.
+        It may take more than that: memory overestimates what is unread, and the store is asked only when the estimate
+        is too high. A room takes everything: there a slow reader loses entries, and no speaker is refused.
 
         Raises RefusedError: `reader-full` if another device has not read for too long, `busy` if only the speaker's own
         acknowledgements are missing. They count too, for what nobody acknowledges stays on disk.
@@ -132,7 +132,7 @@ class Messages:
         return room
 
     def _room_behind(self, head: Head, cursor: int) -> int:
-        """Return how many more entries a device may leave unread that has acknowledged up to `cursor`."""
+        """Return how many more entries may be added before a device with this cursor has too much unread."""
         unread = head.seq - cursor
         if unread >= READER_ENTRIES:
             return 0

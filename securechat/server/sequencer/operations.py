@@ -1,4 +1,4 @@
-"""What the sequencer is asked for besides the clients' own messages, and who does its work on other threads."""
+"""What the sequencer handles besides the clients' own messages, and what it needs of other threads."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -13,20 +13,20 @@ from securechat.wire.messages import Commit, Leave, OpenDirect, OpenRoom, Publis
 
 
 class Workers(Protocol):
-    """Threads for what must not hold up the turn; in a test whoever calls."""
+    """Threads for work that must not hold up the turn; in a test, the calling thread."""
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Have a job done. What it finds it hands in as one of the operations below."""
+        """Have a job done; it hands in its result as one of the operations below."""
 
 
 class Tokens(Protocol):
-    """The resume tokens: what the sequencer needs of the accounts."""
+    """The accounts, as far as the sequencer needs them: their resume tokens."""
 
     def redeem(self, token: bytes, device: bytes) -> object:
         """Raise RefusedError `token-refused` unless the token is good for the device."""
 
     def revoke_tokens(self, name: str, *, keep: bytes) -> Future[Any]:
-        """Make the tokens of an account worthless, but for the one of the device `keep`. Raises StorageError."""
+        """Make the tokens of an account worthless, except that of the device `keep`. Raises StorageError."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Attach:
 
 @dataclass(frozen=True)
 class Expel:
-    """The sessions of an account shall end, because of what `text` says."""
+    """End the sessions of an account; `text` says why."""
 
     account: str
     text: str
@@ -54,7 +54,7 @@ class Expel:
 
 @dataclass(frozen=True)
 class Resize:
-    """There are so many seats from now on."""
+    """Have this many seats from now on."""
 
     seats: int
 
@@ -118,7 +118,7 @@ class CommitChecked:
 
 @dataclass(frozen=True)
 class DepartureChecked:
-    """A validation worker has checked a device's leaving, against `group`."""
+    """A validation worker has checked that a device may leave, against `group`."""
 
     request: Leave
     header: Header
@@ -142,7 +142,7 @@ class TokensRevoked:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A worker found that a request must not be granted."""
+    """A worker has found fault with a request."""
 
     request: Request
     text: str

@@ -1,4 +1,4 @@
-"""What others who share a conversation are told of an account: online, offline, or dropped."""
+"""What members of a conversation are told of each other: online, offline, or dropped."""
 
 import math
 from typing import Literal
@@ -11,7 +11,7 @@ from securechat.wire.frames import encode_frame
 from securechat.wire.messages import Presence as PresenceEvent
 
 TELL_SECONDS = 1.0
-"""Changes are collected for so long: whoever is back within it has not been away."""
+"""How long changes are collected: an account that is back within this time has not been away."""
 
 MAX_TOLD = 100
 """Members of a conversation above which presence is asked for (`Members`), not told."""
@@ -40,7 +40,7 @@ class Presence:
         self._tell_at = math.inf
 
     def note(self, account: str, state: State) -> None:
-        """An account has come or gone; it will be told unless that changes at once."""
+        """Note that an account has come or gone; others are told unless it changes back at once."""
         self._changed[account] = state
         self._tell_at = min(self._tell_at, self._turn.now + TELL_SECONDS)
 

@@ -1,12 +1,13 @@
-"""Reading logs: what is new is pushed from memory, what is old is read from the store (design, section 4, reading).
+"""Reading logs: new entries are pushed from memory, old ones are read from the store (design, section 4, Reading).
 
-A subscription is *live* when the session has everything up to the log's head: then it stands in the conversation's
-`readers` and gets each new entry in the turn that adds it. Otherwise it is *behind*: it gets portions of history, read
-by reader threads one portion a session at a time, as its connection drains. It becomes live in a turn that finds it at
-the head, or so near that the rest is read on the spot; since heads move in turns only, there is no gap and no repeat. A
-live reader whose connection does not drain falls behind again: what waits for it stands in the store, not in memory.
+A subscription is *live* when the session has everything up to the log's head. It is then among the conversation's
+`readers` and gets each new entry in the turn that adds it. Otherwise it is *behind*, and gets portions of history as
+its connection drains; reader threads read them, one portion at a time for each session. It becomes live in a turn that
+finds it at the head, or so near that the rest is read on the spot. Heads move only in turns, so there is no gap and no
+repeat. A live reader whose connection does not drain falls behind again: what it has not read waits in the store, not
+in memory.
 
-Inboxes are read in the same way, but for the pushing: a new Welcome puts its reader behind.
+Inboxes are read in the same way, but nothing is pushed: a new Welcome puts its reader behind.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,10 +28,10 @@ PORTION_BYTES = 256 << 10
 """A portion of history: enough to keep a connection busy, little enough to hold for each of a thousand."""
 
 ON_THE_SPOT = 32
-"""Entries read within the turn to make a reader live: a reader close behind a busy log would else chase it for ever."""
+"""Entries read within the turn to make a reader live. Else one close behind a busy log might never catch up."""
 
 FALL_BEHIND_BYTES = 512 << 10
-"""Backlog of a connection at which its live readers fall behind."""
+"""Backlog of a connection past which its live subscriptions fall behind."""
 
 
 class Reading:
@@ -45,7 +46,7 @@ class Reading:
         readers: Workers,
         submit: Callable[[Session, object], None],
     ) -> None:
-        """`submit(session, operation)`: how readers hand in what they have read."""
+        """`submit(session, operation)` hands in what a reader thread has read."""
         self._turn = turn
         self._logs = logs
         self._inboxes = inboxes
@@ -73,14 +74,14 @@ class Reading:
                 raise not_found()
             head = conversation.head
             numbers = head.numbers.get(session.device)
-            end = head.seq if member.last_seq is None else member.last_seq  # who is out learns of nothing later
+            end = head.seq if member.last_seq is None else member.last_seq  # a removed device learns of nothing later
             self._turn.answer(session, Subscribed(request.id, head.id, numbers.last if numbers else 0, end))
             subscription = Subscription(head.id, max(request.after_seq, member.join_seq))
         session.subscriptions[request.conversation] = subscription
         self._turn.after(lambda: self._advance(session, subscription))
 
     def acknowledge(self, session: Session, message: Acknowledge) -> None:
-        """Handle `Acknowledge`: what makes no sense is ignored, for nobody waits for an answer."""
+        """Handle `Acknowledge`. One that makes no sense is ignored, as nobody waits for an answer."""
         if message.conversation == session.device:
             self._inboxes.acknowledge(session.device, message.seq)
             return
@@ -94,7 +95,7 @@ class Reading:
             self._cursors[(message.conversation, session.device)] = seq
 
     def leave(self, session: Session) -> None:
-        """The session has ended."""
+        """End all that a session reads."""
         for log in list(session.subscriptions):
             self._forget(session, log)
         session.behind.clear()
@@ -102,7 +103,7 @@ class Reading:
     # --- delivery ---------------------------------------------------------------------------------------------------
 
     def push(self, run: Run) -> None:
-        """Deliver new entries, which are on disk now: encoded once for all who read."""
+        """Deliver new entries, which are on disk now. They are encoded once for all readers."""
         conversation, sender = run.conversation, run.session
         log = conversation.head.id
         frames = b""
@@ -115,7 +116,7 @@ class Reading:
             else:
                 frames = frames or _frames(log, run.entries)
                 session.outlet.send(frames)
-        sender.outlet.send(run.accepted)  # last: somebody waits for the message, and nobody for this
+        sender.outlet.send(run.accepted)  # last: a person waits for the message, and nobody for this
         for session in slow:
             del conversation.readers[session.device]
             subscription = session.subscriptions[log]
@@ -126,13 +127,13 @@ class Reading:
                 self._forget(reader, log)
 
     def notify_inboxes(self, devices: Iterable[bytes]) -> None:
-        """There is a new Welcome for these devices."""
+        """Let these devices read the new Welcome in their inboxes."""
         for device in devices:
             if (session := self._inbox_readers.get(device)) is not None:
                 self._advance(session, session.subscriptions[device])
 
     def portion(self, session: Session, portion: Portion) -> None:
-        """A reader has read some history."""
+        """Send a portion of history that a reader thread has read."""
         session.reading = False
         subscription = session.subscriptions.get(portion.log)
         if subscription is not None and not subscription.live and subscription.position == portion.start:
@@ -142,13 +143,13 @@ class Reading:
         self._read_next(session)
 
     def drained(self, session: Session) -> None:
-        """A session's connection can take more."""
+        """Go on reading for a session whose connection can take more."""
         self._read_next(session)
 
     # --- housekeeping -----------------------------------------------------------------------------------------------
 
     def store_cursors(self, count: int) -> bool:
-        """Write some of the new cursors to the store; whether there are more."""
+        """Write some of the new cursors to the store; return whether there are more."""
         portion: list[tuple[bytes, bytes, int]] = []
         while self._cursors and len(portion) < count:
             (conversation, device), seq = self._cursors.popitem()
@@ -160,7 +161,7 @@ class Reading:
         return bool(self._cursors)
 
     def trimmed(self, trimmed: Trimmed) -> None:
-        """The store has deleted entries."""
+        """Note in memory which entries the store has deleted."""
         conversation = self._conversations.loaded(trimmed.conversation)
         if conversation is None:
             return
@@ -183,7 +184,7 @@ class Reading:
     # --- catching up ------------------------------------------------------------------------------------------------
 
     def _advance(self, session: Session, subscription: Subscription) -> None:
-        """Find out what a subscription needs next."""
+        """Make a subscription live, or let it be read for."""
         if session.subscriptions.get(subscription.log) is not subscription or subscription.queued:
             return
         if subscription.log == session.device:
@@ -195,7 +196,7 @@ class Reading:
         if conversation is None or member is None:
             self._forget(session, subscription.log)
             return
-        subscription.position = max(subscription.position, member.join_seq)  # it may have entered anew meanwhile
+        subscription.position = max(subscription.position, member.join_seq)  # it may have entered again meanwhile
         end = conversation.head.seq if member.last_seq is None else member.last_seq
         if 0 < end - subscription.position <= ON_THE_SPOT and session.outlet.backlog < FALL_BEHIND_BYTES:
             log, start = subscription.log, subscription.position
@@ -217,7 +218,7 @@ class Reading:
         self._read_next(session)
 
     def _read_next(self, session: Session) -> None:
-        """Let a reader work for the session, unless one does already or its connection is full."""
+        """Let a reader thread work for the session, unless one does already or its connection is full."""
         if session.reading or not session.behind or session.ended or session.outlet.backlog > FALL_BEHIND_BYTES:
             return
         subscription = session.behind.popleft()
@@ -268,7 +269,7 @@ class Reading:
 
 
 def _encode(log: bytes, start: int, end: int, entries: list[LogEntry]) -> bytes:
-    """The frames of entries read after `start`; where the first ones are gone, that is said."""
+    """The frames of entries read after `start`, with a `Truncated` before them if the first ones are gone."""
     first = entries[0].seq if entries else end + 1
     gap = [Truncated(log, first)] if first > start + 1 else []
     return encode_frames(gap) + _frames(log, entries)

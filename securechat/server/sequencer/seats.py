@@ -58,7 +58,7 @@ class WaitingRoom:
         return self._told.setdefault(account, len(self._queue))
 
     def leave(self, account: str, now: float, *, keep: bool) -> None:
-        """One session less. `keep` its account's seat for a while: the connection was lost, not ended."""
+        """Count one session less. `keep`: the connection was lost, so its account's seat is kept for a while."""
         if account in self._seats:
             self._seats[account] -= 1
             if self._seats[account] == 0:
@@ -74,12 +74,12 @@ class WaitingRoom:
         self.advance(now)
 
     def resize(self, seats: int, now: float) -> None:
-        """So many seats from now on. Of fewer, who has one keeps it."""
+        """Have this many seats from now on. If they are fewer, nobody loses one."""
         self._limit = seats
         self.advance(now)
 
     def advance(self, now: float) -> float:
-        """Give free seats to those who wait; return when a kept seat next becomes free (infinity: none is)."""
+        """Give free seats to waiting accounts; return when the next kept seat becomes free (infinity: none is kept)."""
         while self._kept and self._next() <= now:
             account, _ = self._kept.popitem(last=False)
             del self._seats[account]
@@ -103,7 +103,7 @@ class WaitingRoom:
 
 
 class Seats:
-    """Sessions come and go. Requires holding the turn."""
+    """The sessions that come and go, and the seats they take. Requires holding the turn."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Seats:
         rates: Rates,
         seats: int,
     ) -> None:
-        """`seats`: accounts that may be in at once."""
+        """`seats`: accounts that may be logged in at once."""
         self._turn = turn
         self._directory = directory
         self._sessions = sessions
@@ -133,7 +133,7 @@ class Seats:
         return self._room.waiting
 
     def attach(self, session: Session, login: Attach) -> None:
-        """A login succeeded: give the session its seat or its place in the queue."""
+        """Give a session whose login succeeded its seat, or its place in the queue."""
         if session.ended:
             return
         session.account, session.device = login.account, login.device
@@ -167,7 +167,7 @@ class Seats:
             self._seat(session)
 
     def detach(self, session: Session, end: Detach) -> None:
-        """The session's connection has ended."""
+        """Take out a session whose connection has ended."""
         session.ended = True
         if session.account:
             state: State = "offline" if end.said_goodbye else "dropped"
@@ -185,11 +185,11 @@ class Seats:
             self.expel(session, "revoked", expel.text)
 
     def resize(self, resize: Resize) -> None:
-        """Seat more, or fewer from now on."""
+        """Have more seats, or fewer, from now on."""
         self._room.resize(resize.seats, self._turn.now)
 
     def run(self) -> float:
-        """Give kept seats away whose time is over; return when the next one is due (monotonic seconds)."""
+        """Give away seats that were kept long enough; return when the next one is due (monotonic seconds)."""
         if self._turn.now >= self._next_seat:
             self._next_seat = self._room.advance(self._turn.now)
         return self._next_seat

@@ -1,15 +1,15 @@
-"""The sequencer: what happens to conversations happens in turns, one at a time (design, section 5).
+"""The sequencer: everything that changes a conversation happens in turns, one at a time (design, section 5).
 
-A turn is taken by an I/O thread that has something for it. Whoever holds the lock handles everything handed in so far,
-by whichever thread:
+An I/O thread that has something for the sequencer takes a turn. It holds the lock and handles everything that any
+thread has handed in so far:
 
     1. requests that write, in order of arrival: each is checked against memory and refused, or written
     2. COMMIT: one transaction, one fsync for all of them
-    3. replies, and new entries to their live readers
-    4. sessions that come and go, requests that only read, and what is due by the clock
+    3. replies are sent, and new entries go to their live readers
+    4. sessions come and go, requests that only read are answered, and what is due by the clock is done
 
-Nobody learns anything between 1 and 3. If the transaction fails for want of room, memory is read again from the store
-and those who would have been told of a success are told `disk-full`; if it fails in any other way the process ends.
+Nobody learns anything before 3. If the disk has no room for the transaction, memory is loaded from the store again, and
+every sender who would have been told of a success is told `disk-full`. If it fails in any other way, the process ends.
 """
 
 import time
@@ -80,10 +80,10 @@ from securechat.wire.messages import (
 log = get_logger(__name__)
 
 Handler: TypeAlias = Callable[[Session, Any], None]
-"""Handles one type of message or operation. Those that are of no session ignore the first argument."""
+"""Handles one type of message or operation. If that belongs to no session, the first argument is ignored."""
 
 CURSORS_AT_ONCE = 128
-"""Cursors that housekeeping stores in one transaction: about 1 ms, in which no turn is taken."""
+"""Cursors that housekeeping stores in one transaction: about 1 ms, during which no turn can be taken."""
 
 
 class Sequencer:
@@ -106,7 +106,7 @@ class Sequencer:
     ) -> None:
         """`interrupt` makes an I/O thread take a turn, for which it holds `lock`. `clock`: seconds since 1970.
 
-        `validators` check what is expensive, `readers` read history. Both hand in what comes of it.
+        `validators` do expensive checks, `readers` read history. Both hand in their results.
         """
         self.interrupt = interrupt
         self._store = store
@@ -184,19 +184,19 @@ class Sequencer:
     # --- any thread -------------------------------------------------------------------------------------------------
 
     def submit(self, session: Session | None, operation: object) -> None:
-        """Hand in a message of a session, or an operation; the I/O thread that calls it takes a turn soon."""
+        """Hand in a session's message, or an operation; an I/O thread that calls this takes a turn soon after."""
         self._submissions.append((session, operation))
 
     def expel(self, account: str, text: str) -> None:
-        """End the sessions of an account; call it once its tokens are worthless, so that none of them comes back."""
+        """End the sessions of an account; call this once its tokens are worthless, so that none can come back."""
         self._hand_in(None, Expel(account, text))
 
     def resize(self, seats: int) -> None:
-        """So many accounts may be in at once from now on."""
+        """Allow this many accounts at once from now on."""
         self._hand_in(None, Resize(seats))
 
     def _hand_in(self, session: Session | None, operation: object) -> None:
-        """The same from a thread that takes no turns."""
+        """Like `submit`, from a thread that takes no turns."""
         self._submissions.append((session, operation))
         self.interrupt()
 
@@ -232,9 +232,9 @@ class Sequencer:
                 log.exception("internal error: the batch is handled again, one by one")
                 self._undo()
                 for each in writes:
-                    self._contain(each, lambda each=each: self._write([each]))  # type: ignore[misc]  # bound at once
-        for session, operation in others:
-            self._contain((session, operation), lambda s=session, o=operation: self._handle(s, o))  # type: ignore[misc]  # as above
+                    self._contain(*each, self._write_one)
+        for each in others:
+            self._contain(*each, self._handle)
 
     def _write(self, batch: list[tuple[Session, Any]]) -> None:
         """Steps 1 to 3."""
@@ -263,6 +263,9 @@ class Sequencer:
             self._counters.delivered(sum(len(run.entries) for run in runs), time.monotonic() - self._turn.now)
         self._say()
 
+    def _write_one(self, session: Session, operation: object) -> None:
+        self._write([(session, operation)])
+
     def _handle(self, session: Session, operation: object) -> None:
         """Step 4."""
         handlers = self._reading_only if type(operation) in self._reading_only else self._coming_and_going
@@ -270,7 +273,7 @@ class Sequencer:
         self._say()
 
     def _say(self) -> None:
-        """Let happen what handlers have asked for."""
+        """Send the answers, and do what the handlers want done after the commit."""
         turn = self._turn
         while turn.answers or turn.effects:
             answers, turn.answers = turn.answers, []
@@ -280,9 +283,7 @@ class Sequencer:
             for effect in effects:
                 effect()
 
-    def _dispatch(
-        self, handlers: dict[type, Handler], session: Session, operation: Any
-    ) -> None:
+    def _dispatch(self, handlers: dict[type, Handler], session: Session, operation: Any) -> None:
         if session is not None and session.expelled:
             return  # another session of the device has taken over, or the device is out
         try:
@@ -301,20 +302,19 @@ class Sequencer:
         self._conversations.rolled_back()
         self._turn.clear()
 
-    def _contain(self, which: tuple[Session, Any], work: Callable[[], None]) -> None:
-        """A bug that one request meets ends that session, and nothing else."""
+    def _contain(self, session: Session, operation: Any, handle: Handler) -> None:
+        """Let a bug that a request meets end its session, and nothing else."""
         try:
-            work()
+            handle(session, operation)
         except StoreBrokenError:
             raise
         except Exception:
-            session, operation = which
             log.exception("internal error", operation=type(operation).__name__)
             self._undo()
             if session is not None:
                 session.outlet.send(Closing("protocol-error", "internal error of the server"))
 
-    # --- what workers have found ----------------------------------------------------------------------------------
+    # --- what workers have found ------------------------------------------------------------------------------------
 
     def _rejected(self, session: Session, rejected: Rejected) -> None:
         request = rejected.request
@@ -336,7 +336,7 @@ class Sequencer:
             self._turn.after(lambda: self._counters.commits.update(accepted=1))
 
     def _show(self, run: Run) -> None:
-        """For teaching: what the server sees of entries (`--show-ciphertext`)."""
+        """Log what the server sees of entries, for teaching (`--show-ciphertext`)."""
         for entry in run.entries:
             log.info(
                 "entry",
@@ -348,10 +348,10 @@ class Sequencer:
                 payload=entry.payload.hex(),
             )
 
-    # --- coming in ---------------------------------------------------------------------------------------------------
+    # --- coming in --------------------------------------------------------------------------------------------------
 
     def _attach(self, session: Session, attach: Attach) -> None:
-        """Let a login take effect, unless it has lost its force since: `expel` finds only who is in."""
+        """Let a login take effect, unless its token was revoked since: `expel` finds only sessions that are in."""
         try:
             self._tokens.redeem(attach.token, attach.device)
         except RefusedError as error:
@@ -362,7 +362,7 @@ class Sequencer:
     # --- housekeeping -----------------------------------------------------------------------------------------------
 
     def housekeep(self, now: float) -> bool:
-        """Do one portion of what keeps the store small; whether there is more."""
+        """Do a portion of the work that keeps the store small; return whether there is more."""
         with self._lock:
             self._begin(now)
             try:
@@ -378,13 +378,13 @@ class Sequencer:
             return more or more_rows
 
     def close(self) -> None:
-        """Store what only memory has, when no more turns are taken."""
+        """Store the cursors that only memory has. No turn may be taken any more."""
         with self._lock:
             try:
                 while self._reading.store_cursors(CURSORS_AT_ONCE):
                     self._store.commit()
                 self._store.commit()
             except DiskFullError:
-                log.error("the disk is full: some readers will be sent again what they have")
+                log.error("the disk is full: some readers will be sent entries that they have again")
             except StoreBrokenError as error:
                 end_process(error)

@@ -1,7 +1,6 @@
 """A device's session as the sequencer knows it: who it is, and what it reads.
 
-What carries the session is an `Outlet`. The sequencer knows no more of a connection than that, so a test can put a list
-in its place.
+All that the sequencer knows of the connection is an `Outlet`, so a test can put a list in its place.
 """
 
 import math
@@ -52,7 +51,7 @@ class Session:
         self.device = b""
         self.submissions: Bucket  # of the account; from the login on
         self.seated = False
-        self.ended = False  # its connection has ended: nothing sent arrives any more
+        self.ended = False  # its connection has ended: nothing that is sent will arrive
         self.expelled = False  # ended from this side: nothing that it still asks for is done
         self.subscriptions: dict[bytes, Subscription] = {}
         self.behind: deque[Subscription] = deque()  # subscriptions that need history
@@ -81,12 +80,12 @@ class Sessions:
         return len(self._by_device)
 
     def add(self, session: Session) -> None:
-        """A session is logged in, in the place of an earlier one of its device."""
+        """Add a session that is logged in, in the place of an earlier one of its device."""
         self._by_device[session.account, session.device] = session
         self._by_account.setdefault(session.account, set()).add(session)
 
     def remove(self, session: Session) -> None:
-        """A session has ended."""
+        """Take out a session that has ended."""
         if self.find(session.account, session.device) is session:
             del self._by_device[session.account, session.device]
         sessions = self._by_account[session.account]
@@ -108,6 +107,6 @@ class Sessions:
 
 
 def refusal(request: int, error: RefusedError) -> Refused:
-    """The reply that tells a client of a refusal."""
+    """Return the reply that tells a client of a refusal."""
     retry_after = min(math.ceil(error.retry_after * 1000), MAX_RETRY_AFTER)
     return Refused(request, error.code, str(error)[:1000], retry_after=retry_after)  # type: ignore[arg-type]  # codes of messages.Code

@@ -1,4 +1,4 @@
-"""One turn of the sequencer: what may be said and done only once the turn's transaction is on disk."""
+"""One turn of the sequencer: everything that must wait until the turn's transaction is on disk."""
 
 from collections import deque
 from collections.abc import Callable
@@ -25,8 +25,8 @@ Answer: TypeAlias = Accepted | Done | JoinOffer | KeyPackages | MemberList | Ref
 
 RUN_ENTRIES = 64
 RUN_BYTES = 16 << 10
-"""Entries of one run, and bytes of payload after which it takes no more: runs are delivered and read again as a whole,
-and who needs one entry should not pay for many."""
+"""Entries in a run, and bytes of payload after which it takes no more. Runs are stored and read as a whole, and a
+reader that needs one entry should not pay for many."""
 
 
 class Run:
@@ -53,10 +53,10 @@ class Run:
         self._numbers = self._head.numbers_of(session.device)
 
     def extend(self, requests: deque[tuple[int, bytes]], epoch: int, time: int) -> None:
-        """Take requests from the left, until they end or the run is full, and move the log's head to the last of them.
+        """Take requests from the left until none remain or the run is full, and move the log's head along.
 
-        `requests`: id and payload of submissions by the session's device, whose numbers have been checked. It is
-        `epoch` after them; `time` in ms.
+        `requests`: id and payload of submissions by the session's device, with their numbers checked. `epoch`: the
+        conversation's after them; `time` in ms.
         """
         head, device, numbers = self._head, self._device, self._numbers
         conversation, seq, chain, number, size = head.id, head.seq, head.chain, numbers.last, self._size
@@ -98,7 +98,7 @@ class Run:
 
 
 class Turn:
-    """Collects what the handlers want to happen; `Sequencer` lets it happen after COMMIT, or drops it."""
+    """Collects what handlers want to happen: after COMMIT it happens, after a rollback it is dropped."""
 
     __slots__ = ("_conversations", "answers", "effects", "now", "runs", "time")
 
@@ -132,5 +132,5 @@ class Turn:
         self.answers.append((session, reply))
 
     def after(self, effect: Callable[[], None]) -> None:
-        """Do something else; it must not write to the store."""
+        """Do something after the commit; it must not write to the store."""
         self.effects.append(effect)

@@ -1,7 +1,7 @@
-"""What the server checks of MLS objects before it takes them, without holding a secret (design, section 5, Commits).
+"""The checks of MLS objects before the server accepts them; none needs a secret (design, section 5, Commits).
 
-Everything here works on immutable values, raises `PeerError` for what must not be taken, and may run on any thread: the
-expensive part of a commit is done by a validation worker while messages flow; the turn then compares the epoch.
+Everything here works on immutable values, raises `PeerError` for what must not be accepted, and may run on any thread:
+a validation worker does the expensive part of a commit while messages flow, and the turn then compares the epoch.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from securechat.mls.welcome import Welcome
 from securechat.policy import Rules
 
 SNAPSHOT_EPOCHS = 64
-"""A snapshot of the public group every so many epochs, and the commits between: 64 commits stage in about a second."""
+"""Epochs between two snapshots of a public group: 64 commits are replayed in about a second."""
 
 MAX_GROUP_INFO = 64 << 10
 """Bytes of a GroupInfo without its tree: the rules of a room with 64 owners and 64 inviters take 4 KiB."""

@@ -43,10 +43,10 @@ class ConversationStore(Protocol):
         """Add members or change them."""
 
     def put_departed(self, conversation: bytes, departed: Departed) -> None:
-        """Remember that a device has left."""
+        """Remember that a device has departed."""
 
     def drop_departed(self, conversation: bytes, devices: Collection[bytes]) -> None:
-        """These devices are out of the tree."""
+        """Forget departed devices that the tree has dropped."""
 
     def load(self, conversation: bytes) -> Head | None:
         """Return the head of a conversation."""
@@ -77,10 +77,10 @@ class LogStore(Protocol):
         """
 
     def set_cursors(self, cursors: Iterable[tuple[bytes, bytes, int]]) -> None:
-        """(conversation, device, seq): these readers have everything up to seq."""
+        """Note how far readers have come: (conversation, device, seq)."""
 
     def measure(self, conversation: bytes, after: int) -> tuple[int, int]:
-        """Return how many bytes stand in a log after `after`, and the time of the first entry (0: there is none).
+        """Return the bytes of a log after `after`, and the time of the first entry there (0: there is none).
 
         A few entries before them may be counted too.
         """
@@ -96,7 +96,7 @@ class InboxStore(Protocol):
         """Put a Welcome into inboxes; `entry.seq` is ignored: each inbox counts for itself."""
 
     def acknowledge(self, device: bytes, seq: int) -> None:
-        """The device has its inbox up to `seq`."""
+        """Delete what a device has read of its inbox, up to `seq`."""
 
     def newest(self, device: bytes) -> int:
         """Return the newest seq of a device's inbox."""

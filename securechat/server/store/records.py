@@ -17,7 +17,7 @@ READER_BYTES = 64 << 20
 """What a reader may leave unread in one log. Past any of these its cursor stops holding entries (design, section 5)."""
 
 INBOX_ENTRIES = 1000
-"""Welcomes kept for one device: the oldest go first, and their senders can invite again."""
+"""Welcomes kept for one device: the oldest are dropped first, and their senders can invite again."""
 
 
 class LogEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -39,7 +39,7 @@ pack_answer = _ANSWER.pack
 
 _SPARE_BYTES = 16 * _ANSWER.size
 _KEPT_BYTES = limits.NUMBERS_KEPT * _ANSWER.size
-"""Bytes of the answers that are kept, and of those beyond them until all of these are dropped together."""
+"""Bytes of answers that are kept, and that may come on top before the surplus is dropped at once."""
 
 
 class Numbers:
@@ -50,20 +50,20 @@ class Numbers:
     def __init__(self, last: int = 0, answers: bytes = b"") -> None:
         """`answers`: what `encode` returned."""
         self.last = last
-        self.stored = last  # as of this number the store has it in a row of its own, and need not count its entries
+        self.stored = last  # up to this number the store has it in a row, and does not replay entries
         self._answers = bytearray(answers)
 
     def extend(self, answers: list[bytes]) -> None:
-        """The next numbers were accepted; `answers`: what `pack_answer` has made of each."""
+        """Note that the next numbers were accepted; `answers`: what `pack_answer` made of each."""
         self.last += len(answers)
         self._answers += b"".join(answers)
         if len(self._answers) >= _KEPT_BYTES + _SPARE_BYTES:
             del self._answers[:-_KEPT_BYTES]
 
     def answer(self, conversation: bytes, device: bytes, number: int, payload: bytes) -> tuple[int, int] | None:
-        """Return (seq, time) of a submission that was accepted before, None if it was not, with these bytes.
+        """Return (seq, time) of a submission that was accepted before with these bytes, else None.
 
-        That it was with these is what the chain says.
+        The chain shows whether the bytes are the same.
         """
         behind = self.last - number
         if not 0 <= behind < min(limits.NUMBERS_KEPT, len(self._answers) // _ANSWER.size):
@@ -80,7 +80,7 @@ class Numbers:
 
 @dataclass(slots=True)
 class Membership:
-    """A device's place in a log: it may read `join_seq` < seq <= `last_seq` (None: it is a member still)."""
+    """A device's place in a log: it may read `join_seq` < seq <= `last_seq` (None: it is still a member)."""
 
     device: bytes
     account: str
@@ -92,7 +92,7 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Departed:
-    """A device that has left but still stands in the tree: its leaf, and the proof (`messages.Departure`)."""
+    """A departed device that still stands in the tree: its leaf, and the proof (`messages.Departure`)."""
 
     device: bytes
     leaf: int
@@ -102,7 +102,7 @@ class Departed:
 
 @dataclass(slots=True)
 class Head:
-    """All of a conversation but its entries and its group."""
+    """A conversation, without its entries and its group."""
 
     id: bytes
     kind: Kind
@@ -113,7 +113,7 @@ class Head:
     chain: bytes
     group_info: bytes
     first_seq: int = 1  # entries before it are gone
-    held_bytes: int = 0  # of payloads that stood in the history when housekeeping last looked
+    held_bytes: int = 0  # of payloads in the history when housekeeping last looked
     held_time: int = 0  # of the first of them; 0: there was none
     numbers: dict[bytes, Numbers] = field(default_factory=dict)
     members: dict[bytes, Membership] = field(default_factory=dict)
@@ -139,7 +139,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class InboxEntry:
-    """An inbox entry: a Welcome and what belongs to it. `departed`: the tree's leaves that have left."""
+    """A Welcome and what belongs to it. `departed`: the proofs of departed devices that still stand in the tree."""
 
     seq: int
     time: int

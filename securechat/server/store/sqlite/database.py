@@ -78,7 +78,7 @@ class Database:
         check_database(self.path)
 
     def _create(self) -> None:
-        """Make it under another name first: what has ours is always whole."""
+        """Make it under another name first: a database with our name is always whole."""
         fresh = self.path.with_name(self.path.name + ".new")
         fresh.unlink(missing_ok=True)
         fresh.touch(mode=PRIVATE)
@@ -101,7 +101,7 @@ class Database:
             check_same_thread=False,  # the turn moves between threads, under its lock; readers have one each
             cached_statements=256,
         )
-        connection.execute("PRAGMA temp_store = MEMORY")  # nor is there a file needed for a statement's own notes
+        connection.execute("PRAGMA temp_store = MEMORY")  # statements need no temporary files then
         self._connections.append(connection)
         return connection
 
@@ -134,7 +134,7 @@ class Database:
                 contextlib.closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as reader,
             ):
                 reader.backup(copy)
-        except sqlite3.Error as error:  # not of our file: whatever is wrong with that, the next turn will meet
+        except sqlite3.Error as error:  # of the copy; if it is our file that is broken, the next turn will meet it
             raise StorageError(f"cannot copy the database to {target}: {error}") from error
 
     def size(self) -> int:
@@ -162,13 +162,13 @@ class Database:
 
 
 def check_database(path: Path) -> int:
-    """Refuse what is not ours, not whole, or of a time to come: by reading, so that not a byte changes.
+    """Refuse a database that is not ours, damaged, or of a newer version; reading changes no byte of it.
 
     A server may be writing to it meanwhile. Returns its version. Raises StorageError or sqlite3.Error.
     """
     try:
         return _look_into(path)
-    except UnicodeDecodeError as error:  # what SQLite complains of, which Python cannot read
+    except UnicodeDecodeError as error:  # SQLite's complaint quotes bytes that are no text
         raise StorageError(f"{path} is damaged: {error.object!a}. It was left as it is.") from error
     except sqlite3.OperationalError as error:
         if code(error) != sqlite3.SQLITE_PROTOCOL:
@@ -181,9 +181,9 @@ def check_database(path: Path) -> int:
 
 
 def knows_people(path: Path) -> bool:
-    """Whether anybody has an identity key in a database, found out without a trace.
+    """Whether any account has an identity key in a database; reading leaves no trace.
 
-    False also for one that is not there or cannot be read: opening it says what is wrong with it.
+    False also for a database that is not there or cannot be read: opening it says what is wrong.
     """
     if path.exists():
         with contextlib.suppress(sqlite3.Error, UnicodeDecodeError), contextlib.closing(_traceless(path)) as reader:

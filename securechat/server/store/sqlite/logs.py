@@ -23,7 +23,7 @@ _APPEND = "INSERT INTO tail VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
 class Logs:
-    """See `port.LogStore`. What has no underscore and is not in the port is for the other modules here."""
+    """See `port.LogStore`. Public names that the port lacks are for the other modules of this store."""
 
     def __init__(self, database: Database, writer: Writer) -> None:
         """Read where the tail's entries stand. Raises StorageError or sqlite3.Error."""
@@ -31,7 +31,7 @@ class Logs:
         self._writer = writer
         self.lock = threading.Lock()  # protects `tail` and the start of a reader's snapshot
         self.tail = Tail()
-        self.refs: dict[bytes, int] = {}  # conversation -> what stands for it in the tables
+        self.refs: dict[bytes, int] = {}  # conversation -> its number in the tables
         self.ids: dict[int, bytes] = {}  # the other way round
         self._pending: list[tuple[int, Head, Sequence[LogEntry]]] = []
         self._cursors: list[tuple[bytes, bytes, int]] = []

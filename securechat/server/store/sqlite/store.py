@@ -20,8 +20,8 @@ class SQLiteStore:
         """Open the database, or make it, with a new server_id.
 
         `on_long_log` is called, in a commit, when entries have made a checkpoint due.
-        Not `durable`: `commit` leaves it to the system when to write, so a power failure loses what was committed.
-        This breaks the store's promise and is good for measuring what the promise costs.
+        Not `durable`: the system decides when commits are written, so a power failure loses some. This breaks the
+        store's promise; it is for measuring what the promise costs.
 
         Raises StorageError if another server uses it, or if it is damaged or not ours; it is left as it is then.
         """
@@ -64,7 +64,7 @@ class SQLiteStore:
             self._database.copy(target)
 
     def checkpoint(self) -> None:
-        """Copy what the write-ahead log holds into the database, outside the turn, so that it can start anew."""
+        """Copy what the write-ahead log holds into the database, outside the turn, so that the log can start over."""
         self._writer.checkpoint()
 
     def close(self) -> None:

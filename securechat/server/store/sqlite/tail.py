@@ -1,8 +1,8 @@
 """Where the newest entries of all logs stand: the index of the table `tail`, in memory (see `logs`).
 
 A row of the tail is a *run*: entries of one conversation that follow each other, added at once and encoded together,
-because to SQLite a row costs more than the bytes in it. Whoever reads one entry reads its run. Runs leave the tail in
-the order in which they came, and move into the history as they are.
+because a row costs SQLite more than the bytes in it. To read one entry is to read its run. Runs leave the tail in the
+order in which they came, and move into the history as they are.
 """
 
 from bisect import bisect_right
@@ -15,18 +15,18 @@ from securechat.server.panic import StoreBrokenError
 from securechat.server.store.records import Head, LogEntry
 
 TAIL_ENTRIES = 32_768
-"""Entries that stay in the tail until they are old. Under load this is a second or two: by then nearly all have been
-read and need not be moved. A reader close behind reads only the tail."""
+"""Entries that stay in the tail until they are old. Under load so many come within two seconds, and by then nearly all
+older ones have been read and need not be moved. A reader close behind reads only the tail."""
 
 TAIL_SECONDS = 10
-"""Entries older than this leave the tail, so that read ones do not stay on a quiet server's disk."""
+"""Entries older than this leave the tail, so that entries that were read do not stay on a quiet server's disk."""
 
 encode_run = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[LogEntry]).decode
 
 
 def decode_run(encoded: bytes) -> list[LogEntry]:
-    """The opposite of `encode_run`. Raises StoreBrokenError: the database checks its pages, not what stands in them."""
+    """The opposite of `encode_run`. Raises StoreBrokenError: SQLite checks its pages, but not the values in them."""
     try:
         return _decode(encoded)
     except msgspec.DecodeError as error:
@@ -45,7 +45,7 @@ class RunRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class Allowance:
-    """How much one transaction may still delete or move: rows, and bytes of payload. The last row may be too much."""
+    """How many rows, and bytes of payload, one transaction may still delete or move. The last row may exceed it."""
 
     def __init__(self, rows: int, size: int) -> None:
         self.rows = rows
@@ -53,7 +53,7 @@ class Allowance:
 
     @property
     def full(self) -> bool:
-        """Whether there is none left."""
+        """Whether it is used up."""
         return self.rows <= 0 or self._size <= 0
 
     def take(self, size: int) -> None:
@@ -77,7 +77,7 @@ class _Log:
 
 
 class Tail:
-    """The index. Requires a lock of whoever uses it from several threads."""
+    """The index. Several threads that use it need a lock of their own."""
 
     def __init__(self) -> None:
         self.entries = 0
@@ -86,7 +86,7 @@ class Tail:
         self._logs: dict[int, _Log] = {}
 
     def add(self, run: RunRow, head: Head | None = None) -> None:
-        """A run follows, with the head as it is after it. Raises ValueError if it does not continue its log."""
+        """Add a run, with the head as it is after it. Raises ValueError if it does not continue its log."""
         log = self._logs.get(run.ref)
         if log is None:
             log = self._logs[run.ref] = _Log(run.first)
@@ -97,18 +97,13 @@ class Tail:
         self._runs.append(run)
         self.entries += run.last + 1 - run.first
 
-    def first(self, ref: int) -> int | None:
-        """The seq of a conversation's oldest entry, None if there is none."""
-        log = self._logs.get(ref)
-        return log.runs[0].first if log is not None else None
-
     def runs(self, ref: int, after: int) -> Sequence[RunRow]:
         """The runs of a conversation with entries after `after`, in order."""
         log = self._logs.get(ref)
         return log.runs[bisect_right(log.runs, after, key=lambda run: run.last) :] if log is not None else ()
 
     def leaving(self, now: int, allowance: Allowance) -> list[RunRow]:
-        """The oldest runs, as many as is allowed, which have to leave: they are old, or the tail is long."""
+        """The oldest runs that have to leave, because of their age or the tail's length; as many as are allowed."""
         excess, horizon = self.entries - TAIL_ENTRIES, now - TAIL_SECONDS * 1000
         runs: list[RunRow] = []
         for run in self._runs:
@@ -120,7 +115,7 @@ class Tail:
         return runs
 
     def drop(self, runs: Sequence[RunRow]) -> None:
-        """These, the oldest, have left."""
+        """Forget the oldest runs, which have left the tail."""
         for run in runs:
             self._runs.popleft()
             self.entries -= run.last + 1 - run.first
@@ -135,14 +130,14 @@ class Tail:
         return self._logs[ref].head
 
     def forget_heads(self) -> None:
-        """What the heads say was rolled back."""
+        """Forget all heads: what they say may have been rolled back."""
         for log in self._logs.values():
             log.head = None
 
     def is_stored(self, ref: int, seq: int) -> bool:
-        """Whether the conversation's row knows of its entries up to `seq`."""
+        """Whether the conversation's row includes its entries up to `seq`."""
         return self._logs[ref].stored >= seq
 
     def stored(self, ref: int, seq: int) -> None:
-        """The conversation's row knows of its entries up to `seq` now."""
+        """Note that the conversation's row includes its entries up to `seq`."""
         self._logs[ref].stored = seq

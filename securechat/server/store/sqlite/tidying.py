@@ -1,4 +1,4 @@
-"""Housekeeping on SQLite: entries leave the tail, and what nobody has to read any more is deleted.
+"""Housekeeping on SQLite: entries leave the tail, and entries that nobody still has to read are deleted.
 
 Before entries leave the tail, their conversation's row is brought up to date with the head in memory.
 """
@@ -21,17 +21,17 @@ from securechat.server.store.sqlite.writer import Writer
 
 PORTION = 256
 PORTION_BYTES = 256 << 10
-"""Rows, and bytes of payload in them, that `tidy` deletes or moves in one transaction: about 1 ms, in which no turn is
-taken."""
+"""Rows, and bytes of payload in them, that `tidy` deletes or moves in one transaction: about 1 ms, during which no turn
+can be taken."""
 
 DEVICES_AT_ONCE = 8
-"""Devices whose numbers `tidy` stores in one transaction: up to 20 KiB each, about 1 ms together."""
+"""Devices whose numbers `tidy` stores in one transaction: up to 20 KiB each, about 1 ms in all."""
 
 LOGS_AT_ONCE = 16
-"""Histories that `tidy` looks through in one transaction: about 1 ms, too."""
+"""Histories that `tidy` looks through in one transaction: about 1 ms."""
 
 EXPIRY_SECONDS = 3600
-"""How often all histories and inboxes are looked through for what is past the limits of its readers."""
+"""How often all histories and inboxes are searched for entries past the limits of their readers."""
 
 
 class Tidying:
@@ -98,7 +98,7 @@ class Tidying:
         return trimmed
 
     def _store_heads(self, refs: list[int]) -> bool:
-        """Bring the rows of some of these conversations up to date; whether there was anything to do."""
+        """Bring the rows of some of these conversations up to date; return whether there was anything to do."""
         stored: list[tuple[int, int]] = []
         numbers: list[Numbers] = []
         for ref in refs:
@@ -142,7 +142,7 @@ class Tidying:
         self._logs.untidy |= sizes.keys()
 
     def _trim(self, ref: int, old: int, allowance: Allowance) -> list[Trimmed]:
-        """Delete what everybody has read, and in rooms what is past a reader's limits, as far as is allowed."""
+        """Delete entries that everybody has read, and in rooms those past a reader's limits, as many as are allowed."""
         found = self._writer.rows("SELECT id, kind, seq, first_seq, held_bytes FROM conversations WHERE ref = ?", ref)
         if not found:
             self._logs.histories.discard(ref)
@@ -150,9 +150,9 @@ class Tidying:
         conversation, kind, seq, first_seq, held = found[0]
         floor = self._writer.one("SELECT min(cursor) FROM members WHERE conversation = ?", ref) or 0  # all have read it
         given_up = 0
-        first_time = 0  # of what stays
+        first_time = 0  # of the first row that stays
         end = 0
-        whole = True  # everything goes
+        whole = True  # every row is deleted
         for last, time, size in self._writer.rows(
             "SELECT last, time, size FROM history WHERE conversation = ? ORDER BY last LIMIT ?", ref, allowance.rows
         ):

@@ -1,7 +1,7 @@
 """The one connection that writes: its transactions, and the write-ahead log that they grow.
 
-Every commit fsyncs the write-ahead log. A transaction that the disk has no room for is rolled back; any other failure
-of the file ends the process, for after a failed fsync nobody knows what is on the disk.
+Every commit fsyncs the write-ahead log. If the disk has no room for a transaction, it is rolled back. Any other failure
+of the file ends the process, because after a failed fsync nobody knows what is on the disk.
 """
 
 import contextlib
@@ -18,22 +18,22 @@ from securechat.server.store.sqlite import schema
 from securechat.server.store.sqlite.database import Database, code
 
 WAL_BYTES = 16 << 20
-"""Size of the write-ahead log past which a checkpoint is due, and the commit after it waits for readers and starts the
-log anew: over itself, as a file that grows is synced at half the speed."""
+"""Size of the write-ahead log past which a checkpoint is due. The commit after it waits for readers and starts the log
+over in the same file, since a growing file is synced at half the speed."""
 
 WAL_MOST_BYTES = 40 << 20
-"""Size past which a commit makes the checkpoint and starts it anew: whoever writes waits for that. The next commit cuts
-the file to this length."""
+"""Size past which a commit makes the checkpoint itself and starts the log over; the turn waits for that. The next
+commit cuts the file to this length."""
 
 COMMIT_BYTES = 8 << 10
-"""What a commit adds to the log besides its entries, about: two pages. After one of other things it is looked up."""
+"""What a commit adds to the log besides its entries: about two pages. After other writes the real size is looked up."""
 
 RESTART_SECONDS = 0.1
-"""How long a commit waits for readers before it leaves the log as it is until after the next checkpoint. Our own take
-milliseconds; one in another process, such as `securechat doctor`, may take as long as it likes."""
+"""How long a commit waits for readers before it leaves the log as it is until after the next checkpoint. Our own
+readers take milliseconds; one in another process, such as `securechat doctor`, may take as long as it likes."""
 
 GIVE_BACK_BYTES = 64 << 20
-"""Free room in the file that is kept for what comes: what was held for absent readers is used again."""
+"""Free room in the file that is kept: room that absent readers needed once will be needed again."""
 
 
 class Writer:
@@ -46,17 +46,17 @@ class Writer:
         self._on_long_log = on_long_log
         self._rolled_back: list[Callable[[], None]] = []
         self._grown = 0  # bytes of entries and their commits since the last checkpoint, about
-        self._checkpointing = threading.Lock()  # SQLite refuses a checkpoint beside another at once, without waiting
-        self._refused = False  # the log could not be started anew since the last checkpoint
-        self._restart = False  # the write-ahead log is long, and has been copied: the next commit starts it anew
+        self._checkpointing = threading.Lock()  # SQLite refuses a second checkpoint at once, without waiting
+        self._refused = False  # the log could not be started over since the last checkpoint
+        self._restart = False  # the log is long, and has been copied: the next commit starts it over
         self._copying = False  # a backup reads
         self._connection = connection = database.connect("rw", timeout=RESTART_SECONDS)  # nobody else writes
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
         connection.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's cache; ignored elsewhere
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # `commit` and `checkpoint` say when
-        # Some builds overwrite what is deleted, which is a third of all that they write: it is ciphertext, public
-        # keys, and who was where.
+        # Some builds overwrite deleted data, which is a third of all that they write. What is deleted here is
+        # ciphertext, public keys, and who was in which conversation.
         connection.execute("PRAGMA secure_delete = FAST")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_MOST_BYTES}")
         try:
@@ -68,14 +68,14 @@ class Writer:
             ) from error
 
     def finish_opening(self) -> None:
-        """Give room back, where there is much, and connect what makes checkpoints."""
+        """Give room back if there is much, and open the connection that makes checkpoints."""
         self._give_back()
         self._checkpointer = self._database.connect("rw")
 
     def _give_back(self) -> None:
-        """Give the system the room of what was deleted, where that is most of the file, by copying the rest.
+        """Give the room of deleted data back to the system, if that is most of the file, by copying the rest.
 
-        Only at the start: nobody could write meanwhile.
+        Only at the start, because nobody could write meanwhile.
         """
         connection = self._connection
         page, pages, free = (
@@ -109,7 +109,7 @@ class Writer:
             self._connection.executemany(sql, rows)
 
     def rows(self, sql: str, *values: object) -> list[Any]:
-        """Look up, with what the transaction has written."""
+        """Look up; the transaction's own writes are seen."""
         with self.guarded():
             return self._connection.execute(sql, values).fetchall()
 
@@ -135,7 +135,7 @@ class Writer:
     def commit(self, insert: str = "", rows: Sequence[tuple[Any, ...]] = (), size: int = 0) -> None:
         """Insert rows of `size` bytes together, if there are any, and make everything durable."""
         connection = self._connection
-        more = connection.in_transaction  # than these rows
+        more = connection.in_transaction  # was written than these rows
         if not rows and not more:
             return
         with self.guarded():
@@ -157,7 +157,7 @@ class Writer:
             self._on_long_log()
 
     def rollback(self) -> None:
-        """Undo the transaction, and let those know who remember something of it."""
+        """Undo the transaction, and call what `after_rollback` was given."""
         with self.guarded():
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -173,10 +173,10 @@ class Writer:
 
     @contextlib.contextmanager
     def unhurried(self) -> Iterator[None]:
-        """What is committed within is made durable by the next commit after it, or lost with all that follows.
+        """Let commits within be made durable by the next commit after them, or be lost with all that follows.
 
-        That holds for a write-ahead log: a sync is one of all that stands in it, and a torn one is read up to the tear.
-        A transaction that has begun before is made durable as ever.
+        A write-ahead log allows that: a sync is one of everything in it, and a torn log is read up to the tear. If a
+        transaction has begun before, its commit is durable as usual.
         """
         if not self._durable or self._in_transaction():
             yield
@@ -186,7 +186,7 @@ class Writer:
         try:
             yield
         finally:
-            if self._in_transaction():  # something has failed half-way
+            if self._in_transaction():  # something failed half-way
                 self.rollback()
             with self.guarded():
                 self._connection.execute("PRAGMA synchronous = FULL")
@@ -195,7 +195,7 @@ class Writer:
 
     @contextlib.contextmanager
     def copying(self) -> Iterator[None]:
-        """Somebody reads for long: the log grows meanwhile, as starting it anew would have to wait. Any thread."""
+        """Do not start the log over, which would have to wait for a long reader; it grows meanwhile. Any thread."""
         self._copying = True
         try:
             yield
@@ -203,7 +203,7 @@ class Writer:
             self._copying = False
 
     def checkpoint(self) -> None:
-        """Copy what the log holds into the database, outside the turn, so that it can start anew."""
+        """Copy what the log holds into the database, outside the turn, so that the log can start over."""
         with self._checkpointing:
             self._grown = 0
             _, length = self._checkpoint(self._checkpointer, "PASSIVE")
@@ -211,7 +211,7 @@ class Writer:
             self._restart = length > WAL_BYTES
 
     def _start_log_anew(self) -> None:
-        """Copy what is left to copy, and let the next commit write from the log's beginning; not if somebody reads."""
+        """Copy the rest, and let the next commit write from the log's beginning, unless somebody reads."""
         self._restart = False
         with self._checkpointing:
             self._refused, _ = self._checkpoint(self._connection, "RESTART")
@@ -219,9 +219,9 @@ class Writer:
             self._grown = 0
 
     def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> tuple[bool, int]:
-        """Copy what is committed into the database; return whether that was refused, and how long the log is, in bytes.
+        """Copy what is committed into the database; return whether that was refused, and the bytes in the log.
 
-        For want of room it stays where it is, and safe: what was committed was committed.
+        If there is no room, it stays in the log, where it is as durable.
         """
         try:
             refused, pages, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
