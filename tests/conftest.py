@@ -7,6 +7,8 @@ import pytest
 import trustme
 from hypothesis import settings
 
+from tests.support.cheap import make_clients_cheap, make_server_cheap
+
 # Speed is measured by scripts/bench; a busy machine must not fail a property. The same examples in each run: what fails
 # was broken by the change at hand. `--hypothesis-profile=long` looks for what nobody has met yet.
 settings.register_profile("securechat", deadline=None, derandomize=True)
@@ -25,6 +27,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for blob in leaf.cert_chain_pems:
         blob.write_to_path(folder / "server.pem", append=True)
     return folder
+
+
+@pytest.fixture
+def cheap_argon2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process a password is derived and hashed for nothing; `support.cheap` does the same for another one."""
+    make_server_cheap(monkeypatch.setitem)
+    make_clients_cheap(monkeypatch.setitem, monkeypatch.setattr)
 
 
 LONG = ("faults", "test_commands", "test_live", "test_mls_vectors")

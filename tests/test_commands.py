@@ -19,7 +19,7 @@ from securechat.ui.exit_codes import ExitCode
 from securechat.ui.plain.clean import CONTINUATION
 from tests.support.terminal import Terminal
 
-SECURECHAT = [sys.executable, "-c", "from securechat.cli import main; main()"]
+SECURECHAT = [sys.executable, "-m", "tests.support.cheap"]
 SECONDS = 60
 
 
@@ -41,6 +41,7 @@ class Site:
             "SECURECHAT_CA": str(self.folder / "ca.pem"),
             "SECURECHAT_VAULT": str(self.folder / "vaults"),
             "SECURECHAT_PASSWORD_FILE": str(password),
+            "PYTHONPATH": str(Path.cwd()),
         }
 
     def run(self, user: str, command: str, *options: str, typed: str = "", code: ExitCode = ExitCode.OK) -> str:

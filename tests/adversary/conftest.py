@@ -1,15 +1,13 @@
 """An honest server, a lying one in front of it, real clients that only ever meet the lying one."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from securechat.client import backoff, events, password
+from securechat.client import backoff, events
 from securechat.client.conversations import registry
-from securechat.server import app
-from securechat.server.accounts.passwords import COST, PasswordWorkers
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
 from securechat.transport.tls import client_context, server_context
@@ -18,13 +16,14 @@ from tests.support.hostile import HostileServer
 from tests.support.live import LiveClient
 
 
+@pytest.fixture(autouse=True)
+def cheap(request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue("cheap_argon2")
+
+
 @pytest.fixture
 def server(certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """The honest server. Argon2 is cheap on both sides, and few key packages are made: everybody logs in here."""
-    cheap = replace(COST, memory_cost=64)
-    monkeypatch.setattr(app, "PasswordWorkers", lambda accounts: PasswordWorkers(accounts, cost=cheap))
-    for name, value in (("MEMORY_KIB", 8), ("PASSES", 1), ("LANES", 1)):
-        monkeypatch.setattr(password, name, value)
+    """The honest server. Passwords cost nothing, and few key packages are made: everybody logs in here."""
     monkeypatch.setattr(registry, "KEY_PACKAGE_STOCK", 4)
     monkeypatch.setattr(registry, "KEY_PACKAGE_LOW", 2)
     monkeypatch.setattr(backoff, "RETRY_SECONDS", 0.05)  # clients come back at once: nobody here waits for a reason

@@ -9,6 +9,11 @@ from tests.support.memory_server import MemoryServer
 from tests.support.people import Person, settle
 
 
+@pytest.fixture(autouse=True)
+def cheap(request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue("cheap_argon2")
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[MemoryServer]:
     server = MemoryServer(tmp_path / "server")

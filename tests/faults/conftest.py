@@ -12,6 +12,11 @@ from tests.support.live import LiveClient, LiveServer, Place
 from tests.support.talker_process import Talker
 
 
+@pytest.fixture(autouse=True)
+def cheap(request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue("cheap_argon2")
+
+
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
     """Start a server with its data in the test's folder."""

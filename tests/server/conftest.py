@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from securechat.server import app, logs
-from securechat.server.accounts.passwords import COST, PasswordWorkers
+from securechat.server import logs
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
 from securechat.transport.tls import client_context
+from tests.support.cheap import make_server_cheap
 from tests.support.wire_client import SECRETS, Person, WireClient, secrets_in
 
 
@@ -49,8 +49,7 @@ def tls(certificates: Path) -> ssl.SSLContext:
 @pytest.fixture
 def start(config: ServerConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
     """Start a server with some settings changed; stopped at the end. Its hashes are cheap: most tests log in."""
-    cheap = replace(COST, memory_cost=64)
-    monkeypatch.setattr(app, "PasswordWorkers", lambda accounts: PasswordWorkers(accounts, cost=cheap))
+    make_server_cheap(monkeypatch.setitem)
     servers: list[Server] = []
 
     def begin(**changes: Any) -> Server:

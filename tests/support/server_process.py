@@ -13,9 +13,9 @@ from tests.support.wire_client import secrets_in
 
 
 def server_command(certificates: Path, data: Path, *options: str, port: int = 0) -> list[str]:
-    """The command line of a server."""
+    """The command line of a server, whose hashes are cheap."""
     return [
-        sys.executable, "-c", "from securechat.cli import main; main()", "server", "--port", str(port),
+        sys.executable, "-m", "tests.support.cheap", "server", "--port", str(port),
         "--data", str(data), "--cert", str(certificates / "server.pem"), "--key", str(certificates / "server-key.pem"),
         *options,
     ]  # fmt: skip

@@ -16,8 +16,8 @@ from pathlib import Path
 from securechat.client import commands, events
 from securechat.client.core import ChatClient
 from securechat.client.settings import ClientSettings
-from securechat.client.vault.key_file import Cost
 from securechat.client.vault.vault import Vault
+from tests.support.cheap import make_clients_cheap
 
 PASSWORD = "correct horse"
 WINDOW = 256
@@ -66,7 +66,8 @@ def main() -> None:
                 window.acquire()
                 client.do(commands.Send(conversation.id, f"flood {text} {each}"))
 
-    vault = Vault.open(Path(path), name, PASSWORD, cost=Cost(time=1, memory=8, lanes=1))
+    make_clients_cheap()
+    vault = Vault.open(Path(path), name, PASSWORD)
     settings = ClientSettings(host, int(port), ca_file=Path(ca), password=PASSWORD, register=True)
     client = ChatClient(settings, vault, on_event=on_event)
     client.start()
