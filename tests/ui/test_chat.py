@@ -303,6 +303,14 @@ def test_a_request_is_answered_by_name_or_without_when_there_is_only_one(screen:
     assert screen.client.calls[1:] == [commands.Decline(conversation("erin").id)]
 
 
+def test_what_is_typed_behind_an_answer_does_not_wait_to_see_it_work() -> None:
+    screen = Screen(online=False)
+    screen.client.add(conversation("dave", state="request"))
+    assert "first" in screen.type("/go dave", "too early")
+    screen.type("/accept", "of course")
+    assert screen.texts() == ["of course"]
+
+
 def test_a_closed_or_stopped_conversation_says_what_to_do(screen: Screen) -> None:
     screen.client.add(replace(BOB, state="closed"))
     assert "/chat bob" in screen.type("/go bob", "hello")

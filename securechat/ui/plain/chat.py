@@ -199,6 +199,9 @@ class Chat:
 
     def _say(self, conversation: Conversation, text: str) -> None:
         where = title(conversation)
+        if self._unanswered:  # by commands that may change what we see here: the core knows better
+            self._do_command(Send(conversation.id, text))
+            return
         if conversation.state == "request":
             raise UsageError(f"{where} has asked to chat: answer with /accept {where} or /decline {where} first.")
         if conversation.state == "closed":
