@@ -1,6 +1,6 @@
-"""Which command waits for what, so that an event can name the command it answers (`commands`).
+"""Which command waits for what, so that an event can name the command that it answers (`commands`).
 
-Kept in memory only: what a command has changed is in the vault, but after a restart nobody waits for the answer.
+In memory only: a command's changes are in the vault, but after a restart nobody waits for its answer.
 """
 
 from collections.abc import Callable
@@ -38,16 +38,16 @@ class Answers:
         return self._waiting.get(key, (0,))[0]
 
     def done(self, key: Key) -> None:
-        """Answer those that wait for `key`: it has come about."""
+        """Answer the commands that wait for `key`: it has happened."""
         for command in self._waiting.pop(key, ()):
             self._emit(Done(command=command))
 
     def refuse(self, key: Key, code: str, text: str, message: Message | None = None) -> None:
-        """Answer those that wait for `key`: it never will come about. Told once, too, where nobody waits."""
+        """Refuse the commands that wait for `key`: it never will happen. If none waits, tell it once all the same."""
         for command in self._waiting.pop(key, (0,)):
             self._emit(Refused(code, text, message, command=command))
 
     def move(self, old: Key, new: Key) -> None:
-        """Note that those who wait for `old` wait for `new` now."""
+        """Let the commands that wait for `old` wait for `new`."""
         if waiting := self._waiting.pop(old, None):
             self._waiting.setdefault(new, []).extend(waiting)

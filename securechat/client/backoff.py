@@ -1,4 +1,4 @@
-"""How long to wait before trying again: longer each time, at random, so that many do not come back together."""
+"""How long to wait before the next try: longer each time, and at random, so that not all come back at once."""
 
 import random
 from collections.abc import Callable
@@ -6,14 +6,14 @@ from typing import Final
 
 RETRY_SECONDS: Final = 0.5
 MAX_RETRY_SECONDS: Final = 30.0
-"""The wait starts at the one and doubles up to the other; each time it is shortened at random, by half at most."""
+"""The first wait and the longest; it doubles each time, and each is shortened at random by up to half."""
 
 _MAX_DOUBLINGS: Final = 16
-"""Beyond that `MAX_RETRY_SECONDS` holds anyway."""
+"""Doublings counted; `MAX_RETRY_SECONDS` is reached long before."""
 
 
 class Backoff:
-    """The waits between the tries of one thing. `until` is on the caller's monotonic clock; 0 while nothing waits."""
+    """The waits between the tries of one thing. `until` is monotonic seconds; 0 while nothing waits."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -21,7 +21,7 @@ class Backoff:
         self.until = 0.0
 
     def wait(self, at_least: float = 0.0) -> float:
-        """The try failed. Returns how many seconds to wait; at least as many as the server asks for."""
+        """The try failed: return the seconds to wait, at least as many as the server asks for."""
         longest = min(RETRY_SECONDS * (1 << self._tries), MAX_RETRY_SECONDS)
         seconds = max(longest * random.uniform(0.5, 1.0), at_least)  # noqa: S311  # nosec B311  # spreads load
         self._tries = min(self._tries + 1, _MAX_DOUBLINGS)

@@ -1,9 +1,9 @@
-"""What a front end asks of the client core: frozen values, the mirror of `events`.
+"""Commands: what a front end can ask of the client core. Frozen values, the mirror of `events`.
 
 A command is handed over with `ChatClient.do` and carried out later, on the core's own thread. It is answered once, by
 `events.Done` or by `events.Refused` with its id; what happens on the way (a line that is kept, a conversation that
-opens) names it, too. A command that was not answered when the program ended may still take effect: what it changed is
-in the vault.
+opens) names it, too. A command that had no answer when the program ended may still take effect: its changes are in the
+vault.
 """
 
 import itertools
@@ -33,7 +33,7 @@ class Send(Command):
 
 @dataclass(frozen=True)
 class OpenDirect(Command):
-    """Talk to somebody, in the conversation there is or in a new one; with `ask` they accept or decline first.
+    """Talk to somebody, in the existing conversation or in a new one; with `ask` they accept or decline first.
 
     Works for people who are offline, and while we are. Done when the conversation is open and `text`, if there is one,
     is delivered.
@@ -74,7 +74,7 @@ class Leave(Command):
 
 @dataclass(frozen=True)
 class Repair(Command):
-    """Enter a conversation that has stopped again, by an external commit. Done when we are in."""
+    """Resync a conversation that has stopped. Done when we are in."""
 
     conversation: bytes
 
@@ -84,14 +84,14 @@ class Repair(Command):
 
 @dataclass(frozen=True)
 class JoinRoom(Command):
-    """Enter an open room, which is made if there is none of that name. Done when we are in."""
+    """Enter an open room; if there is none of that name, make it. Done when we are in."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class CreateRoom(Command):
-    """Make an invite room that is ours. Done when it exists."""
+    """Make an invite room that we own. Done when it exists."""
 
     name: str
 
@@ -106,7 +106,7 @@ class Invite(Command):
 
 @dataclass(frozen=True)
 class Remove(Command):
-    """Remove somebody from a room that is ours. Done when a commit has removed them."""
+    """Remove somebody from a room that we own. Done when a commit has removed them."""
 
     conversation: bytes
     account: str

@@ -1,7 +1,7 @@
-"""What all parts of one client share: its vault, its clock, its pins, and what it has to say.
+"""What all parts of one client share: its vault, its clock, its pins, and its outgoing requests and events.
 
-Nothing here does I/O but the vault. Requests and events pile up while a transaction runs; the core lets them out after
-it is on disk (invariant 5: state first, bytes second).
+Only the vault does I/O here. Requests and events are collected while a transaction runs; the core lets them out once it
+is on disk (invariant 5: state first, bytes second).
 """
 
 import time
@@ -21,12 +21,12 @@ from securechat.identity.safety_number import safety_number
 from securechat.wire.messages import CommitFailed, FromClient, Reply
 
 ReplyHandler = Callable[[Reply], None]
-"""Takes the reply to a request: the one named in the request's docstring, or `Refused`."""
+"""Handles the reply to a request: the one that the request's docstring names, or `Refused`."""
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Two clocks: `wall` in seconds since 1970, which may be set back; `monotonic` for how long something takes."""
+    """Two clocks: `wall` in seconds since 1970, which may be set back, and `monotonic` for durations."""
 
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
@@ -70,8 +70,8 @@ class Pins:
     def decide(self, account: str, *, verified: bool) -> None:
         """The user accepts the key that the account showed last, or has compared it.
 
-        Raises `UsageError`, also where there is no changed key to accept.
-        What was compared is the key whose safety number was shown, if one was: another that has come since was not.
+        What was compared is the key whose safety number was shown, if one was shown, and not a key that has come since.
+        Raises `UsageError`, also if there is no changed key to accept.
         """
         pin = self._known(account)
         if not verified and pin.changed_key is None:
@@ -88,7 +88,7 @@ class Pins:
         return safety_number(own_key, own_account, self._shown[account], account)
 
     def set_own(self, account: str, key: bytes) -> None:
-        """Pin our own key: another one in our name is then told like any other change."""
+        """Pin our own key: another key in our name is then reported like any other change."""
         self._keep(pins.Pin(account, key, verified=True))
 
     def _keep(self, pin: pins.Pin) -> None:
@@ -122,7 +122,7 @@ class Context:
     events: list[Event] = field(default_factory=list, repr=False)
     answers: Answers = field(init=False)
     pins: Pins = field(init=False)
-    touched: set[bytes] = field(default_factory=set)  # conversations to look after before the transaction ends
+    touched: set[bytes] = field(default_factory=set)  # conversations with something to do in this transaction
     outgoing: deque[Outgoing] = field(default_factory=deque, repr=False)
 
     def __post_init__(self) -> None:
@@ -143,6 +143,6 @@ class Context:
         self.outgoing.append((message, None))
 
     def report_failed_commit(self, conversation: bytes, seq: int, reason: str) -> None:
-        """Tell the server, for whoever looks into it, that a commit cannot be processed."""
+        """Tell the server that a commit cannot be processed; its operator sees it in the log."""
         self.request(CommitFailed(0, conversation, seq, reason[:200]), lambda _reply: None)
 

@@ -1,4 +1,4 @@
-"""Who we are: the account's identity key, this device's signature key and certificate, and its key packages.
+"""This device: the account's identity key, the device's signature key and certificate, and its key packages.
 
 Keeps (in the vault): both private keys, the certificate, the private side of each unused key package. Deletes: key
 packages that have expired. Design, section 6.
@@ -30,19 +30,19 @@ SUITE: Final = MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
 CAPABILITIES: Final = Capabilities(cipher_suites=(SUITE.value,), extensions=(certificates.RULES_EXTENSION,))
 
 CERTIFICATE_SECONDS: Final = 10 * 365 * 86_400
-"""A device's certificate outlives the device; it is ended by revocation, not by a date that mutes its owner."""
+"""A device's certificate outlives the device, so that no date mutes its owner."""
 
 KEY_PACKAGE_SECONDS: Final = 90 * 86_400
 """Design, section 6: key packages live 90 days at most."""
 
 KEY_PACKAGE_STOCK: Final = 20
-"""Unused key packages we want at the server: as many people can write to us first while we are away."""
+"""Unused key packages we want at the server: so many people can begin a conversation with us while we are away."""
 
 KEY_PACKAGE_LOW: Final = 10
-"""So few left, and we publish new ones."""
+"""When only this many are left, we publish new ones."""
 
 LAST_RESORT_RENEWAL_SECONDS: Final = 60 * 86_400
-"""A last-resort key package with less than this to live is replaced, so that none is ever expired at the server."""
+"""A last-resort key package that expires sooner is replaced, so that the server never has an expired one."""
 
 _CLOCK_SKEW: Final = certificates.CLOCK_SKEW
 
@@ -92,7 +92,7 @@ class Device:
 
     @property
     def credential(self) -> Credential:
-        """What stands in our leaves."""
+        """The credential in our leaves."""
         return credential(DeviceCertificate.decode(self.row.certificate))
 
     def validator(self, now: int) -> CredentialValidator:
@@ -100,7 +100,7 @@ class Device:
         return leaf_validator(self.row.server_id, now)
 
     def meet_server(self, server_id: bytes, now: int) -> None:
-        """Pin the server at the first meeting, and certify our device for it. Raises `TrustError` if it is another."""
+        """Pin the server at first contact, and certify our device for it. Raises `TrustError` if it is not that one."""
         if not self.row.server_id:
             issued = certificates.issue(
                 self._identity,
@@ -119,7 +119,7 @@ class Device:
             )
 
     def keep_token(self, token: bytes, expires: int) -> None:
-        """Keep what resumes this session; `expires` in milliseconds since 1970."""
+        """Keep the resume token; `expires` in milliseconds since 1970."""
         self._keep(replace(self.row, token=token, token_expires=expires))
 
     def keep_inbox_cursor(self, seq: int) -> None:
@@ -165,10 +165,10 @@ class Device:
 def check_key_packages(
     encoded: list[bytes], account: str, *, validate: CredentialValidator, now: int
 ) -> list[tuple[KeyPackage, DeviceCertificate]]:
-    """Return the key packages the server gave out for `account`, one a device, with their certificates.
+    """Return the key packages that the server gave out for `account`, one per device, with their certificates.
 
     They are checked as RFC 9420, section 10.1 asks, belong to `account`, to different devices and to one identity key.
-    Whether that key is the one we know, the pins decide. Raises `PeerError`.
+    The pins decide whether that key is the one we know. Raises `PeerError`.
     """
     checked: list[tuple[KeyPackage, DeviceCertificate]] = []
     for message in encoded:

@@ -1,10 +1,10 @@
 """The client without I/O: commands and the server's messages in, events and messages to the server out.
 
 Everything happens in *units*: the commands that have piled up, or one batch of messages. A unit is one transaction of
-the vault; its events and its messages to the server are let out when it is on disk, and only then (invariant 5). If a
-unit fails, memory may be ahead of the disk: the engine is finished then, and the next start loads what is there.
+the vault; its events and its messages to the server leave once it is on disk, and not before (invariant 5). If a unit
+fails, memory may be ahead of the disk: the engine has ended, and the next start loads what is on disk.
 
-One thread at a time. `link.runner` drives it from the one thread that owns it, tests drive it by hand.
+One thread at a time. `link.runner` drives it from the thread that owns it; tests drive it by hand.
 """
 
 from collections import deque
@@ -51,7 +51,7 @@ class Engine:
     """One account at one server."""
 
     def __init__(self, settings: ClientSettings, vault: Vault, clock: Clock | None = None) -> None:
-        """Take up what the vault has. Raises `StorageError`."""
+        """Load the vault's state. Raises `StorageError`."""
         with vault.transaction():
             device = Device.load_or_create(vault)
             self._context = Context(vault, device, clock or Clock())
@@ -63,7 +63,7 @@ class Engine:
         self._events: list[events.Event] = []
         self._broken: SecurechatError | None = None
         self._setback = ""
-        self._questions: dict[int, str] = {}  # commands that end with this connection -> what they asked for
+        self._questions: dict[int, str] = {}  # commands whose answer this connection would bring -> what they asked for
         self._handlers: dict[type[commands.Command], Callable[[Any], None]] = {
             commands.Send: self._send,
             commands.OpenDirect: self._open_direct,
@@ -95,7 +95,7 @@ class Engine:
 
     @property
     def failure(self) -> SecurechatError | None:
-        """What ends the client for good, if anything has."""
+        """The error that has ended the client for good, if any."""
         return self._broken or self._session.failure
 
     @property
@@ -109,9 +109,9 @@ class Engine:
         return self._session.retry_after
 
     def do(self, batch: Iterable[commands.Command]) -> None:
-        """Carry out commands, in one transaction. One that makes no sense is refused, and changes nothing.
+        """Carry out commands in one transaction. One that makes no sense is refused and changes nothing.
 
-        Raises `StorageError` or `InternalError`: both are the end.
+        `StorageError` and `InternalError` end the client.
         """
         answers = self._context.answers
         with self._unit():
@@ -128,12 +128,12 @@ class Engine:
                     answers.current = 0
 
     def connected(self) -> None:
-        """A connection is up, TLS and hello included on our side."""
+        """A connection is up: TLS is established and our hello is sent."""
         self._setback = ""
         self._session.begin()
 
     def receive(self, messages: Iterable[FromServer]) -> None:
-        """Process what the server has sent. Raises `StorageError` or `InternalError`: both are the end."""
+        """Process messages of the server. `StorageError` and `InternalError` end the client."""
         with self._unit():
             for message in messages:
                 try:
@@ -144,7 +144,7 @@ class Engine:
                     break
 
     def disconnected(self) -> None:
-        """The connection is gone. What was on its way is in the vault and is sent again."""
+        """The connection is gone. Whatever was on its way is in the vault and will be sent again."""
         self._pending.clear()
         self._released.clear()
         with self._unit():
@@ -157,7 +157,7 @@ class Engine:
         self._released.clear()
 
     def say_goodbye(self) -> None:
-        """Prepare the end of the connection: acknowledge what is on our disk."""
+        """Prepare the end of the connection: acknowledge everything that is on our disk."""
         with self._unit():
             self._registry.acknowledge()
 
@@ -172,7 +172,7 @@ class Engine:
             self._registry.handle_timer()
 
     def take_outgoing(self, free: int, next_id: Callable[[], int]) -> list[FromClient]:
-        """Return what has to go to the server now; at most `free` requests, each with an id from `next_id`."""
+        """Return the messages for the server; at most `free` requests, each with an id from `next_id`."""
         outgoing: list[FromClient] = []
         while self._released:
             message, handler = self._released[0]
@@ -193,7 +193,7 @@ class Engine:
 
     @contextmanager
     def _unit(self) -> Iterator[None]:
-        """One transaction and what follows from it. Raises what is the end of this engine."""
+        """One transaction and its consequences. Whatever it raises ends this engine."""
         if self._broken is not None:
             raise InternalError("this client has ended") from self._broken
         context = self._context
@@ -216,7 +216,7 @@ class Engine:
         context.events.clear()
 
     def _publish(self, touched: Iterable[bytes]) -> None:
-        """Let front ends see what has changed of the conversations."""
+        """Publish the changed conversations for front ends."""
         known, registry = self.snapshot.conversations, self._registry
         changed = {each: conversation.snapshot() for each in touched if (conversation := registry.get(each))}
         if len(known) != len(registry) or any(known.get(each.id) != each for each in changed.values()):
@@ -294,9 +294,9 @@ class Engine:
         self._context.touched.add(conversation.id)
         self._context.answers.wait_for(("item", conversation.close()))
         if conversation.row.phase in phases.STOPPED:
-            self._registry.repair(conversation)  # one can only leave what one can follow
+            self._registry.repair(conversation)  # a device can only leave a conversation that it follows
         elif conversation.row.phase in phases.AWAITING:
-            conversation.end("You left before this was sent.")  # their Welcome may still come, and is a new beginning
+            conversation.end("You left before this was sent.")  # their Welcome may still come, and then begins it again
         conversation.tell("closed", self.account)
 
     def _repair(self, command: commands.Repair) -> None:
@@ -318,7 +318,7 @@ class Engine:
         self._ask(command, "which rooms there are", ListRooms(0), answer)
 
     def _list_members(self, command: commands.ListMembers) -> None:
-        """Ask who is online: only for that the server's word is taken."""
+        """Ask who is online: the server's word is taken for nothing else."""
         conversation = self._get(command.conversation)
 
         def answer(reply: Reply) -> None:
@@ -369,7 +369,7 @@ class Engine:
     # --- details --------------------------------------------------------------------------------------------------
 
     def _done(self) -> None:
-        """The current command is carried out already."""
+        """Answer the current command: it is done at once."""
         self._context.emit(events.Done())
 
     def _get(self, conversation: bytes) -> Conversation:
@@ -392,7 +392,7 @@ class Engine:
         return found
 
     def _say(self, conversation: Conversation, body: Body, text: str = "") -> None:
-        """Put a body into the outbox; the current command is done when it is in the log."""
+        """Put a body into the outbox; the current command is done once it is in the log."""
         context, vault = self._context, self._context.vault
         local_id = 0
         if text:

@@ -1,8 +1,8 @@
-"""What the client core tells its front end: frozen values that a screen only has to draw.
+"""Events: what the client core tells its front end. Frozen values that a screen only has to draw.
 
 Events come in the order in which things happened, each already durable in the vault where it says something about a
-conversation. An event that comes of a command carries the command's id (`commands`). All text in events that another
-person or the server chose is raw: whoever draws it cleans it first.
+conversation. An event that a command causes carries the command's id (`commands`). Text in events that another person
+or the server chose is raw: clean it before you draw it.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ Change = Literal["opened", "joined", "request", "accepted", "declined", "bye", "
 
 @dataclass(frozen=True)
 class Event:
-    """Base of all events. `command`: the id of the command that it comes of; 0 where there is none."""
+    """Base of all events. `command`: the id of the command that caused it, or 0."""
 
     command: int = field(default=0, kw_only=True)
 
@@ -40,8 +40,8 @@ class Message:
     text: str
     trust: Trust = "pinned"
     problem: str = ""  # not empty: the entry cannot be shown, and this says why
-    kind: str = ""  # of content, as the registry calls it; empty: nothing could be decrypted
-    device: bytes = b""  # this and `number` name the message for everybody; empty and 0 where they are not known
+    kind: str = ""  # of content, by its name in the registry; empty: nothing could be decrypted
+    device: bytes = b""  # this and `number` name the message for everybody; empty and 0 if they are unknown
     number: int = 0
     refers_to: tuple[bytes, int] | None = None  # the name of another message that this one is about
 
@@ -87,14 +87,14 @@ class LoggedIn(Event):
 
 @dataclass(frozen=True)
 class Waiting(Event):
-    """The room is full; `place` in the queue."""
+    """The server is full; `place` in the queue for a seat."""
 
     place: int
 
 
 @dataclass(frozen=True)
 class Ready(Event):
-    """Seated and caught up with every log as it was at login: what follows is live."""
+    """Seated, and caught up with every log as it was at login: whatever follows is live."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Held(Event):
 
 @dataclass(frozen=True)
 class Delayed(Event):
-    """The server does not take what is said in a conversation now: it waits in its order, and is tried again.
+    """The server refuses messages to a conversation for now: they wait in order, and are tried again.
 
     `text` says why; `code` as on the wire.
     """
@@ -174,7 +174,7 @@ class KeyAccepted(Event):
 
 @dataclass(frozen=True)
 class Gap(Event):
-    """Messages before `first_seq` were given up by the server while we were away."""
+    """The server gave up messages before `first_seq` while we were away."""
 
     conversation: bytes
     first_seq: int
@@ -182,7 +182,7 @@ class Gap(Event):
 
 @dataclass(frozen=True)
 class Alarm(Event):
-    """The server or a member did what an honest one does not: `text` says what, who and what to do."""
+    """The server or a member did something that an honest one never does: `text` says what, who, and what to do."""
 
     kind: Literal["history", "rules", "key-package", "server", "unreadable"]
     conversation: bytes
@@ -191,7 +191,7 @@ class Alarm(Event):
 
 @dataclass(frozen=True)
 class Stopped(Event):
-    """A commit of `culprit` cannot be processed: the conversation stands still until `/repair` or anew without them."""
+    """A commit of `culprit` cannot be processed. The conversation has stopped, until `/repair` or for good."""
 
     conversation: bytes
     culprit: str
@@ -233,9 +233,9 @@ class SafetyNumber(Event):
 
 @dataclass(frozen=True)
 class Refused(Event):
-    """Something was not carried out: `text` says why and what to do; `code` as on the wire, or "local".
+    """Something was not carried out: `text` says why and what to do; `code` is the wire's, or "local".
 
-    `message`: our line that is not sent, and whose `problem` says why.
+    `message`: our line that is not sent; its `problem` says why.
     """
 
     code: str

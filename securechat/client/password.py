@@ -1,9 +1,9 @@
-"""From a password to what the client sends in its place. Design, section 5, Accounts.
+"""From a password to the secret that the client sends instead of it. Design, section 5, Accounts.
 
     login secret = HKDF-SHA256(Argon2id(password, salt = SHA-256(label || server_id || account)), info = "login")
 
-The server never sees the password, and what one server sees is of no use at another. Each guess at a password costs
-whoever holds the server's files this Argon2id before the server's own.
+The server never sees the password, and what one server sees is useless at another. A thief of the server's files pays
+this Argon2id for each guess, before the server's own.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from securechat.wire.limits import SECRET_LENGTH, SERVER_ID_LENGTH
 LABEL = b"securechat/1 password"
 
 MEMORY_KIB, PASSES, LANES = 64 << 10, 3, 4
-"""RFC 9106 section 4, second recommended option. Fixed: other values make other secrets, and old accounts useless."""
+"""RFC 9106, section 4, second recommended option. Never change them: old accounts could not log in any more."""
 
 
 def login_secret(password: str, server_id: bytes, account: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What a client has to be told before it can start."""
+"""A client's settings: what it has to know before it can start."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

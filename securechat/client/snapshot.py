@@ -1,4 +1,4 @@
-"""The conversations as front ends see them: an immutable value, replaced as a whole after a unit that changed it."""
+"""The conversations as front ends see them: an immutable value, replaced as a whole after a unit that changed them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,15 +8,15 @@ from securechat.client.events import Conversation
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was true after some unit of the engine. May be read from any thread."""
+    """The state after a unit of the engine. May be read from any thread."""
 
     conversations: Mapping[bytes, Conversation] = field(default_factory=dict)  # oldest first
     names: Mapping[str, bytes] = field(default_factory=dict)  # name -> the conversation that counts under it
-    aliases: Mapping[bytes, bytes] = field(default_factory=dict)  # an id that was given up -> what came in its place
+    aliases: Mapping[bytes, bytes] = field(default_factory=dict)  # an id that was given up -> the id that replaced it
 
     @classmethod
     def of(cls, conversations: Iterable[Conversation], aliases: Mapping[bytes, bytes]) -> "Snapshot":
-        """Make a snapshot. Of conversations with one name the newest counts, one we are not out of if there is one."""
+        """Make a snapshot. Of several conversations of one name the newest counts, if possible one that we are in."""
         by_id = {each.id: each for each in conversations}
         names: dict[str, bytes] = {}
         for each in by_id.values():
@@ -25,11 +25,11 @@ class Snapshot:
         return cls(by_id, names, dict(aliases))
 
     def get(self, conversation: bytes) -> Conversation | None:
-        """Return a conversation by its id, or by the one it had at first."""
+        """Return a conversation by its id, or by the id it had at first."""
         while conversation in self.aliases:
             conversation = self.aliases[conversation]
         return self.conversations.get(conversation)
 
     def find(self, name: str) -> Conversation | None:
-        """Return the conversation called so: `#room`, or an account. The name is a normalised one."""
+        """Return the conversation of a normalised name: `#room`, or an account."""
         return self.conversations.get(self.names.get(name, b""))

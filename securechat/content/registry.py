@@ -51,7 +51,7 @@ class Text(Body, frozen=True):
 
 
 class Request(Body, frozen=True):
-    """Asks the other one of a direct conversation to talk; `text`, which may be empty, says why."""
+    """Asks the peer of a direct conversation to talk; `text`, which may be empty, says why."""
 
     text: _Text = ""
 

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 IO_THREADS = 1
-"""One is the fastest under the GIL."""
+"""One is fastest under the GIL."""
 
 VALIDATORS = 2
 """Two, so that a big commit does not hold up a small one."""
@@ -189,8 +189,8 @@ class Server:
     def reload(self, load: Callable[[], ServerConfig]) -> None:
         """Take over a new certificate and new settings; if anything is wrong with them, none of them.
 
-        Connections that are there keep what they have: the new certificate is in a new context. Settings of what is
-        open already (`FIXED`) stay.
+        Open connections keep the certificate they have: the new one is in a new context. Settings of what is open
+        already (`FIXED`) stay.
         """
         try:
             config = load()
@@ -250,7 +250,7 @@ class Server:
             self._rates.connections.take(key, now)
         except RefusedError as error:
             self._counters.turned_away["too-many"] += 1
-            log.debug("turned away", client=shown, reason=str(error))  # no more: a flood should not fill the log
+            log.debug("turned away", client=shown, reason=str(error))  # at `debug` only: a flood must not fill the log
             sock.close()
             return
         thread = self._threads[self._accepted % len(self._threads)]
@@ -280,12 +280,12 @@ class Server:
         )
 
     def _stuck(self) -> str:
-        """What `/livez` answers."""
+        """Why the server is not alive, for `/livez`; empty: it is."""
         still = time.monotonic() - min(thread.beat for thread in self._threads)
         return f"an I/O thread has not moved for {still:.0f} s" if still > STUCK_SECONDS else ""
 
     def _unready(self) -> str:
-        """What `/readyz` answers."""
+        """Why the server takes nobody, for `/readyz`; empty: it does."""
         if not self.running:
             return "stopping"
         if time.time() > self._certificate_expires:
@@ -312,7 +312,7 @@ class Server:
     def _open_metrics(self) -> "MetricsServer | None":
         if self._config.metrics_port is None:
             return None
-        from securechat.server.operator.metrics import MetricsServer  # many servers need none of what it imports
+        from securechat.server.operator.metrics import MetricsServer  # late: not all servers need it
 
         return MetricsServer(
             self._config.metrics_port, self._counters, self.status, stuck=self._stuck, unready=self._unready
@@ -331,6 +331,6 @@ class Server:
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
         try:
             return socket.create_server((config.host, config.port), family=family, backlog=BACKLOG)
-        except (OSError, ValueError) as error:  # ValueError: what cannot be a host, such as one with a label too long
+        except (OSError, ValueError) as error:  # ValueError: a label is too long, for one
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise UsageError(f"cannot listen on {config.host} port {config.port}: {reason}") from error

@@ -48,7 +48,7 @@ def make_code(data: Path, request: protocol.AddUser | protocol.ResetPassword | p
 
 
 def show_status(data: Path) -> str:
-    """How the server is."""
+    """The server's state."""
     reply = ask(data, protocol.GetStatus())
     assert isinstance(reply, protocol.StatusReport)  # noqa: S101  # nosec B101  # what the protocol says
     status = reply.status
@@ -68,7 +68,7 @@ def show_status(data: Path) -> str:
 
 
 def do(data: Path, request: protocol.SetEnabled | protocol.RevokeInvite) -> None:
-    """Something that only can succeed or fail."""
+    """Carry out a request that only succeeds or fails."""
     ask(data, request)
 
 

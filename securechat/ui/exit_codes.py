@@ -1,4 +1,4 @@
-"""How a command ends, told to whoever started it as a number."""
+"""Exit codes: how a command has ended."""
 
 from enum import IntEnum
 from typing import Final
@@ -31,7 +31,7 @@ _BY_REFUSAL: Final = {
 
 
 def exit_code(error: Exception | None) -> ExitCode:
-    """Return the code for what ended a command; None is the end that was asked for."""
+    """Return the code for the error that ended a command; None: it ended as asked."""
     match error:
         case None:
             return ExitCode.OK

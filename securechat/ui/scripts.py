@@ -40,10 +40,10 @@ if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
 
 Events = SimpleQueue[Event]
-"""What the core gets the `put` of as `on_event`."""
+"""The queue whose `put` is the core's `on_event`."""
 
 UNREAD_AT_ONCE: Final = 500
-"""Messages taken from the vault, printed and noted as read together."""
+"""Messages taken from the vault, printed and marked as read together."""
 
 CLOSE_SECONDS: Final = 5.0
 """How long the core may take to say goodbye."""
@@ -66,7 +66,7 @@ def read_text() -> str:
 
 
 class _Run:
-    """What both commands have in common: time, complaints, and the events that mean the same for both."""
+    """What both commands share: the time limit, lines for a person, and the events that mean the same for both."""
 
     def __init__(
         self, client: "ChatClient", events: Events, *, wait: bool, timeout: float | None, errors: TextIO
@@ -89,7 +89,7 @@ class _Run:
     ) -> ExitCode:
         """Start the core and hand its events to `judge` until it answers, the core ends, or time is up.
 
-        `interrupted`: what it means if somebody presses Ctrl-C.
+        `interrupted`: the exit code for Ctrl-C.
         """
         self.client.start()
         try:
@@ -99,7 +99,7 @@ class _Run:
             result = exit_code(error)
         except KeyboardInterrupt:
             result = interrupted
-        except BrokenPipeError:  # whoever read our output has gone
+        except BrokenPipeError:  # the reader of our output has gone
             result = ExitCode.FAILURE
         self._close()
         return result
@@ -157,7 +157,7 @@ def run_send(
 ) -> ExitCode:
     """Send `text` to an account or `#room`; OK once the server has it on disk. `timeout` in seconds.
 
-    A room is entered first where we are not in it yet. What was queued and not accepted stays queued in the vault: the
+    If we are not in the room yet, we enter it first. A text that was queued and not accepted stays in the vault: the
     next client of this account sends it.
     """
     run = _Run(client, events, wait=wait, timeout=timeout, errors=errors)
@@ -170,7 +170,7 @@ def run_send(
 
 
 class _Sending:
-    """How far one text has come."""
+    """One text's progress."""
 
     def __init__(self, run: _Run, name: str, text: str) -> None:
         self._run = run
@@ -222,10 +222,10 @@ def run_recv(
     output: TextIO = sys.stdout,
     errors: TextIO = sys.stderr,
 ) -> ExitCode:
-    """Print what nobody has read on this device yet; with `follow`, go on until interrupted or `timeout` seconds.
+    """Print the messages not read on this device yet; `follow`: go on until interrupted, or for `timeout` seconds.
 
     As JSON, one object a line: conversation, kind, seq, time (milliseconds since 1970), from, text, trust and problem,
-    which is not empty where a message cannot be shown. Otherwise lines for people, cleaned.
+    which is not empty if a message cannot be shown. Otherwise cleaned lines for people.
     """
     run = _Run(client, events, wait=wait, timeout=timeout, errors=errors)
 
@@ -239,7 +239,7 @@ def run_recv(
             output.writelines(format_line(line, client.conversation(line.conversation)) + "\n" for line in lines)
             output.flush()
             printed = lines[-1].local_id
-            client.do(MarkShown(printed))  # after they are out: killed in between, we say them twice
+            client.do(MarkShown(printed))  # after they are out: if we are killed in between, they are printed twice
 
     def judge(event: Event) -> ExitCode | None:
         nonlocal caught_up

@@ -1,4 +1,4 @@
-"""From the command line's words to a client that can start: where its vault lies, its password, whether to register.
+"""From the command line to a client that can start: where its vault is, its password, whether to register.
 
 Passwords come from a person at the terminal, without echo, or from a file; never from arguments, which every process on
 the machine can read.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # the core brings the database and all of MLS with it
 DEFAULT_PORT: Final = 4433
 
 MAX_PASSWORD_FILE: Final = 8192
-"""Bytes. The longest password is 1,024 of them; what is larger is another file."""
+"""Bytes. The longest password has 1,024; a larger file is not a password file."""
 
 
 SWITCH_SECONDS: Final = 0.0005
@@ -37,7 +37,7 @@ The core's thread computes much while much comes in, and a front end that draws 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says about who we are and where the server is."""
+    """The command line's options about who we are and where the server is."""
 
     user: str
     server: str
@@ -52,7 +52,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Start:
-    """What the core needs."""
+    """What the core needs to start."""
 
     account: str
     vault: Path
@@ -65,7 +65,7 @@ class Start:
 
 
 def prepare(options: Options) -> Start:
-    """Check what was said, and ask a person for the rest. Raises `UsageError` or `StorageError`."""
+    """Check the options, and ask a person for the rest. Raises `UsageError` or `StorageError`."""
     account = normalise_account(options.user)
     host, port = parse_server(options.server)
     if not options.pin and not options.ca.is_file():
@@ -103,7 +103,7 @@ def parse_server(server: str) -> tuple[str, int]:
 
 
 def vault_path(folder: Path, account: str, host: str, port: int) -> Path:
-    """Return where the vault of an account at a server lies: one file each, with a name that every system takes."""
+    """Return the path of an account's vault for a server: one file each, with a name that every system takes."""
 
     def safe(text: str) -> str:
         return re.sub(r"[^\w.-]", lambda found: f"%{ord(found[0]):02X}", text)
@@ -158,11 +158,11 @@ def _ask_password(account: str, *, twice: bool) -> str:
 
 @contextmanager
 def open_client(start: Start, on_event: Callable[[Event], None]) -> Iterator["ChatClient"]:
-    """Open the vault, give the core, not started yet, and close the vault when the front end has done with it.
+    """Open the vault, yield the core, not started yet, and close the vault once the front end has finished.
 
     Raises `StorageError`; `RefusedError` for the password.
     """
-    # Imported here: with the vault comes the database, and all of MLS with the core.
+    # Imported here: the vault brings the database, and the core brings all of MLS.
     from securechat.client import core
     from securechat.client.vault.key_file import WrongPasswordError
     from securechat.client.vault.vault import Vault

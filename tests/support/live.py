@@ -22,7 +22,7 @@ from tests.support.wire_client import SECRETS
 CHEAP = Cost(time=1, memory=8, lanes=1)
 PASSWORD = "correct horse"
 PATIENCE = 60.0
-"""Seconds after which a test gives up waiting: a slow machine is no failure."""
+"""Seconds after which a test gives up waiting: a slow machine is not a failure."""
 
 E = TypeVar("E", bound=events.Event)
 
@@ -31,7 +31,7 @@ class LiveServer:
     """`securechat server` with certificates of its own, on a port that it keeps over restarts."""
 
     def __init__(self, folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
-        """`environment`: what is added to ours."""
+        """`environment`: variables to add to our own."""
         self.folder = folder
         self.ca = folder / "certs" / "ca.pem"
         certs.generate(folder / "certs", ("localhost", "127.0.0.1"))
@@ -66,7 +66,7 @@ class LiveServer:
 
 
 class Place(Protocol):
-    """Where a client finds its server and keeps its vault."""
+    """Where a client finds its server, and where it keeps its vault."""
 
     folder: Path
     ca: Path
@@ -109,7 +109,7 @@ class LiveClient:
         self.client.start()
 
     def wait_for(self, kind: type[E], where: Callable[[E], bool] = lambda _event: True) -> E:
-        """Return the first event of a kind, past ones included, that fulfils a condition."""
+        """Return the first event of a kind, past ones included, that meets a condition."""
         for event in self.happened:
             if isinstance(event, kind) and where(event):
                 return event
@@ -125,7 +125,7 @@ class LiveClient:
             assert not isinstance(event, events.Ended), f"{self.name} ended: {event.error!r}"
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until something is so; looked at after each event."""
+        """Wait until a condition holds; it is checked after each event."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline, f"{self.name} waits in vain; saw {self.happened[-20:]}"
@@ -143,7 +143,7 @@ class LiveClient:
         self.vault.close()
 
     def id_of(self, name: str) -> bytes:
-        """The conversation called so, once it is there."""
+        """The conversation of this name, once it exists."""
         self.wait_until(lambda: self.client.find(name) is not None)
         conversation = self.client.find(name)
         assert conversation is not None

@@ -49,12 +49,13 @@ class Person:
     def start(self) -> None:
         """Open the vault and load the engine."""
         self.vault = Vault.open(self.path, self.name, PASSWORD, cost=CHEAP)
-        # A killed process loses nothing the system has: only a power cut needs the disk, and the tests have no time.
+        # A killed process loses nothing that the system has taken. Only a power failure would, so the tests skip the
+        # fsync.
         self.vault._connection.execute("PRAGMA synchronous = OFF")
         self.engine = Engine(self.settings, self.vault, self.clock)
 
     def crash(self) -> None:
-        """The process dies: what it had sent may still arrive, what it had not sent is gone."""
+        """The process dies: whatever it had sent may still arrive, the rest is gone."""
         self.cut()
         self.vault._connection.close()
         self.vault._lock.close()
@@ -85,7 +86,7 @@ class Person:
             self.engine.disconnected()
 
     def flush(self) -> None:
-        """Take what the engine has for the server, and its events."""
+        """Take the engine's messages for the server, and its events."""
         if self.link is not None:
             free = limits.MAX_IN_FLIGHT - self._in_flight
             for message in self.engine.take_outgoing(free, self._id):
@@ -99,7 +100,7 @@ class Person:
         return self._next_id
 
     def push(self) -> bool:
-        """Let one message reach the server. Says whether there was one."""
+        """Let one message reach the server. Return whether there was one."""
         self.flush()
         if self.link is None or not self.to_server:
             return False
@@ -107,7 +108,7 @@ class Person:
         return True
 
     def pull(self, count: int = 1) -> bool:
-        """Let up to `count` messages of the server arrive at once. Says whether there was one."""
+        """Let up to `count` messages of the server arrive at once. Return whether there was one."""
         if self.link is None or not self.link.to_client:
             return False
         batch = [self.link.take() for _ in range(min(count, len(self.link.to_client)))]
@@ -129,7 +130,7 @@ class Person:
         return told
 
     def id_of(self, name: str) -> bytes:
-        """The conversation called so."""
+        """The conversation of this name."""
         conversation = self.engine.snapshot.find(name)
         assert conversation is not None, f"{self.name} knows no {name}"
         return conversation.id

@@ -1,4 +1,4 @@
-"""A client core that does what a test says: it stands behind the port of the front ends, and has no network."""
+"""A client core that does what a test says: it has the interface that front ends see, and no network."""
 
 import time
 from collections.abc import Callable

@@ -1,11 +1,11 @@
-"""A client process for tests that kill it: commands as JSON lines on stdin, what is durable as JSON lines on stdout.
+"""A client process for tests that kill it: commands as JSON lines on stdin, durable results as JSON lines on stdout.
 
     talker.py VAULT NAME HOST PORT CA
     ["join", "#lobby"]   ["open", "bob"]   ["say", "#lobby", "text"]   ["flood", "#lobby", "text", 1000]   ["close"]
     -> {"queued": "text"} once it is in the vault; {"event": "Ready"} and so on as they come
 
-A flood is texts with a number behind each, as fast as they are delivered. From then on messages are only counted:
-{"event": "Count", "detail": "1000"} for each thousand of our own that is delivered.
+A flood is numbered texts, as fast as they are delivered. From then on messages are only counted: {"event": "Count",
+"detail": "1000"} for each thousand of our own that is delivered.
 """
 
 import json
@@ -23,7 +23,7 @@ PASSWORD = "correct horse"
 WINDOW = 256
 """Messages of a flood that are on their way at once."""
 TOLD = 1000
-"""Deliveries of a flood for one line of output."""
+"""Deliveries of a flood per line of output."""
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from tests.support.wire_client import SECRETS
 ROOT = Path(__file__).parents[2]
 
 TROUBLE = ("Alarm", "Stopped", "Gap", "Refused")
-"""Events that no fault of network, process or machine may cause."""
+"""Events that no fault of network, process or machine must cause."""
 
 
 class Talker:
@@ -31,7 +31,7 @@ class Talker:
         self.server = server
         self.name = name
         self.vault = server.folder / "vaults" / f"{name}.vault"
-        self.queued: list[tuple[str, str]] = []  # what the process has said is in its vault
+        self.queued: list[tuple[str, str]] = []  # the texts that are in its vault, as the process has said
         self.events: list[str] = []
         self.start()
 
@@ -63,7 +63,7 @@ class Talker:
                 self.events.append(f"{message['event']} {message['detail']}".strip())
 
     def tell(self, *command: str | int) -> None:
-        """Give the process a command; one that is dead does not get it."""
+        """Give the process a command; a dead one does not get it."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(command) + "\n")
@@ -79,7 +79,7 @@ class Talker:
         self._end()
 
     def close(self) -> None:
-        """Ask it to go."""
+        """Ask it to end."""
         self.tell("close")
         self._end()
 
@@ -93,7 +93,7 @@ class Talker:
         self.process.stdout.close()
 
     def wait_for(self, event: str, patience: float = PATIENCE) -> None:
-        """Wait until the process that runs now has told of an event."""
+        """Wait until the running process has reported an event."""
         deadline = time.monotonic() + patience
         while not self._seen(event):
             assert time.monotonic() < deadline, f"{self.name} never saw {event}: {self.events[-20:]}"
@@ -101,7 +101,7 @@ class Talker:
             time.sleep(0.01)
 
     def wait_until_queued(self, where: str, text: str) -> None:
-        """Wait until the process has told that a text is in its vault."""
+        """Wait until the process has reported that a text is in its vault."""
         deadline = time.monotonic() + PATIENCE
         while (where, text) not in self.queued:
             assert time.monotonic() < deadline, f"{self.name} never took {text}: {self.events[-20:]}"
@@ -156,7 +156,7 @@ def talk_and_kill(
 
 
 def say_last_words(talkers: Sequence[Talker], patience: float = PATIENCE) -> None:
-    """Wait until everything said has arrived: a conversation is a queue, and behind its last words nothing waits."""
+    """Wait until everything said has arrived: a conversation is a queue, so nothing waits behind its last words."""
     first, second, *_ = talkers
     words = [(talker, "#lobby") for talker in talkers] + [(first, second.name), (second, first.name)]
     for talker in talkers:

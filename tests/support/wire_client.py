@@ -91,7 +91,7 @@ class Client(ABC):
 
     @abstractmethod
     def pump(self, wait: float = WAIT) -> bool:
-        """Send what waits, and receive once; False if nothing came."""
+        """Send everything that waits, and receive once; False if nothing came."""
 
     @abstractmethod
     def drop(self) -> None:

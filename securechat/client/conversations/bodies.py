@@ -1,4 +1,4 @@
-"""What each kind of content does when it arrives: one handler a kind (`content.registry` says what they are)."""
+"""What each kind of content does when it arrives: one handler per kind (`content.registry` defines the kinds)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from securechat.wire.messages import Entry
 
 @dataclass(frozen=True)
 class Arrival:
-    """What one entry of the log has brought. Printing it shows nothing that was said."""
+    """One application message from the log. Printing it shows nothing that was said."""
 
     entry: Entry
     number: int
-    sender: DeviceCertificate | None  # None: nobody who is a member
-    body: Body | Unknown | None  # None: it could not be read
+    sender: DeviceCertificate | None  # None: not a member
+    body: Body | Unknown | None  # None: it cannot be read
 
     @property
     def account(self) -> str:
@@ -38,7 +38,7 @@ class Arrival:
 
 
 def receive(conversation: Conversation, arrival: Arrival) -> None:
-    """Do what a message asks for. What is unknown, or has no place here, is kept, and shown as something that came."""
+    """Handle a message. One of an unknown kind, or that has no place here, is kept and shown as something that came."""
     body = arrival.body
     if isinstance(body, Body) and not (kind_of(body).direct_only and conversation.row.kind != "direct"):
         HANDLERS[type(body)](conversation, arrival)
@@ -47,7 +47,7 @@ def receive(conversation: Conversation, arrival: Arrival) -> None:
 
 
 def add_line(conversation: Conversation, arrival: Arrival, problem: str = "") -> None:
-    """Append a line to the history, and tell it; `problem`: why it cannot be shown."""
+    """Append a line to the history and tell the front end; `problem`: why it cannot be shown."""
     context, entry, sender = conversation.context, arrival.entry, arrival.sender
     message = context.vault.history.add(
         conversation.id,
@@ -65,13 +65,13 @@ def add_line(conversation: Conversation, arrival: Arrival, problem: str = "") ->
 
 
 def _text(conversation: Conversation, arrival: Arrival) -> None:
-    if conversation.row.asked == "ours":  # they talk: they were opening a conversation with us at the same time
+    if conversation.row.asked == "ours":  # they speak: they were opening a conversation with us at the same time
         _accept(conversation, arrival)
     add_line(conversation, arrival)
 
 
 def _request(conversation: Conversation, arrival: Arrival) -> None:
-    # Whoever has spoken here already, or is about to, has consented to talk.
+    # If we have spoken here already, or are about to, we have agreed to talk.
     willing = conversation.row.number > 0 or conversation.context.vault.outbox.holds_anything(conversation.id)
     conversation.row.asked = "" if willing else "theirs"
     conversation.tell("accepted" if willing else "request", arrival.account)
@@ -103,4 +103,4 @@ HANDLERS: Final[dict[type[Body], Callable[[Conversation, Arrival], None]]] = {
     Decline: _decline,
     Bye: _bye,
 }
-"""Whoever adds a kind adds its handler here; the sender is a member, and in a direct conversation the other one."""
+"""A new kind needs its handler here. The sender is a member, and in a direct conversation the peer."""

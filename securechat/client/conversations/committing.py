@@ -1,7 +1,7 @@
 """Our commits in one conversation: one at a time, and only while none of our messages is on its way.
 
-A commit is made when the members are to change, when somebody has left and something waits to be said, or when our
-leaf key is no longer fresh. It is stored before it is sent, and sent again as it is (invariant 5). After a refusal:
+A commit is made to change the members, to remove departed devices when something waits to be said, or to renew our leaf
+key. It is stored before it is sent, and sent again unchanged (invariant 5). After a refusal:
 
     another commit came first       ours is discarded when that one arrives
     somebody has left meanwhile     a new one, which removes them too
@@ -33,10 +33,10 @@ from securechat.mls.proposals import Add, Proposal, Remove
 from securechat.wire.messages import RETRYABLE, Accepted, Commit, FetchKeyPackages, KeyPackages, Refused, Reply
 
 PATH_MESSAGES: Final = 50
-"""Own messages after which we commit a fresh path (design, section 6): what a thief of our keys could go on reading."""
+"""Own messages after which we commit a fresh path (design, section 6): a thief of our keys can read on until then."""
 
 PATH_MILLISECONDS: Final = 7 * 86_400_000
-"""The same by time: a week."""
+"""Time after which we commit a fresh path: a week."""
 
 _encode_packages: Final = msgspec.msgpack.Encoder().encode
 _decode_packages: Final = msgspec.msgpack.Decoder(list[bytes]).decode
@@ -46,15 +46,15 @@ class Committing:
     """Makes and submits the commits of one conversation. Lives as long as one connection."""
 
     def __init__(self, conversation: Conversation, backoff: Backoff) -> None:
-        """`backoff` is shared with the conversation's messages: what refuses the one refuses the other."""
+        """`backoff` is shared with the conversation's messages: whatever refuses those refuses commits, too."""
         self._conversation = conversation
         self._context = conversation.context
         self._vault = conversation.context.vault
         self._backoff = backoff
-        self._fetching: set[int] = set()  # changes whose key packages are asked for
+        self._fetching: set[int] = set()  # changes whose key packages have been requested
 
     def prepare(self, items: list[OutboxRow]) -> bool:
-        """Make, keep and send the commit that has to come next, if one has to. Nothing is on its way."""
+        """Make, store and send the commit that is due, if one is. Requires that nothing is on its way."""
         conversation, row = self._conversation, self._conversation.row
         leaving = bool(items) and items[0].kind == "leave"
         if row.closed and (leaving or not items):
@@ -70,7 +70,7 @@ class Committing:
         return True
 
     def _changes(self, now: int) -> list[Proposal]:
-        """Return the proposals for what the user asked for, as far as we have what they need."""
+        """Return the proposals for the user's changes, as far as their key packages are here."""
         conversation = self._conversation
         proposals: list[Proposal] = []
         for change in self._vault.changes.load(conversation.id):
@@ -138,7 +138,7 @@ class Committing:
             self.submit(conversation.staged)
 
     def submit(self, staged: Staged) -> None:
-        """Send the commit that is staged. Nothing else is on its way."""
+        """Send the staged commit. Requires that nothing else is on its way."""
         request = staged.request
         if not isinstance(request, Commit):
             raise InternalError("a member has staged something else than a commit")
@@ -169,12 +169,12 @@ class Committing:
         elif refused.code == "not-found":
             conversation.lose()
         elif refused.code == "commit-first" or not conversation.departed <= removed:
-            self._backoff.wait()  # somebody has left meanwhile: the next one removes them too
+            self._backoff.wait()  # somebody has left meanwhile: the next commit removes them, too
         else:
             self._drop_changes(refused.code, refused.text)
 
     def _drop_changes(self, code: str, text: str) -> None:
-        """The commit is not possible: tell so, and do not try the same at once again."""
+        """The commit is impossible: tell the user, and do not try the same again at once."""
         changes = self._vault.changes.load(self._conversation.id)
         for change in changes:
             self._drop(change, code, text)

@@ -1,9 +1,9 @@
-"""One conversation: its row, its group, what of ours is on its way, and how it begins and ends (design, section 6).
+"""One conversation: its row, its group, our requests on their way, and how it begins and ends (design, section 6).
 
-Keeps: the group in its current epoch, our trail through the log, the leaves that have left. Deletes: what belongs to
-past epochs, at each commit; everything but the history, once we are out.
+Keeps: the group in its current epoch, our trail through the log, the departed leaves. Deletes: at each commit, what
+belongs to past epochs; once we are out, everything but the history.
 
-What its log brings is in `log`, how our own submissions come about in `outbox`, how it is entered in `entering`.
+`log` processes its entries, `outbox` makes our own submissions, `entering` is the way in.
 """
 
 from collections.abc import Iterable
@@ -32,9 +32,9 @@ _encode_request: Final = msgspec.msgpack.Encoder().encode
 
 @dataclass
 class Staged:
-    """Our request that changes where we stand, on its way: stored before it was sent, sent again as it is."""
+    """Our request that changes our membership, on its way: stored before it was sent, and sent again unchanged."""
 
-    number: int  # of the commit in it; 0 where there is none
+    number: int  # of the commit in it; 0 without one
     request: StagedRequest
     commit: StagedCommit | None
     submitted: bool = False  # on this connection
@@ -47,14 +47,14 @@ class Conversation:
         self.context = context
         self.row = row
         self.live = False  # the server sends us its entries, on this connection
-        self.head = 0  # newest seq when it began to
+        self.head = 0  # newest seq when it began to do so
         self._saved: ConversationRow | None = None
         self._group: Group | None = None
         self._group_change: Literal["", "message", "epoch"] = ""
         self._people: People | None = None
         self.departed = frozenset(map(LeafIndex, context.vault.groups.departures(row.id)))
         self.trail = Trail(context.vault.trails, row.id)
-        self.encrypted: dict[int, OutboxRow] = {}  # by number: what the vault has of it, for when it is accepted
+        self.encrypted: dict[int, OutboxRow] = {}  # number -> the vault's row, for when it is accepted
         self._staged: Staged | None = None
         self._staged_loaded = False
 
@@ -85,7 +85,7 @@ class Conversation:
                 raise InternalError("a conversation without its group")
             try:
                 self._group = Group.load(*stored, self.context.device.signature)
-            except PeerError as error:  # its parsers take what they read for a peer's
+            except PeerError as error:  # the parsers report what they read as a peer's fault
                 raise StorageError(f"A group in the vault is damaged: {error}") from error
         return self._group
 
@@ -101,7 +101,7 @@ class Conversation:
         self._people = people
 
     def author(self, device: bytes) -> DeviceCertificate | None:
-        """Return who the server says wrote an entry, if that device is a member."""
+        """Return the certificate of the device that the server names as an entry's author, if it is a member."""
         return next((person for person in self.people.values() if person.device_id == device), None)
 
     @property
@@ -127,7 +127,7 @@ class Conversation:
         self._staged, self._staged_loaded = Staged(number, request, commit), True
 
     def unstage(self) -> None:
-        """Forget our request: it is in force, or never will be."""
+        """Forget our staged request: it is in force, or never will be."""
         self.context.vault.groups.delete_staged(self.id)
         self._staged, self._staged_loaded = None, True
 
@@ -172,7 +172,7 @@ class Conversation:
 
     @property
     def command(self) -> int:
-        """The command that waits for us to be in, or else for what is said here first; 0 if there is none."""
+        """The command that waits for us to be in, or else for the first message here; 0 if there is none."""
         answers = self.context.answers
         waiting = answers.waiting(("conversation", self.id))
         if not waiting and (items := self.context.vault.outbox.first(self.id, 1)):
@@ -180,7 +180,7 @@ class Conversation:
         return waiting
 
     def tell(self, change: events.Change, account: str = "", command: int = 0) -> None:
-        """Tell the front end that the conversation has changed; `command`: what that comes of."""
+        """Tell the front end that the conversation has changed; `command`: the one that caused it."""
         self.context.emit(events.ConversationChanged(self.snapshot(), change, account, command=command))
 
     def tell_entered(self, change: events.Change) -> None:
@@ -189,7 +189,7 @@ class Conversation:
         self.context.answers.done(("conversation", self.id))
 
     def note_members(self) -> None:
-        """Bring the row's list of members and epoch up to the group's."""
+        """Update the row's members and epoch from the group."""
         here = {person.account for leaf, person in self.people.items() if leaf not in self.departed}
         self.row.members = tuple(sorted(here))
         self.row.epoch = self.group.epoch
@@ -197,12 +197,12 @@ class Conversation:
     # --- entering and leaving -------------------------------------------------------------------------------------
 
     def begin(self, group: Group, *, seq: int, chain: bytes, number: int, departed: Iterable[LeafIndex] = ()) -> None:
-        """Follow the log from `seq` on, where it has the chain value `chain`. Nothing of an earlier stay is kept.
+        """Follow the log from `seq` on, where its chain value is `chain`. Nothing of an earlier membership is kept.
 
-        `number`: our newest submission in the log. `departed`: leaves that have left and are still in the tree.
+        `number`: our newest submission in the log. `departed`: leaves of departed devices.
         """
         vault, row = self.context.vault, self.row
-        # Under `number` we have just entered; what was submitted before that may stand in what we have skipped.
+        # We have just entered under `number`; earlier submissions may be among the entries that we skipped.
         unsure = vault.outbox.drop_submitted(self.id, number - 1)
         problem = "It is not known whether this message was sent."
         self._refuse_dropped(unsure, "local", problem, problem)
@@ -219,33 +219,33 @@ class Conversation:
         self.note_members()
 
     def advance(self, event: phases.Event) -> None:
-        """Enter the phase that follows. Raises `InternalError`, and has moved nothing, if that event cannot happen."""
+        """Enter the phase that follows. Raises `InternalError`, and moves nothing, if the event cannot happen now."""
         self.row.phase = phases.after(self.row.phase, event)
 
     def reopen(self, event: phases.Event) -> None:
-        """Come back to a conversation we were out of: only its history is left, and goes on."""
+        """Come back to a conversation that we were out of: its history is all that is left, and goes on."""
         self.advance(event)
         self.row.closed = self.row.own_bye = self.row.their_bye = False
         self.row.asked = ""
 
     @property
     def caught_up(self) -> bool:
-        """Whether we have processed what stood in the log when this connection began to read it."""
+        """Whether we have processed everything that was in the log when this connection began to read it."""
         return self.live and self.row.cursor >= self.head
 
     def lost_connection(self) -> None:
-        """Answers to what was on its way will not come."""
+        """The connection is gone, and with it the answers to whatever was on its way."""
         self.live = False
         if self._staged is not None:
             self._staged.submitted = False
 
     def void_ciphertexts(self) -> None:
-        """Forget the encrypted form of what waits: it is encrypted anew, in its order."""
+        """Forget the ciphertexts of everything that waits: it is encrypted again, in order."""
         self.context.vault.outbox.void_ciphertexts(self.id)
         self.encrypted.clear()
 
     def set_departed(self, leaves: Iterable[LeafIndex]) -> None:
-        """Replace the leaves that have left and are still in the tree."""
+        """Replace the set of departed leaves."""
         self.departed = frozenset(leaves)
         self.context.vault.groups.save_departures(self.id, self.departed)
 
@@ -270,7 +270,7 @@ class Conversation:
         return any(each.local_id for each in dropped)
 
     def _refuse_dropped(self, dropped: Iterable[Dropped], code: str, problem: str, text: str) -> None:
-        """Answer the commands that wait for what is not submitted any more, and mark its lines."""
+        """Answer the commands that wait for dropped submissions, and mark their lines."""
         answers = self.context.answers
         for each in dropped:
             message = self.context.vault.history.fail(each.local_id, problem) if each.local_id else None
@@ -282,7 +282,7 @@ class Conversation:
     def close(self) -> int:
         """Say nothing more, and leave as soon as everything said before stands in the log.
 
-        Returns the id of the outbox's item with which we leave; 0 if there was one before.
+        Returns the id of the departure in the outbox; 0 if there was one already.
         """
         if self.row.closed:
             return 0
@@ -290,7 +290,7 @@ class Conversation:
         return self.context.vault.outbox.add(self.id, "leave", b"", 0)
 
     def lose(self) -> None:
-        """The server does not know us here any more."""
+        """The server says that we are not in this conversation any more."""
         self.row.closed = True
         self.end("You are no longer in this conversation.")
         self.tell("removed")
@@ -298,7 +298,7 @@ class Conversation:
     # --- trouble --------------------------------------------------------------------------------------------------
 
     def need_resync(self, why: Literal["out-of-step", "repaired"] = "out-of-step") -> None:
-        """Enter again, by an external commit in the place of our own leaf, before anything else."""
+        """Resync, by an external commit that replaces our own leaf, before anything else."""
         self.advance(why)
         self.unstage()
 
@@ -312,7 +312,7 @@ class Conversation:
             self.context.emit(events.Alarm("server", self.id, text))
 
     def distrust(self, text: str) -> None:
-        """Stop: the history is not the one that others see, or not whole."""
+        """Stop: our history is not the one that others see, or it is incomplete."""
         self.advance("distrusted")
         advice = "Nothing more is read or sent here. Compare with the others by another way; /repair enters anew."
         self.context.emit(events.Alarm("history", self.id, f"{text}. {advice}"))

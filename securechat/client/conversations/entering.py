@@ -1,16 +1,16 @@
 """Ways into a conversation (design, section 6): open a direct one, found a room, join or re-enter by external commit.
 
-A conversation is in the vault from the user's command on, so that what is said in it early waits there. It has an id
-of our own making; where somebody else was first it gets theirs, and nothing that waits is lost.
+A conversation is in the vault from the user's command on, so that early messages wait there. It has an id of our own
+making; if somebody else was first it gets theirs, and nothing that waits is lost.
 
     opening    fetch key packages, look at the pins, OpenDirect      lost the race -> awaiting their Welcome
     joining    Join, external commit under the server's lease        no such room  -> founding
     founding   OpenRoom                                              lost the race -> joining
     resync     `Resync`, external commit that replaces our own leaf
 
-Each request stands in the vault before it is sent, and is sent again as it is after a crash: the server gives the same
-answer. What the server hands us is checked before we use it: signatures and tree, the rules against what we meant to
-enter, keys against the pins before anything is sent.
+Each request is in the vault before it is sent, and is sent again unchanged after a crash: the server gives the same
+answer. What the server hands us is checked before use: signatures and tree, the rules against what we meant to enter,
+and keys against the pins before anything is sent.
 """
 
 import os
@@ -66,36 +66,36 @@ MAX_REFUSALS: Final = 8
 """External commits refused in a row before we give up: with the waits between them, about half a minute."""
 
 MAX_FOUNDINGS: Final = 3
-"""How often we try to make a room that we could not find: it exists, and is not open to us."""
+"""How often we try to make a room that we could not find: beyond that, it exists and is not open to us."""
 
 MAX_RESYNCS: Final = 3
-"""How often we re-enter one conversation within one connection: more would only please a server that plays games."""
+"""How often we resync one conversation within one connection: more would only help a server that plays games."""
 
 
 class RegistryPort(Protocol):
     """What entering needs of the set of conversations."""
 
     def get(self, conversation: bytes) -> Conversation | None:
-        """Return a conversation by its id, or by the one it had at first."""
+        """Return a conversation by its id, or by the id it had at first."""
 
     def has_older_unleft(self, conversation: Conversation) -> bool:
-        """Say whether we are still on our way out of an older conversation of the same name."""
+        """Whether we are still on our way out of an older conversation of the same name."""
 
     def rebind(self, conversation: Conversation, new: bytes) -> Conversation:
         """Give the conversation the id `new`, or merge what waits in it into the one that has it."""
 
     def archive(self, conversation: Conversation) -> None:
-        """Put the history aside, as that of a closed conversation: the log begins anew."""
+        """Move the history into a closed conversation of its own: the log begins anew."""
 
     def follow(self, conversation: Conversation) -> None:
         """Read the conversation's log from its cursor on."""
 
     def abandon(self, conversation: Conversation, code: str, text: str) -> None:
-        """Nothing comes of the conversation: tell the user, with what was to be said in it."""
+        """Give the conversation up, and tell the user, also about the messages that waited in it."""
 
 
 class Entering:
-    """The way into one conversation. Lives as long as one connection; what lasts is in the vault."""
+    """The way into one conversation. Lives as long as one connection; lasting state is in the vault."""
 
     def __init__(self, conversation: Conversation, registry: RegistryPort) -> None:
         self._conversation = conversation
@@ -118,7 +118,7 @@ class Entering:
         elif row.phase in phases.NEW and row.closed:
             conversation.end("You left before this was sent.")  # the server has not heard of it
         elif row.phase in phases.NEW and self._registry.has_older_unleft(conversation):
-            self.backoff.wait()  # one cannot come back before one is out
+            self.backoff.wait()  # we cannot come back before we are out
         elif row.phase == "opening":
             self._open_direct()
         elif row.phase == "joining":
@@ -140,7 +140,7 @@ class Entering:
             self._context.touched.add(self._conversation.id)
             conversation = self._conversation
             if self._registry.get(conversation.id) is conversation and conversation.row.phase not in phases.ENDED:
-                handler(reply)  # else it became another one meanwhile
+                handler(reply)  # otherwise it became another conversation meanwhile
 
         self._context.request(request, answer)
 
@@ -242,7 +242,7 @@ class Entering:
                 self._fail("local", str(error))
         elif isinstance(reply, Refused):
             if reply.code == "not-found" and conversation.row.phase == "joining":
-                # The id may be that of a room which is no more: a new one has its own log.
+                # The id may belong to a room that no longer exists: a new room has its own log.
                 conversation = self._conversation = self._registry.rebind(conversation, new_conversation_id())
                 conversation.advance("missing")
                 self.pump()
@@ -301,7 +301,7 @@ class Entering:
         if len(accepted.chain) != CHAIN_LENGTH or accepted.seq == 0:
             raise PeerError("the server let us in at no place in the log")
         if accepted.seq <= row.cursor:
-            # The server has lost entries, or let somebody found the room again under the id of one that had died.
+            # The server has lost entries, or let somebody found the room again under the id of a deleted one.
             self._registry.archive(conversation)
         again, missed = row.phase == "resync", accepted.seq > row.cursor + 1
         were = set(row.members)
@@ -359,7 +359,7 @@ class Entering:
             self._fail(refused.code, refused.text)
 
     def _lose_race(self, winner: bytes) -> None:
-        """Somebody else opened this conversation first: ours never was; theirs takes over what waits."""
+        """Somebody else opened this conversation first: theirs takes over what waits in ours."""
         conversation, row = self._conversation, self._conversation.row
         if row.kind == "direct":
             if len(winner) != len(conversation.id):
@@ -370,7 +370,7 @@ class Entering:
                 return
             leaving = theirs is not None and theirs.row.closed and theirs.row.phase not in phases.ENDED
             if leaving and theirs is not conversation:
-                self.backoff.wait()  # we are leaving that one: once we are out, ours can be opened
+                self.backoff.wait()  # we are leaving that one; once we are out, ours can be opened
                 return
             ours = winner == conversation.id
             conversation = self._conversation = self._registry.rebind(conversation, winner)
@@ -405,12 +405,12 @@ def new_conversation_id() -> bytes:
 
 
 def check_departures(group: PublicGroup, departures: list[Departure]) -> frozenset[LeafIndex]:
-    """Return the leaves that have left, by the proofs the server gives to whoever enters. Raises `PeerError`."""
+    """Return the departed leaves, by the proofs that the server gives a joiner. Raises `PeerError`."""
     return frozenset(policy.check_departure(group, proof.proposal, proof.group_context) for proof in departures)
 
 
 def _leaf_of(tree: RatchetTree, device: Device) -> LeafIndex | None:
-    """Return the leaf that our device has in a tree, which nobody has checked yet. Raises `PeerError`."""
+    """Return our device's leaf in a tree that has not been checked yet. Raises `PeerError`."""
     for leaf, node in tree.leaves():
         certificate = certificate_of(node)
         if (certificate.device_id, certificate.identity_key) == (device.id, device.identity_key):

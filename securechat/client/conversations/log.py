@@ -1,8 +1,8 @@
 """The log of one conversation: entries in; messages, members and state out (design, sections 4 and 6).
 
 Each entry has to follow the one before it (`seq`), fit the chain and its device's numbers, and be readable in the epoch
-that the entries before it produced. An entry is processed beside the current state: a message that fails changes
-nothing but the cursor, a commit that fails stops the conversation before it.
+that the entries before it produced. An entry is processed beside the current state: a message that fails changes only
+the cursor, a commit that fails stops the conversation before it.
 """
 
 from securechat import policy
@@ -23,7 +23,7 @@ from securechat.wire.messages import Accepted, Entry, Subscribed
 
 
 def begin_reading(conversation: Conversation, subscribed: Subscribed) -> None:
-    """The server begins to send us the log from our cursor on."""
+    """The server has begun to send us the log from our cursor on."""
     if conversation.row.phase not in phases.READING:
         return
     row, head = conversation.row, subscribed.head
@@ -31,14 +31,14 @@ def begin_reading(conversation: Conversation, subscribed: Subscribed) -> None:
     if head < row.cursor:
         conversation.distrust(f"the server knows {head} entries of this conversation, and we {row.cursor}")
     elif subscribed.last > conversation.context.vault.outbox.last_number(row.id, row.number):
-        conversation.need_resync()  # this vault is an old copy: it does not know what we said
+        conversation.need_resync()  # this vault is an old copy: it does not know what this device said
 
 
 def receive(conversation: Conversation, entry: Entry) -> None:
     """Process the next entry of the log."""
     row = conversation.row
     if row.phase not in phases.READING or entry.seq <= row.cursor:
-        return  # what came twice was the same: the chain has it
+        return  # a repeated entry is harmless: the chain covers the first one
     own = entry.device == conversation.context.device.id
     try:
         if entry.seq != row.cursor + 1:
@@ -64,9 +64,9 @@ def receive(conversation: Conversation, entry: Entry) -> None:
 
 
 def receive_own(conversation: Conversation, accepted: Accepted, number: int, payload: bytes) -> None:
-    """Process our own entry, in whose place `accepted` stands. What we have not caught up to comes by the log.
+    """Process our own entry, in whose place `accepted` came. Before we have caught up, the log itself brings it.
 
-    Raises `PeerError` if it is the answer to something else than our submission `number`.
+    Raises `PeerError` if it does not answer our submission `number`.
     """
     if (accepted.conversation, accepted.number) != (conversation.id, number):
         raise PeerError("the server accepted something else than what was submitted")
@@ -76,7 +76,7 @@ def receive_own(conversation: Conversation, accepted: Accepted, number: int, pay
 
 
 def _process(conversation: Conversation, entry: Entry, header: Header, number: int, *, own: bool) -> bool:
-    """Process an entry that fits into the log. Says whether the log goes on after it."""
+    """Process an entry that fits into the log. Return whether the log goes on after it."""
     if own:
         return _process_own(conversation, entry, number)
     if header.content_type == ContentType.APPLICATION:
@@ -103,7 +103,7 @@ def _process_own(conversation: Conversation, entry: Entry, number: int) -> bool:
     vault, answers = conversation.context.vault, conversation.context.answers
     item = conversation.encrypted.pop(number, None) or vault.outbox.by_number(conversation.id, number)
     if item is None or item.payload != entry.payload:
-        conversation.need_resync()  # this vault is an old copy: it does not know what we said
+        conversation.need_resync()  # this vault is an old copy: it does not know what this device said
         return False
     key: Key = ("item", item.id)
     vault.outbox.delete(item.id)
@@ -206,13 +206,13 @@ def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> Non
     were, are = ({person.account for person in tree.values()} for tree in (people, conversation.people))
     for account in sorted(are - were):
         conversation.tell("joined", account)
-    left = {people[leaf].account for leaf in departed}  # that was told when they left
+    left = {people[leaf].account for leaf in departed}  # told already, when they left
     for account in sorted(were - are - left):
         conversation.tell("removed", account)
 
 
 def _settle_changes(conversation: Conversation) -> None:
-    """Forget the changes of the members that are in force, whoever made them."""
+    """Forget the requested changes that are in force now, whoever made them."""
     here = {person.account for person in conversation.people.values()}
     for change in conversation.context.vault.changes.load(conversation.id):
         if (change.account in here) == (change.action == "add"):
@@ -228,7 +228,7 @@ def _stop(conversation: Conversation, culprit: str, seq: int, reason: str) -> No
 
 
 def _culprit(conversation: Conversation, entry: Entry, now: int) -> str:
-    """Name who made a bad commit; the server, if it is one that a server can see through and has to refuse."""
+    """Name the maker of a bad commit, or the server if it could have recognised and had to refuse it."""
     try:
         message = decode_body(entry.payload, PublicMessage)
         policy.check_proposals(message)

@@ -1,4 +1,4 @@
-"""The number of a submission, as it stands in the authenticated data of its MLS message (design, section 4)."""
+"""The number of a submission, in the authenticated data of its MLS message (design, section 4)."""
 
 from typing import Final
 
@@ -18,7 +18,7 @@ def decode_number(header: Header) -> int:
     """Return the number in an entry's authenticated data. Raises `PeerError`."""
     authenticated_data = header.authenticated_data
     if header.content_type == ContentType.PROPOSAL:
-        authenticated_data = authenticated_data[:NUMBER_LENGTH]  # its leaf stands behind it: `policy.departure_data`
+        authenticated_data = authenticated_data[:NUMBER_LENGTH]  # the leaf follows it: `policy.departure_data`
     if len(authenticated_data) != NUMBER_LENGTH:
         raise PeerError("an entry without a number")
     number = int.from_bytes(authenticated_data, "big")

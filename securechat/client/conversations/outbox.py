@@ -1,4 +1,4 @@
-"""What we submit to one conversation: messages in their order, and commits between them (design, sections 4 and 6).
+"""Our submissions to one conversation: messages in their order, and commits between them (design, sections 4 and 6).
 
 Everything is in the vault before it is sent, under its number, and stays there until it is seen in the log: a retry
 sends the same bytes with the same number (invariants 5 and 6). Several messages may be on their way at once; a commit
@@ -12,7 +12,7 @@ goes alone. After a refusal nothing more is sent until everything on its way is 
         expect
     anything else                   that one will never be taken: its line in the history says why
 
-Messages are held, not refused, while a key of the other people has changed and the user has not decided.
+While somebody's key has changed and the user has not decided, messages are held, not refused.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from securechat.mls.proposals import Remove
 from securechat.wire.messages import RETRYABLE, Accepted, Leave, Refused, Reply, Submit
 
 WINDOW: Final = 16
-"""Messages of one conversation on their way at once: fills a long link, and is little to encrypt again."""
+"""Messages of one conversation on their way at once: enough to fill a long link, and few to encrypt again."""
 
 _FULL: Final = (
     "{} has not read for too long, and the server keeps no more for them. What you say waits here in its order and is "
@@ -44,22 +44,22 @@ _ADVICE: Final = "Send it again, in parts if it is long; if that is refused too,
 
 
 def envelope_to_place(body: Body, sent: int) -> bytes:
-    """Return a body as it waits in the outbox: an envelope that does not know its place in the log yet."""
+    """Return a body as it waits in the outbox: in an envelope without its place in the log."""
     return envelope.encode(Envelope(0, bytes(32), sent, body))
 
 
 class Outbox:
-    """The way out of one conversation. Lives as long as one connection; what lasts is in the vault."""
+    """The way out of one conversation. Lives as long as one connection; lasting state is in the vault."""
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
         self._context = conversation.context
         self._vault = conversation.context.vault
-        self._on_their_way: set[int] = set()  # numbers of messages and leaves without their answer
-        self._refused = False  # since nothing was on its way
-        self._void = False  # the ciphertexts cannot be used any more
-        self._held_for = ""  # whose changed key the user was told about
-        self._full = False  # the user was told that the other side does not read
+        self._on_their_way: set[int] = set()  # numbers of messages and departures that have no answer yet
+        self._refused = False  # something was refused since nothing was on its way
+        self._void = False  # the stored ciphertexts are useless now
+        self._held_for = ""  # the account whose changed key the user was told about
+        self._full = False  # the user was told that the peer does not read
         self.backoff = Backoff(self._context.clock.monotonic)
         self._committing = Committing(conversation, self.backoff)
 
@@ -152,10 +152,10 @@ class Outbox:
         conversation = self._conversation
         current = self._vault.outbox.get(item)
         if current is None or current.number != number:
-            return  # it was encrypted anew, or given up, after we had entered anew
+            return  # it was encrypted again, or given up, after our resync
         first, self._refused = not self._refused, True
         if conversation.row.phase not in phases.READING or refused.code in ("stale-epoch", "commit-first"):
-            return  # the entry that explains it has come, or is on its way
+            return  # the entry that explains the refusal has come, or is on its way
         full = refused.code == "reader-full"
         if refused.code in RETRYABLE and not (full and conversation.row.closed):  # to leave needs no reader
             self.backoff.wait(refused.retry_after / 1000)
@@ -167,7 +167,7 @@ class Outbox:
         elif refused.code == "wrong-number":
             if first and number == conversation.row.number + 1:
                 conversation.need_resync()
-            # else it only followed one that was refused itself
+            # otherwise it only followed one that was refused itself
         elif refused.code == "not-found":
             conversation.lose()
         elif first:

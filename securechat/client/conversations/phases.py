@@ -1,4 +1,4 @@
-"""Where a conversation stands between us and the server, as a table of `phase, event -> phase`.
+"""A conversation's phases, between us and the server, as a table of `phase, event -> phase`.
 
     opening    a direct one that the server has not accepted yet; what we asked for, if we did, stands in `staged`
     founding   a room, likewise
@@ -9,7 +9,7 @@
     stopped    a commit cannot be processed, or the history is not to be trusted; the user decides
     ended      we are out; only the history is left
 
-Every change goes through `after`, and what the table does not have moves nothing.
+Every change goes through `after`; an event that the table lacks moves nothing.
 """
 
 from typing import Final, Literal
@@ -22,16 +22,16 @@ Event = Literal[
     "entered", "overtaken", "unanswered", "taken", "missing", "out-of-step", "distrusted", "repaired", "over",
     "opened-again", "joined-again", "awaited-again",
 ]  # fmt: skip
-"""entered: we stand in the group's tree, at a place in the log.
+"""entered: we are in the group's tree, at a place in the log.
 overtaken: somebody else opened this direct conversation first. unanswered: our own opening was taken, and we missed it.
 taken: the room exists. missing: the room does not exist.
 out-of-step: our state does not fit the log. distrusted: what the log or the server says cannot be true.
-repaired: the user wants to go on. over: we are out, or nothing comes of it.
-opened-again, joined-again, awaited-again: a conversation that had ended begins anew under the same id.
+repaired: the user wants to go on. over: we are out, or it was given up.
+opened-again, joined-again, awaited-again: a conversation that had ended begins again under the same id.
 """
 
 FIRST: Final[dict[policy.Kind, Phase]] = {"direct": "opening", "open": "joining", "invite": "founding"}
-"""In which phase a conversation begins when the user asks for it."""
+"""The phases in which a conversation begins when the user asks for it."""
 
 _AFTER: Final[dict[tuple[Phase, Event], Phase]] = {
     ("opening", "entered"): "member",
@@ -58,13 +58,13 @@ _AFTER: Final[dict[tuple[Phase, Event], Phase]] = {
 }  # fmt: skip
 
 READING: Final = frozenset[Phase](("member",))
-"""Entries of the log are processed, and what waits is submitted."""
+"""Entries of the log are processed, and the outbox is submitted."""
 
 NEW: Final = frozenset[Phase](("opening", "founding", "joining"))
-"""The server does not know us there: who leaves now was never in."""
+"""The server does not know us there: if we leave now, we were never in."""
 
 ENTERING: Final = NEW | {"resync"}
-"""The way in has a next step, and takes it without the user."""
+"""The way in goes on without the user."""
 
 INSIDE: Final = frozenset[Phase](("member", "resync", "stopped"))
 """The tree has our leaf."""
@@ -73,19 +73,19 @@ PLACED: Final = frozenset[Phase](("member", "stopped"))
 """Our cursor is a place in the present log."""
 
 LEAVABLE: Final = NEW | frozenset[Phase](("member", "resync"))
-"""Who has closed it is still on the way out."""
+"""If the user has closed it, we are still on the way out."""
 
 RECEIVING: Final = frozenset[Phase](("ended", "awaiting", "member"))
-"""What waits in another conversation with the same people can be moved here."""
+"""What waits in another conversation with the same people can move here."""
 
 AWAITING: Final = frozenset[Phase](("awaiting",))
-"""Only the other one's Welcome leads on."""
+"""Only the peer's Welcome leads on."""
 
 STOPPED: Final = frozenset[Phase](("stopped",))
 """Nothing is read or sent until the user decides."""
 
 ENDED: Final = frozenset[Phase](("ended",))
-"""There is nothing but the history."""
+"""Only the history is left."""
 
 
 def after(phase: Phase, event: Event) -> Phase:

@@ -1,7 +1,7 @@
-"""All conversations of one client: which logs it reads, what it acknowledges, where Welcomes lead (design, section 4).
+"""All conversations of one client: the logs it reads and acknowledges, and where Welcomes lead (design, section 4).
 
-`begin` starts a connection: the inbox is read, and every conversation from our cursor on. `pump` lets each
-conversation that something happened to take its next step. An entry is acknowledged once its transaction is on disk.
+`begin` starts a connection: it reads the inbox, and every conversation from our cursor on. `pump` lets each
+conversation in which something happened take its next step. An entry is acknowledged once its transaction is on disk.
 """
 
 import itertools
@@ -54,16 +54,16 @@ class Registry:
         self._named: dict[str, list[Conversation]] = {}  # by name, oldest first
         for row in context.vault.conversations.load():
             self._keep(Conversation.load(context, row))
-        self._aliases: dict[bytes, bytes] = {}  # ids of our own making -> what came to be instead
+        self._aliases: dict[bytes, bytes] = {}  # our own first ids -> the ids that replaced them
         self._outboxes: dict[bytes, Outbox] = {}
         self._entering: dict[bytes, Entering] = {}
         self._inbox_head = 0
-        self._inbox_read = 0  # newest letter that this connection has brought
+        self._inbox_read = 0  # newest inbox entry that this connection has brought
         self._key_packages = 0  # at the server
         self._awaited: set[bytes] = set()  # what `Ready` waits for: logs to catch up with, and `_STOCK`
         self._ready = False
         self._connected = False
-        self._acknowledged: dict[bytes, int] = {}  # log we read -> newest seq the server knows we have
+        self._acknowledged: dict[bytes, int] = {}  # log -> newest seq that we have acknowledged
         self._unacknowledged: set[bytes] = set()
         self._acknowledge_at = 0.0
 
@@ -83,13 +83,13 @@ class Registry:
         return self._aliases
 
     def get(self, conversation: bytes) -> Conversation | None:
-        """Return a conversation by its id, or by the one it had at first."""
+        """Return a conversation by its id, or by the id it had at first."""
         while conversation not in self._conversations and conversation in self._aliases:
             conversation = self._aliases[conversation]
         return self._conversations.get(conversation)
 
     def find(self, name: str) -> Conversation | None:
-        """Return the newest conversation of this name (`#room` or account), one we are not out of if there is one."""
+        """Return the newest conversation of this name (`#room` or account), preferring one that we are still in."""
         named = self._named.get(name, ())
         return next((each for each in reversed(named) if not each.row.closed), named[-1] if named else None)
 
@@ -110,11 +110,11 @@ class Registry:
 
     @property
     def connected(self) -> bool:
-        """Whether this device is seated and may ask for anything."""
+        """Whether this device has its seat and may make requests."""
         return self._connected
 
     def begin(self, key_packages: int) -> None:
-        """The device is seated and published: read everything, let everything take its next step."""
+        """The device has its seat and is published: read everything, and let everything take its next step."""
         context, device = self._context, self._context.device
         self._connected = True
         self._key_packages = key_packages
@@ -129,7 +129,7 @@ class Registry:
                 context.touched.add(conversation.id)
 
     def end(self) -> None:
-        """The connection is gone, with every answer that was on its way."""
+        """The connection is gone, and with it every answer that was on its way."""
         self._connected = self._ready = False
         self._outboxes.clear()
         self._entering.clear()
@@ -153,7 +153,7 @@ class Registry:
             self._context.touched.add(conversation.id)
             if isinstance(message, Truncated):
                 if conversation.row.phase in phases.READING:  # else we are out, or the user has to decide
-                    conversation.need_resync()  # the gap is told when we are in again
+                    conversation.need_resync()  # the user is told of the gap once we are in again
             else:
                 log.receive(conversation, message)
 
@@ -186,7 +186,7 @@ class Registry:
         return min((until for until in waits if until), default=None)
 
     def handle_timer(self) -> None:
-        """Time has passed: acknowledge, try again what was to be tried again."""
+        """Time has passed: acknowledge, and retry whatever is due."""
         now = self._context.clock.monotonic()
         if self._unacknowledged and now >= self._acknowledge_at:
             self.acknowledge()
@@ -197,7 +197,7 @@ class Registry:
                     self._context.touched.add(conversation)
 
     def acknowledge(self) -> None:
-        """Tell the server how far everything is on our disk: this goes out after the transaction."""
+        """Tell the server how far everything is on our disk; this leaves after the transaction."""
         device = self._context.device
         for each in self._unacknowledged:
             cursor = self._inbox_read if each == device.id else self._conversations[each].row.cursor
@@ -208,14 +208,15 @@ class Registry:
     # --- for entering ---------------------------------------------------------------------------------------------
 
     def has_older_unleft(self, conversation: Conversation) -> bool:
-        """Say whether we are still on our way out of an older conversation of the same name."""
+        """Whether we are still on our way out of an older conversation of the same name."""
         older = itertools.takewhile(lambda each: each is not conversation, self._named[conversation.row.name])
         return any(each.row.closed and each.row.phase in phases.LEAVABLE for each in older)
 
     def rebind(self, conversation: Conversation, new: bytes) -> Conversation:
         """Give the conversation the id `new`, or merge what waits in it into the one that has it.
 
-        Raises `PeerError`, and has changed nothing, if that one is another: what waits is for its own people only.
+        Raises `PeerError`, having changed nothing, if that is a different conversation: what waits is meant for its own
+        people only.
         """
         old = conversation.id
         if old == new:
@@ -228,7 +229,7 @@ class Registry:
             raise PeerError("The server gives two conversations one id.")
         vault = self._context.vault
         self._context.answers.move(("conversation", old), ("conversation", new))
-        fresh = row.cursor == 0  # else it has a history of its own, which stays where it is
+        fresh = row.cursor == 0  # otherwise it has a history of its own, which stays where it is
         vault.outbox.move(old, new)
         vault.history.move(old, new, waiting_only=not fresh)
         if heir is None:
@@ -236,7 +237,7 @@ class Registry:
             heir = self._keep(Conversation(self._context, heir_row))
         elif heir.row.phase in phases.ENDED:
             heir.reopen("joined-again" if row.phase == "joining" else "opened-again")
-        heir.row.own_bye |= row.own_bye  # what the user has said stands, wherever it is said in the end
+        heir.row.own_bye |= row.own_bye  # the user's bye counts, wherever it is said in the end
         heir.row.closed |= row.closed
         if fresh:
             vault.conversations.delete(old)
@@ -254,7 +255,7 @@ class Registry:
         return heir
 
     def archive(self, conversation: Conversation) -> None:
-        """Put the history aside, as that of a closed conversation: the log begins anew."""
+        """Move the history into a closed conversation of its own: the log begins anew."""
         row = conversation.row
         old = ConversationRow(new_conversation_id(), row.kind, row.name, "ended", row.created, closed=True)
         self._keep(Conversation(self._context, old))
@@ -282,7 +283,7 @@ class Registry:
         context.request(Subscribe(0, conversation.id, cursor), answer)
 
     def abandon(self, conversation: Conversation, code: str, text: str) -> None:
-        """Nothing comes of the conversation: tell the user, with what was to be said in it."""
+        """Give the conversation up, and tell the user, also about the messages that waited in it."""
         conversation.row.closed = True
         command, answers = conversation.command, self._context.answers
         key: Key = ("conversation", conversation.id)
@@ -294,10 +295,10 @@ class Registry:
     # --- the inbox ------------------------------------------------------------------------------------------------
 
     def _follow_inbox(self) -> None:
-        """Read all that the server has in our inbox: what we have acknowledged is not there any more.
+        """Read everything in our inbox: what we have acknowledged is not there any more.
 
-        Not from our cursor on: a server that was restored from a backup counts from an older head, and would then keep
-        new Welcomes from us whose seq we have had before.
+        Not from our cursor on: a server restored from a backup counts from an older head, so new Welcomes may have a
+        seq that we have had before.
         """
         device = self._context.device
         self._acknowledged[device.id] = self._inbox_read = 0
@@ -318,17 +319,17 @@ class Registry:
             self._awaited.discard(device.id)
 
     def _pass_over_letters(self, seq: int) -> None:
-        """Letters up to `seq` are gone: we have had them, or were away for too long."""
+        """Inbox entries up to `seq` are gone: we have had them, or were away too long."""
         device = self._context.device
         if device.row.inbox_cursor < (seq := min(seq, self._inbox_head)):
             device.keep_inbox_cursor(seq)
             self._note_inbox()
 
     def _receive_welcome(self, welcomed: Welcomed) -> None:
-        """Follow a Welcome. One whose seq we have had is an old one again, or another one of a restored server.
+        """Follow a Welcome. One with a seq that we have had is a repeated one, or a new one of a restored server.
 
-        An old one is harmless, whoever sends it: its key package is used up, or a last-resort one and leads into no
-        epoch that we have been in. That it fails again is told only where it can mean anything to the user.
+        A repeated one is harmless, whoever sends it: its key package is used up, or it is a last-resort one and leads
+        into no epoch that we have been in. The user hears of its failure only if that can mean anything to them.
         """
         device = self._context.device
         new = welcomed.seq > device.row.inbox_cursor
@@ -359,7 +360,7 @@ class Registry:
             return  # we are in already, by another way
         welcome = decode_body(welcomed.welcome, Welcome)
         reference, bundle, last_resort = self._bundle_for(welcome)
-        now = welcomed.time // 1000  # judged as by those who processed the commit
+        now = welcomed.time // 1000  # the time by which members judged the commit
         group = Group.join(
             welcome,
             bundle,
@@ -382,14 +383,14 @@ class Registry:
             name = others.pop()
         if conversation is None:
             namesake = self.find(name) if rules.kind == "invite" else None
-            if namesake is not None and namesake.row.phase in phases.READING:  # honest servers have one room of a name
+            if namesake is not None and namesake.row.phase in phases.READING:  # an honest server has one room of a name
                 raise PeerError(f"it leads into another {name} than the one you are in")
             row = ConversationRow(welcomed.conversation, rules.kind, name, "awaiting", context.clock.milliseconds())
             conversation = self._keep(Conversation(context, row))
         elif (conversation.row.kind, conversation.row.name) != (rules.kind, name):
             raise PeerError(f"it was to lead to {conversation.row.name}, and leads to {name}")
         elif group.epoch <= conversation.row.epoch:
-            raise PeerError("it leads back to a past state of the conversation")  # and to keys we have used
+            raise PeerError("it leads back to a past state of the conversation")  # and to keys that we have used
         elif conversation.row.phase in phases.ENDED:
             conversation.reopen("awaited-again")
         conversation.begin(group, seq=welcomed.join_seq, chain=welcomed.chain, number=0, departed=departed)
@@ -410,11 +411,11 @@ class Registry:
         raise PeerError("it is for none of our key packages")
 
     def _replace_older(self, newer: Conversation) -> None:
-        """Of direct conversations with one person the newest counts: what waits in others goes there."""
+        """Of several direct conversations with one person the newest counts: move there what waits in the others."""
         for older in list(self._named[newer.row.name]):
             if older is newer or older.row.closed:
                 continue
-            if older.row.phase == "opening":  # theirs came first, whatever the answer to ours will be
+            if older.row.phase == "opening":  # theirs came first, whatever the server answers to ours
                 self._entering.pop(older.id, None)
                 self.rebind(older, newer.id)
             elif older.row.phase in phases.INSIDE:
@@ -425,7 +426,7 @@ class Registry:
                 older.tell("closed")
 
     def _replenish(self) -> None:
-        """Publish new key packages when few are left, and a new last-resort one before the old one runs out."""
+        """Publish new key packages when few are left, and a new last-resort one before the old one expires."""
         device, now = self._context.device, self._context.clock.seconds()
         fresh: list[bytes] = []
         if self._key_packages < KEY_PACKAGE_LOW:
@@ -436,7 +437,7 @@ class Registry:
             (last_resort,) = device.make_key_packages(1, now, last_resort=True)
         if fresh or last_resort:
             if not self._ready:
-                self._awaited.add(_STOCK)  # before, nobody can write to us first
+                self._awaited.add(_STOCK)  # until they are there, nobody can begin a conversation with us
             self._context.request(PublishKeyPackages(0, fresh, last_resort), self._handle_stock)
 
     def _handle_stock(self, reply: Reply) -> None:
@@ -452,7 +453,7 @@ class Registry:
         return conversation
 
     def _note_cursor(self, log_id: bytes, cursor: int) -> None:
-        """Acknowledge what a log has brought: at once if it is much, else after a moment, together with more."""
+        """Acknowledge a log's new entries: at once if they are many, otherwise after a moment, together with more."""
         acknowledged = self._acknowledged.get(log_id)
         if acknowledged is None or cursor <= acknowledged:
             return

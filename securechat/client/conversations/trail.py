@@ -1,7 +1,7 @@
 """Our trail through one log: its chain in the current epoch, and the newest number of each other device.
 
-Both are looked at for every entry, so they are in memory, and written once in a transaction; the chain of an epoch of n
-entries takes 32 n bytes. Deletes the chain of past epochs at each commit.
+Every entry needs both, so they are in memory, and are written once per transaction; the chain of an epoch of n entries
+takes 32 n bytes. Deletes the chain of past epochs at each commit.
 """
 
 from typing import Literal
@@ -12,10 +12,10 @@ from securechat.wire.limits import CHAIN_LENGTH
 
 
 class Trail:
-    """What lies behind our cursor. Changes become durable with `save`, inside the caller's transaction."""
+    """The state behind our cursor. Changes become durable with `save`, inside the caller's transaction."""
 
     def __init__(self, table: TrailTable, conversation: bytes) -> None:
-        """Take up what the vault has, when it is looked at first."""
+        """Load the vault's state at first use."""
         self._table = table
         self._conversation = conversation
         self._loaded = False
@@ -24,7 +24,7 @@ class Trail:
         self._saved = 0  # bytes of `_chain` that the vault has
         self._numbers: dict[bytes, int] = {}
         self._changed: set[bytes] = set()  # devices whose number the vault does not have
-        self._stale: Literal["", "chain", "all"] = ""  # what the vault holds and does not count any more
+        self._stale: Literal["", "chain", "all"] = ""  # what of the vault's state is obsolete
 
     def last_number(self, device: bytes) -> int | None:
         """Return the newest number seen of another device; None if none was seen since we came."""
@@ -38,7 +38,7 @@ class Trail:
         return bytes(self._chain[place : place + CHAIN_LENGTH]) if 0 <= place < len(self._chain) else None
 
     def begin(self, seq: int, chain: bytes) -> None:
-        """Start at `seq`, with this chain value: nothing of what came before counts."""
+        """Start at `seq`, with this chain value: nothing before it counts."""
         self._loaded, self._stale = True, "all"
         self._first, self._chain = seq, bytearray(chain)
         self._numbers.clear()

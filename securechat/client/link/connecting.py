@@ -1,6 +1,6 @@
-"""From a host's name to a TLS connection, in a thread of its own: the engine's thread waits for no name and no peer.
+"""Connecting: from a host's name to TLS, in a thread of its own, so that the engine's thread waits for nobody.
 
-The finished connection is handed over as a whole; whoever takes it owns it from then on (invariant 10).
+The finished connection is handed over as a whole, and its taker owns it from then on (invariant 10).
 """
 
 import selectors
@@ -18,26 +18,26 @@ from securechat.transport.tls import client_context, client_context_for_pin, des
 from securechat.transport.tls_connection import TLSConnection
 
 CONNECT_SECONDS: Final = 10.0
-"""For name, TCP and TLS together: a far server over a bad link answers in less."""
+"""For name resolution, TCP and TLS together: a far server over a bad link answers sooner."""
 
 
 class Connecting:
     """Tries to connect, one try at a time."""
 
     def __init__(self, settings: ClientSettings, deliver: Callable[[Connection | Exception], None]) -> None:
-        """`deliver` takes what comes of a try, on the try's thread; `UnreachableError` if nobody could be reached."""
+        """`deliver` takes a try's result, on the try's thread: a connection, `UnreachableError` or another error."""
         self._settings = settings
         self._deliver = deliver
-        self._context: ssl.SSLContext | None = None  # kept from the first try that came so far
-        self._lock = threading.Lock()  # protects `_abandoned`, and that nothing is delivered after it
+        self._context: ssl.SSLContext | None = None  # kept from the first try that got as far
+        self._lock = threading.Lock()  # protects `_abandoned`, after which nothing may be delivered
         self._abandoned = False
 
     def start(self) -> None:
-        """Begin a try. The one before must have been delivered."""
+        """Begin a try. The previous one must have been delivered."""
         threading.Thread(target=self._try, name="securechat-connect", daemon=True).start()
 
     def abandon(self) -> None:
-        """Deliver nothing any more: a connection that is made in spite of that is closed."""
+        """Deliver nothing any more; close a connection that is still made."""
         with self._lock:
             self._abandoned = True
 
@@ -91,7 +91,7 @@ class Connecting:
 
 
 def _shake_hands(link: socket.socket, tls: TLSConnection, deadline: Deadline) -> bytes:
-    """Complete the handshake. Returns what the server has already said after it."""
+    """Complete the handshake. Return the bytes that the server has sent after it."""
     early = b""
     with selectors.DefaultSelector() as selector:
         selector.register(link, selectors.EVENT_READ)
@@ -106,7 +106,7 @@ def _shake_hands(link: socket.socket, tls: TLSConnection, deadline: Deadline) ->
             try:
                 early += tls.receive(received or b"")
             except (ssl.SSLError, PeerError):
-                send(link, tls.data_to_send())  # perhaps the alert that says what we do not like
+                send(link, tls.data_to_send())  # perhaps an alert that says why we refuse
                 raise
             unsent += tls.data_to_send()
     return early

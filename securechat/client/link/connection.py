@@ -1,4 +1,4 @@
-"""One connection that has its TLS: bytes and messages of the wire's protocol. Belongs to one thread (invariant 10)."""
+"""One connection after its TLS handshake: bytes and messages. Belongs to one thread (invariant 10)."""
 
 import contextlib
 import socket
@@ -14,20 +14,20 @@ from securechat.wire.messages import FromClient, FromServer
 from securechat.wire.protocol import ClientProtocol, Ended
 
 GOODBYE_SECONDS: Final = 2.0
-"""For the last bytes to leave; what was said is in the vault and in the log, whether they do or not."""
+"""For the last bytes to leave; whatever was said is in the vault or the log, whether they do or not."""
 
 _RECEIVE_SIZE: Final = 256 << 10
 """Bytes read at once."""
 
 _MAX_UNSENT: Final = 1 << 20
-"""Bytes that may wait for a slow server before it is given nothing new."""
+"""Bytes that may wait for a slow server before we send it anything new."""
 
 
 class Connection:
-    """Raises OSError or `PeerError` from every method but `close` where the connection is broken."""
+    """Every method except `close` raises OSError or `PeerError` if the connection is broken."""
 
     def __init__(self, link: socket.socket, tls: TLSConnection, early: bytes) -> None:
-        """`link` does not block, `tls` is established; `early`: what the server has already said."""
+        """`link` does not block, `tls` is established; `early`: plaintext that the server has sent already."""
         self.link: Final = link
         self._tls = tls
         self._early = early
@@ -35,12 +35,12 @@ class Connection:
         self._unsent = b""
 
     def begin(self) -> list[FromServer | Ended]:
-        """Return what the server has said already."""
+        """Return the messages that the server has sent already."""
         early, self._early = self._early, b""
         return self._protocol.receive_data(early, time.monotonic())
 
     def receive(self) -> list[FromServer | Ended]:
-        """Read what has come."""
+        """Read whatever has arrived."""
         received = receive(self.link)
         if received is None:
             return []
@@ -58,7 +58,7 @@ class Connection:
         return self._protocol.handle_timer(time.monotonic())
 
     def send(self, take: Callable[[int, Callable[[], int]], Iterable[FromClient]]) -> None:
-        """Send what waits; and what `take(free requests, next id)` returns, unless too much waits already."""
+        """Send whatever waits, and what `take(free requests, next id)` returns, unless too much waits already."""
         if len(self._unsent) < _MAX_UNSENT:
             for message in take(limits.MAX_IN_FLIGHT - self._protocol.in_flight, self._protocol.next_id):
                 self._protocol.send(message)
@@ -69,11 +69,11 @@ class Connection:
 
     @property
     def has_unsent(self) -> bool:
-        """Whether the system did not take everything."""
+        """Whether bytes wait that the system has not taken."""
         return bool(self._unsent)
 
     def say_goodbye(self) -> None:
-        """Tell the server, in the protocol and in TLS, that this is the end, and see that out. Only `close` is left."""
+        """Say goodbye to the server, in the protocol and in TLS, and wait until it is out. Only `close` may follow."""
         self._protocol.close("bye")
         self._tls.write(self._protocol.data_to_send())
         self._tls.close()
@@ -82,12 +82,12 @@ class Connection:
             self.link.settimeout(deadline.remaining())
             self.link.sendall(self._unsent + self._tls.data_to_send())
             self.link.shutdown(socket.SHUT_WR)
-            # Closing with bytes unread would reset the connection, and the reset could overtake our goodbye.
+            # Closing while bytes are unread would reset the connection, and the reset could overtake our goodbye.
             while self.link.recv(_RECEIVE_SIZE):
                 self.link.settimeout(deadline.remaining())
 
     def close(self) -> None:
-        """Close, without waiting; the protocol's last words (why the server was not understood) go out if they can."""
+        """Close without waiting; the protocol's last words (why the server was not understood) go out if they can."""
         with contextlib.suppress(OSError), self.link:
             self._tls.write(self._protocol.data_to_send())
             self._tls.close()
@@ -95,7 +95,7 @@ class Connection:
 
 
 def receive(link: socket.socket) -> bytes | None:
-    """Return what has come; nothing at the end of the stream; None if there is nothing yet."""
+    """Return received bytes; no bytes at the end of the stream; None if there are none yet."""
     try:
         return link.recv(_RECEIVE_SIZE)
     except BlockingIOError:
@@ -103,7 +103,7 @@ def receive(link: socket.socket) -> bytes | None:
 
 
 def send(link: socket.socket, data: bytes) -> int:
-    """Send what goes out at once; return how many bytes that was."""
+    """Send as much as the socket takes at once; return how many bytes."""
     try:
         return link.send(data) if data else 0
     except BlockingIOError:

@@ -1,10 +1,10 @@
-"""From `Hello` to the seat: one connection's way in (design, sections 4 to 6).
+"""Logging in: one connection's way from `Hello` to the seat (design, sections 4 to 6).
 
     Hello        pin the server, certify the device for it         another server than last time -> TrustError
     Resume       with the token of the last login, if there is one  token refused -> Login
     Register     only if asked to; repeating it is harmless
     Login        with the secret derived from the password
-    Seat         the room is full: wait for our place to be 0
+    Seat         the server is full: wait until our place is 0
     PublishDevice   unless the server has it                       another identity key there -> TrustError
 
 `failure` ends the client for good; `setback` ends this connection, and the next one tries again.
@@ -34,17 +34,17 @@ from securechat.wire.messages import (
 
 
 class Session:
-    """The log-in of one client, over all its connections."""
+    """One client's login, over all its connections."""
 
     def __init__(self, context: Context, settings: ClientSettings, *, seated: Callable[[int], None]) -> None:
-        """`seated(key_packages)` is called when the device is in its seat and in the server's directory."""
+        """`seated(key_packages)` is called once the device has its seat and is in the server's directory."""
         self._context = context
         self._settings = settings
         self._seated = seated
         context.vault.discard_at_close = not context.device.row.token  # until the first login
         self._register = settings.register
         self._logged_in: LoggedIn | None = None  # while waiting for a seat
-        self._secret = b""  # what goes in the password's place; only while logging in
+        self._secret = b""  # sent instead of the password; only while logging in
         self.failure: SecurechatError | None = None
         self.setback = ""
         self.retry_after = 0.0  # seconds that the server wants us to wait
@@ -57,7 +57,7 @@ class Session:
         self.retry_after = 0.0
 
     def receive(self, message: Hello | Seat) -> None:
-        """Process what the server says by itself."""
+        """Process an event of the server."""
         if isinstance(message, Hello):
             self._greeted(message)
         elif self._logged_in is not None:
@@ -92,7 +92,7 @@ class Session:
 
     def _resumed(self, reply: Reply) -> None:
         if isinstance(reply, Refused) and reply.code == "token-refused":
-            self._context.device.keep_token(self._context.device.row.token, 0)  # it shows that we once were in
+            self._context.device.keep_token(self._context.device.row.token, 0)  # it shows that we were in
             if self._settings.password is not None:
                 self._log_in()
                 return

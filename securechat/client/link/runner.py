@@ -31,8 +31,8 @@ from securechat.wire.messages import Closing, FromServer
 from securechat.wire.protocol import Ended
 
 UNIT: Final = 64
-"""Messages of the server, or commands, that become one transaction: enough to share its cost, and few enough (tens of
-milliseconds) for a command to come in between."""
+"""Messages of the server, or commands, in one transaction: enough to share its cost, and few enough (tens of
+milliseconds) to let a command in between."""
 
 _END_OF_DEVICE: Final = {
     "replaced": "This account has logged in from another program with the same vault.",
@@ -52,13 +52,13 @@ class Runner:
         self._commands = SimpleQueue[Command]()
         self._closing = threading.Event()
         self._connecting = Connecting(settings, self._take_connection)
-        self._outcomes = SimpleQueue[Connection | Exception]()  # of tries to connect
+        self._outcomes = SimpleQueue[Connection | Exception]()  # results of tries to connect
         self._thread = threading.Thread(target=self._run, name="securechat-client", daemon=True)
         # --- the thread's
         self._connection: Connection | None = None
-        self._arrived: deque[FromServer | Ended] = deque()  # from the server, and not processed yet
+        self._arrived: deque[FromServer | Ended] = deque()  # from the server, not processed yet
         self._backoff = Backoff(time.monotonic)
-        self._greeted = False  # a server we trust has spoken to us once
+        self._greeted = False  # a server that we trust has answered before
 
     def start(self) -> None:
         """Start the thread."""
@@ -75,7 +75,7 @@ class Runner:
         self._waker.wake()
 
     def join(self, seconds: float) -> None:
-        """Wait for the end, which `close` has asked for."""
+        """Wait for the end that `close` has asked for."""
         self._thread.join(seconds)
 
     def _take_connection(self, outcome: Connection | Exception) -> None:
@@ -92,7 +92,7 @@ class Runner:
                 self._serve(selector)
         except SecurechatError as failure:
             error = failure
-        except Exception as failure:  # noqa: BLE001  # the front end has to learn of any end
+        except Exception as failure:  # noqa: BLE001  # the front end has to hear of any end
             error = InternalError(f"{type(failure).__name__}: {failure}")
             error.__cause__ = failure
         self._connecting.abandon()
@@ -105,10 +105,10 @@ class Runner:
         self._on_event(events.Ended(error))
 
     def _serve(self, selector: selectors.BaseSelector) -> None:
-        """Go round until `close`. Raises what ends the client."""
+        """Go round until `close`. Whatever it raises ends the client."""
         self._connecting.start()
         while True:
-            closing = self._closing.is_set()  # before the commands are taken: those given before it are carried out
+            closing = self._closing.is_set()  # before the commands are taken: earlier ones are carried out
             self._carry_out(everything=closing)
             if self._connection is not None:
                 self._talk(selector, self._connection)
@@ -123,13 +123,13 @@ class Runner:
         while not self._commands.empty():
             batch: list[Command] = []
             while len(batch) < UNIT and not self._commands.empty():
-                batch.append(self._commands.get())  # nobody else takes from this queue
+                batch.append(self._commands.get())  # does not wait: nobody else takes from this queue
             self._engine.do(batch)
             if not everything:
                 return
 
     def _deliver(self) -> None:
-        """Hand the events that are on disk to the front end."""
+        """Hand the front end the events whose transactions are on disk."""
         for event in self._engine.take_events():
             if isinstance(event, events.Ready | events.Waiting):
                 self._backoff.reset()
@@ -140,7 +140,7 @@ class Runner:
             raise self._engine.failure
 
     def _wait(self, selector: selectors.BaseSelector) -> None:
-        """Wait until there is something to do, and take in what has come."""
+        """Wait until there is something to do, and read whatever has arrived."""
         ready = {key.fileobj for key, _ in selector.select(self._patience())}
         if self._waker in ready:
             self._waker.clear()
@@ -162,7 +162,7 @@ class Runner:
             self._engine.handle_timer()
 
     def _patience(self) -> float | None:
-        """Return for how long nothing has to be done, in seconds; None: until somebody wakes us."""
+        """Return the seconds until something is due; None: nothing is, so wait to be woken."""
         if self._arrived or not self._commands.empty():
             return 0.0
         connection, backoff = self._connection, self._backoff
@@ -179,7 +179,7 @@ class Runner:
             self._try_again(str(outcome))
             return
         if isinstance(outcome, Exception):
-            self._carry_out(everything=True)  # what was said so far is kept for another time
+            self._carry_out(everything=True)  # what was said so far is in the vault, for the next time
             self._deliver()
             raise outcome
         self._connection = outcome
@@ -188,12 +188,12 @@ class Runner:
         self._arrived += outcome.begin()
 
     def _talk(self, selector: selectors.BaseSelector, connection: Connection) -> None:
-        """Process what has arrived, a unit of it, and send what that and the commands have brought about."""
+        """Process a unit of what has arrived, and send what that and the commands have produced."""
         try:
             reason = self._process()
             if reason is None:
                 connection.send(self._engine.take_outgoing)
-                # What has arrived is processed first: who is flooded does not read on.
+                # What has arrived is processed first: under a flood, nothing more is read.
                 reading = 0 if self._arrived else selectors.EVENT_READ
                 writing = selectors.EVENT_WRITE if connection.has_unsent else 0
                 self._watch(selector, connection, reading | writing)
@@ -213,7 +213,7 @@ class Runner:
             selector.register(connection.link, interest)
 
     def _process(self) -> str | None:
-        """Let the engine process a unit of what has arrived. Says why the connection is over, if it is."""
+        """Have the engine process a unit of what has arrived. If the connection is over, return the reason."""
         messages: list[FromServer] = []
         ended: Ended | None = None
         while self._arrived and len(messages) < UNIT and ended is None:
@@ -229,7 +229,7 @@ class Runner:
         return None if ended is None else _why(ended)
 
     def _lose(self, selector: selectors.BaseSelector, connection: Connection, reason: str) -> None:
-        """The connection is over: tell so, and try again later."""
+        """The connection is over: tell the front end, and try again later."""
         if connection.link in selector.get_map():
             selector.unregister(connection.link)
         connection.close()
@@ -244,7 +244,7 @@ class Runner:
         self._on_event(events.Disconnected(reason, self._backoff.wait(retry_after)))
 
     def _leave(self) -> None:
-        """Say goodbye; what the commands have brought about goes out before it."""
+        """Say goodbye, after sending what the commands have produced."""
         if (connection := self._connection) is None:
             return
         self._engine.say_goodbye()
@@ -262,7 +262,7 @@ class Runner:
 
 
 def _why(ended: Ended) -> str:
-    """Say why the server has ended the connection. Raises `RefusedError` if it ended this device."""
+    """Return why the server has ended the connection. Raises `RefusedError` if this device is out."""
     if ended.error is not None:
         return f"The server broke the protocol: {ended.error}"
     if not isinstance(ended.closing, Closing):

@@ -1,4 +1,4 @@
-"""Conversations: their rows with their members, and what one works with while in them, which goes when one is out."""
+"""Conversations: their rows and members, and the working state that exists only while we are in them."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
@@ -11,7 +11,7 @@ Phase = Literal["opening", "founding", "joining", "awaiting", "member", "resync"
 
 @dataclass
 class ConversationRow:
-    """A conversation's place in its log, and what its people have agreed on."""
+    """A conversation's place in its log, and what its members have agreed on."""
 
     id: bytes
     kind: Literal["direct", "invite", "open"]
@@ -20,34 +20,34 @@ class ConversationRow:
     created: int  # milliseconds since 1970
     cursor: int = 0  # newest entry processed
     chain: bytes = bytes(32)  # chain value at the cursor
-    number: int = 0  # newest of our submissions that stands in the log
+    number: int = 0  # our newest submission in the log
     sent_on_path: int = 0  # our messages since our leaf key was last fresh
     path_time: int = 0  # when that was, milliseconds since 1970
     asked: Literal["", "ours", "theirs"] = ""  # an open request to talk, and whose
     own_bye: bool = False
     their_bye: bool = False
-    closed: bool = False  # we say nothing more here but that we leave
+    closed: bool = False  # we only leave, and say nothing more
     epoch: int = 0
-    members: tuple[str, ...] = ()  # accounts in the tree, but for those that have left; sorted
+    members: tuple[str, ...] = ()  # accounts in the tree, without departed ones; sorted
 
 
 @dataclass(frozen=True)
 class StagedRow:
-    """Our commit, or another request that changes where we stand, on its way to the server."""
+    """Our commit, or another request that changes our membership, on its way to the server."""
 
     number: int
-    request: bytes = field(repr=False)  # the wire message, to be sent again as it is
-    commit_state: bytes = field(repr=False)  # empty where the request holds no commit
+    request: bytes = field(repr=False)  # the wire message, to be sent again unchanged
+    commit_state: bytes = field(repr=False)  # empty if the request holds no commit
 
 
 @dataclass(frozen=True)
 class ChangeRow:
-    """A change of the members that the user asked for and no commit has made yet."""
+    """A change of the members that the user has asked for and no commit has made yet."""
 
     id: int
     action: Literal["add", "remove"]
     account: str
-    key_packages: bytes = field(repr=False)  # of who is to be added; empty until they are fetched
+    key_packages: bytes = field(repr=False)  # of the account to be added; empty until they are fetched
 
 
 _COLUMNS: Final = tuple(column.name for column in fields(ConversationRow) if column.name != "members")
@@ -58,7 +58,7 @@ _SAVE: Final = (
 )
 
 _WORKING_TABLES: Final = ("groups", "staged", "departures", "numbers", "chain", "changes", "outbox")
-"""What a conversation needs while we are in it, by column `conversation`."""
+"""Tables that a conversation needs while we are in it, by their column `conversation`."""
 
 
 class ConversationTable:
@@ -76,11 +76,11 @@ class ConversationTable:
         return [_row(dict(zip(_COLUMNS, row, strict=True)), tuple(members.get(row[0], ()))) for row in rows]
 
     def save(self, row: ConversationRow) -> None:
-        """Keep a conversation's row, new or changed, but for its members."""
+        """Keep a conversation's row, new or changed, except its members."""
         self._database.run(_SAVE, *(getattr(row, column) for column in _COLUMNS))
 
     def save_members(self, conversation: bytes, before: tuple[str, ...], after: tuple[str, ...]) -> None:
-        """Keep who is in a conversation: its rows hold the accounts of `before`."""
+        """Keep a conversation's members; its rows hold the accounts of `before`."""
         gone, new = set(before) - set(after), set(after) - set(before)
         database = self._database
         database.run_many(
@@ -101,7 +101,7 @@ class ConversationTable:
 
 
 class GroupTable:
-    """MLS groups in their current epoch, our staged requests, and who has left without the tree having dropped them."""
+    """MLS groups in their current epoch, our staged requests, and departed leaves."""
 
     def __init__(self, database: Statements) -> None:
         self._database = database
@@ -137,12 +137,12 @@ class GroupTable:
         self._database.run("DELETE FROM staged WHERE conversation = ?", conversation)
 
     def departures(self, conversation: bytes) -> frozenset[int]:
-        """Return the leaves that have left and are still in the tree."""
+        """Return the departed leaves."""
         rows = self._database.all("SELECT leaf FROM departures WHERE conversation = ?", conversation)
         return frozenset(leaf for (leaf,) in rows)
 
     def save_departures(self, conversation: bytes, leaves: frozenset[int]) -> None:
-        """Replace the leaves that have left and are still in the tree."""
+        """Replace the set of departed leaves."""
         self._database.run("DELETE FROM departures WHERE conversation = ?", conversation)
         self._database.run_many("INSERT INTO departures VALUES (?, ?)", [(conversation, leaf) for leaf in leaves])
 

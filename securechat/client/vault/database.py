@@ -1,4 +1,4 @@
-"""The encrypted file: who may open it, how it is brought up to date, and how it is written.
+"""The encrypted file: how it is opened, migrated, read and written.
 
     alice.vault        SQLCipher database (design, section 7)
     alice.vault.key    its random key, wrapped under the password (`key_file`)
@@ -30,7 +30,7 @@ class Statements:
     """Statements over one connection to a vault. All raise `StorageError` where the file cannot be used."""
 
     def __init__(self, path: Path, connection: Any) -> None:
-        """The connection is of a library without type information."""
+        """`connection` belongs to a library without type information."""
         self.path = path
         self._connection = connection
 
@@ -82,7 +82,7 @@ class ReadOnly(Statements):
         return rows[0] if rows else None
 
     def close(self) -> None:
-        """Close the connection; a query that another thread makes is waited for."""
+        """Close the connection, after any query that another thread is making."""
         with self._lock:
             self._connection.close()
 
@@ -91,7 +91,7 @@ class Database(Statements):
     """The database of one account on this machine, held by this process. One thread at a time."""
 
     def __init__(self, path: Path, account: str, connection: Any, key: bytes, lock: FileLock) -> None:
-        """Not for callers: see `open`."""
+        """Use `open` instead."""
         super().__init__(path, connection)
         self.account = account
         self.discard_at_close = False
@@ -130,7 +130,8 @@ class Database(Statements):
     def close(self) -> None:
         """Close all connections and let other processes have the files.
 
-        With `discard_at_close` the files go: nobody ever logged in with this vault; its password may be a typing error.
+        With `discard_at_close` the files are deleted: nobody ever logged in with this vault, and its password may be a
+        typing error.
         """
         try:
             for reader in self._readers:
@@ -204,7 +205,7 @@ def _open(path: Path, account: str, key: bytes) -> Any:
 
 
 def _look_into(path: Path, account: str, key: bytes) -> None:
-    """Refuse what is not ours, before a byte of it is changed."""
+    """Refuse a file that is not ours before changing a byte of it."""
     log = _beside(path, "-wal")
     # Without a log the file has everything, and no other is to be made beside it.
     alone = "" if log.exists() and log.stat().st_size > _WAL_HEADER else "&immutable=1"
@@ -223,9 +224,9 @@ def _look_into(path: Path, account: str, key: bytes) -> None:
 def _connect(name: str, key: bytes, *, uri: bool = False) -> Any:
     # The writer's thread may change between transactions; readers have a lock.
     connection = sqlite.connect(name, isolation_level=None, check_same_thread=False, uri=uri)
-    connection.execute("PRAGMA cipher_log_level = NONE")  # what is wrong we say ourselves
+    connection.execute("PRAGMA cipher_log_level = NONE")  # we report errors ourselves
     connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
-    connection.execute("PRAGMA temp_store = MEMORY")  # a file for a statement's own notes would not be encrypted
+    connection.execute("PRAGMA temp_store = MEMORY")  # a temporary file would not be encrypted
     return connection
 
 

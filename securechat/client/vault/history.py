@@ -1,4 +1,4 @@
-"""The history: lines as they are shown, each with what was said as it was encoded, and the name others know it by.
+"""The history: lines as they are shown, each with its encoded body and the name by which others know the message.
 
 Its order is the log's: accepted lines by `seq`; what is not accepted yet comes last, in the order in which it was said.
 A page is read from one index, however long the history is.
@@ -13,7 +13,7 @@ from securechat.content.registry import line_of
 from securechat.errors import UsageError
 
 UNACCEPTED: Final = 1 << 62
-"""From here on, `place` is this plus the local id, of a line the server has not accepted: it comes after the log."""
+"""A line that the server has not accepted yet has this plus its local id as `place`, so it comes after the log."""
 
 CANNOT_SHOW: Final = "This version of the program cannot show this kind of message."
 
@@ -117,11 +117,11 @@ class History(Pages):
         return _message(row)
 
     def accept(self, local_id: int, seq: int, time: int, number: int) -> Message:
-        """Note where our line stands in the log. Returns the line."""
+        """Note our line's place in the log. Return the line."""
         return self._update("place = ?, time = ?, number = ?", seq, time, number, local_id)
 
     def fail(self, local_id: int, problem: str) -> Message:
-        """Note that our line cannot be sent, and why. Returns the line."""
+        """Note that our line cannot be sent, and why. Return the line."""
         return self._update("problem = ?", problem, local_id)
 
     def move(self, conversation: bytes, new: bytes, *, waiting_only: bool) -> None:

@@ -1,4 +1,4 @@
-"""Who we are to this server, whose keys we know, and the key packages that others reach us by."""
+"""This device, the pins, and the private sides of our key packages."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from securechat.identity.pins import Pin
 
 @dataclass
 class DeviceRow:
-    """Who we are to this server."""
+    """This device, as this server knows it."""
 
     account: str
     device_id: bytes
@@ -22,13 +22,13 @@ class DeviceRow:
 
 
 class DeviceTable:
-    """The one row that says who we are."""
+    """The one row that describes this device."""
 
     def __init__(self, database: Statements) -> None:
         self._database = database
 
     def load(self) -> DeviceRow | None:
-        """Return who we are, or None in a new vault."""
+        """Return this device, or None in a new vault."""
         row = self._database.one(
             "SELECT account, device_id, identity_private, signature_private, server_id, certificate, token,"
             " token_expires, inbox_cursor FROM device"
@@ -36,7 +36,7 @@ class DeviceTable:
         return None if row is None else DeviceRow(*row)
 
     def save(self, row: DeviceRow) -> None:
-        """Keep who we are."""
+        """Keep this device."""
         self._database.run(
             "REPLACE INTO device (id, account, device_id, identity_private, signature_private, server_id, certificate,"
             " token, token_expires, inbox_cursor) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -46,7 +46,7 @@ class DeviceTable:
 
 
 class PinTable:
-    """What we know of other accounts' identity keys."""
+    """The pins: the identity keys by which we know other accounts."""
 
     def __init__(self, database: Statements) -> None:
         self._database = database

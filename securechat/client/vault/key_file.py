@@ -49,7 +49,7 @@ INTERACTIVE: Final = Cost(time=3, memory=64 << 10, lanes=4)
 """The second recommendation of RFC 9106, section 4: a tenth of a second on a laptop, 64 MiB."""
 
 _MOST: Final = Cost(time=64, memory=1 << 20, lanes=16)
-"""More than this in a file (1 GiB) is damage or an attempt to exhaust us, not a choice of ours."""
+"""More than this (1 GiB) in a file is damage or an attempt to exhaust us: we never choose it."""
 
 
 def create(path: Path, password: str, *, cost: Cost = INTERACTIVE) -> bytes:
@@ -82,7 +82,7 @@ def unlock(path: Path, password: str) -> bytes:
 
 
 def _wrapping(password: str, header: bytes) -> AESGCM:
-    """Return the cipher that wraps the key. Bounds the cost first: it stands in the file."""
+    """Return the cipher that wraps the key. Bounds the cost first, because it comes from the file."""
     _magic, _version, time, memory, lanes, salt, _nonce = _HEADER.unpack(header)
     if not (1 <= time <= _MOST.time and 1 <= lanes <= _MOST.lanes and 8 * lanes <= memory <= _MOST.memory):
         raise StorageError("The key file asks for more memory or time than this program grants.")

@@ -1,4 +1,4 @@
-"""What waits to be submitted, in each conversation in its order, until it stands in the log."""
+"""The outbox: each conversation's submissions in their order, until they are in the log."""
 
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
@@ -8,7 +8,7 @@ from securechat.client.vault.database import Statements
 
 @dataclass
 class OutboxRow:
-    """Something to submit. Encrypted already if `payload` is not empty; then the same bytes go out at each try."""
+    """Something to submit. If `payload` is not empty it is encrypted already, and each try sends the same bytes."""
 
     id: int
     kind: Literal["message", "leave"]
@@ -61,7 +61,7 @@ class OutboxTable:
         return None if row is None else OutboxRow(*row)
 
     def last_number(self, conversation: bytes, in_log: int) -> int:
-        """Return the newest number we can have used: `in_log`, or of what was encrypted or staged after it."""
+        """Return the newest number that we may have used: `in_log`, or one encrypted or staged after it."""
         (newest,) = self._database.one(
             "SELECT max(number) FROM (SELECT number FROM outbox WHERE conversation = ?"
             " UNION ALL SELECT number FROM staged WHERE conversation = ? UNION ALL SELECT ?)",
@@ -106,7 +106,7 @@ class OutboxTable:
         return sorted(Dropped(*row) for row in rows)
 
     def move(self, conversation: bytes, new: bytes) -> None:
-        """Let all that waits wait in another conversation."""
+        """Move everything that waits to another conversation."""
         self._database.run("UPDATE outbox SET conversation = ? WHERE conversation = ?", new, conversation)
 
     def move_plain(self, conversation: bytes, new: bytes) -> list[int]:

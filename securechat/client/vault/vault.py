@@ -18,10 +18,10 @@ from securechat.files import FileLock
 
 
 class Vault(Database):
-    """An open vault, sorted by what it keeps. Made by `open`; `close` it."""
+    """An open vault, sorted by what it keeps. Made by `open`; call `close` at the end."""
 
     def __init__(self, path: Path, account: str, connection: Any, key: bytes, lock: FileLock) -> None:
-        """Not for callers: see `open`."""
+        """Use `open` instead."""
         super().__init__(path, account, connection, key, lock)
         self.device = DeviceTable(self)
         self.pins = PinTable(self)

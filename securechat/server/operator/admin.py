@@ -1,7 +1,7 @@
 """The operator's requests, handled in the running server; `protocol` has their list.
 
-One thread, one request after the other. What it changes goes the way of everything else: accounts through their writer,
-sessions through the sequencer. It answers when the change is on disk.
+One thread handles one request after the other. Changes go the usual way: to accounts through their writer, to sessions
+through the sequencer. The answer comes when the change is on disk.
 """
 
 import contextlib

@@ -52,7 +52,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @contextlib.contextmanager
 def snapshot(store: SQLiteStore, accounts: Path) -> Iterator[tuple[Path, bytes]]:
-    """Copy the database, and then read the accounts; the copy is deleted at the end. Raises StorageError."""
+    """Copy the database, then read the accounts; the copy is deleted at the end. Raises StorageError."""
     copy = accounts.with_name(STORE_FILE + ".backup")
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -88,9 +88,9 @@ def _member(name: str, size: int, time: int) -> tarfile.TarInfo:
 
 
 def check_backup(path: Path, folder: Path | None = None) -> Manifest:
-    """Read a backup through, compare it with its manifest, and put its files into `folder`, if there is one.
+    """Read a whole backup, compare it with its manifest, and put its files into `folder`, if one is given.
 
-    Raises StorageError: it is damaged, incomplete, or none.
+    Raises StorageError if it is damaged, incomplete, or not a backup.
     """
     seen: dict[str, _File] = {}
     manifest: Manifest | None = None

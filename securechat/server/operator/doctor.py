@@ -343,7 +343,7 @@ class _Running:
         self.report: protocol.StatusReport | None = None
 
     def look(self) -> Findings:
-        """Ask it, if there is one."""
+        """Ask the server, if there is one."""
         try:
             reply = protocol.ask(self._data, protocol.GetStatus(), ANSWER_SECONDS)
         except protocol.NobodyListensError:

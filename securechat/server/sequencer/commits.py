@@ -62,7 +62,7 @@ class Commits:
             return
         self._leases.hold(conversation, session)
         group, departed = conversation.group, conversation.departed_leaves
-        time = max(self._turn.time, conversation.head.time)  # a log's time does not follow a clock that is set back
+        time = max(self._turn.time, conversation.head.time)  # a log's time never goes back, even if the clock does
 
         def work() -> CommitChecked:
             current = group if group is not None else self._groups.restore(request.conversation)
@@ -124,7 +124,7 @@ class Commits:
             self._leases.release(conversation, session.device)
 
     def _may_commit(self, conversation: Conversation, session: Session, request: Commit, header: Header) -> bool:
-        """Whether a commit may be tried; answers retries, raises RefusedError otherwise."""
+        """Whether a commit may be tried. Answers a retry; raises RefusedError if it is impossible."""
         head = conversation.head
         member = head.members.get(session.device)
         external = header.sender is not None and header.sender.type == SenderType.NEW_MEMBER_COMMIT
@@ -142,7 +142,7 @@ class Commits:
         return True
 
     def apply(self, conversation: Conversation, entry: LogEntry, checked: Checked, welcome: bytes) -> None:
-        """Let a commit that has been appended take effect."""
+        """Bring an appended commit into force."""
         staged, head = checked.staged, conversation.head
         self._store.save_commit(head, entry, checked.snapshot)
         if welcome:

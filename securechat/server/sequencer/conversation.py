@@ -11,7 +11,7 @@ from securechat.server.store.port import ConversationStore
 from securechat.server.store.records import Head, Membership
 
 IDLE_SECONDS = 600.0
-"""How long a conversation that nobody reads stays in memory."""
+"""How long an unused conversation stays in memory."""
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Conversation:
         self.tree = tree
 
     def reload(self, store: ConversationStore) -> bool:
-        """Forget what could not be written; False if the conversation itself is not in the store."""
+        """Forget what could not be written; return False if the conversation itself is not in the store."""
         head = store.load(self.head.id)
         if head is None:
             return False
@@ -76,7 +76,7 @@ class Conversation:
             self.group = None
         for device, member in self.head.members.items():
             if (stored := head.members.get(device)) is not None:
-                stored.cursor = max(stored.cursor, member.cursor)  # acknowledged, though perhaps not stored yet
+                stored.cursor = max(stored.cursor, member.cursor)  # acknowledged, but perhaps not stored yet
         self.head = head
         return True
 

@@ -81,7 +81,7 @@ class Directory:
                     "identity-differs",
                     "this account has another identity key, made on another device or lost: import it, or replace it",
                 )
-            if not tokens_revoked:  # first, so that no device of the old key comes back after a crash in between
+            if not tokens_revoked:  # first, so that no device of the old key can come back after a crash in between
                 self._turn.after(lambda: self._revoke(session, request))
                 return
             self._drop(account, others)
@@ -168,7 +168,7 @@ class Directory:
         return DeviceCertificate.decode(device.certificate)
 
     def unknown(self, certificates: Sequence[DeviceCertificate]) -> DeviceCertificate | None:
-        """Return the first certificate that is not of a published device and its account's identity, or None."""
+        """Return the first certificate whose device is not published under this account and identity key, or None."""
         owners = self._store.owners([each.device_id for each in certificates])
         for each in certificates:
             if owners.get(each.device_id) != (each.account, each.identity_key):

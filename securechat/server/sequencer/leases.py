@@ -171,7 +171,7 @@ class Leases:
         self._leased.discard(conversation)
 
     def expire(self) -> float:
-        """End leases whose time has come; return when the next one ends."""
+        """End expired leases; return when the next one expires."""
         soonest = math.inf
         for conversation in list(self._leased):
             queue = conversation.lease_queue

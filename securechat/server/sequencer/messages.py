@@ -65,7 +65,7 @@ class Messages:
             return
         head, prefix = conversation.head, conversation.application_prefix
         last = head.numbers_of(session.device).last
-        accepted: deque[tuple[int, bytes]] = deque()  # not yet added: id and payload
+        accepted: deque[tuple[int, bytes]] = deque()  # id and payload of those not added yet
         room = 0.0
         for message in submissions:
             payload, number = message.payload, message.number

@@ -14,7 +14,7 @@ TELL_SECONDS = 1.0
 """How long changes are collected: an account that is back within this time has not been away."""
 
 MAX_TOLD = 100
-"""Members of a conversation above which presence is asked for (`Members`), not told."""
+"""In a conversation with more members, presence is not pushed; clients ask for it (`Members`)."""
 
 State = Literal["online", "offline", "dropped"]
 

@@ -25,7 +25,7 @@ from securechat.wire.messages import Acknowledge, Departure, Entry, Subscribe, S
 
 PORTION_ENTRIES = 256
 PORTION_BYTES = 256 << 10
-"""A portion of history: enough to keep a connection busy, little enough to hold for each of a thousand."""
+"""A portion of history: enough to keep a connection busy, little enough to hold one for each of a thousand."""
 
 ON_THE_SPOT = 32
 """Entries read within the turn to make a reader live. Else one close behind a busy log might never catch up."""

@@ -19,7 +19,7 @@ class Outlet(Protocol):
 
     @property
     def address(self) -> str:
-        """What the log calls the other side."""
+        """The other side's name in the log."""
 
     @property
     def backlog(self) -> int:
@@ -43,7 +43,7 @@ class Subscription:
 
 
 class Session:
-    """The record. Requires holding the turn, but for `outlet` and `wants_history`."""
+    """The record. Requires holding the turn, except for `outlet` and `wants_history`."""
 
     def __init__(self, outlet: Outlet) -> None:
         self.outlet = outlet

@@ -29,7 +29,7 @@ MAX_GROUP_INFO = 64 << 10
 
 @dataclass(frozen=True)
 class Founded:
-    """A new conversation's group, checked: epoch 0."""
+    """A new conversation's checked group, in epoch 0."""
 
     group: PublicGroup
     rules: Rules
@@ -39,7 +39,7 @@ class Founded:
 
 @dataclass(frozen=True)
 class Checked:
-    """A commit, checked. `time`: when, in ms; it becomes the entry's time, by which members check lifetimes."""
+    """A checked commit. `time` (ms): when; it becomes the entry's time, by which members check lifetimes."""
 
     staged: PublicStagedCommit
     departed: frozenset[LeafIndex]
@@ -88,7 +88,7 @@ class Validator:
         group_info: bytes,
         time: int,
     ) -> Checked:
-        """Check a commit and what comes with it; `departed`: leaves that have left; `time` in ms."""
+        """Check a commit and what comes with it; `departed`: leaves of departed devices; `time` in ms."""
         now = time // 1000
         validate = certificates.leaf_validator(self.server_id, now)
         message = decode_body(commit, PublicMessage)

@@ -29,10 +29,10 @@ if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
 
 SETTLE_SECONDS: Final = 60.0
-"""After the end of piped input: how long the last lines may take to reach the server."""
+"""How long, after the end of piped input, the last lines may take to reach the server."""
 
 CLOSE_SECONDS: Final = 5.0
-"""How long the core may take to say goodbye before we leave without."""
+"""How long the core may take to say goodbye; then we leave without it."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class EndOfInput:
 
 
 Inbox = SimpleQueue[Event | Typed | EndOfInput]
-"""What a `Chat` is fed from. The core gets its `put` as `on_event`."""
+"""The queue that feeds a `Chat`. Its `put` is the core's `on_event`."""
 
 
 def run_plain(client: "ChatClient", inbox: Inbox) -> ExitCode:
@@ -62,7 +62,7 @@ def run_plain(client: "ChatClient", inbox: Inbox) -> ExitCode:
 
 
 def _run_on_terminal(client: "ChatClient", inbox: Inbox) -> ExitCode:
-    # Imported here: a pipe needs none of it, and it takes a tenth of a second.
+    # Imported here, because it takes a tenth of a second and a pipe needs none of it.
     from prompt_toolkit import PromptSession
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
     from prompt_toolkit.patch_stdout import patch_stdout
@@ -122,7 +122,7 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox) -> ExitCode:
 
 def _run_on_lines(client: "ChatClient", inbox: Inbox, fd: int, output: TextIO) -> ExitCode:
     if isinstance(output, TextIOWrapper):
-        output.reconfigure(errors="replace")  # a mark that the locale lacks must not end the program
+        output.reconfigure(errors="replace")  # a character that the locale lacks must not end the program
 
     def show(text: str) -> None:
         output.write(text + "\n")
@@ -130,7 +130,7 @@ def _run_on_lines(client: "ChatClient", inbox: Inbox, fd: int, output: TextIO) -
 
     def read() -> None:
         for text in _read_lines(fd):
-            if text.strip() == "/quit":  # like the end of the pipe: what came before is finished first
+            if text.strip() == "/quit":  # like the end of the pipe: earlier lines are finished first
                 break
             inbox.put(Typed(text))
         inbox.put(EndOfInput())
@@ -151,7 +151,7 @@ def _run_on_lines(client: "ChatClient", inbox: Inbox, fd: int, output: TextIO) -
 
 
 def _read_lines(fd: int) -> Iterator[str]:
-    """Yield what stands on each line; a backslash at its end continues it on the next.
+    """Yield each line; a backslash at its end continues it on the next.
 
     Reads the descriptor itself: a thread that is waiting inside `sys.stdin` when the interpreter ends would crash it.
     Bytes that are not UTF-8 become lone surrogates, which the core refuses to send.
@@ -179,7 +179,7 @@ def _feed(
 ) -> bool:
     """Feed `chat` until the core has ended, or fails to end in time.
 
-    After the end of input the last lines get `settle_seconds` to be done with. False: that was not enough.
+    After the end of input the last lines get `settle_seconds` to be settled. False: that was not enough.
     """
     deadline = inf
     input_over, in_time = False, True

@@ -62,7 +62,7 @@ HISTORY_LINES: Final = 20
 MAX_HISTORY_LINES: Final = 1000
 
 UNREAD_AT_ONCE: Final = 500
-"""Messages taken from the vault, shown and noted as read together."""
+"""Messages taken from the vault, shown and marked as read together."""
 
 
 @dataclass(frozen=True)
@@ -84,34 +84,34 @@ class Chat:
 
     def __init__(self, client: "ChatClient", show: Callable[[str], None], *, piped: bool) -> None:
         """`piped`: nobody is waiting at the keyboard, so a line is kept until the ones before it are settled."""
-        self.exit_code: ExitCode | None = None  # set when the core has ended
+        self.exit_code: ExitCode | None = None  # set once the core has ended
         self.quitting = False
         self._client = client
         self._show = show
         self._piped = piped
-        self._reached = False  # has there ever been a connection?
+        self._reached = False  # whether there has ever been a connection
         self._ready = False
-        self._held = False  # something waits for a decision that nobody makes in a pipe, or for somebody who is away
+        self._held = False  # a line waits for a decision that nobody can make in a pipe, or for somebody who is away
         self._failure = ExitCode.OK
-        self._current = ""  # its name, which outlives the conversation's id
-        self._opening = ""  # the name of what has been asked for and is not there yet
+        self._current = ""  # the current conversation's name, which outlives its id
+        self._opening = ""  # the name of the conversation that has been asked for and is not there yet
         self._opened_by = 0  # the command that asked for it
         self._kept: list[str] = []  # lines typed meanwhile
         self._unanswered: set[int] = set()  # commands
         self._newest_shown = self._newest_marked = 0  # local ids
         self._unread: dict[bytes, int] = {}
-        # Accounts whose first contact is behind us: told about here, or in the vault from an earlier session.
+        # Accounts that are no new contacts: the user was told here, or they are in the vault from an earlier session.
         self._met = {one.name for one in client.conversations() if one.kind == "direct"}
         self._presence: dict[str, str] = {}
 
     @property
     def prompt(self) -> str:
-        """What stands before the line being typed."""
+        """The prompt before the line being typed."""
         return f"[{self._current}] > " if self._current else "> "
 
     @property
     def idle(self) -> bool:
-        """Everything typed so far is done, or held until somebody decides."""
+        """Whether everything typed so far is done, or held until somebody decides."""
         done = self._held or not self._unanswered
         return self._ready and done and not (self._opening or self._kept)
 
@@ -122,14 +122,14 @@ class Chat:
             self._client.close()
 
     def show_unread(self) -> None:
-        """Show what came in while nobody was looking, under `securechat send` for example. Call before the start."""
+        """Show what came in while nobody was looking, for example during `securechat send`. Call before the start."""
         while lines := self._client.unread(self._newest_shown, UNREAD_AT_ONCE):
             for message in lines:
                 self._show_message(message)
         self.mark_shown()
 
     def mark_shown(self) -> None:
-        """Note in the vault what is on the screen now. Call when nothing more is waiting to be shown."""
+        """Mark in the vault what is on the screen now. Call when nothing more is waiting to be shown."""
         if self._newest_shown > self._newest_marked:
             self._newest_marked = self._newest_shown
             self._client.do(MarkShown(self._newest_shown))
@@ -137,7 +137,7 @@ class Chat:
     # --- typed lines
 
     def line(self, text: str) -> None:
-        """Do what a typed line says."""
+        """Carry out a typed line."""
         text = text.rstrip()
         if not text:
             return
@@ -153,7 +153,7 @@ class Chat:
     def _has_to_wait(self, text: str) -> bool:
         if self._kept or (self._piped and not self._ready):
             return True
-        # What is said in a conversation that is just being opened can wait in the vault, if that has it already.
+        # What is said in a conversation that is being opened can wait in the vault, once the conversation is in it.
         return bool(self._opening) and (_is_command(text) or self._client.find(self._opening) is None)
 
     def _do(self, text: str) -> None:
@@ -394,12 +394,12 @@ class Chat:
             Verb("/quit", "leave the program; your conversations stay", _quit),
         )
     }
-    """What one can type, by name, in the order of `/help`."""
+    """What people can type, by name, in the order of `/help`."""
 
     # --- events
 
     def event(self, event: Event) -> None:
-        """Show an event and go on with what was waiting for it."""
+        """Show an event, and go on with what was waiting for it."""
         match event:
             case Received(message=message) | Refused(message=Message() as message):
                 self._show_message(message)
@@ -412,7 +412,7 @@ class Chat:
             case Ready():
                 self._show_ready()
             case PresenceChanged(account=account, state=state) if self._presence.get(account) == state:
-                pass  # the same news, told once for each conversation that we share
+                pass  # the same news comes once for each conversation that we share
             case _:
                 for line in event_lines(event, self._conversation_of(event), self._client.account):
                     self._show(line)
@@ -453,7 +453,7 @@ class Chat:
             case Connected():
                 self._reached = True
             case Disconnected() if self._piped and not self._reached:
-                self._failure = ExitCode.UNREACHABLE  # a script should hear of it; a person can wait
+                self._failure = ExitCode.UNREACHABLE  # a script has to hear of it; a person can wait
                 self.quit()
             case Held() if self._piped:
                 self._held, self._failure = True, ExitCode.UNTRUSTED
@@ -468,16 +468,16 @@ class Chat:
             self._show(first_contact(account))
 
     def _opened(self, *, came_about: bool) -> None:
-        """What was asked for is there, or does not come about."""
+        """What was asked for exists, or never will."""
         if not came_about and self._opening:
             if self._current == self._opening:
                 self._current = ""
             if not self._piped:
-                self._kept.clear()  # written for a conversation that does not come about
+                self._kept.clear()  # typed for a conversation that never came to be
         self._opening, self._opened_by = "", 0
 
     def _go_on(self, event: Event) -> None:
-        """Do the kept lines, as far as what they wait for is there now."""
+        """Carry out the kept lines, as far as what they waited for is there now."""
         if isinstance(event, ConversationChanged) and event.conversation.name == self._opening:
             self._opening = ""
         while self._kept and not self._opening and (self._ready or not self._piped):

@@ -2,7 +2,7 @@
 
 Everything that a person did not type themselves passes through here before it is printed: messages, names, greetings,
 error texts, and also lines read back from the vault. What is left is letters, marks, numbers, punctuation and symbols
-that occupy the place where they stand.
+that take up the space where they are.
 """
 
 import unicodedata
@@ -19,7 +19,7 @@ MAX_MARKS: Final = 4
 """Combining marks kept on one character: the most stacked honest script needs no more; floods cover other lines."""
 
 _DOTTED_CIRCLE: Final = "\N{DOTTED CIRCLE}"
-"""Carries a mark that would otherwise settle on text of ours."""
+"""Carries a mark that would otherwise attach to our own text."""
 
 _TAB: Final = "    "
 
@@ -58,8 +58,8 @@ def clean_line(text: str) -> str:
 def wrap(line: str, columns: int, width_of: Callable[[str], int]) -> str:
     """Break `line` before the terminal would, so that no part of a message begins at the left edge.
 
-    `line` is ours followed by cleaned text. `width_of` measures one character in columns. A terminal too narrow for
-    text beside the marker is left to break lines itself.
+    `line` is our own text followed by cleaned text. `width_of` measures one character in columns. A terminal too narrow
+    for text beside the marker breaks lines itself.
     """
     room = columns - 1  # the last column stays free: some terminals break after it, others before
     if room < 2 * len(CONTINUATION):
@@ -95,7 +95,7 @@ def _split(text: str) -> list[str]:
 
 
 def _clean_characters(line: str) -> Iterator[str]:
-    marks = MAX_MARKS  # as if full, so that a mark at the beginning is given something to stand on
+    marks = MAX_MARKS  # as if full, so that a mark at the beginning gets something to attach to
     beginning = True
     for character in line:
         category = unicodedata.category(character)

@@ -1,6 +1,6 @@
 """Events as lines of text. A message begins with its time, a notice with `--`, a warning with `!!`.
 
-Whatever others chose is cleaned here (`clean`), so that lines beginning in one of these ways are always ours.
+Text that others chose is cleaned here (`clean`), so that lines that begin in one of these ways are always our own.
 """
 
 from collections.abc import Iterator
@@ -42,17 +42,17 @@ _PRESENCE = {"online": "is online", "offline": "has gone", "dropped": "has lost 
 
 
 def notice(text: str) -> str:
-    """Return a line that tells something."""
+    """Return a notice."""
     return f"-- {text}"
 
 
 def warning(text: str) -> str:
-    """Return a line that should be read twice."""
+    """Return a warning."""
     return f"!! {text}"
 
 
 def title(conversation: Conversation | None) -> str:
-    """Return what a conversation is called: `#room` or the other account."""
+    """Return a conversation's name: `#room` or the other account."""
     return "a conversation" if conversation is None else clean_line(conversation.name)
 
 
@@ -180,7 +180,7 @@ def _changed_lines(event: ConversationChanged, own: str) -> Iterator[str]:
             names = ", ".join(clean_line(name) for name in conversation.members)
             yield notice(f"Now in {where}{'' if by_us else f', changed by {who}'}: {names}")
         case "left" if direct and by_us:
-            pass  # that it has ended was told before
+            pass  # the user was told already that it has ended
         case "left" if direct:
             yield notice(f"{who} has left. /chat {where} asks for a new conversation.")
         case "left":

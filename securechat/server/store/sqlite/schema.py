@@ -1,8 +1,8 @@
 """The database's schema, as the steps that have led to it, each numbered by its place (design, section 5, Store).
 
 A new database takes all steps, an old one those that it lacks: in one transaction, so that after a crash at any instant
-the old one is there, whole. A step that has been released is never changed; what is to be different is a new step. The
-number of the last one stands in `user_version`.
+the old one is there, whole. A step that has been released is never changed; a change is a new step. `user_version`
+holds the number of the last step taken.
 """
 
 import sqlite3
