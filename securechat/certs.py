@@ -1,4 +1,4 @@
-"""`securechat gen-certs`: a private CA and the server's certificate under it. RFC 5280, design section 9.
+"""`securechat gen-certs`: a private CA and the server's certificate under it. RFC 5280, docs/design.md, section 9.
 
 The CA is what clients trust, so it stays: a second call makes the server a new key and certificate under the same CA,
 for the same names unless others are given. Only `new_ca` replaces the CA, and then every client needs the new one.

@@ -6,9 +6,9 @@ OpaqueString, a room is `#` and a name. What PRECIS leaves to the application is
 and one script per name, so that a Cyrillic `а` cannot hide in a Latin `alice`. (A name wholly in another script can
 still look like a Latin one; that is what safety numbers are for.)
 
-Whether a member's name is valid must not depend on whose Python asks, or groups would fork (design, invariant 8). So
-names are judged by Unicode 3.2, the one version that every Python carries beside its own: all widely used scripts are
-in it. Passwords, which only their owner's client judges, may hold the newest emoji.
+Whether a member's name is valid must not depend on whose Python asks, or groups would fork (docs/design.md, invariant
+8). So names are judged by Unicode 3.2, the one version that every Python carries beside its own: all widely used
+scripts are in it. Passwords, which only their owner's client judges, may hold the newest emoji.
 """
 
 import unicodedata

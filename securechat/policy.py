@@ -1,4 +1,4 @@
-"""The rules of a conversation and what they allow in a commit (design, section 6, Rules and Leaving).
+"""The rules of a conversation and what they allow in a commit (docs/design.md, section 6, Rules and Leaving).
 
 The rules stand in the group context from the beginning, signed by whoever founded the group, so that neither the server
 nor a member can turn an invite room into an open one:

@@ -41,7 +41,7 @@ class Clock:
 
 
 class Pins:
-    """Which identity keys we know (design, section 6, Pins): keeps them in the vault, tells the user of changes.
+    """Which identity keys we know (docs/design.md, section 6, Pins): keeps them in the vault, tells of changes.
 
     All are in memory, written through to the vault: they are looked at for every message.
     """

@@ -1,7 +1,7 @@
 """This device: the account's identity key, the device's signature key and certificate, and its key packages.
 
 Keeps (in the vault): both private keys, the certificate, the private side of each unused key package. Deletes: key
-packages that have expired. Design, section 6.
+packages that have expired. docs/design.md, section 6.
 """
 
 import os
@@ -25,7 +25,7 @@ from securechat.mls.leaf_node import Capabilities, CredentialValidator, Lifetime
 from securechat.wire.limits import DEVICE_ID_LENGTH
 
 SUITE: Final = MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
-"""The cipher suite of every conversation (design, section 1)."""
+"""The cipher suite of every conversation (docs/design.md, section 1)."""
 
 CAPABILITIES: Final = Capabilities(cipher_suites=(SUITE.value,), extensions=(certificates.RULES_EXTENSION,))
 
@@ -33,7 +33,7 @@ CERTIFICATE_SECONDS: Final = 10 * 365 * 86_400
 """A device's certificate outlives the device, so that no date mutes its owner."""
 
 KEY_PACKAGE_SECONDS: Final = 90 * 86_400
-"""Design, section 6: key packages live 90 days at most."""
+"""docs/design.md, section 6: key packages live 90 days at most."""
 
 KEY_PACKAGE_STOCK: Final = 20
 """Unused key packages we want at the server: so many people can begin a conversation with us while we are away."""

@@ -1,4 +1,4 @@
-"""From a password to the secret that the client sends instead of it. Design, section 5, Accounts.
+"""From a password to the secret that the client sends instead of it. docs/design.md, section 5, Accounts.
 
     login secret = HKDF-SHA256(Argon2id(password, salt = SHA-256(label || server_id || account)), info = "login")
 

@@ -1,4 +1,4 @@
-"""Device certificates: an account's identity key says which signature key one of its devices uses (design, section 6).
+"""Device certificates: an identity key says which signature key a device uses (docs/design.md, section 6).
 
     struct {
         uint16 version = 1;
@@ -43,7 +43,7 @@ MAX_LEAF: Final = 2048
 """Bytes of a leaf: an honest one takes 400, and each joiner gets the leaves of all the others."""
 
 MAX_LIFETIME: Final = 90 * 86_400 + CLOCK_SKEW
-"""Seconds from the beginning to the end of a key package's lifetime (RFC 9420, section 7.2; design, section 6)."""
+"""Seconds that a key package may live (RFC 9420, section 7.2; docs/design.md, section 6)."""
 
 RULES_EXTENSION: Final = 0xF001
 """MLS extension type of a conversation's rules (`policy`), which every leaf has to support."""

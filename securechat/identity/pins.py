@@ -1,4 +1,4 @@
-"""Pins: the identity key we know an account by, and what happens when it shows another one (design, section 6).
+"""Pins: the identity key we know an account by, and what happens when it shows another one (docs/design.md, section 6).
 
 Trust on first use. A pin never decides whether a commit is valid (invariant 8): it holds our own sending and marks what
 we read, until a person decides. The rules are pure functions on a frozen value; the vault keeps the value.

@@ -1,4 +1,4 @@
-"""The log: one line an event, JSON for programs, readable at a terminal (design, section 5, Operation).
+"""The log: one line an event, JSON for programs, readable at a terminal (docs/design.md, section 5, Operation).
 
 A line is an event, whose text is fixed and our own, and fields. Everything that varies is a field, and so is everything
 that comes from others. Both renderings escape whatever is not printable ASCII, so nobody can colour the operator's

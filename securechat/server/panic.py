@@ -1,4 +1,4 @@
-"""Ends a process whose store has failed: nobody gets an answer that might not be true (design, section 5)."""
+"""Ends a process whose store has failed: nobody gets an answer that might not be true (docs/design.md, section 5)."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""TLS 1.3 as both sides use it, how a client trusts a server, and what went wrong in words. Design, sections 4 and 7.
+"""TLS 1.3 on both sides: how a client trusts a server, and what went wrong in words (docs/design.md, sections 4 and 7).
 
 Trust is one private CA, given as a file or as the hash of its public key; the system's roots are never asked, and
 there is no way to go on after a failed check. Both sides must call `check_protocol` after the handshake: OpenSSL lets a

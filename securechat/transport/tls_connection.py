@@ -1,8 +1,8 @@
-"""TLS without I/O: ciphertext in, plaintext out, and back, over memory BIOs (design, section 5, TLS).
+"""TLS without I/O: ciphertext in, plaintext out, and back, over memory BIOs (docs/design.md, section 5, TLS).
 
 One `receive` takes as many records as one `recv` brought, one `data_to_send` gives as many as one `send` can take:
 batched this way a message costs a quarter of what an `SSLSocket` costs. Only the thread that owns the connection may
-call anything here (design, invariant 10).
+call anything here (docs/design.md, invariant 10).
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The chain over a conversation's log (design, section 4): both sides compute it, so nobody can rewrite the past.
+"""The chain over a conversation's log: both sides compute it, so nobody can rewrite it (docs/design.md, section 4).
 
     chain_n = SHA-256(chain_{n-1} || TLS{ opaque conversation<V>; uint64 seq; uint64 time;
                                           opaque device<V>; uint64 number; opaque payload<V> })

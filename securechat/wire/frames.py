@@ -1,4 +1,4 @@
-"""Frames: a `u32` big-endian length, then one MessagePack message (design, section 4).
+"""Frames: a `u32` big-endian length, then one MessagePack message (docs/design.md, section 4).
 
 A length is checked as soon as its four bytes are there, before anything is kept for it; a first byte that is not 0
 shows at once that somebody speaks another protocol, since no frame is as long as 16 MiB. Fields are positional, so a

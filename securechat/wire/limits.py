@@ -52,13 +52,13 @@ MAX_KEY_PACKAGE = 4096
 """Bytes of one key package: one leaf with a device certificate takes under 1 KiB."""
 
 MAX_ROOM_DEVICES = 1000
-"""Leaves of an open room (design, section 6)."""
+"""Leaves of an open room (docs/design.md, section 6)."""
 
 MAX_SUBSCRIPTIONS = 1024
 """Logs that one session may read at once."""
 
 NUMBERS_KEPT = 256
-"""Newest submissions per device and conversation whose answers the server can repeat (design, section 4)."""
+"""Newest submissions per device and conversation whose answers the server can repeat (docs/design.md, section 4)."""
 
 MAX_IN_FLIGHT = 64
 """Requests of one session that may be waiting for their reply; a client that sends more is not reading."""

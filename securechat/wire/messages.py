@@ -1,8 +1,8 @@
 """The messages of `securechat/1`: what they are called, what they hold, who sends them when.
 
-Design, section 4. Each message is a MessagePack array whose first element is the message's name; the fields follow in
-the order given here. Unknown fields are refused, so that no two readings of one message exist. Bodies of MLS objects
-are opaque `bytes` in their RFC 9420 encoding (`MLSMessage` unless said otherwise).
+docs/design.md, section 4. Each message is a MessagePack array whose first element is the message's name; the fields
+follow in the order given here. Unknown fields are refused, so that no two readings of one message exist. Bodies of MLS
+objects are opaque `bytes` in their RFC 9420 encoding (`MLSMessage` unless said otherwise).
 
 A *request* carries `id`, chosen by the client, and gets exactly one *reply* with the same `id`: the one named in its
 docstring, or `Refused`. Everything else is an *event* and is never answered. Times are milliseconds since 1970 (UTC).
@@ -280,7 +280,7 @@ class JoinOffer(Reply):
     """The newest GroupInfo and tree, with a lease: for two seconds nobody else's commit is accepted here.
 
     `number` is the last one the device used in this conversation. `departures`: devices that have left but are
-    still in the tree (design, section 6, Leaving).
+    still in the tree (docs/design.md, section 6, Leaving).
     """
 
     conversation: ConversationId

@@ -1,4 +1,4 @@
-"""`securechat/1` as two machines without I/O: bytes in, messages out, bytes to send (design, section 4).
+"""`securechat/1` as two machines without I/O: bytes in, messages out, bytes to send (docs/design.md, section 4).
 
 A pump feeds what arrived to `receive_data`, handles the messages it returns, hands its own to `send`, and writes what
 `data_to_send` returns. There is no socket, no thread and no clock inside: `now` is the pump's monotonic time in

@@ -1,7 +1,7 @@
 """Nothing that people say, and no secret of theirs, is in what the server gets, writes or logs, or in vault files.
 
 A whole conversation with texts that stand nowhere else; then every byte is searched for them, in every usual encoding.
-Design, sections 1, 5 (Accounts) and 7.
+docs/design.md, sections 1, 5 (Accounts) and 7.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""A server that changes the log: everybody else's log, or what stands in it. Design, section 4, Numbers and Chain."""
+"""A server that changes the log, for some or for all. docs/design.md, section 4, Numbers and Chain."""
 
 from collections.abc import Callable, Iterable
 

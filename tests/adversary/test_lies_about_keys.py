@@ -1,4 +1,4 @@
-"""A server that swaps keys: at the first contact, later, and after a safety number was compared. Design, section 6."""
+"""A server that swaps keys: at first contact, later, and after numbers were compared. docs/design.md, section 6."""
 
 import os
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""A server that breaks the protocol itself, or turns into another one. Design, sections 4 and 7."""
+"""A server that breaks the protocol itself, or turns into another one. docs/design.md, sections 4 and 7."""
 
 import struct
 

@@ -1,7 +1,7 @@
 """A member that harms: with its own keys, in groups it really is in, and a client that does what no client should.
 
 The server refuses what it can check. What only members can check stops one conversation, names whose doing it was, and
-leaves everything else as it is. Design, sections 5 (Commits) and 6 (Rules, Poison).
+leaves everything else as it is. docs/design.md, sections 5 (Commits) and 6 (Rules, Poison).
 """
 
 import os

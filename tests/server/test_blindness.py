@@ -1,4 +1,4 @@
-"""The server is blind: nothing that it imports, directly or through others, can decrypt (design, invariant 1)."""
+"""The server is blind: nothing that it imports, directly or not, can decrypt (docs/design.md, invariant 1)."""
 
 import subprocess
 import sys

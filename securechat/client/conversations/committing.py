@@ -33,7 +33,7 @@ from securechat.mls.proposals import Add, Proposal, Remove
 from securechat.wire.messages import RETRYABLE, Accepted, Commit, FetchKeyPackages, KeyPackages, Refused, Reply
 
 PATH_MESSAGES: Final = 50
-"""Own messages after which we commit a fresh path (design, section 6): a thief of our keys can read on until then."""
+"""Own messages after which we commit a fresh path: until then a thief reads on (docs/design.md, section 6, Healing)."""
 
 PATH_MILLISECONDS: Final = 7 * 86_400_000
 """Time after which we commit a fresh path: a week."""

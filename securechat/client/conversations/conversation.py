@@ -1,4 +1,4 @@
-"""One conversation: its row, its group, our requests on their way, and how it begins and ends (design, section 6).
+"""One conversation: its row, its group, our pending request, how it begins and ends (docs/design.md, section 6).
 
 Keeps: the group in its current epoch, our trail through the log, the departed leaves. Deletes: at each commit, what
 belongs to past epochs; once we are out, everything but the history.

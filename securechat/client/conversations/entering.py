@@ -1,4 +1,4 @@
-"""Ways into a conversation (design, section 6): open a direct one, found a room, join or re-enter by external commit.
+"""Ways into a conversation: open a direct one, found a room, join or resync (docs/design.md, section 6).
 
 A conversation is in the vault from the user's command on, so that early messages wait there. It has an id of our own
 making; if somebody else was first it gets theirs, and nothing that waits is lost.

@@ -1,4 +1,4 @@
-"""The log of one conversation: entries in; messages, members and state out (design, sections 4 and 6).
+"""The log of one conversation: entries in; messages, members and state out (docs/design.md, sections 4 and 6).
 
 Each entry has to follow the one before it (`seq`), fit the chain and its device's numbers, and be readable in the epoch
 that the entries before it produced. An entry is processed beside the current state: a message that fails changes only
@@ -221,7 +221,7 @@ def _settle_changes(conversation: Conversation) -> None:
 
 
 def _stop(conversation: Conversation, culprit: str, seq: int, reason: str) -> None:
-    """Stop before a commit that cannot be processed, and say whose it is (design, section 6, Poison)."""
+    """Stop before a commit that cannot be processed, and say whose it is (docs/design.md, section 6, Poison)."""
     conversation.advance("distrusted")
     conversation.context.report_failed_commit(conversation.id, seq, reason)
     conversation.context.emit(events.Stopped(conversation.id, culprit, reason))

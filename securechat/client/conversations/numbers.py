@@ -1,4 +1,4 @@
-"""The number of a submission, in the authenticated data of its MLS message (design, section 4)."""
+"""The number of a submission, in the authenticated data of its MLS message (docs/design.md, section 4)."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Our submissions to one conversation: messages in their order, and commits between them (design, sections 4 and 6).
+"""Our submissions to one conversation: messages in order, and commits between (docs/design.md, sections 4 and 6).
 
 Everything is in the vault before it is sent, under its number, and stays there until it is seen in the log: a retry
 sends the same bytes with the same number (invariants 5 and 6). Several messages may be on their way at once; a commit

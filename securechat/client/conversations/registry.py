@@ -1,4 +1,4 @@
-"""All conversations of one client: the logs it reads and acknowledges, and where Welcomes lead (design, section 4).
+"""All conversations of one client: the logs it reads and acknowledges, where Welcomes lead (docs/design.md, section 4).
 
 `begin` starts a connection: it reads the inbox, and every conversation from our cursor on. `pump` lets each
 conversation in which something happened take its next step. An entry is acknowledged once its transaction is on disk.

@@ -1,4 +1,4 @@
-"""Logging in: one connection's way from `Hello` to the seat (design, sections 4 to 6).
+"""Logging in: one connection's way from `Hello` to the seat (docs/design.md, sections 4 to 6).
 
     Hello        pin the server, certify the device for it         another server than last time -> TrustError
     Resume       with the token of the last login, if there is one  token refused -> Login

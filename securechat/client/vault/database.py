@@ -1,6 +1,6 @@
 """The encrypted file: how it is opened, migrated, read and written.
 
-    alice.vault        SQLCipher database (design, section 7)
+    alice.vault        SQLCipher database (docs/design.md, section 7)
     alice.vault.key    its random key, wrapped under the password (`key_file`)
     alice.vault.lock   held while a process has the vault open
 

@@ -1,4 +1,4 @@
-"""The vault's schema, as the steps that have led to it, each numbered by its place (design, section 7).
+"""The vault's schema, as the steps that have led to it, each numbered by its place (docs/design.md, section 7).
 
 A new vault takes all steps, an old one those that it lacks: in one transaction, so that after a crash at any instant
 the old one is there, whole. A step that has been released is never changed; a change is a new step at the end.

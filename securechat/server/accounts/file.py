@@ -1,4 +1,4 @@
-"""The file `accounts.json`: its format, and what counts as damage (design, section 5, Accounts).
+"""The file `accounts.json`: its format, and what counts as damage (docs/design.md, section 5, Accounts).
 
     {"format": "securechat accounts", "version": 1, "accounts": [
       {"name": "alice", "hash": "$argon2id$v=19$...", "created": 1735689600, "enabled": true,

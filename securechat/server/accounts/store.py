@@ -1,4 +1,4 @@
-"""Who may log in: the accounts, in memory and in `accounts.json` (design, section 5, Accounts).
+"""Who may log in: the accounts, in memory and in `accounts.json` (docs/design.md, section 5, Accounts).
 
 Kept for each account are an Argon2id hash (PHC string) of the 32-byte secret that the client derives from the password,
 and SHA-256 hashes of its devices' resume tokens.
@@ -34,7 +34,7 @@ from securechat.wire import limits
 log = get_logger(__name__)
 
 MAX_ACCOUNTS = 10_000
-"""Beyond that, rewriting the file for each change takes too long; larger sites use PostgreSQL (design, section 5)."""
+"""Beyond that, rewriting the file for each change takes too long (docs/design.md, section 5, Accounts)."""
 
 TOKEN_SECONDS = 30 * 86_400
 """Life of a resume token: as long as an absent reader's place in a log is kept."""

@@ -1,4 +1,4 @@
-"""The login: what one client sends, until its session is the sequencer's (design, section 5, Admission).
+"""The login: what one client sends, until its session is the sequencer's (docs/design.md, section 5, Admission).
 
 Everything here runs on the connection's I/O thread, except the answers of the password workers. Whatever comes after
 the login is handed to the sequencer.

@@ -1,8 +1,8 @@
-"""The I/O threads: a selector each, and the connections that it watches (design, section 5).
+"""The I/O threads: a selector each, and the connections that it watches (docs/design.md, section 5).
 
 A connection belongs to one of them for life: only that thread touches its socket, its TLS state and its protocol
-machine (design, invariant 10). Every other thread that has something for a connection calls `Connection.send`, which
-queues it and wakes the owner once per burst.
+machine (docs/design.md, invariant 10). Every other thread that has something for a connection calls `Connection.send`,
+which queues it and wakes the owner once per burst.
 
 A round of the thread: read what has arrived, handle it, let `turn` do what the handlers collected together, then write
 once per connection.

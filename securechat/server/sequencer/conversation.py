@@ -24,7 +24,7 @@ class Lease:
 
 @dataclass
 class LeaseQueue:
-    """Who may commit next, and which devices wait to (design, section 6, Open rooms)."""
+    """Who may commit next, and which devices wait to (docs/design.md, section 6, Open rooms)."""
 
     lease: Lease | None = None
     joiners: OrderedDict[bytes, tuple[Session, int]] = field(default_factory=OrderedDict)  # device -> session, request

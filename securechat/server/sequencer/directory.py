@@ -1,4 +1,4 @@
-"""The directory: published devices, and their key packages, each handed out once (design, section 4, keys)."""
+"""The directory: published devices, and their key packages, each handed out once (docs/design.md, section 4, keys)."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future

@@ -1,4 +1,4 @@
-"""How rooms and direct conversations begin (design, section 6).
+"""How rooms and direct conversations begin (docs/design.md, section 6).
 
 A request is looked at twice: a validation worker checks the new group, and its result is looked at in another turn,
 because the name or the pair may have been taken meanwhile.

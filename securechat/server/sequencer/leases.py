@@ -1,4 +1,4 @@
-"""Leases: who may commit next in a conversation, so that joiners get in and members get a word in (design, section 6).
+"""Leases: who may commit next, so that joiners get in and members get a word in (docs/design.md, section 6).
 
 A joiner needs the newest GroupInfo, and its commit is worthless once another one is accepted. So the server gives the
 GroupInfo to one joiner at a time and, for two seconds, accepts no other device's commit there. Messages go on. A member

@@ -1,4 +1,4 @@
-"""Devices leave by a signed proposal to remove themselves (design, section 6, Leaving)."""
+"""Devices leave by a signed proposal to remove themselves (docs/design.md, section 6, Leaving)."""
 
 from securechat.errors import RefusedError
 from securechat.identity.certificate import certificate_of

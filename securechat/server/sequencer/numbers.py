@@ -1,7 +1,7 @@
 """What a submission says of itself: its number, and the header of its MLS message (RFC 9420, section 6).
 
 The number stands in the request and in the message's authenticated data. Only `last + 1` is new; the newest 256 are
-answered again (design, section 4, Numbers).
+answered again (docs/design.md, section 4, Numbers).
 """
 
 from securechat.errors import DecodeError, RefusedError

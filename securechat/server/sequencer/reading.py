@@ -1,4 +1,4 @@
-"""Reading logs: new entries are pushed from memory, old ones are read from the store (design, section 4, Reading).
+"""Reading logs: new entries are pushed from memory, old ones read from the store (docs/design.md, section 4, Reading).
 
 A subscription is *live* when the session has everything up to the log's head. It is then among the conversation's
 `readers` and gets each new entry in the turn that adds it. Otherwise it is *behind*, and gets portions of history as

@@ -1,4 +1,4 @@
-"""Seats belong to accounts: `max_clients` of them are logged in at once, and the next ones wait (design, section 5).
+"""Seats belong to accounts: `max_clients` are logged in at once, the next ones wait (docs/design.md, section 5).
 
 They wait in the order in which they came, one place per account. A seat is kept `KEEP_SECONDS` for an account that lost
 its connection.

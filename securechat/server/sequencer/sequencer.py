@@ -1,4 +1,4 @@
-"""The sequencer: everything that changes a conversation happens in turns, one at a time (design, section 5).
+"""The sequencer: everything that changes a conversation happens in turns, one at a time (docs/design.md, section 5).
 
 An I/O thread that has something for the sequencer takes a turn. It holds the lock and handles everything that any
 thread has handed in so far:

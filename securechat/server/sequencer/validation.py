@@ -1,4 +1,4 @@
-"""The checks of MLS objects before the server accepts them; none needs a secret (design, section 5, Commits).
+"""The checks of MLS objects before the server accepts them; none needs a secret (docs/design.md, section 5, Commits).
 
 Everything here works on immutable values, raises `PeerError` for what must not be accepted, and may run on any thread:
 a validation worker does the expensive part of a commit while messages flow, and the turn then compares the epoch.

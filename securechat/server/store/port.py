@@ -1,4 +1,4 @@
-"""What the server asks of whatever keeps its logs, one Protocol for each part of it (design, section 5, Store).
+"""What the server asks of whatever keeps its logs, one Protocol for each part of it (docs/design.md, section 5, Store).
 
 Writing belongs to the holder of the sequencer's turn: writes collect in one transaction, which `commit` makes durable
 as a whole and `rollback` undoes as a whole. Methods marked "any thread" may be called at any time, and see only what is

@@ -14,7 +14,7 @@ Kind = Literal["direct", "invite", "open"]
 READER_SECONDS = 30 * 86_400
 READER_ENTRIES = 10_000
 READER_BYTES = 64 << 20
-"""What a reader may leave unread in one log. Past any of these its cursor stops holding entries (design, section 5)."""
+"""What a reader may leave unread in a log. Past any of these its cursor holds nothing (docs/design.md, section 5)."""
 
 INBOX_ENTRIES = 1000
 """Welcomes kept for one device: the oldest are dropped first, and their senders can invite again."""

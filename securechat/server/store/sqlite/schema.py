@@ -1,4 +1,4 @@
-"""The database's schema, as the steps that have led to it, each numbered by its place (design, section 5, Store).
+"""The database's schema, as numbered steps that have led to it (docs/design.md, section 5, Store).
 
 A new database takes all steps, an old one those that it lacks: in one transaction, so that after a crash at any instant
 the old one is there, whole. A step that has been released is never changed; a change is a new step. `user_version`

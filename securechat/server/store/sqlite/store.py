@@ -1,4 +1,4 @@
-"""The store on SQLite: one file, one writer, a write-ahead log that is fsynced by every commit (design, section 5)."""
+"""The store on SQLite: one file, one writer, a write-ahead log synced by every commit (docs/design.md, section 5)."""
 
 from collections.abc import Callable
 from pathlib import Path
