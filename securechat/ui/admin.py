@@ -6,7 +6,7 @@ from pathlib import Path
 
 from securechat.server.operator import protocol
 from securechat.server.operator.protocol import ask
-from securechat.ui.plain.clean import clean_line
+from securechat.ui.text.clean import clean_line
 
 
 def show_users(data: Path) -> str:

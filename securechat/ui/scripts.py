@@ -33,8 +33,8 @@ from securechat.content.registry import MAX_TEXT, check_text
 from securechat.errors import RefusedError, SecurechatError, UsageError
 from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code
-from securechat.ui.plain.clean import clean_line
 from securechat.ui.plain.draw import message_line
+from securechat.ui.text.clean import clean_line
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient

@@ -6,7 +6,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from prompt_toolkit.utils import get_cwidth
 
-from securechat.ui.plain.clean import CONTINUATION, MAX_MARKS, NOT_SHOWN, clean, clean_line, wrap
+from securechat.ui.plain.draw import CONTINUATION, notice, wrap
+from securechat.ui.text import clean as cleaner
+from securechat.ui.text.clean import MAX_MARKS, NOT_SHOWN, clean_line
 
 COLUMNS, ROWS = 80, 24
 
@@ -34,6 +36,11 @@ ATTACKS = {
     "marks first": "\u0300\u0301x",
     "new line": "hello\n12:00 [alice] alice: fake",
 }
+
+
+def clean(text: str) -> str:
+    """A text as the plain client shows it."""
+    return notice(cleaner.clean(text)).removeprefix("-- ")
 
 
 def assert_harmless(text: str) -> None:
@@ -74,6 +81,7 @@ def test_honest_text_is_left_as_it_is(text: str) -> None:
 
 def test_lines_are_kept_and_marked_and_tabs_become_spaces() -> None:
     assert clean("one\ntwo\r\nthree\n") == f"one\n{CONTINUATION}two\n{CONTINUATION}three"
+    assert cleaner.clean("one\ntwo\r\nthree\n") == "one\ntwo\nthree"
     assert clean("a\tb") == "a    b"
     assert clean_line("one\ntwo") == "one two"
 

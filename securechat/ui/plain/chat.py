@@ -50,8 +50,9 @@ from securechat.client.events import (
 from securechat.errors import RefusedError, SecurechatError, UsageError
 from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code
-from securechat.ui.plain.clean import clean
-from securechat.ui.plain.draw import event_lines, first_contact, message_line, notice, title, warning
+from securechat.ui.plain.draw import message_line, notice, sentence_line, warning
+from securechat.ui.text.clean import clean
+from securechat.ui.text.sentences import first_contact, sentences, title, why_silent
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
@@ -198,17 +199,9 @@ class Chat:
         return found
 
     def _say(self, conversation: Conversation, text: str) -> None:
-        where = title(conversation)
-        if self._unanswered:  # by commands that may change what we see here: the core knows better
-            self._do_command(Send(conversation.id, text))
-            return
-        if conversation.state == "request":
-            raise UsageError(f"{where} has asked to chat: answer with /accept {where} or /decline {where} first.")
-        if conversation.state == "closed":
-            again = f"/chat {where} asks for a new one." if conversation.kind == "direct" else "/join it again."
-            raise UsageError(f"The conversation {where} has ended. {again}")
-        if conversation.state == "stopped":
-            raise UsageError(f"{where} stands still. /repair tries to mend it.")
+        # Commands that are not answered yet may change what we see here: then the core knows better.
+        if not self._unanswered and (silent := why_silent(conversation)):
+            raise UsageError(silent)
         self._do_command(Send(conversation.id, text))
 
     def _do_command(self, command: Command) -> None:
@@ -414,8 +407,8 @@ class Chat:
             case PresenceChanged(account=account, state=state) if self._presence.get(account) == state:
                 pass  # the same news comes once for each conversation that we share
             case _:
-                for line in event_lines(event, self._conversation_of(event), self._client.account):
-                    self._show(line)
+                for sentence in sentences(event, self._conversation_of(event), self._client.account):
+                    self._show(sentence_line(sentence))
         self._note(event)
         self._go_on(event)
 
@@ -465,7 +458,7 @@ class Chat:
     def _meet(self, account: str) -> None:
         if account not in self._met:
             self._met.add(account)
-            self._show(first_contact(account))
+            self._show(sentence_line(first_contact(account)))
 
     def _opened(self, *, came_about: bool) -> None:
         """What was asked for exists, or never will."""

@@ -1,16 +1,13 @@
-"""Makes text from others harmless to a terminal: it cannot move the cursor, colour the screen or fake another line.
+"""Makes text from others harmless: it cannot move a cursor, colour a screen, turn its direction or hide anything.
 
-Everything that a person did not type themselves passes through here before it is printed: messages, names, greetings,
+Everything that a person did not type themselves passes through here before it is shown: messages, names, greetings,
 error texts, and also lines read back from the vault. What is left is letters, marks, numbers, punctuation and symbols
-that take up the space where they are.
+that take up the space where they are, and line breaks where a text may have them.
 """
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
-
-CONTINUATION: Final = "      ┃ "
-"""Begins every line of a message but its first, so that none of them can look like a line of its own."""
 
 NOT_SHOWN: Final = "\N{REPLACEMENT CHARACTER}"
 """Stands for a control character, half a character, or one that this Unicode version does not know."""
@@ -46,47 +43,13 @@ sequences fall apart into their emoji, right-to-left letters stay.
 
 
 def clean(text: str) -> str:
-    """Return `text` made harmless; it keeps its line breaks, and each line but the first begins with `CONTINUATION`."""
-    return f"\n{CONTINUATION}".join("".join(_clean_characters(line)) for line in _split(text))
+    """Return `text` made harmless; it keeps its line breaks, as `\\n`."""
+    return "\n".join("".join(_clean_characters(line)) for line in _split(text))
 
 
 def clean_line(text: str) -> str:
     """Return `text` made harmless as exactly one line; its line breaks become spaces."""
     return " ".join("".join(_clean_characters(line)) for line in _split(text))
-
-
-def wrap(line: str, columns: int, width_of: Callable[[str], int]) -> str:
-    """Break `line` before the terminal would, so that no part of a message begins at the left edge.
-
-    `line` is our own text followed by cleaned text. `width_of` measures one character in columns. A terminal too narrow
-    for text beside the marker breaks lines itself.
-    """
-    room = columns - 1  # the last column stays free: some terminals break after it, others before
-    if room < 2 * len(CONTINUATION):
-        return line
-    rows: list[str] = []
-    for part in line.split("\n"):
-        row: list[str] = []
-        used = 0
-        for character in part:
-            width = width_of(character)
-            if used + width > room:
-                cut = _last_word(row)
-                rows.append("".join(row[:cut]))
-                row = [*CONTINUATION, *row[cut:]]
-                used = sum(map(width_of, row))
-            row.append(character)
-            used += width
-        rows.append("".join(row))
-    return "\n".join(rows)
-
-
-def _last_word(row: list[str]) -> int:
-    """Return where the last word begins, if that is in the second half of the row; else the end."""
-    for place in range(len(row), len(row) // 2, -1):
-        if row[place - 1] == " ":
-            return place
-    return len(row)
 
 
 def _split(text: str) -> list[str]:

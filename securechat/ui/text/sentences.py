@@ -1,0 +1,202 @@
+"""What is said of events and states: the one place where an event becomes words, for every face.
+
+A sentence is a value; how it looks is the face's business. Whatever others chose is cleaned here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from securechat.client.events import (
+    Alarm,
+    Connected,
+    Conversation,
+    ConversationChanged,
+    Delayed,
+    Disconnected,
+    Ended,
+    Event,
+    Gap,
+    Held,
+    KeyAccepted,
+    KeyChanged,
+    LoggedIn,
+    MemberList,
+    PresenceChanged,
+    Refused,
+    RoomList,
+    SafetyNumber,
+    Stopped,
+    Waiting,
+)
+from securechat.ui.text.clean import clean, clean_line
+
+_PRESENCE: Final = {"online": "is online", "offline": "has gone", "dropped": "has lost the connection"}
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Something said to the user. Its text is clean, and may have several lines."""
+
+    kind: Literal["notice", "warning", "alarm"]
+    """`warning`: should be read twice. `alarm`: somebody did what honest ones do not."""
+    text: str
+
+
+def title(conversation: Conversation | None) -> str:
+    """Return a conversation's name: `#room` or the other account."""
+    return "a conversation" if conversation is None else clean_line(conversation.name)
+
+
+def first_contact(account: str) -> Sentence:
+    """Return what everybody should hear once about a new contact."""
+    who = clean_line(account)
+    return _notice(
+        f"New contact: to be sure that {who} is who you think, compare the numbers that /safety {who} shows "
+        f"both of you, by phone or face to face; then type /verify {who}."
+    )
+
+
+def why_silent(conversation: Conversation) -> str:
+    """Return why nothing can be said in a conversation, and what to do; empty where something can."""
+    where = title(conversation)
+    match conversation.state:
+        case "request":
+            return f"{where} has asked to chat: answer with /accept {where} or /decline {where} first."
+        case "closed":
+            again = f"/chat {where} asks for a new one." if conversation.kind == "direct" else "/join it again."
+            return f"The conversation {where} has ended. {again}"
+        case "stopped":
+            return f"{where} stands still. /repair tries to mend it."
+    return ""
+
+
+def sentences(event: Event, conversation: Conversation | None, own: str) -> Iterator[Sentence]:
+    """Yield what is said of an event; messages are not said but shown.
+
+    `conversation`: the one that the event is about, if any. `own`: our account.
+    """
+    where = title(conversation)
+    match event:
+        case Connected():
+            yield _notice(f"Connected to {clean_line(event.server_name)}.")
+            if event.greeting:
+                yield _notice(clean(event.greeting))
+        case Disconnected():
+            seconds = max(1, round(event.retry_in))
+            yield _notice(f"No connection: {clean_line(event.reason)} Trying again in {seconds} s.")
+        case LoggedIn():
+            yield _notice(f"{'Welcome back' if event.resumed else 'Welcome'}, {clean_line(event.account)}.")
+        case Waiting():
+            yield _notice(f"The server is full. You are number {event.place} in the queue and will be let in.")
+        case Held():
+            who = clean_line(event.account)
+            yield _warning(
+                f"Your message in {where} is held: {who} now has another key. Either {who} has a new device, or "
+                f"somebody sits between you. Compare /safety {who}, then /verify {who}; "
+                f"/trust {who} goes on without comparing."
+            )
+        case KeyChanged():
+            who = clean_line(event.account)
+            verified = " It is not the one you had verified!" if event.was_verified else ""
+            decide = f"See /safety {who}; then /verify {who} or /trust {who}."
+            yield _warning(f"{who} now has another key.{verified} {decide}")
+        case KeyAccepted(account=account, verified=True):
+            yield _notice(f"{clean_line(account)} is verified. You will be warned loudly if the key ever changes.")
+        case KeyAccepted(account=account):
+            yield _notice(f"The new key of {clean_line(account)} is trusted from now on; it has not been compared.")
+        case SafetyNumber():
+            yield from _of_safety_number(event)
+        case ConversationChanged():
+            yield from _of_change(event, own)
+        case PresenceChanged():
+            yield _notice(f"{clean_line(event.account)} {_PRESENCE[event.state]}.")
+        case Gap():
+            yield _warning(f"Messages in {where} are missing here: you were away too long, and the server let them go.")
+        case Alarm():
+            yield Sentence("alarm", f"ALARM{f' in {where}' if conversation else ''}: {clean(event.text)}")
+        case Stopped():
+            who = clean_line(event.culprit)
+            yield _warning(
+                f"{where} stands still: a change made by {who} cannot be processed ({clean_line(event.reason)}). "
+                f"/repair tries to enter it anew; if that does not help, start a new conversation without {who}."
+            )
+        case RoomList(rooms=()):
+            yield _notice("There are no rooms yet. /join #lobby opens one.")
+        case RoomList():
+            for room in event.rooms:
+                inside = ", you are in it" if room.joined else ""
+                yield _notice(f"{clean_line(room.name)}: {room.kind} room, {_people(room.members)}{inside}")
+        case MemberList():
+            names = (f"{clean_line(name)}{' (online)' if online else ''}" for name, online in event.members)
+            yield _notice(f"In {where}: {', '.join(names)}")
+        case Refused(message=None) | Delayed():
+            yield _warning(clean(event.text))
+        case Ended(error=error) if error is not None:
+            yield _warning(clean(str(error)))
+
+
+def _of_safety_number(event: SafetyNumber) -> Iterator[Sentence]:
+    who, groups = clean_line(event.account), event.number.split(" ")
+    yield _notice(f"Safety number of you and {who}:")
+    for row in range(0, len(groups), 4):
+        yield _notice("    " + " ".join(groups[row : row + 4]))
+    yield _notice(f"If {who} sees the same digits, nobody sits between you: type /verify {who}.")
+
+
+def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
+    conversation = event.conversation
+    where, who = title(conversation), clean_line(event.account)
+    by_us = event.account in ("", own)
+    direct = conversation.kind == "direct"
+    match event.change:
+        case "opened" if direct:
+            asked = conversation.state == "requested"
+            yield _notice(f"You have asked {where} to chat." if asked else f"Your conversation with {where} is open.")
+        case "opened":
+            yield _notice(f"You have opened the room {where}.")
+        case "joined" if not by_us:
+            yield _notice(f"{who} has entered {where}.")
+        case "joined":
+            count = _people(len(conversation.members))
+            yield _notice(f"You are in {where} ({count}). Earlier messages cannot be read.")
+        case "request":
+            yield _notice(f"{where} asks to chat with you: /accept {where} or /decline {where}.")
+        case "accepted":
+            yield _notice(f"You can talk with {where} now." if by_us else f"{who} has accepted.")
+        case "declined":
+            yield _notice(f"You have declined the chat with {where}." if by_us else f"{who} has declined.")
+        case "bye":
+            yield _notice(
+                f"You have said bye to {where}; the chat ends when {where} says it too."
+                if by_us
+                else f"{who} has said bye. /bye ends the chat."
+            )
+        case "closed":
+            again = f" /chat {where} asks for a new one." if direct else ""
+            yield _notice(f"The conversation {where} has ended.{again}")
+        case "members":
+            names = ", ".join(clean_line(name) for name in conversation.members)
+            yield _notice(f"Now in {where}{'' if by_us else f', changed by {who}'}: {names}")
+        case "left" if direct and by_us:
+            pass  # the user was told already that it has ended
+        case "left" if direct:
+            yield _notice(f"{who} has left. /chat {where} asks for a new conversation.")
+        case "left":
+            yield _notice(f"You have left {where}." if by_us else f"{who} has left {where}.")
+        case "removed" if conversation.state == "closed":
+            yield _warning(f"You were removed from {where}{'' if by_us else f' by {who}'}.")
+        case "removed":
+            yield _notice(f"{who} was removed from {where}.")
+
+
+def _notice(text: str) -> Sentence:
+    return Sentence("notice", text)
+
+
+def _warning(text: str) -> Sentence:
+    return Sentence("warning", text)
+
+
+def _people(count: int) -> str:
+    return "1 person" if count == 1 else f"{count} people"
