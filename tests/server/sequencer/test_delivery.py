@@ -17,6 +17,8 @@ from securechat.mls.proposals import GroupContextExtensions, Proposal, Remove
 from securechat.mls.tree_math import LeafIndex
 from securechat.policy import Rules, departure_data
 from securechat.server.sequencer.conversation import Conversation
+from securechat.server.sequencer.operations import DepartureChecked, RoomChecked
+from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Run
 from securechat.server.sequencer.validation import Checked, Validator
 from securechat.server.store.records import Head
@@ -403,6 +405,31 @@ def test_the_chain_of_a_joiner_is_that_of_the_log(room: Room, enter: Enter) -> N
 
 
 # --- leaving ---
+
+
+def test_a_room_that_is_founded_again_in_the_turn_that_deletes_it_begins_empty(
+    server: MemoryServer, enter: Enter
+) -> None:
+    """A departure is checked and the last one out; the founding, sent twice, was checked more slowly."""
+    alice, handlers = enter("alice"), server.sequencer._writing
+    found, leave = handlers[RoomChecked], handlers[DepartureChecked]
+    founded: list[tuple[Session, RoomChecked]] = []
+
+    def note(session: Session, checked: RoomChecked) -> None:
+        founded.append((session, checked))
+        found(session, checked)
+
+    def leave_and_found(session: Session, checked: DepartureChecked) -> None:
+        leave(session, checked)
+        found(*founded[0])
+
+    handlers[RoomChecked], handlers[DepartureChecked] = note, leave_and_found
+    assert isinstance(alice.open_room("#lobby"), m.Done)
+    (conversation,) = alice.groups
+    assert isinstance(alice.say(conversation, "to nobody"), m.Accepted)
+    assert isinstance(alice.leave(conversation), m.Accepted)
+    assert server.head(conversation).seq == 0
+    assert server.store.logs.read(conversation, 0, 100, 100, 1 << 20) == []
 
 
 def test_after_a_leave_members_commit_before_they_speak(room: Room) -> None:
