@@ -439,6 +439,30 @@ def test_who_leaves_does_not_wait_for_a_reader_who_is_away(people: World, server
     assert bob.state_of("alice") == "closed"
 
 
+def test_a_key_package_that_expires_before_it_is_used_leaves_its_owner_out(server: MemoryServer, people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.do(commands.CreateRoom("#club"))
+    settle(alice, bob)
+    bob.cut()
+
+    def three_months_later(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        if not isinstance(message, wire.Commit):
+            return [message]
+        server.inward = lambda _link, each: [each]
+        server.now += 91 * 86_400_000
+        refuse(link, message, "commit-first")
+        return []
+
+    server.inward = three_months_later
+    alice.do(commands.Invite(alice.id_of("#club"), "bob"))
+    alice.say("#club", "without bob")
+    settle(alice)
+    (refused,) = alice.of(events.Refused)
+    assert isinstance(refused, events.Refused)
+    assert refused.text.startswith("bob was not added: Their key package is not good any more: a key package has expired")
+    assert alice.texts("#club") == ["alice: without bob"]
+
+
 def test_nobody_invites_or_removes_themselves(people: World) -> None:
     (alice,) = people("alice")
     alice.do(commands.CreateRoom("#club"))

@@ -27,7 +27,7 @@ from securechat.client.device import check_key_packages
 from securechat.client.vault.conversations import ChangeRow
 from securechat.client.vault.outbox import OutboxRow
 from securechat.errors import InternalError, PeerError
-from securechat.identity.certificate import DeviceCertificate
+from securechat.mls.framing import decode_body
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.proposals import Add, Proposal, Remove
 from securechat.wire.messages import RETRYABLE, Accepted, Commit, FetchKeyPackages, KeyPackages, Refused, Reply
@@ -78,9 +78,8 @@ class Committing:
                 leaves = [leaf for leaf, person in conversation.people.items() if person.account == change.account]
                 proposals += map(Remove, leaves)
             elif change.key_packages:
-                packages = _decode_packages(change.key_packages)
                 with self._refusing(change):
-                    proposals += [Add(package) for package, _ in self._check(packages, change.account, now)]
+                    proposals += map(Add, self._still_in_date(_decode_packages(change.key_packages), now))
             elif change.id not in self._fetching:
                 self._fetching.add(change.id)
                 self._context.request(FetchKeyPackages(0, change.account), self._fetched_for(change))
@@ -92,7 +91,9 @@ class Committing:
             self._context.touched.add(self._conversation.id)
             if isinstance(reply, KeyPackages):
                 with self._refusing(change):
-                    checked = self._check(reply.key_packages, change.account, self._context.clock.seconds())
+                    now = self._context.clock.seconds()
+                    validate = self._context.device.validator(now)
+                    checked = check_key_packages(reply.key_packages, change.account, validate=validate, now=now)
                     for _, person in checked:
                         self._context.pins.observe(person)
                     if change.account in self._context.pins.undecided:
@@ -113,8 +114,20 @@ class Committing:
         except PeerError as error:
             self._drop(change, "local", f"{change.account} was not added: {error} Invite them again.")
 
-    def _check(self, packages: list[bytes], account: str, now: int) -> list[tuple[KeyPackage, DeviceCertificate]]:
-        return check_key_packages(packages, account, validate=self._context.device.validator(now), now=now)
+    def _still_in_date(self, encoded: list[bytes], now: int) -> list[KeyPackage]:
+        """Return key packages that were sound when they came. Raises PeerError if their dates have passed since.
+
+        Nothing else is verified here, since the commit does that.
+        """
+        validate = self._context.device.validator(now)
+        try:
+            packages = [decode_body(each, KeyPackage) for each in encoded]
+            for package in packages:
+                package.leaf_node.verify_lifetime(now)
+                validate(package.leaf_node, entering=True)
+        except PeerError as error:
+            raise PeerError(f"Their key package is not good any more: {error}.") from error
+        return packages
 
     def _commit(self, proposals: list[Proposal], now: int) -> None:
         conversation = self._conversation
