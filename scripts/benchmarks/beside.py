@@ -1,8 +1,9 @@
 """An old tree and this one at the same work, in turns: whether a change has made anything dearer.
 
 What the machine does meanwhile moves a cost by more than a change does. So each round starts both trees anew and puts
-them to the same work within seconds of each other, every other round in the opposite order; what counts is the ratio
-within a round. Only CPU time is compared, since rates and latencies depend on the clients.
+them to the same work within seconds of each other, every other round in the opposite order. What counts is the median
+of the ratios within the rounds: on a machine whose load changed, the ratio of the medians was off by 10 %. Only CPU
+time is compared, since rates and latencies depend on the clients.
 
 Each tree's server is the program of its own .venv, driven by this tree's clients. The MLS engine is measured by this
 tree's bench in the other's Python. So the trees must agree on the wire and on what `work/mls.py` uses of
@@ -10,6 +11,7 @@ tree's bench in the other's Python. So the trees must agree on the wire and on w
 """
 
 import functools
+import itertools
 import json
 import statistics
 import subprocess
@@ -23,18 +25,18 @@ from scripts.benchmarks.contest import running
 from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.systems.securechat import SecureChat
 from scripts.benchmarks.systems.system import ServerFailedError, System
-from scripts.benchmarks.work import login, relay
+from scripts.benchmarks.work import login, mls, relay
 
 ROUNDS = 10
 TOLERATED = 0.03  # of the old cost: less is not to be seen on a machine that does anything else
-ENGINE_SECONDS = 300  # for one round of the MLS engine: ten times what it needs
+ENGINE_SECONDS = 300  # for one part of the bench of the MLS engine: ten times what it needs
 
 ENGINE = """
 import dataclasses, json, sys
 import securechat  # first, so that it is the one of the tree that we are in, whatever else the next line lets us import
 sys.path.insert(0, sys.argv[1])
 from scripts.benchmarks.work import mls
-print(json.dumps([dataclasses.asdict(figure) for figure in mls.alone()]))
+print(json.dumps([dataclasses.asdict(figure) for figure in mls.alone(sys.argv[2])]))
 """
 
 
@@ -89,8 +91,8 @@ def _servers(measure: Callable[[Sequence[System], int], Iterable[Figure]], trees
 
 
 def _engines(trees: Sequence[Tree]) -> Iterator[Figure]:
-    for tree in trees:
-        command = [str(tree.programs / "python"), "-c", ENGINE, str(ROOT)]
+    for part, tree in itertools.product(mls.PARTS, trees):  # in turns as short as they can be
+        command = [str(tree.programs / "python"), "-c", ENGINE, str(ROOT), part]
         try:
             done = subprocess.run(
                 command, cwd=tree.folder, timeout=ENGINE_SECONDS, check=False, capture_output=True, text=True
@@ -124,45 +126,39 @@ class Comparison:
     new: Sequence[float]
 
     @property
-    def ratio(self) -> float:
-        """New to old: of the medians."""
-        return statistics.median(self.new) / statistics.median(self.old)
-
-    @property
-    def quartiles(self) -> tuple[float, float]:
-        """Half of the rounds had a ratio between these."""
+    def quartiles(self) -> list[float]:
+        """Of new to old, round by round; the middle one is the median. What slows down a round is not in them."""
         ratios = [new / old for old, new in zip(self.old, self.new, strict=True)]
-        low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
-        return low, high
+        return statistics.quantiles(ratios, n=4, method="inclusive")
 
     @property
     def spread(self) -> float:
         """Half of the distance between the quartiles."""
-        low, high = self.quartiles
+        low, _, high = self.quartiles
         return (high - low) / 2
 
     @property
     def verdict(self) -> str:
         """Whether the difference is more than what is tolerated and the spread together."""
-        if abs(self.ratio - 1) <= TOLERATED + self.spread:
+        _, ratio, _ = self.quartiles
+        if abs(ratio - 1) <= TOLERATED + self.spread:
             return "same"
-        return "DEARER" if self.ratio > 1 else "cheaper"
+        return "DEARER" if ratio > 1 else "cheaper"
 
     def as_dict(self) -> dict[str, object]:
         """Its JSON form."""
         return {
             "case": self.case, "metric": self.metric, "unit": self.unit,
             "old": round(statistics.median(self.old), 3), "new": round(statistics.median(self.new), 3),
-            "ratio": round(self.ratio, 4), "quartiles": [round(each, 4) for each in self.quartiles],
-            "rounds": len(self.old), "verdict": self.verdict,
+            "ratios": [round(each, 4) for each in self.quartiles], "rounds": len(self.old), "verdict": self.verdict,
         }  # fmt: skip
 
     def as_line(self) -> str:
         """Its form for people."""
         old, new = statistics.median(self.old), statistics.median(self.new)
-        low, high = self.quartiles
+        low, ratio, high = self.quartiles
         return (
-            f"{self.case:34} {self.metric:32} old {old:8,.1f}  new {new:8,.1f} {self.unit:2}   {self.ratio:.3f}"
+            f"{self.case:34} {self.metric:32} old {old:8,.1f}  new {new:8,.1f} {self.unit:2}   {ratio:.3f}"
             f" ({low:.3f} to {high:.3f})   {self.verdict} {'within' if self.verdict == 'same' else 'beyond'}"
             f" {TOLERATED:.0%} + {self.spread:.1%}"
         )

@@ -53,12 +53,6 @@ def mls() -> Iterator[Figure]:
     yield from _imports(kinds, IMPORT_ROUNDS)
 
 
-def alone() -> list[Figure]:
-    """CPU time of our engine, few rounds of each: what `--beside` has measured again and again, in either tree."""
-    ours = [Securechat]
-    return [*_messages(ours, 10), *_large(ours, 1), *_medium(ours, 10), *_imports(ours, 3)]
-
-
 def _figures(case: str, costs: Costs, unit: str, factor: float) -> Iterator[Figure]:
     """One figure for each metric and foreign implementation; one without baseline where there is none."""
     for metric in dict.fromkeys(metric for metric, _ in costs):
@@ -189,3 +183,13 @@ def _imports(kinds: Sequence[type[Client]], rounds: int) -> Iterator[Figure]:
     yield Figure("fresh process", f"import {modules[Securechat.name]}", own, "ms", goal=IMPORT_GOAL)
     if len(names) > 1:
         yield from _figures("fresh process", costs, "ms", 1e3)
+
+
+PARTS = {"messages": (_messages, 10), "large": (_large, 1), "medium": (_medium, 10), "imports": (_imports, 3)}
+"""Of this bench, each with a number of rounds that is few enough to be repeated often."""
+
+
+def alone(part: str) -> list[Figure]:
+    """CPU time of our engine alone, for a part of the bench: what `--beside` has measured in either tree."""
+    measure, rounds = PARTS[part]
+    return list(measure([Securechat], rounds))
