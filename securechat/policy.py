@@ -202,7 +202,7 @@ def check_proposals(message: PublicMessage) -> None:
         raise PeerError("Something else came where a commit was expected.")
     for proposal in commit.proposals:
         if not isinstance(proposal, Proposal):
-            raise PeerError("A commit names a proposal by reference; it has to stand in the commit.")
+            raise PeerError("A commit names a proposal by reference; it has to be in the commit.")
         if not isinstance(proposal, Add | Remove | GroupContextExtensions | ExternalInit):
             raise PeerError(f"A commit holds a proposal that is not used here: {type(proposal).__name__}.")
         if isinstance(proposal, GroupContextExtensions):
@@ -231,7 +231,7 @@ def check_commit(staged: PublicStagedCommit, *, departed: frozenset[LeafIndex]) 
 def _by_value(staged: PublicStagedCommit, who: DeviceCertificate) -> Iterator[Proposal]:
     for committed in staged.proposals:
         if committed.by_reference:
-            raise PeerError(f"{who.account} commits a proposal by reference; it has to stand in the commit.")
+            raise PeerError(f"{who.account} commits a proposal by reference; it has to be in the commit.")
         yield committed.proposal
 
 
@@ -274,7 +274,7 @@ def _check_rules_change(before: Rules, after: Rules, who: DeviceCertificate) -> 
     if who.identity_key not in before.owners:
         raise PeerError(f"{who.account} changes the rules without being an owner.")
     if (after.version, after.kind, after.name) != (before.version, before.kind, before.name):
-        raise PeerError(f"{who.account} changes the kind or the name of the conversation, which never change.")
+        raise PeerError(f"{who.account} changes the kind or the name of the conversation, which are fixed.")
 
 
 def _check_external(

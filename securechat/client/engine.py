@@ -382,7 +382,7 @@ class Engine:
         if conversation.row.closed:
             raise UsageError("This conversation is closed.")
         if conversation.row.phase in phases.STOPPED:
-            raise UsageError("This conversation stands still. /repair enters it anew.")
+            raise UsageError("This conversation has stopped. /repair tries to rejoin it.")
         return conversation
 
     def _asked(self, conversation: bytes) -> Conversation:

@@ -6,7 +6,7 @@ from typing import TypeVar
 from securechat.client import commands, events
 from tests.support.live import LiveClient
 
-ADVICE = "Nothing more is read or sent here. Compare with the others by another way; /repair enters anew."
+ADVICE = "Nothing more is read or sent here. Compare with the others in some other way; /repair rejoins."
 """How every alarm about a history ends."""
 
 E = TypeVar("E", bound=events.Event)
@@ -59,7 +59,7 @@ def happened(person: LiveClient, kind: type[E], where: Callable[[E], bool] = lam
 
 
 def repair(person: LiveClient, name: str) -> None:
-    """Enter a conversation anew that stands still; it is done on return."""
+    """Resync a conversation that has stopped; it is done on return."""
 
     assert isinstance(person.answer(commands.Repair(person.id_of(name))), events.Done)
 

@@ -1,4 +1,4 @@
-"""A server that leads people somewhere else than they meant to go: joining, being added, entering anew, opening."""
+"""A server that leads people somewhere else than they meant to go: joining, being added, a resync, opening."""
 
 import os
 from collections.abc import Callable
@@ -246,7 +246,7 @@ def test_a_welcome_under_the_id_of_somebody_elses_conversation_is_refused(
     say(bob, "alice", "still me", alice)
 
 
-# --- entering anew ------------------------------------------------------------------------------------------------
+# --- resync -------------------------------------------------------------------------------------------------------
 
 
 def test_a_server_that_makes_us_enter_anew_cannot_put_somebody_else_in_bobs_place(
@@ -267,7 +267,7 @@ def test_a_server_that_makes_us_enter_anew_cannot_put_somebody_else_in_bobs_plac
         "The server led you to a conversation with mallory in place of bob. Nothing was sent. /repair tries again."
     )
     assert state(alice, "bob") == "stopped"
-    with pytest.raises(UsageError, match="stands still"):
+    with pytest.raises(UsageError, match="has stopped"):
         alice.say("bob", "for bob only")
     assert shadow.read == []
     hostile.from_client.clear()

@@ -18,7 +18,7 @@ change = msgspec.structs.replace
 
 
 def history_alarm(person: LiveClient) -> str:
-    """Wait for the alarm, check that the conversation stands still; what it says, without the advice."""
+    """Wait for the alarm, check that the conversation has stopped; return the alarm's text, without the advice."""
     alarm = person.wait_for(events.Alarm, lambda event: event.kind == "history")
     assert alarm.text.endswith(f". {ADVICE}")
     return alarm.text.removesuffix(f". {ADVICE}")
@@ -93,7 +93,7 @@ def test_a_changed_log_raises_the_alarm_and_nothing_more_is_read_or_sent(
     say(carol, "#lobby", "two", alice)
     assert history_alarm(bob).startswith(told)
     say(alice, "#lobby", "three", carol)
-    with pytest.raises(UsageError, match="stands still"):
+    with pytest.raises(UsageError, match="has stopped"):
         bob.say("#lobby", "is anybody there?")
     assert (state(bob, "#lobby"), bob.texts("#lobby")) == ("stopped", shown)
     assert len(happened(bob, events.Alarm)) == 1

@@ -57,7 +57,7 @@ def test_who_comes_back_too_late_sees_a_gap_and_reads_on(
     assert gap.conversation == bob.id_of("#lobby")
     alice.say("#lobby", "welcome back")
     bob.read("#lobby", "alice: welcome back")
-    assert bob.texts("#lobby") == ["alice: before", "alice: welcome back"]  # it has entered anew, past all that was
+    assert bob.texts("#lobby") == ["alice: before", "alice: welcome back"]  # it has resynced, past all that was
     bob.say("#lobby", "what have I missed?")
     alice.read("#lobby", "bob: what have I missed?")
     bob.wait_until(lambda: all(line.seq for line in view(bob, "#lobby").lines))

@@ -59,7 +59,7 @@ def test_after_a_restore_conversations_are_begun_anew_or_repaired_and_nothing_is
     say(bob, "carol", "at last", carol)
     assert alarms(carol) == []
 
-    # What had gone on since then stands still, until both enter it anew.
+    # What had gone on since then has stopped, until both rejoin.
     stands_still = {
         "the server knows 3 entries of this conversation, and we 4",
         "the server knows 1 entries of this conversation, and we 2",

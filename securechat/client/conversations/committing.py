@@ -6,7 +6,7 @@ key. It is stored before it is sent, and sent again unchanged (invariant 5). Aft
     another commit came first       ours is discarded when that one arrives
     somebody has left meanwhile     a new one, which removes them too
     busy, leased, full disk         the same bytes again, a little later
-    a number the server does not    our state is an old copy: enter anew
+    a number the server does not    our state is an old copy: resync
         expect
     anything else                   the change is impossible: the user is told
 """

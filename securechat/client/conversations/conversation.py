@@ -314,5 +314,5 @@ class Conversation:
     def distrust(self, text: str) -> None:
         """Stop: our history is not the one that others see, or it is incomplete."""
         self.advance("distrusted")
-        advice = "Nothing more is read or sent here. Compare with the others by another way; /repair enters anew."
+        advice = "Nothing more is read or sent here. Compare with the others in some other way; /repair rejoins."
         self.context.emit(events.Alarm("history", self.id, f"{text}. {advice}"))

@@ -366,7 +366,7 @@ class Entering:
                 raise PeerError("the server does not say which conversation exists")
             theirs = self._registry.get(winner)
             if theirs is not None and theirs.row.phase in phases.STOPPED:
-                self._fail("exists", f"The conversation with {row.name} stands still: /repair enters it anew.")
+                self._fail("exists", f"The conversation with {row.name} has stopped: /repair tries to rejoin it.")
                 return
             leaving = theirs is not None and theirs.row.closed and theirs.row.phase not in phases.ENDED
             if leaving and theirs is not conversation:

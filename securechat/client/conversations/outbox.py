@@ -8,7 +8,7 @@ goes alone. After a refusal nothing more is sent until everything on its way is 
     somebody has left               commit their removal first, then as above
     busy, leased, full disk         the same bytes again, a little later
     the other side does not read    the same, and the user is told: what is said later waits behind it
-    a number the server does not    our state is an old copy: enter anew
+    a number the server does not    our state is an old copy: resync
         expect
     anything else                   that one will never be taken: its line in the history says why
 

@@ -54,7 +54,7 @@ class Leases:
     def _queue(self, session: Session, request: int, conversation: Conversation) -> None:
         queue = conversation.lease_queue
         if session.device in queue.joiners:
-            raise RefusedError("not-now", "this device waits to enter there already")
+            raise RefusedError("not-now", "this device is waiting to enter there already")
         queue.joiners[session.device] = (session, request)
         session.leases.add(conversation.head.id)
         if queue.lease is not None and queue.lease.device == session.device:

@@ -357,7 +357,7 @@ class Chat:
     def _repair(self, _: str) -> None:
         conversation = self._here()
         self._do_command(Repair(conversation.id))
-        self._show(notice(f"Trying to enter {title(conversation)} anew."))
+        self._show(notice(f"Trying to rejoin {title(conversation)}."))
 
     def _quit(self, _: str) -> None:
         self.quit()
@@ -382,7 +382,7 @@ class Chat:
             Verb("/safety USER", "show the safety number to compare", _safety),
             Verb("/verify USER", "note that you have compared it", _verify),
             Verb("/trust USER", "accept a changed key without comparing", _trust),
-            Verb("/repair", "mend a conversation that stands still", _repair),
+            Verb("/repair", "rejoin a conversation that has stopped", _repair),
             Verb("/help", "show this", _help),
             Verb("/quit", "leave the program; your conversations stay", _quit),
         )

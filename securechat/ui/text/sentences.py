@@ -67,7 +67,7 @@ def why_silent(conversation: Conversation) -> str:
             again = f"/chat {where} asks for a new one." if conversation.kind == "direct" else "/join it again."
             return f"The conversation {where} has ended. {again}"
         case "stopped":
-            return f"{where} stands still. /repair tries to mend it."
+            return f"{where} has stopped. /repair tries to rejoin it."
     return ""
 
 
@@ -112,14 +112,14 @@ def sentences(event: Event, conversation: Conversation | None, own: str) -> Iter
         case PresenceChanged():
             yield _notice(f"{clean_line(event.account)} {_PRESENCE[event.state]}.")
         case Gap():
-            yield _warning(f"Messages in {where} are missing here: you were away too long, and the server let them go.")
+            yield _warning(f"Messages in {where} are missing here: you were away too long, and they are deleted.")
         case Alarm():
             yield Sentence("alarm", f"ALARM{f' in {where}' if conversation else ''}: {clean(event.text)}")
         case Stopped():
             who = clean_line(event.culprit)
             yield _warning(
-                f"{where} stands still: a change made by {who} cannot be processed ({clean_line(event.reason)}). "
-                f"/repair tries to enter it anew; if that does not help, start a new conversation without {who}."
+                f"{where} has stopped: a change made by {who} cannot be processed ({clean_line(event.reason)}). "
+                f"/repair tries to rejoin it; if that does not help, start a new conversation without {who}."
             )
         case RoomList(rooms=()):
             yield _notice("There are no rooms yet. /join #lobby opens one.")
@@ -138,7 +138,7 @@ def sentences(event: Event, conversation: Conversation | None, own: str) -> Iter
 
 def _of_safety_number(event: SafetyNumber) -> Iterator[Sentence]:
     who, groups = clean_line(event.account), event.number.split(" ")
-    yield _notice(f"Safety number of you and {who}:")
+    yield _notice(f"Safety number between you and {who}:")
     for row in range(0, len(groups), 4):
         yield _notice("    " + " ".join(groups[row : row + 4]))
     yield _notice(f"If {who} sees the same digits, nobody sits between you: type /verify {who}.")
