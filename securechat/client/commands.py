@@ -136,7 +136,7 @@ class ShowSafetyNumber(Command):
 
 @dataclass(frozen=True)
 class Verify(Command):
-    """Note that the safety number of an account was compared."""
+    """Note that the safety number of an account was compared, which was shown before (`ShowSafetyNumber`)."""
 
     account: str
 

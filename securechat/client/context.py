@@ -67,18 +67,24 @@ class Pins:
         pin = self._pins.get(certificate.account)
         return "pinned" if pin is None else pins.standing(pin, certificate.identity_key)
 
-    def decide(self, account: str, *, verified: bool) -> None:
-        """The user accepts the key that the account showed last, or has compared it.
+    def trust(self, account: str) -> None:
+        """The user accepts the changed key that the account showed last. Raises `UsageError` if there is none."""
+        pin = self._known(account)
+        if pin.changed_key is None:
+            raise UsageError(f"The key of {account} has not changed; there is nothing to trust.")
+        self._keep(pins.trust(pin, pin.current_key))
 
-        What was compared is the key whose safety number was shown, if one was shown, and not a key that has come since.
-        Raises `UsageError`, also if there is no changed key to accept.
+    def verify(self, account: str) -> None:
+        """The user has compared the safety number: that of the key that was shown, not of one that has come since.
+
+        Raises `UsageError`, also where no number was shown since the start.
         """
         pin = self._known(account)
-        if not verified and pin.changed_key is None:
-            raise UsageError(f"The key of {account} has not changed; there is nothing to trust.")
-        compared = self._shown.get(account, pin.current_key)
+        shown = self._shown.get(account)
+        if shown is None:
+            raise UsageError(f"Look at the safety number first: /safety {account}. Compare it, then /verify {account}.")
         try:
-            self._keep(pins.verify(pin, compared) if verified else pins.trust(pin, pin.current_key))
+            self._keep(pins.verify(pin, shown))
         except TrustError as error:
             raise UsageError(str(error)) from error
 
@@ -142,7 +148,6 @@ class Context:
         """Send a message that has no reply, once the transaction is on disk."""
         self.outgoing.append((message, None))
 
-    def report_failed_commit(self, conversation: bytes, seq: int, reason: str) -> None:
+    def report_failed_commit(self, conversation: bytes, seq: int) -> None:
         """Tell the server that a commit cannot be processed; its operator sees it in the log."""
-        self.request(CommitFailed(0, conversation, seq, reason[:200]), lambda _reply: None)
-
+        self.request(CommitFailed(0, conversation, seq), lambda _reply: None)

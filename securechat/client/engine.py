@@ -79,8 +79,8 @@ class Engine:
             commands.ListRooms: self._list_rooms,
             commands.ListMembers: self._list_members,
             commands.ShowSafetyNumber: self._show_safety_number,
-            commands.Verify: lambda command: self._decide(command.account, verified=True),
-            commands.Trust: lambda command: self._decide(command.account, verified=False),
+            commands.Verify: self._verify,
+            commands.Trust: self._trust,
             commands.MarkShown: self._mark_shown,
         }
         self.snapshot = Snapshot()
@@ -351,9 +351,18 @@ class Engine:
         context.emit(events.SafetyNumber(account, number))
         self._done()
 
-    def _decide(self, account: str, *, verified: bool) -> None:
-        account = normalise_account(account)
-        self._context.pins.decide(account, verified=verified)
+    def _verify(self, command: commands.Verify) -> None:
+        account = normalise_account(command.account)
+        self._context.pins.verify(account)
+        self._accepted_key(account, verified=True)
+
+    def _trust(self, command: commands.Trust) -> None:
+        account = normalise_account(command.account)
+        self._context.pins.trust(account)
+        self._accepted_key(account, verified=False)
+
+    def _accepted_key(self, account: str, *, verified: bool) -> None:
+        """Let go what was held for a key that is accepted now."""
         for conversation in self._registry:
             if account == conversation.row.name or account in conversation.row.members:
                 self._context.touched.add(conversation.id)

@@ -325,7 +325,6 @@ class CommitFailed(Request):
 
     conversation: ConversationId
     seq: Count
-    reason: Annotated[str, Meta(max_length=200)]
 
 
 class Accepted(Reply):

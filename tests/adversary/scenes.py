@@ -64,6 +64,12 @@ def repair(person: LiveClient, name: str) -> None:
     assert isinstance(person.answer(commands.Repair(person.id_of(name))), events.Done)
 
 
+def verify(person: LiveClient, account: str) -> None:
+    """Look at the safety number of somebody, and note that it was compared."""
+    person.safety_number(account)
+    assert isinstance(person.answer(commands.Verify(account)), events.Done)
+
+
 def assert_calm(*people: LiveClient) -> None:
     """Nobody was told of anything wrong, and every line can be read."""
     worries = (events.Alarm, events.Stopped, events.KeyChanged, events.Held, events.Gap, events.Refused)

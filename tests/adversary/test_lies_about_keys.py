@@ -11,7 +11,7 @@ from securechat.client import commands, events
 from securechat.policy import Rules
 from securechat.wire import messages as m
 from tests.adversary.conftest import Crowd, Enter
-from tests.adversary.scenes import assert_calm, direct, happened, members, say, state, unsent
+from tests.adversary.scenes import assert_calm, direct, happened, members, say, state, unsent, verify
 from tests.adversary.shadow import Shadow
 from tests.support.hostile import HostileServer
 from tests.support.live import LiveClient
@@ -124,7 +124,7 @@ def test_at_first_contact_a_lying_server_can_sit_in_the_middle_until_safety_numb
     assert alice.wait_for(events.KeyChanged) == events.KeyChanged("bob", was_verified=False)
     alice.say("bob", "who is who?")
     alice.wait_for(events.Held)
-    alice.do(commands.Verify("bob"))  # they have compared the number now
+    verify(alice, "bob")  # they have compared the number now
     bob.read("alice", "alice: who is who?")
     assert alice.safety_number("bob") == bob.safety_number("alice")
 
@@ -137,7 +137,7 @@ def test_another_identity_key_than_the_pinned_one_holds_what_is_to_be_sent(
     direct(alice, bob)
     number = alice.safety_number("bob")
     if verified:
-        alice.do(commands.Verify("bob"))
+        verify(alice, "bob")
     close_both(alice, bob)
     assert_calm(alice, bob)
 
@@ -164,7 +164,7 @@ def test_the_same_contact_anew_through_the_same_proxy_without_the_lie_is_quiet(
 ) -> None:
     alice, bob = crowd("alice", "bob")
     direct(alice, bob)
-    alice.do(commands.Verify("bob"))
+    verify(alice, "bob")
     close_both(alice, bob)
     honest = hostile.lie(m.KeyPackages, lambda _, reply: [reply], to="alice")
     alice.do(commands.OpenDirect("bob", "again", ask=False))
@@ -184,7 +184,7 @@ def test_a_later_conversation_with_an_impostor_is_marked_and_gets_no_answer(
     alice, bob = crowd("alice", "bob")
     direct(alice, bob)
     if verified:
-        alice.do(commands.Verify("bob"))
+        verify(alice, "bob")
     mallory, impostor = rogue("mallory"), rogue("bob", register=False)
     (add,) = mallory.adds("alice")
     shadow = Shadow(hostile, impostor, os.urandom(32))
@@ -207,7 +207,7 @@ def test_a_new_identity_of_a_contact_is_told_and_holds_what_is_to_be_sent(crowd:
     """Honest or not: bob starts anew with --new-identity, and to alice it looks like an impostor until she decides."""
     alice, bob = crowd("alice", "bob")
     direct(alice, bob)
-    alice.do(commands.Verify("bob"))
+    verify(alice, "bob")
     bob.close()
     bob.path = bob.path.with_name("new-bob.vault")
     bob.settings = replace(bob.settings, new_identity=True)
@@ -220,7 +220,7 @@ def test_a_new_identity_of_a_contact_is_told_and_holds_what_is_to_be_sent(crowd:
     alice.say("bob", "prove it")
     alice.wait_for(events.Held)
     assert not [line for line in bob.texts("alice") if "prove it" in line]
-    alice.do(commands.Verify("bob"))
+    verify(alice, "bob")
     bob.read("alice", "alice: prove it")
 
 

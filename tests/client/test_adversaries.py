@@ -19,6 +19,7 @@ from securechat.mls.extensions import Extension, ExtensionType, RequiredCapabili
 from securechat.mls.group import Group
 from securechat.mls.proposals import GroupContextExtensions, Remove
 from securechat.server.store.records import InboxEntry
+from securechat.wire import limits
 from securechat.wire import messages as wire
 from tests.support.memory_server import Link, MemoryServer, refuse
 from tests.support.people import Person, only, settle
@@ -243,6 +244,7 @@ def test_a_changed_key_of_somebody_verified_is_called_that(people: World) -> Non
     alice, bob = people("alice", "bob")
     alice.do(commands.OpenDirect("bob", "hello", ask=False))
     settle(alice, bob)
+    alice.safety_number("bob")
     alice.do(commands.Verify("bob"))
     bob.say("alice", "hi")
     settle(alice, bob)
@@ -254,6 +256,18 @@ def test_a_changed_key_of_somebody_verified_is_called_that(people: World) -> Non
     bob.say("alice", "again")
     settle(alice, bob)
     assert alice.history("bob", 1)[0].trust == "changed-verified"
+
+
+def test_a_number_that_was_not_shown_since_the_start_cannot_have_been_compared(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
+    settle(alice, bob)
+    alice.safety_number("bob")
+    alice.crash()
+    with pytest.raises(UsageError, match="Look at the safety number first: /safety bob."):
+        alice.do(commands.Verify("bob"))
+    alice.safety_number("bob")
+    alice.do(commands.Verify("bob"))
 
 
 def test_no_safety_number_before_a_key_is_known(people: World) -> None:
@@ -831,3 +845,110 @@ def test_the_highest_number_that_a_server_can_ascribe_to_us_ends_no_client(serve
     bob.say("#lobby", "here")
     settle(bob, alice)
     assert alice.texts("#lobby") == ["bob: here"]
+
+
+@pytest.mark.parametrize("code", ["stale-epoch", "commit-first"])
+def test_a_server_that_calls_every_message_outdated_is_not_asked_all_the_time(
+    server: MemoryServer, people: World, code: wire.Code
+) -> None:
+    alice, bob = people("alice", "bob")
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
+    settle(alice, bob)
+    tries = 0
+
+    def outdated(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        nonlocal tries
+        if not isinstance(message, wire.Submit) or tries == 20:
+            return [message]
+        tries += 1
+        refuse(link, message, code)
+        return []
+
+    server.inward = outdated
+    begun = server.seconds
+    alice.say("bob", "are you there?")
+    settle(alice, bob)
+    assert bob.texts("alice")[-1] == "alice: are you there?"  # all is well once the server is honest again
+    assert tries == 20
+    assert server.seconds - begun > 60  # in seconds of the clock that the tests move: longer each time
+
+
+def test_a_message_after_a_departure_that_nobody_has_committed_is_not_taken(
+    server: MemoryServer, lobby: list[Person]
+) -> None:
+    alice, bob, carol = lobby
+    room = alice.id_of("#lobby")
+    server.outward = lambda link, message: [] if link is bob.link and isinstance(message, wire.Entry) else [message]
+    carol.do(commands.Leave(room))
+    settle(alice, carol)
+    server.head(room).departed.clear()  # and takes what an honest one refuses
+    bob.say("#lobby", "in between")
+    settle(alice, bob)
+    (told,) = alarms(alice, "history")
+    assert told.startswith("the server passed on a message although somebody who has left was not removed yet.")
+    assert alice.texts("#lobby") == []
+
+
+def test_a_change_ascribed_to_another_device_than_its_makers_is_not_taken(server: MemoryServer, people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.do(commands.JoinRoom("#lobby"))
+    settle(alice)
+
+    def ascribe(link: Link, message: wire.FromServer) -> list[wire.FromServer]:
+        if link is alice.link and isinstance(message, wire.Entry):
+            return [msgspec.structs.replace(message, device=b"?" * 16)]
+        return [message]
+
+    server.outward = ascribe
+    bob.do(commands.JoinRoom("#lobby"))
+    settle(alice, bob)
+    (told,) = alarms(alice, "history")
+    assert told.startswith("the server ascribes a change made by bob to another device.")
+    room = alice.engine.snapshot.find("#lobby")
+    assert room is not None
+    assert room.members == ("alice",)
+
+
+def test_what_is_accepted_is_submitted_once_though_its_entry_does_not_come(server: MemoryServer, people: World) -> None:
+    alice, bob = people("alice", "bob")
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
+    settle(alice, bob)
+    submitted = 0
+
+    def count(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        nonlocal submitted
+        submitted += link is alice.link and isinstance(message, wire.Submit)
+        return [message]
+
+    server.inward = count
+    server.outward = lambda link, message: [] if link is alice.link and isinstance(message, wire.Entry) else [message]
+    bob.say("alice", "never shown")
+    settle(alice, bob)
+    alice.say("bob", "behind it")
+    settle(alice, bob)
+    assert submitted == 1
+    assert bob.texts("alice")[-1] == "alice: behind it"
+    honest(server)
+    alice.cut()
+    alice.connect()
+    settle(alice, bob)
+    assert alice.texts("bob") == bob.texts("alice")
+
+
+def test_a_log_too_many_is_told_and_the_others_are_read(people: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice, bob = people("alice", "bob")
+    for room in ("#one", "#two", "#three"):
+        alice.do(commands.JoinRoom(room))
+        settle(alice)
+    bob.do(commands.JoinRoom("#one"))
+    settle(alice, bob)
+    alice.cut()
+    monkeypatch.setattr(limits, "MAX_SUBSCRIPTIONS", 3)  # the inbox is one
+    alice.connect()
+    settle(alice, bob)
+    assert events.Ready() in alice.happened[-4:]
+    (told,) = alarms(alice, "server")
+    assert told == "The server does not let you read #three: one session reads 3 logs at most."
+    bob.say("#one", "hello")
+    settle(alice, bob)
+    assert alice.texts("#one") == ["bob: hello"]

@@ -53,7 +53,7 @@ def add_line(conversation: Conversation, arrival: Arrival, problem: str = "") ->
         conversation.id,
         arrival.account,
         encode_body(arrival.body) if arrival.body is not None else ("", b""),
-        own=arrival.account == context.device.account,
+        own=sender is not None and sender.identity_key == context.device.identity_key,
         trust=context.pins.standing(sender) if sender is not None else "pinned",
         seq=entry.seq,
         time=entry.time,

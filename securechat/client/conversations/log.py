@@ -77,6 +77,9 @@ def receive_own(conversation: Conversation, accepted: Accepted, number: int, pay
 
 def _process(conversation: Conversation, entry: Entry, header: Header, number: int, *, own: bool) -> bool:
     """Process an entry that fits into the log. Return whether the log goes on after it."""
+    if header.content_type == ContentType.APPLICATION and conversation.departed:
+        conversation.distrust("the server passed on a message although somebody who has left was not removed yet")
+        return False
     if own:
         return _process_own(conversation, entry, number)
     if header.content_type == ContentType.APPLICATION:
@@ -162,6 +165,10 @@ def _process_commit(conversation: Conversation, entry: Entry) -> bool:
     except PeerError as error:
         _stop(conversation, _culprit(conversation, entry, now), entry.seq, str(error))
         return False
+    committer = certificate_of(staged.public.committer)
+    if committer.device_id != entry.device:
+        conversation.distrust(f"the server ascribes a change made by {committer.account} to another device")
+        return False
     if conversation.staged is not None:
         conversation.unstage()  # another commit came first
     _swap(conversation, entry, staged)
@@ -223,7 +230,7 @@ def _settle_changes(conversation: Conversation) -> None:
 def _stop(conversation: Conversation, culprit: str, seq: int, reason: str) -> None:
     """Stop before a commit that cannot be processed, and say whose it is (docs/design.md, section 6, Poison)."""
     conversation.advance("distrusted")
-    conversation.context.report_failed_commit(conversation.id, seq, reason)
+    conversation.context.report_failed_commit(conversation.id, seq)
     conversation.context.emit(events.Stopped(conversation.id, culprit, reason))
 
 

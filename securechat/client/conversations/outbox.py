@@ -31,6 +31,7 @@ from securechat.content.envelope import Envelope
 from securechat.content.registry import Body
 from securechat.errors import InternalError
 from securechat.mls.proposals import Remove
+from securechat.mls.tree_math import LeafIndex
 from securechat.wire.messages import RETRYABLE, Accepted, Leave, Refused, Reply, Submit
 
 WINDOW: Final = 16
@@ -55,18 +56,25 @@ class Outbox:
         self._conversation = conversation
         self._context = conversation.context
         self._vault = conversation.context.vault
-        self._on_their_way: set[int] = set()  # numbers of messages and departures that have no answer yet
-        self._refused = False  # something was refused since nothing was on its way
-        self._void = False  # the stored ciphertexts are useless now
-        self._held_for = ""  # the account whose changed key the user was told about
-        self._full = False  # the user was told that the peer does not read
+        self._on_their_way: set[int] = set()  # numbers of what was submitted, neither refused nor seen in the log yet
+        self._refused = False  # since nothing was on its way
+        self._void = False  # the ciphertexts cannot be used any more
+        self._held_for = ""  # whose changed key the user was told about
+        self._full = False  # the user was told that the other side does not read
+        self._stale: tuple[int, frozenset[LeafIndex]] | None = None  # the state that the server called outdated
         self.backoff = Backoff(self._context.clock.monotonic)
         self._committing = Committing(conversation, self.backoff)
 
     def pump(self) -> None:
         """Submit what can be submitted now. Call after anything has changed, inside a transaction."""
         conversation, row = self._conversation, self._conversation.row
-        if row.phase not in phases.READING or not conversation.caught_up or self.backoff.waiting:
+        if row.phase not in phases.READING or not conversation.caught_up:
+            return
+        self._on_their_way = {number for number in self._on_their_way if number > row.number}
+        if self._stale is not None and self._stale != self._state():
+            self._stale = None  # what explains the refusal has come
+            self.backoff.reset()
+        if self.backoff.waiting:
             return
         if (staged := conversation.staged) is not None:
             if not staged.submitted and not self._on_their_way:
@@ -137,16 +145,19 @@ class Outbox:
 
     def _answer_to(self, item: int, number: int, payload: bytes) -> Callable[[Reply], None]:
         def answer(reply: Reply) -> None:
-            self._on_their_way.discard(number)
             self._context.touched.add(self._conversation.id)
             if isinstance(reply, Accepted):
                 self.backoff.reset()
                 self._full = False
                 log.receive_own(self._conversation, reply, number, payload)
             elif isinstance(reply, Refused):
+                self._on_their_way.discard(number)
                 self._handle_refusal(item, number, reply)
 
         return answer
+
+    def _state(self) -> tuple[int, frozenset[LeafIndex]]:
+        return self._conversation.group.epoch, self._conversation.departed
 
     def _handle_refusal(self, item: int, number: int, refused: Refused) -> None:
         conversation = self._conversation
@@ -154,8 +165,15 @@ class Outbox:
         if current is None or current.number != number:
             return  # it was encrypted again, or given up, after our resync
         first, self._refused = not self._refused, True
-        if conversation.row.phase not in phases.READING or refused.code in ("stale-epoch", "commit-first"):
-            return  # the entry that explains the refusal has come, or is on its way
+        if conversation.row.phase not in phases.READING:
+            return
+        if refused.code in ("stale-epoch", "commit-first"):
+            # The entry that explains it has come, or is on its way; a server that sends none is not asked all the time.
+            outdated = current.epoch == conversation.group.epoch and not conversation.departed
+            if first and outdated:
+                self._stale = self._state()
+                self.backoff.wait()
+            return
         full = refused.code == "reader-full"
         if refused.code in RETRYABLE and not (full and conversation.row.closed):  # to leave needs no reader
             self.backoff.wait(refused.retry_after / 1000)

@@ -27,6 +27,7 @@ from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.welcome import Welcome
 from securechat.wire.limits import ACKNOWLEDGE_ENTRIES, ACKNOWLEDGE_SECONDS
 from securechat.wire.messages import (
+    RETRYABLE,
     Acknowledge,
     Entry,
     Presence,
@@ -277,8 +278,12 @@ class Registry:
             elif isinstance(reply, Refused):
                 if reply.code == "not-found":
                     conversation.lose()
-                else:
+                elif reply.code in RETRYABLE:
                     raise PeerError(f"the server does not let us read a conversation: {reply.text}")
+                else:  # that one alone cannot be read: more of them than a server lets one session read, for example
+                    self._awaited.discard(conversation.id)
+                    text = f"The server does not let you read {conversation.row.name}: {reply.text}."
+                    context.emit(events.Alarm("server", conversation.id, text))
 
         context.request(Subscribe(0, conversation.id, cursor), answer)
 

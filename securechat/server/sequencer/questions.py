@@ -43,6 +43,5 @@ class Questions:
             account=session.account,
             conversation=conversation.head.title,
             seq=request.seq,
-            reason=request.reason,
         )
         self._turn.answer(session, Done(request.id))
