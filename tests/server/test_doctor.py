@@ -182,7 +182,7 @@ def test_settings_that_are_no_error_but_not_what_one_wants(config: ServerConfig,
     file.touch()
     file.chmod(0o604)
     warned = [each.text for each in examine(lambda: loose, environment, file) if each.grade == "warning"]
-    assert warned[0] == "there is no SECURECHAT_MAXCLIENTS; is SECURECHAT_MAX_CLIENTS meant?"
+    assert warned[0] == "there is no SECURECHAT_MAXCLIENTS; did you mean SECURECHAT_MAX_CLIENTS?"
     assert warned[1].endswith(f"chmod go= {file}")
     assert "power failure" in warned[2]
     assert "show_ciphertext" in warned[3]
@@ -197,7 +197,7 @@ def test_settings_that_are_no_error_but_not_what_one_wants(config: ServerConfig,
 @pytest.mark.parametrize(
     ("days_ago", "grade", "words"),
     [
-        (certs.DEFAULT_DAYS + 1, "problem", "has expired"),
+        (certs.DEFAULT_DAYS + 1, "problem", "expired at"),
         (certs.DEFAULT_DAYS - doctor.RENEW_DAYS + 1, "warning", "valid for 12 more days"),
         (certs.DEFAULT_DAYS - doctor.RENEW_DAYS - 1, "ok", "valid for 14 more days"),
         (-2, "problem", "check the clock"),
@@ -216,7 +216,7 @@ def test_a_ca_that_has_expired(config: ServerConfig, tmp_path: Path) -> None:
     long_ago = dt.datetime.now(dt.UTC) - certs.CA_LIFE - dt.timedelta(days=1)
     certs.generate(tmp_path / "old", now=long_ago)
     old = replace(config, cert=tmp_path / "old" / "server.pem", key=tmp_path / "old" / "server-key.pem")
-    assert "its CA has expired" in found(old, "certificate").text
+    assert "its CA expired at" in found(old, "certificate").text
 
 
 def test_a_certificate_that_is_missing_or_does_not_fit(config: ServerConfig) -> None:
@@ -293,13 +293,13 @@ def test_who_may_not_look_is_told_so(config: ServerConfig) -> None:
     code, lines = run(config, before=be_another)
     config.data.chmod(0o700)
     assert code == 1
-    assert "be the user that runs the server" in lines["data folder"]
+    assert "run this as the user that runs the server" in lines["data folder"]
 
 
 def test_a_folder_that_is_none(config: ServerConfig, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code, lines = run(replace(config, data=tmp_path / "file"))
-    assert (code, "is no folder" in lines["data folder"]) == (1, True)
+    assert (code, "is not a folder" in lines["data folder"]) == (1, True)
 
 
 def damaged_accounts(data: Path) -> None:

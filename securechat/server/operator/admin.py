@@ -227,4 +227,4 @@ def _result(future: Future[Value]) -> Value:
     try:
         return future.result(WRITE_SECONDS)
     except TimeoutError:
-        raise StorageError("the accounts file is not written; is its disk well?") from None
+        raise StorageError("the accounts file is not written; is its disk all right?") from None

@@ -184,7 +184,7 @@ def restore(path: Path, data: Path) -> Manifest:
     made = not data.exists()
     make_private_folder(data)
     if not is_ours(data):
-        raise StorageError(f"{data} belongs to another user: be that one, or the server cannot read what is restored")
+        raise StorageError(f"{data} belongs to another user: restore as that user, or the server cannot read it")
     if inside := sorted(data.iterdir()):
         raise StorageError(
             f"{data} is not empty ({inside[0].name} is there): restore into an empty folder, or move that one away"

@@ -106,7 +106,7 @@ def examine(load: Callable[[], ServerConfig], environment: Mapping[str, str], fi
     try:
         config = load()
     except SecurechatError as error:
-        yield problem("settings", f"{error} (nothing else can be looked at without them)")
+        yield problem("settings", f"{error} (nothing else can be checked without them)")
         return
     server = _Running(config.data)
     looks: tuple[tuple[str, Callable[[], Findings]], ...] = (
@@ -126,7 +126,7 @@ def examine(load: Callable[[], ServerConfig], environment: Mapping[str, str], fi
         try:
             yield from look()
         except OSError as error:
-            advice = "; be the user that runs the server" if isinstance(error, PermissionError) else ""
+            advice = "; run this as the user that runs the server" if isinstance(error, PermissionError) else ""
             where = f" at {error.filename}" if error.filename else ""
             yield problem(subject, f"cannot look{where}: {error.strerror or error}{advice}")
 
@@ -149,7 +149,7 @@ def _settings(config: ServerConfig, environment: Mapping[str, str], file: Path |
     for name in environment:
         meant = difflib.get_close_matches(name, variables, n=1, cutoff=SIMILAR) if name not in variables else []
         if meant:
-            found.append(warning("settings", f"there is no {name}; is {meant[0]} meant?"))
+            found.append(warning("settings", f"there is no {name}; did you mean {meant[0]}?"))
     if file is not None and config.invite_code and _mode(file) & OTHERS:
         found.append(warning("settings", f"others may read the invite code: chmod go= {file}"))
     if config.durability == "memory":
@@ -178,14 +178,14 @@ def _certificate(config: ServerConfig) -> Findings:
         renew = f"run `securechat gen-certs` where the CA's key is, put its files into {folder}, send the server SIGHUP"
     now = datetime.now(UTC)
     if ca is not leaf and now >= ca.not_valid_after_utc:
-        yield problem("certificate", f"its CA has expired at {_minute(ca.not_valid_after_utc)}: a new CA is needed "
+        yield problem("certificate", f"its CA expired at {_minute(ca.not_valid_after_utc)}: a new CA is needed "
                       "(gen-certs --new-ca), and every user needs its ca.pem or pin")  # fmt: skip
         return
     dates = _dates(leaf.not_valid_before_utc, leaf.not_valid_after_utc, now, renew)
     yield dates
     names = certificate_names(leaf)
     if not names:
-        yield problem("names", "the certificate is for no name; `securechat gen-certs --host NAME` makes one that is")
+        yield problem("names", "the certificate names no host; `securechat gen-certs --host NAME` makes one that is")
     elif ca.subject != ca.issuer:
         yield warning("names", f"{', '.join(names)}; clients cannot use --pin: {config.cert} does not end with its CA")
     elif dates.grade != "problem":
@@ -202,11 +202,11 @@ def _dates(begin: datetime, end: datetime, now: datetime, renew: str) -> Finding
     if now < begin:
         return problem("certificate", f"is not valid before {_minute(begin)}: check the clock")
     if now >= end:
-        return problem("certificate", f"has expired at {_minute(end)}: {renew}")
+        return problem("certificate", f"expired at {_minute(end)}: {renew}")
     left = (end - now).days
     if now >= end - timedelta(days=RENEW_DAYS):
         return warning("certificate", f"is valid for {left} more days, until {_minute(end)}: {renew}")
-    return ok("certificate", f"fits its key, and is valid for {left} more days, until {_minute(end)}")
+    return ok("certificate", f"matches its key, and is valid for {left} more days, until {_minute(end)}")
 
 
 def _minute(moment: datetime) -> str:
@@ -220,7 +220,7 @@ def _modes(config: ServerConfig) -> Findings:
     """Who owns the files, and who else may read secrets."""
     data = config.data.absolute()
     if data.exists() and not data.is_dir():
-        yield problem("data folder", f"{data} is no folder: name another one")
+        yield problem("data folder", f"{data} is not a folder: name another one")
         return
     inside = sorted(data.iterdir()) if data.exists() else []
     secret = [data] if any(_mode(path) & OTHERS for path in (data, *inside)) else []
@@ -231,7 +231,7 @@ def _modes(config: ServerConfig) -> Findings:
     mixed = any(path.exists() and path.stat().st_uid != data.stat().st_uid for path in inside)
     if mixed:
         owner, folder = _owner(data), shlex.quote(str(data))
-        yield problem("data folder", f"belongs to {owner}, but not all in it: chown -R {owner} {folder}")
+        yield problem("data folder", f"belongs to {owner}, but not everything in it: chown -R {owner} {folder}")
     if not data.exists():
         yield ok("data folder", f"{data} does not exist yet: the first start makes it")
     elif not secret and not mixed:
@@ -270,11 +270,11 @@ def _disk(data: Path) -> Findings:
         yield problem("disk", f"fsync of {place} fails ({error.strerror}): see the system's log, and have a backup")
         return
     if not os.access(place, os.W_OK):
-        yield problem("disk", f"cannot write to {place}: be the user that runs the server, or make the folder for it")
+        yield problem("disk", f"cannot write to {place}: run this as the server's user, or make the folder for it")
     elif free < NO_SPACE:
-        yield problem("disk", f"{text}: messages will be refused; make room")
+        yield problem("disk", f"{text}: messages will be refused; free some space")
     elif free < LOW_SPACE:
-        yield warning("disk", f"{text}: make room before it is full")
+        yield warning("disk", f"{text}: free some space before it is full")
     else:
         yield ok("disk", f"{text}, and fsync works")
 

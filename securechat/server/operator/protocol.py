@@ -195,7 +195,7 @@ def connect(data: Path, request: Request, seconds: float = ANSWER_SECONDS) -> It
                 connection.sendall(msgspec.json.encode(request) + b"\n")
                 line = stream.readline()
             except PermissionError as error:
-                raise StorageError(f"no permission for {path}: be the user that runs the server, or root") from error
+                raise StorageError(f"no permission for {path}: run this as the server's user, or as root") from error
             except (FileNotFoundError, ConnectionRefusedError) as error:
                 raise NobodyListensError(
                     f"no server runs on {data}: start it there, or name its folder with --data or --config"

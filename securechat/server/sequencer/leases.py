@@ -99,7 +99,7 @@ class Leases:
         lease = conversation.lease_queue.lease
         if lease is not None and lease.device != device:
             self.strike(conversation, device)
-            raise RefusedError("leased", "somebody else commits at this moment: process that, then try again")
+            raise RefusedError("leased", "somebody else is committing: process that, then try again")
 
     def check_offer(self, conversation: Conversation, device: bytes) -> None:
         """Raise RefusedError `commit-first` if the device enters by an offer that lacks a departed device.
