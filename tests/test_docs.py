@@ -60,7 +60,7 @@ def test_every_test_that_is_named_exists() -> None:
         for name in re.findall(r"\btest_\w+\.py", text):
             found += 1
             assert name in names, (paper.name, name)
-        for fragment in re.findall(r"`((?:an?|another|at|one|what|who)_[a-z_]+)`", text):
+        for fragment in re.findall(r"`((?:an?|another|at|one|the|what|who)_[a-z_]+)`", text):
             found += 1
             assert re.search(rf"^def test_\w*{fragment}", code, re.MULTILINE), (paper.name, fragment)
     assert found > 50
