@@ -61,7 +61,7 @@ def fill(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a store that was closed in good order."""
-    store = SQLiteStore(tmp_path / "closed" / "chat.db")
+    store = SQLiteStore(tmp_path / "closed" / "chat.db", durable=False)  # what is damaged here was written
     fill(store, monkeypatch)
     store.close()
     return tmp_path / "closed"
@@ -70,7 +70,7 @@ def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder as a killed server leaves it: with a write-ahead log that holds the RECENT entries."""
-    store = SQLiteStore(tmp_path / "running" / "chat.db")
+    store = SQLiteStore(tmp_path / "running" / "chat.db", durable=False)
     fill(store, monkeypatch)
     shutil.copytree(tmp_path / "running", tmp_path / "killed")
     yield tmp_path / "killed"
@@ -90,7 +90,7 @@ def outcome(folder: Path, name: str, data: bytes) -> int | str:
     before = content(copy)
     refused = ""
     try:
-        store = SQLiteStore(copy / "chat.db")
+        store = SQLiteStore(copy / "chat.db", durable=False)
     except StorageError as error:
         refused = str(error)
     if refused:

@@ -184,7 +184,10 @@ def test_events_before_login_end_the_session(connect: Connect, kind: type[m.Mess
     assert closing.reason == "protocol-error"
 
 
-def test_a_silent_handshake_ends_after_its_time(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_silent_handshake_ends_after_its_time(
+    server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HANDSHAKE_SECONDS", 1.0)
     with raw(server) as silent, raw(server) as dripping:
         hello = bytes.fromhex("1603010200010001fc0303")
         dripped = 0

@@ -272,7 +272,7 @@ def test_the_real_client_comes_again_when_it_is_told_to(
 def test_the_real_client_waits_out_a_flood_of_guesses_at_its_account(
     live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SECURECHAT_ATTEMPTS_PER_ACCOUNT", "2 + 0.2/s")
+    monkeypatch.setenv("SECURECHAT_ATTEMPTS_PER_ACCOUNT", "2 + 0.5/s")
     server = live(tmp_path)
     with WireClient(server.port, client_context(server.ca), source="127.0.0.2") as thief:
         alice = LiveClient(server, "alice", start=False)
