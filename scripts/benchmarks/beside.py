@@ -1,9 +1,9 @@
-"""An old tree and this one at the same work, in turns: whether a change has made anything dearer.
+"""An old tree and this one do the same work in turns: has a change made anything more expensive?
 
-What the machine does meanwhile moves a cost by more than a change does. So each round starts both trees anew and puts
-them to the same work within seconds of each other, every other round in the opposite order. What counts is the median
-of the ratios within the rounds: on a machine whose load changed, the ratio of the medians was off by 10 %. Only CPU
-time is compared, since rates and latencies depend on the clients.
+What else the machine does moves a cost by more than a change does. So each round starts both trees afresh and has them
+do the same work within seconds of each other, every other round in the opposite order. What counts is the median of the
+ratios within the rounds: on a machine whose load changed, the ratio of the medians was off by 10 %. Only CPU time is
+compared, since rates and latencies depend on the clients.
 
 Each tree's server is the program of its own .venv, driven by this tree's clients. The MLS engine is measured by this
 tree's bench in the other's Python. So the trees must agree on the wire and on what `work/mls.py` uses of
@@ -41,7 +41,7 @@ print(json.dumps([dataclasses.asdict(figure) for figure in mls.alone(sys.argv[2]
 
 
 class NotComparableError(Exception):
-    """A tree cannot do the work."""
+    """A tree cannot do this work."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Tree:
 
     @property
     def programs(self) -> Path:
-        """Where its Python is, and its `securechat`."""
+        """The folder of its Python and its `securechat`."""
         return self.folder / ".venv" / "bin"
 
     def server(self, folder: Path, certs: Path) -> SecureChat:
@@ -61,7 +61,7 @@ class Tree:
         return SecureChat(folder, certs, program=self.programs / "securechat", name=self.name)
 
     def described(self) -> str:
-        """Where it is, at which commit."""
+        """Its path and commit."""
         describe = ["git", "-C", str(self.folder), "describe", "--always", "--dirty"]
         commit = subprocess.run(describe, check=False, capture_output=True, text=True).stdout.strip()
         return f"{self.name}: {self.folder}, {commit or 'not a repository'}"
@@ -91,7 +91,7 @@ def _servers(measure: Callable[[Sequence[System], int], Iterable[Figure]], trees
 
 
 def _engines(trees: Sequence[Tree]) -> Iterator[Figure]:
-    for part, tree in itertools.product(mls.PARTS, trees):  # in turns as short as they can be
+    for part, tree in itertools.product(mls.PARTS, trees):  # in turns as short as possible
         command = [str(tree.programs / "python"), "-c", ENGINE, str(ROOT), part]
         try:
             done = subprocess.run(
@@ -117,7 +117,7 @@ WORK: dict[str, Callable[[Sequence[Tree]], Iterator[Figure]]] = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one piece of work has cost both trees, round by round."""
+    """What one piece of work cost both trees, round by round."""
 
     case: str
     metric: str
@@ -165,7 +165,7 @@ class Comparison:
 
 
 def compare(trees: tuple[Tree, Tree], names: Iterable[str], rounds: int) -> Iterator[tuple[str, Comparison]]:
-    """Put the trees, old and new, to work; yield each bench's name and what came of it. What cannot be had is told."""
+    """Have the trees, old and new, do the work; yield each bench's name and results, or say why there are none."""
     for name in names:
         costs: dict[tuple[str, str, str], dict[str, list[float]]] = {}
         try:

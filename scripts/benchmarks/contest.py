@@ -1,7 +1,7 @@
-"""Several systems put to the same work in one run: they take turns at it, and the median of the rounds counts.
+"""Several systems do the same work in one run: they take turns, and the median of the rounds counts.
 
-So what else the machine does meanwhile hits all of them alike. The first one is the floor, which the others are held
-against. A server of others that fails is named and left out; ours may not fail.
+So whatever else the machine does hits all of them alike. The first one is the floor, with which the others are
+compared. A foreign server that fails is named and left out; ours must not fail.
 """
 
 import contextlib
@@ -32,14 +32,14 @@ OURS = "securechat"
 
 @dataclass(frozen=True)
 class Run:
-    """What the user has chosen."""
+    """The user's choices."""
 
     rounds: int = 3
     peers: Sequence[type[Packaged]] = ()
 
 
 def durable(folder: Path, certs: Path) -> SecureChat:
-    """The server as it is meant to be: `Accepted` after fsync."""
+    """The server as it is meant to run: `Accepted` after fsync."""
     return SecureChat(folder, certs)
 
 
@@ -76,14 +76,14 @@ def running(*makers: Maker) -> Iterator[list[System]]:
 
 
 def _excuse(server: System | Maker, error: ServerFailedError) -> None:
-    """Name a server of others that has failed, so that we go on without it. Ours may not fail."""
+    """Name a foreign server that has failed, and go on without it. Ours must not fail."""
     if not isinstance(server, Packaged) and not (isinstance(server, type) and issubclass(server, Packaged)):
         raise error
     print(f"left out: {error}", file=sys.stderr)
 
 
 def each_alone(measure: Callable[[System], Iterable[Figure]], *makers: Maker) -> Iterator[Figure]:
-    """Start each of these systems when the one before has ended, and measure it."""
+    """Start each of these systems once the previous one has ended, and measure it."""
     for make in makers:
         with running(make) as systems:
             for system in systems:
@@ -94,7 +94,7 @@ def each_alone(measure: Callable[[System], Iterable[Figure]], *makers: Maker) ->
 
 
 class Contest(Generic[C]):
-    """Systems that take turns, each with the clients that the work is done with."""
+    """Systems that take turns, each with its clients."""
 
     def __init__(self, systems: Sequence[System], connect: Callable[[System], C], rounds: int) -> None:
         """`connect` makes a system's clients."""
@@ -108,7 +108,7 @@ class Contest(Generic[C]):
                 _excuse(system, error)
 
     def results(self, work: Callable[[System, C], T]) -> dict[System, list[T]]:
-        """Let each do the work once a round; return what came of it. Who fails takes no further part."""
+        """Have each do the work once per round; return the results. One that fails takes no further part."""
         results: dict[System, list[T]] = {system: [] for system in self._clients}
         for _ in range(self._rounds):
             for system in results:
@@ -121,7 +121,7 @@ class Contest(Generic[C]):
         return {system: results[system] for system in self._clients}
 
     def _keep_alive(self) -> None:
-        """Those who wait for their turn are not to be taken for dead."""
+        """Keep the clients of waiting systems alive."""
         for system in list(self._clients):
             try:
                 system.keep_alive()
@@ -137,7 +137,7 @@ def figures(
     case: str, metric: str, unit: str, values: Mapping[System, float], goals: Mapping[str, float] | None = None,
     notes: Mapping[System, str] | None = None, *, absolute: bool = False, at_least: bool = False,
 ) -> Iterator[Figure]:  # fmt: skip
-    """What all systems needed, beside the floor if it is among them, or `absolute`. `goals`: of systems, by name."""
+    """The costs of all systems, relative to the floor if it is among them, or `absolute`. `goals`: by system's name."""
     floor = None if absolute else next((value for system, value in values.items() if isinstance(system, Floor)), None)
     for system, value in values.items():
         yield Figure(
@@ -152,7 +152,7 @@ def medians(results: Mapping[System, list[T]], number: Callable[[T], float]) -> 
 
 
 def losses(results: Mapping[System, list[Cost]]) -> dict[System, str]:
-    """What has to be said beside the figures of systems that have dropped messages."""
+    """The remark beside the figures of systems that have dropped messages."""
     notes = {}
     for system, costs in results.items():
         if lost := sum(cost.lost for cost in costs):

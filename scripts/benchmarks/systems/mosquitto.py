@@ -7,7 +7,7 @@ from scripts.benchmarks.systems.packaged import Packaged
 from scripts.benchmarks.systems.system import Client, ServerFailedError, stamp_of, stamped
 
 CONNECT, CONNACK, PUBLISH, SUBSCRIBE, SUBACK = 0x10, 0x20, 0x30, 0x82, 0x90
-NO_LOCAL = 0x04  # with QoS 0: who publishes does not get it back
+NO_LOCAL = 0x04  # with QoS 0: the publisher does not get it back
 
 CONFIGURATION = """
 listener {port} 127.0.0.1

@@ -1,7 +1,7 @@
-"""Servers of others, from Debian's packages: in the foreground, with a configuration of ours in a folder of ours.
+"""Foreign servers, from Debian's packages: in the foreground, with our configuration in our folder.
 
 Each is configured to do the same work: TLS 1.3, no limit on how fast a client may talk, no archive, any user let in.
-What else could be chosen is as the package has it, unless the module of the server says why not.
+Everything else is as the package has it, unless the server's module says why not.
 """
 
 import os
@@ -19,7 +19,7 @@ DAEMONS = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sb
 
 
 class Packaged(System):
-    """A server that a package of Debian brings. `configure` says how it is started."""
+    """A server from a Debian package. `configure` says how to start it."""
 
     package: ClassVar[str]
     program: ClassVar[str]
@@ -48,12 +48,12 @@ class Packaged(System):
 
     @classmethod
     def installed(cls) -> str | None:
-        """Where its program is; None: not on this machine."""
+        """The path of its program; None: not on this machine."""
         return shutil.which(cls.program, path=DAEMONS)
 
     @classmethod
     def version(cls) -> str:
-        """As Debian numbers it; empty where it did not come from there."""
+        """Its version in Debian; empty if it did not come from there."""
         if shutil.which("dpkg-query") is None:
             return ""
         query = ["dpkg-query", "--show", "--showformat=${Version}", cls.package]
@@ -65,7 +65,7 @@ class Packaged(System):
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens at just now."""
+    """A free port of loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

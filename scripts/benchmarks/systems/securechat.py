@@ -1,9 +1,9 @@
 """securechat as a system under load: a real server process, and clients that speak its wire protocol.
 
 Conversations are opened with real MLS groups, because the server checks those; the messages that follow carry a genuine
-header and filling in the place of a ciphertext, which is all that a blind server can see. The accounts stand in
-`accounts.json` before the server starts, each with the resume tokens of its devices: so a crowd enters without Argon2.
-The server's rates are set, as an operator sets them, to what a load generator needs that is all clients at once.
+header and filling instead of a ciphertext, which is all that a blind server can see. The accounts are in
+`accounts.json` before the server starts, each with its devices' resume tokens, so that a crowd enters without Argon2.
+The server's rates are set, as an operator would, to what a load generator needs that plays all clients at once.
 """
 
 import hashlib
@@ -73,7 +73,7 @@ class Peer(Client):
 
     def __init__(self, server: "SecureChat", account: str, device: bytes, token: bytes) -> None:
         super().__init__(server)
-        self.conversations: list[bytes] = []  # which it reads
+        self.conversations: list[bytes] = []  # the conversations that it reads
         self.account = account
         self.device = device
         self.token = token

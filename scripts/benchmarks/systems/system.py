@@ -1,4 +1,4 @@
-"""What every system under load has in common: a server process that is measured from outside, and clients over TLS.
+"""What all systems under load share: a server process that is measured from outside, and clients over TLS.
 
 The server's cost is the CPU time of its process, so it does not depend on how slow the load generator is. The clients
 use TLS over memory, so that a whole burst can be encrypted before its first byte leaves.
@@ -26,7 +26,7 @@ LAST_WORDS = 1000  # characters of a log that are worth a look
 
 
 def stamped() -> bytes:
-    """A payload that says when it was made."""
+    """A payload that holds its own time."""
     return b"%016x" % time.perf_counter_ns() + FILLING
 
 
@@ -91,13 +91,13 @@ class Process:
         return self._process.pid
 
     def last_words(self) -> str:
-        """The end of its log, for whoever has to find out why it failed."""
+        """The end of its log, which may say why it failed."""
         log = Path(self._log.name).read_text(errors="replace")
         return f"the end of its log:\n{log[-LAST_WORDS:]}"
 
     def cpu(self) -> float:
         """Seconds of CPU, user and system, that the process and its children have used."""
-        if not (PROC / str(self._process.pid)).exists():  # macOS: hundredths of a second are the best there is
+        if not (PROC / str(self._process.pid)).exists():  # macOS: nothing finer than hundredths of a second
             *hours, minutes, seconds = self._ps("time").split(":")
             return sum(int(each) * 3600 for each in hours) + int(minutes) * 60 + float(seconds)
         fields = (PROC / str(self._process.pid) / "stat").read_text().rsplit(")", 1)[1].split()
@@ -141,7 +141,7 @@ class Process:
 
 
 def _cpu_of(pid: int) -> float:
-    """Seconds of CPU that a process has used, to the nanosecond: /proc tells hundredths, too coarse for a burst.
+    """Seconds of CPU that a process has used, to the nanosecond: /proc's hundredths are too coarse for a burst.
 
     The number of another process's clock is Linux's own, as clock_getcpuclockid(3) computes it.
     """
@@ -193,14 +193,14 @@ class Client(ABC):
         self._queued.append(data)
 
     def encrypt(self) -> None:
-        """Make what is queued ready to leave, each message in a TLS record of its own: it was said on its own."""
+        """Make queued messages ready to leave, each in a TLS record of its own, as if it had been sent alone."""
         for message in self._queued:
             self._tls.write(message)
         self._queued.clear()
         self._unsent += self._outgoing.read()
 
     def flush(self) -> None:
-        """Send what is queued; under load as much as the socket takes."""
+        """Send queued bytes; under load as many as the socket takes."""
         self.encrypt()
         while self._unsent:
             try:
@@ -227,13 +227,13 @@ class Client(ABC):
                 self._plaintext += data
 
     def read_to(self, token: bytes) -> None:
-        """Read up to these bytes and drop them, as is enough during the set-up in a protocol of text."""
+        """Read up to these bytes and drop them, which is enough for setting up a text protocol."""
         while token not in self._plaintext:
             self.read()
         del self._plaintext[: self._plaintext.index(token) + len(token)]
 
     def keep_alive(self) -> None:
-        """Answer whatever the server has asked; for a client that waits for its turn."""
+        """Answer the server's questions, for a client that waits for its turn."""
         self.socket.settimeout(0)
         self.read()
         self.take()
@@ -286,7 +286,7 @@ class System(ABC):
         return [sender], receiver
 
     def keep_alive(self) -> None:
-        """Let all clients answer what the server has asked; needed once a minute."""
+        """Have all clients answer the server's questions; needed once a minute."""
         for client in self.clients:
             client.keep_alive()
 

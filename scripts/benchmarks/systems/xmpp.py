@@ -81,7 +81,7 @@ class XmppClient(Client):
 
 
 class XmppSystem(Packaged):
-    """What both servers have in common."""
+    """What both servers share."""
 
     def configure(self, port: int) -> tuple[list[str], dict[str, str]]:
         """See `Packaged`."""
