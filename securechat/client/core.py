@@ -67,6 +67,18 @@ class ChatClient:
         found = self.conversation(conversation)
         return [] if found is None else self._reader.newest(found.id, limit)
 
+    def before(self, local_id: int, limit: int) -> list[Message]:
+        """Return the `limit` lines of its conversation right before a line, oldest first."""
+        return self._reader.before(local_id, limit)
+
+    def after(self, local_id: int, limit: int) -> list[Message]:
+        """Return the `limit` lines of its conversation right after a line, oldest first."""
+        return self._reader.after(local_id, limit)
+
+    def around(self, local_id: int, limit: int) -> list[Message]:
+        """Return a line with up to `limit` lines before it and as many after it, oldest first."""
+        return self._reader.around(local_id, limit)
+
     def unread(self, after: int, limit: int) -> list[Message]:
         """Return the oldest `limit` lines of others after line `after` that no front end has shown, as they arrived."""
         return self._reader.unread(max(after, self._reader.shown()), limit)

@@ -49,7 +49,10 @@ def test_no_call_of_a_front_end_waits_for_the_engine(tmp_path: Path) -> None:
         assert bob is not None
         assert client.conversation(bob.id) == bob
         assert client.conversations() == [bob]
-        assert [line.text for line in client.history(bob.id, 10)] == ["first"]
+        (line,) = client.history(bob.id, 10)
+        assert line.text == "first"
+        assert client.around(line.local_id, 10) == [line]
+        assert client.before(line.local_id, 10) == client.after(line.local_id, 10) == []
         assert client.unread(0, 10) == []
         client.close()
         assert time.monotonic() - begun < STOPPED_SECONDS

@@ -1,0 +1,73 @@
+"""Rows: what a face draws, one value for each thing on the screen. All text in them is clean (`ui.text.clean`)."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, tzinfo
+from typing import Literal
+
+from securechat.client.events import Message, Trust
+from securechat.ui.text.clean import clean, clean_line
+
+Delivery = Literal["received", "waiting", "sent", "not sent"]
+"""`received`: somebody else's. Our own waits until the server has it on disk; `not sent`: it never will be."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A message."""
+
+    local_id: int
+    """Names the row: a line that changes, or moves, keeps it."""
+    sender: str
+    own: bool
+    trust: Trust
+    """How the sender's key stood when the message came."""
+    text: str
+    """May have several lines; empty if the message cannot be shown."""
+    problem: str
+    """Why the message cannot be shown, or was not sent; else empty. One line."""
+    time: int
+    """When the server accepted it, in milliseconds since 1970; 0 until it has."""
+    delivery: Delivery
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something said to the user between the messages: a `Sentence` with a name."""
+
+    number: int
+    """Names the row within its timeline."""
+    kind: Literal["notice", "warning", "alarm"]
+    text: str
+    """May have several lines."""
+
+
+@dataclass(frozen=True)
+class Day:
+    """The messages below, up to the next one of these, are of this day."""
+
+    date: date
+
+
+Row = Line | Notice | Day
+
+
+def line_of(message: Message) -> Line:
+    """Return a message as a row."""
+    delivery: Delivery = "received"
+    if message.own:
+        delivery = "sent" if message.seq else "not sent" if message.problem else "waiting"
+    return Line(
+        message.local_id,
+        clean_line(message.sender),
+        message.own,
+        message.trust,
+        clean(message.text),
+        clean_line(message.problem),
+        message.time,
+        delivery,
+    )
+
+
+def local_time(time: int, zone: tzinfo | None = None) -> datetime:
+    """Return a time (milliseconds since 1970) as a clock in `zone` shows it; None: this machine's own zone."""
+    return datetime.fromtimestamp(time / 1000, UTC).astimezone(zone)

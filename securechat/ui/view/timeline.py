@@ -1,0 +1,283 @@
+"""The rows of one conversation: a window of its history that pages both ways and follows what happens.
+
+The window is always whole: it holds every line of the conversation from its first to its last one, in the history's
+order (accepted lines as in the log, then what waits). Pages are read from the vault, which may be ahead of the events
+that are still on their way to us: so lines are known by their local id, and an event that tells what a page has shown
+already changes nothing. After the same events a window equals one that was read anew; only its notices, which are in no
+history, are of this timeline alone.
+"""
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Iterable, Iterator
+from datetime import tzinfo
+from operator import itemgetter
+from typing import Final
+
+from securechat.client.events import (
+    Conversation,
+    ConversationChanged,
+    Delivered,
+    Event,
+    KeyAccepted,
+    KeyChanged,
+    Message,
+    Received,
+    Refused,
+    Said,
+)
+from securechat.errors import UsageError
+from securechat.ui.text.sentences import Sentence
+from securechat.ui.view.reads import Reads
+from securechat.ui.view.rows import Day, Line, Notice, Row, line_of, local_time
+
+PAGE: Final = 100
+"""Lines read at once: more than a screen shows, so that scrolling does not wait for each line."""
+
+MAX_LINES: Final = 1000
+"""Lines in a window: some 20 screens, and at most 64 MB if every text is as long as it can be."""
+
+MAX_NOTICES: Final = 200
+"""Notices kept in a timeline; the oldest go first."""
+
+_Place = tuple[int, int, int]
+"""Where a row is: seq, or `_LAST` if it has none; 0 for a notice, 1 for a line; the notice's number or the local id."""
+
+_LAST: Final = 1 << 63
+_place_of: Final = itemgetter(0)
+
+
+class Timeline:
+    """One conversation. One thread at a time."""
+
+    def __init__(
+        self,
+        reads: Reads,
+        conversation: bytes,
+        *,
+        around: int = 0,
+        zone: tzinfo | None = None,
+        page: int = PAGE,
+        limit: int = MAX_LINES,
+    ) -> None:
+        """Open at the newest lines or, if it is given, around the line with the local id `around`.
+
+        `zone`: whose days the rows are sorted by; None: this machine's. `page`: lines read at once; `limit`: lines
+        kept. Raises `UsageError` if there is no such conversation, or no such line in it.
+        """
+        found = reads.conversation(conversation)
+        if found is None:
+            raise UsageError("There is no such conversation.")
+        self.conversation: Conversation = found
+        self.more_before = self.more_after = False
+        """Whether the history has lines before the window's first, and after its last."""
+        self._reads, self._zone, self._page, self._limit = reads, zone, page, limit
+        self._lines: list[tuple[_Place, Line]] = []  # sorted
+        self._places: dict[int, _Place] = {}  # local id -> where the line is
+        self._notices: deque[tuple[_Place, Notice]] = deque(maxlen=MAX_NOTICES)  # as told
+        self._told = 0
+        self._looks_back = False  # the user reads older lines: they are not dropped for new ones
+        self._rows: tuple[Row, ...] | None = None
+        if around:
+            self.show(around)
+        else:
+            self.show_newest()
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """What the window shows, oldest first; the same object until something changes."""
+        if self._rows is None:
+            self._rows = tuple(self._with_days())
+        return self._rows
+
+    # --- paging ---------------------------------------------------------------------------------------------------
+
+    def show_newest(self) -> None:
+        """Move the window to the end of the history, where it follows what comes."""
+        self._open_at_end(self._page)
+        self._looks_back = False
+
+    def show(self, local_id: int) -> None:
+        """Move the window to a line. Raises `UsageError`, and changes nothing, if it is none of this conversation."""
+        half = self._page // 2
+        page = self._reads.around(local_id, half)
+        if not page or page[0].conversation != self.conversation.id:
+            raise UsageError("There is no such message in this conversation.")
+        index = next(index for index, message in enumerate(page) if message.local_id == local_id)
+        self._replace(page)
+        self.more_before, self.more_after = index == half, len(page) - index - 1 == half
+        self._looks_back = self.more_after
+
+    def show_older(self) -> bool:
+        """Extend the window by the page before it; what is too much goes at its end. Whether there was more."""
+        if not self.more_before:
+            return False
+        self._looks_back = True
+        first = self._lines[0][1]
+        if first.delivery == "waiting" and not self.more_after:  # it may stand elsewhere by now: read all in one piece
+            self._open_at_end(min(len(self._lines) + self._page, self._limit))
+            return True
+        page = self._reads.before(first.local_id, self._page)
+        self.more_before = len(page) == self._page
+        for message in page:
+            self._put(message)
+        self._trim()
+        return bool(page)
+
+    def show_newer(self) -> bool:
+        """Extend the window by the page after it; what is too much goes at its beginning. Whether there was more."""
+        if not self.more_after:
+            return False
+        page = self._reads.after(self._lines[-1][1].local_id, self._page)
+        self._looks_back = self.more_after = len(page) == self._page
+        for message in page:
+            self._put(message)
+        self._trim(from_end=False)
+        return bool(page)
+
+    # --- what happens ---------------------------------------------------------------------------------------------
+
+    def fold(self, event: Event, told: Iterable[Sentence] = ()) -> None:
+        """Take note of an event; one that is about something else changes nothing.
+
+        `told`: what is said of it (`news`), which becomes notices here if it belongs here.
+        """
+        match event:
+            case Said(message=message) | Received(message=message) | Delivered(message=message):
+                self._receive(message)
+            case Refused(message=Message() as message):
+                self._receive(message)
+            case ConversationChanged() if self._is_here(event.conversation.id):
+                self.conversation = event.conversation
+                if event.account in ("", self._reads.account):
+                    self._read_again()  # when we enter or leave, lines may have moved here or away
+        sentences = tuple(told)
+        if sentences and self._concerns(event):
+            for sentence in sentences:
+                self._told += 1
+                notice = Notice(self._told, sentence.kind, sentence.text)
+                self._notices.append(((_LAST, 0, notice.number), notice))
+            self._rows = None
+
+    def _receive(self, message: Message) -> None:
+        held = self._places.get(message.local_id)
+        if not self._is_here(message.conversation):
+            if held is not None:
+                self._remove(message.local_id)  # it moved to where it is said now
+                if not self._lines:
+                    self._read_again()
+        elif held is not None or self._is_within(_place(message)):
+            self._put(message)
+            moved = held is not None and held != self._places[message.local_id]
+            if moved and self.more_before and self._lines[0][1].local_id == message.local_id:
+                self._read_again()  # lines that were before it may be after it now
+            self._trim(from_end=self._looks_back)
+        if message.seq:
+            self._pin_notices(message.seq)
+
+    def _concerns(self, event: Event) -> bool:
+        match event:
+            case KeyChanged(account=account) | KeyAccepted(account=account):
+                return account in self.conversation.members
+            case ConversationChanged(conversation=conversation):
+                return self._is_here(conversation.id)
+        return self._is_here(getattr(event, "conversation", b""))
+
+    def _is_here(self, conversation: bytes) -> bool:
+        """Say whether this is our conversation, which gets another id when it becomes one with others."""
+        if conversation == self.conversation.id:
+            return True
+        now = self._reads.conversation(self.conversation.id)
+        if now is None or now.id != conversation:
+            return False
+        self.conversation = now
+        self._read_again()
+        return True
+
+    # --- the window -----------------------------------------------------------------------------------------------
+
+    def _open_at_end(self, count: int) -> None:
+        page = self._reads.history(self.conversation.id, count)
+        self._replace(page)
+        self.more_before, self.more_after = len(page) == count, False
+
+    def _read_again(self) -> None:
+        """Read the window anew where it is."""
+        if self.more_after and self._lines:
+            try:
+                self.show(self._lines[len(self._lines) // 2][1].local_id)
+            except UsageError:  # that line has moved away
+                self.show_newest()
+        else:
+            self._open_at_end(max(self._page, len(self._lines)))
+
+    def _replace(self, page: list[Message]) -> None:
+        self._lines = [(_place(message), line_of(message)) for message in page]
+        self._places = {line.local_id: place for place, line in self._lines}
+        self._rows = None
+
+    def _is_within(self, place: _Place) -> bool:
+        """Say whether a line of this place belongs into the window."""
+        after_first = not self.more_before or (bool(self._lines) and place > self._lines[0][0])
+        return after_first and (not self.more_after or (bool(self._lines) and place < self._lines[-1][0]))
+
+    def _put(self, message: Message) -> None:
+        """Put a line where it is, unless what we have of it is as new or newer."""
+        line, held = line_of(message), self._places.get(message.local_id)
+        if held is not None:
+            if line.delivery == "waiting" or self._lines[self._index(held)][1] == line:
+                return
+            self._remove(message.local_id)
+        place = self._places[line.local_id] = _place(message)
+        insort(self._lines, (place, line), key=_place_of)
+        self._rows = None
+
+    def _remove(self, local_id: int) -> None:
+        del self._lines[self._index(self._places.pop(local_id))]
+        self._rows = None
+
+    def _index(self, place: _Place) -> int:
+        return bisect_left(self._lines, place, key=_place_of)
+
+    def _trim(self, *, from_end: bool = True) -> None:
+        """Drop what the window holds too much."""
+        excess = len(self._lines) - self._limit
+        if excess <= 0:
+            return
+        if from_end:
+            dropped, self._lines = self._lines[-excess:], self._lines[:-excess]
+            self.more_after = True
+        else:
+            dropped, self._lines = self._lines[:excess], self._lines[excess:]
+            self.more_before = True
+        for _, line in dropped:
+            del self._places[line.local_id]
+        self._rows = None
+
+    # --- notices and days -----------------------------------------------------------------------------------------
+
+    def _pin_notices(self, seq: int) -> None:
+        """Put what was told before the entry `seq` came before it; until then, it is after everything accepted."""
+        loose = []
+        while self._notices and self._notices[-1][0][0] == _LAST:
+            loose.append(self._notices.pop()[1])
+        for notice in reversed(loose):
+            self._notices.append(((seq, 0, notice.number), notice))
+        if loose:
+            self._rows = None
+
+    def _with_days(self) -> Iterator[Row]:
+        day = None
+        notices = [each for each in self._notices if self._is_within(each[0])]
+        placed: list[tuple[_Place, Row]] = sorted([*self._lines, *notices], key=_place_of)
+        for _, row in placed:
+            if isinstance(row, Line) and row.time:  # what waits has no time yet
+                date = local_time(row.time, self._zone).date()
+                if date != day:
+                    day = date
+                    yield Day(date)
+            yield row
+
+
+def _place(message: Message) -> _Place:
+    return (message.seq or _LAST, 1, message.local_id)

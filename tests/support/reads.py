@@ -1,0 +1,52 @@
+"""What the view model reads, without a core: conversations and lines that a test puts there."""
+
+from collections.abc import Iterable
+
+from securechat.client.events import Conversation, Message
+
+
+class MemoryReads:
+    """A history in memory, in the order of the real one (`client.vault.history`)."""
+
+    account = "alice"
+
+    def __init__(self, conversations: Iterable[Conversation] = ()) -> None:
+        self.known = {each.id: each for each in conversations}
+        self.lines: dict[int, Message] = {}
+        self.aliases: dict[bytes, bytes] = {}
+
+    def put(self, message: Message) -> Message:
+        self.lines[message.local_id] = message
+        return message
+
+    def in_order(self, conversation: bytes) -> list[Message]:
+        """All lines of a conversation."""
+        here = (each for each in self.lines.values() if each.conversation == conversation)
+        return sorted(here, key=lambda each: (each.seq or 1 << 62, each.local_id))
+
+    def conversations(self) -> list[Conversation]:
+        return list(self.known.values())
+
+    def conversation(self, conversation: bytes, /) -> Conversation | None:
+        return self.known.get(self.aliases.get(conversation, conversation))
+
+    def history(self, conversation: bytes, limit: int, /) -> list[Message]:
+        return self.in_order(self.aliases.get(conversation, conversation))[-limit:]
+
+    def before(self, local_id: int, limit: int, /) -> list[Message]:
+        lines, index = self._beside(local_id)
+        return lines[max(0, index - limit) : index]
+
+    def after(self, local_id: int, limit: int, /) -> list[Message]:
+        lines, index = self._beside(local_id)
+        return lines[index + 1 : index + 1 + limit]
+
+    def around(self, local_id: int, limit: int, /) -> list[Message]:
+        lines, index = self._beside(local_id)
+        return lines[max(0, index - limit) : index + 1 + limit]
+
+    def _beside(self, local_id: int) -> tuple[list[Message], int]:
+        if local_id not in self.lines:
+            return [], 0
+        lines = self.in_order(self.lines[local_id].conversation)
+        return lines, lines.index(self.lines[local_id])
