@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts import map as the_map
+
 ROOT = Path(__file__).parents[1]
 PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 DESIGN = (ROOT / "docs" / "design.md").read_text()
@@ -73,3 +75,7 @@ def test_every_file_that_is_named_exists() -> None:
             found += 1
             assert any((base / name).exists() for base in (ROOT, ROOT / "securechat")), (paper.name, name)
     assert found > 5
+
+
+def test_the_map_is_complete_and_current() -> None:
+    assert the_map.MAP.read_text() == the_map.build(), "run: python3 scripts/map.py"

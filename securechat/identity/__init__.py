@@ -1,1 +1,1 @@
-"""Who somebody is: names, device certificates, pins and the safety number (docs/design.md, section 6)."""
+"""Who somebody is: device certificates, pins and the safety number (docs/design.md, section 6)."""

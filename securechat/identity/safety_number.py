@@ -1,4 +1,4 @@
-"""The safety number: 60 digits that two people compare to see that nobody sits between them (`docs/protocol.md`).
+"""The safety number: 60 digits that two people compare to see that nobody is in between (docs/design.md, section 6).
 
 Signal's numeric fingerprint, version 0, over both identity keys (here Ed25519, 32 raw bytes) and account names. The
 5,200 hashes make a look-alike key cost about 2^112 tries per half.

@@ -1,4 +1,4 @@
-"""How often somebody may try (docs/design.md, section 5, Admission).
+"""Rates: how often an address or an account may do something (docs/design.md, section 5, Admission).
 
 Rates are token buckets (`RateLimiter`): a burst is fine, a stream is not. Whoever has no account yet is counted by
 address, everybody else by account. Nobody is locked out: a bucket fills again by itself, a refusal says when
