@@ -1,4 +1,4 @@
-"""A foreign implementation that is not installed: its tests skip and say so, and with --no-skips they fail."""
+"""What is not installed: its tests skip and say so, and with --no-skips they fail, in however many processes."""
 
 import subprocess
 import sys
@@ -20,3 +20,22 @@ def test_what_is_missing_skips_but_not_in_ci(options: list[str], code: int, verd
     assert done.returncode == code, done.stdout
     assert verdict in done.stdout
     assert "rine-mls is not installed" in done.stdout
+
+
+SKIPS = """
+import pytest
+
+def test_skips():
+    pytest.skip("nothing to test with")
+"""
+
+
+def test_no_skips_holds_in_another_process_too(tmp_path: Path) -> None:
+    (tmp_path / "test_skips.py").write_text(SKIPS)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "--rootdir", str(tmp_path), "-n", "1"]
+    where = [str(tmp_path / "test_skips.py"), "-c", str(ROOT / "pyproject.toml")]
+    for options, code in ([], 0), (["--no-skips"], 1):
+        done = subprocess.run([*command, *where, *options], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "nothing to test with" in done.stdout
+        assert ("may not skip with --no-skips" in done.stdout) == bool(code)
