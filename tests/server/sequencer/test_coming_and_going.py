@@ -1,0 +1,287 @@
+"""Coming and going: logging in, devices, one session a device, the waiting room, where reading begins."""
+
+from collections.abc import Callable
+
+import pytest
+
+from securechat.server.store.records import READER_SECONDS
+from securechat.wire import messages as m
+from tests.support.memory_server import MemoryClient, MemoryServer
+from tests.support.memory_server import MemoryPerson as Person
+
+Enter = Callable[..., Person]
+Start = Callable[..., MemoryServer]
+
+
+def refused(reply: object, code: str) -> None:
+    assert isinstance(reply, m.Refused), reply
+    assert reply.code == code, reply
+
+
+def chat(enter: Enter) -> tuple[Person, Person, bytes]:
+    alice, bob = enter("alice"), enter("bob")
+    bob.read_inbox()
+    alice.open_direct("bob")
+    return alice, bob, bob.accept_welcome()
+
+
+def test_a_wrong_password_and_an_unknown_account_get_the_same_answer(
+    enter: Enter, connect: Callable[..., MemoryClient]
+) -> None:
+    enter("alice")
+    client = connect()
+    wrong = client.ask(m.Login, "alice", bytes(32), bytes(16))
+    unknown = client.ask(m.Login, "nobody", bytes(32), bytes(16))
+    refused(wrong, "login-refused")
+    assert (wrong.code, wrong.text) == (unknown.code, unknown.text)
+
+
+def test_registering_again_with_the_same_secret_succeeds_and_with_another_does_not(
+    enter: Enter, connect: Callable[..., MemoryClient]
+) -> None:
+    alice = enter("alice")
+    client = connect()
+    assert isinstance(client.ask(m.Register, "alice", alice.secret), m.Registered)
+    refused(client.ask(m.Register, "ALICE", bytes(32)), "name-taken")
+
+
+@pytest.mark.parametrize(
+    ("registration", "given", "code"),
+    [("closed", "", "registration-closed"), ("invite", "wrong", "registration-closed"), ("invite", "sesame", None)],
+)
+def test_registration_is_as_the_operator_wants_it(
+    start: Start, registration: str, given: str, code: str | None
+) -> None:
+    server = start(registration=registration, invite_code="sesame" if registration == "invite" else "")
+    with Person(server, "alice") as alice:
+        assert alice.hello.registration == registration
+        reply = alice.ask(m.Register, "alice", alice.secret, given)
+        if code is None:
+            assert isinstance(reply, m.Registered)
+        else:
+            refused(reply, code)
+
+
+def test_a_resume_token_is_for_its_device(enter: Enter, connect: Callable[..., MemoryClient]) -> None:
+    alice = enter("alice")
+    client = connect()
+    refused(client.ask(m.Resume, alice.token, bytes(16)), "token-refused")
+    refused(client.ask(m.Resume, bytes(32), alice.device), "token-refused")
+    assert isinstance(client.ask(m.Resume, alice.token, alice.device), m.LoggedIn)
+
+
+def test_a_device_that_is_not_published_can_only_publish(server: MemoryServer) -> None:
+    with Person(server, "alice") as alice:
+        alice.register().login(publish=False)
+        assert not alice.protocol.allows(m.FetchKeyPackages)
+        assert isinstance(alice.ask(m.ListRooms), m.Rooms)
+        refused(alice.ask(m.PublishKeyPackages, [alice.key_package()], b""), "not-now")
+        alice.publish()
+        assert alice.protocol.allows(m.FetchKeyPackages)
+
+
+def test_another_identity_key_is_refused_unless_it_replaces_the_old_one(enter: Enter) -> None:
+    old = enter("alice")
+    with Person(old.server, "alice") as new:
+        new.login(publish=False)
+        refused(new.ask(m.PublishDevice, new.certificate().encode(), replace_identity=False), "identity-differs")
+        assert isinstance(new.ask(m.PublishDevice, new.certificate().encode(), replace_identity=True), m.Done)
+        closing = old.ended().closing
+        assert closing is not None
+        assert closing.reason == "revoked"
+        with Person(old.server, "alice") as again:
+            refused(again.ask(m.Resume, old.token, old.device), "token-refused")
+
+
+def test_a_second_device_of_the_same_identity_is_welcome(enter: Enter) -> None:
+    first, bob = enter("alice"), enter("bob")
+    with Person(first.server, "alice") as second:
+        second.identity = first.identity
+        second.login()
+        assert len(bob.ask(m.FetchKeyPackages, "alice").key_packages) == 2
+
+
+def test_a_certificate_of_somebody_else_is_refused(enter: Enter) -> None:
+    bob = enter("bob")
+    with Person(bob.server, "alice") as alice:
+        alice.register().login(publish=False)
+        refused(alice.ask(m.PublishDevice, bob.certificate().encode(), replace_identity=False), "bad-request")
+        refused(alice.ask(m.PublishDevice, b"nonsense", replace_identity=False), "bad-request")
+
+
+def test_the_device_id_of_somebody_else_is_refused(enter: Enter) -> None:
+    bob = enter("bob")
+    with Person(bob.server, "alice") as alice:
+        alice.device = bob.device
+        alice.register().login(publish=False)
+        refused(alice.ask(m.PublishDevice, alice.certificate().encode(), replace_identity=False), "bad-request")
+
+
+def test_a_second_login_of_a_device_ends_the_first_session(enter: Enter) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    bob.read_inbox()
+    alice.open_direct("bob")
+    conversation = bob.accept_welcome()
+    alice.subscribe(conversation)
+    second = alice.again()
+    closing = alice.ended().closing
+    assert closing is not None
+    assert closing.reason == "replaced"
+    second.subscribe(conversation)
+    bob.say(conversation, "to the new one")
+    assert second.read(conversation) == [(2, "to the new one")]
+    second.drop()
+
+
+@pytest.mark.parametrize(("who", "accepted"), [("alice", 0), ("bob", 1)])
+def test_a_commit_that_is_still_checked_when_its_session_is_replaced_is_not_accepted(
+    server: MemoryServer, enter: Enter, who: str, accepted: int
+) -> None:
+    alice, bob, conversation = chat(enter)
+    staged = alice.make_commit(alice.groups[conversation])
+    assert staged.group_info is not None
+    commit = m.Commit(alice.protocol.next_id(), conversation, 2, staged.message, b"", staged.group_info)
+    with server.slow_checks():
+        alice.send(commit)
+    with {"alice": alice, "bob": bob}[who].again() as again:
+        server.finish_checks()
+        assert again.subscribe(conversation, 1).head == 1 + accepted
+    if who == "bob":
+        assert alice.take(m.Accepted).seq == 2
+
+
+def test_a_member_whose_session_is_replaced_while_its_commit_is_checked_loses_its_lease(
+    server: MemoryServer, enter: Enter
+) -> None:
+    alice, bob, carol = enter("alice"), enter("bob"), enter("carol")
+    alice.open_room("#lobby")
+    room = bob.join("#lobby")
+    alice.subscribe(room)
+    alice.process(alice.take(m.Entry))
+    carol.ask(m.Join, "#lobby")
+    for _ in range(3):
+        refused(alice.change(room), "leased")
+    staged = alice.make_commit(alice.groups[room])
+    assert staged.group_info is not None
+    carol.bye()
+    lease = server.sequencer._conversations.find(room, 0).lease_queue.lease
+    assert lease is not None
+    assert lease.device == alice.device
+    with server.slow_checks():
+        alice.send(m.Commit(alice.protocol.next_id(), room, 1, staged.message, b"", staged.group_info))
+    with alice.again():
+        server.finish_checks()
+        assert isinstance(bob.change(room), m.Accepted)
+
+
+def test_the_waiting_room_is_fair_and_says_each_place(start: Start) -> None:
+    server = start(max_clients=2)
+    people = [Person(server, name).register() for name in ("alice", "bob", "carol", "dave", "erin")]
+    alice, bob, carol, dave, erin = people
+    places = [person.ask(m.Login, person.account, person.secret, person.device).place for person in people]
+    assert places == [0, 0, 1, 2, 3]
+    assert not carol.protocol.allows(m.ListRooms)
+    alice.bye()
+    assert [person.take(m.Seat).place for person in (carol, dave, erin)] == [0, 1, 2]
+    carol.publish()
+    dave.bye()
+    assert erin.take(m.Seat).place == 1
+    bob.bye()
+    assert erin.take(m.Seat).place == 0
+    for person in people:
+        person.drop()
+
+
+def test_an_account_has_one_place_whatever_its_devices(start: Start) -> None:
+    server = start(max_clients=1)
+    alice = Person(server, "alice").register().login()
+    first, second = (Person(server, "bob") for _ in range(2))
+    first.register()
+    places = [person.ask(m.Login, "bob", person.secret, person.device).place for person in (first, second)]
+    assert places == [1, 1]
+    alice.bye()
+    assert [person.take(m.Seat).place for person in (first, second)] == [0, 0]
+    first.drop()
+    second.drop()
+
+
+def test_a_seat_is_kept_for_a_lost_connection_and_not_after_a_goodbye(start: Start) -> None:
+    server = start(max_clients=1)
+    alice = Person(server, "alice").register().login()
+    bob = Person(server, "bob").register()
+    alice.drop()
+    assert bob.ask(m.Login, "bob", bob.secret, bob.device).place == 1
+    back = alice.again()  # comes back to its own seat, past those who wait
+    assert isinstance(back.ask(m.ListRooms), m.Rooms)
+    back.bye()
+    assert bob.take(m.Seat).place == 0
+    bob.drop()
+
+
+def test_a_subscription_starts_where_it_is_asked_to(enter: Enter) -> None:
+    alice, bob, conversation = chat(enter)
+    for text in ("one", "two", "three"):
+        alice.say(conversation, text)
+    subscribed = bob.subscribe(conversation, 3)
+    assert (subscribed.head, subscribed.last) == (4, 0)
+    assert bob.take(m.Entry).seq == 4
+    assert bob.subscribe(conversation, 2).head == 4  # again, from further back
+    assert [bob.take(m.Entry).seq, bob.take(m.Entry).seq] == [3, 4]
+
+
+def test_a_member_cannot_read_what_was_before_it(enter: Enter) -> None:
+    alice = enter("alice")
+    alice.open_room("#lobby")
+    (room,) = alice.groups
+    for text in ("one", "two"):
+        alice.say(room, text)
+    bob = enter("bob")
+    bob.join("#lobby")
+    bob.subscribe(room, 0)
+    alice.subscribe(room, 3 - 1)
+    alice.process(alice.take(m.Entry))
+    alice.say(room, "three")
+    assert bob.take(m.Entry).seq == 4
+
+
+def test_an_acknowledged_welcome_does_not_come_again(enter: Enter) -> None:
+    _, bob, conversation = chat(enter)
+    assert isinstance(bob.ask(m.ListRooms), m.Rooms)  # the acknowledgement has been handled
+    again = bob.again()
+    again.read_inbox()
+    assert isinstance(again.subscribe(conversation), m.Subscribed)
+    assert isinstance(again.ask(m.ListRooms), m.Rooms)
+    assert not [event for event in again.received if isinstance(event, m.Welcomed)]
+    again.drop()
+
+
+def test_of_letters_that_are_gone_the_reader_is_told(server: MemoryServer, enter: Enter) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    assert isinstance(alice.open_direct("bob"), m.Accepted)
+    server.now += (READER_SECONDS + 1) * 1000
+    server.tidy()
+    bob.read_inbox()
+    assert bob.take(m.Message) == m.Truncated(bob.device, 2)
+
+
+def test_a_welcome_waits_for_who_is_away(enter: Enter) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    bob.drop()
+    opened = alice.open_direct("bob")
+    alice.say(opened.conversation, "when you are back")
+    back = bob.again()
+    back.read_inbox()
+    assert back.accept_welcome() == opened.conversation
+    back.subscribe(opened.conversation)
+    assert back.read(opened.conversation) == [(2, "when you are back")]
+    back.drop()
+
+
+def test_who_has_published_no_key_packages_yet_is_said_to_be_setting_up(enter: Enter) -> None:
+    bob = enter("bob")
+    with Person(bob.server, "alice") as alice:
+        alice.ask(m.Register, "alice", alice.secret)
+        alice.login(publish=False)
+        refused(bob.ask(m.FetchKeyPackages, "alice"), "not-found")
+        alice.ask(m.PublishDevice, alice.certificate().encode(), replace_identity=False)
+        refused(bob.ask(m.FetchKeyPackages, "alice"), "busy")
