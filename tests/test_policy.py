@@ -139,7 +139,7 @@ def commit(group: Group, *proposals: Proposal, by_reference: bool = False, **oth
 
 
 def group_of(rules: Rules, *people: Device) -> list[Group]:
-    """A group with everybody's view of it; whoever comes first founds it and adds the others."""
+    """A group with everybody's view of it; the first founds it and adds the others."""
     bundles = [person.bundle() for person in people[1:]]
     staged = commit(found(rules, people[0]), *(Add(bundle.key_package) for bundle in bundles))
     assert staged.group is not None

@@ -176,7 +176,7 @@ def test_no_canary_of_a_whole_conversation_is_anywhere(world: World) -> None:
 
 
 def test_what_is_said_is_what_is_searched_for(world: World) -> None:
-    """The canaries are really said: whoever opens a vault with its password finds them."""
+    """The canaries are really said: they are in a vault that is opened with its password."""
     alice, bob = world.enter("alice"), world.enter("bob")
     word = world.words("here")
     alice.do(commands.OpenDirect("bob", word, ask=False))

@@ -132,7 +132,7 @@ def test_an_old_offer_cannot_be_used(hostile: HostileServer, crowd: Crowd) -> No
     bob.do(commands.JoinRoom("#lobby"))
     say(bob, "#lobby", "first", alice)
     carol.do(commands.JoinRoom("#lobby"))
-    say(carol, "#lobby", "second", alice, bob)  # refused as stale by the honest server behind, and asked for anew
+    say(carol, "#lobby", "second", alice, bob)  # refused as stale by the honest server behind, and sent again
     assert len(offers) == 3
     assert_calm(alice, bob, carol)
 
@@ -277,7 +277,7 @@ def test_a_server_that_makes_us_enter_anew_cannot_put_somebody_else_in_bobs_plac
 
 
 def test_who_is_new_in_a_room_that_was_entered_anew_is_told(hostile: HostileServer, crowd: Crowd) -> None:
-    """A lying server can lead into a group of its own with the same name; whoever is new in it cannot be hidden."""
+    """A lying server can lead into a group of its own with the same name; new people in it cannot be hidden."""
     alice, bob, _ = crowd("alice", "bob", "carol")
     conversation = staff(alice, bob)
     kept = hostile.lie(m.Entry, lambda *_: [], to="bob")

@@ -204,7 +204,7 @@ def test_a_later_conversation_with_an_impostor_is_marked_and_gets_no_answer(
 
 
 def test_a_new_identity_of_a_contact_is_told_and_holds_what_is_to_be_sent(crowd: Crowd) -> None:
-    """Honest or not: bob starts anew with --new-identity, and to alice it looks like an impostor until she decides."""
+    """Honest or not: bob starts afresh with --new-identity, and looks like an impostor to alice until she decides."""
     alice, bob = crowd("alice", "bob")
     direct(alice, bob)
     verify(alice, "bob")

@@ -299,7 +299,7 @@ def test_eight_commit_in_one_epoch_and_all_converge(people: World) -> None:
     leaver.do(commands.Leave(leaver.id_of("#lobby")))
     settle(*everybody)
     speakers = [alice, *others]
-    for person in speakers:  # who speaks now has to commit the removal first
+    for person in speakers:  # to speak now, one has to commit the removal first
         person.say("#lobby", f"{person.name} speaks")
         person.flush()
     for person in speakers:

@@ -110,7 +110,7 @@ def test_eight_commit_in_one_epoch(clients: Clients) -> None:
         person.wait_for(events.ConversationChanged, lambda event: event.change in ("opened", "joined"))
     leaver.do(commands.Leave(leaver.id_of("#lobby")))
     leaver.wait_for(events.ConversationChanged, lambda event: event.change == "left")
-    for person in speakers:  # whoever speaks now has to commit the removal first
+    for person in speakers:  # to speak now, one has to commit the removal first
         person.say("#lobby", f"{person.name} speaks")
     said = [f"{person.name}: {person.name} speaks" for person in speakers]
     for person in speakers:

@@ -42,7 +42,7 @@ CREATE TABLE body_sizes (local_id INTEGER PRIMARY KEY, size INTEGER NOT NULL) ST
 INSERT INTO body_sizes SELECT local_id, length(body) FROM messages;
 ALTER TABLE pins ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
 """
-"""A step to try the machinery with: it makes a table from what is there, and changes another."""
+"""A step to try migrations with: it makes a table from existing data, and changes another."""
 
 
 def connect(path: Path) -> Any:

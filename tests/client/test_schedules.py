@@ -87,7 +87,7 @@ class Schedule:
             self.server.advance(self.server.seconds + 1.0)
             person.engine.handle_timer()
         else:
-            self.server.now += 8 * 86_400_000  # a week has passed: whoever speaks next commits a fresh path
+            self.server.now += 8 * 86_400_000  # a week has passed: the next speaker commits a fresh path
 
     def finish(self, name: str, joined: dict[str, int]) -> None:
         """Everybody comes back, everything arrives; then look at it."""

@@ -38,7 +38,7 @@ class PersonReads:
 
 
 class Watcher:
-    """A person with a timeline open, to which what happens is told."""
+    """A person with an open timeline that is told what happens."""
 
     def __init__(self, person: Person, name: str) -> None:
         self.person, self.reads, self.name = person, PersonReads(person), name

@@ -78,7 +78,7 @@ def test_entering_again_forgets_all_that_was_before(vault: Vault) -> None:
     trail = again(vault)
     trail.begin(1, link(1))
     follow(trail, 2, 50)
-    trail.begin(20, link(120))  # the log has begun anew: its entries are others
+    trail.begin(20, link(120))  # the log has begun again, with other entries
     trail.save()
     for each in (trail, again(vault)):
         assert [each.chain_at(seq) for seq in (19, 20, 21)] == [None, link(120), None]

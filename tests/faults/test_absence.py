@@ -1,4 +1,4 @@
-"""Who was away too long, through the real client: a gap that it shows, and nobody else who is held up."""
+"""Somebody away too long, through the real client: it shows a gap, and nobody else is held up."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

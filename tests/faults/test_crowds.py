@@ -1,4 +1,4 @@
-"""Many at once: who does not read, who comes back, who comes in; and one connection that is full in both directions."""
+"""Many at once: readers that do not read, clients that come back, joiners; and a connection full in both directions."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Files that were damaged at any place: a start is refused and touches nothing, or what is there is read as it is.
+"""Files damaged at any place: a start is refused and touches nothing, or the content is read as it is.
 
 What no checksum covers (a text, a number, a free page) may change and be read changed. The members find that by
 chain, signatures and authenticated encryption. Here, nobody may meet anything but an answer that says what is wrong.

@@ -1,4 +1,4 @@
-"""What the system allows a process, in files and in threads: who is in is served, and a start says what is missing."""
+"""The system's limits of files and threads: those who are in are served, and a start says what is missing."""
 
 import contextlib
 import json
@@ -65,7 +65,7 @@ class Site:
             return None
 
     def talk(self) -> None:
-        """Say something that the other one reads from the store, for it has not subscribed before."""
+        """Say something that the peer reads from the store, because it has not subscribed before."""
         said = self.alice.say(self.conversation, "here?")
         assert isinstance(said, m.Accepted), said
         self.bob.subscribe(self.conversation, after=1)

@@ -18,7 +18,7 @@ def admin(server: LiveServer, *arguments: str) -> None:
 
 
 def restore(server: LiveServer, backup: Path) -> None:
-    """Make the data folder anew, as the handbook says."""
+    """Restore the data folder, as the handbook says."""
     assert server.stop() == 0
     (server.folder / "data").rename(server.folder / "data.old")
     admin(server, "restore", str(backup))
@@ -71,7 +71,7 @@ def test_after_a_restore_conversations_are_begun_anew_or_repaired_and_nothing_is
     repair(bob, "alice")
     say(alice, "bob", "once more", bob)
 
-    # A past state of the room, without carol's entrance, is not entered: somebody might be in it who is gone.
+    # A past state of the room, without carol's joining, is not entered: somebody who is gone might be in it.
     refused = alice.answer(commands.Repair(alice.id_of("#lobby")))
     assert isinstance(refused, events.Refused)
     assert refused.text.startswith("The server offered a past state of the conversation")

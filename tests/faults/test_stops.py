@@ -1,4 +1,4 @@
-"""Processes that stand still (SIGSTOP, a suspended laptop) and go on as if nothing had been."""
+"""Processes that are suspended (SIGSTOP, a closed laptop) and go on as if nothing had happened."""
 
 import signal
 from collections.abc import Callable

@@ -162,7 +162,7 @@ def write(store: SQLiteStore, head: Head) -> None:
 
 
 def overwritten(genuine: bytes, script: bytes) -> bytes:
-    """`genuine` with bytes put in the place of others, as the script says: `position[3] || byte`, and so on."""
+    """`genuine` with some bytes replaced, as the script says: `position[3] || byte`, and so on."""
     changed = bytearray(genuine)
     for at in range(0, len(script) - 3, 4):
         changed[int.from_bytes(script[at : at + 3], "big") % len(changed)] = script[at + 3]
@@ -202,7 +202,7 @@ def altered_database(script: bytes) -> None:
 
 
 def saved_numbers(data: bytes) -> None:
-    """Whatever stands in a row, a device's numbers answer or do not."""
+    """Whatever is in a row, a device's numbers give an answer or none."""
     last, answers = int.from_bytes(data[:2], "big"), data[2:]
     numbers = Numbers(last, answers)
     for number in (0, 1, last - limits.NUMBERS_KEPT, last - 1, last, last + 1):

@@ -1,4 +1,4 @@
-"""What the server reads, of the right shape but for one value: what the fuzz targets claim, for values, not bytes."""
+"""What the server reads, of the right shape except for one value: the fuzz targets' claims for values, not bytes."""
 
 import copy
 import json
@@ -72,7 +72,7 @@ def test_requests_of_the_operator(document: Any) -> None:
 @EXAMPLES
 @given(st.dictionaries(st.sampled_from([*targets.names(), "prot"]), VALUES, max_size=4))
 def test_settings(table: dict[str, Any]) -> None:
-    """JSON's scalars and lists are TOML's, but for null and lone surrogates, which it refuses."""
+    """JSON's scalars and lists are TOML's, except null and lone surrogates, which it refuses."""
     targets.settings_file("".join(f"{name} = {json.dumps(value)}\n" for name, value in table.items()).encode())
     for number, name in enumerate(targets.names()):
         if name in table:

@@ -59,7 +59,7 @@ class Member(Protocol):
 
     @property
     def identity(self) -> bytes:
-        """What stands in the basic credential; no two members of a group share it."""
+        """The identity in the basic credential; no two members of a group share it."""
 
     def key_package(self) -> bytes:
         """A fresh key package. The last one made is the one that `join` uses."""

@@ -22,7 +22,7 @@ def agree(*members: "Ours | Rine") -> None:
 
 
 def founded_by_us(rine: Maker) -> "tuple[Ours, Rine]":
-    """A group of ours that they joined by external commit."""
+    """One of our groups, which they joined by external commit."""
     ours, theirs = Ours("ours"), rine()
     ours.create(b"a group")
     ours.receive(theirs.join_external(ours.group_info()))

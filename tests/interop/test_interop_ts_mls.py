@@ -150,7 +150,7 @@ def test_one_commit_adds_and_removes_several(ts_mls: TsMls) -> None:
     assert made.welcome is not None
     for member in (ours, first[0]):
         member.receive(made.message)
-    # first[1], of theirs, cannot process this: ts-mls takes whoever is on its leaf afterwards for itself
+    # first[1], one of theirs, cannot process this: ts-mls takes the next member on its leaf for itself
     for member in second:
         member.join(made.welcome)
     assert not first[0].active

@@ -120,19 +120,19 @@ class Walk:
                 member.receive(message)
 
     def enter(self) -> None:
-        """A client of ours comes in by an external commit."""
+        """One of our clients joins by an external commit."""
         joiner = Ours(self.name())
         joiner.learn_psk(PSK_ID, PSK)
         self.external(joiner, resync=False)
 
     def come_back(self) -> None:
-        """One of ours comes back by an external commit, in place of its old leaf."""
+        """One of our clients comes back by an external commit that replaces its old leaf."""
         ours = [member for member in self.members if isinstance(member, Ours)]
         if len(ours) > 1:
             self.external(self.random.choice(ours), resync=True)
 
     def restart(self) -> None:
-        """Some of ours go on from their saved states."""
+        """Some of our clients go on from their saved states."""
         for member in self.members:
             if isinstance(member, Ours) and self.heads():
                 member.restart()
@@ -193,7 +193,7 @@ class Walk:
             self.commit(self.random.choice(self.members), RemoveMember(joiner.identity))
 
     def external(self, joiner: Ours, *, resync: bool) -> None:
-        """Have a client of ours make an external commit, and everyone follow."""
+        """Have one of our clients make an external commit, and everyone follow."""
         inside = [member for member in self.members if isinstance(member, Ours) and member is not joiner]
         if not inside:
             return

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 def find_node() -> str | None:
-    """node, from the test extra or else from the machine; None if there is none."""
+    """The path of node: the extra's, else the machine's; None without one."""
     own = Path(sys.prefix) / "bin"
     return shutil.which("node", path=f"{own}{os.pathsep}{os.environ.get('PATH', '')}")
 
@@ -49,7 +49,7 @@ class TsMls:
         return reply
 
     def member(self, name: str, suite: CipherSuite = MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519) -> "TsMember":
-        """Somebody new; whoever had the name is forgotten."""
+        """A new member; an earlier one of that name is forgotten."""
         self.ask(name, "enrol", suite=suite.name, extensions=[RULES])
         return TsMember(self, name)
 

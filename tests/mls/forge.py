@@ -76,7 +76,7 @@ def same(value: _T) -> _T:
 
 
 def signed(group: PublicGroup, person: Person, framed: FramedContent, wire_format: WireFormat) -> AuthenticatedContent:
-    """Content that `person` signed, whoever the sender claims to be."""
+    """Content that `person` signed, whatever sender it claims."""
     return AuthenticatedContent.sign(wire_format, framed, group.context, person.signature.sign_with_label)
 
 

@@ -49,7 +49,7 @@ def test_each_key_has_its_bucket_and_a_token_can_be_given_back() -> None:
 def test_a_bucket_never_gives_more_than_its_burst_and_what_flowed_in(
     burst: int, per_second: float, steps: list[float]
 ) -> None:
-    """And who waits as long as it was told gets its token."""
+    """And a client that waits as long as it was told gets its token."""
     limit = limiter(burst, per_second)
     now = 1e6
     for given_out, step in enumerate(steps, 1):

@@ -27,7 +27,7 @@ CREATE TABLE payload_sizes (id INTEGER PRIMARY KEY, size INTEGER NOT NULL) STRIC
 INSERT INTO payload_sizes SELECT id, size FROM tail;
 ALTER TABLE devices ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
 """
-"""A step to try the machinery with: it makes a table from what is there, and changes another."""
+"""A step to try migrations with: it makes a table from existing data, and changes another."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Every rate against a real server: a burst passes, what is too much is told when to come again, and then it passes."""
+"""Every rate against a real server: a burst passes; whatever exceeds it is told when to come again, and then passes."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ SLOW = Rate(3, 2)
 NEVER = Rate(3, 0.002)
 """Three at once, and the fourth after the test is over."""
 
-DEVICE = bytes(16)  # of who tries
+DEVICE = bytes(16)  # of the guesser
 
 
 def too_often(ask: Callable[[], m.Reply], *, honest: str) -> m.Refused:
@@ -228,7 +228,7 @@ def test_connections_from_an_address(start: Start, visit: Visit) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=WAIT) as unanswered:
         assert unanswered.recv(1) == b""
     visit(server, "dave", source="127.0.0.2")
-    first.login()  # who is in is not asked
+    first.login()  # those who are in are not affected
 
 
 # --- the real client ---

@@ -1,4 +1,4 @@
-"""SIGHUP: a new certificate and new limits for who comes next, nothing for who is there, nothing of what is broken."""
+"""SIGHUP: a new certificate and limits for newcomers; the others notice nothing, and a broken file changes nothing."""
 
 import datetime as dt
 import json
@@ -135,7 +135,7 @@ def test_new_limits_hold_from_now_on(site: Site) -> None:
             assert codes == ["login-refused", "slow-down"]
         site.settings.write_text("max_clients = 1\n")
         site.reload("reloaded")
-        assert isinstance(alice.ask(m.ListRooms), m.Rooms)  # who has a seat keeps it
+        assert isinstance(alice.ask(m.ListRooms), m.Rooms)  # those who have a seat keep it
         assert isinstance(bob.ask(m.ListRooms), m.Rooms)
 
 

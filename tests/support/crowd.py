@@ -144,7 +144,7 @@ def _flow(
     person.subscribe(room, 1)
     said = answered = 0
     over = False  # whether we have said the last one
-    last = False  # whether the other one has
+    last = False  # whether the other has
     while not (over and last and answered == said):
         while said - answered < OUTSTANDING and said - heard[other] < LEAD and not over:
             over = time.monotonic() >= end

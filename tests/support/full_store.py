@@ -34,7 +34,7 @@ def main() -> None:
     head.members[ALICE] = Membership(ALICE, "alice", 0, CHAIN_START, None, 0)
     store.conversations.create(head, None, b"snapshot")
     write(store, head, 100)
-    store.checkpoint()  # all of it: the log's room is free, and the next commit starts it anew
+    store.checkpoint()  # all of it: the log's space is free, and the next commit starts from its beginning
     throw_switches(switches, disk_full=True)
     write(store, head, 10)  # fits into the log; the database cannot grow
     store.checkpoint()

@@ -183,9 +183,9 @@ class MemoryServer:
         self.seconds = 0.0
         """The monotonic clock: moves with `advance`, or when a test moves it."""
         self.outward: Callable[[Link, m.FromServer], list[m.FromServer]] = lambda _link, message: [message]
-        """What is sent in the place of a message of the server."""
+        """A filter for the server's messages: returns what is sent instead."""
         self.inward: Callable[[Link, m.FromClient], list[m.FromClient]] = lambda _link, message: [message]
-        """What the server gets in the place of a client's message; a request that it never gets is to be refused."""
+        """A filter for clients' messages: returns what the server gets instead; refuse a request that it never gets."""
         self.letters: dict[bytes, list[m.Welcomed]] = {}
         """All Welcomes that were sent to a device, before the filter."""
         self.due = math.inf
@@ -234,7 +234,7 @@ class MemoryServer:
     # --- time -------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Do all that there is to do at this moment."""
+        """Do everything that is due now."""
         while True:
             self.now += 1
             self.due = self.sequencer.turn(self.seconds)
@@ -294,7 +294,7 @@ class MemoryServer:
 
 
 def refuse(link: Link, request: m.Request, code: m.Code, text: str = "") -> None:
-    """Answer a request with a refusal, in the place of the server."""
+    """Answer a request with a refusal, instead of the server."""
     link.send(m.Refused(request.id, code, text))
 
 

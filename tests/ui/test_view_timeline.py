@@ -1,4 +1,4 @@
-"""The timeline: a window of the history that pages both ways, and equals what is read anew after any events."""
+"""The timeline: a window of the history that pages both ways, and equals a fresh read after any events."""
 
 from collections import deque
 from dataclasses import replace
