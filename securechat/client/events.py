@@ -194,8 +194,9 @@ class Stopped(Event):
     """A commit of `culprit` cannot be processed. The conversation has stopped, until `/repair` or for good."""
 
     conversation: bytes
-    culprit: str
+    culprit: str  # whose commit it is; empty: the server passed on what it had to refuse
     reason: str
+    proven: bool = True  # False: the server may have altered it on the way
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from securechat.mls.commit import Commit, ProposalRef
 from securechat.mls.credential import Credential
 from securechat.mls.crypto.sealing import SignaturePrivateKey
 from securechat.mls.crypto.suite import CipherSuite
+from securechat.mls.errors import BadPath, InvalidMessage
 from securechat.mls.extensions import Extension, Extensions, ExtensionType, external_pub_extension
 from securechat.mls.framing import (
     AuthenticatedContent,
@@ -178,22 +179,25 @@ def follow_commit(
     """What another member comes to know by a commit that was checked (section 12.4.2).
 
     `secrets` are those of the epoch that ends, `keys` those that are left once the proposals are applied. Raises
-    `InvalidMessage` or `CannotDecrypt` if the commit leads elsewhere than its confirmation tag says, or what `psks`
-    raises.
+    `BadPath` if its path does not hold for us, `InvalidMessage` if it leads elsewhere than its confirmation tag says,
+    or what `psks` raises.
     """
     before, after = staged.before, staged.after
     suite, commit_secret = after.suite, CommitSecret(zero_secret(after.suite))
     commit = content.content.content
     if isinstance(commit, Commit) and commit.path is not None:
         provisional = replace(after.context, confirmed_transcript_hash=before.context.confirmed_transcript_hash)
-        keys, commit_secret = keys.process_path(
-            applied.tree,
-            after.tree,
-            commit.path,
-            applied.committer_leaf,
-            applied.new_leaves,
-            provisional.encode(),
-        )
+        try:
+            keys, commit_secret = keys.process_path(
+                applied.tree,
+                after.tree,
+                commit.path,
+                applied.committer_leaf,
+                applied.new_leaves,
+                provisional.encode(),
+            )
+        except InvalidMessage as error:
+            raise BadPath(str(error)) from error
     init_secret = secrets.init_secret
     if applied.kem_output is not None:
         init_secret = secrets.external_init_secret(suite, applied.kem_output)

@@ -17,3 +17,7 @@ class OutsideLifetime(InvalidMessage):
 
 class CannotDecrypt(InvalidMessage):
     """A message cannot be opened: not for us, altered, already read, or its key is deleted."""
+
+
+class BadPath(CannotDecrypt):
+    """What a commit's path holds for us does not fit its public keys. Its signature covers both: its maker did it."""

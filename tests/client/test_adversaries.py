@@ -347,7 +347,7 @@ def test_a_member_who_removes_others_is_stopped_at_and_named(
     for person in (alice, carol):
         (stopped,) = person.of(events.Stopped)
         assert isinstance(stopped, events.Stopped)
-        assert stopped.culprit == "the server"  # which had to refuse it
+        assert stopped.culprit == ""  # which had to refuse it
         assert "bob removes carol without being an owner" in stopped.reason
         assert person.state_of("#lobby") == "stopped"
 
@@ -380,7 +380,7 @@ def test_a_commit_that_cannot_be_processed_stops_and_names_its_maker_and_repair_
     for person in (alice, carol):
         (stopped,) = person.of(events.Stopped)
         assert isinstance(stopped, events.Stopped)
-        assert stopped.culprit == "bob"
+        assert (stopped.culprit, stopped.proven) == ("bob", False)  # a server could have altered the tag
     assert {each.seq for each in failed} == {server.head(there.id).seq}
     with pytest.raises(UsageError, match="/repair"):
         alice.say("#lobby", "does anybody hear me?")
@@ -883,7 +883,8 @@ def test_a_message_after_a_departure_that_nobody_has_committed_is_not_taken(
     settle(alice, carol)
     server.head(room).departed.clear()  # and takes what an honest one refuses
     bob.say("#lobby", "in between")
-    settle(alice, bob)
+    assert bob.push()
+    settle(alice)
     (told,) = alarms(alice, "history")
     assert told.startswith("the server passed on a message although somebody who has left was not removed yet.")
     assert alice.texts("#lobby") == []
@@ -909,7 +910,9 @@ def test_a_change_ascribed_to_another_device_than_its_makers_is_not_taken(server
     assert room.members == ("alice",)
 
 
-def test_what_is_accepted_is_submitted_once_though_its_entry_does_not_come(server: MemoryServer, people: World) -> None:
+def test_what_is_accepted_is_not_submitted_all_the_time_while_its_entry_does_not_come(
+    server: MemoryServer, people: World
+) -> None:
     alice, bob = people("alice", "bob")
     alice.do(commands.OpenDirect("bob", "hello", ask=False))
     settle(alice, bob)
@@ -923,10 +926,15 @@ def test_what_is_accepted_is_submitted_once_though_its_entry_does_not_come(serve
     server.inward = count
     server.outward = lambda link, message: [] if link is alice.link and isinstance(message, wire.Entry) else [message]
     bob.say("alice", "never shown")
-    settle(alice, bob)
+    settle(bob)
     alice.say("bob", "behind it")
-    settle(alice, bob)
-    assert submitted == 1
+    for _ in range(600):
+        while alice.push() or alice.pull(8) or bob.pull(8) or bob.push():
+            pass
+        server.advance(server.seconds + 1)
+        if alice.engine.timer is not None and alice.engine.timer <= server.seconds:
+            alice.engine.handle_timer()
+    assert 2 < submitted < 60  # in ten minutes
     assert bob.texts("alice")[-1] == "alice: behind it"
     honest(server)
     alice.cut()

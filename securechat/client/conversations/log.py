@@ -15,6 +15,7 @@ from securechat.client.conversations.numbers import decode_number
 from securechat.content.envelope import decode
 from securechat.errors import PeerError
 from securechat.identity.certificate import certificate_of
+from securechat.mls.errors import BadPath
 from securechat.mls.framing import ContentType, Header, PublicMessage, decode_body, read_header
 from securechat.mls.group import StagedCommit
 from securechat.mls.public_group import PublicStagedCommit
@@ -163,7 +164,12 @@ def _process_commit(conversation: Conversation, entry: Entry) -> bool:
         staged = conversation.group.stage(entry.payload, validate=validate, now=now)
         policy.check_commit(staged.public, departed=conversation.departed)
     except PeerError as error:
-        _stop(conversation, _culprit(conversation, entry, now), entry.seq, str(error))
+        culprit = _culprit(conversation, entry, now)
+        # What a committer has encrypted for the others is signed; the tags of a commit are not, so that a server can
+        # alter them.
+        _stop(conversation, entry.seq, events.Stopped(
+            conversation.id, culprit, str(error), proven=not culprit or isinstance(error, BadPath)
+        ))  # fmt: skip
         return False
     committer = certificate_of(staged.public.committer)
     if committer.device_id != entry.device:
@@ -227,22 +233,22 @@ def _settle_changes(conversation: Conversation) -> None:
             conversation.context.answers.done(("change", change.id))
 
 
-def _stop(conversation: Conversation, culprit: str, seq: int, reason: str) -> None:
+def _stop(conversation: Conversation, seq: int, stopped: events.Stopped) -> None:
     """Stop before a commit that cannot be processed, and say whose it is (docs/design.md, section 6, Poison)."""
     conversation.advance("distrusted")
     conversation.context.report_failed_commit(conversation.id, seq)
-    conversation.context.emit(events.Stopped(conversation.id, culprit, reason))
+    conversation.context.emit(stopped)
 
 
 def _culprit(conversation: Conversation, entry: Entry, now: int) -> str:
-    """Name the maker of a bad commit, or the server if it could have recognised and had to refuse it."""
+    """Return who made a bad commit; empty if it is one that a server can see through and has to refuse."""
     try:
         message = decode_body(entry.payload, PublicMessage)
         policy.check_proposals(message)
         public = conversation.group.public.stage(message, validate=conversation.context.device.validator(now), now=now)
         policy.check_commit(public, departed=conversation.departed)
     except PeerError:
-        return "the server"
+        return ""
     return certificate_of(public.committer).account
 
 

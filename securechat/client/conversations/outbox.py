@@ -31,7 +31,6 @@ from securechat.content.envelope import Envelope
 from securechat.content.registry import Body
 from securechat.errors import InternalError
 from securechat.mls.proposals import Remove
-from securechat.mls.tree_math import LeafIndex
 from securechat.wire.messages import RETRYABLE, Accepted, Leave, Refused, Reply, Submit
 
 WINDOW: Final = 16
@@ -56,12 +55,12 @@ class Outbox:
         self._conversation = conversation
         self._context = conversation.context
         self._vault = conversation.context.vault
-        self._on_their_way: set[int] = set()  # numbers of what was submitted, neither refused nor seen in the log yet
+        self._on_their_way: set[int] = set()  # numbers of messages and leaves without their answer
         self._refused = False  # since nothing was on its way
         self._void = False  # the ciphertexts cannot be used any more
         self._held_for = ""  # whose changed key the user was told about
         self._full = False  # the user was told that the other side does not read
-        self._stale: tuple[int, frozenset[LeafIndex]] | None = None  # the state that the server called outdated
+        self._explained: Callable[[], bool] | None = None  # says whether what an odd answer needs has come
         self.backoff = Backoff(self._context.clock.monotonic)
         self._committing = Committing(conversation, self.backoff)
 
@@ -70,9 +69,8 @@ class Outbox:
         conversation, row = self._conversation, self._conversation.row
         if row.phase not in phases.READING or not conversation.caught_up:
             return
-        self._on_their_way = {number for number in self._on_their_way if number > row.number}
-        if self._stale is not None and self._stale != self._state():
-            self._stale = None  # what explains the refusal has come
+        if self._explained is not None and self._explained():
+            self._explained = None
             self.backoff.reset()
         if self.backoff.waiting:
             return
@@ -145,19 +143,28 @@ class Outbox:
 
     def _answer_to(self, item: int, number: int, payload: bytes) -> Callable[[Reply], None]:
         def answer(reply: Reply) -> None:
+            self._on_their_way.discard(number)
             self._context.touched.add(self._conversation.id)
             if isinstance(reply, Accepted):
-                self.backoff.reset()
-                self._full = False
                 log.receive_own(self._conversation, reply, number, payload)
+                self._full = False
+                if self._conversation.row.number >= number:
+                    self.backoff.reset()
+                else:  # its entry has to come by the log
+                    self._await(lambda: self._conversation.row.number >= number)
             elif isinstance(reply, Refused):
-                self._on_their_way.discard(number)
                 self._handle_refusal(item, number, reply)
 
         return answer
 
-    def _state(self) -> tuple[int, frozenset[LeafIndex]]:
-        return self._conversation.group.epoch, self._conversation.departed
+    def _await(self, explained: Callable[[], bool]) -> None:
+        """Submit nothing until what explains an answer has come: it is on its way, if the server is an honest one.
+
+        Of another one, ask again later, and later each time.
+        """
+        if not self.backoff.waiting:
+            self._explained = explained
+            self.backoff.wait()
 
     def _handle_refusal(self, item: int, number: int, refused: Refused) -> None:
         conversation = self._conversation
@@ -168,11 +175,9 @@ class Outbox:
         if conversation.row.phase not in phases.READING:
             return
         if refused.code in ("stale-epoch", "commit-first"):
-            # The entry that explains it has come, or is on its way; a server that sends none is not asked all the time.
-            outdated = current.epoch == conversation.group.epoch and not conversation.departed
-            if first and outdated:
-                self._stale = self._state()
-                self.backoff.wait()
+            epoch = conversation.group.epoch
+            if first and current.epoch == epoch and not conversation.departed:
+                self._await(lambda: conversation.group.epoch != epoch or bool(conversation.departed))
             return
         full = refused.code == "reader-full"
         if refused.code in RETRYABLE and not (full and conversation.row.closed):  # to leave needs no reader

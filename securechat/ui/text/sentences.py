@@ -116,11 +116,7 @@ def sentences(event: Event, conversation: Conversation | None, own: str) -> Iter
         case Alarm():
             yield Sentence("alarm", f"ALARM{f' in {where}' if conversation else ''}: {clean(event.text)}")
         case Stopped():
-            who = clean_line(event.culprit)
-            yield _warning(
-                f"{where} has stopped: a change made by {who} cannot be processed ({clean_line(event.reason)}). "
-                f"/repair tries to rejoin it; if that does not help, start a new conversation without {who}."
-            )
+            yield _warning(f"{where} has stopped: {_blame(event)} /repair tries to rejoin it.")
         case RoomList(rooms=()):
             yield _notice("There are no rooms yet. /join #lobby opens one.")
         case RoomList():
@@ -134,6 +130,19 @@ def sentences(event: Event, conversation: Conversation | None, own: str) -> Iter
             yield _warning(clean(event.text))
         case Ended(error=error) if error is not None:
             yield _warning(clean(str(error)))
+
+
+def _blame(event: Stopped) -> str:
+    """Say of a commit that cannot be processed what is proven about whose fault it is."""
+    who, reason = clean_line(event.culprit), clean_line(event.reason)
+    if not who:
+        return f"the server passed on a change that it had to refuse ({reason})."
+    if not event.proven:
+        return f"a change by {who} cannot be processed ({reason}); {who} made it so, or the server altered it."
+    return (
+        f"a change made by {who} cannot be processed ({reason}). If it stays like this, start a new conversation "
+        f"without {who}."
+    )
 
 
 def _of_safety_number(event: SafetyNumber) -> Iterator[Sentence]:
