@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 from securechat.client.commands import Command
 from securechat.client.engine import Engine
-from securechat.client.events import Conversation, Event, Message
+from securechat.client.events import Conversation, Event, Message, Trust
 from securechat.client.link.runner import Runner
 from securechat.client.settings import ClientSettings
 from securechat.client.vault.vault import Vault
 from securechat.errors import UsageError
+from securechat.identity import pins
 from securechat.names import normalise_account, normalise_room
 
 
@@ -82,3 +83,11 @@ class ChatClient:
     def unread(self, after: int, limit: int) -> list[Message]:
         """Return the oldest `limit` lines of others after line `after` that no front end has shown, as they arrived."""
         return self._reader.unread(max(after, self._reader.shown()), limit)
+
+    def unread_counts(self) -> dict[bytes, tuple[int, int]]:
+        """Return how many such lines there are, by conversation, and the local id of the newest of them."""
+        return self._reader.unread_counts()
+
+    def trust(self) -> dict[str, Trust]:
+        """Return how the key that each known account has shown last compares with its pin."""
+        return {pin.account: pins.standing(pin, pin.current_key) for pin in self._reader.pins.load()}

@@ -35,6 +35,8 @@ from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code
 from securechat.ui.plain.draw import message_line
 from securechat.ui.text.clean import clean_line
+from securechat.ui.text.sentences import title
+from securechat.ui.view.rows import line_of
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
@@ -274,4 +276,4 @@ def _json_line(message: Message, conversation: Conversation | None) -> str:
 
 
 def _plain_line(message: Message, conversation: Conversation | None) -> str:
-    return message_line(message, conversation, datetime.now().astimezone())
+    return message_line(line_of(message), title(conversation), datetime.now().astimezone())

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from securechat.client.events import Conversation, Message
+from securechat.client.events import Conversation, Message, Trust
 
 
 class MemoryReads:
@@ -14,6 +14,8 @@ class MemoryReads:
         self.known = {each.id: each for each in conversations}
         self.lines: dict[int, Message] = {}
         self.aliases: dict[bytes, bytes] = {}
+        self.shown = 0
+        self.standings: dict[str, Trust] = {}
 
     def put(self, message: Message) -> Message:
         self.lines[message.local_id] = message
@@ -44,6 +46,16 @@ class MemoryReads:
     def around(self, local_id: int, limit: int, /) -> list[Message]:
         lines, index = self._beside(local_id)
         return lines[max(0, index - limit) : index + 1 + limit]
+
+    def unread_counts(self) -> dict[bytes, tuple[int, int]]:
+        counts: dict[bytes, tuple[int, int]] = {}
+        for line in sorted(self.lines.values(), key=lambda each: each.local_id):
+            if not line.own and line.local_id > self.shown:
+                counts[line.conversation] = (counts.get(line.conversation, (0, 0))[0] + 1, line.local_id)
+        return counts
+
+    def trust(self) -> dict[str, Trust]:
+        return dict(self.standings)
 
     def _beside(self, local_id: int) -> tuple[list[Message], int]:
         if local_id not in self.lines:

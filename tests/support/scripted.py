@@ -24,6 +24,7 @@ from securechat.client.events import (
     Refused,
     SafetyNumber,
     Said,
+    Trust,
 )
 
 NUMBER = " ".join(f"{group:05}" for group in range(12))
@@ -92,6 +93,17 @@ class ScriptedClient(ChatClient):
 
     def history(self, conversation: bytes, limit: int) -> list[Message]:
         return [one for one in self.said if one.conversation == conversation][-limit:]
+
+    def unread_counts(self) -> dict[bytes, tuple[int, int]]:
+        unread = self.unread(0, 1_000_000)
+        ids = {
+            each.conversation: [one.local_id for one in unread if one.conversation == each.conversation]
+            for each in unread
+        }
+        return {where: (len(lines), max(lines)) for where, lines in ids.items()}
+
+    def trust(self) -> dict[str, Trust]:
+        return {}
 
     def unread(self, after: int, limit: int) -> list[Message]:
         after = max(after, self.shown)

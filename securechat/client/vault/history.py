@@ -73,6 +73,14 @@ class Pages:
         rows = self._database.all(_LINES + " WHERE own = 0 AND local_id > ? ORDER BY local_id LIMIT ?", after, limit)
         return [_message(row) for row in rows]
 
+    def unread_counts(self) -> dict[bytes, tuple[int, int]]:
+        """Return how many lines of others the user has not seen, by conversation, and the newest one's local id."""
+        rows = self._database.all(
+            "SELECT conversation, count(*), max(local_id) FROM messages"
+            " WHERE own = 0 AND local_id > (SELECT local_id FROM shown) GROUP BY conversation"
+        )
+        return {conversation: (count, newest) for conversation, count, newest in rows}
+
     def shown(self) -> int:
         """Return the newest line up to which the user has seen everything; 0 before the first."""
         (local_id,) = self._database.one("SELECT local_id FROM shown")
@@ -152,10 +160,6 @@ class History(Pages):
         if not rows:
             raise UsageError("There is no such message.")
         return _message(rows[0])
-
-
-class Reader(Pages):
-    """The history over a connection of its own: from any thread, whatever the writer does. Sees what is committed."""
 
 
 def _message(row: Any) -> Message:

@@ -41,7 +41,6 @@ from securechat.client.events import (
     Event,
     Held,
     Message,
-    PresenceChanged,
     Ready,
     Received,
     Refused,
@@ -52,7 +51,11 @@ from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code
 from securechat.ui.plain.draw import message_line, notice, sentence_line, warning
 from securechat.ui.text.clean import clean
-from securechat.ui.text.sentences import first_contact, sentences, title, why_silent
+from securechat.ui.text.sentences import title, why_silent
+from securechat.ui.view.completion import Usage
+from securechat.ui.view.listing import Listing
+from securechat.ui.view.news import News
+from securechat.ui.view.rows import line_of
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
@@ -67,11 +70,9 @@ UNREAD_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True)
-class Verb:
+class Verb(Usage):
     """A line of `/help`, and what the command does with the text after its name."""
 
-    usage: str
-    help: str
     run: Callable[["Chat", str], None]
 
     @property
@@ -100,10 +101,8 @@ class Chat:
         self._kept: list[str] = []  # lines typed meanwhile
         self._unanswered: set[int] = set()  # commands
         self._newest_shown = self._newest_marked = 0  # local ids
-        self._unread: dict[bytes, int] = {}
-        # Accounts that are no new contacts: the user was told here, or they are in the vault from an earlier session.
-        self._met = {one.name for one in client.conversations() if one.kind == "direct"}
-        self._presence: dict[str, str] = {}
+        self._listing = Listing(client)
+        self._news = News(client)
 
     @property
     def prompt(self) -> str:
@@ -302,7 +301,7 @@ class Chat:
             return
         conversation = self._named(rest)
         self._current = conversation.name
-        self._unread.pop(conversation.id, None)
+        self._listing.see(conversation.id)
         if not self._piped:
             self._show(notice(f"You are talking in {conversation.name} now."))
 
@@ -321,7 +320,7 @@ class Chat:
             self._show(notice("You have no conversations yet: /msg USER TEXT, /chat USER or /join #room begins one."))
         for conversation in conversations:
             name = title(conversation)
-            new = self._unread.get(conversation.id, 0)
+            new = self._listing.unread(conversation.id)
             marks = f"  ({new} new)" if new else "  (here)" if name == self._current else ""
             self._show(notice(f"/go {name}{marks}"))
 
@@ -350,7 +349,7 @@ class Chat:
         messages = self._client.history(conversation.id, int(rest or HISTORY_LINES))
         now = _now()
         for message in messages:
-            self._show(message_line(message, conversation, now))
+            self._show(message_line(line_of(message), title(conversation), now))
         if not messages:
             self._show(notice(f"Nothing has been said in {title(conversation)} yet."))
 
@@ -363,7 +362,7 @@ class Chat:
         self.quit()
 
     verbs: ClassVar = {
-        verb.usage.split(" ")[0]: verb
+        verb.name: verb
         for verb in (
             Verb("/msg USER TEXT", "write to somebody, also while they are away", _msg),
             Verb("/chat USER", "ask somebody for a private chat", _chat),
@@ -393,6 +392,7 @@ class Chat:
 
     def event(self, event: Event) -> None:
         """Show an event, and go on with what was waiting for it."""
+        self._listing.fold(event)
         match event:
             case Received(message=message) | Refused(message=Message() as message):
                 self._show_message(message)
@@ -404,27 +404,19 @@ class Chat:
                 pass
             case Ready():
                 self._show_ready()
-            case PresenceChanged(account=account, state=state) if self._presence.get(account) == state:
-                pass  # the same news comes once for each conversation that we share
             case _:
-                for sentence in sentences(event, self._conversation_of(event), self._client.account):
+                for sentence in self._news.of(event):
                     self._show(sentence_line(sentence))
         self._note(event)
         self._go_on(event)
-
-    def _conversation_of(self, event: Event) -> Conversation | None:
-        if isinstance(event, ConversationChanged):
-            return event.conversation
-        wanted = getattr(event, "conversation", None)
-        return None if wanted is None else self._client.conversation(wanted)
 
     def _show_message(self, message: Message) -> None:
         conversation = self._client.conversation(message.conversation)
         if not message.own:
             self._newest_shown = max(self._newest_shown, message.local_id)
-            if conversation is None or conversation.name != self._current:
-                self._unread[message.conversation] = self._unread.get(message.conversation, 0) + 1
-        self._show(message_line(message, conversation, _now()))
+            if conversation is not None and conversation.name == self._current:
+                self._listing.see(conversation.id)
+        self._show(message_line(line_of(message), title(conversation), _now()))
 
     def _show_ready(self) -> None:
         if not self._ready and not self._piped:
@@ -434,11 +426,6 @@ class Chat:
     def _note(self, event: Event) -> None:
         """Remember what later lines depend on."""
         match event:
-            case PresenceChanged():
-                self._presence[event.account] = event.state
-            case ConversationChanged(conversation=conversation, change=change):
-                if conversation.kind == "direct" and change in ("opened", "joined", "request"):
-                    self._meet(conversation.name)
             case Done() | Refused():
                 self._unanswered.discard(event.command)
                 if event.command == self._opened_by:
@@ -454,11 +441,6 @@ class Chat:
                 self._held, self._failure = True, exit_code(RefusedError(code, text))
             case Ended(error=error):
                 self.exit_code = exit_code(error) or self._failure
-
-    def _meet(self, account: str) -> None:
-        if account not in self._met:
-            self._met.add(account)
-            self._show(sentence_line(first_contact(account)))
 
     def _opened(self, *, came_about: bool) -> None:
         """What was asked for exists, or never will."""

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from securechat.client.events import Conversation, Message
-from securechat.ui.text.clean import clean, clean_line
-from securechat.ui.text.sentences import Sentence, title
+from securechat.ui.text.sentences import Sentence
+from securechat.ui.view.rows import Line, local_time
 
 CONTINUATION: Final = "      ┃ "
 """Begins every line of a text but its first, so that none of them can look like a line of its own."""
@@ -40,14 +39,13 @@ def sentence_line(sentence: Sentence) -> str:
     return f"{_MARKS[sentence.kind]} {_hang(sentence.text)}"
 
 
-def message_line(message: Message, conversation: Conversation | None, now: datetime) -> str:
-    """Return a message as it is shown; times are local."""
-    time = datetime.fromtimestamp(message.time / 1000).astimezone() if message.time else now
+def message_line(line: Line, where: str, now: datetime) -> str:
+    """Return a message as it is shown, with its conversation's title; times are local."""
+    time = local_time(line.time) if line.time else now
     clock = f"{time:%H:%M}" if time.date() == now.date() else f"{time:%Y-%m-%d %H:%M}"
-    mark = "" if message.own else _TRUST_MARKS[message.trust]
-    problem = f"({clean_line(message.problem)})" if message.problem else ""
-    text = " ".join(filter(None, (_hang(clean(message.text)), problem)))
-    return f"{clock} [{title(conversation)}] {clean_line(message.sender)}{mark}: {text}"
+    mark = "" if line.own else _TRUST_MARKS[line.trust]
+    text = " ".join(filter(None, (_hang(line.text), f"({line.problem})" if line.problem else "")))
+    return f"{clock} [{where}] {line.sender}{mark}: {text}"
 
 
 def _hang(text: str) -> str:

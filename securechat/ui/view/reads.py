@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from securechat.client.events import Conversation, Message
+from securechat.client.events import Conversation, Message, Trust
 
 
 class Reads(Protocol):
@@ -27,3 +27,9 @@ class Reads(Protocol):
 
     def around(self, local_id: int, limit: int, /) -> list[Message]:
         """Return a line with up to `limit` lines before it and as many after it."""
+
+    def unread_counts(self) -> dict[bytes, tuple[int, int]]:
+        """Return how many lines of others nobody has been shown, by conversation, and the newest one's local id."""
+
+    def trust(self) -> dict[str, Trust]:
+        """Return how the key that each known account shows now compares with the one that we trust."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
-from typing import Literal
+from typing import Final, Literal
 
 from securechat.client.events import Message, Trust
 from securechat.ui.text.clean import clean, clean_line
@@ -49,6 +49,36 @@ class Day:
 
 
 Row = Line | Notice | Day
+
+
+@dataclass(frozen=True)
+class Item:
+    """A conversation in the list."""
+
+    id: bytes
+    title: str
+    kind: Literal["direct", "invite", "open"]
+    state: Literal["requested", "request", "open", "closed", "stopped"]
+    members: int
+    unread: int
+    newest: Line | None
+    trust: Trust
+    """How the keys of the others stand: that of the one to be trusted least."""
+
+
+Place = tuple[int, int, int]
+"""Where a row is among the others of its conversation: in the order of the history (`place_of`)."""
+
+UNACCEPTED: Final = 1 << 63
+"""Stands for the seq of a line that has none: it comes after the log."""
+
+NOWHERE: Final[Place] = (0, 0, 0)
+"""Before every row."""
+
+
+def place_of(message: Message) -> Place:
+    """Return where a line is: its seq, 1, and its local id. A notice before it has 0 in the middle."""
+    return (message.seq or UNACCEPTED, 1, message.local_id)
 
 
 def line_of(message: Message) -> Line:

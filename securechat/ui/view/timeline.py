@@ -29,7 +29,7 @@ from securechat.client.events import (
 from securechat.errors import UsageError
 from securechat.ui.text.sentences import Sentence
 from securechat.ui.view.reads import Reads
-from securechat.ui.view.rows import Day, Line, Notice, Row, line_of, local_time
+from securechat.ui.view.rows import UNACCEPTED, Day, Line, Notice, Place, Row, line_of, local_time, place_of
 
 PAGE: Final = 100
 """Lines read at once: more than a screen shows, so that scrolling does not wait for each line."""
@@ -40,11 +40,7 @@ MAX_LINES: Final = 1000
 MAX_NOTICES: Final = 200
 """Notices kept in a timeline; the oldest go first."""
 
-_Place = tuple[int, int, int]
-"""Where a row is: seq, or `_LAST` if it has none; 0 for a notice, 1 for a line; the notice's number or the local id."""
-
-_LAST: Final = 1 << 63
-_place_of: Final = itemgetter(0)
+_first: Final = itemgetter(0)
 
 
 class Timeline:
@@ -72,9 +68,9 @@ class Timeline:
         self.more_before = self.more_after = False
         """Whether the history has lines before the window's first, and after its last."""
         self._reads, self._zone, self._page, self._limit = reads, zone, page, limit
-        self._lines: list[tuple[_Place, Line]] = []  # sorted
-        self._places: dict[int, _Place] = {}  # local id -> where the line is
-        self._notices: deque[tuple[_Place, Notice]] = deque(maxlen=MAX_NOTICES)  # as told
+        self._lines: list[tuple[Place, Line]] = []  # sorted
+        self._places: dict[int, Place] = {}  # local id -> where the line is
+        self._notices: deque[tuple[Place, Notice]] = deque(maxlen=MAX_NOTICES)  # as told
         self._told = 0
         self._looks_back = False  # the user reads older lines: they are not dropped for new ones
         self._rows: tuple[Row, ...] | None = None
@@ -156,7 +152,7 @@ class Timeline:
             for sentence in sentences:
                 self._told += 1
                 notice = Notice(self._told, sentence.kind, sentence.text)
-                self._notices.append(((_LAST, 0, notice.number), notice))
+                self._notices.append(((UNACCEPTED, 0, notice.number), notice))
             self._rows = None
 
     def _receive(self, message: Message) -> None:
@@ -166,7 +162,7 @@ class Timeline:
                 self._remove(message.local_id)  # it moved to where it is said now
                 if not self._lines:
                     self._read_again()
-        elif held is not None or self._is_within(_place(message)):
+        elif held is not None or self._is_within(place_of(message)):
             self._put(message)
             moved = held is not None and held != self._places[message.local_id]
             if moved and self.more_before and self._lines[0][1].local_id == message.local_id:
@@ -212,11 +208,11 @@ class Timeline:
             self._open_at_end(max(self._page, len(self._lines)))
 
     def _replace(self, page: list[Message]) -> None:
-        self._lines = [(_place(message), line_of(message)) for message in page]
+        self._lines = [(place_of(message), line_of(message)) for message in page]
         self._places = {line.local_id: place for place, line in self._lines}
         self._rows = None
 
-    def _is_within(self, place: _Place) -> bool:
+    def _is_within(self, place: Place) -> bool:
         """Say whether a line of this place belongs into the window."""
         after_first = not self.more_before or (bool(self._lines) and place > self._lines[0][0])
         return after_first and (not self.more_after or (bool(self._lines) and place < self._lines[-1][0]))
@@ -228,16 +224,16 @@ class Timeline:
             if line.delivery == "waiting" or self._lines[self._index(held)][1] == line:
                 return
             self._remove(message.local_id)
-        place = self._places[line.local_id] = _place(message)
-        insort(self._lines, (place, line), key=_place_of)
+        place = self._places[line.local_id] = place_of(message)
+        insort(self._lines, (place, line), key=_first)
         self._rows = None
 
     def _remove(self, local_id: int) -> None:
         del self._lines[self._index(self._places.pop(local_id))]
         self._rows = None
 
-    def _index(self, place: _Place) -> int:
-        return bisect_left(self._lines, place, key=_place_of)
+    def _index(self, place: Place) -> int:
+        return bisect_left(self._lines, place, key=_first)
 
     def _trim(self, *, from_end: bool = True) -> None:
         """Drop what the window holds too much."""
@@ -259,7 +255,7 @@ class Timeline:
     def _pin_notices(self, seq: int) -> None:
         """Put what was told before the entry `seq` came before it; until then, it is after everything accepted."""
         loose = []
-        while self._notices and self._notices[-1][0][0] == _LAST:
+        while self._notices and self._notices[-1][0][0] == UNACCEPTED:
             loose.append(self._notices.pop()[1])
         for notice in reversed(loose):
             self._notices.append(((seq, 0, notice.number), notice))
@@ -269,7 +265,7 @@ class Timeline:
     def _with_days(self) -> Iterator[Row]:
         day = None
         notices = [each for each in self._notices if self._is_within(each[0])]
-        placed: list[tuple[_Place, Row]] = sorted([*self._lines, *notices], key=_place_of)
+        placed: list[tuple[Place, Row]] = sorted([*self._lines, *notices], key=_first)
         for _, row in placed:
             if isinstance(row, Line) and row.time:  # what waits has no time yet
                 date = local_time(row.time, self._zone).date()
@@ -277,7 +273,3 @@ class Timeline:
                     day = date
                     yield Day(date)
             yield row
-
-
-def _place(message: Message) -> _Place:
-    return (message.seq or _LAST, 1, message.local_id)

@@ -1,10 +1,12 @@
-"""A timeline over real engines: after every event it shows what one that is opened now would show."""
+"""The view model over real engines: after any events it shows what it would if it were read anew."""
 
 from collections.abc import Callable
 
 from securechat.client import commands
-from securechat.client.events import Conversation, Message
+from securechat.client.events import Conversation, Message, Trust
+from securechat.identity import pins
 from securechat.ui.text.sentences import sentences
+from securechat.ui.view.listing import Listing
 from securechat.ui.view.rows import Line, Notice
 from securechat.ui.view.timeline import Timeline
 from tests.support.people import Person, settle
@@ -24,7 +26,7 @@ class PersonReads:
         self._person = person
         pages = person.vault.reader()
         self.before, self.after, self.around = pages.before, pages.after, pages.around
-        self._newest = pages.newest
+        self.unread_counts, self._newest, self._pins = pages.unread_counts, pages.newest, pages.pins
 
     def conversations(self) -> list[Conversation]:
         return list(self._person.engine.snapshot.conversations.values())
@@ -36,23 +38,29 @@ class PersonReads:
         found = self.conversation(conversation)
         return [] if found is None else self._newest(found.id, limit)
 
+    def trust(self) -> dict[str, Trust]:
+        return {pin.account: pins.standing(pin, pin.current_key) for pin in self._pins.load()}
+
 
 class Watcher:
-    """A person with an open timeline that is told what happens."""
+    """A person with an open timeline and a list of conversations that are told what happens."""
 
     def __init__(self, person: Person, name: str) -> None:
         self.person, self.reads, self.name = person, PersonReads(person), name
         self.timeline = Timeline(self.reads, person.id_of(name))
+        self.listing = Listing(self.reads)
         self._seen = len(person.happened)
 
     def check(self) -> None:
-        """The timeline equals one that is opened now."""
+        """Both equal what is read anew."""
         for event in self.person.happened[self._seen :]:
             self.timeline.fold(event, sentences(event, self.timeline.conversation, self.person.name))
+            self.listing.fold(event)
         self._seen = len(self.person.happened)
         anew = Timeline(self.reads, self.person.id_of(self.name))
         assert self.timeline.conversation == anew.conversation
         assert lines(self.timeline) == lines(anew)
+        assert set(self.listing.items) == set(Listing(self.reads).items)
 
 
 def test_a_conversation_from_the_first_line_to_the_last_equals_its_history(people: World) -> None:

@@ -1,0 +1,39 @@
+"""Events in words, and each piece of news once: one for a session, however many timelines it has open."""
+
+from collections.abc import Iterator
+
+from securechat.client.events import Conversation, ConversationChanged, Event, PresenceChanged
+from securechat.ui.text.sentences import Sentence, first_contact, sentences
+from securechat.ui.view.reads import Reads
+
+
+class News:
+    """What has been told. One thread at a time."""
+
+    def __init__(self, reads: Reads) -> None:
+        """Accounts that we have a conversation with are no new contacts: that was told in an earlier session."""
+        self._reads = reads
+        self._met = {each.name for each in reads.conversations() if each.kind == "direct"}
+        self._presence: dict[str, str] = {}
+
+    def of(self, event: Event) -> tuple[Sentence, ...]:
+        """Return what is said of an event; nothing if it was said before."""
+        return tuple(self._tell(event))
+
+    def _tell(self, event: Event) -> Iterator[Sentence]:
+        if isinstance(event, PresenceChanged):  # it comes once for each conversation that we share
+            if self._presence.get(event.account) == event.state:
+                return
+            self._presence[event.account] = event.state
+        yield from sentences(event, self._conversation_of(event), self._reads.account)
+        if isinstance(event, ConversationChanged) and event.change in ("opened", "joined", "request"):
+            account = event.conversation.name
+            if event.conversation.kind == "direct" and account not in self._met:
+                self._met.add(account)
+                yield first_contact(account)
+
+    def _conversation_of(self, event: Event) -> Conversation | None:
+        if isinstance(event, ConversationChanged):
+            return event.conversation
+        wanted: bytes | None = getattr(event, "conversation", None)
+        return None if wanted is None else self._reads.conversation(wanted)
