@@ -83,6 +83,9 @@ class Schedule:
             person.crash()
         elif what < 0.97:
             self.kill_inside_a_transaction(person)
+        elif what < 0.98:
+            self.server.finish_checks()
+            self.server.set_slow(slow=self.chance.random() < 0.7)
         elif what < 0.99:
             self.server.advance(self.server.seconds + 1.0)
             person.engine.handle_timer()

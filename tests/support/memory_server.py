@@ -83,9 +83,11 @@ class _Jobs:
         while self._waiting:
             self._waiting.popleft()()
 
-    def finish(self) -> None:
+    def finish(self) -> bool:
+        held = bool(self._held)
         self._waiting += self._held
         self._held.clear()
+        return held
 
 
 class Link:
@@ -251,14 +253,19 @@ class MemoryServer:
     @contextmanager
     def slow_checks(self) -> Iterator[None]:
         """What arrives within this and has to be checked by a worker is not, before `finish_checks`."""
-        self._checks.slow = True
+        self.set_slow(slow=True)
         yield
-        self._checks.slow = False
+        self.set_slow(slow=False)
 
-    def finish_checks(self) -> None:
-        """Let the workers do what they were slow with."""
-        self._checks.finish()
+    def set_slow(self, *, slow: bool) -> None:
+        """The same from now on, or not any more."""
+        self._checks.slow = slow
+
+    def finish_checks(self) -> bool:
+        """Let the workers do what they were slow with. Says whether there was anything."""
+        held = self._checks.finish()
         self.run()
+        return held
 
     def tidy(self) -> None:
         """Let housekeeping do everything that is due."""

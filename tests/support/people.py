@@ -186,7 +186,7 @@ def settle(*people: Person, limit: int = 20_000) -> None:
                 moved = True
             while person.pull(8):
                 moved = True
-        if moved:
+        if moved or server.finish_checks():
             continue
         timers = [person.engine.timer for person in people if person.link is not None]
         due = min([timer for timer in timers if timer is not None], default=math.inf)
