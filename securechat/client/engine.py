@@ -409,7 +409,7 @@ class Engine:
                 conversation.id, self.account, encode_body(body), own=True, trust="verified", device=context.device.id
             )
             local_id = line.local_id
-            context.emit(events.Said(line))
+            context.emit(events.Said(line, command=context.answers.current))
         unplaced = envelope_to_place(body, context.clock.milliseconds())
         item = vault.outbox.add(conversation.id, "message", unplaced, local_id)
         context.answers.wait_for(("item", item))

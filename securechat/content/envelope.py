@@ -68,6 +68,13 @@ def decode(content: bytes) -> Envelope:
     return envelope
 
 
+def place(content: bytes, seq: int, chain: bytes) -> bytes:
+    """Return our own content with the place that its sender has reached: what was said waits without one."""
+    outer = _decode_outer(content)
+    outer.seq, outer.chain = seq, chain
+    return _encode(outer)
+
+
 def padding(length: int) -> int:
     """Return how many zero bytes to add to content of `length` bytes: Padmé, at most 12 % (PURBs, section 4.2).
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,19 @@ def test_a_line_that_is_accepted_moves_to_its_place(vault: Vault, pages: Pages, 
     assert pages.message(accepted.local_id) == accepted
     assert texts(pages.newest(HERE, 3)) == ["10", "w1", "w2"]
     assert texts(pages.after(lines["10"].local_id, 1)) == ["w1"]
+
+
+def test_a_line_is_accepted_alike_whether_it_is_still_in_memory_or_not(vault: Vault) -> None:
+    with vault.transaction():
+        short, long, moved = (add(vault, 0, text, own=True) for text in ("short", "long" * 1000, "moved"))
+        vault.history.move_lines([moved.local_id], ELSEWHERE)
+        said = [short, long, replace(moved, conversation=ELSEWHERE)]
+        for seq, line in enumerate(said, 1):
+            assert vault.history.accept(line.local_id, seq, 9, 5) == replace(line, seq=seq, time=9, number=5)
+    again = vault.reader()
+    assert [again.message(line.local_id) for line in said] == [
+        replace(line, seq=seq, time=9, number=5) for seq, line in enumerate(said, 1)
+    ]
 
 
 def test_a_line_keeps_its_name_its_kind_and_what_it_refers_to(vault: Vault) -> None:

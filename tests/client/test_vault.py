@@ -212,3 +212,41 @@ def test_what_was_shown_stays_shown_and_own_lines_are_never_unread(path: Path) -
     vault = open_vault(path)
     assert [line.text for line in vault.history.unread(vault.history.shown(), 10)] == ["4"]
     vault.close()
+
+
+def test_what_is_deferred_is_seen_at_once_and_undone_with_the_rest(path: Path) -> None:
+    vault = open_vault(path)
+    with vault.transaction():
+        for number in (1, 2, 3):
+            vault.defer("INSERT INTO chain VALUES (?, ?, x'')", CONVERSATION, number)
+        assert vault.one("SELECT count(*) FROM chain") == (3,)
+        vault.defer("DELETE FROM chain WHERE first = ?", 2)
+    reader = vault.read_only()
+    assert reader.all("SELECT first FROM chain ORDER BY first") == [(1,), (3,)]
+
+    def fail_halfway() -> None:
+        with vault.transaction():
+            vault.defer("DELETE FROM chain WHERE first = ?", 1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_halfway()
+    with vault.transaction():
+        vault.defer("DELETE FROM chain WHERE first = ?", 3)
+    assert reader.all("SELECT first FROM chain") == [(1,)]
+    vault.close()
+
+
+def test_a_deferred_statement_that_fails_ends_its_transaction(path: Path) -> None:
+    vault = open_vault(path)
+
+    def add_twice() -> None:
+        with vault.transaction():
+            vault.conversations.save(row())
+            for _ in range(2):
+                vault.defer("INSERT INTO chain VALUES (?, 1, x'')", CONVERSATION)
+
+    with pytest.raises(StorageError, match="cannot be used"):
+        add_twice()
+    assert vault.conversations.load() == []
+    vault.close()

@@ -27,7 +27,7 @@ from securechat.client.device import check_key_packages
 from securechat.client.vault.conversations import ChangeRow
 from securechat.client.vault.outbox import OutboxRow
 from securechat.errors import InternalError, PeerError
-from securechat.mls.framing import decode_body
+from securechat.mls.framing import ContentType, decode_body
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.proposals import Add, Proposal, Remove
 from securechat.wire.messages import RETRYABLE, Accepted, Commit, FetchKeyPackages, KeyPackages, Refused, Reply
@@ -161,7 +161,7 @@ class Committing:
             self._context.touched.add(self._conversation.id)
             if isinstance(reply, Accepted):
                 self._backoff.reset()
-                log.receive_own(self._conversation, reply, staged.number, request.commit)
+                log.receive_own(self._conversation, reply, staged.number, request.commit, ContentType.COMMIT)
             elif isinstance(reply, Refused) and self._conversation.staged is staged:
                 self._handle_refusal(staged, reply)
 

@@ -16,7 +16,7 @@ from securechat.content.envelope import decode
 from securechat.errors import PeerError
 from securechat.identity.certificate import certificate_of
 from securechat.mls.errors import BadPath
-from securechat.mls.framing import ContentType, Header, PublicMessage, decode_body, read_header
+from securechat.mls.framing import ContentType, PublicMessage, decode_body, read_header
 from securechat.mls.group import StagedCommit
 from securechat.mls.public_group import PublicStagedCommit
 from securechat.wire.chain import next_chain
@@ -40,52 +40,63 @@ def receive(conversation: Conversation, entry: Entry) -> None:
     row = conversation.row
     if row.phase not in phases.READING or entry.seq <= row.cursor:
         return  # a repeated entry is harmless: the chain covers the first one
-    own = entry.device == conversation.context.device.id
     try:
         if entry.seq != row.cursor + 1:
             raise PeerError(f"entry {entry.seq} follows entry {row.cursor}")
         header = read_header(entry.payload)
         number = decode_number(header)
-        last = row.number if own else conversation.trail.last_number(entry.device)
-        if last is not None and number != last + 1:
-            raise PeerError(f"entry {entry.seq} is number {number} of a device whose last was {last}")
     except PeerError as error:
         conversation.distrust(f"the log does not fit together: {error}")
         return
-    if _process(conversation, entry, header, number, own=own):
-        chain = next_chain(row.chain, conversation.id, entry.seq, entry.time, entry.device, number, entry.payload)
-        row.cursor, row.chain = entry.seq, chain
-        if row.phase in phases.ENDED:
-            return
-        conversation.trail.add(chain)
-        if own:
-            row.number = number
-        else:
-            conversation.trail.note_number(entry.device, number)
+    _follow(conversation, entry, number, header.content_type)
 
 
-def receive_own(conversation: Conversation, accepted: Accepted, number: int, payload: bytes) -> None:
+def receive_own(
+    conversation: Conversation, accepted: Accepted, number: int, payload: bytes, content_type: ContentType
+) -> None:
     """Process our own entry, in whose place `accepted` came. Before we have caught up, the log itself brings it.
 
     Raises `PeerError` if it does not answer our submission `number`.
     """
-    if (accepted.conversation, accepted.number) != (conversation.id, number):
+    row = conversation.row
+    if (accepted.conversation, accepted.number) != (row.id, number):
         raise PeerError("the server accepted something else than what was submitted")
-    if accepted.seq == conversation.row.cursor + 1:
-        own_device = conversation.context.device.id
-        receive(conversation, Entry(conversation.id, accepted.seq, accepted.time, own_device, payload))
+    if row.phase in phases.READING and accepted.seq == row.cursor + 1:
+        entry = Entry(row.id, accepted.seq, accepted.time, conversation.context.device.id, payload)
+        _follow(conversation, entry, number, content_type)
 
 
-def _process(conversation: Conversation, entry: Entry, header: Header, number: int, *, own: bool) -> bool:
+def _follow(conversation: Conversation, entry: Entry, number: int, content_type: ContentType) -> None:
+    """Process the entry after the cursor, and move the cursor."""
+    row, own = conversation.row, entry.device == conversation.context.device.id
+    last = row.number if own else conversation.trail.last_number(entry.device)
+    if last is not None and number != last + 1:
+        problem = f"entry {entry.seq} is number {number} of a device whose last was {last}"
+        conversation.distrust(f"the log does not fit together: {problem}")
+        return
+    if not _process(conversation, entry, number, content_type, own=own):
+        return
+    row.chain = next_chain(row.chain, row.id, entry.seq, entry.time, entry.device, number, entry.payload)
+    row.cursor = entry.seq
+    if row.phase in phases.ENDED:
+        return
+    conversation.trail.add(row.chain)
+    if own:
+        row.number = number
+    else:
+        conversation.trail.note_number(entry.device, number)
+
+
+def _process(conversation: Conversation, entry: Entry, number: int, content_type: ContentType, *, own: bool) -> bool:
     """Process an entry that fits into the log. Return whether the log goes on after it."""
-    if header.content_type == ContentType.APPLICATION and conversation.departed:
+    if content_type == ContentType.APPLICATION and conversation.departed:
         conversation.distrust("the server passed on a message although somebody who has left was not removed yet")
         return False
     if own:
         return _process_own(conversation, entry, number)
-    if header.content_type == ContentType.APPLICATION:
+    if content_type == ContentType.APPLICATION:
         return _process_message(conversation, entry, number)
-    if header.content_type == ContentType.COMMIT:
+    if content_type == ContentType.COMMIT:
         return _process_commit(conversation, entry)
     return _process_departure(conversation, entry)
 

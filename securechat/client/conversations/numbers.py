@@ -9,6 +9,7 @@ from securechat.wire.limits import MAX_COUNT
 NUMBER_LENGTH: Final = 8
 """Bytes of a number in the authenticated data (`uint64`)."""
 
+
 def encode_number(number: int) -> bytes:
     """Return the MLS authenticated data of the submission `number`."""
     return number.to_bytes(NUMBER_LENGTH, "big")

@@ -30,11 +30,13 @@ from securechat.content import envelope
 from securechat.content.envelope import Envelope
 from securechat.content.registry import Body
 from securechat.errors import InternalError
+from securechat.mls.framing import ContentType
 from securechat.mls.proposals import Remove
 from securechat.wire.messages import RETRYABLE, Accepted, Leave, Refused, Reply, Submit
 
-WINDOW: Final = 16
-"""Messages of one conversation on their way at once: enough to fill a long link, and few to encrypt again."""
+WINDOW: Final = PATH_MESSAGES
+"""Messages of one conversation on their way at once: as many as one path permits. It fills a long link, and to encrypt
+them again takes a few milliseconds."""
 
 _FULL: Final = (
     "{} has not read for too long, and the server keeps no more for them. What you say waits here in its order and is "
@@ -46,6 +48,11 @@ _ADVICE: Final = "Send it again, in parts if it is long; if that is refused too,
 def envelope_to_place(body: Body, sent: int) -> bytes:
     """Return a body as it waits in the outbox: in an envelope without its place in the log."""
     return envelope.encode(Envelope(0, bytes(32), sent, body))
+
+_SENT_AS: Final[dict[str, tuple[type[Submit | Leave], ContentType]]] = {
+    "message": (Submit, ContentType.APPLICATION),
+    "leave": (Leave, ContentType.PROPOSAL),
+}
 
 
 class Outbox:
@@ -110,8 +117,9 @@ class Outbox:
                 raise InternalError("the numbers in the outbox have a gap")
             conversation.encrypted[number] = item
             self._on_their_way.add(number)
-            kind = Submit if item.kind == "message" else Leave
-            self._context.request(kind(0, conversation.id, number, payload), self._answer_to(item.id, number, payload))
+            kind, content_type = _SENT_AS[item.kind]
+            answer = self._answer_to(item.id, number, payload, content_type)
+            self._context.request(kind(0, conversation.id, number, payload), answer)
 
     def _may_speak(self, item: OutboxRow, number: int) -> bool:
         conversation, row = self._conversation, self._conversation.row
@@ -132,21 +140,19 @@ class Outbox:
         if item.kind == "leave":
             leaving = policy.departure_data(number, group.public.member(group.own_leaf))
             return group.propose(Remove(group.own_leaf), authenticated_data=leaving)
-        unplaced = envelope.decode(item.content)
-        row = conversation.row
-        plaintext = envelope.encode(Envelope(row.cursor, row.chain, unplaced.sent, unplaced.body))
+        plaintext = envelope.place(item.content, conversation.row.cursor, conversation.row.chain)
         payload = group.encrypt(
             plaintext, authenticated_data=encode_number(number), padding=envelope.padding(len(plaintext))
         )
         conversation.use_group(group, new_epoch=False)
         return payload
 
-    def _answer_to(self, item: int, number: int, payload: bytes) -> Callable[[Reply], None]:
+    def _answer_to(self, item: int, number: int, payload: bytes, content_type: ContentType) -> Callable[[Reply], None]:
         def answer(reply: Reply) -> None:
             self._on_their_way.discard(number)
             self._context.touched.add(self._conversation.id)
             if isinstance(reply, Accepted):
-                log.receive_own(self._conversation, reply, number, payload)
+                log.receive_own(self._conversation, reply, number, payload, content_type)
                 self._full = False
                 if self._conversation.row.number >= number:
                     self.backoff.reset()

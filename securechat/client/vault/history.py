@@ -8,12 +8,15 @@ from operator import itemgetter
 from typing import Any, Final
 
 from securechat.client.events import Message, Trust
-from securechat.client.vault.database import Statements
+from securechat.client.vault.database import Database, Statements
 from securechat.content.registry import line_of
 from securechat.errors import UsageError
 
 UNACCEPTED: Final = 1 << 62
 """A line that the server has not accepted yet has this plus its local id as `place`, so it comes after the log."""
+
+_KEPT, _KEPT_BYTES = 4096, 1024
+"""So many own lines, of so many bytes at most, stay in memory until they are accepted; others are read again."""
 
 CANNOT_SHOW: Final = "This version of the program cannot show this kind of message."
 
@@ -90,10 +93,11 @@ class Pages:
 class History(Pages):
     """The history as its one writer sees it."""
 
-    def __init__(self, database: Statements) -> None:
+    def __init__(self, database: Database) -> None:
         super().__init__(database)
-        newest = database.one("SELECT seq FROM sqlite_sequence WHERE name = 'messages'")
-        self._last_id: int = newest[0] if newest is not None else 0
+        self._writer = database
+        self._last_id = database.last_id("messages")
+        self._unaccepted: dict[int, Message] = {}  # lines of our own since the start
 
     def add(
         self,
@@ -121,45 +125,53 @@ class History(Pages):
             self._last_id, conversation, seq or UNACCEPTED + self._last_id, time, sender, own, *content,
             device or None, number or None, *(refers_to or (None, None)), trust, problem,
         )  # fmt: skip
-        self._database.run(_ADD, *row)
-        return _message(row)
+        self._writer.defer(_ADD, *row)
+        line = _message(row)
+        if own and not seq and len(self._unaccepted) < _KEPT and len(content[1]) <= _KEPT_BYTES:
+            self._unaccepted[line.local_id] = line
+        return line
 
     def accept(self, local_id: int, seq: int, time: int, number: int) -> Message:
         """Note our line's place in the log. Return the line."""
-        return self._update("place = ?, time = ?, number = ?", seq, time, number, local_id)
+        line = self._unaccepted.pop(local_id, None) or self.message(local_id)
+        self._writer.defer(
+            "UPDATE messages SET place = ?, time = ?, number = ? WHERE local_id = ?", seq, time, number, local_id
+        )
+        return Message(
+            local_id, line.conversation, seq, time, line.sender, line.own, line.text, line.trust, line.problem,
+            line.kind, line.device, number, line.refers_to,
+        )  # fmt: skip
 
     def fail(self, local_id: int, problem: str) -> Message:
         """Note that our line cannot be sent, and why. Return the line."""
-        return self._update("problem = ?", problem, local_id)
+        self._unaccepted.pop(local_id, None)
+        self._writer.run("UPDATE messages SET problem = ? WHERE local_id = ?", problem, local_id)
+        return self.message(local_id)
 
     def move(self, conversation: bytes, new: bytes, *, waiting_only: bool) -> None:
         """Move the lines of a conversation to another one: all, or those that still wait to be accepted."""
-        self._database.run(
+        self._unaccepted.clear()
+        self._writer.run(
             "UPDATE messages SET conversation = ? WHERE conversation = ? AND (? OR (place >= ? AND problem = ''))",
             new, conversation, not waiting_only, UNACCEPTED,
         )  # fmt: skip
 
     def move_accepted(self, conversation: bytes, new: bytes) -> None:
         """Move the lines that stand in a log to another conversation."""
-        self._database.run(
+        self._writer.run(
             "UPDATE messages SET conversation = ? WHERE conversation = ? AND place < ?", new, conversation, UNACCEPTED
         )
 
     def move_lines(self, local_ids: list[int], new: bytes) -> None:
         """Move lines to another conversation."""
-        self._database.run_many(
+        self._unaccepted.clear()
+        self._writer.run_many(
             "UPDATE messages SET conversation = ? WHERE local_id = ?", [(new, local_id) for local_id in local_ids]
         )
 
     def mark_shown(self, local_id: int) -> None:
         """Note that the user has seen everything that came in up to a line."""
-        self._database.run("UPDATE shown SET local_id = max(local_id, ?)", local_id)
-
-    def _update(self, change: str, *values: object) -> Message:
-        rows = self._database.all(f"UPDATE messages SET {change} WHERE local_id = ? RETURNING {_COLUMNS}", *values)  # noqa: S608  # nosec B608  # our own
-        if not rows:
-            raise UsageError("There is no such message.")
-        return _message(rows[0])
+        self._writer.run("UPDATE shown SET local_id = max(local_id, ?)", local_id)
 
 
 def _message(row: Any) -> Message:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
-from securechat.client.vault.database import Statements
+from securechat.client.vault.database import Database
 
 
 @dataclass
@@ -33,17 +33,19 @@ class Dropped(NamedTuple):
 class OutboxTable:
     """The queues of all conversations."""
 
-    def __init__(self, database: Statements) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
+        self._last_id = database.last_id("outbox")
 
     def add(self, conversation: bytes, kind: Literal["message", "leave"], content: bytes, local_id: int) -> int:
         """Put something to submit at the end of a conversation's queue. Returns the item's id."""
-        cursor = self._database.run(
-            "INSERT INTO outbox (conversation, kind, content, local_id, number, epoch, payload)"
-            " VALUES (?, ?, ?, ?, 0, 0, x'')",
-            conversation, kind, content, local_id,
+        self._last_id += 1
+        self._database.defer(
+            "INSERT INTO outbox (id, conversation, kind, content, local_id, number, epoch, payload)"
+            " VALUES (?, ?, ?, ?, ?, 0, 0, x'')",
+            self._last_id, conversation, kind, content, local_id,
         )  # fmt: skip
-        return int(cursor.lastrowid)
+        return self._last_id
 
     def first(self, conversation: bytes, limit: int) -> list[OutboxRow]:
         """Return the oldest `limit` things a conversation has to submit, oldest first."""
@@ -75,7 +77,7 @@ class OutboxTable:
 
     def save_ciphertext(self, item: OutboxRow) -> None:
         """Keep the encrypted form of an item before it is sent."""
-        self._database.run(
+        self._database.defer(
             "UPDATE outbox SET number = ?, epoch = ?, payload = ? WHERE id = ?",
             item.number, item.epoch, item.payload, item.id,
         )  # fmt: skip
@@ -88,7 +90,7 @@ class OutboxTable:
 
     def delete(self, item: int) -> None:
         """Forget an item: it stands in the log, or cannot be sent."""
-        self._database.run("DELETE FROM outbox WHERE id = ?", item)
+        self._database.defer("DELETE FROM outbox WHERE id = ?", item)
 
     def drop(self, conversation: bytes) -> list[Dropped]:
         """Give up what waits to be submitted. Returns what that was, in its order."""
