@@ -1,0 +1,1 @@
+"""The core for other programs: commands and events as lines of JSON."""
