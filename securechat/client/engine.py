@@ -62,7 +62,7 @@ class Engine:
         self._released: deque[Outgoing] = deque()
         self._events: list[events.Event] = []
         self._broken: SecurechatError | None = None
-        self._setback = ""
+        self._disconnect_reason = ""
         self._questions: dict[int, str] = {}  # commands whose answer this connection would bring -> what they asked for
         self._handlers: dict[type[commands.Command], Callable[[Any], None]] = {
             commands.Send: self._send,
@@ -99,13 +99,13 @@ class Engine:
         return self._broken or self._session.failure
 
     @property
-    def setback(self) -> str:
+    def disconnect_reason(self) -> str:
         """Why this connection has to be given up, if it has."""
-        return self._setback or self._session.setback
+        return self._disconnect_reason or self._session.disconnect_reason
 
     @property
     def retry_after(self) -> float:
-        """How long the server wants us to stay away after this setback, in seconds."""
+        """How long the server wants us to stay away after this connection, in seconds."""
         return self._session.retry_after
 
     def do(self, batch: Iterable[commands.Command]) -> None:
@@ -129,7 +129,7 @@ class Engine:
 
     def connected(self) -> None:
         """A connection is up: TLS is established and our hello is sent."""
-        self._setback = ""
+        self._disconnect_reason = ""
         self._session.begin()
 
     def receive(self, messages: Iterable[FromServer]) -> None:
@@ -139,8 +139,8 @@ class Engine:
                 try:
                     self._dispatch(message)
                 except PeerError as error:
-                    self._setback = f"The server broke the protocol: {error}"
-                if self.setback or self.failure:
+                    self._disconnect_reason = f"The server broke the protocol: {error}"
+                if self.disconnect_reason or self.failure:
                     break
 
     def disconnected(self) -> None:

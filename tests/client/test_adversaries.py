@@ -521,7 +521,7 @@ def test_a_broken_answer_costs_the_connection_and_no_more(server: MemoryServer, 
         pass
     while alice.pull():
         pass
-    assert "something else" in alice.engine.setback
+    assert "something else" in alice.engine.disconnect_reason
     honest(server)
     alice.cut()
     alice.connect()

@@ -291,7 +291,7 @@ class Holder:
 
     def receive(self, message: wire.FromServer) -> None:
         self.engine.receive([message])
-        assert not self.engine.setback
+        assert not self.engine.disconnect_reason
         self.happened += self.engine.take_events()
 
     def work(self) -> bool:

@@ -181,7 +181,8 @@ def settle(*people: Person, limit: int = 20_000) -> None:
         moved = False
         for person in people:
             assert not person.engine.failure, f"{person.name} has ended: {person.engine.failure}"
-            assert not person.engine.setback, f"{person.name} gives up the connection: {person.engine.setback}"
+            reason = person.engine.disconnect_reason
+            assert not reason, f"{person.name} gives up the connection: {reason}"
             while person.push():
                 moved = True
             while person.pull(8):

@@ -7,7 +7,7 @@
     Seat         the server is full: wait until our place is 0
     PublishDevice   unless the server has it                       another identity key there -> TrustError
 
-`failure` ends the client for good; `setback` ends this connection, and the next one tries again.
+`failure` ends the client for good; `disconnect_reason` ends this connection, and the next one tries again.
 """
 
 from collections.abc import Callable
@@ -46,14 +46,14 @@ class Session:
         self._logged_in: LoggedIn | None = None  # while waiting for a seat
         self._secret = b""  # sent instead of the password; only while logging in
         self.failure: SecurechatError | None = None
-        self.setback = ""
+        self.disconnect_reason = ""
         self.retry_after = 0.0  # seconds that the server wants us to wait
 
     def begin(self) -> None:
         """A connection is up; the server speaks first."""
         self._logged_in = None
         self._secret = b""
-        self.setback = ""
+        self.disconnect_reason = ""
         self.retry_after = 0.0
 
     def receive(self, message: Hello | Seat) -> None:
@@ -155,7 +155,7 @@ class Session:
 
     def _refused(self, reply: Refused) -> None:
         if reply.code in RETRYABLE:
-            self.setback = reply.text
+            self.disconnect_reason = reply.text
             self.retry_after = reply.retry_after / 1000
         else:
             self.failure = RefusedError(reply.code, reply.text)

@@ -224,8 +224,8 @@ class Runner:
                 messages.append(message)
         if messages:
             self._engine.receive(messages)
-            if self._engine.setback:
-                return self._engine.setback
+            if self._engine.disconnect_reason:
+                return self._engine.disconnect_reason
         return None if ended is None else _why(ended)
 
     def _lose(self, selector: selectors.BaseSelector, connection: Connection, reason: str) -> None:
