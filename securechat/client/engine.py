@@ -20,7 +20,7 @@ from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.outbox import envelope_to_place
 from securechat.client.conversations.registry import Registry
 from securechat.client.device import Device
-from securechat.client.link.login import Session
+from securechat.client.link.login import LoginProcedure
 from securechat.client.settings import ClientSettings
 from securechat.client.snapshot import Snapshot
 from securechat.client.vault.vault import Vault
@@ -57,7 +57,7 @@ class Engine:
             self._context = Context(vault, device, clock or Clock())
             self._context.pins.set_own(device.account, device.identity_key)
         self._registry = Registry(self._context)
-        self._session = Session(self._context, settings, seated=self._registry.begin)
+        self._login = LoginProcedure(self._context, settings, seated=self._registry.begin)
         self._pending: dict[int, ReplyHandler] = {}
         self._released: deque[Outgoing] = deque()
         self._events: list[events.Event] = []
@@ -96,17 +96,17 @@ class Engine:
     @property
     def failure(self) -> SecurechatError | None:
         """The error that has ended the client for good, if any."""
-        return self._broken or self._session.failure
+        return self._broken or self._login.failure
 
     @property
     def disconnect_reason(self) -> str:
         """Why this connection has to be given up, if it has."""
-        return self._disconnect_reason or self._session.disconnect_reason
+        return self._disconnect_reason or self._login.disconnect_reason
 
     @property
     def retry_after(self) -> float:
         """How long the server wants us to stay away after this connection, in seconds."""
-        return self._session.retry_after
+        return self._login.retry_after
 
     def do(self, batch: Iterable[commands.Command]) -> None:
         """Carry out commands in one transaction. One that makes no sense is refused and changes nothing.
@@ -130,7 +130,7 @@ class Engine:
     def connected(self) -> None:
         """A connection is up: TLS is established and our hello is sent."""
         self._disconnect_reason = ""
-        self._session.begin()
+        self._login.begin()
 
     def receive(self, messages: Iterable[FromServer]) -> None:
         """Process messages of the server. `StorageError` and `InternalError` end the client."""
@@ -149,7 +149,7 @@ class Engine:
         self._released.clear()
         with self._unit():
             self._registry.end()
-            self._session.begin()
+            self._login.begin()
             for command, what in self._questions.items():
                 text = f"The connection was lost before the server told {what}. Ask again."
                 self._context.emit(events.Refused("local", text, command=command))
@@ -227,7 +227,7 @@ class Engine:
         if isinstance(message, Reply):
             self._pending.pop(message.id)(message)
         elif isinstance(message, Hello | Seat):
-            self._session.receive(message)
+            self._login.receive(message)
         elif isinstance(message, Entry | Welcomed | Truncated | Presence):
             self._registry.receive(message)
 

@@ -8,7 +8,6 @@ or the server chose is raw: clean it before you draw it.
 from dataclasses import dataclass, field
 from typing import Literal
 
-Delivery = Literal["queued", "accepted"]
 Trust = Literal["pinned", "verified", "changed", "changed-verified"]
 """`pinned`: first key seen. `verified`: compared by safety number. `changed*`: another key than the pinned one."""
 

@@ -33,7 +33,7 @@ from securechat.wire.messages import (
 )
 
 
-class Session:
+class LoginProcedure:
     """One client's login, over all its connections."""
 
     def __init__(self, context: Context, settings: ClientSettings, *, seated: Callable[[int], None]) -> None:
