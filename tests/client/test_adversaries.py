@@ -229,15 +229,19 @@ def test_a_changed_identity_holds_what_we_send_until_the_user_decides(people: Wo
     bob.register()
     bob.connect()
     settle(alice, bob)
-    alice.do(commands.OpenDirect("bob", "is it you?", ask=False))
+    first = commands.OpenDirect("bob", "is it you?", ask=False)
+    alice.do(first)
     settle(alice, bob)
     assert alice.of(events.KeyChanged) == [events.KeyChanged("bob", was_verified=False)]
-    assert len(alice.of(events.Held)) == 1
+    more = commands.Send(alice.id_of("bob"), "I can wait.")
+    alice.do(more)
+    settle(alice, bob)
+    assert [event.command for event in alice.of(events.Held)] == [first.id, more.id]
     assert bob.engine.snapshot.find("alice") is None  # nothing has gone out
     assert alice.safety_number("bob") != number
     alice.do(commands.Trust("bob"))
     settle(alice, bob)
-    assert bob.texts("alice") == ["alice: is it you?"]
+    assert bob.texts("alice") == ["alice: is it you?", "alice: I can wait."]
 
 
 def test_a_changed_key_of_somebody_verified_is_called_that(people: World) -> None:

@@ -406,7 +406,27 @@ def test_what_is_refused_for_now_is_not_overtaken(people: World, server: MemoryS
     assert alice.texts("bob") == bob.texts("alice")
     assert not alice.of(events.Refused)
     told = [event.code for event in alice.of(events.Delayed) if isinstance(event, events.Delayed)]
-    assert told == (["reader-full"] if code == "reader-full" else [])  # once, however often it was tried
+    # Once, however often it was tried: in answer to the first that waits, and to the last.
+    assert told == (["reader-full"] * 2 if code == "reader-full" else [])
+
+
+def test_who_says_more_to_somebody_who_does_not_read_is_told_that_it_waits_too(
+    people: World, server: MemoryServer
+) -> None:
+    alice, bob = people("alice", "bob")
+    alice.do(commands.OpenDirect("bob", "0", ask=False))
+    settle(alice, bob)
+    refuse_numbers(server, "reader-full", 3, times=1)
+    said = [commands.Send(alice.id_of("bob"), text) for text in ("one", "two")]
+    for command in said:
+        alice.do(command)
+        while alice.push() or alice.pull():
+            pass
+    told = [event.command for event in alice.of(events.Delayed)]
+    assert told == [command.id for command in said]
+    settle(alice, bob)
+    assert bob.texts("alice") == ["alice: 0", "alice: one", "alice: two"]
+    assert alice.of(events.Delayed)[2:] == []
 
 
 def test_what_is_never_taken_is_told_and_the_rest_goes_on_in_order(people: World, server: MemoryServer) -> None:

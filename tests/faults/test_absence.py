@@ -92,4 +92,4 @@ def test_a_private_chat_with_somebody_away_too_long_holds_what_is_said_and_loses
     views = [view(alice, "bob"), view(bob, "alice")]
     check_history({"alice": ["before", *said, "and later"], "bob": []}, views, everything_arrived=True)
     assert not [event for event in bob.happened if isinstance(event, events.Gap)]
-    assert [event.code for event in alice.happened if isinstance(event, events.Delayed)] == ["reader-full"]
+    assert {event.code for event in alice.happened if isinstance(event, events.Delayed)} == {"reader-full"}

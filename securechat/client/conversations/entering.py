@@ -25,6 +25,7 @@ from securechat.client.backoff import Backoff
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation, Staged
 from securechat.client.conversations.numbers import encode_number
+from securechat.client.conversations.waiting import Waiting
 from securechat.client.device import CAPABILITIES, Device, check_key_packages
 from securechat.errors import InternalError, PeerError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
@@ -103,6 +104,7 @@ class Entering:
         self._registry = registry
         self._asking = False
         self._checked: list[tuple[KeyPackage, DeviceCertificate]] = []  # fetched, waiting for the user's decision
+        self._waiting = Waiting(conversation)
         self._foundings = 0
         self._refusals = 0
         self._resyncs = 0
@@ -151,6 +153,8 @@ class Entering:
             self._ask(FetchKeyPackages(0, self._conversation.row.name), self._handle_key_packages)
         elif all(self._context.pins.standing(person) in ("pinned", "verified") for _, person in self._checked):
             self._prepare_open_direct()
+        else:
+            self._tell_held()
 
     def _handle_key_packages(self, reply: Reply) -> None:
         conversation, account = self._conversation, self._conversation.row.name
@@ -168,7 +172,11 @@ class Entering:
             for _, person in self._checked:
                 self._context.pins.observe(person)
             if account in self._context.pins.undecided:
-                self._context.emit(events.Held(conversation.id, account, command=conversation.command))
+                self._tell_held()
+
+    def _tell_held(self) -> None:
+        conversation = self._conversation
+        self._waiting.tell(conversation.command, events.Held(conversation.id, conversation.row.name))
 
     def _prepare_open_direct(self) -> None:
         conversation, context = self._conversation, self._context

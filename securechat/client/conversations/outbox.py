@@ -25,6 +25,7 @@ from securechat.client.conversations import log, phases
 from securechat.client.conversations.committing import PATH_MESSAGES, Committing
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.numbers import encode_number
+from securechat.client.conversations.waiting import Waiting
 from securechat.client.vault.outbox import OutboxRow
 from securechat.content import envelope
 from securechat.content.envelope import Envelope
@@ -65,8 +66,9 @@ class Outbox:
         self._on_their_way: set[int] = set()  # numbers of messages and leaves without their answer
         self._refused = False  # since nothing was on its way
         self._void = False  # the ciphertexts cannot be used any more
-        self._held_for = ""  # whose changed key the user was told about
-        self._full = False  # the user was told that the other side does not read
+        self._held_for = ""  # whose changed key holds what the user says
+        self._full = False  # the other side does not read
+        self._waiting = Waiting(conversation)
         self._explained: Callable[[], bool] | None = None  # says whether what an odd answer needs has come
         self.backoff = Backoff(self._context.clock.monotonic)
         self._committing = Committing(conversation, self.backoff)
@@ -76,6 +78,8 @@ class Outbox:
         conversation, row = self._conversation, self._conversation.row
         if row.phase not in phases.READING or not conversation.caught_up:
             return
+        if self._full:
+            self._tell_delayed(0)
         if self._explained is not None and self._explained():
             self._explained = None
             self.backoff.reset()
@@ -129,11 +133,16 @@ class Outbox:
             return False  # a fresh path comes first, once these are answered
         undecided = self._context.pins.undecided
         held_for = min(undecided.intersection(row.members), default="") if undecided and row.kind != "open" else ""
-        if held_for and held_for != self._held_for:
-            command = self._context.answers.waiting(("item", item.id))
-            self._context.emit(events.Held(row.id, held_for, command=command))
-        self._held_for = held_for
+        if held_for != self._held_for:
+            self._held_for = held_for
+            self._waiting.over()
+        if held_for:
+            self._waiting.tell(self._context.answers.waiting(("item", item.id)), events.Held(row.id, held_for))
         return not held_for
+
+    def _tell_delayed(self, command: int) -> None:
+        row = self._conversation.row
+        self._waiting.tell(command, events.Delayed(row.id, "reader-full", _FULL.format(row.name)))
 
     def _encrypt(self, item: OutboxRow, number: int) -> bytes:
         conversation, group = self._conversation, self._conversation.group
@@ -154,6 +163,7 @@ class Outbox:
             if isinstance(reply, Accepted):
                 log.receive_own(self._conversation, reply, number, payload, content_type)
                 self._full = False
+                self._waiting.over()
                 if self._conversation.row.number >= number:
                     self.backoff.reset()
                 else:  # its entry has to come by the log
@@ -188,11 +198,9 @@ class Outbox:
         full = refused.code == "reader-full"
         if refused.code in RETRYABLE and not (full and conversation.row.closed):  # to leave needs no reader
             self.backoff.wait(refused.retry_after / 1000)
-            if full and not self._full:
+            if full:
                 self._full = True
-                text = _FULL.format(conversation.row.name)
-                command = self._context.answers.waiting(("item", item))
-                self._context.emit(events.Delayed(conversation.id, refused.code, text, command=command))
+                self._tell_delayed(self._context.answers.waiting(("item", item)))
         elif refused.code == "wrong-number":
             if first and number == conversation.row.number + 1:
                 conversation.need_resync()
