@@ -124,8 +124,8 @@ def _server_options(command: Callable[..., None]) -> Callable[..., None]:
 def server(file: Path | None, **settings: object) -> None:
     """Run a server until SIGINT or SIGTERM. SIGHUP makes it read its certificate and its settings again.
 
-    Each setting can also stand in the file or in a variable SECURECHAT_<NAME>; a flag beats a variable, which beats the
-    file.
+    Each setting can also be set in the file or by a variable SECURECHAT_<NAME>; a flag beats a variable, which beats
+    the file.
     """
     from securechat.server.config import load_config
 

@@ -23,7 +23,7 @@ MAX_PASSWORD = 1024
 """Bytes of a normalised password in UTF-8: longer than any sentence, short enough to hash at once."""
 
 _REMEMBERED = 4096
-"""Names whose spelling is known: the same few stand in each certificate and commit, and a look at one costs 0.1 ms."""
+"""Names known to be normalised: the same few are in every certificate and commit, and checking one costs 0.1 ms."""
 
 _WORST_SHRINKAGE = 4
 """Normalisation (NFC) makes a string at most this many times shorter: what is longer is refused unread."""

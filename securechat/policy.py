@@ -1,7 +1,7 @@
 """The rules of a conversation and what they allow in a commit (docs/design.md, section 6, Rules and Leaving).
 
-The rules stand in the group context from the beginning, signed by whoever founded the group, so that neither the server
-nor a member can turn an invite room into an open one:
+The rules are in the group context from the beginning, signed by the founder, so that neither the server nor a member
+can turn an invite room into an open one:
 
     struct {
         uint16 version = 1;
@@ -23,8 +23,8 @@ those, so that no work is spent on what is not allowed anyway. Nothing here need
     external join          nobody                   nobody                   everybody
     external resync        one's own device         one's own device         one's own device
 
-A regular commit has to remove every departed device. Proposals stand in the commit by value. Updates, PSKs and ReInit
-are not used: a commit with a path updates its sender.
+A regular commit has to remove every departed device. Proposals are in the commit by value. Updates, PSKs and ReInit are
+not used: a commit with a path updates its sender.
 """
 
 import hashlib
@@ -320,8 +320,8 @@ def check_departure(group: PublicGroup, proposal: bytes, group_context: bytes) -
     """Check the proof that a member has left (`wire.messages.Departure`); return its leaf.
 
     `proposal` is an MLSMessage with the device's own Remove, `group_context` the GroupContext it was signed under: of
-    this epoch or an earlier one. It has to name the leaf that stands there now (`departure_data`) and to be signed by
-    that leaf's key. Whether its number is right, only a log can tell.
+    this epoch or an earlier one. It has to name the leaf that is there now (`departure_data`) and to be signed by that
+    leaf's key. Whether its number is right, only a log can tell.
     """
     message = decode_body(proposal, PublicMessage)
     content, context = message.content, GroupContext.decode(group_context)

@@ -26,7 +26,7 @@ class ChatClient:
     def __init__(self, settings: ClientSettings, vault: Vault, *, on_event: Callable[[Event], None]) -> None:
         """`on_event` is called on the client's own thread, in the order in which things happened; `Ended` is the last.
 
-        Whoever opened the vault closes it, after `Ended`. Raises `UsageError` or `StorageError`.
+        The vault's opener closes it, after `Ended`. Raises `UsageError` or `StorageError`.
         """
         if (settings.ca_file is None) == (not settings.pin):
             raise UsageError("Name either the CA's file or its pin: it is how the server is known.")

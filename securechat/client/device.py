@@ -150,7 +150,7 @@ class Device:
         return encoded
 
     def needs_last_resort(self, now: int) -> bool:
-        """Say whether the server's last-resort key package is missing or growing old."""
+        """Whether the server's last-resort key package is missing or growing old."""
         return self._vault.key_packages.newest_last_resort() < now + LAST_RESORT_RENEWAL_SECONDS
 
     def forget_expired_key_packages(self, now: int) -> None:

@@ -86,7 +86,7 @@ class Engine:
         self.snapshot = Snapshot()
         self._publish([conversation.id for conversation in self._registry])
 
-    # --- for whoever drives it ------------------------------------------------------------------------------------
+    # --- for its driver -------------------------------------------------------------------------------------------
 
     @property
     def account(self) -> str:

@@ -7,8 +7,8 @@ To add a kind:
 3. `client/engine.py`: the command that says it, if a person can; the faces get both by events and commands
 4. `tests/test_content.py`: an example in `EXAMPLES`; tests walk all kinds and fail where one has no handler
 
-A kind's name is what stands on the wire: it never changes, and neither do the fields of a struct; what is to be
-different is a new kind. A client that does not know a kind keeps its bytes, and shows that something came.
+A kind's name is on the wire: it never changes, and neither do the fields of a struct; a change is a new kind. A client
+that does not know a kind keeps its bytes, and shows that something came.
 """
 
 from collections.abc import Callable

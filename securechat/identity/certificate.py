@@ -127,7 +127,7 @@ def verify(certificate: DeviceCertificate, *, now: int, entering: bool = True) -
     """Raise `PeerError` unless names, keys, dates and signature are right at `now` (seconds since 1970).
 
     In a log, `now` is the entry's own time, so that all members judge alike whenever they read it. Not `entering`: the
-    device stands in a conversation already, and its certificate may have run out since. Else one member with a short
+    device is in a conversation already, and its certificate may have expired since. Else one member with a short
     certificate would close an open room to newcomers for ever.
     """
     _verify_timeless(certificate)

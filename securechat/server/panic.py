@@ -10,7 +10,7 @@ from securechat.server.logs import get_logger
 log = get_logger(__name__)
 
 EXIT_STORE_BROKEN = 70
-"""EX_SOFTWARE of sysexits.h: whoever supervises the server may start it again; it then reads what is really there."""
+"""EX_SOFTWARE of sysexits.h: a supervisor may restart the server, which then reads what is really on the disk."""
 
 
 class StoreBrokenError(StorageError):

@@ -1,7 +1,7 @@
 """Rates: how often an address or an account may do something (docs/design.md, section 5, Admission).
 
-Rates are token buckets (`RateLimiter`): a burst is fine, a stream is not. Whoever has no account yet is counted by
-address, everybody else by account. Nobody is locked out: a bucket fills again by itself, a refusal says when
+Rates are token buckets (`RateLimiter`): a burst is fine, a stream is not. Clients without an account are counted by
+address, all others by account. Nobody is locked out: a bucket fills again by itself, a refusal says when
 (`Refused.retry_after`), and nobody can empty a bucket that somebody else's next step depends on:
 
     connections     by address    beyond the rate they are closed unanswered: an answer would cost the TLS handshake

@@ -25,7 +25,7 @@ class TLSConnection:
             self._incoming, self._outgoing, server_side=server_hostname is None, server_hostname=server_hostname
         )
         self.established = False
-        self.ended = False  # the peer has said (in TLS) that it sends no more
+        self.ended = False  # the peer has sent its close_notify
         if server_hostname is not None:
             self._handshake()  # the client speaks first
 

@@ -86,8 +86,8 @@ def _refusal(first_byte: int, length: int, limit: int) -> str:
 def peek(body: bytes) -> tuple[str, int | None]:
     """Return the name of the message in `body` and its id, if the second field can be one.
 
-    For messages whose type is unknown: nothing else of them is looked at. Raise `DecodeError` if `body` does not
-    begin like a message.
+    For messages of an unknown type, of which nothing else is parsed. Raise `DecodeError` if `body` does not begin like
+    a message.
     """
     if not body:
         raise DecodeError("an empty message")

@@ -328,7 +328,7 @@ class CommitFailed(Request):
 
 
 class Accepted(Reply):
-    """The entry is on disk. Stands in the place of the entry itself in the sender's stream of live entries.
+    """The entry is on disk. In the sender's stream of live entries it takes the place of the entry itself.
 
     `chain` is chain_seq where this entry made the device a member (first commit or external join), else empty.
     """

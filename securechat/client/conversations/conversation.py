@@ -280,7 +280,7 @@ class Conversation:
                 answers.refuse(("item", each.id), code, text, message)
 
     def close(self) -> int:
-        """Say nothing more, and leave as soon as everything said before stands in the log.
+        """Say nothing more, and leave as soon as everything said before is in the log.
 
         Returns the id of the departure in the outbox; 0 if there was one already.
         """

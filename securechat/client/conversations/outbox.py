@@ -69,7 +69,7 @@ class Outbox:
         self._held_for = ""  # whose changed key holds what the user says
         self._full = False  # the other side does not read
         self._waiting = Waiting(conversation)
-        self._explained: Callable[[], bool] | None = None  # says whether what an odd answer needs has come
+        self._explained: Callable[[], bool] | None = None  # returns whether the entry that explains a refusal has come
         self.backoff = Backoff(self._context.clock.monotonic)
         self._committing = Committing(conversation, self.backoff)
 

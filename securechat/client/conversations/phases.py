@@ -1,11 +1,11 @@
 """A conversation's phases, between us and the server, as a table of `phase, event -> phase`.
 
-    opening    a direct one that the server has not accepted yet; what we asked for, if we did, stands in `staged`
+    opening    a direct one that the server has not accepted yet; our request, once made, is in `staged`
     founding   a room, likewise
     joining    a room that we want to enter by an external commit
-    awaiting   the other one's direct conversation came first; its Welcome has not arrived yet
+    awaiting   the peer's direct conversation came first; its Welcome has not arrived yet
     member     we follow the log
-    resync     our state does not fit the log: we enter again in the place of our own leaf before anything else
+    resync     our state does not fit the log: we replace our own leaf by an external commit before anything else
     stopped    a commit cannot be processed, or the history is not to be trusted; the user decides
     ended      we are out; only the history is left
 

@@ -45,7 +45,7 @@ class Connecting:
         outcome: Connection | Exception
         try:
             outcome = self._connect()
-        except Exception as error:  # noqa: BLE001  # on another thread: whoever owns the client has to learn of it
+        except Exception as error:  # noqa: BLE001  # on another thread: the client's owner has to learn of it
             outcome = error
         with self._lock:
             if not self._abandoned:

@@ -5,7 +5,7 @@
     talking      bytes in, units of the engine, bytes out
     waiting      a connection was lost: longer each time, at random; then connect again, resume by token
 
-`on_event` runs here, too: a front end that is slow there holds up the client, so it should only queue what it is told.
+`on_event` runs here, too: a front end that is slow there holds up the client, so it should only queue the event.
 """
 
 import math

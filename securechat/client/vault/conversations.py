@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from securechat.client.vault.database import Statements
 
 Phase = Literal["opening", "founding", "joining", "awaiting", "member", "resync", "stopped", "ended"]
-"""What each means, and what follows on what, stands in `client.conversations.phases`."""
+"""`client.conversations.phases` says what each means and what follows it."""
 
 
 @dataclass

@@ -16,7 +16,7 @@ UNACCEPTED: Final = 1 << 62
 """A line that the server has not accepted yet has this plus its local id as `place`, so it comes after the log."""
 
 _KEPT, _KEPT_BYTES = 4096, 1024
-"""So many own lines, of so many bytes at most, stay in memory until they are accepted; others are read again."""
+"""Own lines, and their bytes, that stay in memory until they are accepted; others are read again."""
 
 CANNOT_SHOW: Final = "This version of the program cannot show this kind of message."
 
@@ -157,7 +157,7 @@ class History(Pages):
         )  # fmt: skip
 
     def move_accepted(self, conversation: bytes, new: bytes) -> None:
-        """Move the lines that stand in a log to another conversation."""
+        """Move the lines that are in a log to another conversation."""
         self._writer.run(
             "UPDATE messages SET conversation = ? WHERE conversation = ? AND place < ?", new, conversation, UNACCEPTED
         )

@@ -88,6 +88,6 @@ class KeyPackageTable:
         self._database.run("DELETE FROM key_packages WHERE not_after < ?", before)
 
     def newest_last_resort(self) -> int:
-        """Return when the newest last-resort key package runs out, in seconds since 1970; 0 if there is none."""
+        """Return when the newest last-resort key package expires, in seconds since 1970; 0 without one."""
         (newest,) = self._database.one("SELECT max(not_after) FROM key_packages WHERE last_resort")
         return int(newest or 0)

@@ -77,7 +77,7 @@ class OutboxTable:
         return int(newest)
 
     def holds_anything(self, conversation: bytes) -> bool:
-        """Say whether anything waits to be submitted."""
+        """Whether anything waits to be submitted."""
         return self._database.one("SELECT 1 FROM outbox WHERE conversation = ? LIMIT 1", conversation) is not None
 
     def save_ciphertext(self, item: OutboxRow) -> None:
@@ -88,13 +88,13 @@ class OutboxTable:
         )  # fmt: skip
 
     def void_ciphertexts(self, conversation: bytes) -> None:
-        """Forget the encrypted form of all items: the server took none of them; they are encrypted anew, in order."""
+        """Forget the ciphertexts of all items: the server took none of them, and they are encrypted again, in order."""
         self._database.run(
             "UPDATE outbox SET number = 0, epoch = 0, payload = x'' WHERE conversation = ?", conversation
         )
 
     def delete(self, item: int) -> None:
-        """Forget an item: it stands in the log, or cannot be sent."""
+        """Forget an item: it is in the log, or cannot be sent."""
         self._database.defer("DELETE FROM outbox WHERE id = ?", item)
 
     def drop(self, conversation: bytes) -> list[Dropped]:

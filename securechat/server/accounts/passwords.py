@@ -1,6 +1,6 @@
 """The workers that make and compare password hashes: few, because Argon2 takes memory as well as time.
 
-Their queue is short: who does not fit in is told `busy` at once.
+Their queue is short: whatever does not fit in gets `busy` at once.
 """
 
 import contextlib
@@ -125,7 +125,7 @@ class PasswordWorkers:
         """Make an account; `answer` gets it once it is on disk, or RefusedError `name-taken`. Otherwise as above.
 
         Repeating it with the same secret gets the account that is there. `invite`: a code to use up, which may also set
-        the password of an account anew; `invited`: without it, a new account is refused.
+        a new password for an account; `invited`: without it, a new account is refused.
         """
         if normalise_account(name) != name:
             raise UsageError(f"{name!a} is not in its one spelling")

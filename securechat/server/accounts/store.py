@@ -90,7 +90,7 @@ class AccountStore:
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         """Read `path`, or begin without accounts where neither it nor an earlier generation exists.
 
-        Raises StorageError if another server uses it, or if it is damaged: with the position, and left as it is.
+        Raises StorageError if another server uses it, or with the position if it is damaged; it is left as it is.
         """
         self._path = path
         self._clock = clock
@@ -148,7 +148,7 @@ class AccountStore:
         return self._ask(make)
 
     def reset(self, name: str, password_hash: str, invite: str) -> Future[Account]:
-        """Set a password anew, with an invite for this account: it is enabled then, and its devices are logged out."""
+        """Set a new password, with an invite for this account, which is enabled then; its devices are logged out."""
 
         def make(draft: _Draft) -> Account:
             account = draft.get(name)
@@ -221,7 +221,7 @@ class AccountStore:
         return self._ask(revoke)
 
     def find_invite(self, code: str, name: str) -> Invite | None:
-        """The invite that a code stands for, if it is good for this account, or was used by it just now."""
+        """The invite with this code, if it is good for this account, or was used by it just now."""
         return self._invite(self._invites, code, name)
 
     def _invite(self, invites: Mapping[str, Invite], code: str, name: str) -> Invite | None:
@@ -254,7 +254,7 @@ class AccountStore:
         return self._ask(issue)
 
     def redeem(self, token: bytes, device: bytes) -> tuple[str, int]:
-        """The account that a token of this device stands for, and when the token expires (ms since 1970).
+        """The account that owns a token of this device, and when the token expires (ms since 1970).
 
         The token stays valid. Raises RefusedError `token-refused`, the same for every reason.
         """

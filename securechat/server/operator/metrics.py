@@ -149,7 +149,7 @@ class MetricsServer:
         join(self._thread)
 
     def close(self) -> None:
-        """Let everything go; after `stop`, or in the place of `start`."""
+        """Release everything; after `stop`, or instead of `start`."""
         for sock in (self._listener, *(each.socket for each in self._requests)):
             sock.close()
         self._waker.close()

@@ -123,7 +123,7 @@ class Invites(_Message):
 
 
 class Code(_Message):
-    """A new invite. The code is told here and nowhere again. `expires` in ms since 1970."""
+    """A new invite. The code is shown here and never again. `expires` in ms since 1970."""
 
     code: str
     account: str

@@ -94,7 +94,7 @@ class Conversation:
 
     @property
     def departed_leaves(self) -> frozenset[LeafIndex]:
-        """Leaves of departed devices that still stand in the tree."""
+        """Leaves of departed devices."""
         return frozenset(LeafIndex(each.leaf) for each in self.head.departed.values())
 
     @property

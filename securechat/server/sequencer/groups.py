@@ -10,7 +10,7 @@ from securechat.server.store.port import ConversationStore
 
 
 class Groups:
-    """Requires holding the turn, but for `restore`."""
+    """Requires holding the turn, except for `restore`."""
 
     def __init__(
         self, store: ConversationStore, conversations: Conversations, validator: Validator, checks: Checks

@@ -249,7 +249,7 @@ class Reading:
         self._submit(session, Portion(log, start, position, _encode(log, start, end, entries)))
 
     def _read_inbox(self, session: Session, device: bytes, start: int, newest: int) -> None:
-        """On a reader's thread. If nothing is left, the client is told so: it waits for the newest entry."""
+        """On a reader's thread. If nothing is left, say so: the client waits for the newest entry."""
         entries = self._inboxes.read(device, start, PORTION_BYTES)
         position = entries[-1].seq if entries else newest
         events: Iterable[Welcomed | Truncated] = map(_welcomed, entries) if entries else [Truncated(device, newest + 1)]

@@ -9,7 +9,7 @@ thread has handed in so far:
     4. sessions come and go, requests that only read are answered, and what is due by the clock is done
 
 Nobody learns anything before 3. If the disk has no room for the transaction, memory is loaded from the store again, and
-every sender who would have been told of a success is told `disk-full`. If it fails in any other way, the process ends.
+every sender that would have learned of a success gets `disk-full`. If it fails in any other way, the process ends.
 """
 
 import time

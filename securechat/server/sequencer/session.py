@@ -80,7 +80,7 @@ class Sessions:
         return len(self._by_device)
 
     def add(self, session: Session) -> None:
-        """Add a session that is logged in, in the place of an earlier one of its device."""
+        """Add a session that is logged in, replacing an earlier one of its device."""
         self._by_device[session.account, session.device] = session
         self._by_account.setdefault(session.account, set()).add(session)
 

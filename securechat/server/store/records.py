@@ -92,7 +92,7 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Departed:
-    """A departed device that still stands in the tree: its leaf, and the proof (`messages.Departure`)."""
+    """A departed device: its leaf, and the proof (`messages.Departure`)."""
 
     device: bytes
     leaf: int
@@ -139,7 +139,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class InboxEntry:
-    """A Welcome and what belongs to it. `departed`: the proofs of departed devices that still stand in the tree."""
+    """A Welcome and what belongs to it. `departed`: the proofs of departed devices."""
 
     seq: int
     time: int

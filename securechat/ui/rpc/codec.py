@@ -158,7 +158,7 @@ def _json_type(hint: Any) -> Any:
     return hint
 
 
-_parts: Final[dict[Any, Any]] = {}  # the dataclasses that stand in events
+_parts: Final[dict[Any, Any]] = {}  # the dataclasses inside events
 _COMMANDS: Final = {each.__name__: each for each in Command.__subclasses__()}
 _CommandLine: Final[Any] = reduce(or_, map(_command_type, _COMMANDS.values()))
 _EventLine: Final[Any] = reduce(or_, map(_event_type, Event.__subclasses__()))

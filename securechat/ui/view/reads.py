@@ -6,7 +6,7 @@ from securechat.client.events import Conversation, Message, Trust
 
 
 class Reads(Protocol):
-    """`client.core.ChatClient`, as far as it is only read."""
+    """The reading half of `client.core.ChatClient`."""
 
     account: str
 

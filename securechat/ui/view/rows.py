@@ -20,7 +20,7 @@ class Line:
     sender: str
     own: bool
     trust: Trust
-    """How the sender's key stood when the message came."""
+    """The trust in the sender's key when the message came."""
     text: str
     """May have several lines; empty if the message cannot be shown."""
     problem: str
@@ -32,7 +32,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something said to the user between the messages: a `Sentence` with a name."""
+    """Something told to the user between the messages: a `Sentence` with a name."""
 
     number: int
     """Names the row within its timeline."""
@@ -43,7 +43,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Day:
-    """The messages below, up to the next one of these, are of this day."""
+    """A day: the messages below, up to the next one of these, are of it."""
 
     date: date
 

@@ -3,8 +3,8 @@
 The window is always whole: it holds every line of the conversation from its first to its last one, in the history's
 order (accepted lines as in the log, then what waits). Pages are read from the vault, which may be ahead of the events
 that are still on their way to us: so lines are known by their local id, and an event that tells what a page has shown
-already changes nothing. After the same events a window equals one that was read anew; only its notices, which are in no
-history, are of this timeline alone.
+already changes nothing. After the same events a window equals one that is read afresh, except for its notices, which
+are in no history.
 """
 
 from bisect import bisect_left, insort
@@ -94,7 +94,7 @@ class Timeline:
         self._looks_back = False
 
     def show(self, local_id: int) -> None:
-        """Move the window to a line. Raises `UsageError`, and changes nothing, if it is none of this conversation."""
+        """Move the window to a line. Raises `UsageError`, and changes nothing, if the conversation has no such line."""
         half = self._page // 2
         page = self._reads.around(local_id, half)
         if not page or page[0].conversation != self.conversation.id:
@@ -105,12 +105,12 @@ class Timeline:
         self._looks_back = self.more_after
 
     def show_older(self) -> bool:
-        """Extend the window by the page before it; what is too much goes at its end. Whether there was more."""
+        """Extend the window by the page before it, and cut its end to size. Return whether there was more."""
         if not self.more_before:
             return False
         self._looks_back = True
         first = self._lines[0][1]
-        if first.delivery == "waiting" and not self.more_after:  # it may stand elsewhere by now: read all in one piece
+        if first.delivery == "waiting" and not self.more_after:  # it may have moved by now: read everything again
             self._open_at_end(min(len(self._lines) + self._page, self._limit))
             return True
         page = self._reads.before(first.local_id, self._page)
@@ -121,7 +121,7 @@ class Timeline:
         return bool(page)
 
     def show_newer(self) -> bool:
-        """Extend the window by the page after it; what is too much goes at its beginning. Whether there was more."""
+        """Extend the window by the page after it, and cut its beginning to size. Return whether there was more."""
         if not self.more_after:
             return False
         page = self._reads.after(self._lines[-1][1].local_id, self._page)
@@ -180,7 +180,7 @@ class Timeline:
         return self._is_here(getattr(event, "conversation", b""))
 
     def _is_here(self, conversation: bytes) -> bool:
-        """Say whether this is our conversation, which gets another id when it becomes one with others."""
+        """Whether this is our conversation, which gets another id when another one replaces it."""
         if conversation == self.conversation.id:
             return True
         now = self._reads.conversation(self.conversation.id)
@@ -198,7 +198,7 @@ class Timeline:
         self.more_before, self.more_after = len(page) == count, False
 
     def _read_again(self) -> None:
-        """Read the window anew where it is."""
+        """Read the window again where it is."""
         if self.more_after and self._lines:
             try:
                 self.show(self._lines[len(self._lines) // 2][1].local_id)
@@ -213,7 +213,7 @@ class Timeline:
         self._rows = None
 
     def _is_within(self, place: Place) -> bool:
-        """Say whether a line of this place belongs into the window."""
+        """Whether a line at this place belongs into the window."""
         after_first = not self.more_before or (bool(self._lines) and place > self._lines[0][0])
         return after_first and (not self.more_after or (bool(self._lines) and place < self._lines[-1][0]))
 

@@ -26,7 +26,7 @@ WAL_HEADER = 32
 """Bytes of a write-ahead log that holds nothing yet: its writer was killed within the first commit."""
 
 VALUES_AT_ONCE = 256
-"""Values in one statement: SQLite takes so many wherever it was built."""
+"""Values in one statement: every build of SQLite takes this many."""
 
 _OF_THE_SYSTEM = frozenset(
     (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY)
@@ -59,7 +59,7 @@ class Database:
             raise StorageError(f"cannot open {self.path}: {error.strerror or error}") from error
         except (sqlite3.Error, StoreBrokenError) as error:
             reason = error.__cause__ if isinstance(error.__cause__, sqlite3.Error) else error
-            if code(reason) & 0xFF in _OF_THE_SYSTEM:  # its details stand in the higher bits
+            if code(reason) & 0xFF in _OF_THE_SYSTEM:  # the higher bits hold its details
                 raise StorageError(f"cannot open {self.path}: {reason}") from error
             raise self.damaged(reason) from error
 
@@ -72,7 +72,7 @@ class Database:
         return StoreBrokenError(f"{self.path}: {error}")
 
     def prepare(self) -> None:
-        """Make the database if there is none, with a new server_id; check the one that is there."""
+        """Make the database if there is none, with a new server_id; check an existing one."""
         if not self.path.exists():
             self._create()
         check_database(self.path)
@@ -221,7 +221,7 @@ def _look_into(path: Path) -> int:
 
 
 def code(error: Exception) -> int:
-    """SQLite's code of an error; of one that Python made, over a text or a run that is none, that of damage."""
+    """SQLite's code of an error. An error that Python made, over a malformed text or run, counts as damage."""
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
 
 

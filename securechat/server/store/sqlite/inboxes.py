@@ -1,4 +1,4 @@
-"""Inboxes on SQLite. A Welcome stands once in `letters`, however many devices it is for; `inbox` says in whose."""
+"""Inboxes on SQLite. A Welcome is stored once, in `letters`, however many devices it is for; `inbox` says whose."""
 
 from collections.abc import Collection
 

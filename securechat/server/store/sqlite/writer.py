@@ -37,7 +37,7 @@ GIVE_BACK_BYTES = 64 << 20
 
 
 class Writer:
-    """Requires holding the turn, but for `checkpoint` and `copying`."""
+    """Requires holding the turn, except for `checkpoint` and `copying`."""
 
     def __init__(self, database: Database, *, durable: bool, on_long_log: Callable[[], None]) -> None:
         """Connect, and bring the schema up to date. See `store.SQLiteStore`."""
@@ -121,7 +121,7 @@ class Writer:
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[sqlite3.Connection]:
-        """The connection itself, with our errors in the place of SQLite's."""
+        """The connection itself, raising our errors instead of SQLite's."""
         try:
             yield self._connection
         except (sqlite3.Error, msgspec.DecodeError) as error:
