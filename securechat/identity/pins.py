@@ -55,7 +55,7 @@ def standing(pin: Pin, key: bytes) -> Standing:
 def trust(pin: Pin, key: bytes) -> Pin:
     """Accept `key`, the one the user was told about, without having compared it.
 
-    Raises `TrustError` if the account shows yet another key by now.
+    Raises `TrustError` if the account shows yet another key meanwhile.
     """
     _check_current(pin, key)
     return pin if key == pin.identity_key else Pin(pin.account, key)
@@ -64,7 +64,7 @@ def trust(pin: Pin, key: bytes) -> Pin:
 def verify(pin: Pin, key: bytes) -> Pin:
     """Accept `key`, the one whose safety number the user has compared.
 
-    Raises `TrustError` if the account shows another key by now: that one was not compared.
+    Raises `TrustError` if the account shows another key meanwhile: that one was not compared.
     """
     _check_current(pin, key)
     return Pin(pin.account, key, verified=True)

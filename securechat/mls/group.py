@@ -162,7 +162,7 @@ class Group:
 
     @property
     def own_leaf(self) -> LeafIndex:
-        """Where this member stands in the tree."""
+        """This member's place in the tree."""
         return self._keys.leaf
 
     @property

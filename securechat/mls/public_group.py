@@ -100,9 +100,8 @@ class PublicGroup(Struct):
     ) -> Self:
         """Check a group as a joiner must (sections 12.4.3.1 and 12.4.3.2).
 
-        `tree` may come from anyone; None means that it stands in the GroupInfo. `now` is in seconds since
-        1970. Raises `InvalidMessage`, `DecodeError`, or what `validate` raises. The confirmation tag needs a
-        secret to be checked.
+        `tree` may come from anyone; None means that it is in the GroupInfo. `now` is in seconds since 1970. Raises
+        `InvalidMessage`, `DecodeError`, or what `validate` raises. The confirmation tag needs a secret to be checked.
         """
         context = group_info.group_context
         suite = cipher_suite(context.cipher_suite)

@@ -16,7 +16,7 @@ def node_of(leaf: LeafIndex) -> NodeIndex:
 
 
 def leaf_of(node: NodeIndex) -> LeafIndex:
-    """The leaf that stands at an even node."""
+    """The leaf at an even node."""
     return LeafIndex(node // 2)
 
 

@@ -82,7 +82,7 @@ from securechat.wire.messages import (
 
 
 class State(enum.Enum):
-    """The states of a session; the table stands at the top of this module."""
+    """The states of a session; the table is at the top of this module."""
 
     CONNECTED = enum.auto()
     GREETED = enum.auto()

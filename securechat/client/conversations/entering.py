@@ -86,7 +86,7 @@ class RegistryPort(Protocol):
         """Give the conversation the id `new`, or merge what waits in it into the one that has it."""
 
     def archive(self, conversation: Conversation) -> None:
-        """Move the history into a closed conversation of its own: the log begins anew."""
+        """Move the history into a closed conversation of its own: the log starts over."""
 
     def follow(self, conversation: Conversation) -> None:
         """Read the conversation's log from its cursor on."""

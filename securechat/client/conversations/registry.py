@@ -256,7 +256,7 @@ class Registry:
         return heir
 
     def archive(self, conversation: Conversation) -> None:
-        """Move the history into a closed conversation of its own: the log begins anew."""
+        """Move the history into a closed conversation of its own: the log starts over."""
         row = conversation.row
         old = ConversationRow(new_conversation_id(), row.kind, row.name, "ended", row.created, closed=True)
         self._keep(Conversation(self._context, old))

@@ -116,8 +116,8 @@ class History(Pages):
     ) -> Message:
         """Append a line. Returns it with its local id.
 
-        `content`: kind and body as they stand in the envelope; both empty where nothing could be decrypted. `device`
-        (16 bytes) and `number` name the message; the number of our own is known when the server has accepted it.
+        `content`: kind and body as they are in the envelope; both empty where nothing could be decrypted. `device` (16
+        bytes) and `number` name the message; the number of our own is known when the server has accepted it.
         `refers_to`: the name of another message that this one is about.
         """
         self._last_id += 1

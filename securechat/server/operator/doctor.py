@@ -66,7 +66,7 @@ SIMILAR: Final = 0.9
 """How similar a variable's name is to that of the setting it is a misspelling of: about one letter differs."""
 
 ATTEMPTS: Final = 3
-"""How often a database is looked at again if a server opens or closes it meanwhile."""
+"""How often a database is examined again if a server opens or closes it meanwhile."""
 
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 

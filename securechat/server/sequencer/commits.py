@@ -1,8 +1,8 @@
 """Commits: exactly one per epoch is accepted (docs/design.md, section 5, Commits).
 
-A commit is looked at twice. In one turn: is it a retry, is it possible at all? Then a validation worker checks it
-against the immutable group of the present epoch. Its result comes back as an operation and is looked at in another
-turn, because the conversation may have moved on.
+A commit is examined twice. In one turn: is it a retry, is it possible at all? Then a validation worker checks it
+against the immutable group of the present epoch. Its result comes back as an operation and is examined in another turn,
+because the conversation may have moved on.
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """How rooms and direct conversations begin (docs/design.md, section 6).
 
-A request is looked at twice: a validation worker checks the new group, and its result is looked at in another turn,
+A request is examined twice: a validation worker checks the new group, and its result is examined in another turn,
 because the name or the pair may have been taken meanwhile.
 """
 

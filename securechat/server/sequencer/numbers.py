@@ -1,6 +1,6 @@
 """What a submission says of itself: its number, and the header of its MLS message (RFC 9420, section 6).
 
-The number stands in the request and in the message's authenticated data. Only `last + 1` is new; the newest 256 are
+The number is in the request and in the message's authenticated data. Only `last + 1` is new; the newest 256 are
 answered again (docs/design.md, section 4, Numbers).
 """
 

@@ -5,7 +5,7 @@
 
 Both are made from `client.commands` and `client.events`: each kind has its class's name, each field its own; bytes are
 written in lower-case hexadecimal. A field with a default may be left out of a command. `id` is the caller's own, and an
-event's `command` names a command by it: whoever carries lines keeps track of which is which (`Command.id` is unique
+event's `command` names a command by it: the carrier of the lines keeps track of which is which (`Command.id` is unique
 within this process only). Text is raw, as in the events.
 """
 
@@ -60,7 +60,7 @@ def encode_command(call: Call) -> bytes:
 
 
 def encode_event(event: Event) -> bytes:
-    """Return an event as a line, without its line break. `event.command` is the caller's id by now, or 0."""
+    """Return an event as a line, without its line break. `event.command` has to be the caller's id already, or 0."""
     return _line({"v": VERSION, "event": type(event).__name__, **_plain(event)})
 
 

@@ -107,7 +107,7 @@ class Listing:
         if conversation not in self._conversations:
             found = self._reads.conversation(conversation)
             if found is None or found.id != conversation:
-                return False  # it has another id by now, and is listed under that
+                return False  # it has another id now, and is listed under that
             self._conversations[conversation] = found
         return True
 

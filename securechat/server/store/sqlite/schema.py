@@ -102,7 +102,7 @@ DROP TABLE old_history;
 
 UPDATE numbers SET answers = x'';
 """
-"""Entries stand in runs (`tail`): several of one conversation in a row, which costs SQLite less than a row for each.
+"""Entries are kept in runs (`tail`): several of one conversation in a row, which costs SQLite less than a row for each.
 Answers to retries hold chains in place of digests. The old ones are forgotten: clients learn from `Subscribed` and from
 the log what had been accepted before the server was updated."""
 
