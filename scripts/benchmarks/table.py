@@ -6,7 +6,7 @@ from scripts.benchmarks.figure import Figure
 
 
 def as_table(figures: Sequence[Figure]) -> str:
-    """The table. Ratios to the baseline stand in brackets; notes stand below."""
+    """The table. Ratios to the baseline are in brackets; notes are below."""
     systems = list(dict.fromkeys(figure.system for figure in figures))
     rows: dict[tuple[str, str, str], dict[str, Figure]] = {}
     for figure in figures:

@@ -137,6 +137,6 @@ class Shadow:
         link.tell_client(entry)
 
     def leaf_of(self, account: str) -> LeafIndex:
-        """Where an account stands in the mole's tree."""
+        """An account's leaf in the mole's tree."""
         public = self.mole.groups[self.conversation].public
         return next(leaf for leaf, node in public.members() if certificate_of(node).account == account)

@@ -56,7 +56,7 @@ def staff_with(mallory: Rogue, alice: LiveClient, *others: LiveClient) -> bytes:
 
 
 def leaf_of(mallory: Rogue, conversation: bytes, person: LiveClient, hostile: HostileServer) -> LeafIndex:
-    """Where somebody stands in mallory's tree."""
+    """Somebody's leaf in mallory's tree."""
     device = hostile.link(person.name).device
     people = dict(mallory.groups[conversation].public.members())
     return next(leaf for leaf, node in people.items() if device in node.credential.encode())
@@ -282,7 +282,7 @@ def test_a_commit_that_breaks_the_rules_is_refused_by_the_server_and_nobody_sees
 def test_a_commit_that_breaks_the_rules_stops_members_whom_a_lying_server_shows_it(
     hostile: HostileServer, crowd: Crowd, rogue: Enter, make: Make, reason: str
 ) -> None:
-    """A server in league with a member: whoever is shown such a commit does not follow it."""
+    """A server in league with a member: nobody who is shown such a commit follows it."""
     alice, bob = crowd("alice", "bob")
     mallory, _ = rogue("mallory"), rogue("dave")
     conversation = staff_with(mallory, alice, bob)

@@ -304,7 +304,7 @@ def test_an_invite_room_that_the_server_calls_open_is_not_entered(server: Memory
     def offer(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
         if not isinstance(message, wire.Join):
             return [message]
-        link.send(server.offer(message.id, club))  # as of an open room; the group's own rules stand in the GroupInfo
+        link.send(server.offer(message.id, club))  # as of an open room; the group's own rules are in the GroupInfo
         return []
 
     server.inward = offer

@@ -1,4 +1,4 @@
-"""The vault: what stands on the disk, who can open it, and what a crash leaves."""
+"""The vault: what is on the disk, who can open it, and what a crash leaves."""
 
 import subprocess
 import sys
@@ -121,7 +121,7 @@ def test_a_damaged_key_file_is_named_as_such(path: Path, position: int) -> None:
     key_path.write_bytes(content)
     with pytest.raises(StorageError, match="damaged"):
         open_vault(path)
-    assert key_path.read_bytes() == content  # left for whoever wants to rescue it
+    assert key_path.read_bytes() == content  # left for anybody who wants to rescue it
 
 
 def test_a_missing_key_file_is_not_replaced(path: Path) -> None:

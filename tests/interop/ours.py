@@ -163,7 +163,7 @@ class Ours:
         return self.group.stage(message, psks=self._find_psk, validate=anyone, now=int(time.time()))
 
     def leaf_of(self, identity: bytes) -> LeafIndex:
-        """Where the member of this identity stands in the tree."""
+        """The leaf of the member with this identity."""
         wanted = Credential.basic(identity)
         return next(leaf for leaf, node in self.group.public.members() if node.credential == wanted)
 

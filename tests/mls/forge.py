@@ -1,7 +1,7 @@
 """Messages that the public API refuses to make, to prove that receivers refuse them too.
 
-What a malicious member or joiner can make: everything here is rightly signed, tagged and encrypted, but for what a hook
-changes. With no hook it is a good message, which every receiver takes.
+What a malicious member or joiner can make: everything here is rightly signed, tagged and encrypted, except for what a
+hook changes. With no hook it is a good message, which every receiver takes.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What makes a message invalid, whatever stands in it (RFC 9420, sections 6 and 12.1.8); see `rules`.
+"""What makes a message invalid, whatever it contains (RFC 9420, sections 6 and 12.1.8); see `rules`.
 
 Mallory is a member and makes messages that the API refuses to make: rightly tagged and encrypted, with one thing wrong.
 """

@@ -136,7 +136,7 @@ def test_reset_password_lets_its_owner_set_a_new_one_and_ends_what_the_old_one_o
     assert isinstance(client.ask(m.Register, "alice", NEW, code), m.Registered)
     closing = alice.ended().closing
     assert closing is not None
-    assert (closing.reason, closing.text) == ("revoked", "the password has been set anew")
+    assert (closing.reason, closing.text) == ("revoked", "the password was reset")
     assert client.ask(m.Resume, alice.token, alice.device).code == "token-refused"
     assert login(client, "alice", alice.secret).code == "login-refused"  # type: ignore[attr-defined]  # it is Refused
     assert isinstance(login(client, "alice", NEW), m.LoggedIn)

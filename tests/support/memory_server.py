@@ -1,7 +1,7 @@
 """The real server in memory: login desk, sequencer, store and protocol, without sockets, TLS and threads.
 
 Nothing happens until a test lets it: messages wait in both directions of a `Link`, checks and reading of history are
-done by whoever calls, and time stands still. A test makes the server lie by filters on what goes out and comes in.
+done by the caller, and time stands still. A test makes the server lie by filters on what goes out and comes in.
 """
 
 import math
@@ -54,7 +54,7 @@ class _InlinePasswords(PasswordWorkers):
 
 
 class _InlineTokens:
-    """The tokens of an `AccountStore`; whoever revokes some waits until that is on disk."""
+    """The tokens of an `AccountStore`; revoking waits until it is on disk."""
 
     def __init__(self, accounts: AccountStore) -> None:
         self._accounts = accounts

@@ -1,8 +1,8 @@
 """Clients of several MLS implementations behind one interface, for the MLS bench.
 
-All speak RFC 9420 and can stand in one group, so that they can be given the very same Welcome, message or commit.
-Bytes go in and come out: decoding and encoding are part of what is measured. `cpu` is how much CPU time the newest
-operation took, in seconds.
+All speak RFC 9420 and can be in one group, so that all can get the very same Welcome, message or commit. Bytes go in
+and come out: decoding and encoding are part of what is measured. `cpu` is how much CPU time the newest operation took,
+in seconds.
 """
 
 import gc

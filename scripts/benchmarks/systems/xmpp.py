@@ -24,7 +24,7 @@ class XmppClient(Client):
         self.user = b"user%d" % next(server.numbers)
         self.address = self.user + b"@" + DOMAIN + b"/bench"
         self.target, self._kind = self.address, b"chat"
-        self._echo = b"\0"  # what stands in the head of an own message that comes back from a room
+        self._echo = b"\0"  # in the head of an own message that comes back from a room
 
     def log_in(self) -> None:
         """See `Client`."""

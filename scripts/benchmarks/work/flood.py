@@ -30,7 +30,7 @@ LOGINS = 10
 HONEST = "127.0.0.2"  # the address of those whom the strangers are to hold up
 
 MESSAGES = 200  # a second, of those who are in: both processors have room for guesses beside them
-BUSY_AGAIN = 0.2  # seconds after which who is told `busy` tries again
+BUSY_AGAIN = 0.2  # seconds after which a refused (`busy`) client tries again
 
 GREETED = "silent after the hello"
 DRIP_SECONDS = 0.25  # between two bytes: a handshake then takes more than a minute

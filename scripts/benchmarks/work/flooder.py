@@ -1,4 +1,4 @@
-"""Guesses passwords from many addresses, in a process of its own, so that whoever measures meanwhile is not held up.
+"""Guesses passwords from many addresses, in a process of its own, so that it does not hold up what measures meanwhile.
 
     python -m scripts.benchmarks.work.flooder HOST:PORT CERTS SECONDS      prints `Guesses` as JSON
 

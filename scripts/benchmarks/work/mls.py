@@ -1,7 +1,7 @@
 """What the MLS engine costs, beside foreign implementations that do the same work in the same run.
 
-All stand in one group and are given the same bytes. What is compared is CPU time; operations are interleaved and the
-median is taken, so that noise hits all alike. docs/mls-performance.md says more.
+All are in one group and get the same bytes. What is compared is CPU time; operations are interleaved and the median is
+taken, so that noise hits all alike. docs/mls-performance.md says more.
 """
 
 import gc

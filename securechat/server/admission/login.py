@@ -157,7 +157,7 @@ class ClientHandler:
                 desk.counters.tried("register", "accepted")
                 log.info("registered", client=self._connection.address, account=account)
                 if before is not None and before.hash != result.hash:
-                    self._sequencer.expel(account, "the password has been set anew")
+                    self._sequencer.expel(account, "the password was reset")
                 self._connection.send(Registered(request.id, account))
             else:
                 self._refuse(request, result)

@@ -349,7 +349,7 @@ def test_a_reader_in_another_process_is_waited_for_once_a_checkpoint(
         store.checkpoint()
         write(store, head, 80, size=10_000)
         assert tried == ["RESTART", "PASSIVE", "RESTART"]
-        assert log.stat().st_size > 1_200_000  # it could not be started anew
+        assert log.stat().st_size > 1_200_000  # it could not be started over
     store.checkpoint()
     write(store, head, 2)
     assert tried[3:] == ["PASSIVE", "RESTART"]
