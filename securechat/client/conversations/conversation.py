@@ -246,8 +246,10 @@ class Conversation:
 
     def set_departed(self, leaves: Iterable[LeafIndex]) -> None:
         """Replace the set of departed leaves."""
-        self.departed = frozenset(leaves)
-        self.context.vault.groups.save_departures(self.id, self.departed)
+        departed = frozenset(leaves)
+        if departed != self.departed:
+            self.departed = departed
+            self.context.vault.groups.save_departures(self.id, departed)
 
     def end(self, problem: str, code: str = "local", text: str = "") -> bool:
         """We are out: delete everything but the history. What was not sent says `problem`; whether there was any.
