@@ -1,4 +1,4 @@
-"""Logs on SQLite: entries, where they stand, and how far each reader has come.
+"""Logs on SQLite: entries, where they are, and how far each reader has come.
 
 New entries go to `tail`, in order of arrival: one append-only table whose ids are never reused and which has no second
 index, so a turn dirties the same last page however many conversations it touches. Where the entries of a conversation

@@ -1,4 +1,4 @@
-"""Where the newest entries of all logs stand: the index of the table `tail`, in memory (see `logs`).
+"""Where the newest entries of all logs are: the index of the table `tail`, in memory (see `logs`).
 
 A row of the tail is a *run*: entries of one conversation that follow each other, added at once and encoded together,
 because a row costs SQLite more than the bytes in it. To read one entry is to read its run. Runs leave the tail in the
