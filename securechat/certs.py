@@ -86,7 +86,7 @@ def generate(
         if make_ca and not new_ca and (folder / "server.pem").exists():
             raise StorageError(
                 f"{folder / 'server.pem'} is there, but not its CA (ca.pem, ca-key.pem): run this where they are, or "
-                "replace the CA with --new-ca; every user then has to receive the new one"
+                "replace the CA with --new-ca; every user then needs the new one"
             )
         if make_ca:
             ca, ca_key = _make_ca(now)

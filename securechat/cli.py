@@ -61,11 +61,11 @@ def main() -> None:
 @click.option("--out", type=_PATH, default=Path("certs"), show_default=True, help="Folder.")
 @click.option(
     "--host", "hosts", metavar="NAME|IP", multiple=True,
-    help="A name or address under which clients reach the server; may be repeated.  [default: those of the certificate "
-    "that is there, or localhost, 127.0.0.1, ::1]",
+    help="A name or address by which clients reach the server; may be repeated.  [default: those of the present "
+    "certificate, or localhost, 127.0.0.1, ::1]",
 )  # fmt: skip
 @click.option("--days", type=int, default=90, show_default=True, help="How long the server's certificate is valid.")
-@click.option("--new-ca", is_flag=True, help="Replace the CA as well; every user then has to receive the new one.")
+@click.option("--new-ca", is_flag=True, help="Replace the CA as well; every user then needs the new one.")
 def gen_certs(out: Path, hosts: tuple[str, ...], days: int, new_ca: bool) -> None:  # noqa: FBT001 - click passes names
     """Make a private CA and the server's certificate, or renew the latter.
 
@@ -84,8 +84,8 @@ def gen_certs(out: Path, hosts: tuple[str, ...], days: int, new_ca: bool) -> Non
 
 _SERVER_OPTIONS = (
     click.option("--config", "file", type=_PATH, help="TOML file with these settings."),
-    click.option("--host", help="Address to listen at.  [default: 127.0.0.1]"),
-    click.option("--port", type=int, help="Port to listen at; 0 takes a free one.  [default: 4433]"),
+    click.option("--host", help="Address to listen on.  [default: 127.0.0.1]"),
+    click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 4433]"),
     click.option("--data", type=_PATH, help="Folder of accounts and logs.  [default: data]"),
     click.option("--cert", type=_PATH, help="Certificate chain.  [default: certs/server.pem]"),
     click.option("--key", type=_PATH, help="Its private key.  [default: certs/server-key.pem]"),
@@ -108,7 +108,7 @@ _SERVER_OPTIONS = (
     ),
     click.option(
         "--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
-        help="The least to log.  [default: info]",
+        help="The lowest level that is logged.  [default: info]",
     ),)  # fmt: skip
 
 
@@ -250,7 +250,7 @@ def create_invite(data: Path, days: int) -> None:
 @invites.command("list")
 @click.pass_obj
 def list_invites(data: Path) -> None:
-    """List the codes that are still good; what they read, only those know who were given them."""
+    """List the invites that are still good, without their codes, which the server does not keep."""
     from securechat.ui.admin import show_invites
 
     click.echo(show_invites(data))
@@ -357,13 +357,13 @@ def client(options: "Options") -> None:
     raise SystemExit(code)
 
 
-_timeout = click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Exit with 7 after so long.")
+_timeout = click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Then exit with 7.")
 _wait = click.option("--wait", is_flag=True, help="If the server is full, wait for a place instead of exiting with 6.")
 
 
 @main.command()
 @_client_options
-@click.option("--to", metavar="USER|#ROOM", required=True, help="Who shall read it.")
+@click.option("--to", metavar="USER|#ROOM", required=True, help="The user or room to send it to.")
 @_wait
 @_timeout
 def send(options: "Options", to: str, *, wait: bool, timeout: float | None) -> None:
@@ -382,8 +382,8 @@ def send(options: "Options", to: str, *, wait: bool, timeout: float | None) -> N
 
 @main.command()
 @_client_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-@click.option("--follow", is_flag=True, help="Go on, until interrupted.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@click.option("--follow", is_flag=True, help="Keep printing new messages until interrupted.")
 @_wait
 @_timeout
 def recv(options: "Options", *, as_json: bool, follow: bool, wait: bool, timeout: float | None) -> None:
