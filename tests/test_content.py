@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securechat.content.envelope import Envelope, decode, encode, padding
+from securechat.content.envelope import Envelope, decode, encode, padding, place, unplaced
 from securechat.content.registry import (
     KINDS,
     MAX_TEXT,
@@ -15,6 +15,7 @@ from securechat.content.registry import (
     Text,
     Unknown,
     check_text,
+    encode_body,
     kind_of,
     line_of,
 )
@@ -32,6 +33,13 @@ EXAMPLES = [Text("hi"), Request("may I?"), Request(), Accept(), Decline(), Bye()
 def test_what_is_put_in_comes_out(body: Body) -> None:
     envelope = Envelope(7, CHAIN, 1_700_000_000_000, body)
     assert decode(encode(envelope)) == envelope
+
+
+@pytest.mark.parametrize("body", EXAMPLES)
+def test_what_waits_without_a_place_is_the_same_once_it_has_one(body: Body) -> None:
+    waits = unplaced(encode_body(body), 1_700_000_000_000)
+    assert decode(waits) == Envelope(0, bytes(32), 1_700_000_000_000, body)
+    assert place(waits, 7, CHAIN) == encode(Envelope(7, CHAIN, 1_700_000_000_000, body))
 
 
 def test_there_is_an_example_of_every_kind() -> None:

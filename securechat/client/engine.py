@@ -17,13 +17,13 @@ from securechat.client import commands, events
 from securechat.client.context import Clock, Context, Outgoing, ReplyHandler
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation
-from securechat.client.conversations.outbox import envelope_to_place
 from securechat.client.conversations.registry import Registry
 from securechat.client.device import Device
 from securechat.client.link.login import LoginProcedure
 from securechat.client.settings import ClientSettings
 from securechat.client.snapshot import Snapshot
 from securechat.client.vault.vault import Vault
+from securechat.content import envelope
 from securechat.content.registry import Accept, Body, Bye, Decline, Text, check_text, encode_body
 from securechat.content.registry import Request as RequestToTalk
 from securechat.errors import InternalError, PeerError, SecurechatError, UsageError
@@ -403,14 +403,14 @@ class Engine:
     def _say(self, conversation: Conversation, body: Body, text: str = "") -> None:
         """Put a body into the outbox; the current command is done once it is in the log."""
         context, vault = self._context, self._context.vault
-        local_id = 0
+        local_id, content = 0, encode_body(body)
         if text:
             line = vault.history.add(
-                conversation.id, self.account, encode_body(body), own=True, trust="verified", device=context.device.id
+                conversation.id, self.account, content, own=True, trust="verified", device=context.device.id
             )
             local_id = line.local_id
             context.emit(events.Said(line, command=context.answers.current))
-        unplaced = envelope_to_place(body, context.clock.milliseconds())
+        unplaced = envelope.unplaced(content, context.clock.milliseconds())
         item = vault.outbox.add(conversation.id, "message", unplaced, local_id)
         context.answers.wait_for(("item", item))
         context.touched.add(conversation.id)

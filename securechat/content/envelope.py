@@ -68,6 +68,11 @@ def decode(content: bytes) -> Envelope:
     return envelope
 
 
+def unplaced(body: tuple[str, bytes], sent: int) -> bytes:
+    """Return the content of our own message before its place is known; `body`: what `encode_body` returned."""
+    return _encode(_Outer(0, bytes(CHAIN_LENGTH), sent, *body))
+
+
 def place(content: bytes, seq: int, chain: bytes) -> bytes:
     """Return our own content with the place that its sender has reached: what was said waits without one."""
     outer = _decode_outer(content)

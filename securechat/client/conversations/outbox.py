@@ -28,8 +28,6 @@ from securechat.client.conversations.numbers import encode_number
 from securechat.client.conversations.waiting import Waiting
 from securechat.client.vault.outbox import OutboxRow
 from securechat.content import envelope
-from securechat.content.envelope import Envelope
-from securechat.content.registry import Body
 from securechat.errors import InternalError
 from securechat.mls.framing import ContentType
 from securechat.mls.proposals import Remove
@@ -44,11 +42,6 @@ _FULL: Final = (
     "sent once they have read."
 )
 _ADVICE: Final = "Send it again, in parts if it is long; if that is refused too, ask the operator of the server."
-
-
-def envelope_to_place(body: Body, sent: int) -> bytes:
-    """Return a body as it waits in the outbox: in an envelope without its place in the log."""
-    return envelope.encode(Envelope(0, bytes(32), sent, body))
 
 _SENT_AS: Final[dict[str, tuple[type[Submit | Leave], ContentType]]] = {
     "message": (Submit, ContentType.APPLICATION),
