@@ -136,7 +136,7 @@ def test_each_failure_has_its_exit_code_and_one_line_of_reason(open_site: Callab
 
     fails(ExitCode.FAILURE, "nobody", "alice", "send", "--to", "nobody")
     fails(ExitCode.USAGE, "keeps to one script", "alice", "send", "--to", "аlice")
-    fails(ExitCode.USAGE, "nothing on standard input", "alice", "send", "--to", "bob", typed="")
+    fails(ExitCode.USAGE, "Standard input is empty", "alice", "send", "--to", "bob", typed="")
     fails(ExitCode.USAGE, "HOST:PORT", "alice", "recv", "--server", "::1")
     fails(ExitCode.LOGIN_REFUSED, "password", "zoe", "recv")
     (site.folder / "alice.password").write_text("another password")

@@ -168,7 +168,7 @@ def describe_tls_failure(error: Exception, host: str, port: int) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _describe_certificate(error, host)
     if isinstance(error, PeerError):
-        return f"what answers at {host} is no securechat server of this version: {error}. Check host and port."
+        return f"what answers at {host} is not a securechat server of this version: {error}. Check host and port."
     if isinstance(error, ssl.SSLError):
         if error.reason in _VERSION_REASONS:
             return f"{host} does not offer TLS 1.3, which securechat requires. Check host and port."

@@ -59,10 +59,10 @@ def read_text() -> str:
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        raise UsageError("What stands on standard input is not UTF-8 text.") from None
+        raise UsageError("Standard input is not UTF-8 text.") from None
     text = text.removesuffix("\n").removesuffix("\r")
     if not text.strip():
-        raise UsageError("There is nothing on standard input to send.")
+        raise UsageError("Standard input is empty: there is nothing to send.")
     check_text(text)
     return text
 
@@ -132,7 +132,7 @@ class _Run:
                 self.complain(reason)
                 return ExitCode.UNREACHABLE
             case Waiting(place=place) if not self._wait:
-                self.complain(f"The server is full; {place} in the queue. With --wait we would wait.")
+                self.complain(f"The server is full; {place} in the queue. With --wait this command waits.")
                 return ExitCode.FULL
             case Ended(error=error):
                 self._ended = True

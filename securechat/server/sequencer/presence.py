@@ -45,7 +45,7 @@ class Presence:
         self._tell_at = min(self._tell_at, self._turn.now + TELL_SECONDS)
 
     def run(self) -> float:
-        """Tell what is due; return when there is more to tell (monotonic seconds)."""
+        """Send what is due; return when there is more to tell (monotonic seconds)."""
         if self._turn.now >= self._tell_at:
             self._tell_at = math.inf
             changed, self._changed = self._changed, {}

@@ -71,7 +71,7 @@ def decode_command(line: bytes) -> Call:
     try:
         decoded = _decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"This line is no command: {error}.") from None
+        raise UsageError(f"This line is not a command: {error}.") from None
     command = _COMMANDS[type(decoded).__name__]
     hints = get_type_hints(command)
     values: dict[str, Any] = {}
