@@ -354,7 +354,7 @@ def test_a_port_where_nothing_listens_is_named(client: ssl.SSLContext) -> None:
         (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "cannot be resolved"),
         (TimeoutError(), "did not answer in time"),
         (ConnectionResetError(104, "Connection reset by peer"), "Connection reset by peer"),
-        (PeerError("the other side does not speak securechat/1"), "no securechat server"),
+        (PeerError("the other side does not speak securechat/1"), "not a securechat server"),
     ],
 )
 def test_every_other_failure_is_named_too(error: Exception, words: str) -> None:
