@@ -78,6 +78,10 @@ def test_where_something_was_said_last_comes_first(reads: MemoryReads) -> None:
     reads.known[dave.id] = dave
     listing.fold(ConversationChanged(dave, "request", "dave"))
     assert titles(listing) == ["dave", "#lobby", "carol", "bob"]
+    listing.fold(ConversationChanged(LOBBY, "joined", "erin"))
+    assert titles(listing)[0] == "dave"
+    listing.fold(ConversationChanged(LOBBY, "joined", "alice"))
+    assert titles(listing)[0] == "#lobby"
 
 
 def test_unread_lines_are_counted_once_and_until_they_are_seen(reads: MemoryReads) -> None:
@@ -124,6 +128,15 @@ def test_a_conversation_that_gets_another_id_is_listed_once(reads: MemoryReads) 
     listing.fold(ConversationChanged(shared, "opened", "alice"))
     assert titles(listing) == ["carol", "bob", "#lobby"]
     assert item(listing, shared).unread == 0
+
+
+def test_a_conversation_whose_lines_move_away_shows_what_is_left(reads: MemoryReads) -> None:
+    listing = Listing(reads)
+    reads.put(replace(reads.lines[4], conversation=CAROL.id))
+    listing.fold(ConversationChanged(BOB, "closed"))
+    shown = item(listing, BOB).newest
+    assert shown is not None
+    assert shown.text == "two"
 
 
 def test_the_trust_in_a_room_is_that_in_the_one_to_be_trusted_least(reads: MemoryReads) -> None:

@@ -241,10 +241,13 @@ def test_a_conversation_that_gets_another_id_goes_on_in_the_same_timeline() -> N
     shared = replace(BOB, id=b"s" * 32)
     reads.known, reads.aliases = {shared.id: shared}, {BOB.id: shared.id}
     reads.put(ours(1, "hello", where=shared))
+    reads.put(theirs(1, "hi", local_id=2, where=shared))
+    fold(timeline, PresenceChanged(shared.id, "bob", "online"))
+    assert [line.text for line in lines(timeline)] == ["hi", "hello"]
     fold(timeline, ConversationChanged(shared, "opened", "alice"))
     fold(timeline, Delivered(reads.put(ours(1, "hello", seq=2, where=shared))))
     assert timeline.conversation == shared
-    assert [(line.text, line.delivery) for line in lines(timeline)] == [("hello", "sent")]
+    assert [(line.text, line.delivery) for line in lines(timeline)] == [("hi", "received"), ("hello", "sent")]
 
 
 def test_a_line_that_moves_to_another_conversation_leaves_this_one(reads: MemoryReads) -> None:

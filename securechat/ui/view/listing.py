@@ -1,6 +1,7 @@
 """The conversation list: what each conversation is, its newest line, and how much of it has not been seen.
 
-Read once, then kept by the events. What something was said in last comes first.
+What a conversation is comes from the core's snapshot, what was said in it is read once and then kept by the events. The
+one in which something was said last comes first.
 """
 
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ from securechat.client.events import (
 from securechat.ui.text.clean import clean_line
 from securechat.ui.text.sentences import title
 from securechat.ui.view.reads import Reads
-from securechat.ui.view.rows import NOWHERE, Item, Line, Place, line_of, place_of
+from securechat.ui.view.rows import Item, line_of, place_of
 
 
 class Listing:
@@ -33,28 +34,22 @@ class Listing:
         self._reads = reads
         self._trust = reads.trust()
         self._unread = reads.unread_counts()  # conversation -> how many, and the newest line that was counted
-        self._conversations: dict[bytes, Conversation] = {}
-        self._newest: dict[bytes, Line] = {}
-        self._newest_place: dict[bytes, Place] = {}
-        self._rank: dict[bytes, int] = {}  # the greater, the later something happened
-        self._items: dict[bytes, Item] = {}  # made when they are asked for
-        for conversation in reads.conversations():
-            self._conversations[conversation.id] = conversation
-            self._read_newest(conversation.id)
-            newest = self._newest.get(conversation.id)
-            self._rank[conversation.id] = newest.local_id if newest is not None else 0  # given out as lines arrive
-        self._next_rank = count(max(self._rank.values(), default=0) + 1)
+        self._newest: dict[bytes, Message | None] = {}  # read when they are asked for
+        self._ranks = {each.id: self._local_id_of_newest(each.id) for each in reads.conversations()}
+        self._next_rank = count(max(self._ranks.values(), default=0) + 1)
+        self._items: dict[bytes, tuple[Conversation, Item]] = {}  # made when they are asked for
 
     @property
     def items(self) -> tuple[Item, ...]:
-        """The list, closed conversations included."""
-        ranked = sorted(self._conversations, key=lambda each: self._rank.get(each, 0), reverse=True)
-        return tuple(self._item(each) for each in ranked)
+        """The list, closed conversations included. What happened to a conversation is in it before it is told."""
+        now = self._reads.conversations()
+        now.sort(key=lambda each: self._ranks.get(each.id, 0), reverse=True)
+        return tuple(map(self._item, now))
 
     @property
     def names(self) -> tuple[str, ...]:
         """Rooms and people one may want to name, each once: those talked with last first, then members of rooms."""
-        others = (clean_line(name) for each in self._conversations.values() for name in each.members)
+        others = (clean_line(name) for each in self._reads.conversations() for name in each.members)
         own = clean_line(self._reads.account)
         return tuple(dict.fromkeys(name for name in chain((each.title for each in self.items), others) if name != own))
 
@@ -73,16 +68,18 @@ class Listing:
         match event:
             case Received(message=message):
                 self._receive(message)
-                self._touch(message.conversation)
+                self._rise(message.conversation)
             case Said(message=message):
-                self._note_own(message)
-                self._touch(message.conversation)
+                self._forget_newest(message.conversation)
+                self._rise(message.conversation)
             case Delivered(message=message) | Refused(message=Message() as message):
-                self._note_own(message)
-            case ConversationChanged(conversation=conversation):
-                self._change(conversation, by_us=event.account in ("", self._reads.account))
-                if event.change in ("opened", "request"):
-                    self._touch(conversation.id)
+                self._forget_newest(message.conversation)  # it moves, and then another may be the newest
+            case ConversationChanged(conversation=conversation, change=change):
+                by_us = event.account in ("", self._reads.account)
+                if by_us:
+                    self._forget_newest(conversation.id)  # lines may have moved here or away
+                if change in ("opened", "request") or (by_us and change == "joined"):
+                    self._rise(conversation.id)
             case KeyChanged(account=account, was_verified=was_verified):
                 self._note_trust(account, "changed-verified" if was_verified else "changed")
             case KeyAccepted(account=account, verified=verified):
@@ -90,72 +87,56 @@ class Listing:
 
     def _receive(self, message: Message) -> None:
         where = message.conversation
-        if not self._knows(where):
-            return
         unread, counted = self._unread.get(where, (0, 0))
         if not message.own and message.local_id > counted:
             self._unread[where] = (unread + 1, message.local_id)
-        if place_of(message) > self._newest_place.get(where, NOWHERE):
-            self._keep_newest(message)
+            self._items.pop(where, None)
+        newest = self._newest.get(where)
+        if newest is not None and place_of(message) > place_of(newest):
+            self._newest[where] = message
+            self._items.pop(where, None)
+        elif newest is None:
+            self._forget_newest(where)
 
-    def _note_own(self, message: Message) -> None:
-        """Read the newest line: ours moves when it is accepted, and then another may be the newest."""
-        if self._knows(message.conversation):
-            self._read_newest(message.conversation)
+    def _forget_newest(self, conversation: bytes) -> None:
+        """Have the newest line read again when it is asked for."""
+        self._newest.pop(conversation, None)
+        self._items.pop(conversation, None)
 
-    def _knows(self, conversation: bytes) -> bool:
-        if conversation not in self._conversations:
-            found = self._reads.conversation(conversation)
-            if found is None or found.id != conversation:
-                return False  # it has another id now, and is listed under that
-            self._conversations[conversation] = found
-        return True
+    def _newest_of(self, conversation: bytes) -> Message | None:
+        if conversation not in self._newest:
+            self._newest[conversation] = next(iter(self._reads.history(conversation, 1)), None)
+        return self._newest[conversation]
 
-    def _change(self, conversation: Conversation, *, by_us: bool) -> None:
-        self._conversations[conversation.id] = conversation
-        self._items.pop(conversation.id, None)
-        if by_us:  # what we open or enter may take the place of another, and the lines of it
-            for each in list(self._conversations):
-                found = self._reads.conversation(each)
-                if found is None or found.id != each:
-                    self._conversations.pop(each)
-                    self._items.pop(each, None)
-            if conversation.id in self._conversations:
-                self._read_newest(conversation.id)
+    def _local_id_of_newest(self, conversation: bytes) -> int:
+        newest = self._newest_of(conversation)
+        return 0 if newest is None else newest.local_id  # local ids are given out as lines arrive
 
-    def _touch(self, conversation: bytes) -> None:
-        self._rank[conversation] = next(self._next_rank)
+    def _rise(self, conversation: bytes) -> None:
+        """Let a conversation come first: something new happened in it."""
+        self._ranks[conversation] = next(self._next_rank)
 
     def _note_trust(self, account: str, trust: Trust) -> None:
         self._trust[account] = trust
         self._items.clear()
 
-    def _read_newest(self, conversation: bytes) -> None:
-        self._newest.pop(conversation, None)
-        self._newest_place.pop(conversation, None)
-        self._items.pop(conversation, None)
-        for message in self._reads.history(conversation, 1):
-            self._keep_newest(message)
-
-    def _keep_newest(self, message: Message) -> None:
-        self._newest[message.conversation] = line_of(message)
-        self._newest_place[message.conversation] = place_of(message)
-        self._items.pop(message.conversation, None)
-
-    def _item(self, conversation: bytes) -> Item:
-        if conversation not in self._items:
-            known = self._conversations[conversation]
-            self._items[conversation] = Item(
-                conversation,
-                title(known),
-                known.kind,
-                known.state,
-                len(known.members),
-                self.unread(conversation),
-                self._newest.get(conversation),
-                self._trust_in(each for each in known.members if each != self._reads.account),
-            )
-        return self._items[conversation]
+    def _item(self, conversation: Conversation) -> Item:
+        kept = self._items.get(conversation.id)
+        if kept is not None and kept[0] == conversation:
+            return kept[1]
+        newest = self._newest_of(conversation.id)
+        item = Item(
+            conversation.id,
+            title(conversation),
+            conversation.kind,
+            conversation.state,
+            len(conversation.members),
+            self.unread(conversation.id),
+            None if newest is None else line_of(newest),
+            self._trust_in(each for each in conversation.members if each != self._reads.account),
+        )
+        self._items[conversation.id] = conversation, item
+        return item
 
     def _trust_in(self, others: Iterable[str]) -> Trust:
         """Return the least trust that any of the others has."""

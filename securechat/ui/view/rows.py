@@ -72,9 +72,6 @@ Place = tuple[int, int, int]
 UNACCEPTED: Final = 1 << 63
 """Stands for the seq of a line that has none: it comes after the log."""
 
-NOWHERE: Final[Place] = (0, 0, 0)
-"""Before every row."""
-
 
 def place_of(message: Message) -> Place:
     """Return where a line is: its seq, 1, and its local id. A notice before it has 0 in the middle."""

@@ -64,7 +64,7 @@ class Timeline:
         found = reads.conversation(conversation)
         if found is None:
             raise UsageError("There is no such conversation.")
-        self.conversation: Conversation = found
+        self._conversation = found
         self.more_before = self.more_after = False
         """Whether the history has lines before the window's first, and after its last."""
         self._reads, self._zone, self._page, self._limit = reads, zone, page, limit
@@ -85,6 +85,11 @@ class Timeline:
         if self._rows is None:
             self._rows = tuple(self._with_days())
         return self._rows
+
+    @property
+    def conversation(self) -> Conversation:
+        """The conversation as the core knows it now, which may be ahead of the events."""
+        return self._reads.conversation(self._conversation.id) or self._conversation
 
     # --- paging ---------------------------------------------------------------------------------------------------
 
@@ -115,9 +120,7 @@ class Timeline:
             return True
         page = self._reads.before(first.local_id, self._page)
         self.more_before = len(page) == self._page
-        for message in page:
-            self._put(message)
-        self._trim()
+        self._extend(page, from_end=True)
         return bool(page)
 
     def show_newer(self) -> bool:
@@ -126,9 +129,7 @@ class Timeline:
             return False
         page = self._reads.after(self._lines[-1][1].local_id, self._page)
         self._looks_back = self.more_after = len(page) == self._page
-        for message in page:
-            self._put(message)
-        self._trim(from_end=False)
+        self._extend(page, from_end=False)
         return bool(page)
 
     # --- what happens ---------------------------------------------------------------------------------------------
@@ -143,9 +144,8 @@ class Timeline:
                 self._receive(message)
             case Refused(message=Message() as message):
                 self._receive(message)
-            case ConversationChanged() if self._is_here(event.conversation.id):
-                self.conversation = event.conversation
-                if event.account in ("", self._reads.account):
+            case ConversationChanged() if event.account in ("", self._reads.account):
+                if self._is_here(event.conversation.id):
                     self._read_again()  # when we enter or leave, lines may have moved here or away
         sentences = tuple(told)
         if sentences and self._concerns(event):
@@ -181,19 +181,19 @@ class Timeline:
 
     def _is_here(self, conversation: bytes) -> bool:
         """Whether this is our conversation, which gets another id when another one replaces it."""
-        if conversation == self.conversation.id:
+        if conversation == self._conversation.id:
             return True
-        now = self._reads.conversation(self.conversation.id)
-        if now is None or now.id != conversation:
+        now = self.conversation
+        if now.id != conversation:
             return False
-        self.conversation = now
+        self._conversation = now
         self._read_again()
         return True
 
     # --- the window -----------------------------------------------------------------------------------------------
 
     def _open_at_end(self, count: int) -> None:
-        page = self._reads.history(self.conversation.id, count)
+        page = self._reads.history(self._conversation.id, count)
         self._replace(page)
         self.more_before, self.more_after = len(page) == count, False
 
@@ -211,6 +211,13 @@ class Timeline:
         self._lines = [(place_of(message), line_of(message)) for message in page]
         self._places = {line.local_id: place for place, line in self._lines}
         self._rows = None
+
+    def _extend(self, page: list[Message], *, from_end: bool) -> None:
+        here = self.conversation.id
+        for message in page:
+            if message.conversation == here:  # else the line we asked beside has moved, and an event will tell us
+                self._put(message)
+        self._trim(from_end=from_end)
 
     def _is_within(self, place: Place) -> bool:
         """Whether a line at this place belongs into the window."""
@@ -235,7 +242,7 @@ class Timeline:
     def _index(self, place: Place) -> int:
         return bisect_left(self._lines, place, key=_first)
 
-    def _trim(self, *, from_end: bool = True) -> None:
+    def _trim(self, *, from_end: bool) -> None:
         """Drop what the window holds too much."""
         excess = len(self._lines) - self._limit
         if excess <= 0:
