@@ -181,6 +181,17 @@ def test_a_window_of_waiting_lines_stays_whole_when_they_are_sent(reads: MemoryR
     assert ids(timeline)[-2:] == [200, 203]
 
 
+def test_however_much_waits_one_can_page_back(reads: MemoryReads) -> None:
+    for local_id in range(201, 221):
+        reads.put(ours(local_id, "waits"))
+    timeline = Timeline(reads, BOB.id, page=5, limit=10)
+    pages = 0
+    while timeline.show_older():
+        pages += 1
+        assert pages < 50
+    assert ids(timeline) == [*range(1, 11)]
+
+
 def test_notices_stay_between_the_lines_they_were_told_between(reads: MemoryReads) -> None:
     timeline = Timeline(reads, BOB.id, page=1)
     fold(
@@ -199,6 +210,14 @@ def test_notices_stay_between_the_lines_they_were_told_between(reads: MemoryRead
     while timeline.show_older():
         pass
     assert texts(timeline)[-5:] == ["text 100", "-- bob is online.", "text 101", "-- bob has gone.", "waits"]
+
+
+def test_what_is_said_elsewhere_does_not_move_a_notice(reads: MemoryReads) -> None:
+    timeline = Timeline(reads, BOB.id, page=1)
+    fold(timeline, PresenceChanged(BOB.id, "bob", "online"), Received(theirs(3, where=LOBBY, local_id=300)))
+    assert texts(timeline) == ["text 100", "-- bob is online."]
+    fold(timeline, Received(reads.put(theirs(101))))
+    assert texts(timeline) == ["text 100", "-- bob is online.", "text 101"]
 
 
 @pytest.mark.parametrize(
@@ -248,6 +267,18 @@ def test_a_conversation_that_gets_another_id_goes_on_in_the_same_timeline() -> N
     fold(timeline, Delivered(reads.put(ours(1, "hello", seq=2, where=shared))))
     assert timeline.conversation == shared
     assert [(line.text, line.delivery) for line in lines(timeline)] == [("hi", "received"), ("hello", "sent")]
+
+
+def test_a_window_stays_whole_when_its_conversation_gets_another_id(reads: MemoryReads) -> None:
+    timeline = Timeline(reads, BOB.id, around=50, page=10)
+    timeline.show_older()
+    assert ids(timeline) == [*range(35, 56)]
+    shared = replace(BOB, id=b"s" * 32)
+    reads.known, reads.aliases = {shared.id: shared}, {BOB.id: shared.id}
+    for message in list(reads.lines.values()):
+        reads.put(replace(message, conversation=shared.id))
+    fold(timeline, Received(reads.put(theirs(36, "late", where=shared))))
+    assert ids(timeline) == [*range(ids(timeline)[0], ids(timeline)[-1] + 1)]
 
 
 def test_a_line_that_moves_to_another_conversation_leaves_this_one(reads: MemoryReads) -> None:

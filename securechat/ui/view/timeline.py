@@ -115,7 +115,8 @@ class Timeline:
             return False
         self._looks_back = True
         first = self._lines[0][1]
-        if first.delivery == "waiting" and not self.more_after:  # it may have moved by now: read everything again
+        if first.delivery == "waiting" and not self.more_after and len(self._lines) < self._limit:
+            # It may have been accepted by now, and so stand before lines that are older here: read all in one piece.
             self._open_at_end(min(len(self._lines) + self._page, self._limit))
             return True
         page = self._reads.before(first.local_id, self._page)
@@ -156,13 +157,14 @@ class Timeline:
             self._rows = None
 
     def _receive(self, message: Message) -> None:
-        held = self._places.get(message.local_id)
         if not self._is_here(message.conversation):
-            if held is not None:
+            if message.local_id in self._places:
                 self._remove(message.local_id)  # it moved to where it is said now
                 if not self._lines:
                     self._read_again()
-        elif held is not None or self._is_within(place_of(message)):
+            return
+        held = self._places.get(message.local_id)
+        if held is not None or self._is_within(place_of(message)):
             self._put(message)
             moved = held is not None and held != self._places[message.local_id]
             if moved and self.more_before and self._lines[0][1].local_id == message.local_id:
