@@ -1,4 +1,4 @@
-"""The real server in memory: login desk, sequencer, store and protocol, without sockets, TLS and threads.
+"""The real server in memory: login desk, sequencer, store and protocol; no sockets, no TLS, and no thread to wait for.
 
 Nothing happens until a test lets it: messages wait in both directions of a `Link`, checks and reading of history are
 done by the caller, and time stands still. A test makes the server lie by filters on what goes out and comes in.
@@ -10,13 +10,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from securechat.server.accounts.passwords import COST, PasswordWorkers
+from securechat.server.accounts.passwords import PasswordWorkers
 from securechat.server.accounts.records import Account
 from securechat.server.accounts.store import AccountStore
 from securechat.server.admission.login import ClientHandler, LoginDesk
@@ -31,10 +30,8 @@ from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat.wire.frames import FrameReader, encode_frame, encode_frames
 from securechat.wire.protocol import Ended, ServerProtocol
+from tests.support.cheap import CHEAP_HASH
 from tests.support.wire_client import WAIT, Client, Member
-
-CHEAP = replace(COST, memory_cost=64)
-"""Argon2id for tests that are not about what a hash costs."""
 
 _PLENTY = Rate(10**6, 10**6)
 _RATES = {name: _PLENTY for name in ServerConfig.__annotations__ if "_per_" in name or name == "fetches_of_account"}
@@ -195,7 +192,7 @@ class MemoryServer:
         config = ServerConfig(data=folder, **(_RATES | settings))
         self.store = SQLiteStore(folder / "store.db", durable=False)
         self.accounts = AccountStore(folder / "accounts.json", clock=lambda: _LATER)
-        self._workers = _InlinePasswords(self.accounts, cost=CHEAP)
+        self._workers = _InlinePasswords(self.accounts, cost=CHEAP_HASH)
         self._hash = self._workers._hasher.hash(b"nobody's secret")
         self._checks, self._portions = _Jobs(), _Jobs()
         rates, counters = Rates(config), Counters()
@@ -284,12 +281,6 @@ class MemoryServer:
     def conversations(self) -> list[bytes]:
         """The ids of all conversations."""
         return [conversation for (conversation,) in self.store._writer.rows("SELECT id FROM conversations")]
-
-    def find_room(self, name: str) -> bytes:
-        """The id of a room."""
-        found = self.store.conversations.room(name)
-        assert found is not None
-        return found
 
     def offer(self, request: int, conversation: bytes) -> m.JoinOffer:
         """What would let a device that was never in it enter a conversation."""
