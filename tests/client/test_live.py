@@ -1,5 +1,6 @@
 """The real thing: a server process, clients over TLS, files on disk."""
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 from securechat import certs
 from securechat.client import commands, events
 from securechat.errors import RefusedError, StorageError, TrustError, UnreachableError
+from securechat.ui.view.listing import Listing
+from securechat.ui.view.rows import Line, line_of
+from securechat.ui.view.timeline import Timeline
 from tests.support.live import LiveClient, LiveServer
 
 Clients = Callable[..., list[LiveClient]]
@@ -235,3 +239,53 @@ def test_the_same_vault_in_two_programs_is_refused(clients: Clients, server: Liv
     clients("alice")
     with pytest.raises(StorageError, match="open in another program"):
         LiveClient(server, "alice")
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_timeline_that_pages_beside_a_busy_engine_ends_as_the_history(seed: int, clients: Clients) -> None:
+    """Pages are read while events are on their way: no line is lost, doubled or taken back for that."""
+    chance = random.Random(seed)
+    alice, bob = clients("alice", "bob")
+    alice.do(commands.OpenDirect("bob", "first", ask=False))
+    timeline = Timeline(alice.client, alice.id_of("bob"), page=10, limit=60)
+    listing = Listing(alice.client)
+    told, sent = 0, set[int]()
+
+    def fold() -> None:
+        nonlocal told, sent
+        for event in alice.happened[told:]:
+            timeline.fold(event)
+            listing.fold(event)
+            if (move := chance.random()) < 0.3:
+                timeline.show_older()
+            elif move < 0.5:
+                timeline.show_newer()
+            elif move < 0.55:
+                timeline.show_newest()
+            lines = [row for row in timeline.rows if isinstance(row, Line)]
+            assert not [line for line in lines if line.local_id in sent and line.delivery == "waiting"]
+            sent |= {line.local_id for line in lines if line.delivery == "sent"}
+        told = len(alice.happened)
+
+    bob.wait_for(events.Received)
+    for number in range(150):
+        alice.do(commands.Send(alice.id_of("bob"), f"hers {number}"))
+        bob.do(commands.Send(bob.id_of("alice"), f"his {number}"))
+
+    def all_is_said() -> bool:
+        fold()
+        history = alice.client.history(alice.id_of("bob"), 1000)
+        return len(history) == 301 and all(line.seq for line in history)
+
+    alice.wait_until(all_is_said)
+    alice.wait_for(events.Received, lambda event: event.message.text == "his 149")
+    alice.wait_for(events.Delivered, lambda event: event.message.text == "hers 149")
+    fold()
+    assert listing.items == Listing(alice.client).items
+    timeline.show_newest()
+    walked = [row for row in timeline.rows if isinstance(row, Line)]
+    while timeline.show_older():
+        page = [row for row in timeline.rows if isinstance(row, Line)]
+        walked = page[: page.index(walked[0])] + walked
+    assert walked == [line_of(message) for message in alice.client.history(alice.id_of("bob"), 1000)]
+    assert len(walked) == 301

@@ -165,6 +165,14 @@ def test_an_event_that_a_page_was_ahead_of_changes_nothing(reads: MemoryReads) -
         assert [(line.text, line.delivery) for line in lines(timeline)] == [("text 100", "received"), ("one", "sent")]
 
 
+def test_a_line_that_a_page_has_left_behind_does_not_wait_again(reads: MemoryReads) -> None:
+    reads.put(ours(200, "one", seq=101))
+    reads.put(ours(201, "two", seq=102))
+    timeline = Timeline(reads, BOB.id, page=1)
+    fold(timeline, Said(ours(200, "one")), Said(ours(201, "two")), Said(reads.put(ours(202, "three"))))
+    assert [(line.text, line.delivery) for line in lines(timeline)] == [("two", "sent"), ("three", "waiting")]
+
+
 @pytest.mark.parametrize("told", [True, False], ids=["told", "not told yet"])
 def test_a_window_of_waiting_lines_stays_whole_when_they_are_sent(reads: MemoryReads, *, told: bool) -> None:
     reads.put(ours(200, "not sent", problem="No."))

@@ -72,6 +72,7 @@ class Timeline:
         self._places: dict[int, Place] = {}  # local id -> where the line is
         self._notices: deque[tuple[Place, Notice]] = deque(maxlen=MAX_NOTICES)  # as told
         self._told = 0
+        self._read_to = 0  # the newest line that any page has brought: what was stored before it, pages know better
         self._looks_back = False  # the user reads older lines: they are not dropped for new ones
         self._rows: tuple[Row, ...] | None = None
         if around:
@@ -141,6 +142,8 @@ class Timeline:
         `told`: what is said of it (`news`), which becomes notices here if it belongs here.
         """
         match event:
+            case Said(message=message) if message.local_id <= self._read_to:
+                pass  # a page has shown what became of it, or that it is outside the window
             case Said(message=message) | Received(message=message) | Delivered(message=message):
                 self._receive(message)
             case Refused(message=Message() as message):
@@ -212,6 +215,7 @@ class Timeline:
     def _replace(self, page: list[Message]) -> None:
         self._lines = [(place_of(message), line_of(message)) for message in page]
         self._places = {line.local_id: place for place, line in self._lines}
+        self._read_to = max([self._read_to, *self._places])
         self._rows = None
 
     def _extend(self, page: list[Message], *, from_end: bool) -> None:
@@ -219,6 +223,7 @@ class Timeline:
         for message in page:
             if message.conversation == here:  # else the line we asked beside has moved, and an event will tell us
                 self._put(message)
+                self._read_to = max(self._read_to, message.local_id)
         self._trim(from_end=from_end)
 
     def _is_within(self, place: Place) -> bool:
