@@ -1,7 +1,7 @@
 """The conversation list: what each conversation is, its newest line, and how much of it has not been seen.
 
-What a conversation is comes from the core's snapshot, what was said in it is read once and then kept by the events. The
-one in which something was said last comes first.
+What a conversation is comes from the core's snapshot; what was said in it is read once, and then kept current by the
+events. The one in which something was said last comes first.
 """
 
 from collections.abc import Iterable

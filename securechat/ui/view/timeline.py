@@ -117,7 +117,7 @@ class Timeline:
         self._looks_back = True
         first = self._lines[0][1]
         if first.delivery == "waiting" and not self.more_after and len(self._lines) < self._limit:
-            # It may have been accepted by now, and so stand before lines that are older here: read all in one piece.
+            # It may have been accepted meanwhile, and so come before lines that are older here: read all in one piece.
             self._open_at_end(min(len(self._lines) + self._page, self._limit))
             return True
         page = self._reads.before(first.local_id, self._page)
@@ -227,7 +227,7 @@ class Timeline:
         self._trim(from_end=from_end)
 
     def _is_within(self, place: Place) -> bool:
-        """Whether a line at this place belongs into the window."""
+        """Whether a line at this place belongs in the window."""
         after_first = not self.more_before or (bool(self._lines) and place > self._lines[0][0])
         return after_first and (not self.more_after or (bool(self._lines) and place < self._lines[-1][0]))
 
@@ -250,7 +250,7 @@ class Timeline:
         return bisect_left(self._lines, place, key=_first)
 
     def _trim(self, *, from_end: bool) -> None:
-        """Drop what the window holds too much."""
+        """Drop the surplus of the window."""
         excess = len(self._lines) - self._limit
         if excess <= 0:
             return
