@@ -180,6 +180,61 @@ def test_a_page_costs_the_same_however_long_the_history_is(
     assert max(short) < 100
 
 
+def test_reading_the_unread_counts_costs_the_same_however_many_lines_they_count(
+    vault: Vault, cost_of: Callable[[Callable[[], object]], int]
+) -> None:
+    def fill(first: int, last: int) -> None:
+        with vault.transaction():
+            for seq in range(first, last):
+                add(vault, seq, str(seq), conversation=HERE if seq % 2 else ELSEWHERE)
+
+    fill(1, 1_000)
+    few = cost_of(vault.history.unread_counts)
+    fill(1_000, 100_000)
+    assert cost_of(vault.history.unread_counts) == few <= 1
+    assert vault.history.unread_counts() == {HERE: (50_000, 99_999), ELSEWHERE: (49_999, 99_998)}
+    with vault.transaction():
+        vault.history.mark_shown(99_900)
+        shown_again = cost_of(lambda: vault.history.mark_shown(99_950))
+    assert shown_again < 50  # only the lines in between are looked at
+    assert vault.history.unread_counts() == {HERE: (25, 99_999), ELSEWHERE: (24, 99_998)}
+
+
+def test_unread_lines_stay_counted_when_they_move_and_until_they_are_shown(
+    vault: Vault, lines: dict[str, Message]
+) -> None:
+    def check(here: int, elsewhere: int) -> None:
+        counted = vault.all(
+            "SELECT conversation, count(*), max(local_id) FROM messages"
+            " WHERE own = 0 AND local_id > (SELECT local_id FROM shown) GROUP BY conversation"
+        )
+        found = vault.reader().unread_counts()
+        assert found == {conversation: (count, newest) for conversation, count, newest in counted}
+        assert [found.get(each, (0, 0))[0] for each in (HERE, ELSEWHERE)] == [here, elsewhere]
+
+    check(10, 10)
+    with vault.transaction():
+        vault.history.mark_shown(lines["3"].local_id)
+    check(9, 10)
+    with vault.transaction():
+        vault.history.move(ELSEWHERE, HERE, waiting_only=True)  # a line of our own alone
+    check(9, 10)
+    with vault.transaction():
+        vault.history.move_accepted(HERE, ELSEWHERE)
+    check(0, 19)
+    with vault.transaction():
+        vault.history.move(ELSEWHERE, HERE, waiting_only=False)
+        add(vault, 11, "another")
+    check(20, 0)
+    with vault.transaction():
+        vault.history.mark_shown(1_000)  # more than there is
+        vault.history.mark_shown(5)
+    check(0, 0)
+    with vault.transaction():
+        add(vault, 12, "said before it was to be shown")
+    check(0, 0)
+
+
 def test_a_reader_sees_what_is_committed_while_a_transaction_is_open(vault: Vault) -> None:
     reader = vault.reader()
     with vault.transaction():

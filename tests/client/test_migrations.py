@@ -123,7 +123,12 @@ def open_and_check(path: Path) -> None:
         assert {pin.account: pin.verified for pin in vault.pins.load()} == {
             "alice": True, "bob": True, "carol": False, "dave": False,
         }  # fmt: skip
-        assert [line.text for line in vault.history.unread(vault.history.shown(), 100)][-2:] == ["hello lobby", ""]
+        unread = vault.history.unread(vault.history.shown(), 100)
+        assert [line.text for line in unread][-2:] == ["hello lobby", ""]
+        counted: dict[bytes, tuple[int, int]] = {}
+        for line in unread:
+            counted[line.conversation] = (counted.get(line.conversation, (0, 0))[0] + 1, line.local_id)
+        assert vault.history.unread_counts() == counted
 
 
 def test_the_oldest_vault_is_brought_up_to_date_with_all_that_is_in_it(path: Path, tmp_path: Path) -> None:
@@ -139,6 +144,28 @@ def test_the_oldest_vault_is_brought_up_to_date_with_all_that_is_in_it(path: Pat
             found = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
             schemas.append(sorted(found))
     assert schemas[0] == schemas[1]
+
+
+def test_a_vault_of_version_2_is_brought_up_to_date_with_what_was_unread_in_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(connect(path)) as connection:
+        with monkeypatch.context() as patched:
+            patched.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:2])
+            schema.migrate(connection)
+        assert schema.version_of(connection) == 2
+        connection.execute("UPDATE shown SET local_id = 3")
+        before = connection.execute("SELECT * FROM messages ORDER BY local_id").fetchall()
+        unread = connection.execute("SELECT local_id FROM messages WHERE own = 0 AND local_id > 3").fetchall()
+    open_and_check(path)
+    assert version(path) == len(schema.MIGRATIONS)
+    with opened(path) as vault:
+        assert vault.all("SELECT * FROM messages ORDER BY local_id") == before
+        counts = vault.history.unread_counts()
+        assert sum(lines for lines, _ in counts.values()) == len(unread) > 0
+        with vault.transaction():
+            vault.history.mark_shown(unread[-1][0])
+        assert vault.history.unread_counts() == {}
 
 
 def test_a_local_id_is_not_given_twice_after_an_update(path: Path) -> None:

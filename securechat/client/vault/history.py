@@ -1,7 +1,7 @@
 """The history: lines as they are shown, each with its encoded body and the name by which others know the message.
 
 Its order is the log's: accepted lines by `seq`; what is not accepted yet comes last, in the order in which it was said.
-A page is read from one index, however long the history is.
+A page is read from one index, however long the history is; unread lines are counted as they come in.
 """
 
 from operator import itemgetter
@@ -36,6 +36,21 @@ _BESIDE: Final = (
 _BEFORE: Final = _BESIDE.format("<", "DESC", "DESC", 0)
 _AFTER: Final = _BESIDE.format(">", "ASC", "ASC", 0)
 _AROUND: Final = f"SELECT * FROM ({_BEFORE}) UNION ALL SELECT * FROM ({_BESIDE.format('>=', 'ASC', 'ASC', 1)})"  # noqa: S608  # nosec B608  # our own
+
+_COUNT: Final = (
+    "INSERT INTO unread SELECT ?1, 1, ?2 WHERE ?2 > (SELECT local_id FROM shown)"
+    " ON CONFLICT DO UPDATE SET lines = lines + 1, newest = excluded.newest"
+)
+# The plus keeps SQLite from walking the index of the whole history to have the lines grouped.
+_UNCOUNT: Final = (
+    "INSERT INTO unread SELECT conversation, -count(*), 0 FROM messages"
+    " WHERE own = 0 AND local_id > (SELECT local_id FROM shown) AND local_id <= ? GROUP BY +conversation"
+    " ON CONFLICT DO UPDATE SET lines = lines + excluded.lines"
+)
+_RECOUNT: Final = (
+    "INSERT INTO unread SELECT conversation, count(*), max(local_id) FROM messages"
+    " WHERE conversation = ? AND own = 0 AND local_id > (SELECT local_id FROM shown) GROUP BY conversation"
+)
 
 
 class Pages:
@@ -78,11 +93,8 @@ class Pages:
 
     def unread_counts(self) -> dict[bytes, tuple[int, int]]:
         """Return how many lines of others the user has not seen, by conversation, and the newest one's local id."""
-        rows = self._database.all(
-            "SELECT conversation, count(*), max(local_id) FROM messages"
-            " WHERE own = 0 AND local_id > (SELECT local_id FROM shown) GROUP BY conversation"
-        )
-        return {conversation: (count, newest) for conversation, count, newest in rows}
+        rows = self._database.all("SELECT conversation, lines, newest FROM unread")
+        return {conversation: (lines, newest) for conversation, lines, newest in rows}
 
     def shown(self) -> int:
         """Return the newest line up to which the user has seen everything; 0 before the first."""
@@ -126,6 +138,8 @@ class History(Pages):
             device or None, number or None, *(refers_to or (None, None)), trust, problem,
         )  # fmt: skip
         self._writer.defer(_ADD, *row)
+        if not own:
+            self._writer.defer(_COUNT, conversation, self._last_id)
         line = _message(row)
         if own and not seq and len(self._unaccepted) < _KEPT and len(content[1]) <= _KEPT_BYTES:
             self._unaccepted[line.local_id] = line
@@ -155,15 +169,17 @@ class History(Pages):
             "UPDATE messages SET conversation = ? WHERE conversation = ? AND (? OR (place >= ? AND problem = ''))",
             new, conversation, not waiting_only, UNACCEPTED,
         )  # fmt: skip
+        self._recount(conversation, new)
 
     def move_accepted(self, conversation: bytes, new: bytes) -> None:
         """Move the lines that are in a log to another conversation."""
         self._writer.run(
             "UPDATE messages SET conversation = ? WHERE conversation = ? AND place < ?", new, conversation, UNACCEPTED
         )
+        self._recount(conversation, new)
 
     def move_lines(self, local_ids: list[int], new: bytes) -> None:
-        """Move lines to another conversation."""
+        """Move lines of our own to another conversation."""
         self._unaccepted.clear()
         self._writer.run_many(
             "UPDATE messages SET conversation = ? WHERE local_id = ?", [(new, local_id) for local_id in local_ids]
@@ -171,7 +187,15 @@ class History(Pages):
 
     def mark_shown(self, local_id: int) -> None:
         """Note that the user has seen everything that came in up to a line."""
+        self._writer.run(_UNCOUNT, local_id)
+        self._writer.run("DELETE FROM unread WHERE lines = 0")
         self._writer.run("UPDATE shown SET local_id = max(local_id, ?)", local_id)
+
+    def _recount(self, *conversations: bytes) -> None:
+        """Count the unread lines of conversations that lines have moved between."""
+        for conversation in conversations:
+            self._writer.run("DELETE FROM unread WHERE conversation = ?", conversation)
+            self._writer.run(_RECOUNT, conversation)
 
 
 def _message(row: Any) -> Message:

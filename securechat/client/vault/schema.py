@@ -108,7 +108,19 @@ DROP TABLE old_chain;
 from both ends by one index. Members are rows in place of one string, and the chain is kept in runs: one for all that a
 transaction adds."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _CONTENT)
+_UNREAD: Final = """
+CREATE TABLE unread (
+  conversation BLOB PRIMARY KEY,
+  lines INTEGER NOT NULL,        -- lines of others after the one in `shown`
+  newest INTEGER NOT NULL        -- local_id of the newest of them
+) STRICT, WITHOUT ROWID;
+INSERT INTO unread
+  SELECT conversation, count(*), max(local_id) FROM messages
+  WHERE own = 0 AND local_id > (SELECT local_id FROM shown) GROUP BY +conversation;
+"""
+"""Unread lines are counted as they come in: front ends read the counts when they start, and may not wait for them."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _CONTENT, _UNREAD)
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
 
