@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from securechat.client.commands import Command
 from securechat.client.engine import Engine
-from securechat.client.events import Conversation, Event, Message, Trust
+from securechat.client.events import ConversationSnapshot, Event, Message, Trust
 from securechat.client.link.runner import Runner
 from securechat.client.settings import ClientSettings
 from securechat.client.vault.vault import Vault
@@ -51,15 +51,15 @@ class ChatClient:
 
     # --- what is there --------------------------------------------------------------------------------------------
 
-    def conversations(self) -> list[Conversation]:
+    def conversations(self) -> list[ConversationSnapshot]:
         """Return all conversations, oldest first."""
         return list(self._engine.snapshot.conversations.values())
 
-    def conversation(self, conversation: bytes) -> Conversation | None:
+    def conversation(self, conversation: bytes) -> ConversationSnapshot | None:
         """Return a conversation by its id."""
         return self._engine.snapshot.get(conversation)
 
-    def find(self, name: str) -> Conversation | None:
+    def find(self, name: str) -> ConversationSnapshot | None:
         """Return the newest conversation called so: `#room`, or an account. Raises `UsageError` for no proper name."""
         return self._engine.snapshot.find(normalise_room(name) if name.startswith("#") else normalise_account(name))
 

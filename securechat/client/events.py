@@ -46,7 +46,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Conversation:
+class ConversationSnapshot:
     """A conversation as the core knows it now."""
 
     id: bytes
@@ -141,7 +141,7 @@ class Delayed(Event):
 class ConversationChanged(Event):
     """A conversation appeared, or its state, members or name changed."""
 
-    conversation: Conversation
+    conversation: ConversationSnapshot
     change: Change
     account: str = ""  # who caused it, where that is one person
 

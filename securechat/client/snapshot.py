@@ -3,19 +3,19 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from securechat.client.events import Conversation
+from securechat.client.events import ConversationSnapshot
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """The state after a unit of the engine. May be read from any thread."""
 
-    conversations: Mapping[bytes, Conversation] = field(default_factory=dict)  # oldest first
+    conversations: Mapping[bytes, ConversationSnapshot] = field(default_factory=dict)  # oldest first
     names: Mapping[str, bytes] = field(default_factory=dict)  # name -> the conversation that counts under it
     aliases: Mapping[bytes, bytes] = field(default_factory=dict)  # an id that was given up -> the id that replaced it
 
     @classmethod
-    def of(cls, conversations: Iterable[Conversation], aliases: Mapping[bytes, bytes]) -> "Snapshot":
+    def of(cls, conversations: Iterable[ConversationSnapshot], aliases: Mapping[bytes, bytes]) -> "Snapshot":
         """Make a snapshot. Of several conversations of one name the newest counts, if possible one that we are in."""
         by_id = {each.id: each for each in conversations}
         names: dict[str, bytes] = {}
@@ -24,12 +24,12 @@ class Snapshot:
                 names[each.name] = each.id
         return cls(by_id, names, dict(aliases))
 
-    def get(self, conversation: bytes) -> Conversation | None:
+    def get(self, conversation: bytes) -> ConversationSnapshot | None:
         """Return a conversation by its id, or by the id it had at first."""
         while conversation in self.aliases:
             conversation = self.aliases[conversation]
         return self.conversations.get(conversation)
 
-    def find(self, name: str) -> Conversation | None:
+    def find(self, name: str) -> ConversationSnapshot | None:
         """Return the conversation of a normalised name: `#room`, or an account."""
         return self.conversations.get(self.names.get(name, b""))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from securechat.client.commands import Command, JoinRoom, MarkShown, OpenDirect, Send
 from securechat.client.events import (
     Connected,
-    Conversation,
+    ConversationSnapshot,
     Delayed,
     Disconnected,
     Done,
@@ -259,7 +259,7 @@ def run_recv(
     return run.until(judge, interrupted=ExitCode.OK if follow else ExitCode.FAILURE)
 
 
-def _json_line(message: Message, conversation: Conversation | None) -> str:
+def _json_line(message: Message, conversation: ConversationSnapshot | None) -> str:
     """Return one line of ASCII: whatever others wrote is escaped."""
     return json.dumps(
         {
@@ -275,5 +275,5 @@ def _json_line(message: Message, conversation: Conversation | None) -> str:
     )
 
 
-def _plain_line(message: Message, conversation: Conversation | None) -> str:
+def _plain_line(message: Message, conversation: ConversationSnapshot | None) -> str:
     return message_line(line_of(message), title(conversation), datetime.now().astimezone())

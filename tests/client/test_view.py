@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from securechat.client import commands
-from securechat.client.events import Conversation, Message, Trust
+from securechat.client.events import ConversationSnapshot, Message, Trust
 from securechat.identity import pins
 from securechat.ui.view.listing import Listing
 from securechat.ui.view.news import News
@@ -32,10 +32,10 @@ class PersonReads:
         self.before, self.after, self.around = pages.before, pages.after, pages.around
         self.unread_counts, self._newest, self._pins = pages.unread_counts, pages.newest, pages.pins
 
-    def conversations(self) -> list[Conversation]:
+    def conversations(self) -> list[ConversationSnapshot]:
         return list(self._person.engine.snapshot.conversations.values())
 
-    def conversation(self, conversation: bytes, /) -> Conversation | None:
+    def conversation(self, conversation: bytes, /) -> ConversationSnapshot | None:
         return self._person.engine.snapshot.get(conversation)
 
     def history(self, conversation: bytes, limit: int, /) -> list[Message]:

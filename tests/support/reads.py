@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from securechat.client.events import Conversation, Message, Trust
+from securechat.client.events import ConversationSnapshot, Message, Trust
 
 
 class MemoryReads:
@@ -10,7 +10,7 @@ class MemoryReads:
 
     account = "alice"
 
-    def __init__(self, conversations: Iterable[Conversation] = ()) -> None:
+    def __init__(self, conversations: Iterable[ConversationSnapshot] = ()) -> None:
         self.known = {each.id: each for each in conversations}
         self.lines: dict[int, Message] = {}
         self.aliases: dict[bytes, bytes] = {}
@@ -26,10 +26,10 @@ class MemoryReads:
         here = (each for each in self.lines.values() if each.conversation == conversation)
         return sorted(here, key=lambda each: (each.seq or 1 << 62, each.local_id))
 
-    def conversations(self) -> list[Conversation]:
+    def conversations(self) -> list[ConversationSnapshot]:
         return list(self.known.values())
 
-    def conversation(self, conversation: bytes, /) -> Conversation | None:
+    def conversation(self, conversation: bytes, /) -> ConversationSnapshot | None:
         return self.known.get(self.aliases.get(conversation, conversation))
 
     def history(self, conversation: bytes, limit: int, /) -> list[Message]:

@@ -10,8 +10,8 @@ from securechat.client.commands import Command
 from securechat.client.core import ChatClient
 from securechat.client.events import (
     Connected,
-    Conversation,
     ConversationChanged,
+    ConversationSnapshot,
     Delivered,
     Done,
     Ended,
@@ -32,11 +32,11 @@ NUMBER = " ".join(f"{group:05}" for group in range(12))
 
 def conversation(
     name: str, kind: Literal["direct", "invite", "open"] = "direct", state: Any = "open", members: tuple[str, ...] = ()
-) -> Conversation:
-    return Conversation(name.encode().ljust(32, b"."), kind, name, members or ("alice", name), state, epoch=1)
+) -> ConversationSnapshot:
+    return ConversationSnapshot(name.encode().ljust(32, b"."), kind, name, members or ("alice", name), state, epoch=1)
 
 
-def message(where: Conversation, sender: str, text: str, **others: Any) -> Message:
+def message(where: ConversationSnapshot, sender: str, text: str, **others: Any) -> Message:
     others = {"local_id": 0, "seq": 1, "time": int(time.time() * 1000)} | others
     return Message(conversation=where.id, sender=sender, own=False, text=text, **others)
 
@@ -53,21 +53,21 @@ class ScriptedClient(ChatClient):
         self.online = online
         self.known_at_once = known_at_once
         self.calls: list[Command | str] = []
-        self.known: dict[str, Conversation] = {}
+        self.known: dict[str, ConversationSnapshot] = {}
         self.said: list[Message] = []
         self.shown = 0
         self.answer: dict[type[Command], Event] = {}  # how commands of a kind are answered
 
-    def add(self, where: Conversation) -> Conversation:
+    def add(self, where: ConversationSnapshot) -> ConversationSnapshot:
         self.known[where.name] = where
         return where
 
-    def receive(self, where: Conversation, sender: str, text: str, **others: Any) -> None:
+    def receive(self, where: ConversationSnapshot, sender: str, text: str, **others: Any) -> None:
         received = message(where, sender, text, local_id=len(self.said) + 1, **others)
         self.said.append(received)
         self.tell(Received(received))
 
-    def change(self, where: Conversation, change: Any, account: str = "", command: int = 0) -> None:
+    def change(self, where: ConversationSnapshot, change: Any, account: str = "", command: int = 0) -> None:
         self.add(where)
         self.tell(ConversationChanged(where, change, account, command=command))
 
@@ -82,13 +82,13 @@ class ScriptedClient(ChatClient):
         self.calls.append("close")
         self.tell(Ended(None))
 
-    def conversations(self) -> list[Conversation]:
+    def conversations(self) -> list[ConversationSnapshot]:
         return list(self.known.values())
 
-    def conversation(self, conversation: bytes) -> Conversation | None:
+    def conversation(self, conversation: bytes) -> ConversationSnapshot | None:
         return next((one for one in self.known.values() if one.id == conversation), None)
 
-    def find(self, name: str) -> Conversation | None:
+    def find(self, name: str) -> ConversationSnapshot | None:
         return self.known.get(name)
 
     def history(self, conversation: bytes, limit: int) -> list[Message]:

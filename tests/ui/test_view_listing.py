@@ -6,8 +6,8 @@ import pytest
 
 from securechat.client.events import (
     Connected,
-    Conversation,
     ConversationChanged,
+    ConversationSnapshot,
     Delivered,
     KeyAccepted,
     KeyChanged,
@@ -29,7 +29,7 @@ CAROL = conversation("carol")
 LOBBY = conversation("#lobby", "open", members=("alice", "bob", "carol", "dave"))
 
 
-def line(local_id: int, where: Conversation, text: str, *, seq: int = -1, own: bool = False) -> Message:
+def line(local_id: int, where: ConversationSnapshot, text: str, *, seq: int = -1, own: bool = False) -> Message:
     seq = local_id if seq < 0 else seq
     return Message(local_id, where.id, seq, seq, "alice" if own else "bob", own=own, text=text)
 
@@ -47,7 +47,7 @@ def titles(listing: Listing) -> list[str]:
     return [item.title for item in listing.items]
 
 
-def item(listing: Listing, where: Conversation) -> Item:
+def item(listing: Listing, where: ConversationSnapshot) -> Item:
     (found,) = [item for item in listing.items if item.id == where.id]
     return found
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from securechat.client.events import (
-    Conversation,
     ConversationChanged,
+    ConversationSnapshot,
     Delayed,
     Delivered,
     Event,
@@ -38,11 +38,11 @@ CAROL = conversation("carol")
 LOBBY = conversation("#lobby", "open", members=("alice", "bob", "carol"))
 
 
-def theirs(seq: int, text: str = "", *, local_id: int = 0, time: int = 0, where: Conversation = BOB) -> Message:
+def theirs(seq: int, text: str = "", *, local_id: int = 0, time: int = 0, where: ConversationSnapshot = BOB) -> Message:
     return Message(local_id or seq, where.id, seq, time or seq, "bob", own=False, text=text or f"text {seq}")
 
 
-def ours(local_id: int, text: str, *, seq: int = 0, where: Conversation = BOB, problem: str = "") -> Message:
+def ours(local_id: int, text: str, *, seq: int = 0, where: ConversationSnapshot = BOB, problem: str = "") -> Message:
     return Message(local_id, where.id, seq, seq, "alice", own=True, text=text, problem=problem)
 
 

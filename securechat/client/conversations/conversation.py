@@ -156,7 +156,7 @@ class Conversation:
 
     # --- what the front end sees ----------------------------------------------------------------------------------
 
-    def snapshot(self) -> events.Conversation:
+    def snapshot(self) -> events.ConversationSnapshot:
         """Return the conversation as it is now."""
         row = self.row
         state: Literal["requested", "request", "open", "closed", "stopped"] = "open"
@@ -166,7 +166,7 @@ class Conversation:
             state = "stopped"
         elif row.asked:
             state = "requested" if row.asked == "ours" else "request"
-        return events.Conversation(
+        return events.ConversationSnapshot(
             row.id, row.kind, row.name, row.members, state, row.epoch, row.own_bye, row.their_bye
         )
 

@@ -31,8 +31,8 @@ from securechat.client.commands import (
 )
 from securechat.client.events import (
     Connected,
-    Conversation,
     ConversationChanged,
+    ConversationSnapshot,
     Delayed,
     Delivered,
     Disconnected,
@@ -174,7 +174,7 @@ class Chat:
             raise UsageError(f"{verb.usage} takes nothing after it. Type {verb.usage} alone.")
         verb.run(self, rest.strip())
 
-    def _here(self) -> Conversation:
+    def _here(self) -> ConversationSnapshot:
         """Return the current conversation. Raises `UsageError` saying how to get one."""
         if not self._current:
             raise UsageError("Nobody hears you yet: /msg USER TEXT talks to somebody, /join #room enters a room.")
@@ -184,7 +184,7 @@ class Chat:
             raise UsageError(f"{gone} is gone. /go shows your conversations.")
         return conversation
 
-    def _direct(self, rest: str, what: str) -> Conversation:
+    def _direct(self, rest: str, what: str) -> ConversationSnapshot:
         """Return the direct conversation with the user in `rest`, or the current one if that is empty."""
         if not rest:
             conversation = self._here()
@@ -197,7 +197,7 @@ class Chat:
             raise UsageError(f"You have no conversation with {account}. /chat {account} asks for one.")
         return found
 
-    def _say(self, conversation: Conversation, text: str) -> None:
+    def _say(self, conversation: ConversationSnapshot, text: str) -> None:
         # Commands that are not answered yet may change what we see here: then the core knows better.
         if not self._unanswered and (silent := why_silent(conversation)):
             raise UsageError(silent)
@@ -212,7 +212,7 @@ class Chat:
         self._opened_by = command.id
         self._do_command(command)
 
-    def _alive(self, name: str) -> Conversation | None:
+    def _alive(self, name: str) -> ConversationSnapshot | None:
         found = self._client.find(name)
         return None if found is None or found.state == "closed" else found
 
@@ -262,7 +262,7 @@ class Chat:
     def _decline(self, rest: str) -> None:
         self._do_command(Decline(self._asked(rest, "/decline").id))
 
-    def _asked(self, rest: str, what: str) -> Conversation:
+    def _asked(self, rest: str, what: str) -> ConversationSnapshot:
         if rest:
             return self._direct(rest, what)
         asking = [one for one in self._client.conversations() if one.state == "request"]
@@ -305,7 +305,7 @@ class Chat:
         if not self._piped:
             self._show(notice(f"You are talking in {conversation.name} now."))
 
-    def _named(self, rest: str) -> Conversation:
+    def _named(self, rest: str) -> ConversationSnapshot:
         """Return the conversation with the room or user in `rest`. Raises `UsageError` saying how to get one."""
         name = normalise_room(rest) if rest.startswith("#") else normalise_account(rest)
         conversation = self._client.find(name)

@@ -10,8 +10,8 @@ from typing import Final, Literal
 from securechat.client.events import (
     Alarm,
     Connected,
-    Conversation,
     ConversationChanged,
+    ConversationSnapshot,
     Delayed,
     Disconnected,
     Ended,
@@ -43,7 +43,7 @@ class Sentence:
     text: str
 
 
-def title(conversation: Conversation | None) -> str:
+def title(conversation: ConversationSnapshot | None) -> str:
     """Return a conversation's name: `#room` or the other account."""
     return "a conversation" if conversation is None else clean_line(conversation.name)
 
@@ -57,7 +57,7 @@ def first_contact(account: str) -> Sentence:
     )
 
 
-def why_silent(conversation: Conversation) -> str:
+def why_silent(conversation: ConversationSnapshot) -> str:
     """Return why nothing can be said in a conversation, and what to do; empty where something can."""
     where = title(conversation)
     match conversation.state:
@@ -71,7 +71,7 @@ def why_silent(conversation: Conversation) -> str:
     return ""
 
 
-def sentences(event: Event, conversation: Conversation | None, own: str) -> Iterator[Sentence]:
+def sentences(event: Event, conversation: ConversationSnapshot | None, own: str) -> Iterator[Sentence]:
     """Yield what is said of an event; messages are not said but shown.
 
     `conversation`: the one that the event is about, if any. `own`: our account.

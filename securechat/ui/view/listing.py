@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from itertools import chain, count
 
 from securechat.client.events import (
-    Conversation,
     ConversationChanged,
+    ConversationSnapshot,
     Delivered,
     Event,
     KeyAccepted,
@@ -37,7 +37,7 @@ class Listing:
         self._newest: dict[bytes, Message | None] = {}  # read when they are asked for
         self._ranks = {each.id: self._local_id_of_newest(each.id) for each in reads.conversations()}
         self._next_rank = count(max(self._ranks.values(), default=0) + 1)
-        self._items: dict[bytes, tuple[Conversation, Item]] = {}  # made when they are asked for
+        self._items: dict[bytes, tuple[ConversationSnapshot, Item]] = {}  # made when they are asked for
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -120,7 +120,7 @@ class Listing:
         self._trust[account] = trust
         self._items.clear()
 
-    def _item(self, conversation: Conversation) -> Item:
+    def _item(self, conversation: ConversationSnapshot) -> Item:
         kept = self._items.get(conversation.id)
         if kept is not None and kept[0] == conversation:
             return kept[1]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from securechat.client.events import Conversation, ConversationChanged, Event, PresenceChanged
+from securechat.client.events import ConversationChanged, ConversationSnapshot, Event, PresenceChanged
 from securechat.ui.text.sentences import Sentence, first_contact, sentences
 from securechat.ui.view.reads import Reads
 
@@ -32,7 +32,7 @@ class News:
                 self._met.add(account)
                 yield first_contact(account)
 
-    def _conversation_of(self, event: Event) -> Conversation | None:
+    def _conversation_of(self, event: Event) -> ConversationSnapshot | None:
         if isinstance(event, ConversationChanged):
             return event.conversation
         wanted: bytes | None = getattr(event, "conversation", None)

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from securechat.client.events import Conversation, Message, Trust
+from securechat.client.events import ConversationSnapshot, Message, Trust
 
 
 class Reads(Protocol):
@@ -10,10 +10,10 @@ class Reads(Protocol):
 
     account: str
 
-    def conversations(self) -> list[Conversation]:
+    def conversations(self) -> list[ConversationSnapshot]:
         """Return all conversations, oldest first."""
 
-    def conversation(self, conversation: bytes, /) -> Conversation | None:
+    def conversation(self, conversation: bytes, /) -> ConversationSnapshot | None:
         """Return a conversation by its id, or by the one it had at first."""
 
     def history(self, conversation: bytes, limit: int, /) -> list[Message]:

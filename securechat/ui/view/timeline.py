@@ -15,8 +15,8 @@ from operator import itemgetter
 from typing import Final
 
 from securechat.client.events import (
-    Conversation,
     ConversationChanged,
+    ConversationSnapshot,
     Delivered,
     Event,
     KeyAccepted,
@@ -88,7 +88,7 @@ class Timeline:
         return self._rows
 
     @property
-    def conversation(self) -> Conversation:
+    def conversation(self) -> ConversationSnapshot:
         """The conversation as the core knows it now, which may be ahead of the events."""
         return self._reads.conversation(self._conversation.id) or self._conversation
 
