@@ -117,11 +117,11 @@ class Engine:
         with self._unit():
             for command in batch:
                 answers.current = command.id
-                before = self._context.vault.changes_made
+                before = self._context.vault.writes
                 try:
                     self._handlers[type(command)](command)
                 except UsageError as error:
-                    if self._context.vault.changes_made != before:
+                    if self._context.vault.writes != before:
                         raise InternalError("a command failed halfway") from error
                     self._context.emit(events.Refused("local", str(error)))
                 finally:
@@ -250,8 +250,13 @@ class Engine:
         if conversation is not None and not conversation.row.closed:
             if text:
                 self._send(commands.Send(conversation.id, text))
-            else:
+                return
+            if self._open_for_talk(conversation).row.asked == "theirs":
+                raise UsageError(f"{account} asks to talk with you: accept or decline first.")
+            if conversation.row.phase in phases.READING:
                 self._done()
+            else:
+                self._context.answers.wait_for(("conversation", conversation.id))
             return
         conversation = self._registry.add("direct", account)
         if command.ask:
@@ -293,11 +298,11 @@ class Engine:
             raise UsageError("You have left this conversation already.")
         self._context.touched.add(conversation.id)
         self._context.answers.wait_for(("item", conversation.close()))
+        conversation.tell("closed", self.account)
         if conversation.row.phase in phases.STOPPED:
             self._registry.repair(conversation)  # a device can only leave a conversation that it follows
         elif conversation.row.phase in phases.AWAITING:
             conversation.end("You left before this was sent.")  # their Welcome may still come, and then begins it again
-        conversation.tell("closed", self.account)
 
     def _repair(self, command: commands.Repair) -> None:
         conversation = self._get(command.conversation)
@@ -435,8 +440,9 @@ class Engine:
             raise UsageError("That is you. /leave leaves a room.")
         if (account in room.row.members) == (action == "add"):
             raise UsageError(f"{account} is {'' if action == 'add' else 'not '}in {room.row.name}.")
-        change = self._context.vault.changes.add(room.id, action, account)
-        self._context.answers.wait_for(("change", change))
+        changes = self._context.vault.changes
+        asked = next((each.id for each in changes.load(room.id) if (each.action, each.account) == (action, account)), 0)
+        self._context.answers.wait_for(("change", asked or changes.add(room.id, action, account)))
         self._context.touched.add(room.id)
 
 

@@ -51,6 +51,7 @@ class Committing:
         self._context = conversation.context
         self._vault = conversation.context.vault
         self._backoff = backoff
+        self._one_by_one = False  # several changes together were impossible: at least one of them is
         self._fetching: set[int] = set()  # changes whose key packages have been requested
 
     def prepare(self, items: list[OutboxRow]) -> bool:
@@ -73,7 +74,8 @@ class Committing:
         """Return the proposals for the user's changes, as far as their key packages are here."""
         conversation = self._conversation
         proposals: list[Proposal] = []
-        for change in self._vault.changes.load(conversation.id):
+        changes = self._vault.changes.load(conversation.id)
+        for change in changes[:1] if self._one_by_one else changes:
             if change.action == "remove":
                 leaves = [leaf for leaf, person in conversation.people.items() if person.account == change.account]
                 proposals += map(Remove, leaves)
@@ -187,13 +189,17 @@ class Committing:
             self._drop_changes(refused.code, refused.text)
 
     def _drop_changes(self, code: str, text: str) -> None:
-        """The commit is impossible: tell the user, and do not try the same again at once."""
+        """The commit is impossible: find out which change is to blame, tell the user, and do not try it again."""
         changes = self._vault.changes.load(self._conversation.id)
-        for change in changes:
-            self._drop(change, code, text)
-        if not changes:
+        self._context.touched.add(self._conversation.id)
+        if len(changes) > 1 and not self._one_by_one:
+            self._one_by_one = True
+            return
+        if changes:
+            self._drop(changes[0], code, text)
+        else:
             self._context.emit(events.Refused(code, text))
-        self._backoff.wait()
+            self._backoff.wait()
 
     def _drop(self, change: ChangeRow, code: str, text: str) -> None:
         self._vault.changes.delete(change.id)

@@ -13,6 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from securechat.client import events
+from securechat.client.answers import Key
 from securechat.client.context import Context
 from securechat.client.conversations import phases
 from securechat.client.conversations.trail import Trail
@@ -175,8 +176,8 @@ class Conversation:
         """The command that waits for us to be in, or else for the first message here; 0 if there is none."""
         answers = self.context.answers
         waiting = answers.waiting(("conversation", self.id))
-        if not waiting and (items := self.context.vault.outbox.first(self.id, 1)):
-            waiting = answers.waiting(("item", items[0].id))
+        if not waiting and (items := self.context.vault.outbox.ids(self.id, after=0)):
+            waiting = answers.waiting(("item", items[0]))
         return waiting
 
     def tell(self, change: events.Change, account: str = "", command: int = 0) -> None:
@@ -185,8 +186,10 @@ class Conversation:
 
     def tell_entered(self, change: events.Change) -> None:
         """Tell the front end that we are in."""
-        self.tell(change, self.context.device.account, self.command)
-        self.context.answers.done(("conversation", self.id))
+        key: Key = ("conversation", self.id)
+        again = change == "members"  # then what waits to be said did not bring us here
+        self.tell(change, self.context.device.account, self.context.answers.waiting(key) if again else self.command)
+        self.context.answers.done(key)
 
     def note_members(self) -> None:
         """Update the row's members and epoch from the group."""
@@ -217,6 +220,15 @@ class Conversation:
         for person in self.people.values():
             self.context.pins.observe(person)
         self.note_members()
+        self.settle_changes()
+
+    def settle_changes(self) -> None:
+        """Forget the requested changes that are in force now, whoever made them."""
+        here = {person.account for person in self.people.values()}
+        for change in self.context.vault.changes.load(self.id):
+            if (change.account in here) == (change.action == "add"):
+                self.context.vault.changes.delete(change.id)
+                self.context.answers.done(("change", change.id))
 
     def advance(self, event: phases.Event) -> None:
         """Enter the phase that follows. Raises `InternalError`, and moves nothing, if the event cannot happen now."""
@@ -252,16 +264,17 @@ class Conversation:
             self.context.vault.groups.save_departures(self.id, departed)
 
     def end(self, problem: str, code: str = "local", text: str = "") -> bool:
-        """We are out: delete everything but the history. What was not sent says `problem`; whether there was any.
+        """We are out: delete everything but the history. What was not sent says `problem`.
 
-        `code` and `text`: with what commands are refused; `problem` if there is no text.
+        `code` and `text`: with what commands are refused; `problem` if there is no text. Returns whether anything was.
         """
         self.advance("over")
         dropped = self.context.vault.outbox.drop(self.id)
         self._refuse_dropped(dropped, code, problem, text or problem)
-        for change in self.context.vault.changes.load(self.id):
-            if self.context.answers.waiting(("change", change.id)):
-                self.context.answers.refuse(("change", change.id), code, text or problem)
+        keys: list[Key] = [("change", change.id) for change in self.context.vault.changes.load(self.id)]
+        waiting = [key for key in (*keys, ("conversation", self.id)) if self.context.answers.waiting(key)]
+        for key in waiting:
+            self.context.answers.refuse(key, code, text or problem)
         self.context.vault.conversations.clear_working_state(self.id)
         self._group = self._people = self._staged = None
         self._staged_loaded = True
@@ -269,7 +282,7 @@ class Conversation:
         self.trail = Trail(self.context.vault.trails, self.id)
         self.encrypted.clear()
         self.live = False
-        return any(each.local_id for each in dropped)
+        return bool(waiting) or any(each.local_id for each in dropped)
 
     def _refuse_dropped(self, dropped: Iterable[Dropped], code: str, problem: str, text: str) -> None:
         """Answer the commands that wait for dropped submissions, and mark their lines."""
@@ -305,16 +318,32 @@ class Conversation:
         self.unstage()
 
     def gave_up(self, text: str) -> None:
-        """Stop: the server does not let us back in. `/repair` tries again."""
-        self.advance("distrusted")
+        """Stop: the server does not let us back in. `/repair` tries again; whoever wanted to leave is out."""
+        if self.row.closed:
+            self.end("You have left this conversation.")
+            return
+        self.stop()
         text = f"{text} /repair tries again."
         if self.context.answers.waiting(("conversation", self.id)):
             self.context.answers.refuse(("conversation", self.id), "local", text)
         else:
             self.context.emit(events.Alarm("server", self.id, text))
 
+    def stop(self) -> None:
+        """Read and say nothing more until the user decides. Tells the commands that wait."""
+        self.advance("distrusted")
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        text = f"{self.row.name} has stopped: what you said or changed waits until /repair has rejoined it."
+        keys: list[Key] = [("item", item) for item in self.context.vault.outbox.ids(self.id, after=0)]
+        keys += [("change", change.id) for change in self.context.vault.changes.load(self.id)]
+        for key in keys:
+            if command := self.context.answers.waiting(key):
+                self.context.emit(events.Delayed(self.id, "local", text, command=command))
+
     def distrust(self, text: str) -> None:
         """Stop: our history is not the one that others see, or it is incomplete."""
-        self.advance("distrusted")
+        self.stop()
         advice = "Nothing more is read or sent here. Compare with the others in some other way; /repair rejoins."
         self.context.emit(events.Alarm("history", self.id, f"{text}. {advice}"))

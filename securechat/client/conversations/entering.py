@@ -176,7 +176,7 @@ class Entering:
 
     def _tell_held(self) -> None:
         conversation = self._conversation
-        self._waiting.tell(conversation.command, events.Held(conversation.id, conversation.row.name))
+        self._waiting.tell(events.Held(conversation.id, conversation.row.name))
 
     def _prepare_open_direct(self) -> None:
         conversation, context = self._conversation, self._context

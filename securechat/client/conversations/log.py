@@ -226,27 +226,21 @@ def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> Non
         if person != people.get(leaf):
             conversation.context.pins.observe(person)
     conversation.note_members()
-    _settle_changes(conversation)
+    context = conversation.context
+    changes = context.vault.changes.load(conversation.id)
+    by = {each.account: context.answers.waiting(("change", each.id)) for each in changes}
     were, are = ({person.account for person in tree.values()} for tree in (people, conversation.people))
     for account in sorted(are - were):
-        conversation.tell("joined", account)
+        conversation.tell("joined", account, by.get(account, 0))
     left = {people[leaf].account for leaf in departed}  # told already, when they left
     for account in sorted(were - are - left):
-        conversation.tell("removed", account)
-
-
-def _settle_changes(conversation: Conversation) -> None:
-    """Forget the requested changes that are in force now, whoever made them."""
-    here = {person.account for person in conversation.people.values()}
-    for change in conversation.context.vault.changes.load(conversation.id):
-        if (change.account in here) == (change.action == "add"):
-            conversation.context.vault.changes.delete(change.id)
-            conversation.context.answers.done(("change", change.id))
+        conversation.tell("removed", account, by.get(account, 0))
+    conversation.settle_changes()
 
 
 def _stop(conversation: Conversation, seq: int, stopped: events.Stopped) -> None:
     """Stop before a commit that cannot be processed, and say whose it is (docs/design.md, section 6, Poison)."""
-    conversation.advance("distrusted")
+    conversation.stop()
     conversation.context.report_failed_commit(conversation.id, seq)
     conversation.context.emit(stopped)
 

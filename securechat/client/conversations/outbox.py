@@ -72,7 +72,7 @@ class Outbox:
         if row.phase not in phases.READING or not conversation.caught_up:
             return
         if self._full:
-            self._tell_delayed(0)
+            self._tell_delayed()
         if self._explained is not None and self._explained():
             self._explained = None
             self.backoff.reset()
@@ -103,7 +103,9 @@ class Outbox:
             number += 1
             if item.payload and item.number in self._on_their_way:
                 continue
-            if item.kind == "message" and not self._may_speak(item, number):
+            if item.kind == "message" and not self._may_speak(number):
+                if self._held_for and conversation.row.closed:
+                    self._give_up_held(items)
                 return
             payload = item.payload
             if not payload:
@@ -118,7 +120,17 @@ class Outbox:
             answer = self._answer_to(item.id, number, payload, content_type)
             self._context.request(kind(0, conversation.id, number, payload), answer)
 
-    def _may_speak(self, item: OutboxRow, number: int) -> bool:
+    def _give_up_held(self, items: list[OutboxRow]) -> None:
+        """Whoever leaves does not wait for a decision on a key: what is held for it is not sent."""
+        if self._on_their_way:
+            return
+        self._void = True  # what is left moves up
+        for item in items:
+            if item.kind == "message":
+                self._give_up(item, Refused(0, "not-allowed", f"the key of {self._held_for} has changed, and you left"))
+        self._context.touched.add(self._conversation.id)
+
+    def _may_speak(self, number: int) -> bool:
         conversation, row = self._conversation, self._conversation.row
         if conversation.departed:
             return False
@@ -129,13 +141,13 @@ class Outbox:
         if held_for != self._held_for:
             self._held_for = held_for
             self._waiting.over()
-        if held_for:
-            self._waiting.tell(self._context.answers.waiting(("item", item.id)), events.Held(row.id, held_for))
+        if held_for and not row.closed:
+            self._waiting.tell(events.Held(row.id, held_for))
         return not held_for
 
-    def _tell_delayed(self, command: int) -> None:
+    def _tell_delayed(self) -> None:
         row = self._conversation.row
-        self._waiting.tell(command, events.Delayed(row.id, "reader-full", _FULL.format(row.name)))
+        self._waiting.tell(events.Delayed(row.id, "reader-full", _FULL.format(row.name)))
 
     def _encrypt(self, item: OutboxRow, number: int) -> bytes:
         conversation, group = self._conversation, self._conversation.group
@@ -193,7 +205,7 @@ class Outbox:
             self.backoff.wait(refused.retry_after / 1000)
             if full:
                 self._full = True
-                self._tell_delayed(self._context.answers.waiting(("item", item)))
+                self._tell_delayed()
         elif refused.code == "wrong-number":
             if first and number == conversation.row.number + 1:
                 conversation.need_resync()

@@ -10,7 +10,6 @@ from typing import Final
 
 from securechat import policy
 from securechat.client import events
-from securechat.client.answers import Key
 from securechat.client.context import Context
 from securechat.client.conversations import log, phases
 from securechat.client.conversations.conversation import Conversation
@@ -290,11 +289,9 @@ class Registry:
     def abandon(self, conversation: Conversation, code: str, text: str) -> None:
         """Give the conversation up, and tell the user, also about the messages that waited in it."""
         conversation.row.closed = True
-        command, answers = conversation.command, self._context.answers
-        key: Key = ("conversation", conversation.id)
-        told = conversation.end(f"This message was not sent: {text}", code, text)
-        if answers.waiting(key) or not told:
-            answers.refuse(key, code, text)
+        command = conversation.command
+        if not conversation.end(f"This message was not sent: {text}", code, text):
+            self._context.emit(events.Refused(code, text))
         conversation.tell("closed", command=command)
 
     # --- the inbox ------------------------------------------------------------------------------------------------
@@ -429,6 +426,8 @@ class Registry:
                 older.close()
                 self._context.touched.add(older.id)
                 older.tell("closed")
+                if older.row.phase in phases.STOPPED:  # it is not followed, so nobody will know more
+                    older.end("It is not known whether this message was sent.")
 
     def _replenish(self) -> None:
         """Publish new key packages when few are left, and a new last-resort one before the old one expires."""

@@ -1,8 +1,9 @@
-"""Why what is said in a conversation waits: told once, and again in answer to whatever is said later."""
+"""Why what is said in a conversation waits: told to each command that waits, and once where none does."""
 
 from dataclasses import replace
 
 from securechat.client import events
+from securechat.client.answers import Key
 from securechat.client.conversations.conversation import Conversation
 
 
@@ -14,18 +15,17 @@ class Waiting:
         self._told = False
         self._newest = 0  # item of the outbox that had been said when it was told
 
-    def tell(self, command: int, event: events.Held | events.Delayed) -> None:
-        """Tell what is waited for, unless nothing was said since that was told. `command`: what waits longest, or 0."""
-        context = self._conversation.context
-        newest = context.vault.outbox.newest(self._conversation.id)
-        first = not self._told
-        if not first and newest == self._newest:
-            return
-        self._told, self._newest = True, newest
-        waiting = (command if first else 0, context.answers.waiting(("item", newest)))
-        for each in dict.fromkeys(filter(None, waiting)) or ([0] if first else []):
-            context.emit(replace(event, command=each))
+    def tell(self, event: events.Held | events.Delayed) -> None:
+        """Tell what is waited for to all that was said since that was told."""
+        context, first = self._conversation.context, not self._told
+        items = context.vault.outbox.ids(self._conversation.id, after=self._newest)
+        keys: list[Key] = [("conversation", self._conversation.id)] if first else []
+        keys += [("item", item) for item in items]
+        waiting = [command for key in keys if (command := context.answers.waiting(key))]
+        for command in waiting or ([0] if first else []):
+            context.emit(replace(event, command=command))
+        self._told, self._newest = True, max(items, default=self._newest)
 
     def over(self) -> None:
         """Nothing waits any more."""
-        self._told = False
+        self._told, self._newest = False, 0

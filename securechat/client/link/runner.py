@@ -74,10 +74,6 @@ class Runner:
         self._closing.set()
         self._waker.wake()
 
-    def join(self, seconds: float) -> None:
-        """Wait for the end that `close` has asked for."""
-        self._thread.join(seconds)
-
     def _take_connection(self, outcome: Connection | Exception) -> None:
         self._outcomes.put(outcome)
         self._waker.wake()
@@ -256,6 +252,7 @@ class Runner:
         connection.close()
         self._connection = None
         self._engine.disconnected()
+        self._deliver()  # questions that nobody answers any more
 
     def _describe(self, error: OSError | PeerError) -> str:
         return describe_tls_failure(error, self._settings.host, self._settings.port)

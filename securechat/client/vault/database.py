@@ -99,11 +99,8 @@ class Database(Statements):
         self._lock = lock
         self._readers: list[ReadOnly] = []
         self._deferred: dict[str, list[tuple[object, ...]]] = {}
-
-    @property
-    def changes_made(self) -> int:
-        """How many rows were changed since the vault was opened: whether something was changed in between."""
-        return int(self._connection.total_changes)
+        self.writes = 0
+        """Statements given that may change something, deferred ones included: whether there was one in between."""
 
     @classmethod
     def open(cls, path: Path, account: str, password: str, *, cost: key_file.Cost = key_file.INTERACTIVE) -> Self:
@@ -164,17 +161,21 @@ class Database(Statements):
         this is for rows that no other deferred statement touches.
         """
         if self._connection.in_transaction:
+            self.writes += 1
             self._deferred.setdefault(sql, []).append(values)
         else:
             self.run(sql, *values)
 
     def run(self, sql: str, *values: object) -> Any:
         """Execute one statement, after what was deferred. Returns its cursor."""
+        if not sql.startswith("SELECT"):
+            self.writes += 1
         self._settle()
         return super().run(sql, *values)
 
     def run_many(self, sql: str, rows: list[tuple[object, ...]]) -> None:
         """Execute one statement for each of `rows`, after what was deferred."""
+        self.writes += 1
         self._settle()
         super().run_many(sql, rows)
 

@@ -52,10 +52,11 @@ class OutboxTable:
         rows = self._database.all(_ROWS + " WHERE conversation = ? ORDER BY id LIMIT ?", conversation, limit)
         return [OutboxRow(*row) for row in rows]
 
-    def newest(self, conversation: bytes) -> int:
-        """Return the id of what a conversation has to submit last, 0 if there is nothing."""
-        (newest,) = self._database.one("SELECT max(id) FROM outbox WHERE conversation = ?", conversation)
-        return int(newest or 0)
+    def ids(self, conversation: bytes, *, after: int) -> list[int]:
+        """Return the ids of what a conversation has to submit that came after the item `after`, oldest first."""
+        sql = "SELECT id FROM outbox WHERE conversation = ? AND id > ? ORDER BY id"
+        rows = self._database.all(sql, conversation, after)
+        return [item for (item,) in rows]
 
     def by_number(self, conversation: bytes, number: int) -> OutboxRow | None:
         """Return what was encrypted under `number`."""

@@ -5,7 +5,7 @@ else is asked of the core when it is needed.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -99,6 +99,7 @@ class Chat:
         self._opening = ""  # the name of the conversation that has been asked for and is not there yet
         self._opened_by = 0  # the command that asked for it
         self._kept: list[str] = []  # lines typed meanwhile
+        self._waits_for: Held | Delayed | None = None  # shown since the last typed line
         self._unanswered: set[int] = set()  # commands
         self._newest_shown = self._newest_marked = 0  # local ids
         self._listing = Listing(client)
@@ -141,6 +142,7 @@ class Chat:
         text = text.rstrip()
         if not text:
             return
+        self._waits_for = None  # what is typed now is answered, too
         if text == "/quit":
             self.quit()
         elif self._has_to_wait(text):
@@ -404,9 +406,13 @@ class Chat:
                 pass
             case Ready():
                 self._show_ready()
+            case (Held() | Delayed()) if replace(event, command=0) == self._waits_for:
+                pass  # told to each command that waits, and shown once
             case _:
                 for sentence in self._news.of(event):
                     self._show(sentence_line(sentence))
+        if isinstance(event, Held | Delayed):
+            self._waits_for = replace(event, command=0)
         self._note(event)
         self._go_on(event)
 
