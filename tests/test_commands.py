@@ -16,7 +16,7 @@ import trustme
 
 from securechat import certs
 from securechat.ui.exit_codes import ExitCode
-from securechat.ui.plain.draw import CONTINUATION
+from securechat.ui.view.lines import CONTINUATION
 from tests.support.terminal import Terminal
 
 SECURECHAT = [sys.executable, "-m", "tests.support.cheap"]

@@ -33,9 +33,9 @@ from securechat.content.registry import MAX_TEXT, check_text
 from securechat.errors import RefusedError, SecurechatError, UsageError
 from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code
-from securechat.ui.plain.draw import message_line
 from securechat.ui.text.clean import clean_line
 from securechat.ui.text.sentences import title
+from securechat.ui.view.lines import message_line
 from securechat.ui.view.rows import line_of
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it

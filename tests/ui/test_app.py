@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from securechat.ui.exit_codes import ExitCode
-from securechat.ui.plain.draw import CONTINUATION
+from securechat.ui.view.lines import CONTINUATION
 from tests.support.terminal import Terminal
 
 COMMAND = [sys.executable, "-m", "tests.support.plain_client"]

@@ -29,7 +29,7 @@ from securechat.client.events import (
 from securechat.errors import InternalError, RefusedError, TrustError, UnreachableError
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.plain.chat import Chat
-from securechat.ui.plain.draw import CONTINUATION
+from securechat.ui.view.lines import CONTINUATION
 from tests.support.scripted import NUMBER, ScriptedClient, conversation, message
 
 BOB = conversation("bob")

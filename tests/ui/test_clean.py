@@ -6,9 +6,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from prompt_toolkit.utils import get_cwidth
 
-from securechat.ui.plain.draw import CONTINUATION, notice, wrap
 from securechat.ui.text import clean as cleaner
 from securechat.ui.text.clean import MAX_MARKS, NOT_SHOWN, clean_line
+from securechat.ui.view.lines import CONTINUATION, notice, wrap
 
 COLUMNS, ROWS = 80, 24
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from securechat.client.events import Event
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.plain.chat import Chat
-from securechat.ui.plain.draw import notice, warning, wrap
+from securechat.ui.view.lines import notice, warning, wrap
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient

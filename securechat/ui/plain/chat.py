@@ -49,10 +49,10 @@ from securechat.client.events import (
 from securechat.errors import RefusedError, SecurechatError, UsageError
 from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code
-from securechat.ui.plain.draw import message_line, notice, sentence_line, warning
 from securechat.ui.text.clean import clean
 from securechat.ui.text.sentences import title, why_silent
 from securechat.ui.view.completion import Usage
+from securechat.ui.view.lines import message_line, notice, sentence_line, warning
 from securechat.ui.view.listing import Listing
 from securechat.ui.view.news import News
 from securechat.ui.view.rows import line_of
