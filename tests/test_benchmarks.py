@@ -133,5 +133,5 @@ def test_what_cannot_be_compared_is_told_in_a_line(tmp_path: Path, capsys: pytes
 
 
 def test_only_a_checkout_is_compared_with(tmp_path: Path) -> None:
-    with pytest.raises(beside.NotComparableError, match="is no checkout"):
+    with pytest.raises(beside.NotComparableError, match="is not a checkout"):
         beside.set_up("old", tmp_path)

@@ -71,7 +71,7 @@ def set_up(name: str, folder: Path) -> Tree:
     """Have the tree make or refresh its own .venv. Raises `NotComparableError`."""
     setup = folder / "scripts" / "setup"
     if not setup.is_file():
-        raise NotComparableError(f"{folder} is no checkout of this repository: it has no scripts/setup")
+        raise NotComparableError(f"{folder} is not a checkout of this repository: it has no scripts/setup")
     if subprocess.run([str(setup)], check=False).returncode:
         raise NotComparableError(f"{setup} has failed")
     return Tree(name, folder.resolve())

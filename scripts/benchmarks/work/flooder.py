@@ -76,7 +76,7 @@ class Guesser:
 
 
 def flood(server: tuple[str, int], certs: Path, seconds: float) -> Guesses:
-    """Guess for so long."""
+    """Guess for this many seconds."""
     context = trusting(certs)
     context.set_alpn_protocols([limits.ALPN])
     guessers = [Guesser(server, number, context) for number in range(ADDRESSES)]
