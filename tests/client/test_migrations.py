@@ -200,6 +200,15 @@ def test_a_step_that_fails_leaves_the_old_vault(path: Path, monkeypatch: pytest.
         connection.execute("SELECT * FROM body_sizes")
 
 
+def test_of_a_damaged_old_vault_it_is_said_what_to_do(path: Path) -> None:
+    with closing(connect(path)) as connection:
+        connection.execute("DROP TABLE chain")
+    advice = r"no such table.* left as it is\. .* put a backup of it back\.$"
+    with pytest.raises(StorageError, match=advice), opened(path):
+        pass
+    assert version(path) == 1
+
+
 def test_a_kill_in_the_middle_leaves_the_old_vault(path: Path) -> None:
     numbers = "WITH RECURSIVE number(n) AS (SELECT 100 UNION ALL SELECT n + 1 FROM number)"
     endless = f"{NEXT} {numbers} INSERT INTO body_sizes SELECT n, n FROM number;"  # noqa: S608 - all from here

@@ -271,4 +271,5 @@ def _migrate(path: Path, connection: Any) -> None:
     except sqlite.Error as error:
         raise StorageError(
             f"The vault {path} could not be brought to version {len(schema.MIGRATIONS)}: {error}. It was left as it is."
+            " If the disk is full, make room; otherwise it is damaged: put a backup of it back."
         ) from error
