@@ -23,6 +23,7 @@ PLACES = {
     "a commit that loses a race": ("server/sequencer/commits", "client/conversations/committing"),
     "a held message": ("client/conversations/outbox", "identity/pins"),
     "a full disk": ("server/store/sqlite/writer", "server/sequencer/sequencer"),
+    "a hostile frame": ("wire/frames", "wire/protocol"),
     "a hostile line": ("ui/text/clean",),
     "the safety number": ("identity/safety_number",),
 }
