@@ -78,7 +78,7 @@ def _normalise(name: str, what: str, longest: int) -> str:
     try:
         normalised: str = _ACCOUNT_PROFILE.enforce(name)
     except UnicodeEncodeError as error:
-        raise UsageError(f"{what} {_complaint(error)}") from None
+        raise UsageError(f"{what} {_why_disallowed(error)}") from None
     if len(normalised) > longest:
         raise too_long
     if _UNICODE.category(normalised[0])[0] not in "LN":
@@ -90,7 +90,8 @@ def _normalise(name: str, what: str, longest: int) -> str:
     return normalised
 
 
-def _complaint(error: UnicodeEncodeError) -> str:
+def _why_disallowed(error: UnicodeEncodeError) -> str:
+    """Say what a name must not be, in the rest of a sentence."""
     reason = error.reason.removeprefix("DISALLOWED/")
     if reason == "empty":
         return "must not be empty"
