@@ -63,9 +63,6 @@ NUMBERS_KEPT = 256
 MAX_IN_FLIGHT = 64
 """Requests of one session that may be waiting for their reply; a client that sends more is not reading."""
 
-MAX_NESTING = 4
-"""Depth of a message: no honest one is deeper than a list of structs."""
-
 ACKNOWLEDGE_ENTRIES = 32
 ACKNOWLEDGE_SECONDS = 0.2
 """A reader acknowledges after this many entries or this long, whichever comes first."""
