@@ -1,6 +1,8 @@
 """What imports what: no module of the program imports itself, however indirectly, annotations included."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -66,3 +68,18 @@ def test_a_circle_is_found(back: str) -> None:
     found = circle(import_graph({"a": "from b import c", "b": "", "b.c": back}))
     assert found in (["a", "b.c", "a"], ["b.c", "a", "b.c"])
     assert not circle(import_graph({"a": "from b import c", "b": "", "b.c": "from b import one"}))
+
+
+def test_the_view_model_runs_without_the_core() -> None:
+    program = (
+        "import pkgutil, importlib, sys, securechat.ui.text as text, securechat.ui.view as view\n"
+        "for package in (text, view):\n"
+        "    for each in pkgutil.iter_modules(package.__path__, package.__name__ + '.'):\n"
+        "        importlib.import_module(each.name)\n"
+        "print(*(name for name in sys.modules if name.startswith('securechat')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    loaded = done.stdout.split()
+    assert "securechat.ui.view.timeline" in loaded
+    others = {name for name in loaded if name.count(".") and not name.startswith("securechat.ui")}
+    assert others == {"securechat.client", "securechat.client.events", "securechat.errors"}

@@ -56,7 +56,7 @@ class ChatClient:
         return list(self._engine.snapshot.conversations.values())
 
     def conversation(self, conversation: bytes) -> ConversationSnapshot | None:
-        """Return a conversation by its id."""
+        """Return a conversation by its id, or by the one it had at first."""
         return self._engine.snapshot.get(conversation)
 
     def find(self, name: str) -> ConversationSnapshot | None:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from securechat.client import commands
-from securechat.client.events import ConversationSnapshot, Message, Trust
-from securechat.identity import pins
+from securechat.client.core import ChatClient
 from securechat.ui.view.listing import Listing
 from securechat.ui.view.news import News
 from securechat.ui.view.rows import Line, Notice
@@ -22,28 +21,11 @@ def lines(timeline: Timeline) -> list[Line]:
     return [row for row in timeline.rows if isinstance(row, Line)]
 
 
-class PersonReads:
-    """What a person's front end would read."""
+class PersonReads(ChatClient):
+    """The reads of a person's front end, without a link to a server."""
 
     def __init__(self, person: Person) -> None:
-        self.account = person.name
-        self._person = person
-        pages = person.vault.reader()
-        self.before, self.after, self.around = pages.before, pages.after, pages.around
-        self.unread_counts, self._newest, self._pins = pages.unread_counts, pages.newest, pages.pins
-
-    def conversations(self) -> list[ConversationSnapshot]:
-        return list(self._person.engine.snapshot.conversations.values())
-
-    def conversation(self, conversation: bytes, /) -> ConversationSnapshot | None:
-        return self._person.engine.snapshot.get(conversation)
-
-    def history(self, conversation: bytes, limit: int, /) -> list[Message]:
-        found = self.conversation(conversation)
-        return [] if found is None else self._newest(found.id, limit)
-
-    def trust(self) -> dict[str, Trust]:
-        return {pin.account: pins.standing(pin, pin.current_key) for pin in self._pins.load()}
+        self.account, self._engine, self._reader = person.name, person.engine, person.vault.reader()
 
 
 class Watcher:

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable
 
+from securechat.client.core import ChatClient
 from securechat.client.events import ConversationSnapshot, Message, Trust
 
 
-class MemoryReads:
+class MemoryReads(ChatClient):
     """A history in memory, in the order of the real one (`client.vault.history`)."""
 
-    account = "alice"
-
     def __init__(self, conversations: Iterable[ConversationSnapshot] = ()) -> None:
+        self.account = "alice"
         self.known = {each.id: each for each in conversations}
         self.lines: dict[int, Message] = {}
         self.aliases: dict[bytes, bytes] = {}
@@ -29,21 +29,21 @@ class MemoryReads:
     def conversations(self) -> list[ConversationSnapshot]:
         return list(self.known.values())
 
-    def conversation(self, conversation: bytes, /) -> ConversationSnapshot | None:
+    def conversation(self, conversation: bytes) -> ConversationSnapshot | None:
         return self.known.get(self.aliases.get(conversation, conversation))
 
-    def history(self, conversation: bytes, limit: int, /) -> list[Message]:
+    def history(self, conversation: bytes, limit: int) -> list[Message]:
         return self.in_order(self.aliases.get(conversation, conversation))[-limit:]
 
-    def before(self, local_id: int, limit: int, /) -> list[Message]:
+    def before(self, local_id: int, limit: int) -> list[Message]:
         lines, index = self._beside(local_id)
         return lines[max(0, index - limit) : index]
 
-    def after(self, local_id: int, limit: int, /) -> list[Message]:
+    def after(self, local_id: int, limit: int) -> list[Message]:
         lines, index = self._beside(local_id)
         return lines[index + 1 : index + 1 + limit]
 
-    def around(self, local_id: int, limit: int, /) -> list[Message]:
+    def around(self, local_id: int, limit: int) -> list[Message]:
         lines, index = self._beside(local_id)
         return lines[max(0, index - limit) : index + 1 + limit]
 

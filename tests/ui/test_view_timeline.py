@@ -71,7 +71,7 @@ def ids(timeline: Timeline) -> list[int]:
 
 def fold(timeline: Timeline, *happened: Event) -> None:
     for event in happened:
-        timeline.fold(event, sentences(event, timeline.conversation, timeline._reads.account))
+        timeline.fold(event, sentences(event, timeline.conversation, timeline._client.account))
 
 
 # --- paging -----------------------------------------------------------------------------------------------------------

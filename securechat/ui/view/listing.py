@@ -6,6 +6,7 @@ events. The one in which something was said last comes first.
 
 from collections.abc import Iterable
 from itertools import chain, count
+from typing import TYPE_CHECKING
 
 from securechat.client.events import (
     ConversationChanged,
@@ -22,35 +23,37 @@ from securechat.client.events import (
 )
 from securechat.ui.text.clean import clean_line
 from securechat.ui.text.sentences import title
-from securechat.ui.view.reads import Reads
 from securechat.ui.view.rows import Item, line_of, place_of
+
+if TYPE_CHECKING:  # the core brings the database and all of MLS with it
+    from securechat.client.core import ChatClient
 
 
 class Listing:
     """All conversations. One thread at a time."""
 
-    def __init__(self, reads: Reads) -> None:
+    def __init__(self, client: "ChatClient") -> None:
         """Read what there is."""
-        self._reads = reads
-        self._trust = reads.trust()
-        self._unread = reads.unread_counts()  # conversation -> how many, and the newest line that was counted
+        self._client = client
+        self._trust = client.trust()
+        self._unread = client.unread_counts()  # conversation -> how many, and the newest line that was counted
         self._newest: dict[bytes, Message | None] = {}  # read when they are asked for
-        self._ranks = {each.id: self._local_id_of_newest(each.id) for each in reads.conversations()}
+        self._ranks = {each.id: self._local_id_of_newest(each.id) for each in client.conversations()}
         self._next_rank = count(max(self._ranks.values(), default=0) + 1)
         self._items: dict[bytes, tuple[ConversationSnapshot, Item]] = {}  # made when they are asked for
 
     @property
     def items(self) -> tuple[Item, ...]:
         """The list, closed conversations included. What happened to a conversation is in it before it is told."""
-        now = self._reads.conversations()
+        now = self._client.conversations()
         now.sort(key=lambda each: self._ranks.get(each.id, 0), reverse=True)
         return tuple(map(self._item, now))
 
     @property
     def names(self) -> tuple[str, ...]:
         """Rooms and people one may want to name, each once: those talked with last first, then members of rooms."""
-        others = (clean_line(name) for each in self._reads.conversations() for name in each.members)
-        own = clean_line(self._reads.account)
+        others = (clean_line(name) for each in self._client.conversations() for name in each.members)
+        own = clean_line(self._client.account)
         return tuple(dict.fromkeys(name for name in chain((each.title for each in self.items), others) if name != own))
 
     def unread(self, conversation: bytes) -> int:
@@ -75,7 +78,7 @@ class Listing:
             case Delivered(message=message) | Refused(message=Message() as message):
                 self._forget_newest(message.conversation)  # it moves, and then another may be the newest
             case ConversationChanged(conversation=conversation, change=change):
-                by_us = event.account in ("", self._reads.account)
+                by_us = event.account in ("", self._client.account)
                 if by_us:
                     self._forget_newest(conversation.id)  # lines may have moved here or away
                 if change in ("opened", "request") or (by_us and change == "joined"):
@@ -105,7 +108,7 @@ class Listing:
 
     def _newest_of(self, conversation: bytes) -> Message | None:
         if conversation not in self._newest:
-            self._newest[conversation] = next(iter(self._reads.history(conversation, 1)), None)
+            self._newest[conversation] = next(iter(self._client.history(conversation, 1)), None)
         return self._newest[conversation]
 
     def _local_id_of_newest(self, conversation: bytes) -> int:
@@ -133,7 +136,7 @@ class Listing:
             len(conversation.members),
             self.unread(conversation.id),
             None if newest is None else line_of(newest),
-            self._trust_in(each for each in conversation.members if each != self._reads.account),
+            self._trust_in(each for each in conversation.members if each != self._client.account),
         )
         self._items[conversation.id] = conversation, item
         return item

@@ -1,19 +1,22 @@
 """Events in words, and each piece of news once: one for a session, however many timelines it has open."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from securechat.client.events import ConversationChanged, ConversationSnapshot, Event, PresenceChanged
 from securechat.ui.text.sentences import Sentence, first_contact, sentences
-from securechat.ui.view.reads import Reads
+
+if TYPE_CHECKING:  # the core brings the database and all of MLS with it
+    from securechat.client.core import ChatClient
 
 
 class News:
     """What has been told. One thread at a time."""
 
-    def __init__(self, reads: Reads) -> None:
+    def __init__(self, client: "ChatClient") -> None:
         """Accounts that we have a conversation with are no new contacts: that was told in an earlier session."""
-        self._reads = reads
-        self._met = {each.name for each in reads.conversations() if each.kind == "direct"}
+        self._client = client
+        self._met = {each.name for each in client.conversations() if each.kind == "direct"}
         self._presence: dict[str, str] = {}
 
     def of(self, event: Event) -> tuple[Sentence, ...]:
@@ -25,7 +28,7 @@ class News:
             if self._presence.get(event.account) == event.state:
                 return
             self._presence[event.account] = event.state
-        yield from sentences(event, self._conversation_of(event), self._reads.account)
+        yield from sentences(event, self._conversation_of(event), self._client.account)
         if isinstance(event, ConversationChanged) and event.change in ("opened", "joined", "request"):
             account = event.conversation.name
             if event.conversation.kind == "direct" and account not in self._met:
@@ -36,4 +39,4 @@ class News:
         if isinstance(event, ConversationChanged):
             return event.conversation
         wanted: bytes | None = getattr(event, "conversation", None)
-        return None if wanted is None else self._reads.conversation(wanted)
+        return None if wanted is None else self._client.conversation(wanted)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import tzinfo
 from operator import itemgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from securechat.client.events import (
     ConversationChanged,
@@ -28,7 +28,6 @@ from securechat.client.events import (
 )
 from securechat.errors import UsageError
 from securechat.ui.text.sentences import Sentence
-from securechat.ui.view.reads import Reads
 from securechat.ui.view.rows import UNACCEPTED, Day, Line, Notice, Place, Row, line_of, local_time, place_of
 
 PAGE: Final = 100
@@ -42,13 +41,16 @@ MAX_NOTICES: Final = 200
 
 _first: Final = itemgetter(0)
 
+if TYPE_CHECKING:  # the core brings the database and all of MLS with it
+    from securechat.client.core import ChatClient
+
 
 class Timeline:
     """One conversation. One thread at a time."""
 
     def __init__(
         self,
-        reads: Reads,
+        client: "ChatClient",
         conversation: bytes,
         *,
         around: int = 0,
@@ -61,13 +63,13 @@ class Timeline:
         `zone`: whose days the rows are sorted by; None: this machine's. `page`: lines read at once; `limit`: lines
         kept. Raises `UsageError` if there is no such conversation, or no such line in it.
         """
-        found = reads.conversation(conversation)
+        found = client.conversation(conversation)
         if found is None:
             raise UsageError("There is no such conversation.")
         self._conversation = found
         self.more_before = self.more_after = False
         """Whether the history has lines before the window's first, and after its last."""
-        self._reads, self._zone, self._page, self._limit = reads, zone, page, limit
+        self._client, self._zone, self._page, self._limit = client, zone, page, limit
         self._lines: list[tuple[Place, Line]] = []  # sorted
         self._places: dict[int, Place] = {}  # local id -> where the line is
         self._notices: deque[tuple[Place, Notice]] = deque(maxlen=MAX_NOTICES)  # as told
@@ -90,7 +92,7 @@ class Timeline:
     @property
     def conversation(self) -> ConversationSnapshot:
         """The conversation as the core knows it now, which may be ahead of the events."""
-        return self._reads.conversation(self._conversation.id) or self._conversation
+        return self._client.conversation(self._conversation.id) or self._conversation
 
     # --- paging ---------------------------------------------------------------------------------------------------
 
@@ -102,7 +104,7 @@ class Timeline:
     def show(self, local_id: int) -> None:
         """Move the window to a line. Raises `UsageError`, and changes nothing, if the conversation has no such line."""
         half = self._page // 2
-        page = self._reads.around(local_id, half)
+        page = self._client.around(local_id, half)
         if not page or page[0].conversation != self.conversation.id:
             raise UsageError("There is no such message in this conversation.")
         index = next(index for index, message in enumerate(page) if message.local_id == local_id)
@@ -120,7 +122,7 @@ class Timeline:
             # It may have been accepted meanwhile, and so come before lines that are older here: read all in one piece.
             self._open_at_end(min(len(self._lines) + self._page, self._limit))
             return True
-        page = self._reads.before(first.local_id, self._page)
+        page = self._client.before(first.local_id, self._page)
         self.more_before = len(page) == self._page
         self._extend(page, from_end=True)
         return bool(page)
@@ -129,7 +131,7 @@ class Timeline:
         """Extend the window by the page after it, and cut its beginning to size. Return whether there was more."""
         if not self.more_after:
             return False
-        page = self._reads.after(self._lines[-1][1].local_id, self._page)
+        page = self._client.after(self._lines[-1][1].local_id, self._page)
         self._looks_back = self.more_after = len(page) == self._page
         self._extend(page, from_end=False)
         return bool(page)
@@ -148,7 +150,7 @@ class Timeline:
                 self._receive(message)
             case Refused(message=Message() as message):
                 self._receive(message)
-            case ConversationChanged() if event.account in ("", self._reads.account):
+            case ConversationChanged() if event.account in ("", self._client.account):
                 if self._is_here(event.conversation.id):
                     self._read_again()  # when we enter or leave, lines may have moved here or away
         sentences = tuple(told)
@@ -198,7 +200,7 @@ class Timeline:
     # --- the window -----------------------------------------------------------------------------------------------
 
     def _open_at_end(self, count: int) -> None:
-        page = self._reads.history(self._conversation.id, count)
+        page = self._client.history(self._conversation.id, count)
         self._replace(page)
         self.more_before, self.more_after = len(page) == count, False
 
