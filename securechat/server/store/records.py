@@ -43,14 +43,18 @@ _KEPT_BYTES = limits.NUMBERS_KEPT * _ANSWER.size
 
 
 class Numbers:
-    """What one device has submitted in one conversation: how much, and the newest `limits.NUMBERS_KEPT` answers."""
+    """What one device has submitted in one conversation: how much, and the newest `limits.NUMBERS_KEPT` answers.
+
+    `stored` is the store's own: up to this number it has them in a row of theirs. It stays here because it ends with
+    them, when the sequencer lets a conversation go.
+    """
 
     __slots__ = ("_answers", "last", "stored")
 
     def __init__(self, last: int = 0, answers: bytes = b"") -> None:
         """`answers`: what `encode` returned."""
         self.last = last
-        self.stored = last  # up to this number the store has it in a row, and does not replay entries
+        self.stored = last
         self._answers = bytearray(answers)
 
     def extend(self, answers: list[bytes]) -> None:
@@ -113,7 +117,7 @@ class Head:
     chain: bytes
     group_info: bytes
     first_seq: int = 1  # entries before it are gone
-    held_bytes: int = 0  # of payloads in the history when housekeeping last looked
+    held_bytes: int = 0  # of payloads that somebody had still to read when the store last looked
     held_time: int = 0  # of the first of them; 0: there was none
     numbers: dict[bytes, Numbers] = field(default_factory=dict)
     members: dict[bytes, Membership] = field(default_factory=dict)
