@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -34,9 +34,11 @@ from securechat.ui.start import SWITCH_SECONDS
 PASSWORD: Final = secrets.token_hex(8)
 TEXT: Final = "What a person says is seldom longer than this line."
 ARRIVING: Final = 1_500  # messages that come in while a front end asks
+OLD_LINES: Final = 100_000  # in the history before that, all unread
 CAUGHT_UP: Final = 9_500  # with the commits of fresh paths between them, less than what a reader may leave unread
 SAID: Final = 3_000
 UNIT: Final = 64  # messages a transaction of the floor
+FILLED_AT_ONCE: Final = 10_000  # old lines a transaction
 PAGE: Final = 50  # lines that a front end reads at once
 MEDIAN_GOAL, P99_GOAL = 5.0, 20.0  # milliseconds
 CATCH_UP_GOAL, SAY_GOAL = 1.6, 2.0  # times the floor
@@ -86,7 +88,7 @@ class Person:
 
     def __init__(self, place: Place, name: str) -> None:
         self.told = queue.SimpleQueue[events.Event]()
-        self._vault = Vault.open(place.folder / f"{name}.vault", name, PASSWORD, cost=Cost(time=1, memory=8, lanes=1))
+        self._vault = _open_vault(place, name)
         settings = ClientSettings("localhost", place.port, ca_file=place.ca, password=PASSWORD, register=True)
         self.client = ChatClient(settings, self._vault, on_event=self.told.put)
         self.client.start()
@@ -133,6 +135,7 @@ def _front_end(place: Place) -> Iterator[Figure]:
     bob = _acquaint(place, "bob", "alice")
     bob.say("#bob-alice", ARRIVING)
     bob.close()
+    middle = _fill(place, "alice")
     alice = Person(place, "alice")
     room = alice.client.find("#bob-alice")
     assert room is not None
@@ -141,6 +144,12 @@ def _front_end(place: Place) -> Iterator[Figure]:
         "conversation": lambda: alice.client.conversation(room.id),
         "find": lambda: alice.client.find("#bob-alice"),
         "history": lambda: alice.client.history(room.id, PAGE),
+        "before": lambda: alice.client.before(middle, PAGE),
+        "after": lambda: alice.client.after(middle, PAGE),
+        "around": lambda: alice.client.around(middle, PAGE // 2),
+        "unread": lambda: alice.client.unread(middle, PAGE),
+        "unread_counts": alice.client.unread_counts,
+        "trust": alice.client.trust,
         "do": lambda: alice.client.do(commands.MarkShown(0)),
     }
     waits: dict[str, list[float]] = {name: [] for name in calls}
@@ -154,10 +163,29 @@ def _front_end(place: Place) -> Iterator[Figure]:
             received += isinstance(alice.told.get(), events.Received)
         time.sleep(0.001)  # what a front end does between two calls
     alice.close()
-    case = f"{ARRIVING:,} messages come in"
+    case = f"{OLD_LINES:,} lines, {ARRIVING:,} come in"
     for name, milliseconds in waits.items():
         yield Figure(case, f"{name}: wait, median", median(milliseconds), "ms", goal=MEDIAN_GOAL)
         yield Figure(case, f"{name}: wait, p99", quantiles(milliseconds, n=100)[-1], "ms", goal=P99_GOAL)
+
+
+def _fill(place: Place, name: str) -> int:
+    """Put old lines of others into a vault that nobody has open. Returns the local id of the one in the middle."""
+    with closing(_open_vault(place, name)) as vault:
+        body = encode_body(Text(TEXT))
+        ids: list[int] = []
+        for first in range(1, OLD_LINES, FILLED_AT_ONCE):
+            with vault.transaction():
+                lines = (
+                    vault.history.add(b"o" * 32, "bob", body, own=False, trust="pinned", seq=seq, time=1)
+                    for seq in range(first, first + FILLED_AT_ONCE)
+                )
+                ids += [line.local_id for line in lines]
+    return ids[OLD_LINES // 2]
+
+
+def _open_vault(place: Place, name: str) -> Vault:
+    return Vault.open(place.folder / f"{name}.vault", name, PASSWORD, cost=Cost(time=1, memory=8, lanes=1))
 
 
 def _catch_up(place: Place, floor: float) -> Iterator[Figure]:
