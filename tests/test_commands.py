@@ -104,7 +104,7 @@ def test_what_is_sent_is_received_once_whichever_program_fetched_it(open_site: C
 def test_a_room_and_a_private_chat_over_pipes(open_site: Callable[..., Site]) -> None:
     site = open_site("--greeting", "Be kind.")
     shown = site.run("alice", "client", "--register", typed="/join #lobby\nfirst\n/rooms\n")
-    assert "-- Be kind.\n" in shown
+    assert "-- The server's greeting: Be kind.\n" in shown
     assert re.search(r"\d\d:\d\d \[#lobby\] alice: first\n", shown)
     assert "-- #lobby: open room, 1 person, you are in it\n" in shown
     shown = site.run("bob", "client", "--register", typed="/join #lobby\nsecond\\\nline\n/who\n/chat alice\nmay I?\n")

@@ -960,7 +960,7 @@ def test_a_log_too_many_is_told_and_the_others_are_read(people: World, monkeypat
     settle(alice, bob)
     assert events.Ready() in alice.happened[-4:]
     (told,) = alarms(alice, "server")
-    assert told == "The server does not let you read #three: one session reads 3 logs at most."
+    assert told == "The server does not let you read #three. It says: one session reads 3 logs at most."
     bob.say("#one", "hello")
     settle(alice, bob)
     assert alice.texts("#one") == ["bob: hello"]

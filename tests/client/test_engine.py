@@ -439,7 +439,7 @@ def test_what_is_never_taken_is_told_and_the_rest_goes_on_in_order(people: World
     settle(alice, bob)
     assert bob.texts("alice") == [f"alice: {n}" for n in (0, 2, 3, 4, 5)]
     (lost,) = set(alice.texts("bob")) - set(bob.texts("alice"))
-    assert lost.startswith("alice: 1 [This message was not sent: no. Send it again")
+    assert lost.startswith("alice: 1 [This message was not sent: the server says: no. Send it again")
     assert [event.code for event in alice.of(events.Refused) if isinstance(event, events.Refused)] == ["bad-request"]
 
 

@@ -285,7 +285,7 @@ def test_lines_for_a_conversation_that_does_not_come_about_go_nowhere() -> None:
     screen.type("/msg zoe hi", "more")
     (asked,) = screen.commands()
     refused = Refused("not-found", "There is no account zoe.", command=asked.id)
-    assert screen.tell(refused) == "!! There is no account zoe."
+    assert screen.tell(refused) == "!! The server says: There is no account zoe."
     assert screen.client.calls == [commands.OpenDirect("zoe", "hi", ask=False)]
     assert screen.chat.prompt == "> "
 
@@ -348,7 +348,8 @@ def test_go_lists_conversations_with_what_is_new(screen: Screen) -> None:
 
 
 EVENTS: list[tuple[Event, tuple[str, ...]]] = [
-    (Connected("Tea room", "Be kind."), ("Connected to Tea room.", "Be kind.")),
+    (Connected("Tea room", "Be kind."), ("Connected to Tea room.", "The server's greeting: Be kind.")),
+    (Refused("local", "That is you."), ("!! That is you.",)),
     (Disconnected("The server does not answer.", 2.4), ("The server does not answer.", "2 s")),
     (LoggedIn("alice", resumed=True), ("alice",)),
     (Waiting(3), ("full", "number 3")),
@@ -365,7 +366,7 @@ EVENTS: list[tuple[Event, tuple[str, ...]]] = [
     (RoomList(()), ("/join #lobby",)),
     (RoomList((RoomListed("#lobby", "open", 3, joined=True),)), ("#lobby", "open room", "3 people", "you are in it")),
     (MemberList(LOBBY.id, (("alice", True), ("bob", False))), ("In #lobby: alice (online), bob",)),
-    (Refused("not-allowed", "You are not an owner."), ("!! You are not an owner.",)),
+    (Refused("not-allowed", "You are not an owner."), ("!! The server says: You are not an owner.",)),
 ]
 
 

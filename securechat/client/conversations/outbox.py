@@ -127,7 +127,7 @@ class Outbox:
         self._void = True  # what is left moves up
         for item in items:
             if item.kind == "message":
-                self._give_up(item, Refused(0, "not-allowed", f"the key of {self._held_for} has changed, and you left"))
+                self._give_up(item, "local", f"the key of {self._held_for} has changed, and you left")
         self._context.touched.add(self._conversation.id)
 
     def _may_speak(self, number: int) -> bool:
@@ -214,15 +214,16 @@ class Outbox:
             conversation.lose()
         elif first:
             self._void = True  # those after it move up by one number
-            self._give_up(current, refused)
+            self._give_up(current, refused.code, refused.text)
 
-    def _give_up(self, item: OutboxRow, refused: Refused) -> None:
+    def _give_up(self, item: OutboxRow, code: str, text: str) -> None:
+        """It will never be sent: `code` and `text` say why, in the server's words unless the code is "local"."""
         self._vault.outbox.delete(item.id)
         self._conversation.encrypted.pop(item.number, None)
         message = None
         if item.local_id:
-            problem = f"This message was not sent: {refused.text}."
+            problem = f"This message was not sent: {text if code == 'local' else f'the server says: {text}'}."
             if not self._conversation.row.closed:
                 problem += f" {_ADVICE}"
             message = self._vault.history.fail(item.local_id, problem)
-        self._context.answers.refuse(("item", item.id), refused.code, refused.text, message)
+        self._context.answers.refuse(("item", item.id), code, text, message)

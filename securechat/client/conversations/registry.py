@@ -281,7 +281,7 @@ class Registry:
                     raise PeerError(f"the server does not let us read a conversation: {reply.text}")
                 else:  # that one alone cannot be read: more of them than a server lets one session read, for example
                     self._awaited.discard(conversation.id)
-                    text = f"The server does not let you read {conversation.row.name}: {reply.text}."
+                    text = f"The server does not let you read {conversation.row.name}. It says: {reply.text}."
                     context.emit(events.Alarm("server", conversation.id, text))
 
         context.request(Subscribe(0, conversation.id, cursor), answer)
@@ -290,7 +290,8 @@ class Registry:
         """Give the conversation up, and tell the user, also about the messages that waited in it."""
         conversation.row.closed = True
         command = conversation.command
-        if not conversation.end(f"This message was not sent: {text}", code, text):
+        why = text if code == "local" else f"the server says: {text}"
+        if not conversation.end(f"This message was not sent: {why}", code, text):
             self._context.emit(events.Refused(code, text))
         conversation.tell("closed", command=command)
 

@@ -155,10 +155,10 @@ class LoginProcedure:
 
     def _refused(self, reply: Refused) -> None:
         if reply.code in RETRYABLE:
-            self.disconnect_reason = reply.text
+            self.disconnect_reason = f"The server says: {reply.text}"
             self.retry_after = reply.retry_after / 1000
         else:
-            self.failure = RefusedError(reply.code, reply.text)
+            self.failure = RefusedError(reply.code, f"The server says: {reply.text}")
 
 
 def _other_identity(account: str) -> TrustError:

@@ -266,4 +266,5 @@ def _why(ended: Ended) -> str:
         return "The connection was lost."
     if ended.closing.reason in _END_OF_DEVICE:
         raise RefusedError(ended.closing.reason, _END_OF_DEVICE[ended.closing.reason])
-    return f"The server has closed the connection ({ended.closing.reason}). {ended.closing.text}".strip()
+    says = f" It says: {ended.closing.text}" if ended.closing.text else ""
+    return f"The server has closed the connection ({ended.closing.reason}).{says}"

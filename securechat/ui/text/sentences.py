@@ -81,7 +81,7 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
         case Connected():
             yield _notice(f"Connected to {clean_line(event.server_name)}.")
             if event.greeting:
-                yield _notice(clean(event.greeting))
+                yield _notice(f"The server's greeting: {clean(event.greeting)}")
         case Disconnected():
             seconds = max(1, round(event.retry_in))
             yield _notice(f"No connection: {clean_line(event.reason)} Trying again in {seconds} s.")
@@ -126,6 +126,8 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
         case MemberList():
             names = (f"{clean_line(name)}{' (online)' if online else ''}" for name, online in event.members)
             yield _notice(f"In {where}: {', '.join(names)}")
+        case Refused(message=None, code=code) if code != "local":
+            yield _warning(f"The server says: {clean(event.text)}")
         case Refused(message=None) | Delayed():
             yield _warning(clean(event.text))
         case Ended(error=error) if error is not None:
