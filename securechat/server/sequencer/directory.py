@@ -87,6 +87,9 @@ class Directory:
             self._drop(account, others)
             others = []
             log.info("identity key replaced", client=session.outlet.address, account=account)
+        taken = {DeviceCertificate.decode(other.certificate).signature_key for other in others}
+        if certificate.signature_key in taken:
+            raise RefusedError("bad-request", "another device of this account has the same signature key")
         if len(others) >= limits.MAX_DEVICES:
             raise RefusedError("bad-request", f"an account has {limits.MAX_DEVICES} devices at most")
         if known is not None and known.certificate != request.certificate:

@@ -238,20 +238,19 @@ class Sequencer:
 
     def _write(self, batch: list[tuple[Session, Any]]) -> None:
         """Steps 1 to 3."""
-        for session, operation in batch:
-            self._dispatch(self._writing, session, operation)
-        for run in self._turn.runs:
-            if self._conversations.loaded(run.conversation.head.id) is run.conversation:  # not deleted since
-                self._store.logs.append(run.conversation.head, run.entries)
         try:
+            for session, operation in batch:
+                self._dispatch(self._writing, session, operation)
+            for run in self._turn.runs:
+                if self._conversations.loaded(run.conversation.head.id) is run.conversation:  # not deleted since
+                    self._store.logs.append(run.conversation.head, run.entries)
             self._store.commit()
         except DiskFullError:
             log.error("the disk is full; nothing is accepted")
-            told = [(session, reply.id) for session, reply in self._turn.answers]
-            told += [(run.session, accepted.id) for run in self._turn.runs for accepted in run.accepted]
             self._undo()
-            for session, request in told:
-                session.outlet.send(Refused(request, "disk-full", "the server's disk is full; try again later"))
+            for session, operation in batch:
+                for request in _requests_in(operation):
+                    session.outlet.send(Refused(request.id, "disk-full", "the server's disk is full; try again later"))
             return
         self._conversations.committed()
         runs, self._turn.runs = self._turn.runs, []
@@ -388,3 +387,9 @@ class Sequencer:
                 log.error("the disk is full: some readers will be sent entries that they have again")
             except StoreBrokenError as error:
                 end_process(error)
+
+
+def _requests_in(operation: object) -> list[Request]:
+    """Return the requests that an operation has to answer: several messages, one, or one whose check has ended."""
+    messages = operation if isinstance(operation, list) else [getattr(operation, "request", operation)]
+    return [message for message in messages if isinstance(message, Request)]
