@@ -119,7 +119,9 @@ class Engine:
                 answers.current = command.id
                 before = self._context.vault.writes
                 try:
-                    self._handlers[type(command)](command)
+                    if (handler := self._handlers.get(type(command))) is None:
+                        raise UsageError("This program does not know that command.")
+                    handler(command)
                 except UsageError as error:
                     if self._context.vault.writes != before:
                         raise InternalError("a command failed halfway") from error
@@ -342,7 +344,8 @@ class Engine:
         self._context.request(request, handler)
 
     def _answer_question(self, command: commands.Command, reply: Reply) -> None:
-        del self._questions[command.id]
+        if self._questions.pop(command.id, None) is None:
+            return  # the same question was asked twice under one id, and is answered
         if isinstance(reply, Refused):
             self._context.emit(events.Refused(reply.code, reply.text, command=command.id))
         else:
@@ -377,6 +380,8 @@ class Engine:
     # --- reading --------------------------------------------------------------------------------------------------
 
     def _mark_shown(self, command: commands.MarkShown) -> None:
+        if not 0 <= command.local_id <= self._context.vault.history.last_id:
+            raise UsageError("There is no such message.")
         self._context.vault.history.mark_shown(command.local_id)
         self._done()
 

@@ -6,13 +6,14 @@ import msgspec
 import pytest
 
 from securechat.client import commands, events
-from securechat.errors import TrustError
+from securechat.errors import RefusedError, TrustError
 from securechat.ui.exit_codes import exit_code
 from securechat.wire import limits
 from securechat.wire import messages as m
+from securechat.wire.frames import encode_frame
 from tests.adversary.conftest import Crowd
 from tests.adversary.scenes import assert_calm, direct, happened, say
-from tests.support.hostile import HostileServer, Sent
+from tests.support.hostile import HostileServer, Link, Sent
 
 change = msgspec.structs.replace
 
@@ -151,3 +152,44 @@ def test_who_is_in_a_conversation_is_not_for_the_server_to_say(hostile: HostileS
     hostile.lie(m.MemberList, lambda _, reply: [change(reply, members=names)])
     alice.do(commands.ListMembers(conversation))
     assert alice.wait_for(events.MemberList).members == (("alice", False), ("bob", True))
+
+
+@pytest.mark.parametrize("farewell", ["shutdown", "too-slow", "garbage"])
+def test_a_farewell_behind_much_that_is_not_processed_yet_ends_the_connection_and_no_client(
+    hostile: HostileServer, crowd: Crowd, farewell: str
+) -> None:
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    held: list[bytes] = []
+
+    def hold(link: Link, entry: m.Entry) -> list[bytes] | None:
+        """Send 90 entries and the end as one piece: more than a client makes one transaction of."""
+        if link.account != "alice" or len(held) == 90:
+            return None
+        held.append(encode_frame(entry))
+        if len(held) < 90:
+            return []
+        end = b"\0\0\0\x28" + bytes([0xC1]) * 40 if farewell == "garbage" else encode_frame(m.Closing(farewell, ""))  # type: ignore[arg-type]  # a reason
+        return [b"".join(held) + end]
+
+    hostile.from_server[m.Entry] = hold  # type: ignore[assignment]  # raw bytes
+    for number in range(120):
+        bob.do(commands.Send(bob.id_of("alice"), f"n{number}"))
+    alice.wait_for(events.Disconnected)
+    alice.read("bob", "bob: n119")
+
+
+def test_what_was_stored_before_the_end_is_told_before_it(hostile: HostileServer, crowd: Crowd) -> None:
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+
+    def last_words(link: Link, entry: m.Entry) -> list[bytes] | None:
+        return [encode_frame(entry) + encode_frame(m.Closing("replaced", ""))] if link.account == "alice" else None
+
+    hostile.from_server[m.Entry] = last_words  # type: ignore[assignment]  # raw bytes
+    bob.say("alice", "last words")
+    error = alice.wait_for(events.Ended).error
+    assert isinstance(error, RefusedError)
+    assert error.code == "replaced"
+    assert "last words" in [event.message.text for event in alice.happened if isinstance(event, events.Received)]
+    alice.vault.close()

@@ -13,16 +13,20 @@ from securechat.client import commands, events
 from securechat.client.conversations.entering import MAX_OFFERED_NUMBER, _leaf_of
 from securechat.client.conversations.numbers import encode_number
 from securechat.client.device import Device
+from securechat.client.vault.identity import DeviceRow
+from securechat.client.vault.vault import Vault
 from securechat.errors import RefusedError, TrustError, UsageError
 from securechat.identity.certificate import RULES_EXTENSION
+from securechat.identity.pins import Pin
 from securechat.mls.extensions import Extension, ExtensionType, RequiredCapabilities
 from securechat.mls.group import Group
 from securechat.mls.proposals import GroupContextExtensions, Remove
+from securechat.server.store.port import DiskFullError
 from securechat.server.store.records import InboxEntry
 from securechat.wire import limits
 from securechat.wire import messages as wire
 from tests.support.memory_server import Link, MemoryServer, refuse
-from tests.support.people import Person, only, settle
+from tests.support.people import CHEAP, PASSWORD, Person, only, settle
 
 World = Callable[..., list[Person]]
 
@@ -964,3 +968,93 @@ def test_a_log_too_many_is_told_and_the_others_are_read(people: World, monkeypat
     bob.say("#one", "hello")
     settle(alice, bob)
     assert alice.texts("#one") == ["bob: hello"]
+
+
+def twin_of(server: MemoryServer, folder: Path, person: Person) -> Person:
+    """Another device of the same account, which has copied its keys."""
+    folder.mkdir()
+    row = person.engine._context.device.row
+    vault = Vault.open(folder / f"{person.name}.vault", person.name, PASSWORD, cost=CHEAP)
+    with vault.transaction():
+        vault.device.save(DeviceRow(person.name, b"T" * 16, row.identity_private, row.signature_private))
+    vault.close()
+    twin = Person(server, folder, person.name)
+    twin.register()
+    twin.connect()
+    return twin
+
+
+def test_two_devices_of_one_account_cannot_publish_one_key(
+    server: MemoryServer, people: World, tmp_path: Path
+) -> None:
+    (bob,) = people("bob")
+    twin = twin_of(server, tmp_path / "twin", bob)
+    while twin.push() or twin.pull(8):
+        pass
+    assert isinstance(twin.engine.failure, RefusedError)
+    assert "another device of this account has the same signature key" in str(twin.engine.failure)
+    twin.stop()
+
+
+def test_key_packages_that_cannot_stand_in_one_group_end_no_client(
+    server: MemoryServer, people: World, tmp_path: Path
+) -> None:
+    alice, bob = people("alice", "bob")
+    twin = twin_of(server, tmp_path / "twin", bob)
+    twin.pull(8)  # the server's hello, by which the device is certified
+    with twin.vault.transaction():
+        (package,) = twin.engine._context.device.make_key_packages(1, server.now // 1000)
+    twin.stop()
+
+    def both(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.KeyPackages):
+            return [msgspec.structs.replace(message, key_packages=[*message.key_packages, package])]
+        return [message]
+
+    only(alice, both)
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
+    settle(alice, bob)
+    assert alarms(alice, "key-package") == ["Two devices of bob have the same key."]
+    alice.crash()
+    alice.connect()
+    honest(server)
+    settle(alice, bob)
+    alice.do(commands.OpenDirect("bob", "again", ask=False))
+    settle(alice, bob)
+    assert bob.texts("alice") == ["alice: again"]
+
+
+def test_a_key_package_that_expires_meanwhile_is_fetched_again(server: MemoryServer, people: World) -> None:
+    alice, bob = people("alice", "bob")
+    with alice.vault.transaction():
+        alice.engine._context.pins._keep(Pin("bob", bytes(32), verified=True))
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
+    settle(alice, bob)
+    assert alice.of(events.Held)
+    bob.cut()
+    server.now += 91 * 86_400_000
+    bob.connect()
+    settle(bob)
+    alice.do(commands.Trust("bob"))
+    settle(alice, bob)
+    assert not alice.engine.failure
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_turn_is_told_and_tried_again(
+    server: MemoryServer, people: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = people("alice", "bob")
+    create, tries = server.store.conversations.create, 0
+
+    def full(*arguments: object) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise DiskFullError("no room")
+        create(*arguments)  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(server.store.conversations, "create", full)
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
+    settle(alice, bob)
+    assert tries == 3
+    assert bob.texts("alice") == ["alice: hello"]

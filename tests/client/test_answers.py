@@ -319,3 +319,19 @@ def test_whatever_people_ask_for_in_whatever_order_everything_is_answered_once(p
     settle(*everybody)
     for person, command in given:
         assert answer(person, command), command
+
+
+def test_what_a_front_end_asks_by_mistake_is_refused_and_ends_nobody(people: World) -> None:
+    (alice,) = people("alice")
+
+    class Unknown(Command):
+        """None that the core knows."""
+
+    mistakes = [Unknown(), commands.MarkShown(-1), commands.MarkShown(1), commands.MarkShown(1 << 64)]
+    question = commands.ListRooms()
+    give(alice, *mistakes, question, question)
+    settle(alice)
+    assert [refusal(alice, each) for each in mistakes] == [
+        "This program does not know that command.", *["There is no such message."] * 3,
+    ]  # fmt: skip
+    assert done(alice, question)

@@ -1,5 +1,6 @@
 """The client's border: a front end waits for nothing, and each command is answered once, by name."""
 
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from securechat.client.core import ChatClient
 from securechat.client.settings import ClientSettings
 from securechat.client.vault.key_file import Cost
 from securechat.client.vault.vault import Vault
-from securechat.errors import UsageError
+from securechat.errors import UnreachableError, UsageError
 from tests.support.people import Person, settle
 
 PASSWORD = "correct horse"
@@ -187,3 +188,16 @@ def test_a_snapshot_does_not_change_once_it_was_taken(people: World) -> None:
     bob.say("#lobby", "hello")
     settle(alice, bob)
     assert alice.engine.snapshot is unchanged  # a message is nothing that a list of conversations shows
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example", "\udc80"])
+def test_what_cannot_be_a_hosts_name_is_said_in_a_sentence(host: str, tmp_path: Path) -> None:
+    vault = Vault.open(tmp_path / "alice.vault", "alice", PASSWORD, cost=Cost(time=1, memory=8, lanes=1))
+    told: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
+    settings = ClientSettings(host, 1, pin="sha256:" + "0" * 64, password=PASSWORD)
+    ChatClient(settings, vault, on_event=told.put).start()
+    ended = told.get(timeout=60)
+    assert isinstance(ended, events.Ended)
+    assert isinstance(ended.error, UnreachableError)
+    assert "Check its spelling" in str(ended.error)
+    vault.close()

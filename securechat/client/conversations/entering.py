@@ -29,8 +29,9 @@ from securechat.client.conversations.waiting import Waiting
 from securechat.client.device import CAPABILITIES, Device, check_key_packages
 from securechat.errors import InternalError, PeerError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
+from securechat.mls.errors import OutsideLifetime
 from securechat.mls.framing import decode_body
-from securechat.mls.group import Group
+from securechat.mls.group import Group, StagedCommit
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.proposals import Add
@@ -157,7 +158,7 @@ class Entering:
             self._tell_held()
 
     def _handle_key_packages(self, reply: Reply) -> None:
-        conversation, account = self._conversation, self._conversation.row.name
+        account = self._conversation.row.name
         if isinstance(reply, Refused):
             self._handle_refusal(reply)
         elif isinstance(reply, KeyPackages):
@@ -166,13 +167,17 @@ class Entering:
                 validate = self._context.device.validator(now)
                 self._checked = check_key_packages(reply.key_packages, account, validate=validate, now=now)
             except PeerError as error:
-                self._registry.abandon(conversation, "local", f"Nothing was sent to {account}. {error}")
-                self._context.emit(events.Alarm("key-package", conversation.id, str(error)))
+                self._refuse_key_packages(error)
                 return
             for _, person in self._checked:
                 self._context.pins.observe(person)
             if account in self._context.pins.undecided:
                 self._tell_held()
+
+    def _refuse_key_packages(self, error: PeerError) -> None:
+        conversation = self._conversation
+        self._registry.abandon(conversation, "local", f"Nothing was sent to {conversation.row.name}. {error}")
+        self._context.emit(events.Alarm("key-package", conversation.id, str(error)))
 
     def _tell_held(self) -> None:
         conversation = self._conversation
@@ -183,15 +188,15 @@ class Entering:
         now = context.clock.seconds()
         group = self._new_group(Rules("direct"), now)
         founding = group.group_info(with_tree=True)
-        commit = group.commit(
-            [Add(package) for package, _ in self._checked],
-            refer=None,
-            authenticated_data=encode_number(1),
-            tree_in_welcome=False,
-            validate=context.device.validator(now),
-            now=now,
-        )
-        policy.check_commit(commit.public, departed=frozenset())
+        try:
+            commit = self._commit_opening(group, now)
+        except OutsideLifetime:  # while the user was asked about their key
+            self._checked = []
+            self._open_direct()
+            return
+        except PeerError as error:
+            self._refuse_key_packages(error)
+            return
         request = OpenDirect(
             0, conversation.id, conversation.row.name, founding, commit.message, commit.welcome or b"",
             commit.group_info or b"",
@@ -199,6 +204,19 @@ class Entering:
         conversation.stage(1, request, commit)
         self._checked = []
         self.pump()
+
+    def _commit_opening(self, group: Group, now: int) -> StagedCommit:
+        """Return the first commit, which adds the peer's devices. Raises `PeerError` if their key packages clash."""
+        commit = group.commit(
+            [Add(package) for package, _ in self._checked],
+            refer=None,
+            authenticated_data=encode_number(1),
+            tree_in_welcome=False,
+            validate=self._context.device.validator(now),
+            now=now,
+        )
+        policy.check_commit(commit.public, departed=frozenset())
+        return commit
 
     def _opened_direct(self, staged: Staged, request: OpenDirect, accepted: Accepted) -> None:
         conversation, device = self._conversation, self._context.device
@@ -385,7 +403,7 @@ class Entering:
             if conversation.row.phase == "opening":
                 conversation.unstage()
                 conversation.advance("unanswered" if ours else "overtaken")
-            else:  # we are in it already
+            elif conversation.row.phase in phases.READING:  # we are in it already
                 self._context.answers.done(("conversation", conversation.id))
         elif row.kind == "open" and self._foundings < MAX_FOUNDINGS:
             conversation.unstage()

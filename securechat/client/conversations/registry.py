@@ -469,7 +469,16 @@ class Registry:
             self.acknowledge()
 
     def _pump(self, conversation: Conversation) -> None:
-        """Let one conversation take its next step."""
+        """Let one conversation take its next step. What a peer did wrong ends that conversation alone."""
+        try:
+            self._step(conversation)
+        except PeerError as error:
+            if conversation.row.phase in phases.NEW:
+                self.abandon(conversation, "local", str(error))
+            else:
+                conversation.distrust(f"this conversation cannot go on: {error}")
+
+    def _step(self, conversation: Conversation) -> None:
         if conversation.row.phase in phases.ENTERING:
             entering = self._entering.get(conversation.id)
             if entering is None:

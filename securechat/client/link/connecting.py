@@ -69,6 +69,8 @@ class Connecting:
             except BaseException:
                 link.close()
                 raise
+        except UnicodeError:  # the codec of internationalised names
+            raise UnreachableError(f"{settings.host!r} cannot be the name of a host. Check its spelling.") from None
         except (OSError, PeerError) as error:  # ssl.SSLError is an OSError
             raise UnreachableError(describe_tls_failure(error, settings.host, settings.port)) from error
 

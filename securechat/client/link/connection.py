@@ -59,7 +59,7 @@ class Connection:
 
     def send(self, take: Callable[[int, Callable[[], int]], Iterable[FromClient]]) -> None:
         """Send whatever waits, and what `take(free requests, next id)` returns, unless too much waits already."""
-        if len(self._unsent) < _MAX_UNSENT:
+        if not self._protocol.ended and len(self._unsent) < _MAX_UNSENT:
             for message in take(limits.MAX_IN_FLIGHT - self._protocol.in_flight, self._protocol.next_id):
                 self._protocol.send(message)
         self._tls.write(self._protocol.data_to_send())
@@ -74,7 +74,8 @@ class Connection:
 
     def say_goodbye(self) -> None:
         """Say goodbye to the server, in the protocol and in TLS, and wait until it is out. Only `close` may follow."""
-        self._protocol.close("bye")
+        if not self._protocol.ended:
+            self._protocol.close("bye")
         self._tls.write(self._protocol.data_to_send())
         self._tls.close()
         deadline = Deadline(GOODBYE_SECONDS)

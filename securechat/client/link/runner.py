@@ -91,6 +91,8 @@ class Runner:
         except Exception as failure:  # noqa: BLE001  # the front end has to hear of any end
             error = InternalError(f"{type(failure).__name__}: {failure}")
             error.__cause__ = failure
+        for event in self._engine.take_events():  # what was stored before the end
+            self._on_event(event)
         self._connecting.abandon()
         while not self._outcomes.empty():
             if isinstance(outcome := self._outcomes.get(), Connection):
@@ -123,6 +125,7 @@ class Runner:
             self._engine.do(batch)
             if not everything:
                 return
+            self._deliver()
 
     def _deliver(self) -> None:
         """Hand the front end the events whose transactions are on disk."""

@@ -108,7 +108,7 @@ class History(Pages):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._writer = database
-        self._last_id = database.last_id("messages")
+        self.last_id = database.last_id("messages")  # the newest line's
         self._unaccepted: dict[int, Message] = {}  # lines of our own since the start
 
     def add(
@@ -132,14 +132,14 @@ class History(Pages):
         bytes) and `number` name the message; the number of our own is known when the server has accepted it.
         `refers_to`: the name of another message that this one is about.
         """
-        self._last_id += 1
+        self.last_id += 1
         row = (
-            self._last_id, conversation, seq or UNACCEPTED + self._last_id, time, sender, own, *content,
+            self.last_id, conversation, seq or UNACCEPTED + self.last_id, time, sender, own, *content,
             device or None, number or None, *(refers_to or (None, None)), trust, problem,
         )  # fmt: skip
         self._writer.defer(_ADD, *row)
         if not own:
-            self._writer.defer(_COUNT, conversation, self._last_id)
+            self._writer.defer(_COUNT, conversation, self.last_id)
         line = _message(row)
         if own and not seq and len(self._unaccepted) < _KEPT and len(content[1]) <= _KEPT_BYTES:
             self._unaccepted[line.local_id] = line
