@@ -183,12 +183,12 @@ def check_key_packages(
         checked.append((package, certificate))
     if not checked:
         raise PeerError(f"The server gave out no key package for {account}.")
-    leaves = [package.leaf_node for package, _ in checked]
-    for keys in ({leaf.signature_key for leaf in leaves}, {leaf.encryption_key for leaf in leaves}):
-        if len(keys) < len(leaves):
-            raise PeerError(f"Two devices of {account} have the same key.")
     if len({certificate.identity_key for _, certificate in checked}) > 1:
         raise PeerError(f"The server gave out key packages for {account} under several identity keys.")
     if len({certificate.device_id for _, certificate in checked}) < len(checked):
         raise PeerError(f"The server gave out two key packages for one device of {account}.")
+    leaves = [package.leaf_node for package, _ in checked]
+    for keys in ({leaf.signature_key for leaf in leaves}, {leaf.encryption_key for leaf in leaves}):
+        if len(keys) < len(leaves):
+            raise PeerError(f"Two devices of {account} have the same key.")
     return checked
