@@ -130,7 +130,7 @@ def found(rules: Rules, founder: Device = ALICE) -> Group:
 def commit(group: Group, *proposals: Proposal, by_reference: bool = False, **others: object) -> StagedCommit:
     return group.commit(
         proposals,
-        refer=of_members if by_reference else None,
+        by_reference=of_members if by_reference else None,
         tree_in_welcome=True,
         validate=validate,
         now=NOW,

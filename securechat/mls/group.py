@@ -424,7 +424,7 @@ class Group:
         self,
         proposals: Sequence[Proposal] = (),
         *,
-        refer: Callable[[CommittedProposal], bool] | None = of_members,
+        by_reference: Callable[[CommittedProposal], bool] | None = of_members,
         credential: Credential | None = None,
         capabilities: Capabilities | None = None,
         leaf_extensions: Extensions | None = None,
@@ -437,11 +437,11 @@ class Group:
         validate: CredentialValidator,
         now: int,
     ) -> "StagedCommit":
-        """Make a commit of `proposals`, and of those received in this epoch that are usable and that `refer` wants.
+        """Make a commit of `proposals`, and of usable ones of this epoch that `by_reference` wants.
 
-        `refer`: by default those of members, because the application says whether an outsider may come in (section
-        12.1.8); None for none. The commit has a path with a fresh leaf, in which credential, capabilities, extensions
-        and signature key may change. With `omit_path` it has one only if it must: without one, a commit of PSKs or a
+        `by_reference`: by default those of members, because the application says whether an outsider may come in
+        (section 12.1.8); None for none. The commit has a path with a fresh leaf, in which credential, capabilities,
+        extensions and signature key may change. With `omit_path` it has one only if it must: without one, a commit of PSKs or a
         ReInit alone costs less, and heals nothing. One with Adds always has a path, or two such commits in one epoch
         could encrypt two Welcomes under one key and nonce. It is a PublicMessage, or with `encrypt` a PrivateMessage,
         which no public group can follow. This group stays as it is, except for the key that a PrivateMessage uses up:
@@ -453,11 +453,11 @@ class Group:
         self._check_open()
         public, sender = self.public, Sender.member(self.own_leaf)
         referred = {}
-        if refer is not None:
+        if by_reference is not None:
             referred = public.committable(
                 proposals,
                 self.own_leaf,
-                refer=lambda entry: refer(entry) and _is_available(entry.proposal, psks),
+                by_reference=lambda entry: by_reference(entry) and _is_available(entry.proposal, psks),
                 validate=validate,
                 now=now,
             )

@@ -186,14 +186,14 @@ class PublicGroup(Struct):
         by_value: Sequence[Proposal],
         committer: LeafIndex,
         *,
-        refer: Callable[[CommittedProposal], bool],
+        by_reference: Callable[[CommittedProposal], bool],
         validate: CredentialValidator,
         now: int,
     ) -> dict[ProposalRef, CommittedProposal]:
         """The remembered proposals that a member's commit can cover by reference beside `by_value`.
 
-        Only those that `refer` wants are considered. One that is invalid by itself displaces no other. If some are
-        invalid together, such as new extensions and an Add of somebody who lacks them, those that came first stay.
+        Only those that `by_reference` wants are considered. One that is invalid by itself displaces no other. If some
+        are invalid together, such as new extensions and an Add of somebody who lacks them, those that came first stay.
         """
         sender = Sender.member(committer)
 
@@ -210,7 +210,7 @@ class PublicGroup(Struct):
             for name, content in self.proposals.items()
             if isinstance(content.content.content, Proposal)
         }
-        alone = {name: entry for name, entry in remembered.items() if refer(entry) and are_valid([entry])}
+        alone = {name: entry for name, entry in remembered.items() if by_reference(entry) and are_valid([entry])}
         chosen = list(select(alone, by_value, committer).items())
         fixed = [CommittedProposal(proposal, sender, by_reference=False) for proposal in by_value]
         usable: dict[ProposalRef, CommittedProposal] = {}

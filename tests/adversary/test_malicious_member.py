@@ -222,7 +222,7 @@ def other_credential(account: str, *, own_identity: bool) -> Callable[[Rogue, by
             signature_key=mallory.signature.public_key, not_before=1_700_000_000, not_after=4_000_000_000,
         )  # fmt: skip
         return mallory.groups[conversation].commit(
-            refer=None, credential=credential(certificate),
+            by_reference=None, credential=credential(certificate),
             authenticated_data=mallory.number(conversation).to_bytes(8, "big"), tree_in_welcome=False,
             validate=mallory.validate, now=int(time.time()),
         )  # fmt: skip

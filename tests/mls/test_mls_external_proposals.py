@@ -100,7 +100,7 @@ def test_who_wants_to_be_added_can_ask_for_it() -> None:
     for group in (alice, bob):
         group.receive_proposal(message)
     assert commit(alice).public.proposals == ()  # unless the application says yes
-    staged = commit(alice, refer=lambda _: True)
+    staged = commit(alice, by_reference=lambda _: True)
     assert staged.public.proposals[0].sender == Sender(SenderType.NEW_MEMBER_PROPOSAL)
     assert staged.welcome is not None
     assert same_view(staged.group, stage(bob, staged.message).group, carol.join(staged.welcome, bundle))

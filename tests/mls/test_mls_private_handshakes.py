@@ -55,7 +55,7 @@ def test_each_encrypted_handshake_uses_up_a_key_of_its_own() -> None:
     messages = [
         commit(alice, encrypt=True).message,
         alice.propose(Remove(bob.own_leaf), encrypt=True),
-        commit(alice, encrypt=True, refer=None).message,
+        commit(alice, encrypt=True, by_reference=None).message,
     ]
     assert handshake_generation(alice) == 3
     reloaded = Group.load(*state(alice), person.signature)
@@ -107,7 +107,7 @@ def test_a_failed_encrypted_handshake_uses_up_nothing() -> None:
     with pytest.raises(UsageError, match="commit first"):
         commit(alice, encrypt=True)
     assert state(alice) == before
-    assert same_view(stage(bob, commit(alice, refer=None).message).group)
+    assert same_view(stage(bob, commit(alice, by_reference=None).message).group)
 
 
 def test_an_encrypted_proposal_is_read_once_and_not_by_its_sender() -> None:

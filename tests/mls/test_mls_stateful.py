@@ -235,7 +235,7 @@ class Conversation(RuleBasedStateMachine):
         staged = commit(
             member.group,
             *proposals,
-            refer=of_members if self.heads(data) else None,
+            by_reference=of_members if self.heads(data) else None,
             encrypt=self.encrypt,
             omit_path=self.heads(data),
             tree_in_welcome=self.tree_in_welcome,

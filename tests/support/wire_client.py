@@ -296,7 +296,7 @@ class Member(Client):
         if number is None:
             number = self.number(group.group_id)
         return group.commit(
-            proposals, refer=None, authenticated_data=number.to_bytes(8, "big"), tree_in_welcome=False,
+            proposals, by_reference=None, authenticated_data=number.to_bytes(8, "big"), tree_in_welcome=False,
             validate=self.validate, now=int(time.time()),
         )  # fmt: skip
 

@@ -137,7 +137,7 @@ class Committing:
         try:
             staged = conversation.group.commit(
                 proposals,
-                refer=None,
+                by_reference=None,
                 authenticated_data=encode_number(number),
                 tree_in_welcome=False,
                 validate=self._context.device.validator(now // 1000),

@@ -209,7 +209,7 @@ class Entering:
         """Return the first commit, which adds the peer's devices. Raises `PeerError` if their key packages clash."""
         commit = group.commit(
             [Add(package) for package, _ in self._checked],
-            refer=None,
+            by_reference=None,
             authenticated_data=encode_number(1),
             tree_in_welcome=False,
             validate=self._context.device.validator(now),
