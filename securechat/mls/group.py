@@ -441,11 +441,11 @@ class Group:
 
         `by_reference`: by default those of members, because the application says whether an outsider may come in
         (section 12.1.8); None for none. The commit has a path with a fresh leaf, in which credential, capabilities,
-        extensions and signature key may change. With `omit_path` it has one only if it must: without one, a commit of PSKs or a
-        ReInit alone costs less, and heals nothing. One with Adds always has a path, or two such commits in one epoch
-        could encrypt two Welcomes under one key and nonce. It is a PublicMessage, or with `encrypt` a PrivateMessage,
-        which no public group can follow. This group stays as it is, except for the key that a PrivateMessage uses up:
-        store `secret_bytes` before it leaves, so that no other message gets that key.
+        extensions and signature key may change. With `omit_path` it has one only if it must: without one, a commit of
+        PSKs or a ReInit alone costs less, and heals nothing. One with Adds always has a path, or two such commits in
+        one epoch could encrypt two Welcomes under one key and nonce. It is a PublicMessage, or with `encrypt` a
+        PrivateMessage, which no public group can follow. This group stays as it is, except for the key that a
+        PrivateMessage uses up: store `secret_bytes` before it leaves, so that no other message gets that key.
 
         Raises `InvalidMessage` if the proposals are not a valid list, `UsageError` if the group is closed, or what
         `validate` and `psks` raise.
