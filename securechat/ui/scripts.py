@@ -195,7 +195,8 @@ class _Sending:
                     self._run.complain(f"Held: {account} now has another key. Decide in the client: /verify or /trust.")
                     return ExitCode.UNTRUSTED
                 case Refused(code=code, text=reason) | Delayed(code=code, text=reason):
-                    self._run.complain(reason)
+                    theirs = isinstance(event, Refused) and code != "local"
+                    self._run.complain(f"The server says: {reason}" if theirs else reason)
                     return exit_code(RefusedError(code, reason))
         return None
 

@@ -89,7 +89,7 @@ def test_send_says_why_it_failed_by_its_exit_code_and_one_line(
     [
         (Held(BOB.id, "bob"), ExitCode.UNTRUSTED, "Held"),
         (Refused("reader-full", "Bob has been away for too long."), ExitCode.FULL, "too long"),
-        (Refused("not-found", "There is no account bob."), ExitCode.FAILURE, "no account"),
+        (Refused("not-found", "There is no account bob."), ExitCode.FAILURE, "The server says: There is no account"),
     ],
 )
 def test_send_ends_by_what_answers_it_and_by_nothing_else(
