@@ -4,29 +4,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlcipher3 import dbapi2 as sqlite
 
-from securechat.client import events
-from securechat.client.context import Clock
-from securechat.client.engine import Engine
-from securechat.client.settings import ClientSettings
+from securechat.client import commands, events
 from securechat.client.vault import key_file, schema
 from securechat.client.vault.vault import Vault
 from securechat.errors import StorageError
 from securechat.wire import messages as wire
+from tests.support.memory_server import MemoryServer
+from tests.support.people import Person, settle
 
 HERE = Path(__file__).parent
 PASSWORD = "correct horse"
 CHEAP = key_file.Cost(time=1, memory=8, lanes=1)
-NOW = 1_750_000_001_000
-"""Milliseconds: a second after the vaults were written."""
-
 DIRECT = bytes.fromhex("293EB8BBFB2B0635676E97C26CDA2FD1B31E269F02FEF14F8F3B19BD5D69C6FF")
 CLUB = bytes.fromhex("71B83598C1C3CC62C96B202B807441DA9784FD549889CB6914BC68AECAA5C6BC")
 LOBBY = bytes.fromhex("EFAF779392989BE0F9CE3A0254F151BCFEE57305D7970E6151B5EA64F3AE8FA5")
@@ -53,21 +50,16 @@ def connect(path: Path) -> Any:
     return connection
 
 
-def oldest(folder: Path, name: str) -> Path:
-    """Write the vault of a person as version 1 wrote it, from `oldest_*.sql`, which are never changed."""
-    path = folder / f"{name}.vault"
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A vault as version 1 wrote it, from `oldest.sql`, which is never changed; its secrets are zeros."""
+    path = tmp_path / "alice.vault"
     key_file.create(path.with_name(path.name + ".key"), PASSWORD, cost=CHEAP)
     with closing(connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript((HERE / f"oldest_{name}.sql").read_text())
-        if name == "alice":
-            connection.executescript(UNREADABLE)
+        connection.executescript((HERE / "oldest.sql").read_text())
+        connection.executescript(UNREADABLE)
     return path
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return oldest(tmp_path, "alice")
 
 
 @contextmanager
@@ -266,94 +258,89 @@ def test_a_newer_vault_that_was_closed_is_refused_without_a_trace(path: Path) ->
 # --- and work on ----------------------------------------------------------------------------------------------------
 
 
-class Logs:
-    """A server that has the logs which the two vaults have read, and takes whatever is submitted to them."""
-
-    def __init__(self) -> None:
-        self.people: list[Holder] = []
-        self.heads = {DIRECT: 10, CLUB: 4, LOBBY: 3}
-
-    def answer(self, sender: "Holder", request: wire.FromClient) -> None:
-        device = sender.engine._context.device
-        match request:
-            case wire.Resume():
-                key = device.identity_key
-                seated = wire.LoggedIn(
-                    request.id, sender.name, bytes(32), 1 << 60, 0, key, published=True, key_packages=20
-                )
-                sender.receive(seated)
-            case wire.PublishKeyPackages():
-                sender.receive(wire.Stock(request.id, 20))
-            case wire.Subscribe():
-                log, head = request.conversation, self.heads.get(request.conversation, 2)
-                last = {("alice", DIRECT): 6, ("alice", CLUB): 2}.get((sender.name, log), 0)
-                sender.receive(wire.Subscribed(request.id, log, last, head))
-            case wire.Submit() | wire.Commit():
-                payload = request.payload if isinstance(request, wire.Submit) else request.commit
-                self.heads[request.conversation] += 1
-                seq = self.heads[request.conversation]
-                time = NOW + seq
-                sender.receive(wire.Accepted(request.id, request.conversation, request.number, seq, time, b""))
-                for person in self.people:
-                    if person is not sender:
-                        person.receive(wire.Entry(request.conversation, seq, time, device.id, payload))
-            case wire.Acknowledge():
-                pass
-            case _:
-                raise AssertionError(f"{sender.name} sends {type(request).__name__}")
+BACK = """
+ALTER TABLE conversations ADD COLUMN members TEXT NOT NULL DEFAULT '';
+UPDATE conversations SET phase = 'gone' WHERE phase = 'ended';
+UPDATE conversations SET members = (
+  SELECT coalesce(group_concat(account, ' '), '')
+  FROM (SELECT account FROM members WHERE conversation = id ORDER BY account)
+);
+DROP TABLE members;
+DROP TABLE unread;
+ALTER TABLE messages RENAME TO new_messages;
+CREATE TABLE messages (
+  local_id INTEGER PRIMARY KEY AUTOINCREMENT, conversation BLOB NOT NULL, seq INTEGER NOT NULL, time INTEGER NOT NULL,
+  sender TEXT NOT NULL, own INTEGER NOT NULL, text TEXT NOT NULL, trust TEXT NOT NULL, problem TEXT NOT NULL
+) STRICT;
+INSERT INTO messages
+  SELECT local_id, conversation, iif(place < 4611686018427387904, place, 0), time, sender, own, text_of(body), trust,
+    problem FROM new_messages;
+DROP TABLE new_messages;
+CREATE INDEX messages_by_conversation ON messages (conversation, seq, local_id);
+ALTER TABLE chain RENAME TO new_chain;
+CREATE TABLE chain (
+  conversation BLOB NOT NULL, seq INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY (conversation, seq)
+) STRICT, WITHOUT ROWID;
+WITH RECURSIVE link(conversation, seq, links) AS (
+  SELECT conversation, first, links FROM new_chain
+  UNION ALL
+  SELECT conversation, seq + 1, substr(links, 33) FROM link WHERE length(links) > 32
+)
+INSERT INTO chain SELECT conversation, seq, substr(links, 1, 32) FROM link;
+DROP TABLE new_chain;
+PRAGMA user_version = 1;
+"""
+"""Takes a vault of today back to version 1: no keys are kept for tests, so those of a vault that works on are fresh."""
 
 
-class Holder:
-    """Whose vault it is, with an engine on it."""
-
-    def __init__(self, path: Path, logs: Logs) -> None:
-        self.name = path.stem
-        self.vault = Vault.open(path, self.name, PASSWORD, cost=CHEAP)
-        self.engine = Engine(
-            ClientSettings("nowhere", 1, password=PASSWORD), self.vault, Clock(lambda: NOW / 1000, lambda: 0.0)
-        )
-        self.logs = logs
-        logs.people.append(self)
-        self.happened: list[events.Event] = []
-        self.last_id = 0
-
-    def connect(self) -> None:
-        self.engine.connected()
-        self.receive(wire.Hello([1], "logs", "hello", b"S" * 16, "open"))
-
-    def next_id(self) -> int:
-        self.last_id += 1
-        return self.last_id
-
-    def receive(self, message: wire.FromServer) -> None:
-        self.engine.receive([message])
-        assert not self.engine.disconnect_reason
-        self.happened += self.engine.take_events()
-
-    def work(self) -> bool:
-        requests = self.engine.take_outgoing(100, self.next_id)
-        for request in requests:
-            self.logs.answer(self, request)
-        return bool(requests)
+def take_back(path: Path) -> None:
+    """Make a vault that of version 1."""
+    with closing(connect(path)) as connection:
+        connection.create_function("text_of", 1, lambda body: msgspec.msgpack.decode(body)[0] if body else "")
+        connection.executescript(f"BEGIN; {BACK} COMMIT;")
 
 
-def test_people_with_old_vaults_go_on_talking_and_their_queues_and_changes_go_out(tmp_path: Path) -> None:
-    logs = Logs()
-    alice, bob = (Holder(oldest(tmp_path, name), logs) for name in ("alice", "bob"))
-    bob.connect()
-    alice.connect()
-    while alice.work() or bob.work():
-        pass
+def test_people_with_old_vaults_go_on_talking_and_their_queues_and_changes_go_out(
+    server: MemoryServer, people: Callable[..., list[Person]]
+) -> None:
+    alice, bob, carol, dave = everybody = people("alice", "bob", "carol", "dave")
+    alice.do(commands.OpenDirect("bob", "May I?", ask=True))
+    settle(*everybody)
+    bob.do(commands.Accept(bob.id_of("alice")))
+    alice.do(commands.CreateRoom("#club"))
+    settle(*everybody)
+    for name in ("bob", "carol"):
+        alice.do(commands.Invite(alice.id_of("#club"), name))
+        settle(*everybody)
+    carol.do(commands.Leave(carol.id_of("#club")))
+    settle(*everybody)
+    # A change whose commit is on its way, texts encrypted and not: nothing of it has reached the server yet.
+    server.inward = lambda link, m: [] if link is alice.link and isinstance(m, wire.Commit | wire.Submit) else [m]
+    alice.do(commands.Invite(alice.id_of("#club"), "dave"))
+    alice.say("bob", "encrypted, never answered")
+    settle(*everybody)
+    alice.cut()
+    alice.say("bob", "waits")
+    staged = alice.vault.groups.staged(alice.id_of("#club"))
+    assert staged is not None
+    assert [bool(item.payload) for item in alice.vault.outbox.first(alice.id_of("bob"), 10)] == [True, False]
+    before = {person: person.texts(name) for person, name in ((alice, "bob"), (bob, "alice"))}
+    server.inward = lambda _link, message: [message]
     for person in (alice, bob):
-        texts = [line.text for line in person.vault.history.newest(DIRECT, 4)]
-        assert sorted(texts) == ["encrypted, never answered", "waits 1", "waits 2", "waits at bob"]
-        assert not any(isinstance(event, events.Alarm | events.Stopped) for event in person.happened)
-        club = next(row for row in person.vault.conversations.load() if row.name == "#club")
-        assert (club.members, club.epoch) == (("alice", "bob", "dave"), 2)
-        assert person.vault.groups.departures(CLUB) == frozenset()
-        assert person.vault.outbox.first(DIRECT, 1) == []
-    named = {line.text: (line.device, line.number) for line in alice.vault.history.newest(DIRECT, 4)}
-    assert named == {line.text: (line.device, line.number) for line in bob.vault.history.newest(DIRECT, 4)}
-    assert named["waits 1"] == (ALICE, 8)
-    for person in (alice, bob):
-        person.vault.close()
+        person.stop()
+        take_back(person.path)
+        assert version(person.path) == 1
+        person.start()
+        assert version(person.path) == len(schema.MIGRATIONS)
+        person.connect()
+    assert {person: person.texts(name) for person, name in ((alice, "bob"), (bob, "alice"))} == before
+    settle(*everybody)
+    assert bob.texts("alice") == ["alice: May I?", "alice: encrypted, never answered", "alice: waits"]
+    bob.say("alice", "read")
+    dave.say("#club", "in")
+    settle(*everybody)
+    assert alice.texts("bob") == bob.texts("alice")
+    assert alice.texts("#club") == bob.texts("#club") == dave.texts("#club") == ["dave: in"]
+    for person in everybody:
+        assert not person.of(events.Alarm)
+        assert not person.of(events.Stopped)
