@@ -1,0 +1,238 @@
+"""The table of doors: each row takes what it is for, and refuses the same offer with one thing wrong."""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from securechat.client.doors import checks
+from securechat.client.doors.facts import (
+    Invitation,
+    KeyStanding,
+    Known,
+    Leaf,
+    Offered,
+    Standing,
+    Step,
+    Trusted,
+    Way,
+)
+from securechat.client.doors.table import TABLE, decide
+
+ROOT = Path(__file__).parents[2]
+NOW = 1_800_000_000
+MONTHS = 90 * 86_400
+
+
+def leaf(account: str, key: str = "", device: int = 1) -> Leaf:
+    return Leaf(account, (key or account).encode().ljust(32), f"{account} {key} {device}".encode().ljust(16))
+
+
+def replace_device(member: Leaf) -> Leaf:
+    return member._replace(device=b"another device".ljust(16))
+
+
+ALICE, BOB, CAROL, DAVE, MALLORY = map(leaf, ("alice", "bob", "carol", "dave", "mallory"))
+ROOM, OTHER, DIRECT = b"R" * 32, b"O" * 32, b"D" * 32
+CONTEXT = b"c" * 32
+
+
+class Pins(dict[Leaf, KeyStanding]):
+    """What bob thinks of keys."""
+
+    def standing(self, account: str, key: bytes) -> KeyStanding:
+        for who, standing in self.items():
+            if who.account == account:
+                return standing if who.identity == key else "changed-verified" if standing == "verified" else "changed"
+        return "unknown"
+
+
+PINS = Pins({ALICE: "accepted", CAROL: "verified"})
+INVITATION = Invitation(ALICE.key, ROOM, "invite", "#team", frozenset({ALICE.key}), CONTEXT, NOW - 60, NOW + 86_400)
+T = Trusted(5, frozenset({ALICE, BOB, CAROL}), frozenset({ALICE.key}), frozenset({CAROL.key}), NOW - 60)
+OLD = replace(T, time=NOW - MONTHS)
+EVERYBODY = T.members
+
+WELCOME = Offered("welcome", ROOM, "invite", "#team", 6, EVERYBODY, INVITATION.owners, ALICE, CONTEXT, INVITATION)
+DIRECT_WELCOME = Offered("welcome", DIRECT, "direct", "alice", 1, frozenset({ALICE, BOB}), signer=ALICE)
+COMMIT = Offered("commit", ROOM, "invite", "#team", 6, EVERYBODY, signer=ALICE, steps=(Step(ALICE, "path"),))
+WALK = replace(COMMIT, way="walk")
+PUBLIC = replace(COMMIT, way="public-walk", asked_for=True)
+CHECKPOINT = replace(WELCOME, way="checkpoint", invitation=None, epoch=40, steps=(Step(ALICE, "path"),))
+OPEN = Offered("offer", ROOM, "open", "#lobby", 6, EVERYBODY, signer=CAROL)
+ANOTHER = Leaf("alice", b"another".ljust(32), ALICE.device)
+
+
+def known(standing: Standing, trusted: Trusted | None = T, **others: Any) -> Known:
+    made = Known(BOB, standing, ROOM, "invite", "#team", trusted)
+    return replace(made, **others)
+
+
+NOTHING = Known(BOB)
+ROOM_OPEN: dict[str, Any] = {"kind": "open", "name": "#lobby"}
+ALICE_DIRECT = known("live", replace(T, members=frozenset({ALICE, BOB})), kind="direct", name="alice", group=OTHER)
+
+DOORS: dict[str, tuple[Known, Offered]] = {
+    "welcome alone": (NOTHING, replace(WELCOME, invitation=None)),
+    "invitation": (NOTHING, WELCOME),
+    "invitation of a stranger": (
+        NOTHING,
+        replace(
+            WELCOME, signer=DAVE, owners=frozenset({DAVE.key}),
+            invitation=replace(INVITATION, inviter=DAVE.key, owners=frozenset({DAVE.key})),
+        ),
+    ),
+    "invite line": (replace(NOTHING, line=ALICE.key), WELCOME),
+    "direct request": (NOTHING, DIRECT_WELCOME),
+    "invitation withdrawn": (known("invited"), Offered("removal", ROOM)),
+    "invitation renewed": (known("invited"), WELCOME),
+    "lost race": (replace(ALICE_DIRECT, standing="opening", fetched=ALICE.key), DIRECT_WELCOME),
+    "lost race to another key": (replace(ALICE_DIRECT, standing="opening", fetched=DAVE.key), DIRECT_WELCOME),
+    "word of a lost race": (replace(ALICE_DIRECT, standing="opening"), Offered("claim", DIRECT, "direct")),
+    "direct opened anew": (ALICE_DIRECT, replace(DIRECT_WELCOME, shut=True)),
+    "direct beside direct": (ALICE_DIRECT, DIRECT_WELCOME),
+    "direct under another key": (
+        ALICE_DIRECT, replace(DIRECT_WELCOME, signer=ANOTHER, members=frozenset({ANOTHER, BOB})),
+    ),
+    "departed": (known("live"), replace(COMMIT, steps=(Step(DAVE, "re-enter", departed=True),))),
+    "next commit": (known("live"), COMMIT),
+    "live state": (known("live"), WELCOME),
+    "walk": (known("away"), WALK),
+    "checkpoint": (known("gone", OLD), CHECKPOINT),
+    "nothing left": (known("gone", OLD), Offered("none", ROOM)),
+    "invited back": (known("lost", OLD), WELCOME),
+    "keepsake": (known("recovered"), CHECKPOINT),
+    "old copy": (known("old-copy"), WALK),
+    "own commit": (known("old-copy-commit"), replace(PUBLIC, asked_for=False)),
+    "repair past a commit": (known("stopped"), PUBLIC),
+    "repair of the history": (known("forked"), replace(WALK, asked_for=True)),
+    "back after leaving": (known("left"), WELCOME),
+    "open room past a commit": (known("stopped", **ROOM_OPEN), replace(OPEN, steps=(Step(DAVE, "path"),))),
+    "behind us": (known("ahead"), Offered("head", ROOM)),
+    "same name": (known("live", group=OTHER), WELCOME),
+    "same open name": (known("live", group=OTHER, **ROOM_OPEN), OPEN),
+    "open room": (replace(NOTHING, **ROOM_OPEN), OPEN),
+    "open room after a gap": (known("gone", OLD, **ROOM_OPEN), OPEN),
+    "open room of a restored server": (known("lost", OLD, **ROOM_OPEN), replace(OPEN, epoch=2)),
+}  # fmt: skip
+"""For each row an offer that it takes and finds no fault in."""
+
+Change = Callable[[Known, Offered], tuple[Known, Offered]]
+
+
+def offer(**fields: Any) -> Change:
+    return lambda before, offered: (before, replace(offered, **fields))
+
+
+def say(**fields: Any) -> Change:
+    def change(before: Known, offered: Offered) -> tuple[Known, Offered]:
+        assert offered.invitation is not None
+        return before, replace(offered, invitation=replace(offered.invitation, **fields))
+
+    return change
+
+
+def people(without: Leaf = DAVE, also: Leaf | None = None) -> Change:
+    more = frozenset(() if also is None else (also,))
+    return lambda before, offered: (before, replace(offered, members=offered.members - {without} | more))
+
+
+def trust(**fields: Any) -> Change:
+    def change(before: Known, offered: Offered) -> tuple[Known, Offered]:
+        trusted = replace(before.trusted or T, **fields)
+        return replace(before, group=offered.group, trusted=trusted), offered
+
+    return change
+
+
+BROKEN: dict[checks.Check, tuple[Change, ...]] = {
+    checks.SOUND: (offer(fault="the tree is damaged"),),
+    checks.OURS: (people(without=BOB), people(without=BOB, also=replace_device(BOB))),
+    checks.NO_NAMESAKE: (people(also=leaf("bob", "forged")),),
+    checks.NOBODY_AGAINST: (people(also=leaf("carol", "forged")), offer(owners=frozenset({ANOTHER.key}))),
+    checks.FITS: (offer(context=b"d" * 32), offer(name="#board"), say(group=OTHER), say(owners=frozenset())),
+    checks.BY_INVITER: (offer(signer=MALLORY), offer(signer=None)),
+    checks.IN_TIME: (say(until=NOW - 1), say(until=NOW + MONTHS)),
+    checks.BY_LINE: (lambda before, offered: (replace(before, line=CAROL.key), offered),),
+    checks.NOT_BACK: (lambda before, offered: trust(epoch=offered.epoch)(before, offered),),
+    checks.NOT_BELOW: (offer(epoch=4),),
+    checks.FOLLOWS: (offer(steps=None),),
+    checks.ANCHORED: (offer(signer=CAROL), offer(signer=None)),
+    checks.BY_ANCHOR: (trust(owners=frozenset({DAVE.key})), trust(time=NOW)),
+    checks.IN_DATE: (offer(in_date=False),),
+    checks.LONG_AWAY: (trust(time=NOW - 60),),
+    checks.TWO: (people(also=DAVE), offer(signer=DAVE)),
+    checks.DATED_STEPS: (
+        offer(steps=(Step(DAVE, "add", in_date=False), Step(ALICE, "path"))),
+        offer(steps=(Step(ALICE, "path", in_date=False),)),
+    ),
+    checks.BY_HAND: (offer(asked_for=False),),
+    checks.MEANT: (offer(name="#other"),),
+}
+"""For each check what makes it fail, in any offer that passes it."""
+
+
+def test_every_row_is_shown() -> None:
+    assert list(DOORS) == [row.name for row in TABLE]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_door_takes_what_it_is_for(door: str) -> None:
+    verdict = decide(*DOORS[door], PINS, NOW)
+    row = next(row for row in TABLE if row.name == door)
+    assert (verdict.row, verdict.action, verdict.told, verdict.why) == (door, row.action, row.told, "")
+
+
+@pytest.mark.parametrize(("door", "check"), [(row.name, check) for row in TABLE for check in row.checks])
+def test_a_door_refuses_the_same_with_one_thing_wrong(door: str, check: checks.Check) -> None:
+    for change in BROKEN[check]:
+        case = change(*DOORS[door])
+        assert not check.holds(checks.Case(*case, PINS, NOW))
+        verdict = decide(*case, PINS, NOW)
+        assert verdict.action == "refuse" or verdict.row != door
+
+
+def test_what_no_row_takes_is_refused() -> None:
+    for standing, way in product(get_args(Standing), get_args(Way)):
+        before, offered = known(standing), Offered(way, ROOM, fault="everything")
+        verdict = decide(before, offered, PINS, NOW)
+        if not any(row.takes(checks.Case(before, offered, PINS, NOW)) for row in TABLE):
+            assert (verdict.row, verdict.action) == ("", "refuse")
+        assert verdict.action not in ("enter", "beside", "follow", "resync", "ask")
+
+
+def test_members_are_compared_by_device_and_key() -> None:
+    second = leaf("alice", device=2)
+    verdict = decide(known("live"), replace(COMMIT, members=EVERYBODY - {CAROL} | {second}), PINS, NOW)
+    assert (verdict.came, verdict.went) == (frozenset({second}), frozenset({CAROL}))
+    assert decide(*DOORS["next commit"], PINS, NOW).came == frozenset()
+
+
+def test_a_leaf_of_our_own_name_raises_an_alarm_at_every_door() -> None:
+    forged = leaf("bob", "forged")
+    for door in DOORS:
+        before, offered = DOORS[door]
+        assert not decide(before, offered, PINS, NOW).alarm
+        assert decide(before, replace(offered, members=offered.members | {forged}), PINS, NOW).alarm == {forged}
+
+
+def test_one_enter_is_asked_for_only_if_somebody_is_new() -> None:
+    before, offered = DOORS["checkpoint"]
+    assert decide(before, offered, PINS, NOW).waits == "nothing"
+    assert decide(before, replace(offered, members=EVERYBODY | {DAVE}), PINS, NOW).waits == "enter"
+    walked = replace(WALK, steps=(Step(DAVE, "re-enter", in_date=False), Step(ALICE, "path")))
+    assert decide(known("away"), walked, PINS, NOW).waits == "enter"
+    assert decide(known("away"), replace(walked, steps=(Step(DAVE, "re-enter"),)), PINS, NOW).waits == "fresh-path"
+
+
+def test_the_page_shows_the_table_as_it_is() -> None:
+    spec = importlib.util.spec_from_file_location("the_doors", ROOT / "scripts/doors.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text() == module.build(), "run: scripts/doors.py"
