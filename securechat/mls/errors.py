@@ -19,5 +19,13 @@ class CannotDecrypt(InvalidMessage):
     """A message cannot be opened: not for us, altered, already read, or its key is deleted."""
 
 
+class BadConfirmationTag(InvalidMessage):
+    """A commit leads us elsewhere than its confirmation tag says. The tag is not signed, except in a GroupInfo."""
+
+
+class BadExternalKey(InvalidMessage):
+    """A GroupInfo offers another key for external joins than the group's. Its signature covers it: its maker did it."""
+
+
 class BadPath(CannotDecrypt):
     """What a commit's path holds for us does not fit its public keys. Its signature covers both: its maker did it."""

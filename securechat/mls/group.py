@@ -32,7 +32,7 @@ from securechat.mls.crypto.hpke import HpkePrivateKey
 from securechat.mls.crypto.sealing import SignaturePrivateKey
 from securechat.mls.crypto.secret import Secret
 from securechat.mls.crypto.suite import CipherSuite
-from securechat.mls.errors import CannotDecrypt, InvalidMessage
+from securechat.mls.errors import BadExternalKey, CannotDecrypt, InvalidMessage
 from securechat.mls.extensions import Extensions, external_pub, verify_group_extensions
 from securechat.mls.framing import (
     AuthenticatedContent,
@@ -542,6 +542,11 @@ class Group:
             with_tree=with_tree,
         )
         return MLSMessage(group_info).encode()
+
+    def verify_external_key(self, group_info: GroupInfo) -> None:
+        """Raises `BadExternalKey` unless a GroupInfo of this epoch has the group's key for external joins."""
+        if external_pub(group_info.extensions) != self._secrets.external_key(self.suite).public_key:
+            raise BadExternalKey("a GroupInfo offers a key for external joins that is not the group's")
 
     # ---- saved form
 

@@ -26,7 +26,7 @@ from securechat.errors import UsageError
 from securechat.mls.crypto import hpke, sealing
 from securechat.mls.crypto.secret import Secret
 from securechat.mls.crypto.suite import CipherSuite
-from securechat.mls.errors import InvalidMessage
+from securechat.mls.errors import BadConfirmationTag, InvalidMessage
 from securechat.mls.group_context import GroupContext
 from securechat.mls.proposals import PreSharedKeyId
 from securechat.tlscodec import Reader, Struct, Writer
@@ -125,9 +125,12 @@ class EpochSecrets(Struct):
         return sealing.mac(suite, self.confirmation_key, context.confirmed_transcript_hash)
 
     def verify_confirmation_tag(self, suite: CipherSuite, context: GroupContext, tag: bytes) -> None:
-        """Raises `InvalidMessage` unless the tag's maker has arrived at our keys and transcript."""
+        """Raises `BadConfirmationTag` unless the tag's maker has arrived at our keys and transcript."""
         key, transcript = self.confirmation_key, context.confirmed_transcript_hash
-        sealing.verify_mac(suite, key, transcript, tag, "confirmation tag")
+        try:
+            sealing.verify_mac(suite, key, transcript, tag, "confirmation tag")
+        except InvalidMessage as error:
+            raise BadConfirmationTag(str(error)) from None
 
     def external_key(self, suite: CipherSuite) -> hpke.HpkePrivateKey:
         """The group's key pair for external joins (section 8)."""

@@ -394,11 +394,12 @@ def _is_request(proposal: AuthenticatedContent) -> bool:
     return proposal.content.sender.type == SenderType.NEW_MEMBER_PROPOSAL
 
 
-def verify_group_info(group: PublicGroup, group_info: GroupInfo) -> None:
-    """Check that a GroupInfo which a committer gave out lets others join `group` as it is now.
+def verify_group_info(group: PublicGroup, group_info: GroupInfo, *, signer: LeafIndex) -> None:
+    """Check that a GroupInfo which `signer` gave out, whose commit was the newest, lets others join `group`.
 
     Raises `InvalidMessage` if its context, confirmation tag, signer, signature or external key do not fit, or if it has
-    other extensions: to everybody who joins, those would be one member's word.
+    other extensions: to everybody who joins, those would be one member's word. Whether its external key is the group's
+    only members can tell (`Group.verify_external_key`).
     """
     suite = group.suite
     if group_info.group_context != group.context:
@@ -408,7 +409,9 @@ def verify_group_info(group: PublicGroup, group_info: GroupInfo) -> None:
         suite, confirmed, group_info.confirmation_tag
     ):
         raise InvalidMessage("a GroupInfo does not have the confirmation tag of the newest commit")
-    group_info.verify_signature(suite, group.member(group_info.signer).signature_key)
+    if group_info.signer != signer:
+        raise InvalidMessage("a GroupInfo is signed by somebody else than the newest committer")
+    group_info.verify_signature(suite, group.member(signer).signature_key)
     key = external_pub(group_info.extensions)
     if key is None or len(group_info.extensions) > 1:
         raise InvalidMessage("a GroupInfo has to hold the key for external joins and nothing else")

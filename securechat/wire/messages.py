@@ -32,6 +32,10 @@ Secret = Annotated[bytes, Meta(min_length=limits.SECRET_LENGTH, max_length=limit
 Token = Annotated[bytes, Meta(min_length=limits.TOKEN_LENGTH, max_length=limits.TOKEN_LENGTH)]
 KeyPackageBytes = Annotated[bytes, Meta(max_length=limits.MAX_KEY_PACKAGE)]
 Body = Annotated[bytes, Meta(max_length=limits.MAX_FRAME)]
+CommitBytes = Annotated[bytes, Meta(max_length=limits.MAX_COMMIT)]
+GroupInfoBytes = Annotated[bytes, Meta(max_length=limits.MAX_GROUP_INFO)]
+ProposalBytes = Annotated[bytes, Meta(max_length=limits.MAX_PROPOSAL)]
+EntryKind = Annotated[int, Meta(ge=1, le=255)]
 Payload = Annotated[bytes, Meta(max_length=limits.MAX_PAYLOAD)]
 
 Code = Literal[
@@ -241,9 +245,9 @@ class OpenDirect(Request):
     conversation: ConversationId
     peer: Account
     founding: Body
-    commit: Body
+    commit: CommitBytes
     welcome: Body
-    group_info: Body
+    group_info: GroupInfoBytes
 
 
 class OpenRoom(Request):
@@ -254,7 +258,7 @@ class OpenRoom(Request):
 
     conversation: ConversationId
     founding: Body
-    group_info: Body
+    group_info: GroupInfoBytes
 
 
 class Join(Request):
@@ -272,7 +276,7 @@ class Resync(Request):
 class Departure(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
     """Proof that a device has left: its own signed Remove proposal, and the GroupContext it was signed under."""
 
-    proposal: Annotated[bytes, Meta(max_length=8192)]
+    proposal: ProposalBytes
     group_context: Annotated[bytes, Meta(max_length=65536)]
 
 
@@ -285,7 +289,7 @@ class JoinOffer(Reply):
 
     conversation: ConversationId
     number: Count
-    group_info: Body
+    group_info: GroupInfoBytes
     tree: Body
     departures: Annotated[list[Departure], Meta(max_length=limits.MAX_ROOM_DEVICES)]
 
@@ -307,9 +311,9 @@ class Commit(Request):
 
     conversation: ConversationId
     number: Count
-    commit: Body
+    commit: CommitBytes
     welcome: Body
-    group_info: Body
+    group_info: GroupInfoBytes
 
 
 class Leave(Request):
@@ -317,7 +321,7 @@ class Leave(Request):
 
     conversation: ConversationId
     number: Count
-    proposal: Body
+    proposal: ProposalBytes
 
 
 class CommitFailed(Request):
@@ -401,13 +405,19 @@ class Subscribed(Reply):
 
 
 class Entry(Message):
-    """One entry of a conversation's log."""
+    """One entry of a conversation's log.
+
+    `kind`: 1 for an MLS message (`chain.MLS_MESSAGE`); a client does not follow a log past a kind that it does not
+    know. `group_info` is what came with a commit, and empty for everything else.
+    """
 
     conversation: ConversationId
     seq: Count
     time: Time
     device: DeviceId
-    payload: Body
+    kind: EntryKind
+    payload: CommitBytes
+    group_info: GroupInfoBytes
 
 
 class Welcomed(Message):

@@ -10,6 +10,7 @@ from securechat.content.envelope import Envelope
 from securechat.content.registry import Body, Text
 from securechat.mls.commit import HpkeCiphertext
 from securechat.mls.crypto.secret import Secret
+from securechat.mls.extensions import external_pub_extension
 from securechat.mls.framing import (
     AuthenticatedContent,
     FramedContent,
@@ -17,9 +18,11 @@ from securechat.mls.framing import (
     PrivateMessage,
     Sender,
     WireFormat,
+    decode_body,
     read_header,
 )
 from securechat.mls.group import Group, StagedCommit
+from securechat.mls.group_info import GroupInfo
 from securechat.mls.key_schedule import InitSecret
 from securechat.mls.message_protection import protect_private
 from securechat.mls.proposals import Proposal
@@ -27,7 +30,7 @@ from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.tree_math import LeafIndex, NodeIndex, node_of
 from securechat.mls.treekem import TreePrivateKeys
 from securechat.wire import messages as m
-from securechat.wire.chain import CHAIN_START, next_chain
+from securechat.wire.chain import CHAIN_START, MLS_MESSAGE, next_chain
 from tests.support.wire_client import M, Person
 
 
@@ -81,7 +84,7 @@ class Rogue(Person):
         self.cursors[entry.conversation] = entry.seq
         self.chains[entry.conversation] = next_chain(
             self.chains[entry.conversation], entry.conversation, entry.seq, entry.time, entry.device, number,
-            entry.payload,
+            entry.payload, entry.group_info,
         )  # fmt: skip
 
     def follow(self, conversation: bytes, seq: int) -> None:
@@ -120,7 +123,7 @@ class Rogue(Person):
         reply = self._reply(conversation, request)
         assert isinstance(reply, m.Accepted), reply
         self.numbers[conversation] = number
-        self._advance(m.Entry(conversation, reply.seq, reply.time, self.device, payload))
+        self._advance(m.Entry(conversation, reply.seq, reply.time, self.device, MLS_MESSAGE, payload, b""))
         return reply
 
     def tell(self, conversation: bytes, text: str) -> m.Accepted:
@@ -136,7 +139,9 @@ class Rogue(Person):
         if isinstance(reply, m.Accepted):
             assert staged.group is not None
             self.numbers[conversation], self.groups[conversation] = number, staged.group
-            self._advance(m.Entry(conversation, reply.seq, reply.time, self.device, staged.message))
+            self._advance(
+                m.Entry(conversation, reply.seq, reply.time, self.device, MLS_MESSAGE, staged.message, group_info)
+            )
         return reply
 
     def _reply(self, conversation: bytes, request: int) -> m.Reply:
@@ -157,6 +162,15 @@ class Rogue(Person):
         secrets = replace(group._secrets, init_secret=InitSecret(os.urandom(32)))
         alone = Group(group.public, self.signature, secrets, group._keys, group._messages)
         return self.make_commit(alone, *proposals)
+
+    def commit_false_key(self, conversation: bytes, *proposals: Proposal) -> StagedCommit:
+        """A commit whose GroupInfo offers a key for external joins that only we have."""
+        staged = self.make_commit(self.groups[conversation], *proposals)
+        assert staged.group_info is not None
+        info = decode_body(staged.group_info, GroupInfo)
+        false = external_pub_extension(self.bundle().key_package.init_key)
+        info = replace(info, extensions=(false,)).signed(self.signature.sign_with_label)
+        return replace(staged, group_info=MLSMessage(info).encode())
 
     def commit_against(self, conversation: bytes, victim: LeafIndex) -> StagedCommit:
         """A commit whose path one member cannot decrypt, and everybody else can."""

@@ -14,7 +14,7 @@ from securechat.mls.tree_math import LeafIndex
 from securechat.mls.welcome import Welcome
 from securechat.policy import Rules
 from securechat.wire import messages as m
-from securechat.wire.chain import CHAIN_START, next_chain
+from securechat.wire.chain import CHAIN_START, MLS_MESSAGE, next_chain
 from tests.adversary.rogue import Rogue
 from tests.support.hostile import HostileServer, Link
 
@@ -55,7 +55,7 @@ class Shadow:
         )
         self.conversation = request.conversation
         self._begin(group, seq=0, chain=CHAIN_START)
-        self._answer(link, request.id, 1, request.commit, joins=True)
+        self._answer(link, request.id, 1, request.commit, request.group_info, joins=True)
         return []
 
     def found(self, rules: Rules, victim: KeyPackage) -> m.Welcomed:
@@ -68,8 +68,9 @@ class Shadow:
         milliseconds = int(time.time() * 1000)
         self.seq += 1
         chain = next_chain(
-            CHAIN_START, self.conversation, self.seq, milliseconds, mole.device, 1, staged.message
-        )
+            CHAIN_START, self.conversation, self.seq, milliseconds, mole.device, 1, staged.message,
+            staged.group_info or b"",
+        )  # fmt: skip
         self._begin(staged.group, seq=self.seq, chain=chain)
         mole.numbers[self.conversation] = 1
         tree = staged.group.public.tree.encode()
@@ -113,12 +114,15 @@ class Shadow:
         assert isinstance(request, m.Commit)
         if request.conversation != self.conversation:
             return None
-        self._answer(link, request.id, request.number, request.commit, joins=True)
+        self._answer(link, request.id, request.number, request.commit, request.group_info, joins=True)
         return []
 
-    def _answer(self, link: Link, request: int, number: int, payload: bytes, *, joins: bool = False) -> None:
+    def _answer(
+        self, link: Link, request: int, number: int, payload: bytes, group_info: bytes = b"", *, joins: bool = False
+    ) -> None:
         self.seq += 1
-        entry = m.Entry(self.conversation, self.seq, int(time.time() * 1000), link.device, payload)
+        now = int(time.time() * 1000)
+        entry = m.Entry(self.conversation, self.seq, now, link.device, MLS_MESSAGE, payload, group_info)
         if self.seq == 1:
             self.mole._advance(entry)  # the mole has joined by it
         elif (text := self.mole.process(entry)) is not None:
@@ -132,7 +136,7 @@ class Shadow:
         payload = mole.protect(conversation, mole.envelope(conversation, Text(text)))
         mole.numbers[conversation] += 1
         self.seq += 1
-        entry = m.Entry(conversation, self.seq, int(time.time() * 1000), mole.device, payload)
+        entry = m.Entry(conversation, self.seq, int(time.time() * 1000), mole.device, MLS_MESSAGE, payload, b"")
         mole._advance(entry)
         link.tell_client(entry)
 

@@ -8,7 +8,7 @@ import pytest
 from securechat.client import commands, events
 from securechat.errors import UsageError
 from securechat.wire import messages as m
-from tests.adversary.conftest import Crowd
+from tests.adversary.conftest import Crowd, Enter
 from tests.adversary.scenes import ADVICE, assert_calm, direct, happened, lobby, members, repair, say, state
 from tests.support.hostile import HostileServer, Link
 from tests.support.live import LiveClient
@@ -395,15 +395,71 @@ def test_a_server_that_claims_we_have_said_more_than_we_know_makes_us_enter_anew
     assert not [*happened(alice, events.Alarm), *happened(bob, events.Alarm)]
 
 
-def test_a_server_that_alters_a_tag_frames_nobody(hostile: HostileServer, crowd: Crowd) -> None:
-    """The tags of a commit are not signed: one byte changed on the way must not read as if its maker did it."""
+def altered(entry: m.Entry, field: str) -> m.Entry:
+    value = getattr(entry, field)
+    return change(entry, **{field: value[:-1] + bytes([value[-1] ^ 1])})
+
+
+@pytest.mark.parametrize(
+    ("lie", "reason"),
+    [
+        (lambda entry: altered(entry, "payload"), "confirmation tag"),  # the last field: who enters has no other
+        (lambda entry: altered(entry, "group_info"), "a signature does not fit"),
+        (lambda entry: change(entry, group_info=b""), ""),
+        (lambda entry: entry, None),
+    ],
+    ids=["tag", "GroupInfo", "no GroupInfo", "honest"],
+)
+def test_a_server_that_alters_a_commit_frames_nobody(
+    hostile: HostileServer, crowd: Crowd, lie: Callable[[m.Entry], m.Entry], reason: str | None
+) -> None:
+    """A commit's tag is not signed, but its GroupInfo is and has the same one: whoever alters either is seen."""
     alice, bob = crowd("alice", "bob")
     lobby(alice)
-
-    def alter(_: Link, entry: m.Entry) -> list[m.Entry]:
-        return [change(entry, payload=entry.payload[:-1] + bytes([entry.payload[-1] ^ 1]))]
-
-    hostile.lie(m.Entry, alter, to="alice")
+    hostile.lie(m.Entry, lambda _, entry: [lie(entry)], to="alice")
     bob.do(commands.JoinRoom("#lobby"))
+    if reason is None:
+        alice.wait_until(lambda: members(alice, "#lobby") == ("alice", "bob"))
+        assert_calm(alice)
+        return
     stopped = alice.wait_for(events.Stopped)
-    assert (stopped.culprit, stopped.proven) == ("bob", False)
+    assert (stopped.culprit, stopped.proven) == ("", True)
+    assert reason in stopped.reason
+
+
+def test_a_membership_tag_that_does_not_fit_proves_nothing(hostile: HostileServer, crowd: Crowd, rogue: Enter) -> None:
+    """Nobody has signed it: its maker or the server did it."""
+    (alice,) = crowd("alice")
+    mallory = rogue("mallory")
+    conversation = lobby(alice)
+    mallory.enter_room("#lobby")
+    alice.wait_until(lambda: members(alice, "#lobby") == ("alice", "mallory"))
+    lie = hostile.lie(m.Entry, lambda _, entry: [altered(entry, "payload")], to="alice", armed=False)
+    for expected in ("", "mallory"):
+        lie.armed = bool(expected)
+        assert isinstance(
+            mallory.submit_commit(conversation, mallory.make_commit(mallory.groups[conversation])), m.Accepted
+        )
+    stopped = alice.wait_for(events.Stopped)
+    assert (stopped.culprit, stopped.proven) == ("mallory", False)
+
+
+@pytest.mark.parametrize(
+    ("lie", "told"),
+    [
+        (lambda entry: change(entry, kind=4), "is of a kind that this program does not know"),
+        (lambda entry: change(entry, group_info=b"x"), "has a GroupInfo, and is no commit"),
+    ],
+    ids=["kind", "GroupInfo"],
+)
+def test_what_a_message_cannot_have_stops_the_conversation(
+    hostile: HostileServer, crowd: Crowd, lie: Callable[[m.Entry], m.Entry], told: str
+) -> None:
+    alice, bob = crowd("alice", "bob")
+    direct(alice, bob)
+    lies = hostile.lie(m.Entry, lambda _, entry: [lie(entry)], to="bob", armed=False)
+    say(alice, "bob", "with nothing wrong", bob)
+    lies.armed = True
+    say(alice, "bob", "never shown")
+    assert told in history_alarm(bob)
+    assert "alice: never shown" not in bob.texts("alice")

@@ -40,7 +40,7 @@ BROKEN: dict[str, tuple[Sent, str]] = {
     "a second hello": (m.Hello([1], "", "", bytes(16), "open"), "Hello in state ready"),
     "a client's message": (m.Subscribe(1, bytes(32), 0), ""),
     "an answer to nothing": (m.Done(4_000_000), "Done 4000000 answers no open request"),
-    "a time nobody can show": (m.Entry(bytes(32), 1, 1 << 62, bytes(16), b""), ""),
+    "a time nobody can show": (m.Entry(bytes(32), 1, 1 << 62, bytes(16), 1, b"", b""), ""),
     "a welcome too long ago": (array("Welcomed", -1, 0, bytes(32), 1, bytes(32), b"", b"", []), ""),
 }
 

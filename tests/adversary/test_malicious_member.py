@@ -23,6 +23,7 @@ from securechat.mls.proposals import Add, GroupContextExtensions, Proposal, Remo
 from securechat.mls.tree_math import LeafIndex
 from securechat.policy import Rules, rules_of
 from securechat.wire import messages as m
+from securechat.wire.chain import MLS_MESSAGE
 from tests.adversary.conftest import Crowd, Enter
 from tests.adversary.rogue import Rogue
 from tests.adversary.scenes import ADVICE, assert_calm, direct, happened, lobby, members, repair, say, state
@@ -289,7 +290,8 @@ def test_a_commit_that_breaks_the_rules_stops_members_whom_a_lying_server_shows_
     direct(alice, bob)
     staged = make(mallory, conversation, leaf_of(mallory, conversation, bob, hostile))
     seq = mallory.cursors[conversation] + 1
-    entry = m.Entry(conversation, seq, int(time.time() * 1000), mallory.device, staged.message)
+    now, group_info = int(time.time() * 1000), staged.group_info or b""
+    entry = m.Entry(conversation, seq, now, mallory.device, MLS_MESSAGE, staged.message, group_info)
     hostile.link("alice").tell_client(entry)
     stopped = alice.wait_for(events.Stopped)
     assert (stopped.conversation, stopped.culprit) == (conversation, "")
@@ -332,7 +334,7 @@ def test_a_commit_that_nobody_can_follow_stops_that_conversation_only_names_its_
     assert isinstance(accepted, m.Accepted)
     for person in (alice, bob):
         stopped = person.wait_for(events.Stopped)
-        assert (stopped.conversation, stopped.culprit, stopped.proven) == (conversation, "mallory", False)
+        assert (stopped.conversation, stopped.culprit, stopped.proven) == (conversation, "mallory", True)
         assert stopped.reason == "the confirmation tag does not fit"
         assert state(person, "#staff") == "stopped"
     for person in (alice, bob):
@@ -353,6 +355,21 @@ def test_a_commit_that_nobody_can_follow_stops_that_conversation_only_names_its_
     bob.wait_until(lambda: members(bob, "#staff") == ("alice", "bob"))
     say(alice, "#staff", "without mallory", bob)
     assert not [*happened(alice, events.Alarm), *happened(bob, events.Alarm)]
+
+
+def test_a_false_key_for_joins_is_found_by_every_member_and_proves_who_made_it(crowd: Crowd, rogue: Enter) -> None:
+    """The server cannot see it. Whoever entered by it would sit alone with its maker, and be blamed for it."""
+    alice, bob = crowd("alice", "bob")
+    mallory = rogue("mallory")
+    conversation = lobby(alice, bob)
+    mallory.enter_room("#lobby")
+    mallory.tell(conversation, "hi")
+    alice.read("#lobby", "mallory: hi")
+    assert isinstance(mallory.submit_commit(conversation, mallory.commit_false_key(conversation)), m.Accepted)
+    for person in (alice, bob):
+        stopped = person.wait_for(events.Stopped)
+        assert (stopped.conversation, stopped.culprit, stopped.proven) == (conversation, "mallory", True)
+        assert stopped.reason == "a GroupInfo offers a key for external joins that is not the group's"
 
 
 def test_a_commit_against_one_member_stops_that_one_and_the_rest_goes_on(

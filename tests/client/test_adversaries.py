@@ -25,6 +25,7 @@ from securechat.server.store.port import DiskFullError
 from securechat.server.store.records import InboxEntry
 from securechat.wire import limits
 from securechat.wire import messages as wire
+from securechat.wire.chain import MLS_MESSAGE
 from tests.support.memory_server import Link, MemoryServer, refuse
 from tests.support.people import CHEAP, PASSWORD, Person, only, settle
 
@@ -802,7 +803,10 @@ def test_our_own_change_is_not_followed_once_somebody_has_left_before_it(
     seq = server.head(there.id).seq + 1
     assert alice.link is not None
     alice.link.send(  # what an honest server refuses, since carol has left
-        wire.Entry(there.id, seq, server.now, alice.engine._context.device.id, staged.commit.message)
+        wire.Entry(
+            there.id, seq, server.now, alice.engine._context.device.id, MLS_MESSAGE, staged.commit.message,
+            staged.commit.group_info or b"",
+        )
     )
     while alice.pull():
         pass
@@ -916,6 +920,33 @@ def test_a_change_ascribed_to_another_device_than_its_makers_is_not_taken(server
     room = alice.engine.snapshot.find("#lobby")
     assert room is not None
     assert room.members == ("alice",)
+
+
+@pytest.mark.parametrize("lies", [True, False])
+def test_the_group_info_of_our_own_commit_is_compared_when_the_log_brings_it(
+    server: MemoryServer, pair: list[Person], *, lies: bool
+) -> None:
+    """The others compute the chain with what they were shown."""
+    alice, bob = pair
+    server.now += 8 * 86_400_000  # a week has passed: the next speaker commits a fresh path
+    alice.say("bob", "later")
+    assert alice.push()
+    alice.cut()  # before the answer: the log itself brings the commit
+
+    def alter(link: Link, message: wire.FromServer) -> list[wire.FromServer]:
+        if lies and link is alice.link and isinstance(message, wire.Entry) and message.group_info:
+            return [msgspec.structs.replace(message, group_info=message.group_info[:-1] + b"?")]
+        return [message]
+
+    server.outward = alter
+    alice.connect()
+    settle(alice, bob)
+    told = alarms(alice, "history")
+    if lies:
+        assert told[0].startswith("the server altered the GroupInfo that came with a change of yours.")
+    else:
+        assert told == []
+        assert bob.texts("alice")[-1] == "alice: later"
 
 
 def test_what_is_accepted_is_not_submitted_all_the_time_while_its_entry_does_not_come(

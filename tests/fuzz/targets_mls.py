@@ -334,7 +334,7 @@ def sealed_group_info(data: bytes) -> None:
     except PeerError:
         return
     try:
-        verify_group_info(here.alice.public, info)
+        verify_group_info(here.alice.public, info, signer=here.alice.own_leaf)
     except PeerError:
         return
 

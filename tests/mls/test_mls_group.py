@@ -604,8 +604,8 @@ def test_the_server_follows_without_secrets() -> None:
         server = PublicGroup.decode(seen.after.encode())
         assert staged.group_info is not None
         given = decode_body(staged.group_info, GroupInfo)
-        verify_group_info(server, given)
         assert staged.group is not None
+        verify_group_info(server, given, signer=staged.group.own_leaf)
         assert staged.welcome is not None
         others = [member for member in members if member.own_leaf != staged.group.own_leaf]
         members = [*after(*others, message=staged.message), staged.group]

@@ -673,7 +673,7 @@ def test_a_group_info_given_out_with_a_commit_must_fit_the_group_after_it() -> N
     assert staged.group_info is not None
     info = decode_body(staged.group_info, GroupInfo)
     after = staged.public.after
-    verify_group_info(after, info)
+    verify_group_info(after, info, signer=alice.own_leaf)
     sign = person.signature.sign_with_label
     bad_key = Extension(ExtensionType.EXTERNAL_PUB, bytes([32]) + SMALL_ORDER)
     for wrong, reason in (
@@ -683,10 +683,11 @@ def test_a_group_info_given_out_with_a_commit_must_fit_the_group_after_it() -> N
         (replace(info, extensions=(*info.extensions, Extension(0x0A0A, b""))).signed(sign), "nothing else"),
         (replace(info, extensions=(bad_key,)).signed(sign), "small order"),
         (info.signed(bob_person.signature.sign_with_label), "signature"),
-        (replace(info, signer=LeafIndex(7)).signed(sign), "no member"),
+        (replace(info, signer=bob.own_leaf).signed(bob_person.signature.sign_with_label), "somebody else"),
+        (replace(info, signer=LeafIndex(7)).signed(sign), "somebody else"),
     ):
         with pytest.raises(InvalidMessage, match=reason):
-            verify_group_info(after, wrong)
+            verify_group_info(after, wrong, signer=alice.own_leaf)
 
 
 @pytest.mark.parametrize("length", [0, 31, 33, 70_000])

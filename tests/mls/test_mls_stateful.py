@@ -266,7 +266,9 @@ class Conversation(RuleBasedStateMachine):
             assert replace(seen, before=public.before) == public
             self.watcher = seen.after
             if staged.group_info is not None:
-                verify_group_info(seen.after, decode_body(staged.group_info, GroupInfo))
+                verify_group_info(
+                    seen.after, decode_body(staged.group_info, GroupInfo), signer=public.committer_leaf
+                )
         self.newest = public.after
         self.epochs.append(Epoch(View.of(staged.group)))
         member.group, member.seen = staged.group, set()

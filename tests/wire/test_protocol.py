@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from securechat.errors import PeerError, UsageError
 from securechat.wire import limits
+from securechat.wire.chain import MLS_MESSAGE
 from securechat.wire.frames import encode_frame
 from securechat.wire.messages import (
     Accepted,
@@ -195,7 +196,7 @@ def test_an_unknown_request_is_refused_and_the_session_goes_on() -> None:
         msgspec.msgpack.encode(["Members", 1, bytes(32), 0]),
         msgspec.msgpack.encode({"Members": 1}),
         msgspec.msgpack.encode(["Ping"]) + b"\x00",
-        encode_frame(Entry(CONVERSATION, 1, 1, bytes(16), b"x"))[4:],
+        encode_frame(Entry(CONVERSATION, 1, 1, bytes(16), MLS_MESSAGE, b"x", b""))[4:],
     ],
 )
 def test_a_malformed_frame_ends_the_session_with_a_closing(body: bytes) -> None:
@@ -325,7 +326,7 @@ def test_goodbye_is_a_message_and_its_absence_a_lost_connection() -> None:
     assert lost.server.receive_eof() == [Ended()]
     with pytest.raises(UsageError):
         said.client.send(ListRooms(1))
-    assert said.server.send(Entry(CONVERSATION, 1, 1, bytes(16), b"")) == 0
+    assert said.server.send(Entry(CONVERSATION, 1, 1, bytes(16), MLS_MESSAGE, b"", b"")) == 0
 
 
 def test_nothing_is_handled_after_the_goodbye() -> None:
@@ -377,7 +378,7 @@ def test_a_subscription_flows_from_request_to_entries() -> None:
     pair.client.send(Acknowledge(CONVERSATION, 4))
     pair.exchange()
     assert [type(message) for message in pair.at_server] == [Subscribe, Submit, Acknowledge]
-    frame = encode_frame(Entry(CONVERSATION, 5, 1, bytes(16), b"x"))
+    frame = encode_frame(Entry(CONVERSATION, 5, 1, bytes(16), MLS_MESSAGE, b"x", b""))
     assert pair.server.send_frames(frame) == len(frame)
     pair.server.send(Accepted(2, CONVERSATION, 1, 6, 1, b""))
     pair.exchange()

@@ -163,7 +163,9 @@ class Committing:
             self._context.touched.add(self._conversation.id)
             if isinstance(reply, Accepted):
                 self._backoff.reset()
-                log.receive_own(self._conversation, reply, staged.number, request.commit, ContentType.COMMIT)
+                log.receive_own(
+                    self._conversation, reply, staged.number, request.commit, ContentType.COMMIT, request.group_info
+                )
             elif isinstance(reply, Refused) and self._conversation.staged is staged:
                 self._handle_refusal(staged, reply)
 

@@ -222,7 +222,9 @@ class Entering:
         conversation, device = self._conversation, self._context.device
         if staged.commit is None or staged.commit.group is None:
             raise InternalError("a staged opening without its commit")
-        chain = next_chain(CHAIN_START, conversation.id, 1, accepted.time, device.id, 1, request.commit)
+        chain = next_chain(
+            CHAIN_START, conversation.id, 1, accepted.time, device.id, 1, request.commit, request.group_info
+        )
         if accepted.seq != 1 or accepted.chain not in (b"", chain):
             raise PeerError("the server put something before the first entry of a new conversation")
         conversation.begin(staged.commit.group, seq=1, chain=chain, number=1)

@@ -15,11 +15,12 @@ from securechat.client.conversations.numbers import decode_number
 from securechat.content.envelope import decode
 from securechat.errors import PeerError
 from securechat.identity.certificate import certificate_of
-from securechat.mls.errors import BadPath
-from securechat.mls.framing import ContentType, PublicMessage, decode_body, read_header
+from securechat.mls.errors import BadConfirmationTag, BadExternalKey, BadPath
+from securechat.mls.framing import ContentType, PublicMessage, SenderType, decode_body, read_header
 from securechat.mls.group import StagedCommit
-from securechat.mls.public_group import PublicStagedCommit
-from securechat.wire.chain import next_chain
+from securechat.mls.group_info import GroupInfo
+from securechat.mls.public_group import PublicStagedCommit, verify_group_info
+from securechat.wire.chain import MLS_MESSAGE, next_chain
 from securechat.wire.messages import Accepted, Entry, Subscribed
 
 
@@ -43,7 +44,11 @@ def receive(conversation: Conversation, entry: Entry) -> None:
     try:
         if entry.seq != row.cursor + 1:
             raise PeerError(f"entry {entry.seq} follows entry {row.cursor}")
+        if entry.kind != MLS_MESSAGE:
+            raise PeerError(f"entry {entry.seq} is of a kind that this program does not know")
         header = read_header(entry.payload)
+        if entry.group_info and header.content_type != ContentType.COMMIT:
+            raise PeerError(f"entry {entry.seq} has a GroupInfo, and is no commit")
         number = decode_number(header)
     except PeerError as error:
         conversation.distrust(f"the log does not fit together: {error}")
@@ -52,7 +57,12 @@ def receive(conversation: Conversation, entry: Entry) -> None:
 
 
 def receive_own(
-    conversation: Conversation, accepted: Accepted, number: int, payload: bytes, content_type: ContentType
+    conversation: Conversation,
+    accepted: Accepted,
+    number: int,
+    payload: bytes,
+    content_type: ContentType,
+    group_info: bytes = b"",
 ) -> None:
     """Process our own entry, in whose place `accepted` came. Before we have caught up, the log itself brings it.
 
@@ -62,7 +72,8 @@ def receive_own(
     if (accepted.conversation, accepted.number) != (row.id, number):
         raise PeerError("the server accepted something else than what was submitted")
     if row.phase in phases.READING and accepted.seq == row.cursor + 1:
-        entry = Entry(row.id, accepted.seq, accepted.time, conversation.context.device.id, payload)
+        device = conversation.context.device.id
+        entry = Entry(row.id, accepted.seq, accepted.time, device, MLS_MESSAGE, payload, group_info)
         _follow(conversation, entry, number, content_type)
 
 
@@ -76,7 +87,9 @@ def _follow(conversation: Conversation, entry: Entry, number: int, content_type:
         return
     if not _process(conversation, entry, number, content_type, own=own):
         return
-    row.chain = next_chain(row.chain, row.id, entry.seq, entry.time, entry.device, number, entry.payload)
+    row.chain = next_chain(
+        row.chain, row.id, entry.seq, entry.time, entry.device, number, entry.payload, entry.group_info
+    )
     row.cursor = entry.seq
     if row.phase in phases.ENDED:
         return
@@ -108,6 +121,9 @@ def _process_own(conversation: Conversation, entry: Entry, number: int) -> bool:
         and staged.commit is not None
         and (staged.number, staged.commit.message) == (number, entry.payload)
     ):
+        if staged.commit.group_info != entry.group_info:
+            conversation.distrust("the server altered the GroupInfo that came with a change of yours")
+            return False
         try:
             policy.check_commit(staged.commit.public, departed=conversation.departed)
         except PeerError as error:  # true when it was made; somebody may have left since
@@ -174,13 +190,11 @@ def _process_commit(conversation: Conversation, entry: Entry) -> bool:
         policy.check_proposals(decode_body(entry.payload, PublicMessage))
         staged = conversation.group.stage(entry.payload, validate=validate, now=now)
         policy.check_commit(staged.public, departed=conversation.departed)
+        group_info = _check_group_info(staged.public, entry)
+        if staged.group is not None:
+            staged.group.verify_external_key(group_info)
     except PeerError as error:
-        culprit = _culprit(conversation, entry, now)
-        # What a committer has encrypted for the others is signed; the tags of a commit are not, so that a server can
-        # alter them.
-        _stop(conversation, entry.seq, events.Stopped(
-            conversation.id, culprit, str(error), proven=not culprit or isinstance(error, BadPath)
-        ))  # fmt: skip
+        _stop(conversation, entry, now, error)
         return False
     committer = certificate_of(staged.public.committer)
     if committer.device_id != entry.device:
@@ -238,23 +252,41 @@ def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> Non
     conversation.settle_changes()
 
 
-def _stop(conversation: Conversation, seq: int, stopped: events.Stopped) -> None:
+def _check_group_info(commit: PublicStagedCommit, entry: Entry) -> GroupInfo:
+    """Return a commit's GroupInfo. Raises `PeerError` if it is one that a server can see through."""
+    group_info = decode_body(entry.group_info, GroupInfo)
+    verify_group_info(commit.after, group_info, signer=commit.committer_leaf)
+    return group_info
+
+
+def _stop(conversation: Conversation, entry: Entry, now: int, error: PeerError) -> None:
     """Stop before a commit that cannot be processed, and say whose it is (docs/design.md, section 6, Poison)."""
+    culprit, proven = _blame(conversation, entry, now, error)
     conversation.stop()
-    conversation.context.report_failed_commit(conversation.id, seq)
-    conversation.context.emit(stopped)
+    conversation.context.report_failed_commit(conversation.id, entry.seq)
+    conversation.context.emit(events.Stopped(conversation.id, culprit, str(error), proven=proven))
 
 
-def _culprit(conversation: Conversation, entry: Entry, now: int) -> str:
-    """Return who made a bad commit; empty if it is one that a server can see through and has to refuse."""
+def _blame(conversation: Conversation, entry: Entry, now: int, error: PeerError) -> tuple[str, bool]:
+    """Return whose fault a bad commit is, empty for the server's, and whether that is proven.
+
+    The server has to refuse what shows without secrets, and a confirmation tag other than the GroupInfo's shows: that
+    one is signed, so the server has altered the commit's. What is left is its maker's doing as far as a signature
+    covers it. That is not so for the membership tag, nor for the confirmation tag of somebody who entered: they may
+    have been led to a false key for external joins, which a member and the server can do together.
+    """
     try:
         message = decode_body(entry.payload, PublicMessage)
         policy.check_proposals(message)
         public = conversation.group.public.stage(message, validate=conversation.context.device.validator(now), now=now)
         policy.check_commit(public, departed=conversation.departed)
+        _check_group_info(public, entry)
     except PeerError:
-        return ""
-    return certificate_of(public.committer).account
+        return "", True
+    signed = isinstance(error, BadPath | BadExternalKey) or (
+        isinstance(error, BadConfirmationTag) and public.sender.type == SenderType.MEMBER
+    )
+    return certificate_of(public.committer).account, signed
 
 
 def _people_after(before: People, commit: PublicStagedCommit) -> People:

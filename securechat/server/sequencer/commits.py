@@ -101,7 +101,10 @@ class Commits:
         out = tuple(device for device in removed if device != session.device)
         run = self._turn.run(conversation, session)
         time = checked.checked.time
-        entry = run.add(request.id, request.commit, staged.after.epoch, time, joins=external, last_for=out)
+        entry = run.add(
+            request.id, request.commit, staged.after.epoch, time,
+            group_info=request.group_info, joins=external, last_for=out,
+        )  # fmt: skip
         self._store.drop_departed(head.id, [device for device in removed if device in head.departed])
         for device in removed:
             head.departed.pop(device, None)
@@ -130,9 +133,10 @@ class Commits:
         external = header.sender is not None and header.sender.type == SenderType.NEW_MEMBER_COMMIT
         if (member is None or member.last_seq is not None) and not (external and head.kind == "open"):
             raise not_found()
-        if not is_next(self._turn, conversation, session, request.id, request.number, request.commit):
+        number, commit, group_info = request.number, request.commit, request.group_info
+        if not is_next(self._turn, conversation, session, request.id, number, commit, group_info):
             return False
-        check_header(header, head.id, request.number)
+        check_header(header, head.id, number)
         if header.epoch != head.epoch:
             self._leases.release(conversation, session.device)
             raise self._leases.refuse_stale(conversation, session.device)

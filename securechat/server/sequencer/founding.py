@@ -124,7 +124,7 @@ class Founding:
         head = Head(request.conversation, "direct", "", 0, time, 0, CHAIN_START, request.group_info)
         conversation = self._create(head, _pair(session.account, request.peer), checked.founded.snapshot)
         run = self._turn.run(conversation, session)
-        entry = run.add(request.id, request.commit, staged.after.epoch, time, joins=True)
+        entry = run.add(request.id, request.commit, staged.after.epoch, time, group_info=request.group_info, joins=True)
         self._commits.admit(conversation, entry, [(session.device, session.account)])
         self._commits.apply(conversation, entry, checked.checked, request.welcome)
 
@@ -134,7 +134,7 @@ class Founding:
         if conversation is not None:
             if session.device not in conversation.head.members:
                 raise RefusedError("bad-request", "this conversation id is taken; choose another one")
-            if is_next(self._turn, conversation, session, request.id, 1, request.commit):
+            if is_next(self._turn, conversation, session, request.id, 1, request.commit, request.group_info):
                 raise RefusedError("bad-request", "this conversation id is taken; choose another one")
             return True
         existing = self._store.pair(_pair(session.account, request.peer))

@@ -13,7 +13,13 @@ from securechat.wire.messages import Accepted
 
 
 def is_next(
-    turn: Turn, conversation: Conversation, session: Session, request: int, number: int, payload: bytes
+    turn: Turn,
+    conversation: Conversation,
+    session: Session,
+    request: int,
+    number: int,
+    payload: bytes,
+    group_info: bytes = b"",
 ) -> bool:
     """Whether `number` is the device's next one. Answers a retry itself, and raises RefusedError otherwise."""
     head = conversation.head
@@ -21,7 +27,9 @@ def is_next(
     last = numbers.last if numbers is not None else 0
     if number == last + 1:
         return True
-    found = numbers.answer(head.id, session.device, number, payload) if numbers is not None else None
+    found = (
+        numbers.answer(head.id, session.device, number, payload, group_info) if numbers is not None else None
+    )
     if found is None:
         raise RefusedError("wrong-number", f"the last number of this device here is {last}")
     seq, time = found

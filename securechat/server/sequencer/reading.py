@@ -276,7 +276,12 @@ def _encode(log: bytes, start: int, end: int, entries: list[LogEntry]) -> bytes:
 
 
 def _frames(log: bytes, entries: list[LogEntry]) -> bytes:
-    return encode_frames([Entry(log, entry.seq, entry.time, entry.device, entry.payload) for entry in entries])
+    return encode_frames(
+        [
+            Entry(log, entry.seq, entry.time, entry.device, entry.kind, entry.payload, entry.group_info)
+            for entry in entries
+        ]
+    )
 
 
 def _welcomed(entry: InboxEntry) -> Welcomed:

@@ -52,11 +52,11 @@ class Run:
         self._head = conversation.head
         self._numbers = self._head.numbers_of(session.device)
 
-    def extend(self, requests: deque[tuple[int, bytes]], epoch: int, time: int) -> None:
+    def extend(self, requests: deque[tuple[int, bytes]], epoch: int, time: int, group_info: bytes = b"") -> None:
         """Take requests from the left until none remain or the run is full, and move the log's head along.
 
         `requests`: id and payload of submissions by the session's device, with their numbers checked. `epoch`: the
-        conversation's after them; `time` in ms.
+        conversation's after them; `time` in ms; `group_info`: of a commit, which is the only request then.
         """
         head, device, numbers = self._head, self._device, self._numbers
         conversation, seq, chain, number, size = head.id, head.seq, head.chain, numbers.last, self._size
@@ -66,11 +66,11 @@ class Run:
             seq += 1
             number += 1
             before = chain
-            chain = next_chain(before, conversation, seq, time, device, number, payload)
-            entries.append(LogEntry(seq, time, device, number, epoch, chain, payload))
+            chain = next_chain(before, conversation, seq, time, device, number, payload, group_info)
+            entries.append(LogEntry(seq, time, device, number, epoch, chain, payload, group_info))
             accepted.append(Accepted(request, conversation, number, seq, time, b""))
             answers.append(pack_answer(seq, time, before, chain))
-            size += len(payload)
+            size += len(payload) + len(group_info)
             full = size >= RUN_BYTES or len(entries) == RUN_ENTRIES
         head.seq, head.time, head.epoch, head.chain = seq, time, epoch, chain
         numbers.extend(answers)
@@ -83,11 +83,15 @@ class Run:
         epoch: int,
         time: int,
         *,
+        group_info: bytes = b"",
         joins: bool = False,
         last_for: tuple[bytes, ...] = (),
     ) -> LogEntry:
-        """Add one entry. `joins`: it makes the device a member. `last_for`: devices that get nothing after it."""
-        self.extend(deque([(request, payload)]), epoch, time)
+        """Add one entry.
+
+        `group_info`: of a commit. `joins`: it makes the device a member. `last_for`: devices that get nothing after it.
+        """
+        self.extend(deque([(request, payload)]), epoch, time, group_info)
         entry = self.entries[-1]
         if joins:
             self.accepted[-1].chain = entry.chain

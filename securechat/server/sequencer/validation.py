@@ -23,9 +23,6 @@ from securechat.policy import Rules
 SNAPSHOT_EPOCHS = 64
 """Epochs between two snapshots of a public group: 64 commits are replayed in about a second."""
 
-MAX_GROUP_INFO = 64 << 10
-"""Bytes of a GroupInfo without its tree: the rules of a room with 64 owners and 64 inviters take 4 KiB."""
-
 
 @dataclass(frozen=True)
 class Founded:
@@ -96,9 +93,7 @@ class Validator:
         staged = group.stage(message, validate=validate, now=now)
         policy.check_commit(staged, departed=departed)
         _check_welcome(staged, welcome)
-        if len(group_info) > MAX_GROUP_INFO:
-            raise PeerError("The GroupInfo is too large: it comes without the tree.")
-        verify_group_info(staged.after, decode_body(group_info, GroupInfo))
+        verify_group_info(staged.after, decode_body(group_info, GroupInfo), signer=staged.committer_leaf)
         due = staged.after.epoch % SNAPSHOT_EPOCHS == 0
         return Checked(
             staged, departed, time, staged.after.tree.encode(), staged.after.encode() if due else None
@@ -109,8 +104,9 @@ class Validator:
         policy.check_opening(checked.staged, peer=peer)
 
     def current_group_info(self, group: PublicGroup, group_info: bytes) -> None:
-        """Check that `group_info` lets others enter `group`."""
-        verify_group_info(group, decode_body(group_info, GroupInfo))
+        """Check that `group_info` lets others enter `group`, which is new: its founder alone is in it."""
+        (founder,) = (leaf for leaf, _ in group.members())
+        verify_group_info(group, decode_body(group_info, GroupInfo), signer=founder)
 
     def departure(self, group: PublicGroup, proposal: bytes) -> LeafIndex:
         """Check a device's proposal to remove itself, made in this epoch; return its leaf."""

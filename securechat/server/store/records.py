@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from securechat.wire import limits
-from securechat.wire.chain import next_chain
+from securechat.wire.chain import MLS_MESSAGE, next_chain
 
 Kind = Literal["direct", "invite", "open"]
 
@@ -21,7 +21,10 @@ INBOX_ENTRIES = 1000
 
 
 class LogEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One entry of a conversation's log. `time` in ms; `epoch` and `chain` as they are after it."""
+    """One entry of a conversation's log. `time` in ms; `epoch` and `chain` as they are after it.
+
+    What was stored before entries had a kind and a GroupInfo is read with the defaults.
+    """
 
     seq: int
     time: int
@@ -30,6 +33,13 @@ class LogEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     epoch: int
     chain: bytes
     payload: bytes
+    group_info: bytes = b""
+    kind: int = MLS_MESSAGE
+
+    @property
+    def size(self) -> int:
+        """Bytes of what it carries."""
+        return len(self.payload) + len(self.group_info)
 
 
 _ANSWER = struct.Struct(">QQ32s32s")
@@ -64,7 +74,9 @@ class Numbers:
         if len(self._answers) >= _KEPT_BYTES + _SPARE_BYTES:
             del self._answers[:-_KEPT_BYTES]
 
-    def answer(self, conversation: bytes, device: bytes, number: int, payload: bytes) -> tuple[int, int] | None:
+    def answer(
+        self, conversation: bytes, device: bytes, number: int, payload: bytes, group_info: bytes = b""
+    ) -> tuple[int, int] | None:
         """Return (seq, time) of a submission that was accepted before with these bytes, else None.
 
         The chain shows whether the bytes are the same.
@@ -74,7 +86,7 @@ class Numbers:
             return None
         start = len(self._answers) - (behind + 1) * _ANSWER.size
         seq, time, before, after = _ANSWER.unpack_from(self._answers, start)
-        found = next_chain(before, conversation, seq, time, device, number, payload)
+        found = next_chain(before, conversation, seq, time, device, number, payload, group_info)
         return (seq, time) if found == after else None
 
     def encode(self) -> bytes:

@@ -285,6 +285,10 @@ def test_a_commit_with_a_wrong_group_info_is_refused(room: Room) -> None:
     old = bob.groups[conversation].group_info(with_tree=False)
     number = alice.number(conversation)
     refused(alice.ask(m.Commit, conversation, number, staged.message, b"", old), "invalid-commit")
+    seen = bob.groups[conversation].stage(staged.message, validate=bob.validate, now=0).group
+    assert seen is not None
+    others = seen.group_info(with_tree=False)  # true, and signed by a member, but not by the committer
+    refused(alice.ask(m.Commit, conversation, number, staged.message, b"", others), "invalid-commit")
     assert isinstance(alice.ask(m.Commit, conversation, number, staged.message, b"", staged.group_info), m.Accepted)
 
 
@@ -399,8 +403,9 @@ def test_the_chain_of_a_joiner_is_that_of_the_log(room: Room, enter: Enter) -> N
         entry = alice.take(m.Entry, lambda entry, seq=seq: entry.seq == seq)  # type: ignore[misc]  # bound at once
         number[entry.device] = number.get(entry.device, 0) + 1
         chain = next_chain(
-            chain, conversation, entry.seq, entry.time, entry.device, number[entry.device], entry.payload
-        )
+            chain, conversation, entry.seq, entry.time, entry.device, number[entry.device], entry.payload,
+            entry.group_info,
+        )  # fmt: skip
     assert chain == reply.chain
 
 

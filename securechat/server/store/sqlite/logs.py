@@ -81,7 +81,7 @@ class Logs:
                 run[0].seq,
                 run[-1].seq,
                 run[-1].time,
-                sum([len(entry.payload) for entry in run]),
+                sum([len(entry.payload) + len(entry.group_info) for entry in run]),
                 encode_run(run),
             )
             for row_id, (ref, _, run) in enumerate(self._pending, self.next_id)
@@ -155,7 +155,7 @@ class Logs:
                     break
                 if entry.seq > after:
                     found.append(entry)
-                    size += len(entry.payload)
+                    size += entry.size
             return found
 
     def _read_history(self, reader: sqlite3.Connection, ref: int, after: int, upto: int) -> Iterator[LogEntry]:
