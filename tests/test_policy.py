@@ -9,7 +9,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securechat import policy
 from securechat.errors import DecodeError, PeerError
 from securechat.identity.certificate import (
     CLOCK_SKEW,
@@ -41,9 +40,11 @@ from securechat.mls.proposals import (
     ReInit,
     Remove,
 )
+from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
 from securechat.mls.welcome import Welcome
 from securechat.policy import (
+    Identity,
     Rules,
     check_commit,
     check_departure,
@@ -54,7 +55,12 @@ from securechat.policy import (
     check_state,
     departure_data,
     rules_of,
+    states,
 )
+from securechat.policy.commits import replacements
+from securechat.policy.judges import JUDGES
+from securechat.policy.rules import MAX_RULES, READERS, VERSION, extension_type
+from securechat.policy.support import check_support
 from securechat.tlscodec import Writer
 
 SERVER = b"S" * 16
@@ -71,7 +77,9 @@ class Device:
     number: int = 1
     identity: str = ""
     suite_value: int = SUITE.value
-    lasting: int = 1  # seconds from NOW that its certificate is valid
+    since: int = 1  # seconds before NOW that its certificate begins
+    lasting: int = 1  # seconds from NOW that it is valid
+    versions: tuple[int, ...] = (VERSION,)  # of the rules that its program knows
     id: bytes = b""  # if it takes another one than its own
 
     @property
@@ -88,8 +96,8 @@ class Device:
         return Ed25519PrivateKey.from_private_bytes((self.identity or self.account).encode().ljust(32))
 
     @property
-    def key(self) -> bytes:
-        return self.identity_private.public_key().public_bytes_raw()
+    def who(self) -> Identity:
+        return Identity(self.account, self.identity_private.public_key().public_bytes_raw())
 
     @property
     def certificate(self) -> DeviceCertificate:
@@ -99,13 +107,13 @@ class Device:
             account=self.account,
             device_id=self.device_id,
             signature_key=self.signature.public_key,
-            not_before=NOW - 1,
+            not_before=NOW - self.since,
             not_after=NOW + self.lasting,
         )
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(cipher_suites=(self.suite_value,), extensions=(RULES_EXTENSION,))
+        return Capabilities(cipher_suites=(self.suite_value,), extensions=tuple(map(extension_type, self.versions)))
 
     def bundle(self) -> KeyPackageBundle:
         return generate_key_package(
@@ -118,8 +126,9 @@ class Device:
 
 
 ALICE, BOB, CAROL, DAVE = (Device(name) for name in ("alice", "bob", "carol", "dave"))
-INVITE = Rules("invite", "#team", owners=(ALICE.key,))
+INVITE = Rules("invite", "#team", owners=(ALICE.who,))
 OPEN = Rules("open", "#lobby")
+OWNED = Rules("open", "#garden", owners=(ALICE.who,))
 DIRECT = Rules("direct")
 
 
@@ -167,6 +176,10 @@ def enter(group: Group, person: Device, old: LeafIndex | None = None, now: int =
     )
 
 
+def add(person: Device) -> Add:
+    return Add(person.bundle().key_package)
+
+
 def leaf(group: Group, person: Device) -> LeafIndex:
     found_leaf = group.public.find(person.signature.public_key)
     assert found_leaf is not None
@@ -188,49 +201,84 @@ def refused(staged: StagedCommit, reason: str, gone: frozenset[LeafIndex] = NOBO
 
 # --- the rules themselves
 
-ONE, TWO = b"\1" * 32, b"\2" * 32
+ONE, TWO = Identity("a", b"\2" * 32), Identity("b", b"\1" * 32)
 
 
 @pytest.mark.parametrize(
     "rules",
-    [DIRECT, OPEN, INVITE, replace(OPEN, owners=(ONE,)), replace(INVITE, inviters=(ONE, TWO))],
+    [
+        DIRECT, OPEN, INVITE, replace(OPEN, owners=(ONE,)), replace(INVITE, inviters=(ONE, TWO)),
+        replace(DIRECT, life=3600), replace(OPEN, site_key=b"k" * 32), replace(INVITE, barred=("carol", "dave")),
+        replace(OPEN, topic="tea, and \u2615", life=(1 << 32) - 1),
+    ],
 )
 def test_rules_have_one_encoding(rules: Rules) -> None:
     assert Rules.decode(rules.encode()) == rules
     assert rules_of((rules.extension(),)) == rules
 
 
-def encoded(version: int, kind: int, name: bytes, owners: bytes = b"", inviters: bytes = b"") -> bytes:
-    return bytes(Writer().u16(version).u8(kind).vector(name).vector(owners).vector(inviters))
+def encoded(
+    kind: int,
+    name: bytes,
+    *,
+    topic: bytes = b"",
+    owners: Sequence[Identity] = (),
+    inviters: Sequence[Identity] = (),
+    barred: Sequence[bytes] = (),
+    site_key: bytes = b"",
+) -> bytes:
+    writer = Writer().u8(kind).vector(name).vector(topic).u32(0)
+    for identities in (owners, inviters):
+        writer.items(identities, lambda inner, each: inner.vector(each.account.encode()).opaque(each.identity_key))
+    return bytes(writer.items(barred, Writer.vector).vector(site_key))
+
+
+MANY = [Identity(f"x{number:03}", bytes(32)) for number in range(300)]
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("good", "wrong"),
     [
-        encoded(2, 1, b""),
-        encoded(1, 0, b""),
-        encoded(1, 4, b"#x"),
-        encoded(1, 1, b"#x"),
-        encoded(1, 1, b"", ONE),
-        encoded(1, 1, b"", b"", ONE),
-        encoded(1, 2, b"#x"),
-        encoded(1, 2, b"x", ONE),
-        encoded(1, 2, b"#X", ONE),
-        encoded(1, 2, b"#\xff", ONE),
-        encoded(1, 2, b"#x\n", ONE),
-        encoded(1, 2, b"#x", ONE[1:]),
-        encoded(1, 2, b"#x", TWO + ONE),
-        encoded(1, 2, b"#x", ONE + ONE),
-        encoded(1, 2, b"#x", bytes(32 * (policy.MAX_KEYS + 1))),
-        encoded(1, 3, b"#x", b"", ONE),
-        encoded(1, 3, b"#x") + b"\0",
-        b"",
+        (encoded(1, b""), encoded(0, b"")),
+        (encoded(3, b"#x"), encoded(4, b"#x")),
+        (encoded(1, b""), encoded(1, b"#x")),
+        (encoded(1, b""), encoded(1, b"", topic=b"tea")),
+        (encoded(1, b""), encoded(1, b"", owners=[ONE])),
+        (encoded(1, b""), encoded(1, b"", inviters=[ONE])),
+        (encoded(1, b""), encoded(1, b"", barred=[b"carol"])),
+        (encoded(1, b""), encoded(1, b"", site_key=b"k" * 32)),
+        (encoded(2, b"#x", owners=[ONE]), encoded(2, b"#x")),
+        (encoded(2, b"#x", owners=[ONE]), encoded(2, b"x", owners=[ONE])),
+        (encoded(2, b"#x", owners=[ONE]), encoded(2, b"#X", owners=[ONE])),
+        (encoded(2, b"#x", owners=[ONE]), encoded(2, b"#\xff", owners=[ONE])),
+        (encoded(2, b"#x", owners=[ONE]), encoded(2, b"#x\n", owners=[ONE])),
+        (encoded(2, b"#" + b"x" * 31, owners=[ONE]), encoded(2, b"#" + b"x" * 32, owners=[ONE])),
+        (encoded(2, b"#x", owners=[ONE, TWO]), encoded(2, b"#x", owners=[TWO, ONE])),
+        (encoded(2, b"#x", owners=[ONE, TWO]), encoded(2, b"#x", owners=[ONE, ONE])),
+        (encoded(2, b"#x", owners=[ONE, TWO]), encoded(2, b"#x", owners=[ONE, ONE._replace(identity_key=b"z" * 32)])),
+        (encoded(2, b"#x", owners=[ONE], inviters=[TWO]), encoded(2, b"#x", owners=[ONE], inviters=[ONE])),
+        (encoded(2, b"#x", owners=[ONE], barred=[b"b"]), encoded(2, b"#x", owners=[ONE], barred=[b"a"])),
+        (encoded(2, b"#x", owners=[ONE], barred=[b"b", b"c"]), encoded(2, b"#x", owners=[ONE], barred=[b"c", b"b"])),
+        (encoded(2, b"#x", owners=[ONE], barred=[b"b"]), encoded(2, b"#x", owners=[ONE], barred=[b"B"])),
+        (encoded(2, b"#x", owners=[ONE], barred=[b"b"]), encoded(2, b"#x", owners=[ONE], barred=[b""])),
+        (encoded(2, b"#x", owners=MANY[:64]), encoded(2, b"#x", owners=MANY[:65])),
+        (
+            encoded(2, b"#x", owners=[ONE], barred=[each.account.encode() for each in MANY[:256]]),
+            encoded(2, b"#x", owners=[ONE], barred=[each.account.encode() for each in MANY[:257]]),
+        ),
+        (encoded(3, b"#x", topic=b"t" * 200), encoded(3, b"#x", topic=b"t" * 201)),
+        (encoded(3, b"#x", topic=b"t"), encoded(3, b"#x", topic=b"\xff")),
+        (encoded(3, b"#x", owners=[ONE]), encoded(3, b"#x", inviters=[ONE])),
+        (encoded(3, b"#x", site_key=b"k" * 32), encoded(3, b"#x", site_key=b"k" * 31)),
+        (encoded(3, b"#x", site_key=b"k" * 32), encoded(3, b"#x", site_key=b"k" * 32, owners=[ONE])),
+        (encoded(3, b"#x"), encoded(3, b"#x") + b"\0"),
+        (encoded(3, b"#x"), b""),
     ],
 )
-def test_rules_that_make_no_sense_are_refused(data: bytes) -> None:
-    assert Rules.decode(encoded(1, 2, b"#x", ONE + TWO)) == Rules("invite", "#x", (ONE, TWO))
+def test_rules_that_make_no_sense_are_refused(good: bytes, wrong: bytes) -> None:
+    assert Rules.decode(good).encode() == good
     with pytest.raises(DecodeError):
-        Rules.decode(data)
+        Rules.decode(wrong)
 
 
 @given(st.binary(max_size=100))
@@ -271,12 +319,12 @@ def test_a_founder_owns_an_invite_room_and_nobody_an_open_one() -> None:
     with pytest.raises(PeerError, match="has to be its owner"):
         check_founding(found(INVITE, BOB).public, creator=BOB.certificate)
     with pytest.raises(PeerError, match="without owners"):
-        check_founding(found(replace(OPEN, owners=(ALICE.key,))).public, creator=ALICE.certificate)
+        check_founding(found(replace(OPEN, owners=(ALICE.who,))).public, creator=ALICE.certificate)
 
 
 def test_a_direct_conversation_opens_by_adding_the_peer() -> None:
     group = found(DIRECT)
-    opening = commit(group, Add(BOB.bundle().key_package), Add(Device("bob", 2).bundle().key_package))
+    opening = commit(group, Add(BOB.bundle().key_package))
     allowed(opening)
     check_opening(opening.public, peer="bob")
     with pytest.raises(PeerError, match="add carol and nobody else"):
@@ -305,7 +353,7 @@ def test_a_room_has_at_most_so_many_devices(monkeypatch: pytest.MonkeyPatch) -> 
     group = group_of(OPEN, ALICE, BOB)[0]
     joining = enter(group, CAROL)
     allowed(joining)
-    monkeypatch.setattr(policy, "MAX_ROOM_DEVICES", 2)
+    monkeypatch.setattr(states, "MAX_ROOM_DEVICES", 2)
     refused(joining, "more than 2 devices")
 
 
@@ -322,25 +370,24 @@ def test_only_owners_and_inviters_add_to_an_invite_room() -> None:
     alice, bob = group_of(INVITE, ALICE, BOB)
     allowed(commit(alice, Add(CAROL.bundle().key_package)))
     refused(commit(bob, Add(CAROL.bundle().key_package)), "bob adds carol without being an owner or inviter of #team")
-    inviting = group_of(replace(INVITE, inviters=(BOB.key,)), ALICE, BOB)[1]
+    inviting = group_of(replace(INVITE, inviters=(BOB.who,)), ALICE, BOB)[1]
     allowed(commit(inviting, Add(CAROL.bundle().key_package)))
 
 
 def test_nobody_is_added_to_an_open_room() -> None:
-    owned = group_of(replace(OPEN, owners=(ALICE.key,)), ALICE, BOB)[0]
+    owned = group_of(replace(OPEN, owners=(ALICE.who,)), ALICE, BOB)[0]
     refused(commit(owned, Add(CAROL.bundle().key_package)), "alice adds carol to an open room")
 
 
-def test_a_direct_conversation_stays_between_the_devices_of_two_identities() -> None:
-    alice, bob = group_of(DIRECT, ALICE, BOB)
-    allowed(commit(alice, Add(Device("bob", 2).bundle().key_package)))
-    allowed(commit(bob, Add(Device("bob", 2).bundle().key_package)))
-    refused(commit(alice, Add(CAROL.bundle().key_package)), "alice adds carol to a direct conversation")
-    refused(commit(alice, Add(Device("bob", 2, "ghost").bundle().key_package)), "alice adds bob to a direct")
-    opening = commit(found(DIRECT), Add(BOB.bundle().key_package), Add(CAROL.bundle().key_package))
-    refused(opening, "between two people")
-    ghost = commit(found(DIRECT), Add(BOB.bundle().key_package), Add(Device("bob", 2, "ghost").bundle().key_package))
-    refused(ghost, "each with one identity key")
+def test_a_direct_conversation_has_two_members_from_its_first_commit_on() -> None:
+    opening = commit(found(DIRECT), Add(BOB.bundle().key_package))
+    allowed(opening)
+    for others in ((CAROL,), (Device("bob", 2),), (Device("bob", 2, "ghost"),)):
+        both = (BOB, *others)
+        refused(commit(found(DIRECT), *(Add(each.bundle().key_package) for each in both)), "of two people")
+    alice = group_of(DIRECT, ALICE, BOB)[0]
+    for newcomer in (CAROL, Device("bob", 2, since=0)):
+        refused(commit(alice, Add(newcomer.bundle().key_package)), "to a direct conversation of two people")
 
 
 def test_who_stays_alone_in_a_direct_conversation_cannot_add_somebody_else() -> None:
@@ -373,26 +420,182 @@ def test_a_commit_removes_everybody_who_has_left(rules: Rules) -> None:
     refused(commit(bob, *both, Remove(leaf(bob, ALICE))), "bob removes alice without being an owner", gone)
 
 
-def test_only_owners_change_the_rules_and_never_kind_or_name() -> None:
-    alice, bob = group_of(INVITE, ALICE, BOB)
+def change(rules: Rules) -> GroupContextExtensions:
+    return GroupContextExtensions((rules.extension(),))
 
-    def change(rules: Rules) -> GroupContextExtensions:
-        return GroupContextExtensions((rules.extension(),))
 
-    promoted = replace(INVITE, owners=tuple(sorted([ALICE.key, BOB.key])))
-    allowed(commit(alice, change(promoted)))
-    refused(commit(bob, change(promoted)), "bob changes the rules without being an owner")
-    refused(commit(alice, change(Rules("open", "#team", (ALICE.key,)))), "alice changes the kind or the name")
-    refused(commit(alice, change(replace(INVITE, name="#other"))), "alice changes the kind or the name")
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        (INVITE, replace(INVITE, owners=(ALICE.who, BOB.who)), ""),
+        (INVITE, replace(INVITE, owners=(BOB.who,)), ""),
+        (INVITE, replace(INVITE, inviters=(BOB.who,)), ""),
+        (INVITE, replace(INVITE, barred=("carol",)), ""),
+        (INVITE, replace(INVITE, topic="tea", life=3600), ""),
+        (INVITE, replace(INVITE, name="#other"), ""),
+        (OWNED, replace(OWNED, name="#other", topic="tea", barred=("carol",), life=1, owners=(BOB.who,)), ""),
+        (INVITE, replace(INVITE, kind="open"), "alice changes the kind of the conversation"),
+        (OWNED, replace(OWNED, kind="invite"), "alice changes the kind of the conversation"),
+        (OWNED, replace(OWNED, owners=()), "alice takes its last owner from #garden"),
+        (OWNED, replace(OWNED, owners=(), site_key=b"k" * 32), "or its site key, which are fixed"),
+        (OPEN, replace(OPEN, owners=(ALICE.who,)), "alice changes the rules of #lobby without being an owner"),
+        (OPEN, replace(OPEN, topic="tea"), "alice changes the rules of #lobby without being an owner"),
+        (OPEN, replace(OPEN, barred=("carol",)), "alice changes the rules of #lobby without being an owner"),
+    ],
+)
+def test_owners_change_the_rules_but_not_what_the_conversation_is(before: Rules, after: Rules, reason: str) -> None:
+    alice, bob = group_of(before, ALICE, BOB)
+    if reason:
+        refused(commit(alice, change(after)), reason)
+    else:
+        allowed(commit(alice, change(after)))
+        refused(commit(bob, change(after)), f"bob changes the rules of {before.name} without being an owner")
+    allowed(commit(alice))
+
+
+def test_new_rules_are_sound_and_stand_alone() -> None:
+    alice = group_of(INVITE, ALICE, BOB)[0]
+    allowed(commit(alice, change(replace(INVITE, topic="tea"))))
+    refused(commit(alice, change(replace(INVITE, owners=()))), "needs an owner")
+    refused(commit(alice, change(replace(INVITE, name="#A"))), "not normalised")
     refused(commit(alice, GroupContextExtensions(())), "nothing else")
     senders = Extension(ExtensionType.EXTERNAL_SENDERS, bytes(Writer().vector(b"")))
     refused(commit(alice, GroupContextExtensions((INVITE.extension(), senders))), "nothing else")
-    refused(commit(alice, GroupContextExtensions((Extension(RULES_EXTENSION, b"x"),))), "cut short|version")
+    refused(commit(alice, GroupContextExtensions((Extension(RULES_EXTENSION, b"x"),))), "unknown kind")
+
+
+def test_rules_have_a_limit_as_a_whole() -> None:
+    people = tuple(Identity(f"{number:03}" + "x" * 29, bytes(32)) for number in range(128))
+    barred = tuple(f"z{number:03}" + "x" * 28 for number in range(256))
+    fits = replace(INVITE, owners=people[:64], inviters=people[64:], barred=barred[:200])
+    assert len(fits.encode()) <= MAX_RULES
+    assert rules_of((fits.extension(),)) == fits
+    large = replace(fits, barred=barred)
+    with pytest.raises(DecodeError, match="16,384 are allowed"):
+        rules_of((large.extension(),))
+
+
+def test_either_of_two_sets_the_life_of_messages() -> None:
+    for view in group_of(DIRECT, ALICE, BOB):
+        allowed(commit(view, change(replace(DIRECT, life=3600))))
+        with pytest.raises(DecodeError, match="no name, topic"):
+            check_commit(commit(view, change(replace(DIRECT, topic="tea"))).public, departed=NOBODY)
+
+
+# --- bars
+
+
+def test_whoever_is_barred_is_removed_in_the_same_commit_and_does_not_come_back() -> None:
+    barring = change(replace(INVITE, barred=("bob",)))
+    alice = group_of(INVITE, ALICE, BOB)[0]
+    refused(commit(alice, barring), "bob is barred from #team")
+    both = commit(alice, barring, Remove(leaf(alice, BOB)))
+    allowed(both)
+    assert both.group is not None
+    refused(commit(both.group, Add(BOB.bundle().key_package)), "bob is barred from #team")
+    allowed(commit(both.group, Add(CAROL.bundle().key_package)))
+    allowed(commit(both.group, change(INVITE), Add(BOB.bundle().key_package)))
+
+
+def test_who_is_barred_from_an_open_room_does_not_enter_under_any_key() -> None:
+    room = group_of(replace(OWNED, barred=("carol",)), ALICE, BOB)[0]
+    refused(enter(room, CAROL), "carol is barred from #garden")
+    refused(enter(room, Device("carol", 2, "ghost")), "carol is barred from #garden")
+    allowed(enter(room, DAVE))
+
+
+# --- versions
+
+
+@pytest.fixture
+def next_version(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A version that somebody will invent: the same rules, under which nobody is called mallory."""
+
+    def no_mallory(group: PublicGroup, own: Rules) -> None:
+        if any(certificate_of(node).account == "mallory" for _, node in group.members()):
+            raise PeerError("mallory is not welcome")
+        states.judge_state(group, own)
+
+    monkeypatch.setitem(READERS, VERSION + 1, Rules.decode)
+    monkeypatch.setitem(JUDGES, VERSION + 1, replace(JUDGES[VERSION], state=no_mallory))
+    return VERSION + 1
+
+
+def upgraded(person: Device) -> Device:
+    return replace(person, versions=(VERSION, VERSION + 1))
+
+
+@pytest.mark.parametrize("before", [INVITE, OWNED, DIRECT])
+def test_a_live_group_rises_to_a_version_that_all_its_members_know(before: Rules, next_version: int) -> None:
+    alice, bob = group_of(before, upgraded(ALICE), upgraded(BOB))
+    risen = commit(alice, change(replace(before, version=next_version)))
+    check_proposals(decode_body(risen.message, PublicMessage), bob.public)
+    allowed(risen)
+    after = bob.stage(risen.message, validate=validate, now=NOW).group
+    assert after is not None
+    assert check_state(after.public).version == next_version
+    allowed(commit(after))
+    owners = after if before.kind == "direct" else risen.group
+    assert owners is not None
+    refused(commit(owners, change(before)), "goes back to version 2 of the rules")
+    allowed(commit(owners, change(replace(before, version=next_version, life=5))))
+
+
+def test_each_epoch_is_judged_by_its_own_version(next_version: int) -> None:
+    mallory = upgraded(Device("mallory"))
+    alice, _ = group_of(INVITE, upgraded(ALICE), mallory)
+    allowed(commit(alice))  # version 2 has nothing against the name, before and after the next one is known
+    refused(commit(alice, change(replace(INVITE, version=next_version))), "mallory is not welcome")
+    gone = Remove(leaf(alice, mallory))
+    risen = commit(alice, change(replace(INVITE, version=next_version)), gone)
+    allowed(risen)
+    assert risen.group is not None
+    refused(commit(risen.group, Add(mallory.bundle().key_package)), "mallory is not welcome")
+
+
+def test_whoever_lacks_the_next_version_stands_in_the_way_and_is_named(next_version: int) -> None:
+    rise = change(replace(INVITE, version=next_version))
+    alice, bob, carol = group_of(INVITE, upgraded(ALICE), BOB, CAROL)
+    with pytest.raises(PeerError, match="not known to the program of bob, carol"):
+        check_support(alice.public, [rise])
+    with pytest.raises(PeerError, match="not known to the program of bob"):
+        check_support(alice.public, [rise, Remove(leaf(alice, CAROL))])
+    with pytest.raises(PeerError, match="not known to the program of dave"):
+        check_support(alice.public, [rise, Remove(leaf(alice, CAROL)), Remove(leaf(alice, BOB)), add(DAVE)])
+    check_support(alice.public, [rise, Remove(leaf(alice, CAROL)), Remove(leaf(alice, BOB)), add(upgraded(DAVE))])
+    good = decode_body(commit(alice).message, PublicMessage)
+    forged = replace(good, content=replace(good.content, content=Commit((rise,), None)))
+    with pytest.raises(PeerError, match="not known to the program of bob, carol"):
+        check_proposals(forged, bob.public)
+    with pytest.raises(PeerError, match="lack an extension of the group context"):
+        commit(alice, rise)  # and MLS itself refuses it
+    renewed = commit(carol, capabilities=upgraded(CAROL).capabilities)
+    later = alice.stage(renewed.message, validate=validate, now=NOW).group
+    assert later is not None
+    with pytest.raises(PeerError, match="not known to the program of bob\\."):
+        check_support(later.public, [rise])
+    check_support(later.public, [rise, Remove(leaf(later, BOB))])
+
+
+def test_only_owners_raise_the_version_of_a_room(next_version: int) -> None:
+    for before, number in ((INVITE, 1), (OWNED, 1), (OPEN, 0), (OPEN, 1)):
+        views = group_of(before, upgraded(ALICE), upgraded(BOB))
+        refused(commit(views[number], change(replace(before, version=next_version))), "without being an owner")
+
+
+def test_a_version_that_nobody_knows_is_refused(next_version: int) -> None:
+    alice = group_of(INVITE, upgraded(ALICE), upgraded(BOB))[0]
+    known, unknown = (replace(INVITE, version=version).extension() for version in (next_version, next_version + 1))
+    assert rules_of((known,)).version == next_version
+    with pytest.raises(PeerError, match="in a version that is known"):
+        rules_of((unknown,))
+    with pytest.raises(PeerError, match="in a version that is known"):
+        check_support(alice.public, [GroupContextExtensions((unknown,))])
 
 
 def test_a_new_owner_owns_from_the_next_commit_on() -> None:
     alice, bob, _ = group_of(INVITE, ALICE, BOB, CAROL)
-    promotion = commit(alice, GroupContextExtensions((replace(INVITE, owners=(BOB.key,)).extension(),)))
+    promotion = commit(alice, GroupContextExtensions((replace(INVITE, owners=(BOB.who,)).extension(),)))
     allowed(promotion)
     later = bob.stage(promotion.message, validate=validate, now=NOW).group
     assert later is not None
@@ -411,7 +614,7 @@ def test_proposals_stand_in_the_commit() -> None:
 def test_what_a_commit_holds_is_judged_before_any_work_is_spent_on_it() -> None:
     alice, bob = group_of(INVITE, ALICE, BOB)
     alice.receive_proposal(bob.propose_update())
-    new_rules = GroupContextExtensions((replace(INVITE, owners=(BOB.key,)).extension(),))
+    new_rules = GroupContextExtensions((replace(INVITE, owners=(BOB.who,)).extension(),))
 
     def content(*proposals: Proposal, **options: object) -> PublicMessage:
         return decode_body(commit(alice, *proposals, **options).message, PublicMessage)  # type: ignore[arg-type]  # options
@@ -422,8 +625,8 @@ def test_what_a_commit_holds_is_judged_before_any_work_is_spent_on_it() -> None:
 
     adding = Add(CAROL.bundle().key_package)
     for good in (content(), content(adding, Remove(leaf(alice, BOB))), content(new_rules)):
-        check_proposals(good)
-    check_proposals(decode_body(enter(alice, BOB, leaf(alice, BOB)).message, PublicMessage))
+        check_proposals(good, alice.public)
+    check_proposals(decode_body(enter(alice, BOB, leaf(alice, BOB)).message, PublicMessage), alice.public)
     psk = PreSharedKey(PreSharedKeyId(PskType.EXTERNAL, bytes(32), psk_id=b"x"))
     capabilities = Extension(ExtensionType.REQUIRED_CAPABILITIES, b"\0\0\0")
     for wrong, reason in (
@@ -435,7 +638,7 @@ def test_what_a_commit_holds_is_judged_before_any_work_is_spent_on_it() -> None:
         (decode_body(alice.propose(Remove(leaf(alice, BOB))), PublicMessage), "where a commit was expected"),
     ):
         with pytest.raises(PeerError, match=reason):
-            check_proposals(wrong)
+            check_proposals(wrong, alice.public)
 
 
 def test_pre_shared_keys_are_not_used() -> None:
@@ -465,10 +668,13 @@ def test_a_path_keeps_device_and_identity() -> None:
         refused(certified(*wrong), "alice becomes another device or identity")
 
 
-def test_a_device_stands_in_a_conversation_once() -> None:
+def test_an_account_and_a_device_stand_in_a_conversation_once() -> None:
     alice = group_of(INVITE, ALICE, BOB)[0]
-    allowed(commit(alice, Add(Device("bob", 2).bundle().key_package)))
+    allowed(commit(alice, Add(CAROL.bundle().key_package)))
+    refused(commit(alice, Add(Device("bob", 2, since=0).bundle().key_package)), "bob is in the conversation twice")
     refused(commit(alice, Add(Device("bob", 1, "again").bundle().key_package)), "is in the conversation twice")
+    posing = Device("carol", id=BOB.device_id)
+    refused(commit(alice, Add(posing.bundle().key_package)), "device is in the conversation twice")
 
 
 def test_a_device_id_of_somebody_else_stands_for_nobody() -> None:
@@ -498,14 +704,116 @@ def test_a_member_whose_certificate_has_run_out_closes_the_room_to_nobody() -> N
         enter(alice, CAROL, now=later)
 
 
-@pytest.mark.parametrize("rules", [OPEN, INVITE, DIRECT])
-def test_a_device_may_come_back_in_its_own_place_only(rules: Rules) -> None:
-    alice = group_of(rules, ALICE, BOB)[0]
+@pytest.mark.parametrize("kind", [OPEN, OWNED, INVITE, DIRECT])
+def test_a_leaf_gives_way_to_a_later_certificate_of_the_same_identity_key(kind: Rules) -> None:
+    alice = group_of(kind, ALICE, BOB)[0]
     old = leaf(alice, BOB)
-    allowed(enter(alice, BOB, old))
+    allowed(enter(alice, BOB, old))  # resync
     refused(enter(alice, CAROL, old), "carol enters by removing bob")
-    refused(enter(alice, Device("bob", 2), old), "bob enters by removing bob")
-    refused(enter(alice, Device("bob", 1, "ghost"), old), "bob enters by removing bob")
+    phone = Device("bob", 2, since=0)
+    allowed(enter(alice, phone, old))
+    assert replacements(enter(alice, phone, old).public) == ((BOB.certificate, phone.certificate),)
+    assert replacements(enter(alice, BOB, old).public) == ()
+    for older in (Device("bob", 2), Device("bob", 2, since=5)):  # of the same moment, and of an earlier one
+        refused(enter(alice, older, old), "bob puts an older certificate of bob in place of a newer one")
+
+
+def test_another_identity_key_enters_only_an_open_room_by_itself_and_can_be_seen() -> None:
+    ghost = Device("bob", 2, "ghost")
+    for kind in (OPEN, OWNED):
+        alice = group_of(kind, ALICE, BOB)[0]
+        staged = enter(alice, ghost, leaf(alice, BOB))
+        allowed(staged)
+        ((before, after),) = replacements(staged.public)
+        assert (before, after) == (BOB.certificate, ghost.certificate)
+        assert before.identity_key != after.identity_key
+        refused(enter(alice, ghost), "bob is in the conversation twice")
+    for kind in (INVITE, DIRECT):
+        alice = group_of(kind, ALICE, BOB)[0]
+        refused(enter(alice, ghost, leaf(alice, BOB)), "bob enters under another identity key")
+
+
+# --- replacement by others
+
+GHOST = Device("bob", 2, "ghost")
+PHONE = Device("bob", 2, since=0)
+OLD_PHONE = Device("bob", 2, since=9)
+
+
+@pytest.mark.parametrize(
+    ("who", "answered", "left", "new", "reason"),
+    [
+        (ALICE, True, False, PHONE, ""),
+        (ALICE, True, False, GHOST, ""),
+        (ALICE, False, False, GHOST, ""),
+        (ALICE, True, True, GHOST, ""),
+        (ALICE, True, True, BOB, ""),
+        (ALICE, True, False, OLD_PHONE, "alice puts an older certificate of bob in place of a newer one"),
+        (ALICE, True, True, OLD_PHONE, "alice puts an older certificate of bob in place of a newer one"),
+        (CAROL, True, False, PHONE, "carol may invite, and removes bob, who is in already"),
+        (CAROL, True, False, GHOST, "carol may invite, and removes bob, who is in already"),
+        (CAROL, False, False, PHONE, ""),
+        (CAROL, False, False, GHOST, ""),
+        (CAROL, True, True, GHOST, ""),
+        (CAROL, False, False, OLD_PHONE, "carol puts an older certificate of bob in place of a newer one"),
+        (DAVE, True, False, GHOST, "dave adds bob without being an owner or inviter"),
+        (DAVE, False, False, GHOST, "dave adds bob without being an owner or inviter"),
+        (DAVE, True, True, GHOST, "dave adds bob without being an owner or inviter"),
+    ],
+)
+def test_a_leaf_is_replaced_in_one_commit(who: Device, answered: bool, left: bool, new: Device, reason: str) -> None:  # noqa: FBT001 - a table
+    people = (ALICE, CAROL, DAVE, BOB)
+    views = dict(zip(people, group_of(replace(INVITE, inviters=(CAROL.who,)), *people), strict=True))
+    if answered:
+        fresh = commit(views[BOB])
+        for person in (ALICE, CAROL, DAVE):
+            staged = views[person].stage(fresh.message, validate=validate, now=NOW)
+            assert staged.group is not None
+            views[person] = staged.group
+    group = views[who]
+    gone = departed(group, BOB) if left else NOBODY
+    staged = commit(group, Remove(leaf(group, BOB)), add(new))
+    if reason:
+        refused(staged, reason, gone)
+    else:
+        allowed(staged, gone)
+        assert replacements(staged.public) == (() if new == BOB else ((BOB.certificate, new.certificate),))
+    if new != BOB:  # MLS itself refuses one signature key twice
+        refused(commit(group, add(new)), "twice|adds bob without|who has left", gone)
+
+
+@pytest.mark.parametrize(
+    ("rules", "who", "answered", "reason"),
+    [
+        (INVITE, ALICE, True, ""),
+        (INVITE, ALICE, False, ""),
+        (INVITE, CAROL, True, "carol removes bob without being an owner"),
+        (INVITE, CAROL, False, "carol removes bob without being an owner"),
+        (replace(INVITE, inviters=(CAROL.who,)), CAROL, True, "carol may invite, and removes bob, who is in already"),
+        (replace(INVITE, inviters=(CAROL.who,)), CAROL, False, ""),
+        (replace(INVITE, owners=(ALICE.who, BOB.who)), ALICE, True, ""),
+        (replace(INVITE, owners=(ALICE.who, BOB.who), inviters=(CAROL.who,)), CAROL, False, "carol may invite"),
+        (replace(INVITE, owners=(ALICE.who._replace(account="alicia"),)), ALICE, True, "alice removes bob without"),
+        (replace(INVITE, owners=(ALICE.who._replace(identity_key=bytes(32)),)), ALICE, True, "alice removes bob"),
+        (OWNED, ALICE, True, ""),
+        (OWNED, CAROL, False, "carol removes bob without being an owner"),
+        (OPEN, ALICE, True, "alice removes bob without being an owner"),
+    ],
+)
+def test_who_removes_whom(rules: Rules, who: Device, answered: bool, reason: str) -> None:  # noqa: FBT001 - a table
+    people = (ALICE, CAROL, BOB)
+    views = dict(zip(people, group_of(rules, *people), strict=True))
+    group = views[who]
+    if answered:
+        staged = group.stage(commit(views[BOB]).message, validate=validate, now=NOW)
+        assert staged.group is not None
+        group = staged.group
+    removal = commit(group, Remove(leaf(group, BOB)))
+    if reason:
+        refused(removal, reason)
+    else:
+        allowed(removal)
+    allowed(removal, departed(group, BOB))  # who has left is removed by anybody
 
 
 def test_who_has_left_comes_back_to_an_open_room_only() -> None:
@@ -575,7 +883,7 @@ def test_a_proof_of_leaving_with_one_thing_wrong_is_refused() -> None:
     assert leaf(with_dave, DAVE) == leaf(alice, BOB)
     good = departure(bob)
     unnamed = bob.propose(Remove(bob.own_leaf))
-    number_only = bob.propose(Remove(bob.own_leaf), authenticated_data=ONE[:8])
+    number_only = bob.propose(Remove(bob.own_leaf), authenticated_data=bytes(8))
     of_alice = departure_data(1, bob.public.member(leaf(bob, ALICE)))
     message = MLSMessage.decode(good).body
     assert isinstance(message, PublicMessage)

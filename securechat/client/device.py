@@ -22,12 +22,13 @@ from securechat.mls.framing import MLSMessage, decode_body
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_package
 from securechat.mls.leaf_node import Capabilities, CredentialValidator, Lifetime
+from securechat.policy import known_extensions
 from securechat.wire.limits import DEVICE_ID_LENGTH
 
 SUITE: Final = MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
 """The cipher suite of every conversation (docs/design.md, section 1)."""
 
-CAPABILITIES: Final = Capabilities(cipher_suites=(SUITE.value,), extensions=(certificates.RULES_EXTENSION,))
+CAPABILITIES: Final = Capabilities(cipher_suites=(SUITE.value,), extensions=known_extensions())
 
 CERTIFICATE_SECONDS: Final = 10 * 365 * 86_400
 """A device's certificate outlives the device, so that no date mutes its owner."""
@@ -164,11 +165,12 @@ class Device:
 
 def check_key_packages(
     encoded: list[bytes], account: str, *, validate: CredentialValidator, now: int
-) -> list[tuple[KeyPackage, DeviceCertificate]]:
-    """Return the key packages that the server gave out for `account`, one per device, with their certificates.
+) -> tuple[KeyPackage, DeviceCertificate]:
+    """Return the key package to add `account` by, of those that the server gave out, one per device.
 
     They are checked as RFC 9420, section 10.1 asks, belong to `account`, to different devices and to one identity key.
-    The pins decide whether that key is the one we know. Raises `PeerError`.
+    An account has one place in a conversation: its device with the newest certificate takes it. The pins decide whether
+    that key is the one we know. Raises `PeerError`.
     """
     checked: list[tuple[KeyPackage, DeviceCertificate]] = []
     for message in encoded:
@@ -191,4 +193,4 @@ def check_key_packages(
     for keys in ({leaf.signature_key for leaf in leaves}, {leaf.encryption_key for leaf in leaves}):
         if len(keys) < len(leaves):
             raise PeerError(f"Two devices of {account} have the same key.")
-    return checked
+    return max(checked, key=lambda each: (each[1].not_before, each[1].device_id))

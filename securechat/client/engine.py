@@ -438,8 +438,8 @@ class Engine:
         if room.row.phase not in phases.READING:
             raise UsageError("You are not in this room yet.")
         rules = policy.rules_of(room.group.public.extensions)
-        own_key = self._context.device.identity_key
-        if own_key not in rules.owners and (action == "remove" or own_key not in rules.inviters):
+        own = policy.Identity(self.account, self._context.device.identity_key)
+        if own not in (rules.owners if action == "remove" else rules.who_adds):
             raise UsageError(f"Only the owner of {room.row.name} can do that.")
         if account == self.account:
             raise UsageError("That is you. /leave leaves a room.")

@@ -46,7 +46,7 @@ MAX_LIFETIME: Final = 90 * 86_400 + CLOCK_SKEW
 """Seconds that a key package may live (RFC 9420, section 7.2; docs/design.md, section 6)."""
 
 RULES_EXTENSION: Final = 0xF001
-"""MLS extension type of a conversation's rules (`policy`), which every leaf has to support."""
+"""MLS extension type of the oldest rules of conversations (`policy.rules`), which every leaf has to support."""
 
 KEPT_VERDICTS: Final = 4096
 """Certificates remembered as well signed, 500 bytes each: joining a room of 1,000 again must not cost 1,000 checks."""

@@ -8,7 +8,7 @@ import pytest
 
 from securechat.client import commands, events
 from securechat.errors import UsageError
-from securechat.policy import Rules
+from securechat.policy import Identity, Rules
 from securechat.wire import limits
 from securechat.wire import messages as m
 from tests.adversary.conftest import Crowd, Enter
@@ -221,8 +221,8 @@ def test_a_second_room_of_the_same_name_does_not_take_the_place_of_the_first(
     mallory = rogue("mallory")
     (add,) = mallory.adds("bob")
     shadow = Shadow(hostile, mallory, os.urandom(32))
-    own = mallory.identity.public_key().public_bytes_raw()
-    hostile.link("bob").tell_client(change(shadow.found(Rules("invite", "#staff", (own,)), add.key_package), seq=2))
+    rules = Rules("invite", "#staff", owners=(Identity.of(mallory.certificate()),))
+    hostile.link("bob").tell_client(change(shadow.found(rules, add.key_package), seq=2))
     told = bob.wait_for(events.Alarm)
     assert told.text == "An invitation was refused: it leads into another #staff than the one you are in"
     say(bob, "#staff", "still the old one", alice)

@@ -21,7 +21,7 @@ from securechat.mls.framing import MLSMessage, PrivateMessage, PublicMessage, Se
 from securechat.mls.group import StagedCommit
 from securechat.mls.proposals import Add, GroupContextExtensions, Proposal, Remove
 from securechat.mls.tree_math import LeafIndex
-from securechat.policy import Rules, rules_of
+from securechat.policy import Identity, Rules, rules_of
 from securechat.wire import messages as m
 from securechat.wire.chain import MLS_MESSAGE
 from tests.adversary.conftest import Crowd, Enter
@@ -206,7 +206,7 @@ def by_reference(mallory: Rogue, conversation: bytes, victim: LeafIndex) -> Stag
 
 def rules_change(mallory: Rogue, conversation: bytes, _: LeafIndex) -> StagedCommit:
     group = mallory.groups[conversation]
-    own = mallory.identity.public_key().public_bytes_raw()
+    own = Identity.of(mallory.certificate())
     rules = replace(rules_of(group.public.extensions), owners=(own,))
     return mallory.make_commit(group, GroupContextExtensions((rules.extension(),)))
 
@@ -243,7 +243,7 @@ BAD_COMMITS = pytest.mark.parametrize(
     [
         (removal, "mallory removes bob without being an owner"),
         (by_reference, "mallory commits a proposal by reference; it has to stand in the commit"),
-        (rules_change, "mallory changes the rules without being an owner"),
+        (rules_change, "mallory changes the rules of #staff without being an owner"),
         (addition, "mallory adds dave without being an owner or inviter of #staff"),
         (other_credential("bob", own_identity=True), "mallory becomes another device or identity in a commit"),
         (other_credential("mallory", own_identity=False), "mallory becomes another device or identity in a commit"),
@@ -312,7 +312,7 @@ def test_a_third_person_is_not_added_to_a_direct_conversation(crowd: Crowd, rogu
     conversation = mallory.enter_by_welcome()
     refused = mallory.submit_commit(conversation, addition(mallory, conversation, LeafIndex(0)))
     assert isinstance(refused, m.Refused)
-    assert refused.text == "mallory adds dave to a direct conversation of two others."
+    assert refused.text == "mallory adds dave to a direct conversation of two people."
     mallory.tell(conversation, "just us")
     alice.read("mallory", "mallory: just us")
     assert_calm(alice)

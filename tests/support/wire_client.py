@@ -26,7 +26,7 @@ from securechat.mls.leaf_node import Capabilities, Lifetime
 from securechat.mls.proposals import Add, Proposal, Remove
 from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.welcome import Welcome
-from securechat.policy import Rules, departure_data
+from securechat.policy import Identity, Rules, departure_data
 from securechat.transport.tls_connection import TLSConnection
 from securechat.wire import limits
 from securechat.wire import messages as m
@@ -324,7 +324,7 @@ class Member(Client):
         return reply
 
     def open_room(self, name: str, kind: str = "open") -> Any:
-        owners = (self.identity.public_key().public_bytes_raw(),) if kind == "invite" else ()
+        owners = (Identity.of(self.certificate()),) if kind == "invite" else ()
         group = self.found(Rules(kind, name, owners=owners))  # type: ignore[arg-type]  # a kind
         reply = self.ask(
             m.OpenRoom, group.group_id, group.group_info(with_tree=True), group.group_info(with_tree=False)

@@ -40,7 +40,7 @@ from securechat.mls.key_package import KeyPackage
 from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_package
 from securechat.mls.leaf_node import Lifetime
 from securechat.mls.proposals import Add
-from securechat.policy import Rules
+from securechat.policy import Identity, Rules
 from securechat.server.accounts.passwords import COST
 from securechat.tlscodec import Writer
 from securechat.wire import limits
@@ -326,8 +326,8 @@ class SecureChat(System):
     def room(self, count: int) -> list[Client]:
         """See `System`."""
         members = [self.member() for _ in range(count)]
-        identity = certificate_of(members[0].bundle.key_package.leaf_node).identity_key
-        conversation = found(members, Rules(kind="invite", name="#bench", owners=(identity,)))
+        owner = Identity.of(certificate_of(members[0].bundle.key_package.leaf_node))
+        conversation = found(members, Rules(kind="invite", name="#bench", owners=(owner,)))
         for member in members:
             member.subscribe(conversation)
         return list(members)

@@ -27,7 +27,7 @@ from securechat.client.device import check_key_packages
 from securechat.client.vault.conversations import ChangeRow
 from securechat.client.vault.outbox import OutboxRow
 from securechat.errors import InternalError, PeerError
-from securechat.mls.framing import ContentType, decode_body
+from securechat.mls.framing import ContentType, MLSMessage, decode_body
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.proposals import Add, Proposal, Remove
 from securechat.wire.messages import RETRYABLE, Accepted, Commit, FetchKeyPackages, KeyPackages, Refused, Reply
@@ -37,9 +37,6 @@ PATH_MESSAGES: Final = 50
 
 PATH_MILLISECONDS: Final = 7 * 86_400_000
 """Time after which we commit a fresh path: a week."""
-
-_encode_packages: Final = msgspec.msgpack.Encoder().encode
-_decode_packages: Final = msgspec.msgpack.Decoder(list[bytes]).decode
 
 
 class Committing:
@@ -79,9 +76,9 @@ class Committing:
             if change.action == "remove":
                 leaves = [leaf for leaf, person in conversation.people.items() if person.account == change.account]
                 proposals += map(Remove, leaves)
-            elif change.key_packages:
+            elif change.key_package:
                 with self._refusing(change):
-                    proposals += map(Add, self._still_in_date(_decode_packages(change.key_packages), now))
+                    proposals.append(Add(self._still_in_date(change.key_package, now)))
             elif change.id not in self._fetching:
                 self._fetching.add(change.id)
                 self._context.request(FetchKeyPackages(0, change.account), self._fetched_for(change))
@@ -95,12 +92,11 @@ class Committing:
                 with self._refusing(change):
                     now = self._context.clock.seconds()
                     validate = self._context.device.validator(now)
-                    checked = check_key_packages(reply.key_packages, change.account, validate=validate, now=now)
-                    for _, person in checked:
-                        self._context.pins.observe(person)
+                    package, person = check_key_packages(reply.key_packages, change.account, validate=validate, now=now)
+                    self._context.pins.observe(person)
                     if change.account in self._context.pins.undecided:
                         raise PeerError(f"The key of {change.account} has changed; /trust or /verify decides.")
-                    self._vault.changes.save_packages(change.id, _encode_packages(reply.key_packages))
+                    self._vault.changes.save_package(change.id, MLSMessage(package).encode())
             elif isinstance(reply, Refused) and reply.code in RETRYABLE:
                 self._backoff.wait(reply.retry_after / 1000)
             elif isinstance(reply, Refused):
@@ -116,20 +112,19 @@ class Committing:
         except PeerError as error:
             self._drop(change, "local", f"{change.account} was not added: {error} Invite them again.")
 
-    def _still_in_date(self, encoded: list[bytes], now: int) -> list[KeyPackage]:
-        """Return key packages that were sound when they came. Raises PeerError if their dates have passed since.
+    def _still_in_date(self, encoded: bytes, now: int) -> KeyPackage:
+        """Return a key package that was sound when it came. Raises PeerError if its dates have passed since.
 
         Nothing else is verified here, since the commit does that.
         """
         validate = self._context.device.validator(now)
         try:
-            packages = [decode_body(each, KeyPackage) for each in encoded]
-            for package in packages:
-                package.leaf_node.verify_lifetime(now)
-                validate(package.leaf_node, entering=True)
+            package = decode_body(encoded, KeyPackage)
+            package.leaf_node.verify_lifetime(now)
+            validate(package.leaf_node, entering=True)
         except PeerError as error:
             raise PeerError(f"Their key package is not good any more: {error}.") from error
-        return packages
+        return package
 
     def _commit(self, proposals: list[Proposal], now: int) -> None:
         conversation = self._conversation

@@ -38,7 +38,7 @@ from securechat.mls.proposals import Add
 from securechat.mls.public_group import PublicGroup
 from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.tree_math import LeafIndex
-from securechat.policy import Rules
+from securechat.policy import Identity, Rules
 from securechat.wire.chain import CHAIN_START, next_chain
 from securechat.wire.limits import CHAIN_LENGTH, CONVERSATION_ID_LENGTH, MAX_COUNT
 from securechat.wire.messages import (
@@ -104,7 +104,7 @@ class Entering:
         self._context = conversation.context
         self._registry = registry
         self._asking = False
-        self._checked: list[tuple[KeyPackage, DeviceCertificate]] = []  # fetched, waiting for the user's decision
+        self._checked: tuple[KeyPackage, DeviceCertificate] | None = None  # fetched, waiting for the user's decision
         self._waiting = Waiting(conversation)
         self._foundings = 0
         self._refusals = 0
@@ -150,10 +150,10 @@ class Entering:
     # --- direct ---------------------------------------------------------------------------------------------------
 
     def _open_direct(self) -> None:
-        if not self._checked:
+        if self._checked is None:
             self._ask(FetchKeyPackages(0, self._conversation.row.name), self._handle_key_packages)
-        elif all(self._context.pins.standing(person) in ("pinned", "verified") for _, person in self._checked):
-            self._prepare_open_direct()
+        elif self._context.pins.standing(self._checked[1]) in ("pinned", "verified"):
+            self._prepare_open_direct(self._checked[0])
         else:
             self._tell_held()
 
@@ -169,8 +169,7 @@ class Entering:
             except PeerError as error:
                 self._refuse_key_packages(error)
                 return
-            for _, person in self._checked:
-                self._context.pins.observe(person)
+            self._context.pins.observe(self._checked[1])
             if account in self._context.pins.undecided:
                 self._tell_held()
 
@@ -183,15 +182,15 @@ class Entering:
         conversation = self._conversation
         self._waiting.tell(events.Held(conversation.id, conversation.row.name))
 
-    def _prepare_open_direct(self) -> None:
+    def _prepare_open_direct(self, package: KeyPackage) -> None:
         conversation, context = self._conversation, self._context
         now = context.clock.seconds()
         group = self._new_group(Rules("direct"), now)
         founding = group.group_info(with_tree=True)
         try:
-            commit = self._commit_opening(group, now)
+            commit = self._commit_opening(group, package, now)
         except OutsideLifetime:  # while the user was asked about their key
-            self._checked = []
+            self._checked = None
             self._open_direct()
             return
         except PeerError as error:
@@ -202,13 +201,13 @@ class Entering:
             commit.group_info or b"",
         )  # fmt: skip
         conversation.stage(1, request, commit)
-        self._checked = []
+        self._checked = None
         self.pump()
 
-    def _commit_opening(self, group: Group, now: int) -> StagedCommit:
-        """Return the first commit, which adds the peer's devices. Raises `PeerError` if their key packages clash."""
+    def _commit_opening(self, group: Group, package: KeyPackage, now: int) -> StagedCommit:
+        """Return the first commit, which adds the peer. Raises `PeerError` if their key package clashes."""
         commit = group.commit(
-            [Add(package) for package, _ in self._checked],
+            [Add(package)],
             by_reference=None,
             authenticated_data=encode_number(1),
             tree_in_welcome=False,
@@ -237,8 +236,8 @@ class Entering:
         conversation, device = self._conversation, self._context.device
         self._foundings += 1
         kind = conversation.row.kind
-        owners = (device.identity_key,) if kind == "invite" else ()
-        group = self._new_group(Rules(kind, conversation.row.name, owners), self._context.clock.seconds())
+        owners = (Identity(device.account, device.identity_key),) if kind == "invite" else ()
+        group = self._new_group(Rules(kind, conversation.row.name, owners=owners), self._context.clock.seconds())
         conversation.use_group(group, new_epoch=True)
         request = OpenRoom(0, conversation.id, group.group_info(with_tree=True), group.group_info(with_tree=False))
         conversation.stage(0, request, None)
@@ -438,9 +437,5 @@ def check_departures(group: PublicGroup, departures: list[Departure]) -> frozens
 
 
 def _leaf_of(tree: RatchetTree, device: Device) -> LeafIndex | None:
-    """Return our device's leaf in a tree that has not been checked yet. Raises `PeerError`."""
-    for leaf, node in tree.leaves():
-        certificate = certificate_of(node)
-        if (certificate.device_id, certificate.identity_key) == (device.id, device.identity_key):
-            return leaf
-    return None
+    """Return our account's leaf in a tree that has not been checked yet. Raises `PeerError`."""
+    return next((leaf for leaf, node in tree.leaves() if certificate_of(node).account == device.account), None)

@@ -187,7 +187,7 @@ def _process_commit(conversation: Conversation, entry: Entry) -> bool:
     now = entry.time // 1000  # the log's own time, so that all members judge alike
     validate = conversation.context.device.validator(now)
     try:
-        policy.check_proposals(decode_body(entry.payload, PublicMessage))
+        policy.check_proposals(decode_body(entry.payload, PublicMessage), conversation.group.public)
         staged = conversation.group.stage(entry.payload, validate=validate, now=now)
         policy.check_commit(staged.public, departed=conversation.departed)
         group_info = _check_group_info(staged.public, entry)
@@ -277,7 +277,7 @@ def _blame(conversation: Conversation, entry: Entry, now: int, error: PeerError)
     """
     try:
         message = decode_body(entry.payload, PublicMessage)
-        policy.check_proposals(message)
+        policy.check_proposals(message, conversation.group.public)
         public = conversation.group.public.stage(message, validate=conversation.context.device.validator(now), now=now)
         policy.check_commit(public, departed=conversation.departed)
         _check_group_info(public, entry)

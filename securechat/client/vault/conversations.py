@@ -47,7 +47,7 @@ class ChangeRow:
     id: int
     action: Literal["add", "remove"]
     account: str
-    key_packages: bytes = field(repr=False)  # of the account to be added; empty until they are fetched
+    key_package: bytes = field(repr=False)  # of the account to be added; empty until it is fetched
 
 
 _COLUMNS: Final = tuple(column.name for column in fields(ConversationRow) if column.name != "members")
@@ -201,9 +201,9 @@ class ChangeTable:
         )  # fmt: skip
         return int(cursor.lastrowid)
 
-    def save_packages(self, change: int, packages: bytes) -> None:
-        """Keep the key packages for somebody to be added."""
-        self._database.run("UPDATE changes SET key_packages = ? WHERE id = ?", packages, change)
+    def save_package(self, change: int, package: bytes) -> None:
+        """Keep the key package for somebody to be added."""
+        self._database.run("UPDATE changes SET key_packages = ? WHERE id = ?", package, change)
 
     def delete(self, change: int) -> None:
         """Forget a change: it is made, or cannot be."""

@@ -89,7 +89,7 @@ class Validator:
         now = time // 1000
         validate = certificates.leaf_validator(self.server_id, now)
         message = decode_body(commit, PublicMessage)
-        policy.check_proposals(message)
+        policy.check_proposals(message, group)
         staged = group.stage(message, validate=validate, now=now)
         policy.check_commit(staged, departed=departed)
         _check_welcome(staged, welcome)

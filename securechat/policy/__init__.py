@@ -1,0 +1,27 @@
+"""The rules of a conversation and what they allow (docs/design.md, section 6, Rules and Leaving).
+
+The server and every client judge a commit by the same functions. These look at the group, the devices that have left
+it, and the commit, and at nothing else: members who judged differently would end up in different groups (invariant 8).
+They run after the checks of RFC 9420, and raise `PeerError` that says who did what and why that is refused.
+"""
+
+from securechat.policy.commits import check_opening
+from securechat.policy.departures import check_departure, departure_data
+from securechat.policy.judges import check_commit, check_founding, check_joining, check_proposals, check_state
+from securechat.policy.rules import Identity, Kind, Rules, known_extensions, rules_of
+
+__all__ = [
+    "Identity",
+    "Kind",
+    "Rules",
+    "check_commit",
+    "check_departure",
+    "check_founding",
+    "check_joining",
+    "check_opening",
+    "check_proposals",
+    "check_state",
+    "departure_data",
+    "known_extensions",
+    "rules_of",
+]
