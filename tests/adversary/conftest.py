@@ -10,6 +10,7 @@ from securechat.client import backoff, events
 from securechat.client.conversations import registry
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
+from securechat.server.sequencer import budgets
 from securechat.transport.tls import client_context, server_context
 from tests.adversary.rogue import Rogue
 from tests.support.hostile import HostileServer
@@ -27,6 +28,8 @@ def server(certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(registry, "KEY_PACKAGE_STOCK", 4)
     monkeypatch.setattr(registry, "KEY_PACKAGE_LOW", 2)
     monkeypatch.setattr(backoff, "RETRY_SECONDS", 0.05)  # clients come back at once: nobody here waits for a reason
+    for limit in ("OPEN_COMMITS", "FIRST_DAY_COMMITS"):
+        monkeypatch.setattr(budgets, limit, 100)  # a test repairs more often than people do in an hour
     cert, key = certificates / "server.pem", certificates / "server-key.pem"
     server = Server(ServerConfig(port=0, data=tmp_path / "data", cert=cert, key=key))
     server.start()

@@ -6,6 +6,7 @@ import pytest
 
 from securechat.client import commands, events
 from securechat.errors import UsageError
+from securechat.server.sequencer import budgets
 from securechat.wire import messages as wire
 from tests.support.memory_server import Link, MemoryServer, refuse
 from tests.support.people import Person, settle
@@ -427,6 +428,30 @@ def test_who_says_more_to_somebody_who_does_not_read_is_told_that_it_waits_too(
     settle(alice, bob)
     assert bob.texts("alice") == ["alice: 0", "alice: one", "alice: two"]
     assert alice.of(events.Delayed)[2:] == []
+
+
+def test_who_enters_an_open_room_too_often_is_told_to_wait_and_gets_in_by_waiting(
+    people: World, server: MemoryServer
+) -> None:
+    alice, bob = people("alice", "bob")
+    alice.do(commands.JoinRoom("#lobby"))
+    settle(alice, bob)
+    for times in range(budgets.OPEN_COMMITS + 1):
+        assert not bob.of(events.Delayed)
+        bob.do(command := commands.JoinRoom("#lobby"))
+        started = server.seconds
+        settle(alice, bob)
+        assert bob.state_of("#lobby") == "open"
+        if times < budgets.OPEN_COMMITS:
+            assert server.seconds - started < 60
+            bob.do(commands.Leave(bob.id_of("#lobby")))
+            settle(alice, bob)
+    assert server.seconds - started > 600
+    (told,) = bob.of(events.Delayed)
+    assert isinstance(told, events.Delayed)
+    assert (told.code, told.command) == ("slow-down", command.id)
+    assert "3 times an hour" in told.text
+    assert "by itself" in told.text
 
 
 def test_what_is_never_taken_is_told_and_the_rest_goes_on_in_order(people: World, server: MemoryServer) -> None:

@@ -23,6 +23,7 @@ from securechat.errors import StorageError, UsageError
 from securechat.server import housekeeping
 from securechat.server.app import Server
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig
+from securechat.server.sequencer import budgets
 from securechat.server.sequencer.sequencer import Sequencer
 from securechat.server.store.sqlite import writer
 from securechat.server.store.sqlite.store import SQLiteStore
@@ -120,8 +121,9 @@ def test_a_restart_loses_nothing(start: Callable[..., Server], tls: ssl.SSLConte
 
 
 def test_a_group_is_rebuilt_from_a_snapshot_and_the_commits_after_it(
-    start: Callable[..., Server], tls: ssl.SSLContext
+    start: Callable[..., Server], tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(budgets, "FIRST_DAY_COMMITS", 100)
     first = start()
     alice = Person(first.port, tls, "alice").register().login()
     alice.open_room("#lobby")

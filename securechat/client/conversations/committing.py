@@ -23,6 +23,7 @@ from securechat.client.backoff import Backoff
 from securechat.client.conversations import log, phases
 from securechat.client.conversations.conversation import Conversation, Staged
 from securechat.client.conversations.numbers import encode_number
+from securechat.client.conversations.waiting import Waiting
 from securechat.client.device import check_key_packages
 from securechat.client.vault.conversations import ChangeRow
 from securechat.client.vault.outbox import OutboxRow
@@ -42,12 +43,13 @@ PATH_MILLISECONDS: Final = 7 * 86_400_000
 class Committing:
     """Makes and submits the commits of one conversation. Lives as long as one connection."""
 
-    def __init__(self, conversation: Conversation, backoff: Backoff) -> None:
-        """`backoff` is shared with the conversation's messages: whatever refuses those refuses commits, too."""
+    def __init__(self, conversation: Conversation, backoff: Backoff, waiting: Waiting) -> None:
+        """Both are shared with the conversation's messages: whatever refuses those refuses commits, too."""
         self._conversation = conversation
         self._context = conversation.context
         self._vault = conversation.context.vault
         self._backoff = backoff
+        self._waiting = waiting
         self._one_by_one = False  # several changes together were impossible: at least one of them is
         self._fetching: set[int] = set()  # changes whose key packages have been requested
 
@@ -158,6 +160,7 @@ class Committing:
             self._context.touched.add(self._conversation.id)
             if isinstance(reply, Accepted):
                 self._backoff.reset()
+                self._waiting.over()
                 log.receive_own(
                     self._conversation, reply, staged.number, request.commit, ContentType.COMMIT, request.group_info
                 )
@@ -173,6 +176,7 @@ class Committing:
         if refused.code in RETRYABLE:
             staged.submitted = False
             self._backoff.wait(refused.retry_after / 1000)
+            self._waiting.tell_long(refused)
             return
         removed = {leaf for leaf, _ in staged.commit.public.removed} if staged.commit is not None else set()
         conversation.unstage()

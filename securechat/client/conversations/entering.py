@@ -314,7 +314,9 @@ class Entering:
         known = self._registry.get(offer.conversation)
         if known is not None and known.row.name == row.name and before.epoch < known.row.epoch:
             raise PeerError("The server offered a past state of the conversation, with members who may be gone.")
-        conversation = self._conversation = self._registry.rebind(conversation, offer.conversation)
+        if offer.conversation != conversation.id:
+            conversation = self._conversation = self._registry.rebind(conversation, offer.conversation)
+            self._waiting = Waiting(conversation)
         conversation.set_departed(departed)
         number = offer.number + 1
         request = Commit(0, conversation.id, number, commit.message, b"", commit.group_info or b"")
@@ -378,7 +380,7 @@ class Entering:
             conversation.unstage()
             self.backoff.wait()
         elif refused.code in RETRYABLE:
-            self.backoff.wait(refused.retry_after / 1000)
+            self._wait(refused)
         elif refused.code == "exists" and isinstance(staged.request, OpenDirect | OpenRoom):
             self._lose_race(refused.conversation)
         else:
@@ -415,9 +417,14 @@ class Entering:
 
     def _handle_refusal(self, refused: Refused) -> None:
         if refused.code in RETRYABLE:
-            self.backoff.wait(refused.retry_after / 1000)
+            self._wait(refused)
         else:
             self._fail(refused.code, refused.text)
+
+    def _wait(self, refused: Refused) -> None:
+        """Ask again later, when the server may have another answer."""
+        self.backoff.wait(refused.retry_after / 1000)
+        self._waiting.tell_long(refused)
 
     def _fail(self, code: str, text: str) -> None:
         if self._conversation.row.phase == "resync":

@@ -64,7 +64,7 @@ class Outbox:
         self._waiting = Waiting(conversation)
         self._explained: Callable[[], bool] | None = None  # returns whether the entry that explains a refusal has come
         self.backoff = Backoff(self._context.clock.monotonic)
-        self._committing = Committing(conversation, self.backoff)
+        self._committing = Committing(conversation, self.backoff, self._waiting)
 
     def pump(self) -> None:
         """Submit what can be submitted now. Call after anything has changed, inside a transaction."""
@@ -206,6 +206,8 @@ class Outbox:
             if full:
                 self._full = True
                 self._tell_delayed()
+            else:
+                self._waiting.tell_long(refused)
         elif refused.code == "wrong-number":
             if first and number == conversation.row.number + 1:
                 conversation.need_resync()

@@ -1,10 +1,16 @@
 """Why what is said in a conversation waits: told to each command that waits, and once where none does."""
 
+import math
 from dataclasses import replace
+from typing import Final
 
 from securechat.client import events
 from securechat.client.answers import Key
 from securechat.client.conversations.conversation import Conversation
+from securechat.wire.messages import Refused
+
+_TOLD_SECONDS: Final = 10.0
+"""A wait that the server asks for is told if it is longer: nobody notices a shorter one."""
 
 
 class Waiting:
@@ -20,11 +26,23 @@ class Waiting:
         context, first = self._conversation.context, not self._told
         items = context.vault.outbox.ids(self._conversation.id, after=self._newest)
         keys: list[Key] = [("conversation", self._conversation.id)] if first else []
+        keys += [("change", change.id) for change in context.vault.changes.load(self._conversation.id) if first]
         keys += [("item", item) for item in items]
         waiting = [command for key in keys if (command := context.answers.waiting(key))]
         for command in waiting or ([0] if first else []):
             context.emit(replace(event, command=command))
         self._told, self._newest = True, max(items, default=self._newest)
+
+    def tell_long(self, refused: Refused) -> None:
+        """Tell that the server wants us to try again later, if it is much later: a budget is used up, for example."""
+        seconds = refused.retry_after / 1000
+        if seconds > _TOLD_SECONDS:
+            row, minutes = self._conversation.row, math.ceil(seconds / 60)
+            text = (
+                f"{row.name} has to wait, the server says: {refused.text}. Nothing is lost: what waits is tried again "
+                f"by itself, next in {minutes} min."
+            )
+            self.tell(events.Delayed(row.id, refused.code, text))
 
     def over(self) -> None:
         """Nothing waits any more."""

@@ -180,8 +180,7 @@ class ClientHandler:
             if isinstance(result, ResumeToken):
                 attempt.succeeded()
                 self._desk.counters.tried("password", "accepted")
-                attach = Attach(request.id, account, request.device, result.token, result.expires)
-                self._sequencer.submit(self._session, attach)
+                self._attach(request, account, result.token, result.expires)
                 self._sequencer.interrupt()
             else:
                 self._refuse(request, result)
@@ -204,7 +203,12 @@ class ClientHandler:
         desk.rates.attempts_by_address.give_back(self._address)
         desk.rates.remember(account, self._address)
         desk.counters.tried("resume", "accepted")
-        self._sequencer.submit(self._session, Attach(request.id, account, request.device, request.token, expires))
+        self._attach(request, account, request.token, expires)
+
+    def _attach(self, request: Login | Resume, account: str, token: bytes, expires: int) -> None:
+        known = self._desk.accounts.get(account)
+        created = known.created if known is not None else 0
+        self._sequencer.submit(self._session, Attach(request.id, account, created, request.device, token, expires))
 
     def _refuse(self, request: Request, error: SecurechatError) -> None:
         if isinstance(error, StorageError):

@@ -11,6 +11,7 @@ from securechat.errors import RefusedError
 from securechat.identity.certificate import certificate_of
 from securechat.mls.framing import Header, SenderType
 from securechat.mls.leaf_node import LeafNode
+from securechat.server.sequencer.budgets import Budgets
 from securechat.server.sequencer.checks import Checks
 from securechat.server.sequencer.conversation import Conversation, Conversations, not_found
 from securechat.server.sequencer.directory import Directory
@@ -40,6 +41,7 @@ class Commits:
         leases: Leases,
         reading: Reading,
         directory: Directory,
+        budgets: Budgets,
         validator: Validator,
         checks: Checks,
     ) -> None:
@@ -51,6 +53,7 @@ class Commits:
         self._leases = leases
         self._reading = reading
         self._directory = directory
+        self._budgets = budgets
         self._validator = validator
         self._checks = checks
 
@@ -91,6 +94,7 @@ class Commits:
             if (committer.account, committer.device_id) != (session.account, session.device):
                 raise RefusedError("invalid-commit", "the commit is of another device")
             self.check_known(staged.committer, *(leaf for _, leaf in staged.added))
+            self._budgets.spend(conversation, session, request.number, staged)
         except RefusedError:
             self._leases.release(conversation, session.device)  # while a commit is checked, the lease has no end
             raise

@@ -10,6 +10,9 @@ from securechat.server.sequencer.session import Session
 from securechat.server.store.port import ConversationStore
 from securechat.server.store.records import Head, Membership
 
+COMMITS_REMEMBERED = 64
+"""Newest commits whose authors are known, for reports of those that cannot be processed: more than are bad in a row."""
+
 IDLE_SECONDS = 600.0
 """How long an unused conversation stays in memory."""
 
@@ -36,7 +39,9 @@ class LeaseQueue:
 class Conversation:
     """`head` and `group` are what the store has; `readers` read live: they have everything up to `head.seq`."""
 
-    __slots__ = ("_prefix", "_prefix_epoch", "group", "head", "lease_queue", "loading", "readers", "tree", "used")
+    __slots__ = (
+        "_prefix", "_prefix_epoch", "commits", "group", "head", "lease_queue", "loading", "readers", "tree", "used",
+    )  # fmt: skip
 
     def __init__(self, head: Head) -> None:
         self.head = head
@@ -45,6 +50,7 @@ class Conversation:
         self.loading = False  # a worker is rebuilding the group
         self.readers: dict[bytes, Session] = {}
         self.lease_queue = LeaseQueue()
+        self.commits: deque[tuple[int, str]] = deque(maxlen=COMMITS_REMEMBERED)  # seq and account
         self.used = 0.0
         self._prefix = b""
         self._prefix_epoch = -1

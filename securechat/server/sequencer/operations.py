@@ -31,10 +31,11 @@ class Tokens(Protocol):
 
 @dataclass(frozen=True)
 class Attach:
-    """The login of a session's device succeeded. `expires` in ms."""
+    """The login of a session's device succeeded. `created` (of the account) in seconds, `expires` in ms."""
 
     id: int
     account: str
+    created: int
     device: bytes
     token: bytes
     expires: int

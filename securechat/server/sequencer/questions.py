@@ -1,6 +1,7 @@
 """What a client asks, and what it reports: who is in a conversation, which rooms there are, what it cannot process."""
 
 from securechat.server.logs import get_logger
+from securechat.server.sequencer.budgets import Budgets
 from securechat.server.sequencer.conversation import Conversations, not_found
 from securechat.server.sequencer.session import Session, Sessions
 from securechat.server.sequencer.turn import Turn
@@ -13,11 +14,19 @@ log = get_logger(__name__)
 class Questions:
     """Requires holding the turn."""
 
-    def __init__(self, turn: Turn, store: ConversationStore, conversations: Conversations, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        turn: Turn,
+        store: ConversationStore,
+        conversations: Conversations,
+        sessions: Sessions,
+        budgets: Budgets,
+    ) -> None:
         self._turn = turn
         self._store = store
         self._conversations = conversations
         self._sessions = sessions
+        self._budgets = budgets
 
     def members(self, session: Session, request: Members) -> None:
         """Handle `Members`."""
@@ -34,10 +43,11 @@ class Questions:
         self._turn.answer(session, Rooms(request.id, rooms[:10_000]))
 
     def commit_failed(self, session: Session, request: CommitFailed) -> None:
-        """Handle `CommitFailed`: the operator sees it."""
+        """Handle `CommitFailed`: the operator sees it, and coming back is not counted."""
         conversation = self._conversations.find(request.conversation, self._turn.now)
         if session.device not in conversation.head.members:
             raise not_found()
+        self._budgets.report(conversation, session, request.seq)
         log.warning(
             "a member cannot process a commit",
             account=session.account,

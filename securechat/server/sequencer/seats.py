@@ -136,7 +136,7 @@ class Seats:
         """Give a session whose login succeeded its seat, or its place in the queue."""
         if session.ended:
             return
-        session.account, session.device = login.account, login.device
+        session.account, session.account_created, session.device = login.account, login.created, login.device
         session.submissions = self._submissions.bucket(login.account)
         place = self._room.enter(login.account)
         if (old := self._sessions.find(login.account, login.device)) is not None:

@@ -22,6 +22,7 @@ from securechat.errors import RefusedError
 from securechat.server.logs import get_logger
 from securechat.server.panic import StoreBrokenError, end_process
 from securechat.server.rates import Rates
+from securechat.server.sequencer.budgets import Budgets
 from securechat.server.sequencer.checks import Checks
 from securechat.server.sequencer.commits import Commits
 from securechat.server.sequencer.conversation import Conversations
@@ -129,13 +130,14 @@ class Sequencer:
         self._presence = presence = Presence(turn, kept, devices, conversations, sessions)
         self._seats = Seats(turn, devices, sessions, presence, reading, leases, rates, seats)
         directory = Directory(turn, devices, sessions, self._seats, validator, checks, rates, tokens, self._hand_in)
+        budgets = Budgets(turn)
         self._commits = commits = Commits(
-            turn, kept, inboxes, conversations, groups, leases, reading, directory, validator, checks
+            turn, kept, inboxes, conversations, groups, leases, reading, directory, budgets, validator, checks
         )
         founding = Founding(turn, kept, devices, conversations, directory, commits, validator, checks)
         leaving = Leaving(turn, kept, conversations, groups, leases, validator, checks)
         messages = Messages(turn, logs, conversations, leases, reading)
-        questions = Questions(turn, kept, conversations, sessions)
+        questions = Questions(turn, kept, conversations, sessions, budgets)
         self._writing: dict[type, Handler] = {
             list: messages.handle,
             Commit: commits.commit,

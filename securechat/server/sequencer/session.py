@@ -48,6 +48,7 @@ class Session:
     def __init__(self, outlet: Outlet) -> None:
         self.outlet = outlet
         self.account = ""  # until the login
+        self.account_created = 0  # seconds since 1970
         self.device = b""
         self.submissions: Bucket  # of the account; from the login on
         self.seated = False

@@ -1,0 +1,160 @@
+"""Budgets of commits: how often an account may change one conversation (docs/design.md, section 6, Poison).
+
+The server cannot tell a commit that no member can process from a good one, and each of those costs every member of an
+open room a re-entry. So what an account commits there is counted: nobody is stopped, and a flood meets its end. Not
+counted is what honest members owe the group:
+
+    a fresh path           one commit for each `MESSAGES_PER_COMMIT` messages that the account says there
+    departed leaves        a commit that drops them and does nothing else
+    coming back            `RE_ENTRIES` a day, each the first after a commit of another account that this device
+                           has reported as one that it cannot process
+
+Budgets are in memory: after a restart of the server all are full.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from securechat.errors import RefusedError
+from securechat.mls.framing import SenderType
+from securechat.mls.public_group import PublicStagedCommit
+from securechat.server.sequencer.conversation import Conversation
+from securechat.server.sequencer.session import Session
+from securechat.server.sequencer.turn import Turn
+
+OPEN_COMMITS: Final = 3
+"""Commits an hour of one account in an open room: entering, a weekly path, and one to spare."""
+
+FIRST_DAY_COMMITS: Final = 1
+"""The same for an account that is younger than a day: accounts cost nothing, so new ones enter, and no more."""
+
+OTHER_COMMITS: Final = 100
+"""The same in a direct conversation or an invite room, where somebody has let each member in and can remove them."""
+
+MESSAGES_PER_COMMIT: Final = 50
+"""Messages that earn one commit more: after as many, honest members owe a fresh path."""
+
+RE_ENTRIES: Final = 10
+"""Re-entries a day that are not counted."""
+
+MAX_SAID: Final = OPEN_COMMITS * MESSAGES_PER_COMMIT
+"""Messages kept to earn commits: honest members commit at once, others do not save up."""
+
+MAX_BUDGETS: Final = 10_000
+"""Budgets remembered, each of one account in one conversation: the longest unused are forgotten first, and full."""
+
+_HOUR: Final = 3600.0
+_DAY: Final = 86_400.0
+
+
+class _Taken(NamedTuple):
+    """`full_at`: when all will have come back. `wait`: seconds before it may be taken; 0: now."""
+
+    full_at: float
+    wait: float
+
+
+class _Allowance(NamedTuple):
+    """So many at once, and as many again in `seconds`."""
+
+    burst: int
+    seconds: float
+
+    def take(self, full_at: float, now: float) -> _Taken:
+        """Take one where all will have come back at `full_at` (see `rates.Bucket`). Times in monotonic seconds."""
+        full_at = max(full_at, now) + self.seconds / self.burst
+        wait = full_at - now - self.seconds
+        return _Taken(full_at, wait if wait > 1e-6 else 0.0)  # sums of intervals are rounded
+
+
+_RE_ENTERING: Final = _Allowance(RE_ENTRIES, _DAY)
+
+
+@dataclass(slots=True)
+class _Budget:
+    """What one account has used in one conversation. Times are when all will have come back, in monotonic seconds."""
+
+    full_at: float = 0.0
+    re_entries_full_at: float = 0.0
+    said: int = 0  # messages that have earned nothing yet
+    counted: dict[bytes, int] = field(default_factory=dict)  # device -> its number up to which they are in `said`
+    reported: dict[bytes, int] = field(default_factory=dict)  # device -> seq of the newest bad commit it reported
+    answered: dict[bytes, int] = field(default_factory=dict)  # device -> the report after which it came back last
+
+
+class Budgets:
+    """All budgets. Requires holding the turn."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._budgets: OrderedDict[tuple[str, bytes], _Budget] = OrderedDict()
+
+    def spend(self, conversation: Conversation, session: Session, number: int, staged: PublicStagedCommit) -> None:
+        """Count the commit `number` of the session's device, which is about to be added, once it is on disk.
+
+        Raises RefusedError `slow-down`, and counts nothing.
+        """
+        device, now, seq = session.device, self._turn.now, conversation.head.seq + 1
+        budget = self._budget(session.account, conversation)
+        full_at, re_entries_full_at = budget.full_at, budget.re_entries_full_at
+        said = budget.said + number - 1 - budget.counted.get(device, number - 1)
+        reported, answered = budget.reported.get(device, 0), budget.answered.get(device, 0)
+        if _only_drops_departed(conversation, staged):
+            pass
+        elif (
+            staged.sender.type == SenderType.NEW_MEMBER_COMMIT
+            and reported > answered
+            and not (again := _RE_ENTERING.take(re_entries_full_at, now)).wait
+        ):
+            answered, re_entries_full_at = reported, again.full_at
+        elif said >= MESSAGES_PER_COMMIT:
+            said -= MESSAGES_PER_COMMIT
+        else:
+            allowance = self._allowance(conversation, session)
+            full_at, wait = allowance.take(full_at, now)
+            if wait:
+                often = "once" if allowance.burst == 1 else f"{allowance.burst} times"
+                text = f"this account may change {conversation.head.title} {often} an hour"
+                raise RefusedError("slow-down", text, retry_after=wait)
+
+        def count() -> None:
+            budget.full_at, budget.re_entries_full_at = full_at, re_entries_full_at
+            budget.said, budget.counted[device] = min(said, MAX_SAID), number
+            budget.answered[device] = answered
+            conversation.commits.append((seq, session.account))
+
+        self._turn.after(count)
+
+    def report(self, conversation: Conversation, session: Session, seq: int) -> None:
+        """A device cannot process the commit `seq`: if another account made it, coming back is not counted."""
+        author = next((account for at, account in conversation.commits if at == seq), session.account)
+        if author != session.account:
+            reported = self._budget(session.account, conversation).reported
+            reported[session.device] = max(seq, reported.get(session.device, 0))
+
+    def _allowance(self, conversation: Conversation, session: Session) -> _Allowance:
+        if conversation.head.kind != "open":
+            return _Allowance(OTHER_COMMITS, _HOUR)
+        new = 0 <= self._turn.time / 1000 - session.account_created < _DAY
+        return _Allowance(FIRST_DAY_COMMITS if new else OPEN_COMMITS, _HOUR)
+
+    def _budget(self, account: str, conversation: Conversation) -> _Budget:
+        key = account, conversation.head.id
+        budget = self._budgets.get(key)
+        if budget is None:
+            if len(self._budgets) >= MAX_BUDGETS:
+                self._budgets.popitem(last=False)
+            budget = self._budgets[key] = _Budget()
+        self._budgets.move_to_end(key)
+        return budget
+
+
+def _only_drops_departed(conversation: Conversation, staged: PublicStagedCommit) -> bool:
+    return (
+        staged.sender.type == SenderType.MEMBER
+        and bool(staged.removed)
+        and not staged.added
+        and staged.after.extensions == staged.before.extensions
+        and conversation.departed_leaves.issuperset(leaf for leaf, _ in staged.removed)
+    )
