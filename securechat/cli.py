@@ -267,6 +267,21 @@ def revoke_invite(data: Path, invite: str) -> None:
     do(data, RevokeInvite(invite))
 
 
+@admin.group()
+def clock() -> None:
+    """The server's clock: while it has leapt by more than a day, the server accepts nothing."""
+
+
+@clock.command("accept")
+@click.pass_obj
+def accept_clock(data: Path) -> None:
+    """Say that the clock is right now. Set it first (NTP)."""
+    from securechat.server.operator.protocol import AcceptClock
+    from securechat.ui.admin import do
+
+    do(data, AcceptClock())
+
+
 @admin.command()
 @click.pass_obj
 def status(data: Path) -> None:

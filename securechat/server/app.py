@@ -30,6 +30,7 @@ from securechat.server.admission.login import ClientHandler, LoginDesk
 from securechat.server.carrying.acceptor import REPEAT_SECONDS, Acceptor
 from securechat.server.carrying.connection import Connection
 from securechat.server.carrying.reactor import IOThread
+from securechat.server.clock import ServerClock
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig
 from securechat.server.descriptors import RESERVED_FILES, files_allowed
 from securechat.server.housekeeping import Housekeeping
@@ -117,7 +118,8 @@ class Server:
         self._most_connections = files_allowed() - RESERVED_FILES
         if self._most_connections < 1:
             raise UsageError(f"the system allows too few open files: {RESERVED_FILES} are needed without any client")
-        self._accounts = accounts = AccountStore(accounts_path)
+        self._clock = clock = ServerClock(config.data)
+        self._accounts = accounts = AccountStore(accounts_path, clock=clock.seconds)
         opened.callback(accounts.close)
         listener = self._listen()
         opened.callback(listener.close)
@@ -131,6 +133,7 @@ class Server:
             store_path, durable=config.durability == "disk", on_long_log=checkpoint_due.set
         )
         opened.callback(store.close)
+        clock.begin(store.newest() / 1000)
         if config.durability == "memory":
             log.warning("durability is `memory`: a power failure will lose messages that were acknowledged")
         self._readers = WorkerPool("reader", READERS)
@@ -150,6 +153,7 @@ class Server:
             readers=self._readers,
             lock=threading.Lock(),
             counters=self._counters,
+            clock=clock,
         )
         opened.callback(sequencer.close)
         admin = self._open_admin(accounts, store)
@@ -290,7 +294,7 @@ class Server:
             return "stopping"
         if time.time() > self._certificate_expires:
             return "the certificate has expired: renew it and send SIGHUP"
-        return self._stuck()
+        return self._clock.problem or self._stuck()
 
     def _open_admin(self, accounts: AccountStore, store: SQLiteStore) -> AdminServer | None:
         path = socket_path(self._config.data)
@@ -305,6 +309,7 @@ class Server:
             expel=self._sequencer.expel,
             status=self.status,
             unready=self._unready,
+            accept_clock=self._clock.accept,
             address=self.address,
         )
         return AdminServer(path, admin)

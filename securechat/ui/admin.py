@@ -67,7 +67,7 @@ def show_status(data: Path) -> str:
     return "\n".join(f"{name:<20}{value}" for name, value in facts)
 
 
-def do(data: Path, request: protocol.SetEnabled | protocol.RevokeInvite) -> None:
+def do(data: Path, request: protocol.SetEnabled | protocol.RevokeInvite | protocol.AcceptClock) -> None:
     """Carry out a request that only succeeds or fails."""
     ask(data, request)
 

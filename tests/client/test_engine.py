@@ -454,6 +454,25 @@ def test_who_enters_an_open_room_too_often_is_told_to_wait_and_gets_in_by_waitin
     assert "by itself" in told.text
 
 
+def test_a_server_whose_clock_is_far_ahead_for_a_moment_ruins_nothing(people: World, server: MemoryServer) -> None:
+    alice, bob = people("alice", "bob")
+    alice.do(commands.OpenDirect("bob", "before", ask=False))
+    settle(alice, bob)
+    server.leap = 50 * 86_400
+    alice.say("bob", "typed meanwhile")
+    while alice.push() or alice.pull():
+        pass
+    server.tidy()
+    server.leap = 0.0
+    settle(alice, bob)
+    assert alice.texts("bob") == bob.texts("alice") == ["alice: before", "alice: typed meanwhile"]
+    (told,) = alice.of(events.Delayed)
+    assert isinstance(told, events.Delayed)
+    assert "the server says: the server's clock has leapt" in told.text
+    assert all(abs(line.time - server.now) < 600_000 for line in bob.history("alice", 10))
+    assert not [*alice.of(events.Alarm), *bob.of(events.Alarm)]
+
+
 def test_what_is_never_taken_is_told_and_the_rest_goes_on_in_order(people: World, server: MemoryServer) -> None:
     alice, bob = people("alice", "bob")
     alice.do(commands.OpenDirect("bob", "0", ask=False))

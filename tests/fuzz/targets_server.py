@@ -293,8 +293,9 @@ def operator() -> Iterator[admin.Admin]:
         contextlib.closing(SQLiteStore(data / STORE_FILE)) as store,
     ):
         yield admin.Admin(
-            data, accounts, store, Counters(), expel=lambda *_: None, status=lambda: STATUS, unready=str, address=""
-        )
+            data, accounts, store, Counters(), expel=lambda *_: None, status=lambda: STATUS, unready=str,
+            accept_clock=lambda: None, address="",
+        )  # fmt: skip
 
 
 def admin_request(data: bytes) -> None:
@@ -366,7 +367,8 @@ def seeds() -> dict[str, list[bytes]]:
     requests: list[protocol.Request] = [
         protocol.ListUsers(), protocol.AddUser("bob", 7), protocol.ResetPassword("alice", 7),
         protocol.SetEnabled("alice", enabled=True), protocol.CreateInvite(1), protocol.ListInvites(),
-        protocol.RevokeInvite("00000000"), protocol.GetStatus(),
+        protocol.RevokeInvite("00000000"), protocol.AcceptClock(),
+        protocol.GetStatus(),
     ]  # fmt: skip
     settings = 'port = 4433\nname = "x"\nregistration = "invite"\nconnections_per_address = "5 + 1/s"\n'
     return {

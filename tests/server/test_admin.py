@@ -60,6 +60,24 @@ def login(client: WireClient, name: str, secret: bytes, device: bytes = bytes(16
     return reply
 
 
+def test_a_leapt_clock_is_shown_and_accepted(
+    server: Server, enter: Enter, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = enter("alice")
+    alice.open_room("#lobby")
+    (room,) = alice.groups
+    assert "clock" not in run("status")
+    now = server._clock._wall
+    monkeypatch.setattr(server._clock, "_wall", lambda: now() + 50 * 86_400)
+    assert alice.say(room, "refused").code == "busy"
+    assert "its clock has leapt by +50.0 days" in run("status")
+    assert "securechat admin clock accept" in server._unready()
+    run("clock", "accept")
+    assert "clock" not in run("status")
+    alice.numbers[room] -= 1
+    assert isinstance(alice.say(room, "accepted"), m.Accepted)
+
+
 def test_a_user_who_was_added_registers_with_the_code_once_whatever_the_mode(
     start: Start, run: Callable[..., str], tls: object
 ) -> None:

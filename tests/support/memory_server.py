@@ -19,6 +19,7 @@ from securechat.server.accounts.passwords import PasswordWorkers
 from securechat.server.accounts.records import Account
 from securechat.server.accounts.store import AccountStore
 from securechat.server.admission.login import ClientHandler, LoginDesk
+from securechat.server.clock import ServerClock
 from securechat.server.config import ServerConfig
 from securechat.server.rate import Rate
 from securechat.server.rates import Rates
@@ -179,6 +180,8 @@ class MemoryServer:
         """`folder`: for its data; `settings`: of `ServerConfig`. Rates are such that nobody meets them."""
         self.now = int(time.time() * 1000)
         """The time that the log tells, in ms since 1970; a test's clients share it. Each turn takes a millisecond."""
+        self.leap = 0.0
+        """Seconds by which the server's clock is wrong."""
         self.seconds = 0.0
         """The monotonic clock: moves with `advance`, or when a test moves it."""
         self.outward: Callable[[Link, m.FromServer], list[m.FromServer]] = lambda _link, message: [message]
@@ -194,6 +197,8 @@ class MemoryServer:
         self.accounts = AccountStore(folder / "accounts.json", clock=lambda: _LATER)
         self._workers = _InlinePasswords(self.accounts, cost=CHEAP_HASH)
         self._hash = self._workers._hasher.hash(b"nobody's secret")
+        self.clock = ServerClock(folder, lambda: self.now / 1000 + self.leap, lambda: self.now / 1000)
+        self.clock.begin(self.store.newest() / 1000)
         self._checks, self._portions = _Jobs(), _Jobs()
         rates, counters = Rates(config), Counters()
         self.sequencer = Sequencer(
@@ -207,7 +212,7 @@ class MemoryServer:
             readers=self._portions,
             lock=nullcontext(),
             counters=counters,
-            clock=lambda: self.now / 1000,
+            clock=self.clock,
         )
         self.desk = LoginDesk(config, self.accounts, self._workers, rates, counters, self.sequencer)
         self.hello = m.Hello([limits.PROTOCOL_VERSION], config.name, "hello", self.store.server_id, config.registration)

@@ -59,9 +59,13 @@ class Admin:
         expel: Callable[[str, str], None],
         status: Callable[[], Status],
         unready: Callable[[], str],
+        accept_clock: Callable[[], None],
         address: str,
     ) -> None:
-        """`expel(account, text)` ends the sessions of an account; `unready` says why no clients are taken, if so."""
+        """`expel(account, text)` ends the sessions of an account; `unready` says why no clients are taken, if so.
+
+        `accept_clock`: the clock is right, although it has leapt.
+        """
         self._data = data
         self._accounts = accounts
         self._store = store
@@ -69,6 +73,7 @@ class Admin:
         self._expel = expel
         self._status = status
         self._unready = unready
+        self._accept_clock = accept_clock
         self._address = address
 
     def handle(self, request: Request) -> Reply:
@@ -103,6 +108,10 @@ class Admin:
             case protocol.RevokeInvite(invite_id):
                 invite = _result(self._accounts.revoke_invite(invite_id))
                 log.info("invite revoked", invite=invite.id, account=invite.account)
+                return protocol.Done()
+            case protocol.AcceptClock():
+                self._accept_clock()
+                log.info("clock accepted")
                 return protocol.Done()
             case protocol.GetStatus():
                 return protocol.StatusReport(

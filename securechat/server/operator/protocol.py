@@ -77,6 +77,10 @@ class RevokeInvite(_Message):
     id: str
 
 
+class AcceptClock(_Message):
+    """The clock is right, although it has leapt. Reply: `Done`."""
+
+
 class GetStatus(_Message):
     """Reply: `StatusReport`."""
 
@@ -86,7 +90,16 @@ class Backup(_Message):
 
 
 Request = (
-    ListUsers | AddUser | ResetPassword | SetEnabled | CreateInvite | ListInvites | RevokeInvite | GetStatus | Backup
+    ListUsers
+    | AddUser
+    | ResetPassword
+    | SetEnabled
+    | CreateInvite
+    | ListInvites
+    | RevokeInvite
+    | AcceptClock
+    | GetStatus
+    | Backup
 )
 
 # --- replies ------------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ class Commits:
             return
         self._leases.hold(conversation, session)
         group, departed = conversation.group, conversation.departed_leaves
-        time = max(self._turn.time, conversation.head.time)  # a log's time never goes back, even if the clock does
+        time = self._turn.time_in(conversation.head)
 
         def work() -> CommitChecked:
             current = group if group is not None else self._groups.restore(request.conversation)

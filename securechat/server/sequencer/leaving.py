@@ -66,7 +66,7 @@ class Leaving:
             raise RefusedError("not-allowed", "a device can only take itself out")
         head = conversation.head
         run = self._turn.run(conversation, session)
-        time = max(self._turn.time, head.time)
+        time = self._turn.time_in(head)
         entry = run.add(request.id, request.proposal, head.epoch, time, last_for=(session.device,))
         member = head.members[session.device]
         member.last_seq = entry.seq

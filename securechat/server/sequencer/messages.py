@@ -57,6 +57,7 @@ class Messages:
         """Check messages to one conversation, and add those that pass."""
         turn, take = self._turn, session.submissions.take
         try:
+            turn.check_clock()
             conversation = self._conversations.find(to, turn.now)
             conversation.member(session)
         except RefusedError as error:
@@ -99,7 +100,7 @@ class Messages:
         if not accepted:
             return
         head, queue = conversation.head, conversation.lease_queue
-        time = max(self._turn.time, head.time)
+        time = self._turn.time_in(head)
         while accepted:
             self._turn.run(conversation, session).extend(accepted, head.epoch, time)
         if queue.strikes or queue.lease is not None:

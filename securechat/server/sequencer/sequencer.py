@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 from securechat.errors import RefusedError
+from securechat.server.clock import ServerClock
 from securechat.server.logs import get_logger
 from securechat.server.panic import StoreBrokenError, end_process
 from securechat.server.rates import Rates
@@ -83,6 +84,11 @@ log = get_logger(__name__)
 Handler: TypeAlias = Callable[[Session, Any], None]
 """Handles one type of message or operation. If that belongs to no session, the first argument is ignored."""
 
+_ADDING: frozenset[type] = frozenset((
+    Commit, CommitChecked, Leave, DepartureChecked, OpenDirect, DirectChecked, OpenRoom, RoomChecked,
+))  # fmt: skip
+"""Besides messages, what adds to a log or begins one: not done while the clock is in doubt."""
+
 CURSORS_AT_ONCE = 128
 """Cursors that housekeeping stores in one transaction: about 1 ms, during which no turn can be taken."""
 
@@ -103,9 +109,9 @@ class Sequencer:
         readers: Workers,
         lock: AbstractContextManager[object],
         counters: Counters,
-        clock: Callable[[], float] = time.time,
+        clock: ServerClock,
     ) -> None:
-        """`interrupt` makes an I/O thread take a turn, for which it holds `lock`. `clock`: seconds since 1970.
+        """`interrupt` makes an I/O thread take a turn, for which it holds `lock`.
 
         `validators` do expensive checks, `readers` read history. Both hand in their results.
         """
@@ -114,13 +120,12 @@ class Sequencer:
         self._show_ciphertext = show_ciphertext
         self._counters = counters
         self._tokens = tokens
-        self._clock = clock
         self._lock = lock  # the turn: protects everything below but _submissions
         self._submissions: deque[tuple[Session | None, Any]] = deque()
         self._next = 0.0
         kept, logs, inboxes, devices = store.conversations, store.logs, store.inboxes, store.directory
         self._conversations = conversations = Conversations(kept)
-        self._turn = turn = Turn(conversations)
+        self._turn = turn = Turn(conversations, clock)
         self._sessions = sessions = Sessions()
         validator = Validator(store.server_id)
         checks = Checks(turn, validators, self._hand_in)
@@ -218,8 +223,7 @@ class Sequencer:
         return self._next
 
     def _begin(self, now: float) -> None:
-        self._turn.now = now
-        self._turn.time = int(self._clock() * 1000)
+        self._turn.begin(now)
 
     def _handle_batch(self) -> None:
         writes: list[tuple[Session, Any]] = []
@@ -288,6 +292,8 @@ class Sequencer:
         if session is not None and session.expelled:
             return  # another session of the device has taken over, or the device is out
         try:
+            if type(operation) in _ADDING:
+                self._turn.check_clock()
             handlers[type(operation)](session, operation)
         except RefusedError as error:
             request = operation if isinstance(operation, Request) else getattr(operation, "request", None)

@@ -4,9 +4,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
+from securechat.server.clock import ServerClock
 from securechat.server.sequencer.conversation import Conversation, Conversations
 from securechat.server.sequencer.session import Session
-from securechat.server.store.records import LogEntry, pack_answer
+from securechat.server.store.records import Head, LogEntry, pack_answer
 from securechat.wire.chain import next_chain
 from securechat.wire.messages import (
     Accepted,
@@ -22,6 +23,9 @@ from securechat.wire.messages import (
 
 Answer: TypeAlias = Accepted | Done | JoinOffer | KeyPackages | MemberList | Refused | Rooms | Stock | Subscribed
 
+
+MAX_WAIT_MILLISECONDS = 600_000
+"""How far behind a log's newest entry the clock may be for the log to wait: ten minutes."""
 
 RUN_ENTRIES = 64
 RUN_BYTES = 16 << 10
@@ -104,15 +108,33 @@ class Run:
 class Turn:
     """Collects what handlers want to happen: after COMMIT it happens, after a rollback it is dropped."""
 
-    __slots__ = ("_conversations", "answers", "effects", "now", "runs", "time")
+    __slots__ = ("_clock", "_conversations", "answers", "effects", "now", "runs", "time")
 
-    def __init__(self, conversations: Conversations) -> None:
+    def __init__(self, conversations: Conversations, clock: ServerClock) -> None:
         self._conversations = conversations
+        self._clock = clock
         self.now = 0.0  # monotonic seconds
         self.time = 0  # ms since 1970
         self.runs: list[Run] = []
         self.answers: list[tuple[Session, Answer]] = []
         self.effects: list[Callable[[], None]] = []
+
+    def begin(self, now: float) -> None:
+        """`now` in monotonic seconds."""
+        self.now = now
+        self.time = int(self._clock.seconds() * 1000)
+
+    def check_clock(self) -> None:
+        """Raise RefusedError `busy` while nobody knows what time it is: then nothing is added to a log."""
+        self._clock.check()
+
+    def time_in(self, head: Head) -> int:
+        """Return the time of the next entry of a log (ms).
+
+        It waits where the clock was set back a little, so that times do not run back; where that would take long, it
+        follows the clock, and clients say so.
+        """
+        return head.time if 0 < head.time - self.time <= MAX_WAIT_MILLISECONDS else self.time
 
     def clear(self) -> None:
         """Forget everything."""

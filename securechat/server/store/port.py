@@ -178,6 +178,9 @@ class Store(Protocol):
         turn does not wait for the disk. Returns what changed, and whether there is more to do.
         """
 
+    def newest(self) -> int:
+        """Return the newest time (ms) that a log tells; 0 if there is none."""
+
     def size(self) -> tuple[int, int]:
         """Return how many entries the logs hold, and bytes on disk. Any thread."""
 

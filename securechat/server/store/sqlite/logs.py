@@ -174,6 +174,11 @@ class Logs:
             for (run,) in reader.execute(query, ids):
                 yield from decode_run(run)
 
+    def newest(self) -> int:
+        """See `port.Store`."""
+        stored: int | None = self._writer.one("SELECT max(time) FROM conversations")
+        return max(stored or 0, self.tail.newest)
+
     def count(self) -> int:
         """How many entries there are. Any thread."""
         moved = 0

@@ -54,6 +54,10 @@ class SQLiteStore:
         """See `port.Store`."""
         return self._tidying.tidy(now)
 
+    def newest(self) -> int:
+        """See `port.Store`."""
+        return self.logs.newest()
+
     def size(self) -> tuple[int, int]:
         """See `port.Store`."""
         return self.logs.count(), self._database.size()

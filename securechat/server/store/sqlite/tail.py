@@ -97,6 +97,11 @@ class Tail:
         self._runs.append(run)
         self.entries += run.last + 1 - run.first
 
+    @property
+    def newest(self) -> int:
+        """The newest time (ms); 0 if it is empty."""
+        return max((run.time for run in self._runs), default=0)
+
     def runs(self, ref: int, after: int) -> Sequence[RunRow]:
         """The runs of a conversation with entries after `after`, in order."""
         log = self._logs.get(ref)
