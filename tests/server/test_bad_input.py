@@ -156,7 +156,7 @@ def test_an_oversized_frame_is_refused_by_its_length(connect: Connect) -> None:
 
 def test_after_login_large_frames_are_taken_and_too_large_ones_refused(enter: Callable[..., Person]) -> None:
     alice = enter("alice")
-    assert alice.ask(m.Leave, bytes(32), 1, bytes(1 << 20)).code == "not-found"
+    assert isinstance(alice.ask(m.Commit, bytes(32), 1, bytes(1 << 20), b"", b""), m.Refused)
     alice.send_raw((limits.MAX_FRAME + 1).to_bytes(4, "big"))
     assert alice.ended().closing is not None
 
