@@ -93,7 +93,6 @@ DOORS: dict[str, tuple[Known, Offered]] = {
     "lost race": (replace(ALICE_DIRECT, standing="opening", fetched=ALICE.key), DIRECT_WELCOME),
     "lost race to another key": (replace(ALICE_DIRECT, standing="opening", fetched=DAVE.key), DIRECT_WELCOME),
     "word of a lost race": (replace(ALICE_DIRECT, standing="opening"), Offered("claim", DIRECT, "direct")),
-    "direct opened anew": (ALICE_DIRECT, replace(DIRECT_WELCOME, shut=True)),
     "direct beside direct": (ALICE_DIRECT, DIRECT_WELCOME),
     "direct under another key": (
         ALICE_DIRECT, replace(DIRECT_WELCOME, signer=ANOTHER, members=frozenset({ANOTHER, BOB})),
@@ -159,7 +158,7 @@ BROKEN: dict[checks.Check, tuple[Change, ...]] = {
     checks.IN_TIME: (say(until=NOW - 1), say(until=NOW + MONTHS)),
     checks.BY_LINE: (lambda before, offered: (replace(before, line=CAROL.key), offered),),
     checks.NOT_BACK: (lambda before, offered: trust(epoch=offered.epoch)(before, offered),),
-    checks.NOT_BELOW: (offer(epoch=4),),
+    checks.NOT_BELOW: (lambda before, offered: trust(epoch=offered.epoch + 1)(before, offered),),
     checks.FOLLOWS: (offer(steps=None),),
     checks.ANCHORED: (offer(signer=CAROL), offer(signer=None)),
     checks.BY_ANCHOR: (trust(owners=frozenset({DAVE.key})), trust(time=NOW)),

@@ -155,6 +155,8 @@ BY_LINE: Final = Check(
     "the inviter's key is the line's",
     lambda case: case.offered.invitation is not None and case.offered.invitation.inviter == case.known.line,
 )
-NOT_BELOW: Final = Check("epoch not below the keepsake's", lambda case: case.offered.epoch >= case.trusted.epoch)
+NOT_BELOW: Final = Check(
+    "epoch not below T: the one that we make is above it", lambda case: case.offered.epoch >= case.trusted.epoch
+)
 
 _NO_STATE: Final = Trusted(-1, frozenset())

@@ -150,7 +150,7 @@ ignore: nothing changes, and it may come again. refuse: nothing changes, and it 
 """
 
 Told = Literal[
-    "", "invitation", "first-contact", "invited-by-line", "request", "withdrawn", "key-change", "opened-anew", "beside",
+    "", "invitation", "first-contact", "invited-by-line", "request", "withdrawn", "key-change", "beside",
     "another-key", "changes", "repeated", "gap", "checkpoint", "ask-for-invitation", "invited-back", "keepsake",
     "old-copy", "own-commit", "culprit", "history", "you-left", "restored", "second-title", "entered", "people",
     "departed", "refused",

@@ -105,7 +105,7 @@ def _peer_fetched(case: Case) -> bool:
 
 
 def _open(case: Case) -> bool:
-    return case.known.kind == "open"
+    return case.known.kind == "open" and not case.elsewhere
 
 
 _WELCOME: Final = (SOUND, OURS, NO_NAMESAKE, NOBODY_AGAINST)
@@ -114,13 +114,14 @@ _MEMBER: Final[tuple[Standing, ...]] = (
     "live", "away", "gone", "lost", "old-copy", "old-copy-commit", "stopped", "forked", "ahead",
 )  # fmt: skip
 _SAFE: Final[tuple[Standing, ...]] = tuple(each for each in _MEMBER if each not in ("gone", "lost"))
+_OUT: Final[tuple[Standing, ...]] = ("nothing", "invited", "gone", "lost", "left")
 
 TABLE: Final = (
     Row(
-        "welcome alone", "nothing", "Welcome without invitation message",
+        "welcome alone", "nothing, or out of it", "Welcome without invitation message",
         "silent", "everything; no Subscribe, no pins",
-        ("nothing",), ("welcome",), "keep", "", "everything",
-        when=lambda case: _first(case) and case.offered.invitation is None,
+        _OUT, ("welcome",), "keep", "", "everything",
+        when=lambda case: case.offered.kind != "direct" and case.offered.invitation is None,
     ),
     Row(
         "invitation", "nothing", "invitation in the direct conversation, key accepted there, + Welcome",
@@ -176,16 +177,10 @@ TABLE: Final = (
         when=lambda case: case.known.kind != "invite",
     ),
     Row(
-        "direct opened anew", "a direct conversation with bob, shut",
-        "Welcome to another one, the key accepted there",
-        "told", "nothing",
-        (*_MEMBER, "left"), ("welcome",), "enter", "opened-anew", "nothing", (*_WELCOME, TWO),
-        when=lambda case: _another_direct(case) and case.offered.shut and _peer_accepted(case),
-    ),
-    Row(
         "direct beside direct", "a direct conversation with bob",
-        "Welcome to another one, the key accepted there",
-        "unread mark; lines stay in the old one until the user picks", "nothing",
+        "Welcome to another one, the key accepted there; the old one shut: a departure, revocation, or both said so",
+        "told if shut; else it stands beside with an unread mark, and lines stay in the old one until the user picks",
+        "nothing",
         (*_MEMBER, "left"), ("welcome",), "beside", "beside", "nothing", (*_WELCOME, TWO),
         when=lambda case: _another_direct(case) and _peer_accepted(case),
     ),
@@ -198,7 +193,7 @@ TABLE: Final = (
     Row(
         "departed", "revoked or departed device", "external join or resync",
         "told to members", "-",
-        ("live", "away", "old-copy"), ("commit",), "refuse", "departed",
+        _MEMBER, ("commit", "walk", "public-walk"), "refuse", "departed",
         when=lambda case: any(step.departed for step in case.offered.steps or ()),
     ),
     Row(
@@ -250,18 +245,18 @@ TABLE: Final = (
     Row(
         "own commit", "old copy, own unknown commit", "handshakes: W up to it, w after; then resync",
         'told, with date: "was that you?"', "Enter if anybody is new",
-        ("old-copy-commit",), ("public-walk",), "resync", "own-commit", "enter", (SOUND, FOLLOWS, DATED_STEPS),
+        ("old-copy-commit",), ("public-walk",), "resync", "own-commit", "enter", (SOUND, FOLLOWS, OURS, DATED_STEPS),
     ),
     Row(
         "repair past a commit", "stopped (commit cannot be processed)", "nothing by itself; /repair: w past it, resync",
         'told whose, or "the server, or X"', "all",
-        ("stopped",), ("public-walk",), "resync", "culprit", "everything", (BY_HAND, SOUND, FOLLOWS, DATED_STEPS),
+        ("stopped",), ("public-walk",), "resync", "culprit", "enter", (BY_HAND, SOUND, FOLLOWS, OURS, DATED_STEPS),
         when=lambda case: not _open(case),
     ),
     Row(
         "repair of the history", "stopped (history)", "/repair: W",
         "told with whom", "sending",
-        ("forked",), ("walk",), "follow", "history", "everything", (BY_HAND, SOUND, FOLLOWS),
+        ("forked",), ("walk",), "follow", "history", "enter", (BY_HAND, SOUND, FOLLOWS),
     ),
     Row(
         "back after leaving", "left, declined, removed by a commit seen", "Welcome",
@@ -273,7 +268,7 @@ TABLE: Final = (
         "open room past a commit", "open room, a commit cannot be processed",
         "next offer: w past it, external join; by itself, waiting 1 s, doubling to an hour, never given up",
         'told whose commit, or "the server, or X"', "lines till in",
-        ("stopped",), ("offer",), "resync", "culprit", "until-in", (SOUND, FOLLOWS, NOT_BACK),
+        ("stopped",), ("offer",), "resync", "culprit", "until-in", (SOUND, FOLLOWS, NOT_BELOW),
         when=_open,
     ),
     Row(
@@ -296,13 +291,13 @@ TABLE: Final = (
     Row(
         "open room", "none, or left: open room", "JoinOffer",
         'told: count, known people, whose key differs, "whoever runs this server can walk in"', "nothing",
-        ("nothing", "left"), ("offer",), "enter", "people", "nothing", (SOUND, MEANT, NOT_BACK),
+        ("nothing", "left"), ("offer",), "enter", "people", "nothing", (SOUND, MEANT, NOT_BELOW),
         when=_open,
     ),
     Row(
         "open room after a gap", "open, away, handshakes gone", "JoinOffer",
         "told: known people missing or new. No question: it could not be answered", "nothing",
-        ("gone",), ("offer",), "resync", "people", "nothing", (SOUND, MEANT, NOT_BACK),
+        ("gone",), ("offer",), "resync", "people", "nothing", (SOUND, MEANT, NOT_BELOW),
         when=_open,
     ),
     Row(
@@ -314,6 +309,9 @@ TABLE: Final = (
     ),
 )  # fmt: skip
 """First match decides. Each row carries the words by which docs/doors.md shows it."""
+
+LATER: Final = frozenset(("keepsake",))
+"""Rows for what is not built yet: no offer of theirs can be made."""
 
 NAMESAKE: Final = "any state: a leaf with our NAME and another key is never pinned, never drawn as our own; ALARM"
 """The one rule that stands beside all rows."""
