@@ -11,9 +11,12 @@ from securechat.content.registry import (
     Body,
     Bye,
     Decline,
+    DeclineInvite,
+    Invite,
     Request,
     Text,
     Unknown,
+    WithdrawInvite,
     check_text,
     encode_body,
     kind_of,
@@ -25,7 +28,12 @@ from securechat.wire.limits import MAX_PAYLOAD
 CHAIN = bytes(range(32))
 
 
-EXAMPLES = [Text("hi"), Request("may I?"), Request(), Accept(), Decline(), Bye()]
+ROOM = bytes(range(32))
+INVITE = Invite(ROOM, "invite", "#club", "member", (("alice", bytes(32)),), CHAIN, 1_700_000_000_000, "come in")
+EXAMPLES = [
+    Text("hi"), Request("may I?"), Request(), Accept(), Decline(), Bye(), INVITE, DeclineInvite(ROOM),
+    WithdrawInvite(ROOM),
+]  # fmt: skip
 """At least one body of every kind."""
 
 
@@ -51,7 +59,7 @@ def test_every_field_of_every_kind_has_a_limit() -> None:
     for kind in KINDS:
         for field in msgspec.structs.fields(kind.body):
             described = msgspec.inspect.type_info(field.type)
-            limits = [getattr(described, name, None) for name in ("max_length", "le", "lt")]
+            limits = [getattr(described, name, None) for name in ("max_length", "le", "lt", "values")]
             assert any(limit is not None for limit in limits), f"{kind.name}.{field.name}"
 
 

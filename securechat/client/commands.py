@@ -98,10 +98,28 @@ class CreateRoom(Command):
 
 @dataclass(frozen=True)
 class Invite(Command):
-    """Add somebody to an invite room. Done when a commit has added them."""
+    """Invite somebody to an invite room. Done when a commit has added them and the invitation is on its way to them.
+
+    It accepts their key, as writing to them does.
+    """
 
     conversation: bytes
     account: str
+
+
+@dataclass(frozen=True)
+class AcceptInvitation(Command):
+    """Enter a room that we are invited to (`Invited`). Done when we are in."""
+
+    conversation: bytes
+
+
+@dataclass(frozen=True)
+class DeclineInvitation(Command):
+    """Stay out of a room that we are invited to. With `never`, the same for all that this inviter sends later."""
+
+    conversation: bytes
+    never: bool = False
 
 
 @dataclass(frozen=True)

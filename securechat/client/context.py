@@ -93,6 +93,16 @@ class Pins:
         self._shown[account] = self._known(account).current_key
         return safety_number(own_key, own_account, self._shown[account], account)
 
+    def contradicts(self, account: str, key: bytes) -> bool:
+        """Whether a key is another one than the user has compared."""
+        pin = self._pins.get(account)
+        return pin is not None and pin.verified and key != pin.identity_key
+
+    def knows(self, account: str, key: bytes) -> bool:
+        """Whether this is the key by which we know an account."""
+        pin = self._pins.get(account)
+        return pin is not None and key == pin.identity_key
+
     def set_own(self, account: str, key: bytes) -> None:
         """Pin our own key: another key in our name is then reported like any other change."""
         self._keep(pins.Pin(account, key, verified=True))
@@ -128,7 +138,16 @@ class Context:
     events: list[Event] = field(default_factory=list, repr=False)
     answers: Answers = field(init=False)
     pins: Pins = field(init=False)
+    accepts_from: frozenset[tuple[str, str]] = frozenset()
+    """Accounts, each with the digest of its key, whose invitations are accepted without asking."""
     touched: set[bytes] = field(default_factory=set)  # conversations with something to do in this transaction
+    added: list[tuple[bytes, tuple[DeviceCertificate, ...], bytes]] = field(default_factory=list)
+    """Rooms, whom our commits have added to them in this transaction, and the hash of the group context that their
+    Welcome opens: they get invitations."""
+    said_of_invitations: list[tuple[bytes, DeviceCertificate | None, object]] = field(default_factory=list, repr=False)
+    """What has come about invitations in this transaction: the direct conversation, who said it, the body."""
+    removed: list[tuple[bytes, tuple[DeviceCertificate, ...]]] = field(default_factory=list)
+    """The same: whom our commits have removed before they had answered."""
     outgoing: deque[Outgoing] = field(default_factory=deque, repr=False)
 
     def __post_init__(self) -> None:

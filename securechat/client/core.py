@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from securechat.client.commands import Command
 from securechat.client.engine import Engine
-from securechat.client.events import ConversationSnapshot, Event, Message, Trust
+from securechat.client.events import ConversationSnapshot, Event, Invitation, Message, Trust
 from securechat.client.link.runner import Runner
 from securechat.client.settings import ClientSettings
 from securechat.client.vault.vault import Vault
@@ -62,6 +62,10 @@ class ChatClient:
     def find(self, name: str) -> ConversationSnapshot | None:
         """Return the newest conversation called so: `#room`, or an account. Raises `UsageError` for no proper name."""
         return self._engine.snapshot.find(normalise_room(name) if name.startswith("#") else normalise_account(name))
+
+    def invitations(self) -> list[Invitation]:
+        """Return the invitations that wait for an answer."""
+        return list(self._engine.snapshot.invitations.values())
 
     def history(self, conversation: bytes, limit: int) -> list[Message]:
         """Return the newest `limit` lines, oldest first; what the server has not accepted yet comes last."""

@@ -18,12 +18,12 @@ from securechat.client.context import Clock, Context, Outgoing, ReplyHandler
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.registry import Registry
+from securechat.client.conversations.welcomes import unanswered
 from securechat.client.device import Device
 from securechat.client.link.login import LoginProcedure
 from securechat.client.settings import ClientSettings
 from securechat.client.snapshot import Snapshot
 from securechat.client.vault.vault import Vault
-from securechat.content import envelope
 from securechat.content.registry import Accept, Body, Bye, Decline, Text, check_text, encode_body
 from securechat.content.registry import Request as RequestToTalk
 from securechat.errors import InternalError, PeerError, SecurechatError, UsageError
@@ -54,7 +54,7 @@ class Engine:
         """Load the vault's state. Raises `StorageError`."""
         with vault.transaction():
             device = Device.load_or_create(vault)
-            self._context = Context(vault, device, clock or Clock())
+            self._context = Context(vault, device, clock or Clock(), accepts_from=settings.accept_invitations_of)
             self._context.pins.set_own(device.account, device.identity_key)
         self._registry = Registry(self._context)
         self._login = LoginProcedure(self._context, settings, seated=self._registry.begin)
@@ -75,6 +75,8 @@ class Engine:
             commands.JoinRoom: lambda command: self._enter_room(command.name, "open"),
             commands.CreateRoom: lambda command: self._enter_room(command.name, "invite"),
             commands.Invite: lambda command: self._change(command.conversation, "add", command.account),
+            commands.AcceptInvitation: self._accept_invitation,
+            commands.DeclineInvitation: self._decline_invitation,
             commands.Remove: lambda command: self._change(command.conversation, "remove", command.account),
             commands.ListRooms: self._list_rooms,
             commands.ListMembers: self._list_members,
@@ -221,9 +223,14 @@ class Engine:
         """Publish the changed conversations for front ends."""
         known, registry = self.snapshot.conversations, self._registry
         changed = {each: conversation.snapshot() for each in touched if (conversation := registry.get(each))}
-        if len(known) != len(registry) or any(known.get(each.id) != each for each in changed.values()):
+        questions = registry.welcomes.questions
+        if (
+            len(known) != len(registry)
+            or any(known.get(each.id) != each for each in changed.values())
+            or self.snapshot.invitations != questions
+        ):
             now = ((known.get(each.id) if each.id not in changed else None) or each.snapshot() for each in registry)
-            self.snapshot = Snapshot.of(now, registry.aliases)
+            self.snapshot = Snapshot.of(now, registry.aliases, questions)
 
     def _dispatch(self, message: FromServer) -> None:
         if isinstance(message, Reply):
@@ -324,6 +331,14 @@ class Engine:
 
         self._ask(command, "which rooms there are", ListRooms(0), answer)
 
+    def _accept_invitation(self, command: commands.AcceptInvitation) -> None:
+        self._registry.welcomes.accept(command.conversation)
+        self._done()
+
+    def _decline_invitation(self, command: commands.DeclineInvitation) -> None:
+        self._registry.welcomes.decline(command.conversation, never=command.never)
+        self._done()
+
     def _list_members(self, command: commands.ListMembers) -> None:
         """Ask who is online: the server's word is taken for nothing else."""
         conversation = self._get(command.conversation)
@@ -332,7 +347,11 @@ class Engine:
             if isinstance(reply, MemberList):
                 online = {member.account for member in reply.members if member.online}
                 members = tuple((account, account in online) for account in conversation.row.members)
-                self._context.emit(events.MemberList(conversation.id, members, command=command.id))
+                inside = conversation.row.phase in phases.INSIDE
+                invited = {each.account for each in unanswered(conversation)} if inside else set()
+                self._context.emit(
+                    events.MemberList(conversation.id, members, tuple(sorted(invited)), command=command.id)
+                )
             self._answer_question(command, reply)
 
         self._ask(command, "who is online", Members(0, conversation.id), answer)
@@ -413,17 +432,14 @@ class Engine:
     def _say(self, conversation: Conversation, body: Body, text: str = "") -> None:
         """Put a body into the outbox; the current command is done once it is in the log."""
         context, vault = self._context, self._context.vault
-        local_id, content = 0, encode_body(body)
+        local_id = 0
         if text:
             line = vault.history.add(
-                conversation.id, self.account, content, own=True, trust="verified", device=context.device.id
+                conversation.id, self.account, encode_body(body), own=True, trust="verified", device=context.device.id
             )
             local_id = line.local_id
             context.emit(events.Said(line, command=context.answers.current))
-        unplaced = envelope.unplaced(content, context.clock.milliseconds())
-        item = vault.outbox.add(conversation.id, "message", unplaced, local_id)
-        context.answers.wait_for(("item", item))
-        context.touched.add(conversation.id)
+        context.answers.wait_for(("item", conversation.put(body, local_id)))
 
     def _enter_room(self, name: str, kind: policy.Kind) -> None:
         name = normalise_room(name)
@@ -439,7 +455,8 @@ class Engine:
             raise UsageError("You are not in this room yet.")
         rules = policy.rules_of(room.group.public.extensions)
         own = policy.Identity(self.account, self._context.device.identity_key)
-        if own not in (rules.owners if action == "remove" else rules.who_adds):
+        takes_back = action == "remove" and account in {each.account for each in unanswered(room)}
+        if own not in (rules.who_adds if action == "add" or takes_back else rules.owners):
             raise UsageError(f"Only the owner of {room.row.name} can do that.")
         if account == self.account:
             raise UsageError("That is you. /leave leaves a room.")

@@ -60,6 +60,27 @@ class ConversationSnapshot:
     their_bye: bool = False
 
 
+InvitationEnd = Literal["withdrawn", "expired"]
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """An invitation to a room, which waits for an answer. Who is in the room is what it lists, and proves nothing."""
+
+    conversation: bytes
+    name: str
+    inviter: str
+    key: str  # the inviter's key: 64 hexadecimal digits, of which people compare the first four
+    first_contact: bool  # this key was never accepted: the server could be the inviter
+    again: bool  # we were in this room before
+    role: Literal["member", "inviter", "owner"]
+    owners: tuple[str, ...]  # accounts, sorted
+    members: tuple[str, ...]  # the same, without ours
+    known: tuple[str, ...]  # those of them that are listed under the key we know them by
+    text: str = field(repr=False)
+    until: int = 0  # when it ends, in milliseconds since 1970
+
+
 @dataclass(frozen=True)
 class Connected(Event):
     """TLS is up and the server has introduced itself."""
@@ -147,6 +168,29 @@ class ConversationChanged(Event):
 
 
 @dataclass(frozen=True)
+class Invited(Event):
+    """Somebody invites us to a room: `AcceptInvitation` or `DeclineInvitation` answers. It is in the snapshot, too."""
+
+    invitation: Invitation
+
+
+@dataclass(frozen=True)
+class InvitationEnded(Event):
+    """An invitation was taken back, or has waited too long; nothing was read or sent."""
+
+    invitation: Invitation
+    why: InvitationEnd
+
+
+@dataclass(frozen=True)
+class InvitationDeclined(Event):
+    """Somebody whom we have invited to a room does not want to come."""
+
+    conversation: bytes
+    account: str
+
+
+@dataclass(frozen=True)
 class PresenceChanged(Event):
     """Somebody who shares a conversation came online, went away, or dropped."""
 
@@ -221,6 +265,7 @@ class MemberList(Event):
 
     conversation: bytes
     members: tuple[tuple[str, bool], ...]
+    invited: tuple[str, ...] = ()  # those of them who have not answered their invitation
 
 
 @dataclass(frozen=True)

@@ -15,4 +15,6 @@ class ClientSettings:
     password: str | None = field(default=None, repr=False)  # None: only a resume token gets us in
     register: bool = False  # make the account first; it may exist already, with this password
     invite: str = field(default="", repr=False)
+    accept_invitations_of: frozenset[tuple[str, str]] = frozenset()
+    """Accounts whose invitations are accepted without asking, each with its key as `events.Invitation.key` names it."""
     new_identity: bool = False  # replace the account's identity key, if it has another one than this vault

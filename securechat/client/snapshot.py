@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from securechat.client.events import ConversationSnapshot
+from securechat.client.events import ConversationSnapshot, Invitation
 
 
 @dataclass(frozen=True)
@@ -13,16 +13,22 @@ class Snapshot:
     conversations: Mapping[bytes, ConversationSnapshot] = field(default_factory=dict)  # oldest first
     names: Mapping[str, bytes] = field(default_factory=dict)  # name -> the conversation that counts under it
     aliases: Mapping[bytes, bytes] = field(default_factory=dict)  # an id that was given up -> the id that replaced it
+    invitations: Mapping[bytes, Invitation] = field(default_factory=dict)  # not answered yet, by room
 
     @classmethod
-    def of(cls, conversations: Iterable[ConversationSnapshot], aliases: Mapping[bytes, bytes]) -> "Snapshot":
+    def of(
+        cls,
+        conversations: Iterable[ConversationSnapshot],
+        aliases: Mapping[bytes, bytes],
+        invitations: Mapping[bytes, Invitation],
+    ) -> "Snapshot":
         """Make a snapshot. Of several conversations of one name the newest counts, if possible one that we are in."""
         by_id = {each.id: each for each in conversations}
         names: dict[str, bytes] = {}
         for each in by_id.values():
             if each.state != "closed" or each.name not in names or by_id[names[each.name]].state == "closed":
                 names[each.name] = each.id
-        return cls(by_id, names, dict(aliases))
+        return cls(by_id, names, dict(aliases), dict(invitations))
 
     def get(self, conversation: bytes) -> ConversationSnapshot | None:
         """Return a conversation by its id, or by the id it had at first."""

@@ -13,12 +13,13 @@ that does not know a kind keeps its bytes, and shows that something came.
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from securechat.errors import UsageError
+from securechat.wire.limits import CONVERSATION_ID_LENGTH, MAX_ACCOUNT, MAX_ROOM, MAX_TIME
 
 MAX_TEXT: Final = 64 << 10
 """Bytes of one text in UTF-8: half of what fits into an entry (`wire.limits.MAX_PAYLOAD`), padding included."""
@@ -26,7 +27,23 @@ MAX_TEXT: Final = 64 << 10
 MAX_NAME: Final = 32
 """Characters of a kind's name."""
 
+MAX_OWNERS: Final = 64
+"""Owners that an invitation names: as many as the rules of a room hold (`policy.rules.MAX_IDENTITIES`)."""
+
+INVITATION_DAYS: Final = 14
+"""Days for which an invitation can be answered: a holiday, and less than a log waits for a reader (30 days)."""
+
+MAX_INVITATION_TEXT: Final = 400
+"""Characters that an inviter can add: a paragraph, because the question is shown in one piece."""
+
 _Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+_Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
+_Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
+_Account = Annotated[str, Meta(min_length=1, max_length=MAX_ACCOUNT)]
+_Group = Annotated[bytes, Meta(min_length=CONVERSATION_ID_LENGTH, max_length=CONVERSATION_ID_LENGTH)]
+
+Role = Literal["member", "inviter", "owner"]
+"""What an invited person will be in the room."""
 
 
 class Body(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
@@ -72,6 +89,39 @@ class Bye(Body, frozen=True):
     """Ends a direct conversation once both have said it."""
 
 
+class Invite(Body, frozen=True):
+    """Invites the peer of a direct conversation into a room that the sender has added them to.
+
+    It binds the room's Welcome, which comes by the server, to the sender's key in this conversation (docs/design.md,
+    section 6, Invitations). A later one for the same room takes its place.
+    """
+
+    group: _Group
+    """The room's id."""
+    kind: Literal["invite"]
+    name: Annotated[str, Meta(min_length=1, max_length=MAX_ROOM)]
+    role: Role
+    owners: Annotated[tuple[tuple[_Account, _Key], ...], Meta(max_length=MAX_OWNERS)]
+    """Account and identity key of each owner."""
+    context: _Hash
+    """SHA-256 of the GroupContext of the epoch that the Welcome opens."""
+    until: Annotated[int, Meta(ge=0, le=MAX_TIME)]
+    """When it ends, in milliseconds since 1970: at most `INVITATION_DAYS` after it is received."""
+    text: Annotated[str, Meta(max_length=MAX_INVITATION_TEXT)] = ""
+
+
+class DeclineInvite(Body, frozen=True):
+    """The answer no to `Invite`. The answer yes is the newcomer's first commit in the room."""
+
+    group: _Group
+
+
+class WithdrawInvite(Body, frozen=True):
+    """Takes an `Invite` back that has not been answered: the room has removed the invited person."""
+
+    group: _Group
+
+
 class Unknown(NamedTuple):
     """A body of a kind that this version does not know. Printing one shows neither."""
 
@@ -100,6 +150,9 @@ KINDS: Final = (
     Kind("accept", Accept, direct_only=True),
     Kind("decline", Decline, direct_only=True),
     Kind("bye", Bye, direct_only=True),
+    Kind("invite", Invite, direct_only=True),
+    Kind("invite-declined", DeclineInvite, direct_only=True),
+    Kind("invite-withdrawn", WithdrawInvite, direct_only=True),
 )
 
 _BY_NAME: Final = {kind.name: kind for kind in KINDS}

@@ -239,8 +239,7 @@ class Group:
     @classmethod
     def entered(cls, entrance: Entrance, signature_private: SignaturePrivateKey) -> Self:
         """The view of a member that joined by a Welcome."""
-        public, secrets, keys, messages = entrance
-        return cls(public, signature_private, secrets, keys, messages)
+        return cls(entrance.public, signature_private, entrance.secrets, entrance.keys, entrance.messages)
 
     @classmethod
     def join_external(

@@ -15,7 +15,7 @@ from securechat.mls.leaf_node import CredentialValidator
 from securechat.mls.public_group import PublicGroup
 from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.secret_tree import SecretTree
-from securechat.mls.tree_math import common_ancestor
+from securechat.mls.tree_math import LeafIndex, common_ancestor
 from securechat.mls.treekem import PathSecret, TreePrivateKeys
 from securechat.mls.welcome import Welcome
 
@@ -27,6 +27,8 @@ class Entrance(NamedTuple):
     secrets: EpochSecrets
     keys: TreePrivateKeys
     messages: SecretTree
+    signer: LeafIndex
+    """Who signed the GroupInfo in the Welcome, which is who made the commit."""
 
 
 def open_welcome(welcome: Welcome, bundle: KeyPackageBundle) -> GroupSecrets:
@@ -74,4 +76,5 @@ def enter(
     root = epoch_secret(suite, opened.joiner_secret, psk, public.context)
     secrets, encryption_secret = EpochSecrets.derive(suite, root)
     secrets.verify_confirmation_tag(suite, public.context, group_info.confirmation_tag)
-    return Entrance(public, secrets, keys, SecretTree.create(suite, public.tree.leaf_count, encryption_secret))
+    messages = SecretTree.create(suite, public.tree.leaf_count, encryption_secret)
+    return Entrance(public, secrets, keys, messages, group_info.signer)

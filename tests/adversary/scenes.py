@@ -32,6 +32,24 @@ def lobby(*people: LiveClient) -> bytes:
     return people[0].id_of("#lobby")
 
 
+def invite(owner: LiveClient, room: str, *people: LiveClient) -> None:
+    """Bring people into a room; each has answered, and everybody has seen that, on return."""
+    inside = [owner]
+    for person in people:
+        before = epoch(owner, room)
+        owner.do(commands.Invite(owner.id_of(room), person.name))
+        inside.append(person)
+        owner.wait_until(lambda person=person: person.name in members(owner, room))  # type: ignore[misc]  # bound now
+        for each in (person, *inside):  # they were added, and have committed a path of their own
+            each.wait_until(lambda each=each, before=before: epoch(each, room) == before + 2)  # type: ignore[misc]  # bound now
+
+
+def epoch(person: LiveClient, name: str) -> int:
+    """A conversation's epoch, by what a client shows."""
+    conversation = person.client.find(name)
+    return -1 if conversation is None else conversation.epoch
+
+
 def members(person: LiveClient, name: str) -> tuple[str, ...]:
     """Who is in a conversation, by what a client shows."""
     conversation = person.client.find(name)

@@ -58,10 +58,14 @@ class Shadow:
         self._answer(link, request.id, 1, request.commit, request.group_info, joins=True)
         return []
 
-    def found(self, rules: Rules, victim: KeyPackage) -> m.Welcomed:
-        """Make a group with the victim in it; the Welcome to give it."""
+    def found(self, rules: Rules, victim: KeyPackage, *, epoch: int = 1) -> m.Welcomed:
+        """Make a group with the victim in it from `epoch` on; the Welcome to give it."""
         mole = self.mole
         founder = Group.create(self.conversation, mole.bundle(), mole.signature, extensions=(rules.extension(),))
+        while founder.epoch < epoch - 1:
+            later = mole.make_commit(founder, number=1).group
+            assert later is not None
+            founder = later
         staged = mole.make_commit(founder, Add(victim), number=1)
         assert staged.group is not None
         assert staged.welcome is not None

@@ -8,11 +8,12 @@ import pytest
 
 from securechat.client import commands, events
 from securechat.errors import UsageError
+from securechat.identity.certificate import certificate_of
 from securechat.policy import Identity, Rules
 from securechat.wire import limits
 from securechat.wire import messages as m
 from tests.adversary.conftest import Crowd, Enter
-from tests.adversary.scenes import assert_calm, direct, happened, lobby, members, repair, say, state
+from tests.adversary.scenes import assert_calm, direct, happened, invite, lobby, members, repair, say, state
 from tests.adversary.shadow import Shadow
 from tests.support.hostile import HostileServer, Link
 from tests.support.live import LiveClient
@@ -30,11 +31,7 @@ def staff(alice: LiveClient, *others: LiveClient) -> bytes:
     """An invite room of alice's, with others in it. Returns the conversation."""
     alice.do(commands.CreateRoom("#staff"))
     alice.wait_until(lambda: state(alice, "#staff") == "open" and members(alice, "#staff") == ("alice",))
-    for other in others:
-        alice.do(commands.Invite(alice.id_of("#staff"), other.name))
-    everybody = tuple(sorted(person.name for person in (alice, *others)))
-    for person in (alice, *others):
-        person.wait_until(lambda person=person: members(person, "#staff") == everybody)  # type: ignore[misc]  # bound now
+    invite(alice, "#staff", *others)
     return alice.id_of("#staff")
 
 
@@ -223,10 +220,50 @@ def test_a_second_room_of_the_same_name_does_not_take_the_place_of_the_first(
     shadow = Shadow(hostile, mallory, os.urandom(32))
     rules = Rules("invite", "#staff", owners=(Identity.of(mallory.certificate()),))
     hostile.link("bob").tell_client(change(shadow.found(rules, add.key_package), seq=2))
-    told = bob.wait_for(events.Alarm)
-    assert told.text == "An invitation was refused: it leads into another #staff than the one you are in"
+    bob.do(commands.ListRooms())
+    bob.wait_for(events.RoomList)
+    assert not happened(bob, events.Invited, lambda event: event.invitation.conversation == shadow.conversation)
     say(bob, "#staff", "still the old one", alice)
     assert shadow.read == []
+
+
+@pytest.mark.parametrize("standing", ["member", "owner", "stopped", "left"])
+def test_nobody_follows_a_welcome_into_a_room_of_the_servers_own(
+    hostile: HostileServer, crowd: Crowd, rogue: Enter, standing: str
+) -> None:
+    """The server founds a group under the room's id, name and rules, and raises its epoch. Without it all goes on."""
+    alice, bob = crowd("alice", "bob")
+    conversation = staff(alice, bob)
+    victim = alice if standing == "owner" else bob
+    if standing == "left":
+        bob.do(commands.Leave(conversation))
+        bob.wait_for(events.ConversationChanged, lambda event: event.change == "left")
+    if standing == "stopped":
+        gap = hostile.lie(m.Entry, lambda _, entry: [change(entry, seq=entry.seq + 1)], to="bob")
+        say(alice, "#staff", "lost")
+        bob.wait_for(events.Alarm)
+        gap.armed = False
+    before = state(victim, "#staff")
+    mallory = rogue("mallory")
+    (owner,), (add,) = mallory.adds("alice"), mallory.adds(victim.name)
+    rules = Rules("invite", "#staff", owners=(Identity.of(certificate_of(owner.key_package.leaf_node)),))
+    shadow = Shadow(hostile, mallory, conversation)
+    hostile.from_client.clear()
+    shadow.seq = 99
+    welcomed = shadow.found(rules, add.key_package, epoch=20)
+    hostile.link(victim.name).tell_client(change(welcomed, seq=9))
+    victim.do(commands.ListRooms())
+    victim.wait_for(events.RoomList)
+    assert state(victim, "#staff") == before
+    assert not happened(victim, events.Alarm, lambda event: event.kind == "rules")
+    assert not [each for each in victim.client.invitations() if each.conversation == conversation]
+    assert shadow.read == []
+    if standing == "left":
+        alice.do(commands.Invite(conversation, "bob"))
+        bob.wait_until(lambda: state(bob, "#staff") == "open")
+    if standing == "stopped":
+        repair(bob, "#staff")
+    say(alice, "#staff", "still me", bob) if standing == "owner" else say(bob, "#staff", "still me", alice)
 
 
 def test_a_welcome_under_the_id_of_somebody_elses_conversation_is_refused(

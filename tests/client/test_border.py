@@ -111,7 +111,7 @@ def test_each_command_is_answered_once_and_what_comes_of_it_names_it(people: Wor
     done(carol, commands.OpenDirect("bob", "hello?", ask=True))
     done(bob, commands.Decline(bob.id_of("carol")))
     done(carol, commands.MarkShown(1))
-    assert len({event.command for person in (alice, bob, carol) for event in person.of(events.Done)}) == 21
+    assert len({event.command for person in (alice, bob, carol) for event in person.of(events.Done)}) == 22
 
 
 def test_a_refused_command_is_answered_and_changes_nothing_and_those_beside_it_are_carried_out(people: World) -> None:

@@ -259,6 +259,9 @@ def test_a_newer_vault_that_was_closed_is_refused_without_a_trace(path: Path) ->
 
 
 BACK = """
+DROP TABLE welcomes;
+DROP TABLE invites;
+DROP TABLE refused_inviters;
 ALTER TABLE conversations ADD COLUMN members TEXT NOT NULL DEFAULT '';
 UPDATE conversations SET phase = 'gone' WHERE phase = 'ended';
 UPDATE conversations SET members = (

@@ -90,6 +90,9 @@ def view(client: "LiveClient", name: str, *, joined: int = 0) -> View:
 class LiveClient:
     """A `ChatClient` with its events in a list."""
 
+    obliging = True
+    """Whether every invitation is accepted as soon as it is seen."""
+
     def __init__(self, server: Place, name: str, *, start: bool = True, **settings: object) -> None:
         self.server = server
         self.name = name
@@ -119,10 +122,15 @@ class LiveClient:
                 event = self._queue.get(timeout=max(deadline - time.monotonic(), 0))
             except queue.Empty:
                 raise AssertionError(f"{self.name} never saw {kind.__name__}; saw {self.happened[-20:]}") from None
-            self.happened.append(event)
+            self._note(event)
             if isinstance(event, kind) and where(event):
                 return event
             assert not isinstance(event, events.Ended), f"{self.name} ended: {event.error!r}"
+
+    def _note(self, event: events.Event) -> None:
+        self.happened.append(event)
+        if self.obliging and isinstance(event, events.Invited):
+            self.do(commands.AcceptInvitation(event.invitation.conversation))
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition holds; it is checked after each event."""
@@ -133,7 +141,7 @@ class LiveClient:
                 event = self._queue.get(timeout=0.2)
             except queue.Empty:
                 continue
-            self.happened.append(event)
+            self._note(event)
             assert not isinstance(event, events.Ended), f"{self.name} ended: {event.error!r}"
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from securechat.client.events import (
     Done,
     Ended,
     Event,
+    Invitation,
     KeyAccepted,
     LoggedIn,
     Message,
@@ -54,6 +55,7 @@ class ScriptedClient(ChatClient):
         self.known_at_once = known_at_once
         self.calls: list[Command | str] = []
         self.known: dict[str, ConversationSnapshot] = {}
+        self.asked: list[Invitation] = []
         self.said: list[Message] = []
         self.shown = 0
         self.answer: dict[type[Command], Event] = {}  # how commands of a kind are answered
@@ -87,6 +89,9 @@ class ScriptedClient(ChatClient):
 
     def conversation(self, conversation: bytes) -> ConversationSnapshot | None:
         return next((one for one in self.known.values() if one.id == conversation), None)
+
+    def invitations(self) -> list[Invitation]:
+        return list(self.asked)
 
     def find(self, name: str) -> ConversationSnapshot | None:
         return self.known.get(name)

@@ -14,6 +14,10 @@ from securechat.client.events import (
     Event,
     Gap,
     Held,
+    Invitation,
+    InvitationDeclined,
+    InvitationEnded,
+    Invited,
     KeyChanged,
     LoggedIn,
     MemberList,
@@ -36,6 +40,10 @@ BOB = conversation("bob")
 CAROL = conversation("carol")
 LOBBY = conversation("#lobby", "open", members=("alice", "bob", "carol"))
 PRIVATE = conversation("#private", "invite")
+CLUB = Invitation(
+    b"c" * 32, "#club", "bob", "1a2b" * 16, first_contact=False, again=False, role="member", owners=("bob",),
+    members=("bob", "carol"), known=("carol",), text="",
+)  # fmt: skip
 
 
 class Screen:
@@ -139,6 +147,9 @@ def test_remote_text_cannot_fake_a_line_in_any_event(screen: Screen) -> None:
             KeyChanged(evil, was_verified=True),
             Held(BOB.id, evil),
             Ended(RefusedError("busy", evil)),
+            Invited(replace(CLUB, name=evil, inviter=evil, text=evil, owners=(evil,), members=(evil,), known=(evil,))),
+            InvitationEnded(replace(CLUB, name=evil, inviter=evil), "expired"),
+            InvitationDeclined(BOB.id, evil),
         )
     ]
     shown.append(screen.change(replace(LOBBY, name=evil, members=(evil,)), "members", evil))
@@ -156,6 +167,32 @@ def test_plain_text_goes_to_the_current_conversation_and_is_shown_once(screen: S
     assert screen.client.calls == [commands.Send(BOB.id, "hello"), commands.Send(BOB.id, "two\nlines")]
     assert re.search(r"\d\d:\d\d \[bob\] alice: hello\n\d\d:\d\d \[bob\] alice: two\n" + CONTINUATION + "lines$", shown)
     assert screen.chat.prompt == "[bob] > "
+
+
+def test_an_invitation_is_answered_by_the_rooms_name_or_alone(screen: Screen) -> None:
+    screen.client.asked.append(CLUB)
+    screen.type("/accept #club")
+    assert screen.chat.prompt == "[#club] > "
+    screen.type("/decline", "/never bob")
+    assert screen.commands() == [
+        commands.AcceptInvitation(CLUB.conversation),
+        commands.DeclineInvitation(CLUB.conversation),
+        commands.DeclineInvitation(CLUB.conversation, never=True),
+    ]
+    assert "no invitation to #other" in screen.type("/accept #other")
+    assert "carol has not invited you" in screen.type("/never carol")
+    screen.client.asked.append(replace(CLUB, conversation=b"d" * 32, name="#den"))
+    assert "Several have asked: #club, #den. Type /decline" in screen.type("/decline")
+
+
+def test_an_invitation_of_an_earlier_session_is_shown_once_at_the_start() -> None:
+    screen = Screen(start=False)
+    screen.client.asked.append(CLUB)
+    screen.client.start()
+    screen.settle()
+    assert screen.taken().count("invites you to the room #club") == 1
+    assert screen.tell(Invited(CLUB)) == ""
+    assert "/accept #club  (invited by bob)" in screen.type("/go")
 
 
 def test_plain_text_without_a_conversation_says_what_to_do(screen: Screen) -> None:
@@ -298,7 +335,7 @@ def test_a_request_is_answered_by_name_or_without_when_there_is_only_one(screen:
     screen.type("/accept")
     assert screen.client.calls == [commands.Accept(conversation("dave").id)]
     screen.client.add(conversation("erin", state="request"))
-    assert "Several people have asked" in screen.type("/decline")
+    assert "Several have asked" in screen.type("/decline")
     screen.type("/decline erin")
     assert screen.client.calls[1:] == [commands.Decline(conversation("erin").id)]
 
@@ -366,6 +403,27 @@ EVENTS: list[tuple[Event, tuple[str, ...]]] = [
     (RoomList(()), ("/join #lobby",)),
     (RoomList((RoomListed("#lobby", "open", 3, joined=True),)), ("#lobby", "open room", "3 people", "you are in it")),
     (MemberList(LOBBY.id, (("alice", True), ("bob", False))), ("In #lobby: alice (online), bob",)),
+    (
+        MemberList(LOBBY.id, (("alice", True), ("bob", False)), ("bob",)),
+        ("In #lobby: alice (online), bob (invited, has not answered)",),
+    ),
+    (
+        Invited(CLUB),
+        (
+            "bob (key 1a2b) invites you to the room #club.", "belongs to bob and lists bob, carol.",
+            "keys that you know: carol. A list proves nothing.", "/accept #club", "/decline #club", "/never bob",
+        ),
+    ),
+    (
+        Invited(replace(CLUB, first_contact=True, again=True, role="owner", text="come in")),
+        (
+            "!! ", "Somebody whom the server calls bob (first contact, key 1a2b)", "the server could be bob",
+            "bob says: come in", "You were in #club before", "You would be an owner.",
+        ),
+    ),
+    (InvitationEnded(CLUB, "withdrawn"), ("bob has taken back the invitation to #club", "Nothing was read")),
+    (InvitationEnded(CLUB, "expired"), ("#club by bob has ended without an answer",)),
+    (InvitationDeclined(LOBBY.id, "bob"), ("bob does not want to come to #lobby.",)),
     (Refused("not-allowed", "You are not an owner."), ("!! The server says: You are not an owner.",)),
 ]
 

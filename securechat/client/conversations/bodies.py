@@ -12,9 +12,12 @@ from securechat.content.registry import (
     Body,
     Bye,
     Decline,
+    DeclineInvite,
+    Invite,
     Request,
     Text,
     Unknown,
+    WithdrawInvite,
     encode_body,
     kind_of,
 )
@@ -96,11 +99,18 @@ def _bye(conversation: Conversation, arrival: Arrival) -> None:
     conversation.tell("closed" if conversation.row.closed else "bye", arrival.account)
 
 
+def _about_invitation(conversation: Conversation, arrival: Arrival) -> None:
+    conversation.context.said_of_invitations.append((conversation.id, arrival.sender, arrival.body))
+
+
 HANDLERS: Final[dict[type[Body], Callable[[Conversation, Arrival], None]]] = {
     Text: _text,
     Request: _request,
     Accept: _accept,
     Decline: _decline,
     Bye: _bye,
+    Invite: _about_invitation,
+    DeclineInvite: _about_invitation,
+    WithdrawInvite: _about_invitation,
 }
 """A new kind needs its handler here. The sender is a member, and in a direct conversation the peer."""

@@ -19,6 +19,8 @@ from securechat.client.conversations import phases
 from securechat.client.conversations.trail import Trail
 from securechat.client.vault.conversations import ConversationRow, StagedRow
 from securechat.client.vault.outbox import Dropped, OutboxRow
+from securechat.content import envelope
+from securechat.content.registry import Body, encode_body
 from securechat.errors import InternalError, PeerError, StorageError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
 from securechat.mls.group import Group, StagedCommit
@@ -293,6 +295,12 @@ class Conversation:
                 answers.done(("item", each.id))  # we are out all the same
             elif message is not None or answers.waiting(("item", each.id)):
                 answers.refuse(("item", each.id), code, text, message)
+
+    def put(self, body: Body, local_id: int = 0) -> int:
+        """Put a body into the outbox; `local_id`: of its line in the history, if it is one. Returns the item's id."""
+        sent = self.context.clock.milliseconds()
+        self.context.touched.add(self.id)
+        return self.context.vault.outbox.add(self.id, "message", envelope.unplaced(encode_body(body), sent), local_id)
 
     def close(self) -> int:
         """Say nothing more, and leave as soon as everything said before is in the log.

@@ -5,6 +5,8 @@ that the entries before it produced. An entry is processed beside the current st
 the cursor, a commit that fails stops the conversation before it.
 """
 
+from hashlib import sha256
+
 from securechat import policy
 from securechat.client import events
 from securechat.client.answers import Key
@@ -19,6 +21,7 @@ from securechat.mls.errors import BadConfirmationTag, BadExternalKey, BadPath
 from securechat.mls.framing import ContentType, PublicMessage, SenderType, decode_body, read_header
 from securechat.mls.group import StagedCommit
 from securechat.mls.group_info import GroupInfo
+from securechat.mls.leaf_node import LeafNodeSource
 from securechat.mls.public_group import PublicStagedCommit, verify_group_info
 from securechat.wire.chain import MLS_MESSAGE, next_chain
 from securechat.wire.messages import Accepted, Entry, Subscribed
@@ -155,7 +158,24 @@ def _merge_own(conversation: Conversation, entry: Entry, commit: StagedCommit) -
     conversation.unstage()
     if commit.public.has_path:
         conversation.row.sent_on_path, conversation.row.path_time = 0, conversation.context.clock.milliseconds()
+    _note_invited(conversation, commit.public)
     _swap(conversation, entry, commit)
+
+
+def _note_invited(conversation: Conversation, commit: PublicStagedCommit) -> None:
+    """Those whom our own commit adds get their invitations in the same transaction; those it removes hear of that."""
+    if conversation.row.kind != "invite":
+        return
+    context, departed = conversation.context, conversation.departed
+    if added := tuple(certificate_of(node) for _, node in commit.added):
+        context.added.append((conversation.id, added, sha256(commit.after.context.encode()).digest()))
+    silent = [
+        certificate_of(node)
+        for leaf, node in commit.removed
+        if node.source == LeafNodeSource.KEY_PACKAGE and leaf not in departed
+    ]
+    if silent:
+        context.removed.append((conversation.id, tuple(silent)))
 
 
 def _process_message(conversation: Conversation, entry: Entry, number: int) -> bool:

@@ -69,6 +69,9 @@ ENTERING: Final = NEW | {"resync"}
 INSIDE: Final = frozenset[Phase](("member", "resync", "stopped"))
 """The tree has our leaf."""
 
+GOING_ON: Final = frozenset[Phase](("member", "resync"))
+"""A live state, which is never given up for an invitation."""
+
 PLACED: Final = frozenset[Phase](("member", "stopped"))
 """Our cursor is a place in the present log."""
 

@@ -1,4 +1,4 @@
-"""All conversations of one client: the logs it reads and acknowledges, where Welcomes lead (docs/design.md, section 4).
+"""All conversations of one client: the logs it reads and acknowledges (docs/design.md, section 4).
 
 `begin` starts a connection: it reads the inbox, and every conversation from our cursor on. `pump` lets each
 conversation in which something happened take its next step. An entry is acknowledged once its transaction is on disk.
@@ -13,17 +13,12 @@ from securechat.client import events
 from securechat.client.context import Context
 from securechat.client.conversations import log, phases
 from securechat.client.conversations.conversation import Conversation
-from securechat.client.conversations.entering import Entering, check_departures, new_conversation_id
+from securechat.client.conversations.entering import Entering, new_conversation_id
 from securechat.client.conversations.outbox import Outbox
+from securechat.client.conversations.welcomes import Welcomes
 from securechat.client.device import KEY_PACKAGE_LOW, KEY_PACKAGE_STOCK
 from securechat.client.vault.conversations import ConversationRow
 from securechat.errors import PeerError
-from securechat.identity.certificate import certificate_of
-from securechat.mls.framing import decode_body
-from securechat.mls.group import Group
-from securechat.mls.key_package_bundle import KeyPackageBundle
-from securechat.mls.ratchet_tree import RatchetTree
-from securechat.mls.welcome import Welcome
 from securechat.wire.limits import ACKNOWLEDGE_ENTRIES, ACKNOWLEDGE_SECONDS
 from securechat.wire.messages import (
     RETRYABLE,
@@ -53,7 +48,7 @@ class Registry:
         self._conversations: dict[bytes, Conversation] = {}
         self._named: dict[str, list[Conversation]] = {}  # by name, oldest first
         for row in context.vault.conversations.load():
-            self._keep(Conversation.load(context, row))
+            self.keep(Conversation.load(context, row))
         self._aliases: dict[bytes, bytes] = {}  # our own first ids -> the ids that replaced them
         self._outboxes: dict[bytes, Outbox] = {}
         self._entering: dict[bytes, Entering] = {}
@@ -66,6 +61,7 @@ class Registry:
         self._acknowledged: dict[bytes, int] = {}  # log -> newest seq that we have acknowledged
         self._unacknowledged: set[bytes] = set()
         self._acknowledge_at = 0.0
+        self.welcomes = Welcomes(context, self)
 
     # --- for commands ---------------------------------------------------------------------------------------------
 
@@ -98,7 +94,7 @@ class Registry:
         now = self._context.clock.milliseconds()
         row = ConversationRow(new_conversation_id(), kind, name, phases.FIRST[kind], now)
         self._context.touched.add(row.id)
-        return self._keep(Conversation(self._context, row))
+        return self.keep(Conversation(self._context, row))
 
     def repair(self, conversation: Conversation) -> None:
         """Re-enter a stopped conversation because the user asks for it: tries before this one do not count."""
@@ -160,12 +156,15 @@ class Registry:
     def pump(self) -> set[bytes]:
         """Let what something happened to take its next step; write what has changed. Returns which these are."""
         touched: set[bytes] = set()
+        self._pump_invitations()
         while self._context.touched:
             conversation = self.get(self._context.touched.pop())
             if conversation is not None:
                 touched.add(conversation.id)
                 if self._connected:
                     self._pump(conversation)
+                self.welcomes.consider(conversation.id)  # we may be out now
+                self._pump_invitations()
         for each in touched:
             if (conversation := self._conversations.get(each)) is not None:
                 conversation.save()
@@ -177,12 +176,29 @@ class Registry:
             self._context.emit(events.Ready())
         return touched
 
+    def _pump_invitations(self) -> None:
+        """Handle what has happened to invitations, ours and others'."""
+        context, welcomes = self._context, self.welcomes
+        while context.said_of_invitations:
+            where, sender, body = context.said_of_invitations.pop(0)
+            if (direct := self.get(where)) is not None:
+                welcomes.take(direct, sender, body)
+        while context.added:
+            where, people, opens = context.added.pop(0)
+            if (room := self.get(where)) is not None:
+                welcomes.invite(room, people, opens)
+        while context.removed:
+            where, people = context.removed.pop(0)
+            welcomes.withdraw(where, people)
+
     @property
     def timer(self) -> float | None:
         """When to call `handle_timer`, on the monotonic clock."""
         waits = [way.backoff.until for ways in (self._outboxes, self._entering) for way in ways.values()]
         if self._unacknowledged:
             waits.append(self._acknowledge_at)
+        if (ends := self.welcomes.timer) is not None:
+            waits.append(ends)
         return min((until for until in waits if until), default=None)
 
     def handle_timer(self) -> None:
@@ -190,6 +206,7 @@ class Registry:
         now = self._context.clock.monotonic()
         if self._unacknowledged and now >= self._acknowledge_at:
             self.acknowledge()
+        self.welcomes.expire()
         for ways in (self._outboxes, self._entering):
             for conversation, way in ways.items():
                 if way.backoff.until and now >= way.backoff.until:
@@ -234,7 +251,7 @@ class Registry:
         vault.history.move(old, new, waiting_only=not fresh)
         if heir is None:
             heir_row = ConversationRow(new, row.kind, row.name, row.phase, row.created, asked=row.asked)
-            heir = self._keep(Conversation(self._context, heir_row))
+            heir = self.keep(Conversation(self._context, heir_row))
         elif heir.row.phase in phases.ENDED:
             heir.reopen("joined-again" if row.phase == "joining" else "opened-again")
         heir.row.own_bye |= row.own_bye  # the user's bye counts, wherever it is said in the end
@@ -258,7 +275,7 @@ class Registry:
         """Move the history into a closed conversation of its own: the log starts over."""
         row = conversation.row
         old = ConversationRow(new_conversation_id(), row.kind, row.name, "ended", row.created, closed=True)
-        self._keep(Conversation(self._context, old))
+        self.keep(Conversation(self._context, old))
         self._context.touched.add(old.id)
         self._context.vault.history.move_accepted(row.id, old.id)
         row.cursor = 0
@@ -266,6 +283,8 @@ class Registry:
     def follow(self, conversation: Conversation) -> None:
         """Read the conversation's log from its cursor on."""
         context, cursor = self._context, conversation.row.cursor
+        if not self._connected:
+            return  # `begin` does it
         self._acknowledged[conversation.id] = cursor
         if not self._ready:
             self._awaited.add(conversation.id)
@@ -337,7 +356,7 @@ class Registry:
         device = self._context.device
         new = welcomed.seq > device.row.inbox_cursor
         try:
-            self._join(welcomed)
+            self.welcomes.receive(welcomed)
         except PeerError as error:
             known = self.get(welcomed.conversation)
             awaited = known is not None and known.row.phase in phases.AWAITING
@@ -351,69 +370,7 @@ class Registry:
         self._inbox_read = max(self._inbox_read, welcomed.seq)
         self._note_cursor(device.id, self._inbox_read)
 
-    def _join(self, welcomed: Welcomed) -> None:
-        """Enter the conversation of a Welcome. Raises `PeerError` if it is not what it should be."""
-        context, device, vault = self._context, self._context.device, self._context.vault
-        conversation = self._conversations.get(welcomed.conversation)
-        if (
-            conversation is not None
-            and conversation.row.phase in phases.PLACED
-            and welcomed.join_seq <= conversation.row.cursor
-        ):
-            return  # we are in already, by another way
-        welcome = decode_body(welcomed.welcome, Welcome)
-        reference, bundle, last_resort = self._bundle_for(welcome)
-        now = welcomed.time // 1000  # the time by which members judged the commit
-        group = Group.join(
-            welcome,
-            bundle,
-            device.signature,
-            tree=RatchetTree.decode(welcomed.tree),
-            validate=device.validator(now),
-            now=now,
-        )
-        if group.group_id != welcomed.conversation:
-            raise PeerError("it leads into another conversation than the server says")
-        rules = policy.check_state(group.public)
-        departed = check_departures(group.public, welcomed.departures)
-        name = rules.name
-        if rules.kind == "open":
-            raise PeerError("nobody is added to an open room")
-        if rules.kind == "direct":
-            people = {certificate_of(leaf).account for _, leaf in group.public.members()}
-            if len(others := people - {device.account}) != 1:
-                raise PeerError("it leads into a direct conversation with nobody")
-            name = others.pop()
-        if conversation is None:
-            namesake = self.find(name) if rules.kind == "invite" else None
-            if namesake is not None and namesake.row.phase in phases.READING:  # an honest server has one room of a name
-                raise PeerError(f"it leads into another {name} than the one you are in")
-            row = ConversationRow(welcomed.conversation, rules.kind, name, "awaiting", context.clock.milliseconds())
-            conversation = self._keep(Conversation(context, row))
-        elif (conversation.row.kind, conversation.row.name) != (rules.kind, name):
-            raise PeerError(f"it was to lead to {conversation.row.name}, and leads to {name}")
-        elif group.epoch <= conversation.row.epoch:
-            raise PeerError("it leads back to a past state of the conversation")  # and to keys that we have used
-        elif conversation.row.phase in phases.ENDED:
-            conversation.reopen("awaited-again")
-        conversation.begin(group, seq=welcomed.join_seq, chain=welcomed.chain, number=0, departed=departed)
-        if not last_resort:
-            vault.key_packages.delete(reference)
-            self._key_packages -= 1
-            self._replenish()
-        if rules.kind == "direct":
-            self._replace_older(conversation)
-        context.touched.add(conversation.id)
-        conversation.tell_entered("opened" if rules.kind == "direct" else "joined")
-        self.follow(conversation)
-
-    def _bundle_for(self, welcome: Welcome) -> tuple[bytes, KeyPackageBundle, bool]:
-        for reference in welcome.new_member_refs:
-            if (stored := self._context.vault.key_packages.find(reference)) is not None:
-                return reference, KeyPackageBundle.decode(stored[0]), stored[1]
-        raise PeerError("it is for none of our key packages")
-
-    def _replace_older(self, newer: Conversation) -> None:
+    def replace_older(self, newer: Conversation) -> None:
         """Of several direct conversations with one person the newest counts: move there what waits in the others."""
         for older in list(self._named[newer.row.name]):
             if older is newer or older.row.closed:
@@ -429,6 +386,11 @@ class Registry:
                 older.tell("closed")
                 if older.row.phase in phases.STOPPED:  # it is not followed, so nobody will know more
                     older.end("It is not known whether this message was sent.")
+
+    def used_key_package(self) -> None:
+        """One of our key packages at the server is used up."""
+        self._key_packages -= 1
+        self._replenish()
 
     def _replenish(self) -> None:
         """Publish new key packages when few are left, and a new last-resort one before the old one expires."""
@@ -452,7 +414,8 @@ class Registry:
 
     # --- details --------------------------------------------------------------------------------------------------
 
-    def _keep(self, conversation: Conversation) -> Conversation:
+    def keep(self, conversation: Conversation) -> Conversation:
+        """Add a conversation under the id that it has."""
         self._conversations[conversation.id] = conversation
         self._named.setdefault(conversation.row.name, []).append(conversation)
         return conversation

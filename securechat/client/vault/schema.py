@@ -120,7 +120,24 @@ INSERT INTO unread
 """
 """Unread lines are counted as they come in: front ends read the counts when they start, and may not wait for them."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _CONTENT, _UNREAD)
+_INVITATIONS: Final = """
+CREATE TABLE welcomes (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, conversation BLOB NOT NULL, account TEXT NOT NULL, identity_key BLOB NOT NULL,
+  context BLOB NOT NULL, facts BLOB NOT NULL, bundle BLOB NOT NULL, welcomed BLOB NOT NULL, received INTEGER NOT NULL
+) STRICT;
+CREATE INDEX welcomes_by_conversation ON welcomes (conversation, id);
+CREATE TABLE invites (
+  conversation BLOB NOT NULL, account TEXT NOT NULL, identity_key BLOB NOT NULL, direct BLOB NOT NULL,
+  body BLOB NOT NULL, received INTEGER NOT NULL, until INTEGER NOT NULL, told INTEGER NOT NULL,
+  PRIMARY KEY (conversation, account, identity_key)
+) STRICT;
+CREATE TABLE refused_inviters (
+  account TEXT NOT NULL, identity_key BLOB NOT NULL, PRIMARY KEY (account, identity_key)
+) STRICT, WITHOUT ROWID;
+"""
+"""A Welcome waits for its invitation, and both for an answer."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _CONTENT, _UNREAD, _INVITATIONS)
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
 

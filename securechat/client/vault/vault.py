@@ -13,6 +13,7 @@ from securechat.client.vault.conversations import ChangeTable, ConversationTable
 from securechat.client.vault.database import Database, Statements
 from securechat.client.vault.history import History, Pages
 from securechat.client.vault.identity import DeviceTable, KeyPackageTable, PinTable
+from securechat.client.vault.invitations import InvitationTable
 from securechat.client.vault.outbox import OutboxTable
 from securechat.files import FileLock
 
@@ -38,6 +39,7 @@ class Vault(Database):
         self.groups = GroupTable(self)
         self.trails = TrailTable(self)
         self.changes = ChangeTable(self)
+        self.invitations = InvitationTable(self)
         self.outbox = OutboxTable(self)
         self.history = History(self)
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from securechat.client.commands import (
     Accept,
+    AcceptInvitation,
     Bye,
     Command,
     CreateRoom,
     Decline,
+    DeclineInvitation,
     Invite,
     JoinRoom,
     Leave,
@@ -40,6 +42,8 @@ from securechat.client.events import (
     Ended,
     Event,
     Held,
+    Invitation,
+    Invited,
     Message,
     Ready,
     Received,
@@ -257,22 +261,45 @@ class Chat:
         return account
 
     def _accept(self, rest: str) -> None:
-        conversation = self._asked(rest, "/accept")
-        self._do_command(Accept(conversation.id))
-        self._current = conversation.name
+        asked = self._asked(rest, "/accept")
+        if isinstance(asked, Invitation):
+            self._open(asked.name, AcceptInvitation(asked.conversation))
+        else:
+            self._do_command(Accept(asked.id))
+            self._current = asked.name
 
     def _decline(self, rest: str) -> None:
-        self._do_command(Decline(self._asked(rest, "/decline").id))
+        asked = self._asked(rest, "/decline")
+        if isinstance(asked, Invitation):
+            self._do_command(DeclineInvitation(asked.conversation))
+        else:
+            self._do_command(Decline(asked.id))
 
-    def _asked(self, rest: str, what: str) -> ConversationSnapshot:
+    def _never(self, rest: str) -> None:
+        account = normalise_account(_one(rest, "/never USER"))
+        invitation = next((each for each in self._client.invitations() if each.inviter == account), None)
+        if invitation is None:
+            raise UsageError(f"{account} has not invited you to anything.")
+        self._do_command(DeclineInvitation(invitation.conversation, never=True))
+
+    def _asked(self, rest: str, what: str) -> ConversationSnapshot | Invitation:
+        """Return the question that is meant: a request to talk, or an invitation to a room."""
+        invitations = self._client.invitations()
+        if rest.startswith("#"):
+            room = normalise_room(rest)
+            found = next((each for each in invitations if each.name == room), None)
+            if found is None:
+                raise UsageError(f"You have no invitation to {room}. /join {room} enters an open room.")
+            return found
         if rest:
             return self._direct(rest, what)
         asking = [one for one in self._client.conversations() if one.state == "request"]
-        if not asking:
-            raise UsageError("Nobody has asked to chat with you.")
-        if len(asking) > 1:
-            raise UsageError(f"Several people have asked: {', '.join(map(title, asking))}. Type {what} USER.")
-        return asking[0]
+        questions = [*map(title, asking), *(clean(each.name) for each in invitations)]
+        if not questions:
+            raise UsageError("Nobody has asked to chat with you, or invited you.")
+        if len(questions) > 1:
+            raise UsageError(f"Several have asked: {', '.join(questions)}. Type {what} and one of these.")
+        return asking[0] if asking else invitations[0]
 
     def _join(self, rest: str) -> None:
         room = normalise_room(_one(rest, "/join #room"))
@@ -318,6 +345,8 @@ class Chat:
 
     def _list_conversations(self) -> None:
         conversations = [one for one in self._client.conversations() if one.state != "closed"]
+        for invitation in self._client.invitations():
+            self._show(notice(f"/accept {clean(invitation.name)}  (invited by {clean(invitation.inviter)})"))
         if not conversations:
             self._show(notice("You have no conversations yet: /msg USER TEXT, /chat USER or /join #room begins one."))
         for conversation in conversations:
@@ -368,12 +397,13 @@ class Chat:
         for verb in (
             Verb("/msg USER TEXT", "write to somebody, also while they are away", _msg),
             Verb("/chat USER", "ask somebody for a private chat", _chat),
-            Verb("/accept [USER]", "say yes to somebody who asks", _accept),
-            Verb("/decline [USER]", "say no", _decline),
+            Verb("/accept [NAME]", "say yes to somebody who asks, or to an invitation: /accept #room", _accept),
+            Verb("/decline [NAME]", "say no", _decline),
+            Verb("/never USER", "say no to whatever somebody invites you to", _never),
             Verb("/bye [USER]", "end a private chat; it is over when both have said it", _bye),
             Verb("/join #ROOM", "enter an open room, or open it", _join),
             Verb("/create #ROOM", "make a room that only people you invite can enter", _create),
-            Verb("/invite USER", "add somebody to the current room", _invite),
+            Verb("/invite USER", "invite somebody to the current room", _invite),
             Verb("/remove USER", "remove somebody from the current room, if it is yours", _remove),
             Verb("/leave [NAME]", "leave a conversation for good; without a name, the current one", _leave),
             Verb("/rooms", "list the rooms", _rooms),
@@ -428,6 +458,9 @@ class Chat:
         if not self._ready and not self._piped:
             self._show(notice("You are in. /help tells what you can type."))
         self._ready = True
+        for invitation in self._client.invitations():  # what an earlier session has not answered
+            for sentence in self._news.of(Invited(invitation)):
+                self._show(sentence_line(sentence))
 
     def _note(self, event: Event) -> None:
         """Remember what later lines depend on."""

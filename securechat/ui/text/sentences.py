@@ -18,6 +18,10 @@ from securechat.client.events import (
     Event,
     Gap,
     Held,
+    Invitation,
+    InvitationDeclined,
+    InvitationEnded,
+    Invited,
     KeyAccepted,
     KeyChanged,
     LoggedIn,
@@ -30,6 +34,9 @@ from securechat.client.events import (
     Waiting,
 )
 from securechat.ui.text.clean import clean, clean_line
+
+NAMES: Final = 10
+"""Names shown in a row: more would be a screen of them."""
 
 _PRESENCE: Final = {"online": "is online", "offline": "has gone", "dropped": "has lost the connection"}
 
@@ -109,6 +116,17 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
             yield from _of_safety_number(event)
         case ConversationChanged():
             yield from _of_change(event, own)
+        case Invited():
+            yield from _of_invitation(event.invitation)
+        case InvitationEnded(invitation=ended):
+            who, where = clean_line(ended.inviter), clean_line(ended.name)
+            yield _notice(
+                f"{who} has taken back the invitation to {where}. Nothing was read or sent."
+                if event.why == "withdrawn"
+                else f"The invitation to {where} by {who} has ended without an answer. Nothing was read or sent."
+            )
+        case InvitationDeclined():
+            yield _notice(f"{clean_line(event.account)} does not want to come to {where}.")
         case PresenceChanged():
             yield _notice(f"{clean_line(event.account)} {_PRESENCE[event.state]}.")
         case Gap():
@@ -124,7 +142,7 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
                 inside = ", you are in it" if room.joined else ""
                 yield _notice(f"{clean_line(room.name)}: {room.kind} room, {_people(room.members)}{inside}")
         case MemberList():
-            names = (f"{clean_line(name)}{' (online)' if online else ''}" for name, online in event.members)
+            names = (_member(name, online, name in event.invited) for name, online in event.members)
             yield _notice(f"In {where}: {', '.join(names)}")
         case Refused(message=None, code=code) if code != "local":
             yield _warning(f"The server says: {clean(event.text)}")
@@ -132,6 +150,39 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
             yield _warning(clean(event.text))
         case Ended(error=error) if error is not None:
             yield _warning(clean(str(error)))
+
+
+def _member(name: str, online: bool, invited: bool) -> str:  # noqa: FBT001  as the event has them
+    state = "invited, has not answered" if invited else "online" if online else ""
+    return f"{clean_line(name)}{f' ({state})' if state else ''}"
+
+
+def _of_invitation(invitation: Invitation) -> Iterator[Sentence]:
+    """Ask about an invitation: what is proven, what is only listed, and what can be answered."""
+    who, room, key = clean_line(invitation.inviter), clean_line(invitation.name), invitation.key[:4]
+    if invitation.first_contact:
+        yield _warning(
+            f"Somebody whom the server calls {who} (first contact, key {key}) invites you to the room {room}. "
+            f"Until you have compared /safety {who}, the server could be {who}."
+        )
+    else:
+        yield _notice(f"{who} (key {key}) invites you to the room {room}.")
+    if invitation.text:
+        yield _notice(f"{who} says: {clean(invitation.text)}")
+    if invitation.again:
+        yield _notice(f"You were in {room} before. What was said there meanwhile cannot be read.")
+    role = "" if invitation.role == "member" else f" You would be an {invitation.role}."
+    yield _notice(f"It belongs to {_names(invitation.owners)} and lists {_names(invitation.members)}.{role}")
+    if invitation.known:
+        yield _notice(f"Listed under keys that you know: {_names(invitation.known)}. A list proves nothing.")
+    yield _notice(f"/accept {room} enters it, /decline {room} stays out, /never {who} refuses all that {who} sends.")
+
+
+def _names(accounts: tuple[str, ...]) -> str:
+    """Return names in a row, of many the first ones."""
+    shown = ", ".join(clean_line(account) for account in accounts[:NAMES])
+    more = len(accounts) - NAMES
+    return f"{shown} and {more} more" if more > 0 else shown or "nobody"
 
 
 def _blame(event: Stopped) -> str:

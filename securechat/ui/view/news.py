@@ -3,7 +3,14 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from securechat.client.events import ConversationChanged, ConversationSnapshot, Event, PresenceChanged
+from securechat.client.events import (
+    ConversationChanged,
+    ConversationSnapshot,
+    Event,
+    Invitation,
+    Invited,
+    PresenceChanged,
+)
 from securechat.ui.text.sentences import Sentence, first_contact, sentences
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
@@ -18,6 +25,7 @@ class News:
         self._client = client
         self._met = {each.name for each in client.conversations() if each.kind == "direct"}
         self._presence: dict[str, str] = {}
+        self._invitations: set[Invitation] = set()
 
     def of(self, event: Event) -> tuple[Sentence, ...]:
         """Return what is said of an event; nothing if it was said before."""
@@ -28,6 +36,10 @@ class News:
             if self._presence.get(event.account) == event.state:
                 return
             self._presence[event.account] = event.state
+        if isinstance(event, Invited):  # it is in the snapshot, too
+            if event.invitation in self._invitations:
+                return
+            self._invitations.add(event.invitation)
         yield from sentences(event, self._conversation_of(event), self._client.account)
         if isinstance(event, ConversationChanged) and event.change in ("opened", "joined", "request"):
             account = event.conversation.name

@@ -1,0 +1,650 @@
+"""Welcomes and invitations: how one is added to a conversation (docs/design.md, section 6, Invitations).
+
+A Welcome into a room leads nowhere by itself, since a server can make one alone. It waits for the invitation that its
+maker sends in the direct conversation with us; the two fit together by the maker's key and the hash of the group
+context. Only then the user is asked, and only their yes leads in.
+
+    Welcome                kept with its key package, told to nobody            14 days, 20 an inviter, 200 in all
+    + invitation           the user is asked: `Invited`                         until it ends, is answered or taken back
+    yes                    we enter, and commit a fresh path at once
+    no                     told to the inviter, and a departure signed from the Welcome
+    never                  no, and whatever else this key sends
+
+A newer invitation to the same room takes the place of an older one. A room that we are in is never left for one. A
+Welcome into a direct conversation is entered at once: it is the request that the user is asked about.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from securechat import policy
+from securechat.client import events
+from securechat.client.context import Context
+from securechat.client.conversations import phases
+from securechat.client.conversations.conversation import Conversation
+from securechat.client.conversations.entering import check_departures
+from securechat.client.vault.conversations import ConversationRow
+from securechat.client.vault.invitations import InviteRow, WelcomeRow
+from securechat.content.registry import (
+    INVITATION_DAYS,
+    Accept,
+    Decline,
+    DeclineInvite,
+    Invite,
+    Request,
+    Role,
+    WithdrawInvite,
+    decode_body,
+    encode_body,
+)
+from securechat.errors import InternalError, PeerError, UsageError
+from securechat.identity.certificate import DeviceCertificate, certificate_of
+from securechat.mls.framing import decode_body as decode_message
+from securechat.mls.group import Group
+from securechat.mls.joining import enter, open_welcome
+from securechat.mls.key_package_bundle import KeyPackageBundle
+from securechat.mls.key_schedule import no_psks
+from securechat.mls.leaf_node import LeafNodeSource
+from securechat.mls.proposals import Remove
+from securechat.mls.ratchet_tree import RatchetTree
+from securechat.mls.welcome import Welcome
+from securechat.policy import Identity, Rules
+from securechat.wire.limits import MAX_SUBSCRIPTIONS
+from securechat.wire.messages import Leave, Reply, Welcomed
+
+WAIT_MILLISECONDS: Final = INVITATION_DAYS * 86_400_000
+"""How long a Welcome waits for its invitation, and both for an answer."""
+
+MAX_OF_INVITER: Final = 20
+"""Welcomes, and invitations, of one inviter that wait; an older one gives way. Nobody has more rooms for one friend."""
+
+MAX_WAITING: Final = 200
+"""Welcomes, and invitations, that wait in all. Beyond that, an inviter whom the user does not know is not kept."""
+
+MAX_WAITING_BYTES: Final = 64 << 20
+"""Bytes of the Welcomes that wait: the largest one takes 0.6 MB."""
+
+REPEATED_MILLISECONDS: Final = 86_400_000
+"""Welcomes into a room that we are in are told of once in this time."""
+
+_decode_welcomed: Final = msgspec.msgpack.Decoder(Welcomed).decode
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+class RegistryPort(Protocol):
+    """What Welcomes need of the set of conversations."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether this device may make requests."""
+
+    def __iter__(self) -> Iterator[Conversation]:
+        """All conversations, oldest first."""
+
+    def get(self, conversation: bytes) -> Conversation | None:
+        """Return a conversation by its id, or by the id it had at first."""
+
+    def find(self, name: str) -> Conversation | None:
+        """Return the newest conversation of this name, preferring one that we are still in."""
+
+    def add(self, kind: policy.Kind, name: str) -> Conversation:
+        """Begin a conversation under an id of our own making."""
+
+    def keep(self, conversation: Conversation) -> Conversation:
+        """Add a conversation under the id that it has."""
+
+    def follow(self, conversation: Conversation) -> None:
+        """Read the conversation's log from its cursor on."""
+
+    def replace_older(self, newer: Conversation) -> None:
+        """Of several direct conversations with one person the newest counts."""
+
+    def used_key_package(self) -> None:
+        """One of our key packages at the server is used up."""
+
+
+class _Facts(msgspec.Struct, array_like=True, frozen=True):
+    """What a Welcome leads to, as its tree and rules say it."""
+
+    kind: str
+    name: str
+    role: Role
+    owners: tuple[Identity, ...]
+    people: tuple[Identity, ...]  # one for each leaf, ours included
+    epoch: int
+
+
+_decode_facts: Final = msgspec.msgpack.Decoder(_Facts).decode
+
+
+class _Opened(NamedTuple):
+    """A Welcome that has been opened and checked by itself."""
+
+    group: Group
+    signer: DeviceCertificate
+    facts: _Facts
+    reference: bytes
+    bundle: KeyPackageBundle
+    last_resort: bool
+
+    @property
+    def inviter(self) -> Identity:
+        """Who made it."""
+        return Identity.of(self.signer)
+
+    @property
+    def context(self) -> bytes:
+        """SHA-256 of the group context that it opens, 32 bytes."""
+        return hashlib.sha256(self.group.public.context.encode()).digest()
+
+
+class Welcomes:
+    """What waits for an answer, and what becomes of it."""
+
+    def __init__(self, context: Context, registry: RegistryPort) -> None:
+        """Load the questions that were asked before."""
+        self._context = context
+        self._registry = registry
+        self._vault = context.vault.invitations
+        self.questions: dict[bytes, events.Invitation] = {}
+        """Invitations that the user has not answered, by room."""
+        self.dropped = 0
+        """Welcomes and invitations not kept because too many wait."""
+        self._repeated: dict[bytes, int] = {}  # room that we are in -> when a Welcome into it was told
+        self._invited = {row.conversation for row in self._vault.invites()}
+        for row in self._vault.invites():
+            if row.told and (welcome := self._welcome_of(row)) is not None:
+                self.questions.setdefault(row.conversation, self._question(row, welcome))
+
+    # --- what comes -----------------------------------------------------------------------------------------------
+
+    def receive(self, welcomed: Welcomed) -> None:
+        """Take a Welcome from the inbox. Raises `PeerError` if it is not what it should be."""
+        conversation = self._registry.get(welcomed.conversation)
+        if (
+            conversation is not None
+            and conversation.row.phase in phases.PLACED
+            and welcomed.join_seq <= conversation.row.cursor
+        ):
+            return  # we are in already, by another way
+        opened = self._open(welcomed, *self._bundle_for(welcomed))
+        facts = opened.facts
+        if conversation is not None:
+            if (conversation.row.kind, conversation.row.name) != (facts.kind, facts.name):
+                raise PeerError(f"it was to lead to {conversation.row.name}, and leads to {facts.name}")
+            if facts.epoch <= conversation.row.epoch:
+                raise PeerError("it leads back to a past state of the conversation")  # and to keys that we have used
+        if facts.kind == "direct":
+            self._enter_direct(welcomed, opened, conversation)
+        elif not self._has_room_for(
+            opened.inviter, len(welcomed.welcome) + len(welcomed.tree), self._vault.inviters, self._vault.delete_welcome
+        ):
+            self.dropped += 1
+        else:
+            self._keep(welcomed, opened)
+            self._tell_repeated(conversation)
+        if not opened.last_resort:
+            self._context.vault.key_packages.delete(opened.reference)
+            self._registry.used_key_package()
+        self.consider(welcomed.conversation)
+
+    def take(self, direct: Conversation, sender: DeviceCertificate | None, body: object) -> None:
+        """Take what the peer of a direct conversation says about an invitation."""
+        if sender is None or sender.account != direct.row.name:
+            return  # our own words, from a restored vault
+        who = Identity.of(sender)
+        match body:
+            case Invite():
+                self._take_invite(direct, who, body)
+            case WithdrawInvite(group=group):
+                self._withdraw(group, who)
+            case DeclineInvite(group=group):
+                self._take_decline(group, who)
+
+    def consider(self, conversation: bytes) -> None:
+        """Ask the user, if an invitation and its Welcome are both there and nothing speaks against them."""
+        known = self._registry.get(conversation)
+        if conversation not in self._invited or (known is not None and known.row.phase in phases.GOING_ON):
+            return
+        for row in self._vault.invites(conversation):
+            welcome = self._welcome_of(row)
+            if welcome is None:
+                continue
+            if problem := self._problem(row, welcome):
+                self._vault.delete_invite(conversation, row.inviter)
+                text = f"An invitation by {row.inviter.account} was refused: {problem}."
+                self._context.emit(events.Alarm("rules", conversation, text))
+                continue
+            self._ask(row, welcome)
+            return
+
+    @property
+    def timer(self) -> float | None:
+        """When the next thing that waits ends, on the monotonic clock."""
+        clock = self._context.clock
+        ends = [row.until for row in self._vault.invites()] if self._invited else []
+        return clock.monotonic() + max(0, min(ends) - clock.milliseconds()) / 1000 if ends else None
+
+    def expire(self) -> None:
+        """Forget what has waited too long."""
+        now = self._context.clock.milliseconds()
+        self._vault.expire_welcomes(now - WAIT_MILLISECONDS)
+        for row in self._vault.invites():
+            if row.until <= now:
+                self._forget_invite(row, "expired")
+
+    # --- what the user answers ------------------------------------------------------------------------------------
+
+    def accept(self, conversation: bytes) -> None:
+        """Enter a room that we are invited to. Raises `UsageError`, having changed nothing."""
+        question = self._asked(conversation)
+        row, welcome = self._answerable(conversation)
+        self._check_acceptable(question)
+        welcomed, opened = self._open_again(welcome)
+        self._enter_room(welcomed, opened)
+        self._answered(row)
+        direct = self._registry.get(row.direct)
+        if direct is not None and direct.row.asked == "theirs" and not direct.row.closed:
+            direct.row.asked = ""
+            direct.put(Accept())
+            direct.tell("accepted", self._context.device.account)
+
+    def decline(self, conversation: bytes, *, never: bool) -> None:
+        """Stay out of a room; with `never`, of every one that this key invites to. Raises `UsageError`."""
+        self._asked(conversation)
+        row, welcome = self._answerable(conversation)
+        self._decline(row, welcome)
+        if never:
+            self._vault.refuse(row.inviter)
+            for other in self._vault.invites():
+                if other.inviter == row.inviter and (theirs := self._welcome_of(other)) is not None:
+                    self._decline(other, theirs)
+
+    # --- what we send ---------------------------------------------------------------------------------------------
+
+    def invite(self, room: Conversation, added: Iterable[DeviceCertificate], opens: bytes) -> None:
+        """Send those whom our commit has just added their invitations, in the transaction that merges it.
+
+        `opens`: hash of the group context that their Welcome opens.
+        """
+        context = self._context
+        rules = policy.rules_of(room.group.public.extensions)
+        until = context.clock.milliseconds() + WAIT_MILLISECONDS
+        for person in added:
+            body = Invite(
+                room.id, "invite", rules.name, _role(rules, Identity.of(person)), rules.owners,
+                opens, until,
+            )  # fmt: skip
+            direct = self._registry.find(person.account)
+            if direct is None or direct.row.closed:
+                direct = self._registry.add("direct", person.account)
+                direct.row.asked = "ours"
+                direct.put(Request())
+            elif direct.row.asked == "theirs":  # inviting somebody says yes to their request
+                direct.row.asked = ""
+                direct.put(Accept())
+                direct.tell("accepted", context.device.account)
+            direct.put(body)
+
+    def withdraw(self, room: bytes, removed: Iterable[DeviceCertificate]) -> None:
+        """Tell those whom our commit has removed before they answered that the invitation is void."""
+        for person in removed:
+            direct = self._registry.find(person.account)
+            if direct is not None and not direct.row.closed:
+                direct.put(WithdrawInvite(room))
+
+    # --- Welcomes -------------------------------------------------------------------------------------------------
+
+    def _bundle_for(self, welcomed: Welcomed) -> tuple[KeyPackageBundle, bool]:
+        for reference in decode_message(welcomed.welcome, Welcome).new_member_refs:
+            if (stored := self._context.vault.key_packages.find(reference)) is not None:
+                return KeyPackageBundle.decode(stored[0]), stored[1]
+        raise PeerError("it is for none of our key packages")
+
+    def _open(self, welcomed: Welcomed, bundle: KeyPackageBundle, last_resort: bool) -> _Opened:  # noqa: FBT001  as it is stored
+        device = self._context.device
+        now = welcomed.time // 1000  # the time by which members judged the commit
+        welcome = decode_message(welcomed.welcome, Welcome)
+        secrets = open_welcome(welcome, bundle)
+        if secrets.psks:
+            raise PeerError("it asks for a key that nobody uses here")
+        entrance = enter(
+            welcome, secrets, bundle,
+            tree=RatchetTree.decode(welcomed.tree), psks=no_psks, validate=device.validator(now), now=now,
+        )  # fmt: skip
+        group = Group.entered(entrance, device.signature)
+        if group.group_id != welcomed.conversation:
+            raise PeerError("it leads into another conversation than the server says")
+        rules = policy.check_state(group.public)
+        check_departures(group.public, welcomed.departures)
+        people = tuple(certificate_of(leaf) for _, leaf in group.public.members())
+        signer = certificate_of(group.public.member(entrance.signer))
+        if any(person.account == device.account and person.device_id != device.id for person in people):
+            raise PeerError("somebody else is in it under your name")
+        name = rules.name
+        if rules.kind == "open":
+            raise PeerError("nobody is added to an open room")
+        if rules.kind == "direct":
+            others = [person for person in people if person.account != device.account]
+            if not others:
+                raise PeerError("it leads into a direct conversation with nobody")
+            if signer not in others:
+                raise PeerError("it leads into a direct conversation that somebody else has made")
+            name = signer.account
+        facts = _Facts(
+            rules.kind, name, _role(rules, Identity(device.account, device.identity_key)), rules.owners,
+            tuple(map(Identity.of, people)), group.epoch,
+        )  # fmt: skip
+        reference = bundle.key_package.reference(bundle.suite)
+        return _Opened(group, signer, facts, reference, bundle, last_resort)
+
+    def _open_again(self, row: WelcomeRow) -> tuple[Welcomed, _Opened]:
+        """Open a Welcome that was kept. Raises `UsageError`."""
+        welcomed = _decode_welcomed(row.welcomed)
+        try:
+            return welcomed, self._open(welcomed, KeyPackageBundle.decode(row.bundle), last_resort=True)
+        except PeerError as error:
+            raise UsageError(f"This invitation cannot be used any more: {error}. Ask to be invited again.") from error
+
+    def _has_room_for(
+        self, who: Identity, size: int, load: Callable[[], list[tuple[Any, Identity, int]]], drop: Callable[[Any], None]
+    ) -> bool:
+        """Make room for one more of an inviter's, of so many bytes; say whether there is any.
+
+        `load` returns what waits, oldest first: what to `drop` it by, its inviter and its bytes.
+        """
+        while True:
+            waiting = load()
+            theirs = [each for each, inviter, _ in waiting if inviter == who]
+            strangers = Counter(inviter for _, inviter, _ in waiting if not self._knows(inviter))
+            if len(theirs) >= MAX_OF_INVITER:
+                oldest = theirs[0]
+            elif len(waiting) < MAX_WAITING and sum(used for *_, used in waiting) + size <= MAX_WAITING_BYTES:
+                return True
+            elif not strangers or not self._knows(who):
+                return False
+            else:  # whoever has most of it gives way
+                ((loudest, _),) = strangers.most_common(1)
+                oldest = next(each for each, inviter, _ in waiting if inviter == loudest)
+            drop(oldest)
+            self.dropped += 1
+
+    def _knows(self, who: Identity) -> bool:
+        """Whether the user talks with this account."""
+        direct = self._registry.find(who.account)
+        return direct is not None and direct.row.asked != "theirs"
+
+    def _keep(self, welcomed: Welcomed, opened: _Opened) -> None:
+        if any(row.context == opened.context for row in self._vault.welcomes(welcomed.conversation)):
+            return  # the same once more, for a last-resort key package
+        self._vault.add_welcome(
+            WelcomeRow(
+                0,
+                welcomed.conversation,
+                opened.inviter,
+                opened.context,
+                _encode(opened.facts),
+                opened.bundle.encode(),
+                _encode(welcomed),
+                self._context.clock.milliseconds(),
+            )
+        )
+
+    def _tell_repeated(self, conversation: Conversation | None) -> None:
+        """Welcomes into a room that we are in lead nowhere; the user hears of it if they come again and again."""
+        if conversation is None or conversation.row.phase not in phases.GOING_ON:
+            return
+        now, told = self._context.clock.milliseconds(), self._repeated.get(conversation.id)
+        if told is None:
+            self._repeated[conversation.id] = 0
+        elif now - told >= REPEATED_MILLISECONDS:
+            self._repeated[conversation.id] = now
+            text = f"The server brings Welcomes into {conversation.row.name}, which you are in. They are not followed."
+            self._context.emit(events.Alarm("server", conversation.id, text))
+
+    def _enter_direct(self, welcomed: Welcomed, opened: _Opened, conversation: Conversation | None) -> None:
+        if conversation is None:
+            conversation = self._new_row(welcomed.conversation, opened.facts)
+        elif conversation.row.phase in phases.ENDED:
+            conversation.reopen("awaited-again")
+        self._begin(conversation, welcomed, opened.group)
+        self._registry.replace_older(conversation)
+        conversation.tell_entered("opened")
+        self._registry.follow(conversation)
+
+    def _enter_room(self, welcomed: Welcomed, opened: _Opened) -> None:
+        conversation = self._registry.get(welcomed.conversation)
+        number = 0
+        if conversation is None:
+            conversation = self._new_row(welcomed.conversation, opened.facts)
+        else:
+            number = conversation.row.number  # the server goes on counting what this device submits
+            if conversation.row.phase not in phases.ENDED:
+                conversation.end(f"This message was not sent: you have entered {opened.facts.name} anew.")
+            conversation.reopen("awaited-again")
+        self._begin(conversation, welcomed, opened.group, number)
+        conversation.row.path_time = 0  # a path at once: the leaf's key came from a key package
+        conversation.tell_entered("joined")
+        self._registry.follow(conversation)
+
+    def _new_row(self, conversation: bytes, facts: _Facts) -> Conversation:
+        kind: policy.Kind = "direct" if facts.kind == "direct" else "invite"
+        row = ConversationRow(conversation, kind, facts.name, "awaiting", self._context.clock.milliseconds())
+        return self._registry.keep(Conversation(self._context, row))
+
+    def _begin(self, conversation: Conversation, welcomed: Welcomed, group: Group, number: int = 0) -> None:
+        departed = check_departures(group.public, welcomed.departures)
+        conversation.begin(group, seq=welcomed.join_seq, chain=welcomed.chain, number=number, departed=departed)
+        self._context.touched.add(conversation.id)
+
+    # --- invitations ----------------------------------------------------------------------------------------------
+
+    def _take_invite(self, direct: Conversation, who: Identity, body: Invite) -> None:
+        now = self._context.clock.milliseconds()
+        if body.until <= now:
+            return
+        self._vault.delete_invite(body.group, who)  # the newest counts
+
+        def load() -> list[tuple[InviteRow, Identity, int]]:
+            return [(row, row.inviter, 0) for row in reversed(self._vault.invites())]
+
+        if not self._has_room_for(who, 0, load, lambda row: self._forget_invite(row, "expired")):
+            self.dropped += 1
+            return
+        until = min(body.until, now + WAIT_MILLISECONDS)
+        _, data = encode_body(body)
+        self._vault.save_invite(InviteRow(body.group, who, direct.id, data, now, until))
+        self._invited.add(body.group)
+        self.consider(body.group)
+
+    def _welcome_of(self, row: InviteRow) -> WelcomeRow | None:
+        """Return the Welcome that an invitation is about, if it is there."""
+        wanted = (row.inviter, _body_of(row).context)
+        welcomes = self._vault.welcomes(row.conversation)
+        return next((each for each in welcomes if (each.inviter, each.context) == wanted), None)
+
+    def _problem(self, row: InviteRow, welcome: WelcomeRow) -> str:
+        """Say what speaks against an invitation and its Welcome; empty if nothing does."""
+        body, facts = _body_of(row), _decode_facts(welcome.facts)
+        known = self._registry.get(row.conversation)
+        if (body.kind, body.name, body.role) != (facts.kind, facts.name, facts.role):
+            return f"it speaks of {body.name}, and leads to {facts.name}"
+        if body.owners != facts.owners:
+            return f"it names other owners than {facts.name} has"
+        if known is not None and facts.epoch <= known.row.epoch:
+            return "it leads back to a past state of the room"
+        if known is not None and known.row.phase in phases.STOPPED:
+            owners = policy.rules_of(known.group.public.extensions).owners
+            if row.inviter not in owners:
+                return f"only an owner can let you into {facts.name} again while it has stopped"
+        for account, key in facts.people:
+            if self._context.pins.contradicts(account, key):
+                return f"{facts.name} has {account} in it under another key than the one you verified"
+        return ""
+
+    def _ask(self, row: InviteRow, welcome: WelcomeRow) -> None:
+        inviter, question = row.inviter, self._question(row, welcome)
+        if self._vault.refuses(inviter):
+            self._decline(row, welcome)
+            return
+        if self.questions.get(row.conversation) == question:
+            return
+        for older in self._vault.invites(row.conversation):
+            if older.inviter != inviter:
+                self._vault.delete_invite(older.conversation, older.inviter)
+        self._vault.save_invite(replace(row, told=True))
+        self.questions[row.conversation] = question
+        if (inviter.account, key_digest(inviter.identity_key)) in self._context.accepts_from:
+            try:
+                self.accept(row.conversation)
+            except UsageError as error:
+                self._context.emit(events.Alarm("rules", row.conversation, str(error)))
+            return
+        self._context.emit(events.Invited(question))
+
+    def _question(self, row: InviteRow, welcome: WelcomeRow) -> events.Invitation:
+        body, facts, inviter = _body_of(row), _decode_facts(welcome.facts), row.inviter
+        context, direct = self._context, self._registry.get(row.direct)
+        others = [each for each in facts.people if each != (context.device.account, context.device.identity_key)]
+        return events.Invitation(
+            row.conversation,
+            facts.name,
+            inviter.account,
+            key_digest(inviter.identity_key),
+            first_contact=direct is None or direct.row.asked == "theirs",
+            again=self._registry.get(row.conversation) is not None,
+            role=facts.role,
+            owners=tuple(sorted({account for account, _ in body.owners})),
+            members=tuple(sorted({account for account, _ in others})),
+            known=tuple(sorted({account for account, key in others if context.pins.knows(account, key)})),
+            text=body.text,
+            until=row.until,
+        )
+
+    def _asked(self, conversation: bytes) -> events.Invitation:
+        if (question := self.questions.get(conversation)) is None:
+            raise UsageError("You have no invitation to that room.")
+        return question
+
+    def _answerable(self, conversation: bytes) -> tuple[InviteRow, WelcomeRow]:
+        for row in self._vault.invites(conversation):
+            if row.told and (welcome := self._welcome_of(row)) is not None:
+                return row, welcome
+        raise InternalError("a question without its invitation")
+
+    def _check_acceptable(self, question: events.Invitation) -> None:
+        inviter, name = question.inviter, question.name
+        if question.until <= self._context.clock.milliseconds():
+            raise UsageError(f"The invitation to {name} has ended. Ask {inviter} for another one.")
+        if inviter in self._context.pins.undecided:
+            raise UsageError(f"{inviter} shows another key than the one you know: /trust or /verify decides first.")
+        namesake = self._registry.find(name)
+        if namesake is not None and namesake.id != question.conversation and namesake.row.phase in phases.GOING_ON:
+            raise UsageError(f"You are in another room {name}. Leave that one first if you want to change to this one.")
+        read = sum(each.row.phase in phases.GOING_ON for each in self._registry)
+        if read >= MAX_SUBSCRIPTIONS - 1:  # the inbox is one of them
+            raise UsageError(
+                f"You are in {read:,} conversations, and a server lets nobody read more. Leave one first."
+            )
+
+    def _answered(self, row: InviteRow) -> None:
+        self._vault.forget(row.conversation)
+        self.questions.pop(row.conversation, None)
+        self._invited.discard(row.conversation)
+
+    def _decline(self, row: InviteRow, welcome: WelcomeRow) -> None:
+        """Say no to the inviter, and leave from where the Welcome has put us."""
+        context, direct = self._context, self._registry.get(row.direct)
+        if direct is not None and not direct.row.closed:
+            direct.put(DeclineInvite(row.conversation))
+            if direct.row.asked == "theirs":  # one question for both
+                direct.row.asked = ""
+                direct.put(Decline())
+                direct.close()
+                direct.tell("declined", context.device.account)
+        self._depart(welcome)
+        self._answered(row)
+
+    def _depart(self, welcome: WelcomeRow) -> None:
+        """Leave from the epoch that a Welcome opens.
+
+        If the room has gone on since, or we are offline, that comes to nothing: then our answer makes the inviter's
+        client remove us.
+        """
+        known = self._registry.get(welcome.conversation)
+        try:
+            _, opened = self._open_again(welcome)
+        except UsageError:
+            return
+        if self._registry.connected:
+            group = opened.group
+            number = known.row.number + 1 if known is not None else 1
+            leaving = policy.departure_data(number, group.public.member(group.own_leaf))
+            proposal = group.propose(Remove(group.own_leaf), authenticated_data=leaving)
+            self._context.request(Leave(0, welcome.conversation, number, proposal), _ignore)
+
+    def _forget_invite(self, row: InviteRow, why: events.InvitationEnd) -> None:
+        question = self.questions.get(row.conversation)
+        self._vault.delete_invite(row.conversation, row.inviter)
+        if row.told and question is not None:
+            self._answered(row)
+            self._context.emit(events.InvitationEnded(question, why))
+
+    def _withdraw(self, conversation: bytes, who: Identity) -> None:
+        for row in self._vault.invites(conversation):
+            if row.inviter == who:
+                self._forget_invite(row, "withdrawn")
+
+    def _take_decline(self, conversation: bytes, who: Identity) -> None:
+        """Somebody whom we have invited does not want to come: their leaf leaves the room."""
+        room = self._registry.get(conversation)
+        if room is None or room.row.phase not in phases.READING or room.row.closed:
+            return
+        if who not in unanswered(room):
+            return
+        self._context.emit(events.InvitationDeclined(room.id, who.account))
+        rules = policy.rules_of(room.group.public.extensions)
+        here = any(person.account == who.account for leaf, person in room.people.items() if leaf not in room.departed)
+        device = self._context.device
+        if here and Identity(device.account, device.identity_key) in rules.who_adds:
+            self._context.vault.changes.add(room.id, "remove", who.account)
+            self._context.touched.add(room.id)
+
+
+def _ignore(_reply: Reply) -> None:
+    """Nothing depends on the answer."""
+
+
+def unanswered(room: Conversation) -> set[Identity]:
+    """Return whose leaf still comes from the key package it was added by: they are invited and have not answered.
+
+    Those who said no are among them until the tree has dropped them.
+    """
+    founder = room.row.epoch == 0
+    return {
+        Identity.of(certificate)
+        for _, node in room.group.public.members()
+        if node.source == LeafNodeSource.KEY_PACKAGE and not founder
+        for certificate in (certificate_of(node),)
+    }
+
+
+def key_digest(identity_key: bytes) -> str:
+    """Return what an identity key is named by: 64 hexadecimal digits of SHA-256. People see the first four."""
+    return hashlib.sha256(identity_key).hexdigest()
+
+
+def _role(rules: Rules, who: Identity) -> Role:
+    return "owner" if who in rules.owners else "inviter" if who in rules.inviters else "member"
+
+
+def _body_of(row: InviteRow) -> Invite:
+    body = decode_body("invite", row.body)
+    if not isinstance(body, Invite):
+        raise InternalError("an invitation in the vault is something else")
+    return body

@@ -1,0 +1,388 @@
+"""Being invited: nobody is in a room before they have said yes, and nobody can invite in another's name."""
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from securechat.client import commands, events
+from securechat.client.conversations import welcomes
+from securechat.client.conversations.conversation import Conversation
+from securechat.client.conversations.welcomes import key_digest
+from securechat.content.registry import INVITATION_DAYS, Body, Invite
+from securechat.errors import UsageError
+from tests.support.memory_server import MemoryServer
+from tests.support.people import Person, settle
+
+World = Callable[..., list[Person]]
+DAY = 86_400_000
+
+
+def room(owner: Person, name: str = "#club") -> bytes:
+    """An invite room of somebody's own."""
+    owner.do(commands.CreateRoom(name))
+    settle(owner)
+    return owner.id_of(name)
+
+
+def asked(person: Person) -> list[events.Invitation]:
+    """What a person has not answered."""
+    return list(person.engine.snapshot.invitations.values())
+
+
+def befriend(one: Person, other: Person) -> None:
+    """Let two people talk in private, both ways."""
+    one.do(commands.OpenDirect(other.name, "hello", ask=True))
+    settle(one, other)
+    other.do(commands.Accept(other.id_of(one.name)))
+    settle(one, other)
+
+
+def refuse_all(*people: Person) -> None:
+    """Let people decide for themselves."""
+    for person in people:
+        person.obliging = False
+
+
+def waiting(person: Person) -> int:
+    """How many Welcomes wait."""
+    return len(person.vault.invitations.inviters())
+
+
+# --- asking -------------------------------------------------------------------------------------------------------
+
+
+def test_nobody_is_in_a_room_before_they_have_said_yes(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    befriend(alice, bob)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    alice.say("#club", "before bob has answered")
+    settle(alice, bob)
+    (question,) = asked(bob)
+    assert (question.conversation, question.name, question.inviter) == (club, "#club", "alice")
+    assert (question.owners, question.members, question.known) == (("alice",), ("alice",), ("alice",))
+    assert question.key == key_digest(alice.engine._context.device.identity_key)
+    assert not question.first_contact
+    assert bob.of(events.Invited) == [events.Invited(question)]
+    assert bob.state_of("#club") == ""
+    bob.do(commands.AcceptInvitation(club))
+    settle(alice, bob)
+    assert asked(bob) == []
+    assert bob.texts("#club") == ["alice: before bob has answered"]
+    bob.say("#club", "here I am")
+    settle(alice, bob)
+    assert alice.texts("#club")[-1] == "bob: here I am"
+
+
+def test_who_has_not_answered_is_listed_so_until_their_first_commit(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+
+    def listed() -> tuple[str, ...]:
+        alice.do(commands.ListMembers(club))
+        settle(alice, bob)
+        told = alice.of(events.MemberList)[-1]
+        assert isinstance(told, events.MemberList)
+        return told.invited
+
+    assert listed() == ("bob",)
+    bob.do(commands.AcceptInvitation(club))
+    settle(alice, bob)
+    assert listed() == ()
+
+
+def test_an_unknown_inviter_asks_for_both_at_once(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    (question,) = asked(bob)
+    assert question.first_contact
+    bob.do(commands.AcceptInvitation(club))
+    settle(alice, bob)
+    assert (alice.state_of("bob"), bob.state_of("alice")) == ("open", "open")
+
+
+def test_a_question_survives_a_restart_and_is_asked_once(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    before = asked(bob)
+    bob.crash()
+    assert asked(bob) == before
+    bob.connect()
+    settle(alice, bob)
+    assert len(bob.of(events.Invited)) == 1
+    bob.do(commands.AcceptInvitation(club))
+    settle(alice, bob)
+    assert bob.state_of("#club") == "open"
+
+
+def test_no_leaves_the_room_and_is_told(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    befriend(alice, bob)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    bob.do(commands.DeclineInvitation(club))
+    settle(alice, bob)
+    alice.say("#club", "then without")
+    settle(alice, bob)
+    assert asked(bob) == []
+    assert bob.state_of("#club") == ""
+    assert alice.of(events.InvitationDeclined) == [events.InvitationDeclined(club, "bob")]
+    conversation = alice.engine.snapshot.find("#club")
+    assert conversation is not None
+    assert conversation.members == ("alice",)
+    assert len(alice.engine._registry.get(club).people) == 1  # type: ignore[union-attr]  # it is there
+    assert bob.state_of("alice") == "open"  # to say no to a room is not to say no to alice
+
+
+def test_a_no_to_a_room_that_has_gone_on_removes_the_leaf_all_the_same(people: World) -> None:
+    alice, bob, carol = people("alice", "bob", "carol")
+    refuse_all(bob)
+    befriend(alice, bob)
+    club = room(alice)
+    for name in ("bob", "carol"):
+        alice.do(commands.Invite(club, name))
+        settle(alice, bob, carol)
+    bob.do(commands.DeclineInvitation(club))
+    settle(alice, bob, carol)
+    assert len(alice.engine._registry.get(club).people) == 2  # type: ignore[union-attr]  # it is there
+    carol.say("#club", "without bob")
+    settle(alice, bob, carol)
+    assert alice.texts("#club") == ["carol: without bob"]
+
+
+def test_never_declines_what_the_same_key_sends_later_in_silence(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    befriend(alice, bob)
+    first, second = room(alice), room(alice, "#den")
+    alice.do(commands.Invite(first, "bob"))
+    settle(alice, bob)
+    bob.do(commands.DeclineInvitation(first, never=True))
+    settle(alice, bob)
+    alice.do(commands.Invite(second, "bob"))
+    settle(alice, bob)
+    assert asked(bob) == []
+    assert len(bob.of(events.Invited)) == 1
+    assert len(alice.of(events.InvitationDeclined)) == 2
+
+
+def test_an_invitation_that_is_taken_back_is_told_and_cannot_be_accepted(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    befriend(alice, bob)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    (question,) = asked(bob)
+    alice.do(commands.Remove(club, "bob"))
+    settle(alice, bob)
+    assert bob.of(events.InvitationEnded) == [events.InvitationEnded(question, "withdrawn")]
+    assert waiting(bob) == 0
+    with pytest.raises(UsageError, match="no invitation"):
+        bob.do(commands.AcceptInvitation(club))
+
+
+@pytest.mark.parametrize("days", [INVITATION_DAYS - 1, INVITATION_DAYS + 1])
+def test_an_invitation_ends_after_fourteen_days_while_nobody_restarts(
+    people: World, server: MemoryServer, days: int
+) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    befriend(alice, bob)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    (question,) = asked(bob)
+    server.now += days * DAY
+    assert bob.engine.timer is not None
+    bob.engine.handle_timer()
+    bob.flush()
+    ended = days > INVITATION_DAYS
+    assert bob.of(events.InvitationEnded) == ([events.InvitationEnded(question, "expired")] if ended else [])
+    assert waiting(bob) == (0 if ended else 1)
+    if not ended:
+        bob.do(commands.AcceptInvitation(club))
+        assert bob.state_of("#club") == "open"
+
+
+def test_the_newest_invitation_to_a_room_counts(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    befriend(alice, bob)
+    club = room(alice)
+    for _ in range(2):
+        alice.do(commands.Invite(club, "bob"))
+        settle(alice, bob)
+        if len(bob.of(events.Invited)) == 1:
+            alice.do(commands.Remove(club, "bob"))
+            settle(alice, bob)
+    assert len(asked(bob)) == 1
+    bob.do(commands.AcceptInvitation(club))
+    settle(alice, bob)
+    bob.say("#club", "at last")
+    settle(alice, bob)
+    assert alice.texts("#club") == ["bob: at last"]
+
+
+def test_a_program_accepts_invitations_of_the_accounts_in_its_settings_alone(people: World) -> None:
+    alice, carol = people("alice", "carol")
+    key = key_digest(alice.engine._context.device.identity_key)
+    (bob,) = people("bob", accept_invitations_of=frozenset({("alice", key), ("carol", key)}))
+    refuse_all(bob)
+    for person, name in ((alice, "#club"), (carol, "#trap")):
+        person.do(commands.Invite(room(person, name), "bob"))
+        settle(alice, bob, carol)
+    assert bob.state_of("#club") == "open"
+    assert bob.state_of("#trap") == ""
+    assert [question.name for question in asked(bob)] == ["#trap"]
+
+
+# --- kills --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", range(0, 24, 2))
+def test_no_crash_parts_an_addition_from_its_invitation(people: World, steps: int) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    for _ in range(steps):
+        alice.push() or alice.pull()
+    alice.crash()
+    alice.connect()
+    settle(alice, bob)
+    assert [question.name for question in asked(bob)] == ["#club"]
+    bob.do(commands.AcceptInvitation(club))
+    for _ in range(steps):
+        bob.push() or bob.pull()
+    bob.crash()
+    bob.connect()
+    settle(alice, bob)
+    bob.say("#club", "in")
+    settle(alice, bob)
+    assert alice.texts("#club") == ["bob: in"]
+
+
+def test_a_welcome_is_not_acknowledged_before_it_is_kept_and_can_be_opened_later(
+    people: World, server: MemoryServer
+) -> None:
+    """Also one for a last-resort key package, and whatever key packages have been replaced since."""
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    bob.cut()
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice)
+    bob.connect()
+    settle(alice, bob)
+    device = bob.engine._context.device.id
+    bob.engine.say_goodbye()
+    settle(alice, bob)
+    assert server.store.inboxes.read(device, 0, 1 << 20) == []
+    with bob.vault.transaction():
+        bob.vault.key_packages.delete_expired(1 << 50)
+    bob.crash()
+    bob.connect()
+    bob.do(commands.AcceptInvitation(club))
+    settle(alice, bob)
+    assert bob.state_of("#club") == "open"
+
+
+# --- floods -------------------------------------------------------------------------------------------------------
+
+
+def test_one_inviter_fills_their_own_places_and_many_leave_room_for_those_we_know(
+    people: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(welcomes, "MAX_OF_INVITER", 2)
+    monkeypatch.setattr(welcomes, "MAX_WAITING", 4)
+    alice, bob, *crowd = people("alice", "bob", *(f"p{number}" for number in range(4)))
+    refuse_all(bob)
+    befriend(alice, bob)
+    for person in crowd:
+        for number in range(3):
+            person.do(commands.Invite(room(person, f"#{person.name}-{number}"), "bob"))
+            settle(bob, alice, person)
+    assert waiting(bob) == 4
+    assert bob.engine._registry.welcomes.dropped > 0
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    assert waiting(bob) == 4
+    assert "#club" in {question.name for question in asked(bob)}
+    bob.do(commands.AcceptInvitation(club))
+    settle(alice, bob)
+    assert bob.state_of("#club") == "open"
+    assert not bob.of(events.Alarm)
+
+
+# --- invitations that do not fit ------------------------------------------------------------------------------------
+
+
+def without_invitations(person: Person) -> None:
+    """Let a person's program add people without a word, as a server's own would."""
+    person.engine._registry.welcomes.invite = lambda *_: None  # type: ignore[method-assign]  # a liar
+
+
+def test_a_welcome_without_an_invitation_is_kept_in_silence(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    befriend(alice, bob)
+    without_invitations(alice)
+    told = list(bob.happened)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    assert waiting(bob) == 1
+    assert asked(bob) == []
+    assert [event for event in bob.happened[len(told) :] if not isinstance(event, events.PresenceChanged)] == []
+    assert [each.id for each in bob.engine._registry] == [bob.id_of("alice")]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("name", "#other", "it speaks of #other, and leads to #club"),
+        ("role", "owner", "it speaks of"),
+        ("owners", (("alice", bytes(32)),), "it names other owners"),
+        ("context", bytes(32), ""),
+        ("group", bytes(32), ""),
+        ("until", 1, ""),
+        ("text", "come in", None),
+    ],
+)
+def test_an_invitation_that_does_not_fit_its_welcome_is_not_asked_about(
+    people: World, monkeypatch: pytest.MonkeyPatch, field: str, value: object, problem: str | None
+) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    befriend(alice, bob)
+    honest = Conversation.put
+
+    def put(conversation: Conversation, body: Body, local_id: int = 0) -> int:
+        altered = msgspec.structs.replace(body, **{field: value}) if isinstance(body, Invite) else body
+        return honest(conversation, altered, local_id)
+
+    monkeypatch.setattr(Conversation, "put", put)
+    alice.do(commands.Invite(room(alice), "bob"))
+    settle(alice, bob)
+    alarms = [event.text for event in bob.of(events.Alarm) if isinstance(event, events.Alarm)]
+    if problem is None:
+        assert [question.text for question in asked(bob)] == [value]
+    else:
+        assert asked(bob) == []
+        assert [problem in text for text in alarms] == ([True] if problem else [])
