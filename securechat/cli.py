@@ -321,7 +321,7 @@ def _client_options(command: Callable[..., None]) -> Callable[..., None]:
         from securechat.ui.start import Options
 
         given["invite"] = os.environ.get("SECURECHAT_INVITE", "")  # no flag: other processes see arguments
-        names = Options.__dataclass_fields__
+        names = [name for name in Options.__dataclass_fields__ if name in given]
         command(Options(**{name: given.pop(name) for name in names}), **given)
 
     for option in reversed((
@@ -376,8 +376,15 @@ _timeout = click.option("--timeout", type=click.FloatRange(min=0), metavar="SECO
 _wait = click.option("--wait", is_flag=True, help="If the server is full, wait for a place instead of exiting with 6.")
 
 
+_inviters = click.option(
+    "--accept-invitations-of", metavar="USER:KEY", multiple=True, envvar="SECURECHAT_ACCEPT_INVITATIONS_OF",
+    help="Accept invitations to rooms of this user under this key (64 digits) without asking; can be given again.",
+)  # fmt: skip
+
+
 @main.command()
 @_client_options
+@_inviters
 @click.option("--to", metavar="USER|#ROOM", required=True, help="The user or room to send it to.")
 @_wait
 @_timeout
@@ -397,6 +404,7 @@ def send(options: "Options", to: str, *, wait: bool, timeout: float | None) -> N
 
 @main.command()
 @_client_options
+@_inviters
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.option("--follow", is_flag=True, help="Keep printing new messages until interrupted.")
 @_wait

@@ -22,6 +22,8 @@ from securechat.client.events import (
     Ended,
     Event,
     Held,
+    Invitation,
+    Invited,
     KeyChanged,
     Message,
     Ready,
@@ -85,6 +87,15 @@ class _Run:
         """Print one line for a person."""
         self._errors.write(f"securechat: {clean_line(text)}\n")
         self._errors.flush()
+
+    def complain_of(self, invitation: Invitation) -> None:
+        """Say that an invitation waits for a person: a program answers none but those of its settings."""
+        who, room = invitation.inviter, invitation.name
+        state = "first contact, " if invitation.first_contact else ""
+        self.complain(
+            f"{who} ({state}key {invitation.key}) invites you to {room}. Answer in the client: /accept {room}. Or let "
+            f"programs accept what this key sends: --accept-invitations-of {who}:{invitation.key}"
+        )
 
     def until(
         self, judge: Callable[[Event], ExitCode | None], *, interrupted: ExitCode = ExitCode.FAILURE
@@ -184,6 +195,10 @@ class _Sending:
     def judge(self, event: Event) -> ExitCode | None:
         """Give the next command when the one before is done, and say how it ended."""
         if isinstance(event, Ready) and self._command is None:
+            for invitation in self._client.invitations():
+                if invitation.name == self._name and self._client.find(self._name) is None:
+                    self._run.complain_of(invitation)
+                    return ExitCode.UNTRUSTED
             self._go_on()
         elif self._command is not None and event.command == self._command.id:
             match event:
@@ -249,8 +264,12 @@ def run_recv(
         match event:
             case KeyChanged(account=account):
                 run.complain(f"{account} now has another key. See /safety {account} in the client.")
+            case Invited(invitation=invitation) if caught_up:
+                run.complain_of(invitation)
             case Ready():
                 caught_up = True
+                for invitation in client.invitations():
+                    run.complain_of(invitation)
                 print_unread()
                 return None if follow else ExitCode.OK
             case Received() if caught_up:

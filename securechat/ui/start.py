@@ -48,6 +48,7 @@ class Options:
     register: bool
     new_identity: bool
     invite: str
+    accept_invitations_of: tuple[str, ...] = ()  # `USER:KEY`
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def prepare(options: Options) -> Start:
     """Check the options, and ask a person for the rest. Raises `UsageError` or `StorageError`."""
     account = normalise_account(options.user)
     host, port = parse_server(options.server)
+    inviters = frozenset(map(parse_inviter, options.accept_invitations_of))
     if not options.pin and not options.ca.is_file():
         raise UsageError(
             f"There is no CA certificate {options.ca} to know the server by. Ask its operator for ca.pem and give it "
@@ -89,6 +91,7 @@ def prepare(options: Options) -> Start:
         password=password,
         register=register,
         invite=options.invite,
+        accept_invitations_of=inviters,
         new_identity=options.new_identity,
     )
     return Start(account, vault, password, settings)
@@ -100,6 +103,14 @@ def parse_server(server: str) -> tuple[str, int]:
     if found is None or not 1 <= int(found[3] or DEFAULT_PORT) <= 65535:
         raise UsageError(f"{server!r} is not a server: give HOST:PORT, as in chat.example:4433 or [::1]:4433.")
     return found[1] or found[2], int(found[3] or DEFAULT_PORT)
+
+
+def parse_inviter(inviter: str) -> tuple[str, str]:
+    """Return account and key of `USER:KEY`; the key has 64 hexadecimal digits. Raises `UsageError`."""
+    account, _, key = inviter.rpartition(":")
+    if re.fullmatch(r"[0-9a-fA-F]{64}", key) is None:
+        raise UsageError(f"{inviter!r} is not USER:KEY: the key has 64 digits, as `securechat recv` shows it.")
+    return normalise_account(account), key.lower()
 
 
 def vault_path(folder: Path, account: str, host: str, port: int) -> Path:

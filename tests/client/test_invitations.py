@@ -356,9 +356,9 @@ def test_a_welcome_without_an_invitation_is_kept_in_silence(people: World) -> No
 @pytest.mark.parametrize(
     ("field", "value", "problem"),
     [
-        ("name", "#other", "it speaks of #other, and leads to #club"),
-        ("role", "owner", "it speaks of"),
-        ("owners", (("alice", bytes(32)),), "it names other owners"),
+        ("name", "#other", "group, kind, name, owners and context are the invitation's"),
+        ("role", "owner", "find no fault in it"),
+        ("owners", (("alice", bytes(32)),), "group, kind, name, owners and context are the invitation's"),
         ("context", bytes(32), ""),
         ("group", bytes(32), ""),
         ("until", 1, ""),

@@ -5,7 +5,7 @@ from queue import SimpleQueue
 import pytest
 
 from securechat.client import commands
-from securechat.client.events import Connected, Disconnected, Ended, Event, Held, Ready, Refused, Waiting
+from securechat.client.events import Connected, Disconnected, Ended, Event, Held, Invitation, Ready, Refused, Waiting
 from securechat.errors import RefusedError, TrustError, UnreachableError
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.scripts import run_recv, run_send
@@ -139,6 +139,24 @@ def test_recv_prints_one_object_a_line_and_ends_when_it_has_caught_up() -> None:
     assert json.loads(lines[2])["problem"] == "altered"
     assert len(lines) == 3
     assert all(character.isprintable() for line in lines for character in line)
+
+
+@pytest.mark.parametrize("first_contact", [True, False])
+def test_an_invitation_waits_for_a_person_and_the_programs_say_so(first_contact: bool) -> None:  # noqa: FBT001  a parameter of the test
+    key = "1a2b" * 16
+    invitation = Invitation(
+        b"c" * 32, "#club", "alice", key, first_contact, again=False, role="member", owners=("alice",),
+        members=("alice",), known=(), text="",
+    )  # fmt: skip
+    for run, code in ((Script.recv, ExitCode.OK), (lambda script: script.send("#club"), ExitCode.UNTRUSTED)):
+        script = Script(*ONLINE)
+        script.client.asked.append(invitation)
+        assert run(script) == code
+        told = script.errors.getvalue()
+        assert ("first contact" in told) == first_contact
+        assert f"--accept-invitations-of alice:{key}" in told
+        assert "/accept #club" in told
+        assert script.commands() == []
 
 
 def test_recv_prints_a_message_once_however_often_it_is_run() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from securechat.errors import StorageError, UsageError
-from securechat.ui.start import Options, parse_server, prepare, read_password, vault_path
+from securechat.ui.start import Options, parse_inviter, parse_server, prepare, read_password, vault_path
 from tests.support.terminal import Terminal
 
 
@@ -43,6 +43,13 @@ def test_a_pin_takes_the_place_of_the_certificate(options: Options) -> None:
     assert (settings.ca_file, settings.pin) == (None, "sha256:" + "0" * 64)
     with pytest.raises(UsageError, match=r"ca\.pem.*--pin"):
         prepare(replace(options, ca=Path("nowhere")))
+
+
+def test_inviters_are_named_with_their_whole_key() -> None:
+    assert parse_inviter("Alice:" + "1A2b" * 16) == ("alice", "1a2b" * 16)
+    for wrong in ("alice", "alice:1a2b", ":" + "0" * 64, "alice:" + "g" * 64):
+        with pytest.raises(UsageError):
+            parse_inviter(wrong)
 
 
 @pytest.mark.parametrize(

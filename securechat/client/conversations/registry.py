@@ -163,7 +163,7 @@ class Registry:
                 touched.add(conversation.id)
                 if self._connected:
                     self._pump(conversation)
-                self.welcomes.consider(conversation.id)  # we may be out now
+                self.welcomes.reconsider(conversation)
                 self._pump_invitations()
         for each in touched:
             if (conversation := self._conversations.get(each)) is not None:

@@ -28,7 +28,9 @@ from securechat.client.context import Context
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.entering import check_departures
-from securechat.client.vault.conversations import ConversationRow
+from securechat.client.doors.facts import Invitation, Key, KeyStanding, Known, Leaf, Offered, Standing, Trusted, Verdict
+from securechat.client.doors.table import decide
+from securechat.client.vault.conversations import ConversationRow, Phase
 from securechat.client.vault.invitations import InviteRow, WelcomeRow
 from securechat.content.registry import (
     INVITATION_DAYS,
@@ -115,7 +117,8 @@ class _Facts(msgspec.Struct, array_like=True, frozen=True):
     name: str
     role: Role
     owners: tuple[Identity, ...]
-    people: tuple[Identity, ...]  # one for each leaf, ours included
+    people: tuple[Leaf, ...]  # ours included
+    signer: Leaf
     epoch: int
 
 
@@ -141,6 +144,26 @@ class _Opened(NamedTuple):
     def context(self) -> bytes:
         """SHA-256 of the group context that it opens, 32 bytes."""
         return hashlib.sha256(self.group.public.context.encode()).digest()
+
+
+_STANDING: Final[dict[Phase, Standing]] = {
+    "member": "live", "resync": "away", "stopped": "stopped", "ended": "left",
+}  # fmt: skip
+"""How we stand in a room, by its phase; in one that is not entered yet as in one that we do not know."""
+
+
+class _Pins:
+    """What this vault thinks of keys, in the words of the table of doors."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def standing(self, account: str, key: bytes) -> KeyStanding:
+        """Compare a key with what is known of the account."""
+        pins = self._context.pins
+        if pins.contradicts(account, key):
+            return "changed-verified"
+        return "accepted" if pins.knows(account, key) else "unknown"
 
 
 class Welcomes:
@@ -207,21 +230,29 @@ class Welcomes:
                 self._take_decline(group, who)
 
     def consider(self, conversation: bytes) -> None:
-        """Ask the user, if an invitation and its Welcome are both there and nothing speaks against them."""
-        known = self._registry.get(conversation)
-        if conversation not in self._invited or (known is not None and known.row.phase in phases.GOING_ON):
+        """Ask the user, if an invitation and its Welcome are both there and the table of doors lets them be asked."""
+        if conversation not in self._invited:
             return
         for row in self._vault.invites(conversation):
             welcome = self._welcome_of(row)
             if welcome is None:
                 continue
-            if problem := self._problem(row, welcome):
+            verdict = self._decide(row, welcome)
+            if verdict.action == "ask":
+                self._ask(row, welcome)
+                return
+            if verdict.action == "refuse" and verdict.row:
                 self._vault.delete_invite(conversation, row.inviter)
-                text = f"An invitation by {row.inviter.account} was refused: {problem}."
+                text = f"An invitation by {row.inviter.account} was refused. What was missing: {verdict.why}."
                 self._context.emit(events.Alarm("rules", conversation, text))
-                continue
-            self._ask(row, welcome)
-            return
+
+    def reconsider(self, conversation: Conversation) -> None:
+        """Something has happened in a conversation: we may be out of a room, or know an inviter by now."""
+        if self._invited:
+            self.consider(conversation.id)
+            if conversation.row.kind == "direct":
+                for room in {row.conversation for row in self._vault.invites() if row.direct == conversation.id}:
+                    self.consider(room)
 
     @property
     def timer(self) -> float | None:
@@ -338,7 +369,7 @@ class Welcomes:
             name = signer.account
         facts = _Facts(
             rules.kind, name, _role(rules, Identity(device.account, device.identity_key)), rules.owners,
-            tuple(map(Identity.of, people)), group.epoch,
+            tuple(map(_leaf, people)), _leaf(signer), group.epoch,
         )  # fmt: skip
         reference = bundle.key_package.reference(bundle.suite)
         return _Opened(group, signer, facts, reference, bundle, last_resort)
@@ -468,24 +499,40 @@ class Welcomes:
         welcomes = self._vault.welcomes(row.conversation)
         return next((each for each in welcomes if (each.inviter, each.context) == wanted), None)
 
-    def _problem(self, row: InviteRow, welcome: WelcomeRow) -> str:
-        """Say what speaks against an invitation and its Welcome; empty if nothing does."""
+    def _decide(self, row: InviteRow, welcome: WelcomeRow) -> Verdict:
+        """Look an invitation and its Welcome up in the table of doors."""
         body, facts = _body_of(row), _decode_facts(welcome.facts)
-        known = self._registry.get(row.conversation)
-        if (body.kind, body.name, body.role) != (facts.kind, facts.name, facts.role):
-            return f"it speaks of {body.name}, and leads to {facts.name}"
-        if body.owners != facts.owners:
-            return f"it names other owners than {facts.name} has"
-        if known is not None and facts.epoch <= known.row.epoch:
-            return "it leads back to a past state of the room"
-        if known is not None and known.row.phase in phases.STOPPED:
-            owners = policy.rules_of(known.group.public.extensions).owners
-            if row.inviter not in owners:
-                return f"only an owner can let you into {facts.name} again while it has stopped"
-        for account, key in facts.people:
-            if self._context.pins.contradicts(account, key):
-                return f"{facts.name} has {account} in it under another key than the one you verified"
-        return ""
+        known, namesake = self._registry.get(row.conversation), self._registry.find(facts.name)
+        standing: Standing = "invited" if row.conversation in self.questions else "nothing"
+        if known is None and namesake is not None and namesake.row.phase in phases.GOING_ON:
+            known = namesake
+        trusted = None
+        if known is not None:
+            standing = _STANDING.get(known.row.phase, standing)
+            owners = () if known.row.phase in phases.ENDED else policy.rules_of(known.group.public.extensions).owners
+            trusted = Trusted(known.row.epoch, frozenset(), frozenset(Key(*owner) for owner in owners))
+        device = self._context.device
+        said = Invitation(
+            Key(*row.inviter), body.group, body.kind, body.name, frozenset(Key(*owner) for owner in body.owners),
+            body.context, row.received // 1000, row.until // 1000,
+        )  # fmt: skip
+        offered = Offered(
+            "welcome",
+            row.conversation,
+            "invite",
+            facts.name,
+            facts.epoch,
+            frozenset(facts.people),
+            frozenset(Key(*owner) for owner in facts.owners),
+            facts.signer,
+            welcome.context,
+            said,
+            fault="" if body.role == facts.role else "another role than the rules give",
+        )
+        us = Leaf(device.account, device.identity_key, device.id)
+        group = known.id if known is not None else b""
+        now = self._context.clock.seconds()
+        return decide(Known(us, standing, group, "invite", facts.name, trusted), offered, _Pins(self._context), now)
 
     def _ask(self, row: InviteRow, welcome: WelcomeRow) -> None:
         inviter, question = row.inviter, self._question(row, welcome)
@@ -510,7 +557,7 @@ class Welcomes:
     def _question(self, row: InviteRow, welcome: WelcomeRow) -> events.Invitation:
         body, facts, inviter = _body_of(row), _decode_facts(welcome.facts), row.inviter
         context, direct = self._context, self._registry.get(row.direct)
-        others = [each for each in facts.people if each != (context.device.account, context.device.identity_key)]
+        others = [each.key for each in facts.people if each.device != context.device.id]
         return events.Invitation(
             row.conversation,
             facts.name,
@@ -641,6 +688,10 @@ def key_digest(identity_key: bytes) -> str:
 
 def _role(rules: Rules, who: Identity) -> Role:
     return "owner" if who in rules.owners else "inviter" if who in rules.inviters else "member"
+
+
+def _leaf(certificate: DeviceCertificate) -> Leaf:
+    return Leaf(certificate.account, certificate.identity_key, certificate.device_id)
 
 
 def _body_of(row: InviteRow) -> Invite:
