@@ -11,7 +11,13 @@ from typing import Literal
 Trust = Literal["pinned", "verified", "changed", "changed-verified"]
 """`pinned`: first key seen. `verified`: compared by safety number. `changed*`: another key than the pinned one."""
 
-Change = Literal["opened", "joined", "request", "accepted", "declined", "bye", "closed", "members", "left", "removed"]
+Change = Literal[
+    "opened", "joined", "new-device", "new-key", "re-entered", "request", "accepted", "declined", "bye", "closed",
+    "members", "left", "removed",
+]  # fmt: skip
+"""`new-device`, `new-key`: somebody who was in it has another device, or another identity key, than before.
+`re-entered`: a device has replaced its own leaf, as it does after `/repair` or from an older copy of itself.
+"""
 
 
 @dataclass(frozen=True)

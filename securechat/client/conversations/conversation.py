@@ -103,6 +103,11 @@ class Conversation:
     def people(self, people: People) -> None:
         self._people = people
 
+    @property
+    def present(self) -> list[DeviceCertificate]:
+        """The certificates of those who have not left."""
+        return [person for leaf, person in self.people.items() if leaf not in self.departed]
+
     def author(self, device: bytes) -> DeviceCertificate | None:
         """Return the certificate of the device that the server names as an entry's author, if it is a member."""
         return next((person for person in self.people.values() if person.device_id == device), None)
@@ -195,8 +200,7 @@ class Conversation:
 
     def note_members(self) -> None:
         """Update the row's members and epoch from the group."""
-        here = {person.account for leaf, person in self.people.items() if leaf not in self.departed}
-        self.row.members = tuple(sorted(here))
+        self.row.members = tuple(sorted({person.account for person in self.present}))
         self.row.epoch = self.group.epoch
 
     # --- entering and leaving -------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from securechat.client import events
 from securechat.client.backoff import Backoff
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation, Staged
+from securechat.client.conversations.newcomers import changes
 from securechat.client.conversations.numbers import encode_number
 from securechat.client.conversations.waiting import Waiting
 from securechat.client.device import CAPABILITIES, Device, check_key_packages
@@ -333,7 +334,7 @@ class Entering:
             # The server has lost entries, or let somebody found the room again under the id of a deleted one.
             self._registry.archive(conversation)
         again, missed = row.phase == "resync", accepted.seq > row.cursor + 1
-        were = set(row.members)
+        before = conversation.present if again else []
         removed = {leaf for leaf, _ in staged.commit.public.removed}
         conversation.begin(
             staged.commit.group,
@@ -346,8 +347,8 @@ class Entering:
             self._context.emit(events.Gap(conversation.id, accepted.seq))
         conversation.tell_entered("members" if again else "joined")
         if again:
-            for account in sorted(set(row.members) - were):
-                conversation.tell("joined", account)
+            for change, account in changes(before, conversation.present):
+                conversation.tell(change, account)
         self._registry.follow(conversation)
 
     # --- requests and their answers -------------------------------------------------------------------------------

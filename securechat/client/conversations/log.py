@@ -13,6 +13,7 @@ from securechat.client.answers import Key
 from securechat.client.conversations import bodies, phases
 from securechat.client.conversations.bodies import Arrival
 from securechat.client.conversations.conversation import Conversation, People
+from securechat.client.conversations.newcomers import changes
 from securechat.client.conversations.numbers import decode_number
 from securechat.content.envelope import decode
 from securechat.errors import PeerError
@@ -246,7 +247,7 @@ def _process_departure(conversation: Conversation, entry: Entry) -> bool:
 
 def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> None:
     """Bring a commit into force: the new epoch replaces the old one."""
-    public, people, departed = staged.public, conversation.people, conversation.departed
+    public, people, departed, before = staged.public, conversation.people, conversation.departed, conversation.present
     if staged.group is None:
         conversation.row.closed = True
         conversation.end("You are no longer in this conversation.")
@@ -261,14 +262,13 @@ def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> Non
             conversation.context.pins.observe(person)
     conversation.note_members()
     context = conversation.context
-    changes = context.vault.changes.load(conversation.id)
-    by = {each.account: context.answers.waiting(("change", each.id)) for each in changes}
-    were, are = ({person.account for person in tree.values()} for tree in (people, conversation.people))
-    for account in sorted(are - were):
-        conversation.tell("joined", account, by.get(account, 0))
-    left = {people[leaf].account for leaf in departed}  # told already, when they left
-    for account in sorted(were - are - left):
-        conversation.tell("removed", account, by.get(account, 0))
+    wanted = context.vault.changes.load(conversation.id)
+    by = {each.account: context.answers.waiting(("change", each.id)) for each in wanted}
+    for change, account in changes(before, conversation.present):  # whoever had left was told of then
+        conversation.tell(change, account, by.get(account, 0))
+    committer = certificate_of(public.committer)
+    if public.sender.type == SenderType.NEW_MEMBER_COMMIT and committer in before:
+        conversation.tell("re-entered", committer.account)
     conversation.settle_changes()
 
 

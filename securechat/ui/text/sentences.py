@@ -222,6 +222,12 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
         case "joined":
             count = _people(len(conversation.members))
             yield _notice(f"You are in {where} ({count}). Earlier messages cannot be read.")
+        case "new-device":
+            yield _notice(f"{who} is in {where} with a new device.")
+        case "new-key":
+            yield _warning(f"{who} is in {where} under another key than before. /safety {who} shows it.")
+        case "re-entered":
+            yield _notice(f"The device of {who} has re-entered {where}.")
         case "request":
             yield _notice(f"{where} asks to chat with you: /accept {where} or /decline {where}.")
         case "accepted":
