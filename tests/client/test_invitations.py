@@ -386,3 +386,16 @@ def test_an_invitation_that_does_not_fit_its_welcome_is_not_asked_about(
     else:
         assert asked(bob) == []
         assert [problem in text for text in alarms] == ([True] if problem else [])
+
+
+def test_nobody_in_an_open_room_is_listed_as_invited(people: World) -> None:
+    """Not even its founder, whose leaf comes from a key package until they commit something."""
+    alice, bob = people("alice", "bob")
+    for person in (alice, bob):
+        person.do(commands.JoinRoom("#lobby"))
+        settle(alice, bob)
+    bob.do(commands.ListMembers(bob.id_of("#lobby")))
+    settle(alice, bob)
+    (told,) = bob.of(events.MemberList)
+    assert isinstance(told, events.MemberList)
+    assert told.invited == ()

@@ -672,13 +672,10 @@ def unanswered(room: Conversation) -> set[Identity]:
 
     Those who said no are among them until the tree has dropped them.
     """
-    founder = room.row.epoch == 0
-    return {
-        Identity.of(certificate)
-        for _, node in room.group.public.members()
-        if node.source == LeafNodeSource.KEY_PACKAGE and not founder
-        for certificate in (certificate_of(node),)
-    }
+    if room.row.kind != "invite" or room.row.epoch == 0:  # nobody else is added; the founder commits with the first Add
+        return set()
+    nodes = (node for _, node in room.group.public.members() if node.source == LeafNodeSource.KEY_PACKAGE)
+    return {Identity.of(certificate_of(node)) for node in nodes}
 
 
 def key_digest(identity_key: bytes) -> str:
