@@ -270,7 +270,7 @@ class Server:
 
     def status(self) -> Status:
         """Return how things stand. Any thread, while the server runs."""
-        entries, size = self._store.size()
+        size = self._store.size()
         return Status(
             started=self._started,
             accounts=len(self._accounts),
@@ -278,8 +278,9 @@ class Server:
             sessions=self._sequencer.sessions,
             waiting=self._sequencer.waiting,
             password_queue=self._workers.waiting,
-            log_entries=entries,
-            store_bytes=size,
+            log_entries=size.entries,
+            handshake_bytes=size.handshake_bytes,
+            store_bytes=size.disk_bytes,
             certificate_expires=self._certificate_expires,
         )
 

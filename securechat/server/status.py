@@ -62,5 +62,6 @@ class Status:
     waiting: int  # accounts in the queue for a seat
     password_queue: int  # logins that wait for a worker
     log_entries: int  # kept because somebody has not read them yet, or for a moment
+    handshake_bytes: int  # kept for those who are away for longer
     store_bytes: int  # of the database and its write-ahead log
     certificate_expires: float

@@ -437,13 +437,16 @@ class Welcomed(Message):
 
 
 class Truncated(Message):
-    """Entries before `first_seq` are gone: the reader was away too long. Its user must see the gap.
+    """Messages before `first_seq` are gone: the reader was away too long. Its user must see the gap.
 
-    Of an inbox it says that nothing is left in it.
+    As `Entry` events follow the handshakes before `first_seq` that are left, then everything from there on. `chain` is
+    chain_{first_seq-1}, provisional until a member's message confirms it. Of an inbox it says that nothing is left in
+    it, and `chain` is empty.
     """
 
     conversation: LogId
     first_seq: Count
+    chain: Annotated[bytes, Meta(max_length=limits.CHAIN_LENGTH)]
 
 
 class Acknowledge(Message):

@@ -297,7 +297,7 @@ def test_a_server_that_makes_us_enter_anew_cannot_put_somebody_else_in_bobs_plac
     shadow.seq = 99
     shadow.found(Rules("direct"), add.key_package)
     hostile.from_client[m.Resync] = lambda link, request: link.tell_client(shadow.offer(request.id, number=2)) or []  # type: ignore[attr-defined, func-returns-value]  # a request
-    hostile.link("alice").tell_client(m.Truncated(conversation, 50))
+    hostile.link("alice").tell_client(m.Truncated(conversation, 50, bytes(32)))
     alice.wait_for(events.Alarm)
     told = happened(alice, events.Alarm)[0]
     assert told.text == (
@@ -322,7 +322,7 @@ def test_who_is_new_in_a_room_that_was_entered_anew_is_told(hostile: HostileServ
     alice.wait_until(lambda: members(alice, "#staff") == ("alice", "bob", "carol"))
     bob.wait_until(lambda: kept.told > 0)
     del hostile.from_server[m.Entry]
-    hostile.link("bob").tell_client(m.Truncated(conversation, 50))
+    hostile.link("bob").tell_client(m.Truncated(conversation, 50, bytes(32)))
     told = bob.wait_for(events.ConversationChanged, lambda event: (event.change, event.account) == ("joined", "carol"))
     assert told.conversation.members == ("alice", "bob", "carol")
 
@@ -336,7 +336,7 @@ def test_a_conversation_that_has_stopped_stays_so_whatever_the_server_says(
     say(alice, "bob", "lost")
     bob.wait_for(events.Alarm)
     gap.armed = False
-    hostile.link("bob").tell_client(m.Truncated(conversation, 4))
+    hostile.link("bob").tell_client(m.Truncated(conversation, 4, bytes(32)))
     (carol,) = crowd("carol")
     direct(carol, bob)  # what was sent before this has been looked at
     assert state(bob, "alice") == "stopped"
@@ -350,7 +350,7 @@ def test_a_conversation_that_was_left_is_not_entered_anew(hostile: HostileServer
     conversation = lobby(alice, bob)
     bob.do(commands.Leave(conversation))
     bob.wait_for(events.ConversationChanged, lambda event: event.change == "left")
-    hostile.link("bob").tell_client(m.Truncated(conversation, 4))
+    hostile.link("bob").tell_client(m.Truncated(conversation, 4, bytes(32)))
     direct(alice, bob)
     assert state(bob, "#lobby") == "closed"
     assert not sent(hostile, "bob", m.Resync)

@@ -503,7 +503,7 @@ def test_truncated_history_is_shown_as_a_gap(server: MemoryServer, pair: list[Pe
 
     def truncate(message: wire.FromServer) -> list[wire.FromServer]:
         if isinstance(message, wire.Entry):
-            return [wire.Truncated(message.conversation, message.seq + 1)]
+            return [wire.Truncated(message.conversation, message.seq + 1, bytes(32))]
         return [message]
 
     bob.connect()
@@ -707,7 +707,7 @@ def test_who_was_away_longer_than_letters_are_kept_is_ready_all_the_same(server:
     assert any(isinstance(event, events.Ready) for event in bob.happened[before:])
     assert device.row.inbox_cursor == 1
     assert bob.link is not None
-    bob.link.send(wire.Truncated(device.id, 1 << 40))  # a number to come
+    bob.link.send(wire.Truncated(device.id, 1 << 40, b""))  # a number to come
     settle(alice, bob)
     assert device.row.inbox_cursor == 1
 

@@ -34,7 +34,7 @@ from tests.support.pair import HELLO, Pair, example
 
 NOW = 1_800_000_000_000
 ROOM, ALICE, BOB = b"R" * 32, b"a" * 16, b"b" * 16
-STATUS = Status(0, 0, 0, 0, 0, 0, 0, 0, 0)
+STATUS = Status(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 @cache

@@ -87,6 +87,7 @@ def test_the_numbers_are_those_of_what_happened(
     assert seen["entries_accepted_total",] == 4  # with the commit that opened the conversation
     assert seen["log_entries",] == 4
     assert seen["store_bytes",] > 4096
+    assert seen["handshake_bytes",] > 1000  # the commit by which the two came together
     assert seen["delivery_seconds_count",] == seen["delivery_seconds_bucket", "+Inf"] == 4
     assert 0 < seen["delivery_seconds_sum",] < WAIT
     assert seen["certificate_expiry_timestamp_seconds",] > time.time()

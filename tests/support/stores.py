@@ -35,7 +35,8 @@ def entries_for(head: Head, count: int, *, time: int = NOW, size: int = 10) -> l
         payload = str(head.seq + 1).encode().ljust(size)
         number = numbers.last + 1 if numbers else 1
         chain = next_chain(head.chain, head.id, head.seq + 1, time, ALICE, number, payload)
-        entries.append(LogEntry(head.seq + 1, time, ALICE, number, 7, chain, payload))
+        before = b"" if entries else head.chain
+        entries.append(LogEntry(head.seq + 1, time, ALICE, number, 7, chain, payload, before=before))
         head.record(entries[-1])
     return entries
 

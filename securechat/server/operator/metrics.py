@@ -63,6 +63,7 @@ class ServerCollector(Collector):
             ("waiting", "Accounts that are logged in and wait for a seat.", status.waiting),
             ("password_queue", "Logins that wait for a password worker.", status.password_queue),
             ("log_entries", "Entries in the logs, kept for those who have not read them.", status.log_entries),
+            ("handshake_bytes", "Bytes of commits and departures, kept for longer.", status.handshake_bytes),
             ("store_bytes", "Size of the database with its write-ahead log.", status.store_bytes),
             ("certificate_expiry_timestamp_seconds", "When the certificate expires.", status.certificate_expires),
         ):

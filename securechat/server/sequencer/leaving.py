@@ -70,6 +70,7 @@ class Leaving:
         entry = run.add(request.id, request.proposal, head.epoch, time, last_for=(session.device,))
         member = head.members[session.device]
         member.last_seq = entry.seq
+        self._store.save_handshake(head.id, entry)
         self._store.put_members(head.id, [member])
         departed = Departed(session.device, checked.leaf, request.proposal, checked.group.context.encode())
         head.departed[session.device] = departed

@@ -74,11 +74,12 @@ class Drained:
 
 @dataclass(frozen=True)
 class Portion:
-    """A reader has read `frames` of a log, up to `position`."""
+    """A reader has read `frames` of a log, up to `position`; `gap` as in `Subscription`."""
 
     log: bytes
     start: int
     position: int
+    gap: int
     frames: bytes
 
 

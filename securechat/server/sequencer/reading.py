@@ -7,6 +7,9 @@ finds it at the head, or so near that the rest is read on the spot. Heads move o
 repeat. A live reader whose connection does not drain falls behind again: what it has not read waits in the store, not
 in memory.
 
+Messages that were given up leave a *gap*. A reader that comes to one is told where it ends, and gets the handshakes in
+it that are left, in portions as well: they are kept longer.
+
 Inboxes are read in the same way, but nothing is pushed: a new Welcome puts its reader behind.
 """
 
@@ -20,6 +23,7 @@ from securechat.server.sequencer.turn import Run, Turn
 from securechat.server.store.port import InboxStore, LogStore
 from securechat.server.store.records import InboxEntry, LogEntry, Trimmed
 from securechat.wire import limits
+from securechat.wire.chain import CHAIN_START
 from securechat.wire.frames import encode_frames
 from securechat.wire.messages import Acknowledge, Departure, Entry, Subscribe, Subscribed, Truncated, Welcomed
 
@@ -138,7 +142,7 @@ class Reading:
         subscription = session.subscriptions.get(portion.log)
         if subscription is not None and not subscription.live and subscription.position == portion.start:
             session.outlet.send(portion.frames)
-            subscription.position = portion.position
+            subscription.position, subscription.gap = portion.position, portion.gap
             self._advance(session, subscription)
         self._read_next(session)
 
@@ -170,8 +174,10 @@ class Reading:
         if trimmed.held is not None:
             head.held_bytes, head.held_time = trimmed.held
         for member in list(head.members.values()):
-            member.cursor = max(member.cursor, trimmed.cursor)
-            self._drop_if_done(trimmed.conversation, member.device)
+            if member.last_seq is not None and member.last_seq <= trimmed.given_up:
+                del head.members[member.device]
+            else:
+                self._drop_if_done(trimmed.conversation, member.device)
 
     def _drop_if_done(self, log: bytes, device: bytes) -> None:
         conversation = self._conversations.loaded(log)
@@ -201,8 +207,9 @@ class Reading:
         if 0 < end - subscription.position <= ON_THE_SPOT and session.outlet.backlog < FALL_BEHIND_BYTES:
             log, start = subscription.log, subscription.position
             entries = self._logs.read(log, start, end, ON_THE_SPOT, PORTION_BYTES)
-            session.outlet.send(_encode(log, start, end, entries))
-            subscription.position = entries[-1].seq if entries else end
+            if entries and entries[0].seq == start + 1:
+                session.outlet.send(_frames(log, entries))
+                subscription.position = entries[-1].seq
         if subscription.position < end:
             self._fall_behind(session, subscription)
         elif member.last_seq is None:
@@ -238,22 +245,37 @@ class Reading:
             self._forget(session, log)
             self._read_next(session)
             return
-        end = conversation.head.seq if member.last_seq is None else member.last_seq
+        head, gap = conversation.head, subscription.gap
+        # The store keeps what a removed device has not acknowledged, so what is left says where its chain begins.
+        end, chain = (head.seq, head.chain) if member.last_seq is None else (member.last_seq, CHAIN_START)
         session.reading = True
-        self._readers.submit(lambda: self._read_log(session, log, start, end))
+        self._readers.submit(lambda: self._read_log(session, log, start, gap, end, chain))
 
-    def _read_log(self, session: Session, log: bytes, start: int, end: int) -> None:
-        """On a reader's thread."""
-        entries = self._logs.read(log, start, end, PORTION_ENTRIES, PORTION_BYTES)
-        position = entries[-1].seq if entries else end
-        self._submit(session, Portion(log, start, position, _encode(log, start, end, entries)))
+    def _read_log(self, session: Session, log: bytes, start: int, gap: int, end: int, chain: bytes) -> None:
+        """On a reader's thread. `gap` as in `Subscription`; `chain` is chain_end."""
+        frames, position = b"", start
+        if start >= gap:
+            entries = self._logs.read(log, start, end, PORTION_ENTRIES, PORTION_BYTES)
+            first, before = (entries[0].seq, entries[0].before) if entries else (end + 1, chain)
+            if first > start + 1:
+                gap = first - 1
+                frames = encode_frames([Truncated(log, first, before or CHAIN_START)])
+            else:
+                frames, position = _frames(log, entries), entries[-1].seq if entries else end
+        if start < gap:
+            handshakes = self._logs.read_handshakes(log, start, gap, PORTION_ENTRIES, PORTION_BYTES)
+            frames += _frames(log, handshakes)
+            position = handshakes[-1].seq if handshakes else gap
+        self._submit(session, Portion(log, start, position, gap, frames))
 
     def _read_inbox(self, session: Session, device: bytes, start: int, newest: int) -> None:
         """On a reader's thread. If nothing is left, say so: the client waits for the newest entry."""
         entries = self._inboxes.read(device, start, PORTION_BYTES)
         position = entries[-1].seq if entries else newest
-        events: Iterable[Welcomed | Truncated] = map(_welcomed, entries) if entries else [Truncated(device, newest + 1)]
-        self._submit(session, Portion(device, start, position, encode_frames(events)))
+        events: Iterable[Welcomed | Truncated] = map(_welcomed, entries)
+        if not entries:
+            events = [Truncated(device, newest + 1, b"")]
+        self._submit(session, Portion(device, start, position, 0, encode_frames(events)))
 
     def _forget(self, session: Session, log: bytes) -> None:
         subscription = session.subscriptions.pop(log, None)
@@ -266,13 +288,6 @@ class Reading:
         conversation = self._conversations.loaded(log) if subscription.live else None
         if conversation is not None and conversation.readers.get(session.device) is session:
             del conversation.readers[session.device]
-
-
-def _encode(log: bytes, start: int, end: int, entries: list[LogEntry]) -> bytes:
-    """The frames of entries read after `start`, with a `Truncated` before them if the first ones are gone."""
-    first = entries[0].seq if entries else end + 1
-    gap = [Truncated(log, first)] if first > start + 1 else []
-    return encode_frames(gap) + _frames(log, entries)
 
 
 def _frames(log: bytes, entries: list[LogEntry]) -> bytes:

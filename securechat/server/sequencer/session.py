@@ -38,6 +38,7 @@ class Subscription:
 
     log: bytes  # a conversation's id, or the device's own for its inbox
     position: int
+    gap: int = 0  # up to here only handshakes are left; the reader has been told
     live: bool = False
     queued: bool = False  # in `Session.behind`
 

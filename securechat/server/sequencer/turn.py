@@ -8,7 +8,7 @@ from securechat.server.clock import ServerClock
 from securechat.server.sequencer.conversation import Conversation, Conversations
 from securechat.server.sequencer.session import Session
 from securechat.server.store.records import Head, LogEntry, pack_answer
-from securechat.wire.chain import next_chain
+from securechat.wire.chain import MLS_MESSAGE, next_chain
 from securechat.wire.messages import (
     Accepted,
     Done,
@@ -65,13 +65,17 @@ class Run:
         head, device, numbers = self._head, self._device, self._numbers
         conversation, seq, chain, number, size = head.id, head.seq, head.chain, numbers.last, self._size
         entries, accepted, answers, full = self.entries, self.accepted, [], self.full
+        opening = b"" if entries else chain
         while requests and not full:
             request, payload = requests.popleft()
             seq += 1
             number += 1
             before = chain
             chain = next_chain(before, conversation, seq, time, device, number, payload, group_info)
-            entries.append(LogEntry(seq, time, device, number, epoch, chain, payload, group_info))
+            entries.append(
+                LogEntry(seq, time, device, number, epoch, chain, payload, group_info, MLS_MESSAGE, opening)
+            )
+            opening = b""
             accepted.append(Accepted(request, conversation, number, seq, time, b""))
             answers.append(pack_answer(seq, time, before, chain))
             size += len(payload) + len(group_info)

@@ -23,6 +23,9 @@ from securechat.policy import Rules
 SNAPSHOT_EPOCHS = 64
 """Epochs between two snapshots of a public group: 64 commits are replayed in about a second."""
 
+SNAPSHOT_BYTES = 256 << 10
+"""Bytes of a commit after which a snapshot is due at once: the commits since one are kept whatever their size."""
+
 
 @dataclass(frozen=True)
 class Founded:
@@ -94,7 +97,7 @@ class Validator:
         policy.check_commit(staged, departed=departed)
         _check_welcome(staged, welcome)
         verify_group_info(staged.after, decode_body(group_info, GroupInfo), signer=staged.committer_leaf)
-        due = staged.after.epoch % SNAPSHOT_EPOCHS == 0
+        due = staged.after.epoch % SNAPSHOT_EPOCHS == 0 or len(commit) > SNAPSHOT_BYTES
         return Checked(
             staged, departed, time, staged.after.tree.encode(), staged.after.encode() if due else None
         )

@@ -19,6 +19,7 @@ from securechat.server.store.records import (
     LogEntry,
     Membership,
     RoomRow,
+    Size,
     Trimmed,
 )
 
@@ -37,7 +38,10 @@ class ConversationStore(Protocol):
         """Remove a conversation, its log, and its name or pair if they are still its own."""
 
     def save_commit(self, head: Head, entry: LogEntry, snapshot: bytes | None) -> None:
-        """Keep a commit and the head's GroupInfo; a `snapshot` of the group after it replaces all commits."""
+        """Keep a commit as a handshake, the head's GroupInfo, and a `snapshot` of the group after it, if one is due."""
+
+    def save_handshake(self, conversation: bytes, entry: LogEntry) -> None:
+        """Keep an entry that is no message, beside the log and longer: until `tidy` finds that nobody needs it."""
 
     def put_members(self, conversation: bytes, members: Iterable[Membership]) -> None:
         """Add members or change them."""
@@ -86,7 +90,15 @@ class LogStore(Protocol):
         """
 
     def read(self, conversation: bytes, after: int, upto: int, max_entries: int, max_bytes: int) -> list[LogEntry]:
-        """Return the next entries after `after` in order, at least one if there is any. Any thread."""
+        """Return the next entries after `after` in order, at least one if there is any. Any thread.
+
+        The first one says what the chain was before it if it is the first that is left.
+        """
+
+    def read_handshakes(
+        self, conversation: bytes, after: int, upto: int, max_entries: int, max_bytes: int
+    ) -> list[LogEntry]:
+        """The same for handshakes, of which more are kept, and which do not follow each other. Any thread."""
 
 
 class InboxStore(Protocol):
@@ -181,8 +193,8 @@ class Store(Protocol):
     def newest(self) -> int:
         """Return the newest time (ms) that a log tells; 0 if there is none."""
 
-    def size(self) -> tuple[int, int]:
-        """Return how many entries the logs hold, and bytes on disk. Any thread."""
+    def size(self) -> Size:
+        """Return what is kept. Any thread."""
 
     def close(self) -> None:
         """Close everything; nothing may be called afterwards."""

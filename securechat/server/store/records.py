@@ -2,7 +2,7 @@
 
 import struct
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,11 @@ READER_ENTRIES = 10_000
 READER_BYTES = 64 << 20
 """What a reader may leave unread in a log. Past any of these its cursor holds nothing (docs/design.md, section 5)."""
 
+KEPT_SECONDS = 180 * 86_400
+KEPT_BYTES = 32 << 20
+"""What is kept of a log's handshakes at most: half a year, in which the largest room makes about 62 MB, a room of 300
+about 15 MB (docs/design.md, section 5)."""
+
 INBOX_ENTRIES = 1000
 """Welcomes kept for one device: the oldest are dropped first, and their senders can invite again."""
 
@@ -23,7 +28,8 @@ INBOX_ENTRIES = 1000
 class LogEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One entry of a conversation's log. `time` in ms; `epoch` and `chain` as they are after it.
 
-    What was stored before entries had a kind and a GroupInfo is read with the defaults.
+    `before`: the chain before it, in the first entry of a run, where others may be gone; else empty. What was stored
+    before entries had the last three is read with their defaults.
     """
 
     seq: int
@@ -35,6 +41,7 @@ class LogEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     payload: bytes
     group_info: bytes = b""
     kind: int = MLS_MESSAGE
+    before: bytes = b""
 
     @property
     def size(self) -> int:
@@ -186,11 +193,19 @@ class Device:
     certificate: bytes
 
 
+class Size(NamedTuple):
+    """What a store keeps: entries of the logs, bytes in their handshakes, bytes on disk in all."""
+
+    entries: int
+    handshake_bytes: int
+    disk_bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """What housekeeping changed in a conversation: entries before `first_seq` are gone."""
+    """What housekeeping changed in a conversation: entries before `first_seq` are gone, but for handshakes."""
 
     conversation: bytes
     first_seq: int
-    cursor: int = 0  # readers behind it were given up: their cursors were moved here; 0: none
+    given_up: int = 0  # up to here entries went that some had not read; whoever is out by then is forgotten; 0: none
     held: tuple[int, int] | None = None  # the head's new `held_bytes` and `held_time`, where they have changed

@@ -261,7 +261,7 @@ def test_of_letters_that_are_gone_the_reader_is_told(server: MemoryServer, enter
     server.now += (READER_SECONDS + 1) * 1000
     server.tidy()
     bob.read_inbox()
-    assert bob.take(m.Message) == m.Truncated(bob.device, 2)
+    assert bob.take(m.Message) == m.Truncated(bob.device, 2, b"")
 
 
 def test_a_welcome_waits_for_who_is_away(enter: Enter) -> None:

@@ -5,10 +5,13 @@ from collections.abc import Callable
 
 import pytest
 
+from securechat.mls.framing import read_header
 from securechat.server.sequencer import messages as talking
+from securechat.server.sequencer import reading
 from securechat.server.sequencer.conversation import IDLE_SECONDS
 from securechat.server.store.sqlite import tail, tidying
 from securechat.wire import messages as m
+from securechat.wire.chain import next_chain
 from tests.support.log import logged
 from tests.support.memory_server import MemoryPerson as Person
 from tests.support.memory_server import MemoryServer
@@ -21,6 +24,16 @@ def talk(enter: Enter) -> tuple[Person, Person, bytes]:
     bob.read_inbox()
     assert isinstance(alice.open_direct("bob"), m.Accepted)
     return alice, bob, bob.accept_welcome()
+
+
+def chain_after(chain: bytes, entries: list[m.Entry]) -> bytes:
+    """The chain after entries that follow the one with this chain."""
+    for entry in entries:
+        number = int.from_bytes(read_header(entry.payload).authenticated_data, "big")
+        chain = next_chain(
+            chain, entry.conversation, entry.seq, entry.time, entry.device, number, entry.payload, entry.group_info
+        )
+    return chain
 
 
 def acknowledge(person: Person, conversation: bytes, seq: int) -> None:
@@ -61,10 +74,64 @@ def test_who_was_away_too_long_is_told_where_the_gap_ends(
     acknowledge(alice, room, 21)
     server.tidy()
     bob.subscribe(room)
-    assert bob.take(m.Message) == m.Truncated(room, 17)
-    assert [bob.take(m.Entry).seq for _ in range(5)] == [17, 18, 19, 20, 21]
+    truncated = bob.take(m.Truncated)
+    assert truncated.first_seq == 17
+    rest = [bob.take(m.Entry) for _ in range(5)]
+    assert [entry.seq for entry in rest] == [17, 18, 19, 20, 21]
+    assert chain_after(truncated.chain, rest) == server.head(room).chain
     assert isinstance(alice.say(room, "and on"), m.Accepted)
     assert bob.take(m.Entry).seq == 22
+
+
+@pytest.mark.parametrize("portion", [1, 2, 100])
+def test_who_was_away_too_long_gets_the_handshakes_that_it_missed(
+    server: MemoryServer, enter: Enter, monkeypatch: pytest.MonkeyPatch, portion: int
+) -> None:
+    """And follows them with its own secrets to where the log goes on."""
+    monkeypatch.setattr(tail, "TAIL_SECONDS", -1)
+    monkeypatch.setattr(tidying, "READER_ENTRIES", 5)
+    monkeypatch.setattr(reading, "PORTION_ENTRIES", portion)
+    alice, bob = enter("alice"), enter("bob")
+    alice.open_room("#lobby")
+    room = bob.join("#lobby")
+    alice.subscribe(room)
+    alice.process(alice.take(m.Entry))
+    for _ in range(3):
+        assert isinstance(alice.change(room), m.Accepted)
+        alice.say(room, "lost")
+    for n in range(10):
+        alice.say(room, str(n))
+    acknowledge(alice, room, 17)
+    server.tidy()
+    cursor = bob.cursors[room]
+    for _ in range(2):  # and again, since it has acknowledged nothing
+        bob.subscribe(room, cursor)
+        truncated = bob.take(m.Truncated)
+        assert truncated.first_seq == 13
+        rest = [bob.take(m.Entry) for _ in range(8)]
+        assert [entry.seq for entry in rest] == [2, 4, 6, 13, 14, 15, 16, 17]
+        assert all(entry.group_info for entry in rest[:3])
+        assert chain_after(truncated.chain, rest[3:]) == server.head(room).chain
+    for entry in rest[:3]:
+        bob.process(entry)
+    assert bob.groups[room].epoch_authenticator == alice.groups[room].epoch_authenticator
+
+
+def test_who_comes_back_to_a_log_of_which_nothing_is_left_learns_its_chain(
+    server: MemoryServer, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "TAIL_SECONDS", -1)
+    alice, bob, conversation = talk(enter)
+    assert isinstance(alice.change(conversation), m.Accepted)
+    alice.say(conversation, "read by both")
+    for person in (alice, bob):
+        acknowledge(person, conversation, 3)
+    server.tidy()
+    bob.subscribe(conversation, 1)
+    assert bob.take(m.Message) == m.Truncated(conversation, 4, server.head(conversation).chain)
+    assert bob.take(m.Entry).seq == 2
+    alice.say(conversation, "and on")
+    assert bob.take(m.Entry).seq == 4
 
 
 def test_the_sender_of_a_direct_conversation_is_refused_instead(

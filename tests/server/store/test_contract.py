@@ -4,10 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from securechat.server.store.port import Store
 from securechat.server.store.records import (
     INBOX_ENTRIES,
+    KEPT_BYTES,
+    KEPT_SECONDS,
     READER_ENTRIES,
     READER_SECONDS,
     Departed,
@@ -92,12 +95,16 @@ def test_a_departed_device_holds_entries_until_its_last_one(store: Store) -> Non
 def test_nobody_absent_can_fill_a_room(store: Store) -> None:
     head = make(store)
     store.logs.set_cursors([(ROOM, ALICE, 1 << 40)])
-    write(store, head, READER_ENTRIES + 20, run=10)
+    write(store, head, 20, run=10)
+    chain = head.chain
+    write(store, head, READER_ENTRIES, run=10)
     assert tidy(store, NOW + 60_000) == {ROOM: 21}
     loaded = store.conversations.load(ROOM)
     assert loaded is not None
-    assert loaded.members[BOB].cursor == 20
+    assert loaded.members[BOB].cursor == 0  # handshakes are kept for it
     assert len(read(store)) == READER_ENTRIES
+    (first,) = store.logs.read(ROOM, 0, 100, 1, 1)
+    assert (first.seq, first.before) == (21, chain)
 
 
 def test_nobody_absent_keeps_old_entries_of_a_room(store: Store) -> None:
@@ -257,6 +264,83 @@ def test_a_group_is_a_snapshot_and_the_commits_since(reopen: Open) -> None:
     assert same(store.conversations.load(ROOM), head)
 
 
+def commit(store: Store, head: Head, *, time: int = NOW, size: int = 10, snapshot: bytes | None = None) -> None:
+    """Add a commit."""
+    (entry,) = entries_for(head, 1, time=time, size=size)
+    entry = structs.replace(entry, group_info=b"info")
+    store.logs.append(head, [entry])
+    store.conversations.save_commit(head, entry, snapshot)
+    store.commit()
+
+
+def handshakes(store: Store, after: int = 0, *, entries: int = 100, size: int = 1 << 30) -> list[int]:
+    return [entry.seq for entry in store.logs.read_handshakes(ROOM, after, 1 << 40, entries, size)]
+
+
+def test_handshakes_outlive_the_messages_around_them(reopen: Open) -> None:
+    store = reopen()
+    head = make(store)
+    for _ in range(4):
+        commit(store, head)
+        write(store, head, 1)
+    (departure,) = entries_for(head, 1)
+    store.logs.append(head, [departure])
+    store.conversations.save_handshake(ROOM, departure)
+    store.commit()
+    set_cursors(store, head, 9)
+    tidy(store, NOW + 60_000)
+    store = reopen()
+    assert read(store) == []
+    assert handshakes(store) == [1, 3, 5, 7, 9]  # the group is rebuilt from its commits
+    assert handshakes(store, 3) == [5, 7, 9]
+    assert handshakes(store, entries=2) == [1, 3]
+    assert handshakes(store, size=1) == [1]
+    assert [entry.seq for entry in store.logs.read_handshakes(ROOM, 1, 6, 100, 1 << 20)] == [3, 5]
+    (last,) = store.logs.read_handshakes(ROOM, 7, 9, 100, 1 << 20)
+    assert last == departure
+    (first,) = store.logs.read_handshakes(ROOM, 0, 1, 100, 1 << 20)
+    assert (first.group_info, first.chain) != (b"", b"")
+    found = store.conversations.read_group(ROOM)
+    assert found is not None
+    assert [payload.strip() for _, payload in found[1]] == [b"1", b"3", b"5", b"7"]
+
+
+def test_handshakes_are_kept_for_the_slowest_reader_and_for_the_group(store: Store) -> None:
+    head = make(store)
+    for seq in range(1, 8):
+        commit(store, head, snapshot=b"snapshot" if seq == 5 else None)
+    store.logs.set_cursors([(ROOM, ALICE, 7), (ROOM, BOB, 2)])
+    store.commit()
+    tidy(store, NOW + 60_000)
+    assert handshakes(store) == [3, 4, 5, 6, 7]
+    set_cursors(store, head, 7)
+    commit(store, head)  # a new one lets the others be looked through
+    tidy(store, NOW + 60_000)
+    assert handshakes(store) == [6, 7, 8]
+    store.conversations.put_members(ROOM, [Membership(BOB, "b", 0, CHAIN_START, 8, 7)])
+    assert store.conversations.read_group(ROOM) == (b"snapshot", [(NOW, str(n).encode().ljust(10)) for n in (6, 7, 8)])
+
+
+def test_nobody_absent_keeps_handshakes_past_half_a_year_or_32_mib(store: Store) -> None:
+    head = make(store)
+    set_cursors(store, head, 1000, [ALICE])
+    day = 86_400_000
+    for n in range(4):
+        commit(store, head, time=NOW + n * day)
+    commit(store, head, time=NOW + 4 * day, snapshot=b"snapshot")
+    later = NOW + KEPT_SECONDS * 1000 + 2 * day
+    tidy(store, later)
+    assert handshakes(store) == [3, 4, 5]
+    for _ in range(3):
+        commit(store, head, time=later, size=KEPT_BYTES // 3)
+    commit(store, head, time=later, snapshot=b"newer")
+    tidy(store, later)
+    assert handshakes(store) == [7, 8, 9]
+    tidy(store, later + KEPT_SECONDS * 2000)
+    assert handshakes(store) == []
+    assert store.conversations.read_group(ROOM) == (b"newer", [])
+
+
 def test_departures_are_remembered_until_the_tree_has_dropped_them(reopen: Open) -> None:
     store = reopen()
     head = make(store)
@@ -325,6 +409,8 @@ def test_the_size_counts_what_is_kept(store: Store) -> None:
     assert store.size()[0] == 10
     set_cursors(store, head, 6)
     tidy(store, NOW + 60_000)
-    entries, size = store.size()
-    assert entries == 4
-    assert size > 0
+    commit(store, head)
+    size = store.size()
+    assert size.entries == 5
+    assert size.handshake_bytes == 10 + len(b"info")
+    assert size.disk_bytes > 0

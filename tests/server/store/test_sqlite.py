@@ -187,7 +187,7 @@ def test_a_deleted_conversation_leaves_nothing(reopen: Open) -> None:
     tidy(store, NOW + 60_000)
     assert read(store) == [1, 2]
     assert same(store.conversations.load(ROOM), again)
-    for table in ("tail", "history", "members", "numbers", "commits"):
+    for table in ("tail", "history", "members", "numbers", "handshakes"):
         assert count(store, table) <= 2, table
 
 

@@ -1,4 +1,4 @@
-"""Conversations on SQLite: their rows, members and commits.
+"""Conversations on SQLite: their rows, members and handshakes.
 
 The state of a conversation is its row plus those entries of the tail that are newer than it. So a message costs a part
 of one row of the tail, and all messages between two updates of the conversation's row share what that costs.
@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from securechat.server.store.records import Departed, Head, LogEntry, Membership, Numbers, RoomRow
 from securechat.server.store.sqlite.database import Database
 from securechat.server.store.sqlite.logs import Logs
+from securechat.server.store.sqlite.tail import decode_run, encode_run
 from securechat.server.store.sqlite.writer import Writer
 
 
@@ -41,7 +42,7 @@ class Conversations:
         ref = self._logs.refs.pop(conversation)
         del self._logs.ids[ref]
         # Entries stay in the tail until `tidy` comes to them: the tail is only ever cut at its beginning.
-        for table in ("pairs", "commits", "members", "departed", "numbers", "history"):
+        for table in ("pairs", "handshakes", "members", "departed", "numbers", "history"):
             self._writer.execute(f"DELETE FROM {table} WHERE conversation = ?", ref)  # noqa: S608  # nosec B608  # names from the line above
         self._writer.execute("DELETE FROM conversations WHERE ref = ?", ref)
 
@@ -74,20 +75,38 @@ class Conversations:
         """See the port."""
         ref = self._logs.refs[head.id]
         self._writer.execute("UPDATE conversations SET group_info = ? WHERE ref = ?", head.group_info, ref)
-        if snapshot is None:
-            self._writer.execute("INSERT INTO commits VALUES (?, ?, ?, ?)", ref, entry.seq, entry.time, entry.payload)
-        else:
-            self._writer.execute("UPDATE conversations SET snapshot = ? WHERE ref = ?", snapshot, ref)
-            self._writer.execute("DELETE FROM commits WHERE conversation = ?", ref)
+        if snapshot is not None:
+            self._writer.execute(
+                "UPDATE conversations SET snapshot = ?, snapshot_seq = ? WHERE ref = ?", snapshot, entry.seq, ref
+            )
+        self._keep(ref, entry, opens=True)
+
+    def save_handshake(self, conversation: bytes, entry: LogEntry) -> None:
+        """See the port."""
+        self._keep(self._logs.refs[conversation], entry, opens=False)
+
+    def _keep(self, ref: int, entry: LogEntry, *, opens: bool) -> None:
+        self._writer.execute(
+            "INSERT INTO handshakes VALUES (?, ?, ?, ?, ?, ?)",
+            ref, entry.seq, entry.time, opens, entry.size, encode_run([entry]),
+        )  # fmt: skip
+        self._writer.execute(
+            "UPDATE conversations SET handshake_bytes = handshake_bytes + ? WHERE ref = ?", entry.size, ref
+        )
+        self._logs.grown.add(ref)
 
     def read_group(self, conversation: bytes) -> tuple[bytes, list[tuple[int, bytes]]] | None:
         """See the port."""
         with self._database.snapshot() as reader:
-            row = reader.execute("SELECT ref, snapshot FROM conversations WHERE id = ?", (conversation,)).fetchone()
+            row = reader.execute(
+                "SELECT snapshot, ref, snapshot_seq FROM conversations WHERE id = ?", (conversation,)
+            ).fetchone()
             if row is None:
                 return None
-            commits = reader.execute("SELECT time, message FROM commits WHERE conversation = ? ORDER BY seq", (row[0],))
-            return row[1], commits.fetchall()
+            runs = reader.execute(
+                "SELECT entries FROM handshakes WHERE conversation = ? AND seq > ? AND opens ORDER BY seq", row[1:]
+            )
+            return row[0], [(entry.time, entry.payload) for (run,) in runs for entry in decode_run(run)]
 
     def put_members(self, conversation: bytes, members: Iterable[Membership]) -> None:
         """See the port."""

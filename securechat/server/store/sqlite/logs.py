@@ -37,6 +37,7 @@ class Logs:
         self._cursors: list[tuple[bytes, bytes, int]] = []
         self.histories: set[int] = set()  # conversations with entries in the history
         self.untidy: set[int] = set()  # those of them whose history may have become unnecessary
+        self.grown: set[int] = set()  # conversations with new handshakes
         with writer.guarded() as connection:
             meta = dict(connection.execute("SELECT key, value FROM meta"))
             try:
@@ -179,6 +180,25 @@ class Logs:
         stored: int | None = self._writer.one("SELECT max(time) FROM conversations")
         return max(stored or 0, self.tail.newest)
 
+    def read_handshakes(
+        self, conversation: bytes, after: int, upto: int, max_entries: int, max_bytes: int
+    ) -> list[LogEntry]:
+        """See the port."""
+        found: list[LogEntry] = []
+        size = 0
+        with self._database.snapshot() as reader:
+            for (run,) in reader.execute(
+                "SELECT entries FROM handshakes JOIN conversations ON ref = conversation"
+                " WHERE id = ? AND handshakes.seq > ? AND handshakes.seq <= ? AND size > 0"
+                " ORDER BY handshakes.seq LIMIT ?",
+                (conversation, after, upto, max_entries),
+            ):
+                found += decode_run(run)
+                size += found[-1].size
+                if size >= max_bytes:
+                    break
+        return found
+
     def count(self) -> int:
         """How many entries there are. Any thread."""
         moved = 0
@@ -191,3 +211,9 @@ class Logs:
                 ).fetchone()
                 moved += count or 0
         return moved + self.tail.entries
+
+    def handshake_bytes(self) -> int:
+        """How many bytes the handshakes take. Any thread."""
+        with self._database.snapshot() as reader:
+            (size,) = reader.execute("SELECT coalesce(sum(handshake_bytes), 0) FROM conversations").fetchone()
+        return int(size)

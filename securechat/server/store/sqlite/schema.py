@@ -106,7 +106,27 @@ UPDATE numbers SET answers = x'';
 Answers to retries hold chains in place of digests. The old ones are forgotten: clients learn from `Subscribed` and from
 the log what had been accepted before the server was updated."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _RUNS)
+_HANDSHAKES = """
+CREATE TABLE handshakes (
+    conversation INTEGER, seq INTEGER, time INTEGER NOT NULL,
+    opens INTEGER NOT NULL,        -- 1: a commit, which opens an epoch
+    size INTEGER NOT NULL,         -- 0: from before handshakes were kept; the group needs it, and no reader gets it
+    entries BLOB NOT NULL,         -- a run of one
+    PRIMARY KEY (conversation, seq)
+) STRICT;
+INSERT INTO handshakes
+    SELECT conversation, seq, time, 1, 0, packed_entry(seq, time, x'', 0, 0, x'', message) FROM commits
+    ORDER BY conversation, seq;
+DROP TABLE commits;
+ALTER TABLE conversations ADD COLUMN snapshot_seq INTEGER NOT NULL DEFAULT 0;  -- `snapshot` includes commits up to here
+ALTER TABLE conversations ADD COLUMN handshake_bytes INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX handshake_bytes ON conversations (handshake_bytes);
+UPDATE numbers SET answers = x'';
+"""
+"""Commits and departures are kept longer than messages, and a public group is rebuilt from them. The chain covers more
+than before, so that answers to retries are forgotten once more."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _RUNS, _HANDSHAKES)
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from securechat.server.store.records import Trimmed
+from securechat.server.store.records import Size, Trimmed
 from securechat.server.store.sqlite.conversations import Conversations
 from securechat.server.store.sqlite.database import Database
 from securechat.server.store.sqlite.directory import Directory
@@ -58,9 +58,9 @@ class SQLiteStore:
         """See `port.Store`."""
         return self.logs.newest()
 
-    def size(self) -> tuple[int, int]:
+    def size(self) -> Size:
         """See `port.Store`."""
-        return self.logs.count(), self._database.size()
+        return Size(self.logs.count(), self.logs.handshake_bytes(), self._database.size())
 
     def backup(self, target: Path) -> None:
         """Copy everything, as it is at one instant, into an empty file. Any thread. Raises StorageError."""

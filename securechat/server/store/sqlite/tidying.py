@@ -6,6 +6,8 @@ Before entries leave the tail, their conversation's row is brought up to date wi
 from collections import Counter
 
 from securechat.server.store.records import (
+    KEPT_BYTES,
+    KEPT_SECONDS,
     READER_BYTES,
     READER_ENTRIES,
     READER_SECONDS,
@@ -33,6 +35,10 @@ LOGS_AT_ONCE = 16
 EXPIRY_SECONDS = 3600
 """How often all histories and inboxes are searched for entries past the limits of their readers."""
 
+HANDSHAKES_EXPIRY_SECONDS = 86_400
+"""How often the handshakes of all conversations are looked through: they are kept for months, and a new one lets its
+own conversation be looked through in any case."""
+
 
 class Tidying:
     """Requires holding the turn."""
@@ -43,6 +49,7 @@ class Tidying:
         self._conversations = conversations
         self._inboxes = inboxes
         self._next_expiry = 0
+        self._next_handshakes_expiry = 0
         self._expiring = False  # inboxes are looked through for old entries
 
     def tidy(self, now: int) -> tuple[list[Trimmed], bool]:
@@ -58,6 +65,9 @@ class Tidying:
             self._next_expiry = now + EXPIRY_SECONDS * 1000
             self._logs.untidy |= self._logs.histories
             self._expiring = True
+        if now >= self._next_handshakes_expiry:
+            self._next_handshakes_expiry = now + HANDSHAKES_EXPIRY_SECONDS * 1000
+            self._logs.grown |= self._logs.ids.keys()
         old = now - READER_SECONDS * 1000
         if self._expiring:
             self._expiring = self._inboxes.expire(old, PORTION)
@@ -67,10 +77,16 @@ class Tidying:
             trimmed += self._trim(self._logs.untidy.pop(), old, allowance)
             if allowance.full:
                 break
+        for _ in range(min(LOGS_AT_ONCE, len(self._logs.grown))):
+            if allowance.full:
+                break
+            self._trim_handshakes(self._logs.grown.pop(), now - KEPT_SECONDS * 1000, allowance)
         dropped = self._inboxes.drop_loose(allowance)
         self._writer.commit()
         self._inboxes.loose -= dropped
-        return trimmed, bool(self._logs.untidy or self._inboxes.loose or self._expiring)
+        return trimmed, bool(
+            self._logs.untidy or self._logs.grown or self._inboxes.loose or self._expiring
+        )
 
     def _cut_tail(self, now: int) -> list[Trimmed] | None:
         """Let the oldest runs leave the tail, or prepare that; None if none has to leave."""
@@ -170,12 +186,7 @@ class Tidying:
             end = last
             allowance.take(size)
         if given_up:
-            self._writer.execute(
-                "UPDATE members SET cursor = ? WHERE conversation = ? AND cursor < ?", given_up, ref, given_up
-            )
-            self._writer.execute(
-                "DELETE FROM members WHERE conversation = ? AND last_seq IS NOT NULL AND cursor >= last_seq", ref
-            )
+            self._writer.execute("DELETE FROM members WHERE conversation = ? AND last_seq <= ?", ref, given_up)
         first_seq = max(first_seq, min(max(floor, given_up), seq) + 1)
         if end:
             self._writer.execute("DELETE FROM history WHERE conversation = ? AND last <= ?", ref, end)
@@ -187,6 +198,33 @@ class Tidying:
         elif whole:
             self._logs.histories.discard(ref)
         return [Trimmed(conversation, first_seq, given_up, (held, first_time))]
+
+    def _trim_handshakes(self, ref: int, old: int, allowance: Allowance) -> None:
+        """Delete handshakes that no reader needs, and those past the limits, but none that the group is rebuilt from.
+
+        As many as are allowed; what is left has to wait for the next handshake or the next search.
+        """
+        found = self._writer.rows("SELECT handshake_bytes, snapshot_seq FROM conversations WHERE ref = ?", ref)
+        if not found:
+            return
+        kept, snapshot_seq = found[0]
+        floor = self._writer.one("SELECT min(cursor) FROM members WHERE conversation = ?", ref) or 0  # all have read it
+        end = 0
+        for seq, time, size in self._writer.rows(
+            "SELECT seq, time, size FROM handshakes WHERE conversation = ? AND seq <= ? ORDER BY seq LIMIT ?",
+            ref, snapshot_seq, allowance.rows,
+        ):  # fmt: skip
+            if seq > floor and time >= old and kept <= KEPT_BYTES and size:
+                break
+            if allowance.full:
+                self._logs.grown.add(ref)
+                break
+            kept -= size
+            end = seq
+            allowance.take(size)
+        if end:
+            self._writer.execute("DELETE FROM handshakes WHERE conversation = ? AND seq <= ?", ref, end)
+            self._writer.execute("UPDATE conversations SET handshake_bytes = ? WHERE ref = ?", kept, ref)
 
     def _head(self, ref: int) -> Head | None:
         """The head of a conversation with entries in the tail; None: these are the last traces of a deleted one."""
