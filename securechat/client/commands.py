@@ -170,6 +170,20 @@ class Trust(Command):
 
 
 @dataclass(frozen=True)
+class Ignore(Command):
+    """Hide an account's lines in open rooms on this device (`Ignored`), those that came before as well."""
+
+    account: str
+
+
+@dataclass(frozen=True)
+class Unignore(Command):
+    """Show them again."""
+
+    account: str
+
+
+@dataclass(frozen=True)
 class MarkShown(Command):
     """Note that the user has seen everything that came in up to a line."""
 

@@ -6,7 +6,7 @@ is on disk (invariant 5: state first, bytes second).
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from securechat.client.answers import Answers
@@ -140,6 +140,8 @@ class Context:
     pins: Pins = field(init=False)
     accepts_from: frozenset[tuple[str, str]] = frozenset()
     """Accounts, each with the digest of its key, whose invitations are accepted without asking."""
+    ignored: set[str] = field(init=False)  # accounts whose lines in open rooms are hidden; the vault has the same
+    alarmed: set[Hashable] = field(default_factory=set)  # alarms of time that were told in this session
     touched: set[bytes] = field(default_factory=set)  # conversations with something to do in this transaction
     added: list[tuple[bytes, tuple[DeviceCertificate, ...], bytes]] = field(default_factory=list)
     """Rooms, whom our commits have added to them in this transaction, and the hash of the group context that their
@@ -154,6 +156,7 @@ class Context:
         """Wire the parts that tell the front end something."""
         self.answers = Answers(self.emit)
         self.pins = Pins(self.vault.pins, self.emit)
+        self.ignored = self.vault.ignored.load()
 
     def emit(self, event: Event) -> None:
         """Tell the front end, once the transaction is on disk."""

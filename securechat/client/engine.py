@@ -10,7 +10,7 @@ One thread at a time. `link.runner` drives it from the thread that owns it; test
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from securechat import policy
 from securechat.client import commands, events
@@ -45,6 +45,9 @@ from securechat.wire.messages import (
     Truncated,
     Welcomed,
 )
+
+MAX_IGNORED: Final = 1000
+"""Accounts that a user can ignore: as many as the largest room has members."""
 
 
 class Engine:
@@ -83,6 +86,8 @@ class Engine:
             commands.ShowSafetyNumber: self._show_safety_number,
             commands.Verify: self._verify,
             commands.Trust: self._trust,
+            commands.Ignore: lambda command: self._ignore(command.account, ignored=True),
+            commands.Unignore: lambda command: self._ignore(command.account, ignored=False),
             commands.MarkShown: self._mark_shown,
         }
         self.snapshot = Snapshot()
@@ -349,8 +354,12 @@ class Engine:
                 members = tuple((account, account in online) for account in conversation.row.members)
                 inside = conversation.row.phase in phases.INSIDE
                 invited = {each.account for each in unanswered(conversation)} if inside else set()
+                ignored = self._context.ignored if conversation.row.kind == "open" else set()
+                hidden = ignored.intersection(conversation.row.members)
                 self._context.emit(
-                    events.MemberList(conversation.id, members, tuple(sorted(invited)), command=command.id)
+                    events.MemberList(
+                        conversation.id, members, tuple(sorted(invited)), tuple(sorted(hidden)), command=command.id
+                    )
                 )
             self._answer_question(command, reply)
 
@@ -398,6 +407,24 @@ class Engine:
 
     # --- reading --------------------------------------------------------------------------------------------------
 
+    def _ignore(self, name: str, *, ignored: bool) -> None:
+        context, account = self._context, normalise_account(name)
+        if account == self.account:
+            raise UsageError("That is you. Choose somebody else to ignore.")
+        if (account in context.ignored) == ignored:
+            raise UsageError(f"{account} is {'ignored already' if ignored else 'not ignored'}.")
+        if ignored and len(context.ignored) >= MAX_IGNORED:
+            raise UsageError(f"You ignore {MAX_IGNORED} accounts, and more are not kept: /unignore some of them first.")
+        if ignored:
+            context.vault.ignored.add(account)
+            context.ignored.add(account)
+        else:
+            context.vault.ignored.remove(account)
+            context.ignored.discard(account)
+        context.vault.history.hide(account, hidden=ignored)
+        context.emit(events.Ignored(account, ignored))
+        self._done()
+
     def _mark_shown(self, command: commands.MarkShown) -> None:
         if not 0 <= command.local_id <= self._context.vault.history.last_id:
             raise UsageError("There is no such message.")
@@ -435,8 +462,9 @@ class Engine:
         local_id = 0
         if text:
             line = vault.history.add(
-                conversation.id, self.account, encode_body(body), own=True, trust="verified", device=context.device.id
-            )
+                conversation.id, self.account, encode_body(body),
+                own=True, trust="verified", device=context.device.id, written=context.clock.milliseconds(),
+            )  # fmt: skip
             local_id = line.local_id
             context.emit(events.Said(line, command=context.answers.current))
         context.answers.wait_for(("item", conversation.put(body, local_id)))

@@ -49,6 +49,8 @@ class Message:
     device: bytes = b""  # this and `number` name the message for everybody; empty and 0 if they are unknown
     number: int = 0
     refers_to: tuple[bytes, int] | None = None  # the name of another message that this one is about
+    written: int = 0  # when, by the sender's clock (ms); 0: not known
+    doubt: str = ""  # not empty: its sender's history contradicts ours, and this says what is proven
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,14 @@ class KeyAccepted(Event):
 
 
 @dataclass(frozen=True)
+class Ignored(Event):
+    """The lines of an account in open rooms are hidden here from now on; or, if not `ignored`, shown again."""
+
+    account: str
+    ignored: bool
+
+
+@dataclass(frozen=True)
 class Gap(Event):
     """The server gave up messages before `first_seq` while we were away."""
 
@@ -233,7 +243,7 @@ class Gap(Event):
 class Alarm(Event):
     """The server or a member did something that an honest one never does: `text` says what, who, and what to do."""
 
-    kind: Literal["history", "rules", "key-package", "server", "unreadable"]
+    kind: Literal["history", "rules", "key-package", "server", "unreadable", "time"]
     conversation: bytes
     text: str
 
@@ -267,11 +277,12 @@ class RoomList(Event):
 
 @dataclass(frozen=True)
 class MemberList(Event):
-    """Answer to `ListMembers`: accounts and whether they are online."""
+    """Answer to `ListMembers`: accounts and whether they are online. `ignored`: whose lines are hidden here."""
 
     conversation: bytes
     members: tuple[tuple[str, bool], ...]
     invited: tuple[str, ...] = ()  # those of them who have not answered their invitation
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

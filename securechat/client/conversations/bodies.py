@@ -33,6 +33,8 @@ class Arrival:
     number: int
     sender: DeviceCertificate | None  # None: not a member
     body: Body | Unknown | None  # None: it cannot be read
+    written: int = 0  # milliseconds since 1970, by the sender's clock; 0: not known
+    doubt: str = ""  # what contradicts it
 
     @property
     def account(self) -> str:
@@ -52,19 +54,25 @@ def receive(conversation: Conversation, arrival: Arrival) -> None:
 def add_line(conversation: Conversation, arrival: Arrival, problem: str = "") -> None:
     """Append a line to the history and tell the front end; `problem`: why it cannot be shown."""
     context, entry, sender = conversation.context, arrival.entry, arrival.sender
+    own = sender is not None and sender.identity_key == context.device.identity_key
+    hidden = conversation.row.kind == "open" and not own and arrival.account in context.ignored
     message = context.vault.history.add(
         conversation.id,
         arrival.account,
         encode_body(arrival.body) if arrival.body is not None else ("", b""),
-        own=sender is not None and sender.identity_key == context.device.identity_key,
+        own=own,
         trust=context.pins.standing(sender) if sender is not None else "pinned",
         seq=entry.seq,
         time=entry.time,
         device=entry.device,
         number=arrival.number,
         problem=problem,
+        written=arrival.written,
+        doubt=arrival.doubt,
+        hidden=hidden,
     )
-    context.emit(events.Received(message))
+    if not hidden:
+        context.emit(events.Received(message))
 
 
 def _text(conversation: Conversation, arrival: Arrival) -> None:

@@ -51,6 +51,8 @@ class Conversation:
         self.row = row
         self.live = False  # the server sends us its entries, on this connection
         self.head = 0  # newest seq when it began to do so
+        self.newest_time = 0  # of the newest entry that this session has processed (ms)
+        self.late_since = 0.0  # since when live entries are dated too early (monotonic seconds); 0: they are not
         self._saved: ConversationRow | None = None
         self._group: Group | None = None
         self._group_change: Literal["", "message", "epoch"] = ""
@@ -254,6 +256,7 @@ class Conversation:
     def lost_connection(self) -> None:
         """The connection is gone, and with it the answers to whatever was on its way."""
         self.live = False
+        self.late_since = 0.0
         if self._staged is not None:
             self._staged.submitted = False
 

@@ -10,7 +10,7 @@ from hashlib import sha256
 from securechat import policy
 from securechat.client import events
 from securechat.client.answers import Key
-from securechat.client.conversations import bodies, phases
+from securechat.client.conversations import bodies, dates, phases
 from securechat.client.conversations.bodies import Arrival
 from securechat.client.conversations.conversation import Conversation, People
 from securechat.client.conversations.newcomers import changes
@@ -95,6 +95,7 @@ def _follow(conversation: Conversation, entry: Entry, number: int, content_type:
         row.chain, row.id, entry.seq, entry.time, entry.device, number, entry.payload, entry.group_info
     )
     row.cursor = entry.seq
+    dates.note_entry(conversation, entry.seq, entry.time)
     if row.phase in phases.ENDED:
         return
     conversation.trail.add(row.chain)
@@ -151,6 +152,7 @@ def _process_own(conversation: Conversation, entry: Entry, number: int) -> bool:
         if item.local_id:
             message = vault.history.accept(item.local_id, entry.seq, entry.time, number)
             conversation.context.emit(events.Delivered(message, command=answers.waiting(key)))
+            dates.note_written(conversation, message.sender, message.written, entry.time)
     answers.done(key)
     return True
 
@@ -195,7 +197,8 @@ def _process_message(conversation: Conversation, entry: Entry, number: int) -> b
         bodies.add_line(conversation, Arrival(entry, number, conversation.author(entry.device), None), problem)
         return True
     known = conversation.trail.chain_at(envelope.seq)
-    bodies.receive(conversation, Arrival(entry, number, sender, envelope.body))
+    bodies.receive(conversation, Arrival(entry, number, sender, envelope.body, envelope.sent))
+    dates.note_written(conversation, sender.account, envelope.sent, entry.time)
     if envelope.seq >= entry.seq or known != envelope.chain:
         conversation.distrust(
             f"{sender.account} saw another history than you up to entry {envelope.seq}: the server shows people "

@@ -22,15 +22,15 @@ CANNOT_SHOW: Final = "This version of the program cannot show this kind of messa
 
 _COLUMNS: Final = (
     "local_id, conversation, place, time, sender, own, kind, body, device, number, refers_to_device, refers_to_number,"
-    " trust, problem"
+    " trust, problem, written, doubt"
 )
 _LINES: Final = f"SELECT {_COLUMNS} FROM messages"  # noqa: S608  # nosec B608  # our own
-_ADD: Final = f"INSERT INTO messages ({_COLUMNS}) VALUES (?{', ?' * _COLUMNS.count(',')})"  # noqa: S608  # nosec B608  # our own
+_ADD: Final = f"INSERT INTO messages ({_COLUMNS}, hidden) VALUES (?{', ?' * _COLUMNS.count(',')}, ?)"  # noqa: S608  # nosec B608  # our own
 
 _ORDER: Final = itemgetter(2, 0)  # place, then local_id
 _BESIDE: Final = (
     _LINES + " WHERE conversation = (SELECT conversation FROM messages WHERE local_id = ?1)"  # noqa: S608  # nosec B608  # our own
-    " AND (place, local_id) {} (SELECT place, local_id FROM messages WHERE local_id = ?1)"
+    " AND hidden = 0 AND (place, local_id) {} (SELECT place, local_id FROM messages WHERE local_id = ?1)"
     " ORDER BY place {}, local_id {} LIMIT ?2 + {}"
 )
 _BEFORE: Final = _BESIDE.format("<", "DESC", "DESC", 0)
@@ -44,12 +44,14 @@ _COUNT: Final = (
 # The plus keeps SQLite from walking the index of the whole history to have the lines grouped.
 _UNCOUNT: Final = (
     "INSERT INTO unread SELECT conversation, -count(*), 0 FROM messages"
-    " WHERE own = 0 AND local_id > (SELECT local_id FROM shown) AND local_id <= ? GROUP BY +conversation"
+    " WHERE own = 0 AND hidden = 0 AND local_id > (SELECT local_id FROM shown) AND local_id <= ?"
+    " GROUP BY +conversation"
     " ON CONFLICT DO UPDATE SET lines = lines + excluded.lines"
 )
 _RECOUNT: Final = (
     "INSERT INTO unread SELECT conversation, count(*), max(local_id) FROM messages"
-    " WHERE conversation = ? AND own = 0 AND local_id > (SELECT local_id FROM shown) GROUP BY conversation"
+    " WHERE conversation = ? AND own = 0 AND hidden = 0 AND local_id > (SELECT local_id FROM shown)"
+    " GROUP BY conversation"
 )
 
 
@@ -69,7 +71,8 @@ class Pages:
     def newest(self, conversation: bytes, limit: int) -> list[Message]:
         """Return the newest `limit` lines of a conversation."""
         rows = self._database.all(
-            _LINES + " WHERE conversation = ? ORDER BY place DESC, local_id DESC LIMIT ?", conversation, limit
+            _LINES + " WHERE conversation = ? AND hidden = 0 ORDER BY place DESC, local_id DESC LIMIT ?",
+            conversation, limit,
         )
         return [_message(row) for row in reversed(rows)]
 
@@ -88,7 +91,9 @@ class Pages:
 
     def unread(self, after: int, limit: int) -> list[Message]:
         """Return the oldest `limit` lines of others that came in after the line `after`, in order of arrival."""
-        rows = self._database.all(_LINES + " WHERE own = 0 AND local_id > ? ORDER BY local_id LIMIT ?", after, limit)
+        rows = self._database.all(
+            _LINES + " WHERE own = 0 AND hidden = 0 AND local_id > ? ORDER BY local_id LIMIT ?", after, limit
+        )
         return [_message(row) for row in rows]
 
     def unread_counts(self) -> dict[bytes, tuple[int, int]]:
@@ -125,20 +130,24 @@ class History(Pages):
         number: int = 0,
         refers_to: tuple[bytes, int] | None = None,
         problem: str = "",
+        written: int = 0,
+        doubt: str = "",
+        hidden: bool = False,
     ) -> Message:
         """Append a line. Returns it with its local id.
 
         `content`: kind and body as they are in the envelope; both empty where nothing could be decrypted. `device` (16
         bytes) and `number` name the message; the number of our own is known when the server has accepted it.
-        `refers_to`: the name of another message that this one is about.
+        `refers_to`: the name of another message that this one is about. `written`: when, by the sender's clock (ms).
+        `doubt`: what contradicts it. `hidden`: no page shows it.
         """
         self.last_id += 1
         row = (
             self.last_id, conversation, seq or UNACCEPTED + self.last_id, time, sender, own, *content,
-            device or None, number or None, *(refers_to or (None, None)), trust, problem,
+            device or None, number or None, *(refers_to or (None, None)), trust, problem, written, doubt,
         )  # fmt: skip
-        self._writer.defer(_ADD, *row)
-        if not own:
+        self._writer.defer(_ADD, *row, hidden)
+        if not own and not hidden:
             self._writer.defer(_COUNT, conversation, self.last_id)
         line = _message(row)
         if own and not seq and len(self._unaccepted) < _KEPT and len(content[1]) <= _KEPT_BYTES:
@@ -153,7 +162,7 @@ class History(Pages):
         )
         return Message(
             local_id, line.conversation, seq, time, line.sender, line.own, line.text, line.trust, line.problem,
-            line.kind, line.device, number, line.refers_to,
+            line.kind, line.device, number, line.refers_to, line.written, line.doubt,
         )  # fmt: skip
 
     def fail(self, local_id: int, problem: str) -> Message:
@@ -185,6 +194,20 @@ class History(Pages):
             "UPDATE messages SET conversation = ? WHERE local_id = ?", [(new, local_id) for local_id in local_ids]
         )
 
+    def hide(self, account: str, *, hidden: bool) -> None:
+        """Take an account's lines in open rooms out of all pages, or put them back."""
+        changed = self._writer.all(
+            "SELECT DISTINCT conversation FROM messages WHERE sender = ? AND own = 0 AND hidden != ?"
+            " AND conversation IN (SELECT id FROM conversations WHERE kind = 'open')",
+            account, hidden,
+        )  # fmt: skip
+        for (conversation,) in changed:
+            self._writer.run(
+                "UPDATE messages SET hidden = ? WHERE conversation = ? AND sender = ? AND own = 0",
+                hidden, conversation, account,
+            )  # fmt: skip
+            self._recount(conversation)
+
     def mark_shown(self, local_id: int) -> None:
         """Note that the user has seen everything that came in up to a line."""
         self._writer.run(_UNCOUNT, local_id)
@@ -199,7 +222,8 @@ class History(Pages):
 
 
 def _message(row: Any) -> Message:
-    local_id, conversation, place, time, sender, own, kind, body, device, number, *about, trust, problem = row
+    local_id, conversation, place, time, sender, own, kind, body, device, number, *about = row[:-4]
+    trust, problem, written, doubt = row[-4:]
     text = ""
     if own or not problem:
         line = line_of(kind, body)
@@ -221,4 +245,6 @@ def _message(row: Any) -> Message:
         device or b"",
         number or 0,
         (about[0], about[1]) if about[0] is not None else None,
+        written,
+        doubt,
     )

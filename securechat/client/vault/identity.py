@@ -1,4 +1,4 @@
-"""This device, the pins, and the private sides of our key packages."""
+"""This device, the pins, whom the user ignores, and the private sides of our key packages."""
 
 from dataclasses import dataclass, field
 
@@ -43,6 +43,25 @@ class DeviceTable:
             row.account, row.device_id, row.identity_private, row.signature_private, row.server_id, row.certificate,
             row.token, row.token_expires, row.inbox_cursor,
         )  # fmt: skip
+
+
+class IgnoredTable:
+    """The accounts whose lines in open rooms the user does not want to see."""
+
+    def __init__(self, database: Statements) -> None:
+        self._database = database
+
+    def load(self) -> set[str]:
+        """Return all of them."""
+        return {account for (account,) in self._database.all("SELECT account FROM ignored")}
+
+    def add(self, account: str) -> None:
+        """Ignore one more."""
+        self._database.run("INSERT OR IGNORE INTO ignored VALUES (?)", account)
+
+    def remove(self, account: str) -> None:
+        """Ignore one less."""
+        self._database.run("DELETE FROM ignored WHERE account = ?", account)
 
 
 class PinTable:

@@ -137,7 +137,16 @@ CREATE TABLE refused_inviters (
 """
 """A Welcome waits for its invitation, and both for an answer."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _CONTENT, _UNREAD, _INVITATIONS)
+_IGNORED: Final = """
+CREATE TABLE ignored (account TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+ALTER TABLE messages ADD COLUMN hidden INTEGER NOT NULL DEFAULT 0;   -- of an account that the user ignores
+ALTER TABLE messages ADD COLUMN written INTEGER NOT NULL DEFAULT 0;  -- by the sender's clock; 0: not known
+ALTER TABLE messages ADD COLUMN doubt TEXT NOT NULL DEFAULT '';      -- what contradicts the line
+"""
+"""What a line tells besides its words: whether its user wants to see it, when it was written, and whether the history
+that its sender saw is ours."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED)
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from securechat.client.vault.conversations import ChangeTable, ConversationTable, GroupTable, TrailTable
 from securechat.client.vault.database import Database, Statements
 from securechat.client.vault.history import History, Pages
-from securechat.client.vault.identity import DeviceTable, KeyPackageTable, PinTable
+from securechat.client.vault.identity import DeviceTable, IgnoredTable, KeyPackageTable, PinTable
 from securechat.client.vault.invitations import InvitationTable
 from securechat.client.vault.outbox import OutboxTable
 from securechat.files import FileLock
@@ -34,6 +34,7 @@ class Vault(Database):
         super().__init__(path, account, connection, key, lock)
         self.device = DeviceTable(self)
         self.pins = PinTable(self)
+        self.ignored = IgnoredTable(self)
         self.key_packages = KeyPackageTable(self)
         self.conversations = ConversationTable(self)
         self.groups = GroupTable(self)

@@ -17,6 +17,7 @@ from securechat.client.commands import (
     CreateRoom,
     Decline,
     DeclineInvitation,
+    Ignore,
     Invite,
     JoinRoom,
     Leave,
@@ -29,6 +30,7 @@ from securechat.client.commands import (
     Send,
     ShowSafetyNumber,
     Trust,
+    Unignore,
     Verify,
 )
 from securechat.client.events import (
@@ -370,6 +372,12 @@ class Chat:
     def _trust(self, rest: str) -> None:
         self._do_command(Trust(normalise_account(_one(rest, "/trust USER"))))
 
+    def _ignore(self, rest: str) -> None:
+        self._do_command(Ignore(normalise_account(_one(rest, "/ignore USER"))))
+
+    def _unignore(self, rest: str) -> None:
+        self._do_command(Unignore(normalise_account(_one(rest, "/unignore USER"))))
+
     def _safety(self, rest: str) -> None:
         self._do_command(ShowSafetyNumber(normalise_account(_one(rest, "/safety USER"))))
 
@@ -413,6 +421,8 @@ class Chat:
             Verb("/safety USER", "show the safety number to compare", _safety),
             Verb("/verify USER", "note that you have compared it", _verify),
             Verb("/trust USER", "accept a changed key without comparing", _trust),
+            Verb("/ignore USER", "hide what somebody says in open rooms", _ignore),
+            Verb("/unignore USER", "show it again", _unignore),
             Verb("/repair", "rejoin a conversation that has stopped", _repair),
             Verb("/help", "show this", _help),
             Verb("/quit", "leave the program; your conversations stay", _quit),

@@ -18,6 +18,7 @@ from securechat.client.events import (
     Event,
     Gap,
     Held,
+    Ignored,
     Invitation,
     InvitationDeclined,
     InvitationEnded,
@@ -142,8 +143,18 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
                 inside = ", you are in it" if room.joined else ""
                 yield _notice(f"{clean_line(room.name)}: {room.kind} room, {_people(room.members)}{inside}")
         case MemberList():
-            names = (_member(name, online, name in event.invited) for name, online in event.members)
+            names = (
+                _member(name, online, name in event.invited, name in event.ignored) for name, online in event.members
+            )
             yield _notice(f"In {where}: {', '.join(names)}")
+        case Ignored(ignored=True):
+            who = clean_line(event.account)
+            yield _notice(
+                f"What {who} says in open rooms is hidden on this device from now on; /unignore {who} shows it again. "
+                f"Elsewhere nothing changes, and {who} is not told."
+            )
+        case Ignored():
+            yield _notice(f"What {clean_line(event.account)} says in open rooms is shown again.")
         case Refused(message=None, code=code) if code != "local":
             yield _warning(f"The server says: {clean(event.text)}")
         case Refused(message=None) | Delayed():
@@ -152,8 +163,9 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
             yield _warning(clean(str(error)))
 
 
-def _member(name: str, online: bool, invited: bool) -> str:  # noqa: FBT001  as the event has them
-    state = "invited, has not answered" if invited else "online" if online else ""
+def _member(name: str, online: bool, invited: bool, ignored: bool) -> str:  # noqa: FBT001  as the event has them
+    states = ["invited, has not answered" if invited else "online" if online else "", "ignored" if ignored else ""]
+    state = ", ".join(filter(None, states))
     return f"{clean_line(name)}{f' ({state})' if state else ''}"
 
 

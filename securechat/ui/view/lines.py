@@ -44,8 +44,15 @@ def message_line(line: Line, where: str, now: datetime) -> str:
     time = local_time(line.time) if line.time else now
     clock = f"{time:%H:%M}" if time.date() == now.date() else f"{time:%Y-%m-%d %H:%M}"
     mark = "" if line.own else _TRUST_MARKS[line.trust]
-    text = " ".join(filter(None, (_hang(line.text), f"({line.problem})" if line.problem else "")))
+    written = f"(written {_when(local_time(line.written), time)})" if line.written else ""
+    text = " ".join(filter(None, (_hang(line.text), written, f"({line.problem})" if line.problem else "")))
     return f"{clock} [{where}] {line.sender}{mark}: {text}"
+
+
+def _when(written: datetime, accepted: datetime) -> str:
+    """Return when something was written, as people say it at the time it was accepted."""
+    days = (accepted.date() - written.date()).days
+    return f"{written:%H:%M}" if not days else f"{written:%a %H:%M}" if days < 7 else f"{written:%Y-%m-%d %H:%M}"
 
 
 def _hang(text: str) -> str:

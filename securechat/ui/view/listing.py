@@ -13,6 +13,7 @@ from securechat.client.events import (
     ConversationSnapshot,
     Delivered,
     Event,
+    Ignored,
     KeyAccepted,
     KeyChanged,
     Message,
@@ -83,6 +84,12 @@ class Listing:
                     self._forget_newest(conversation.id)  # lines may have moved here or away
                 if change in ("opened", "request") or (by_us and change == "joined"):
                     self._rise(conversation.id)
+            case Ignored():
+                now = self._client.unread_counts()
+                for each, (unread, counted) in self._unread.items():  # what was seen here is not unread again
+                    self._unread[each] = min(unread, now.get(each, (0, 0))[0]), counted
+                self._newest.clear()
+                self._items.clear()
             case KeyChanged(account=account, was_verified=was_verified):
                 self._note_trust(account, "changed-verified" if was_verified else "changed")
             case KeyAccepted(account=account, verified=verified):

@@ -28,6 +28,8 @@ class Line:
     time: int
     """When the server accepted it, in milliseconds since 1970; 0 until it has."""
     delivery: Delivery
+    written: int = 0
+    """When its sender wrote it, by their clock, in milliseconds since 1970, where that was much earlier; else 0."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ class Item:
 Place = tuple[int, int, int]
 """Where a row is among the others of its conversation: in the order of the history (`place_of`)."""
 
+LATE: Final = 600_000
+"""Milliseconds between writing and acceptance from which on both are shown: it was written on a train, for example."""
+
 UNACCEPTED: Final = 1 << 63
 """Stands for the seq of a line that has none: it comes after the log."""
 
@@ -92,6 +97,7 @@ def line_of(message: Message) -> Line:
         clean_line(message.problem),
         message.time,
         delivery,
+        message.written if message.seq and message.time - message.written > LATE and message.written else 0,
     )
 
 

@@ -19,6 +19,7 @@ from securechat.client.events import (
     ConversationSnapshot,
     Delivered,
     Event,
+    Ignored,
     KeyAccepted,
     KeyChanged,
     Message,
@@ -150,6 +151,8 @@ class Timeline:
                 self._receive(message)
             case Refused(message=Message() as message):
                 self._receive(message)
+            case Ignored() if self.conversation.kind == "open":
+                self._read_again()
             case ConversationChanged() if event.account in ("", self._client.account):
                 if self._is_here(event.conversation.id):
                     self._read_again()  # when we enter or leave, lines may have moved here or away
