@@ -164,6 +164,21 @@ def test_a_no_to_a_room_that_has_gone_on_removes_the_leaf_all_the_same(people: W
     assert alice.texts("#club") == ["carol: without bob"]
 
 
+def test_no_to_a_stranger_is_no_to_both(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    alice.do(commands.Invite(room(alice), "bob"))
+    settle(alice, bob)
+    (question,) = asked(bob)
+    bob.do(commands.DeclineInvitation(question.conversation))
+    settle(alice, bob)
+    assert (asked(bob), bob.state_of("alice"), bob.state_of("#club")) == ([], "closed", "")
+    assert alice.state_of("bob") == "closed"
+    alice.say("#club", "alone")
+    settle(alice, bob)
+    assert len(alice.engine._registry.get(alice.id_of("#club")).people) == 1  # type: ignore[union-attr]  # it is there
+
+
 def test_never_declines_what_the_same_key_sends_later_in_silence(people: World) -> None:
     alice, bob = people("alice", "bob")
     refuse_all(bob)
@@ -217,6 +232,19 @@ def test_an_invitation_ends_after_fourteen_days_while_nobody_restarts(
     if not ended:
         bob.do(commands.AcceptInvitation(club))
         assert bob.state_of("#club") == "open"
+
+
+def test_a_welcome_without_its_invitation_ends_as_well(people: World, server: MemoryServer) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    without_invitations(alice)
+    alice.do(commands.Invite(room(alice), "bob"))
+    settle(alice, bob)
+    assert waiting(bob) == 1
+    server.now += (INVITATION_DAYS + 1) * DAY
+    bob.engine.handle_timer()
+    assert waiting(bob) == 0
+    assert bob.engine.timer is None
 
 
 def test_the_newest_invitation_to_a_room_counts(people: World) -> None:

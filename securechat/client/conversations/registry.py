@@ -84,6 +84,10 @@ class Registry:
             conversation = self._aliases[conversation]
         return self._conversations.get(conversation)
 
+    def named(self, name: str) -> list[Conversation]:
+        """Return all conversations of this name (`#room` or account), oldest first."""
+        return self._named.get(name, [])
+
     def find(self, name: str) -> Conversation | None:
         """Return the newest conversation of this name (`#room` or account), preferring one that we are still in."""
         named = self._named.get(name, ())

@@ -35,7 +35,6 @@ from securechat.client.vault.invitations import InviteRow, WelcomeRow
 from securechat.content.registry import (
     INVITATION_DAYS,
     Accept,
-    Decline,
     DeclineInvite,
     Invite,
     Request,
@@ -91,8 +90,11 @@ class RegistryPort(Protocol):
     def get(self, conversation: bytes) -> Conversation | None:
         """Return a conversation by its id, or by the id it had at first."""
 
+    def named(self, name: str) -> list[Conversation]:
+        """Return all conversations of this name (`#room` or account), oldest first."""
+
     def find(self, name: str) -> Conversation | None:
-        """Return the newest conversation of this name, preferring one that we are still in."""
+        """Return the conversation of this name that counts."""
 
     def add(self, kind: policy.Kind, name: str) -> Conversation:
         """Begin a conversation under an id of our own making."""
@@ -179,7 +181,9 @@ class Welcomes:
         self.dropped = 0
         """Welcomes and invitations not kept because too many wait."""
         self._repeated: dict[bytes, int] = {}  # room that we are in -> when a Welcome into it was told
-        self._invited = {row.conversation for row in self._vault.invites()}
+        self._invited: set[bytes] = set()  # rooms that an invitation is there for
+        self._ends = 0  # when the first thing that waits ends, milliseconds since 1970; 0: nothing waits
+        self._note()
         for row in self._vault.invites():
             if row.told and (welcome := self._welcome_of(row)) is not None:
                 self.questions.setdefault(row.conversation, self._question(row, welcome))
@@ -243,6 +247,7 @@ class Welcomes:
                 return
             if verdict.action == "refuse" and verdict.row:
                 self._vault.delete_invite(conversation, row.inviter)
+                self._note()
                 text = f"An invitation by {row.inviter.account} was refused. What was missing: {verdict.why}."
                 self._context.emit(events.Alarm("rules", conversation, text))
 
@@ -258,16 +263,25 @@ class Welcomes:
     def timer(self) -> float | None:
         """When the next thing that waits ends, on the monotonic clock."""
         clock = self._context.clock
-        ends = [row.until for row in self._vault.invites()] if self._invited else []
-        return clock.monotonic() + max(0, min(ends) - clock.milliseconds()) / 1000 if ends else None
+        return clock.monotonic() + max(0, self._ends - clock.milliseconds()) / 1000 if self._ends else None
 
     def expire(self) -> None:
         """Forget what has waited too long."""
         now = self._context.clock.milliseconds()
+        if not 0 < self._ends <= now:
+            return
         self._vault.expire_welcomes(now - WAIT_MILLISECONDS)
         for row in self._vault.invites():
             if row.until <= now:
                 self._forget_invite(row, "expired")
+        self._note()
+
+    def _note(self) -> None:
+        """Note for which rooms there are invitations, and when the first thing ends. Call after a change."""
+        invites, oldest = self._vault.invites(), self._vault.oldest_welcome()
+        self._invited = {row.conversation for row in invites}
+        ends = [row.until for row in invites] + ([oldest + WAIT_MILLISECONDS] if oldest else [])
+        self._ends = min(ends, default=0)
 
     # --- what the user answers ------------------------------------------------------------------------------------
 
@@ -311,8 +325,8 @@ class Welcomes:
                 room.id, "invite", rules.name, _role(rules, Identity.of(person)), rules.owners,
                 opens, until,
             )  # fmt: skip
-            direct = self._registry.find(person.account)
-            if direct is None or direct.row.closed:
+            direct = self._direct_with(Identity.of(person))
+            if direct is None:
                 direct = self._registry.add("direct", person.account)
                 direct.row.asked = "ours"
                 direct.put(Request())
@@ -325,9 +339,17 @@ class Welcomes:
     def withdraw(self, room: bytes, removed: Iterable[DeviceCertificate]) -> None:
         """Tell those whom our commit has removed before they answered that the invitation is void."""
         for person in removed:
-            direct = self._registry.find(person.account)
-            if direct is not None and not direct.row.closed:
+            direct = self._direct_with(Identity.of(person))
+            if direct is not None:
                 direct.put(WithdrawInvite(room))
+
+    def _direct_with(self, who: Identity) -> Conversation | None:
+        """Return the conversation in which what we say reaches this key, or will once it is open."""
+        for each in reversed(self._registry.named(who.account)):
+            people = each.people.values() if each.row.phase in phases.INSIDE else ()
+            if not each.row.closed and (not people or who in map(Identity.of, people)):
+                return each
+        return None
 
     # --- Welcomes -------------------------------------------------------------------------------------------------
 
@@ -407,7 +429,7 @@ class Welcomes:
 
     def _knows(self, who: Identity) -> bool:
         """Whether the user talks with this account."""
-        direct = self._registry.find(who.account)
+        direct = self._direct_with(who)
         return direct is not None and direct.row.asked != "theirs"
 
     def _keep(self, welcomed: Welcomed, opened: _Opened) -> None:
@@ -425,6 +447,7 @@ class Welcomes:
                 self._context.clock.milliseconds(),
             )
         )
+        self._note()
 
     def _tell_repeated(self, conversation: Conversation | None) -> None:
         """Welcomes into a room that we are in lead nowhere; the user hears of it if they come again and again."""
@@ -490,7 +513,7 @@ class Welcomes:
         until = min(body.until, now + WAIT_MILLISECONDS)
         _, data = encode_body(body)
         self._vault.save_invite(InviteRow(body.group, who, direct.id, data, now, until))
-        self._invited.add(body.group)
+        self._note()
         self.consider(body.group)
 
     def _welcome_of(self, row: InviteRow) -> WelcomeRow | None:
@@ -602,18 +625,19 @@ class Welcomes:
     def _answered(self, row: InviteRow) -> None:
         self._vault.forget(row.conversation)
         self.questions.pop(row.conversation, None)
-        self._invited.discard(row.conversation)
+        self._note()
 
     def _decline(self, row: InviteRow, welcome: WelcomeRow) -> None:
         """Say no to the inviter, and leave from where the Welcome has put us."""
         context, direct = self._context, self._registry.get(row.direct)
         if direct is not None and not direct.row.closed:
-            direct.put(DeclineInvite(row.conversation))
-            if direct.row.asked == "theirs":  # one question for both
+            if direct.row.asked == "theirs":  # one question for both; nothing is written to a key not accepted
                 direct.row.asked = ""
-                direct.put(Decline())
                 direct.close()
+                context.touched.add(direct.id)
                 direct.tell("declined", context.device.account)
+            else:
+                direct.put(DeclineInvite(row.conversation))
         self._depart(welcome)
         self._answered(row)
 
@@ -638,6 +662,7 @@ class Welcomes:
     def _forget_invite(self, row: InviteRow, why: events.InvitationEnd) -> None:
         question = self.questions.get(row.conversation)
         self._vault.delete_invite(row.conversation, row.inviter)
+        self._note()
         if row.told and question is not None:
             self._answered(row)
             self._context.emit(events.InvitationEnded(question, why))

@@ -83,6 +83,11 @@ class InvitationTable:
         )
         return [(row[0], Identity(row[1], row[2]), row[3]) for row in rows]
 
+    def oldest_welcome(self) -> int:
+        """Return when the oldest Welcome that waits was received, in milliseconds since 1970; 0: none waits."""
+        (oldest,) = self._database.one("SELECT min(received) FROM welcomes")
+        return int(oldest or 0)
+
     def delete_welcome(self, welcome: int) -> None:
         """Forget one Welcome."""
         self._database.run("DELETE FROM welcomes WHERE id = ?", welcome)
