@@ -110,6 +110,10 @@ class Rules(Struct):
         """Return the only extension of the group context."""
         return Extension(extension_type(self.version), self.encode())
 
+    def is_anchor(self, who: Identity) -> bool:
+        """Whether commits by `who` are checkpoints: by an owner, and in a direct conversation by either of the two."""
+        return self.kind == "direct" or who in self.owners
+
     @property
     def who_adds(self) -> frozenset[Identity]:
         """Who may add members: owners and inviters."""

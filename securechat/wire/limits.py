@@ -22,6 +22,9 @@ MAX_GROUP_INFO = 64 << 10
 MAX_COMMIT = MAX_FRAME - MAX_GROUP_INFO - 1024
 """Bytes of a commit: with its GroupInfo and the rest of its entry it has to fit into a frame."""
 
+MAX_CHECKPOINTS = 4
+"""Checkpoints of one conversation, each the newest of its account: with 1,000 devices their trees fill a frame."""
+
 MAX_PROPOSAL = 8192
 """Bytes of a departure: it stands in offers and Welcomes until the tree has dropped its device."""
 

@@ -324,6 +324,36 @@ class Leave(Request):
     proposal: ProposalBytes
 
 
+class FetchCheckpoints(Request):
+    """Asks for states from which a device that was away too long may go on. Reply: `Checkpoints`.
+
+    For members, and those who were one until an entry that they have not acknowledged. One at a time.
+    """
+
+    conversation: ConversationId
+
+
+class Checkpoint(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """The state after the commit at `seq`, which an owner, or one of a direct conversation's two, has made.
+
+    `group_info` is that of the commit's entry, `tree` and `departures` as in `JoinOffer`; `chain` is chain_seq.
+    """
+
+    seq: Count
+    time: Time
+    chain: Chain
+    group_info: GroupInfoBytes
+    tree: Body
+    departures: Annotated[list[Departure], Meta(max_length=limits.MAX_ROOM_DEVICES)]
+
+
+class Checkpoints(Reply):
+    """The newest checkpoint of each of up to four accounts, the newest first; as many as fit into a frame."""
+
+    conversation: ConversationId
+    checkpoints: Annotated[list[Checkpoint], Meta(max_length=limits.MAX_CHECKPOINTS)]
+
+
 class CommitFailed(Request):
     """Says that the device cannot process the commit at `seq`. Reply: `Done`."""
 
@@ -478,11 +508,11 @@ class Refused(Reply):
 
 FromClient = (
     ClientHello | Register | Login | Resume | PublishDevice | PublishKeyPackages | FetchKeyPackages
-    | OpenDirect | OpenRoom | Join | Resync | Submit | Commit | Leave | CommitFailed | ListRooms | Members
-    | Subscribe | Acknowledge | Ping | Pong | Closing
+    | OpenDirect | OpenRoom | Join | Resync | Submit | Commit | Leave | FetchCheckpoints | CommitFailed | ListRooms
+    | Members | Subscribe | Acknowledge | Ping | Pong | Closing
 )  # fmt: skip
 
 FromServer = (
-    Hello | Registered | LoggedIn | Seat | Stock | KeyPackages | Done | JoinOffer | Accepted | Rooms
+    Hello | Registered | LoggedIn | Seat | Stock | KeyPackages | Done | JoinOffer | Accepted | Checkpoints | Rooms
     | MemberList | Subscribed | Entry | Welcomed | Truncated | Presence | Refused | Ping | Pong | Closing
 )  # fmt: skip

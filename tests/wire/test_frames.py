@@ -107,7 +107,7 @@ def test_deep_nesting_is_refused_where_it_begins(message: str) -> None:
         decoder.decode(b"\x9f" + head[1:] + b"\x91" * limits.MAX_FRAME)
 
 
-def test_no_message_is_deeper_than_a_list_of_structs_with_lists() -> None:
+def test_no_message_is_deeper_than_a_list_of_structs_with_lists_of_structs() -> None:
     def depth(kind: object) -> int:
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             return 1 + max((depth(field.type) for field in msgspec.structs.fields(kind)), default=0)
@@ -115,7 +115,7 @@ def test_no_message_is_deeper_than_a_list_of_structs_with_lists() -> None:
             return 1 + depth(typing.get_args(kind)[0])
         return max(map(depth, typing.get_args(kind)), default=0)
 
-    assert depth(messages.FromServer | messages.FromClient) <= 4
+    assert depth(messages.FromServer | messages.FromClient) <= 5
 
 
 def test_frames_one_after_the_other_are_read_one_after_the_other() -> None:

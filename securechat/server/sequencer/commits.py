@@ -24,7 +24,7 @@ from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
 from securechat.server.sequencer.validation import Checked, Validator
 from securechat.server.store.port import ConversationStore, InboxStore
-from securechat.server.store.records import InboxEntry, LogEntry, Membership
+from securechat.server.store.records import Checkpoint, InboxEntry, LogEntry, Membership
 from securechat.wire.messages import Commit
 
 
@@ -153,11 +153,15 @@ class Commits:
         """Bring an appended commit into force."""
         staged, head = checked.staged, conversation.head
         self._store.save_commit(head, entry, checked.snapshot)
+        departed = tuple((each.proposal, each.group_context) for each in head.departed.values())
+        if checked.is_checkpoint:
+            account, info = certificate_of(staged.committer).account, head.group_info
+            checkpoint = Checkpoint(account, entry.seq, entry.time, entry.chain, info, checked.tree, departed)
+            self._store.put_checkpoint(head.id, checkpoint)
         if welcome:
             added = [certificate_of(leaf) for _, leaf in staged.added]
             devices = [certificate.device_id for certificate in added]
             self.admit(conversation, entry, [(each.device_id, each.account) for each in added])
-            departed = tuple((each.proposal, each.group_context) for each in head.departed.values())
             inbox_entry = InboxEntry(0, entry.time, head.id, entry.seq, entry.chain, welcome, checked.tree, departed)
             self._inboxes.deliver(inbox_entry, devices)
             self._turn.after(lambda: self._reading.notify_inboxes(devices))

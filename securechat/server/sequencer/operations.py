@@ -9,7 +9,16 @@ from securechat.mls.framing import Header
 from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
 from securechat.server.sequencer.validation import Checked, Founded
-from securechat.wire.messages import Commit, Leave, OpenDirect, OpenRoom, PublishDevice, PublishKeyPackages, Request
+from securechat.wire.messages import (
+    Checkpoints,
+    Commit,
+    Leave,
+    OpenDirect,
+    OpenRoom,
+    PublishDevice,
+    PublishKeyPackages,
+    Request,
+)
 
 
 class Workers(Protocol):
@@ -81,6 +90,13 @@ class Portion:
     position: int
     gap: int
     frames: bytes
+
+
+@dataclass(frozen=True)
+class CheckpointsRead:
+    """A reader has fetched checkpoints."""
+
+    reply: Checkpoints
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from securechat.server.sequencer.leaving import Leaving
 from securechat.server.sequencer.messages import Messages
 from securechat.server.sequencer.operations import (
     Attach,
+    CheckpointsRead,
     CommitChecked,
     DepartureChecked,
     Detach,
@@ -64,6 +65,7 @@ from securechat.wire.messages import (
     Closing,
     Commit,
     CommitFailed,
+    FetchCheckpoints,
     FetchKeyPackages,
     Join,
     Leave,
@@ -142,7 +144,7 @@ class Sequencer:
         founding = Founding(turn, kept, devices, conversations, directory, commits, validator, checks)
         leaving = Leaving(turn, kept, conversations, groups, leases, validator, checks)
         messages = Messages(turn, logs, conversations, leases, reading)
-        questions = Questions(turn, kept, conversations, sessions, budgets)
+        questions = Questions(turn, kept, conversations, sessions, budgets, readers, self._hand_in)
         self._writing: dict[type, Handler] = {
             list: messages.handle,
             Commit: commits.commit,
@@ -169,6 +171,8 @@ class Sequencer:
             GroupRead: lambda _, result: leases.group_read(result),
             Members: questions.members,
             ListRooms: questions.list_rooms,
+            FetchCheckpoints: questions.fetch_checkpoints,
+            CheckpointsRead: questions.checkpoints_read,
             CommitFailed: questions.commit_failed,
         }
         self._coming_and_going: dict[type, Handler] = {

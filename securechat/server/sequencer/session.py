@@ -58,6 +58,7 @@ class Session:
         self.subscriptions: dict[bytes, Subscription] = {}
         self.behind: deque[Subscription] = deque()  # subscriptions that need history
         self.reading = False  # a reader works for this session
+        self.fetching = False  # a reader fetches checkpoints for this session
         self.leases: set[bytes] = set()  # conversations whose lease it has or waits for
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from securechat.server.store.records import Head, LogEntry, pack_answer
 from securechat.wire.chain import MLS_MESSAGE, next_chain
 from securechat.wire.messages import (
     Accepted,
+    Checkpoints,
     Done,
     JoinOffer,
     KeyPackages,
@@ -21,7 +22,9 @@ from securechat.wire.messages import (
     Subscribed,
 )
 
-Answer: TypeAlias = Accepted | Done | JoinOffer | KeyPackages | MemberList | Refused | Rooms | Stock | Subscribed
+Answer: TypeAlias = (
+    Accepted | Checkpoints | Done | JoinOffer | KeyPackages | MemberList | Refused | Rooms | Stock | Subscribed
+)
 
 
 MAX_WAIT_MILLISECONDS = 600_000

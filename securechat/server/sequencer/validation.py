@@ -18,7 +18,7 @@ from securechat.mls.key_package import KeyPackage
 from securechat.mls.public_group import PublicGroup, PublicStagedCommit, verify_group_info
 from securechat.mls.tree_math import LeafIndex
 from securechat.mls.welcome import Welcome
-from securechat.policy import Rules
+from securechat.policy import Identity, Rules
 
 SNAPSHOT_EPOCHS = 64
 """Epochs between two snapshots of a public group: 64 commits are replayed in about a second."""
@@ -39,13 +39,17 @@ class Founded:
 
 @dataclass(frozen=True)
 class Checked:
-    """A checked commit. `time` (ms): when; it becomes the entry's time, by which members check lifetimes."""
+    """A checked commit. `time` (ms): when; it becomes the entry's time, by which members check lifetimes.
+
+    `is_checkpoint`: whoever was away too long may go on from here (`Rules.is_anchor`).
+    """
 
     staged: PublicStagedCommit
     departed: frozenset[LeafIndex]
     time: int
     tree: bytes  # of the new epoch, encoded
     snapshot: bytes | None  # of the new epoch, where one is due
+    is_checkpoint: bool
 
 
 @dataclass(frozen=True)
@@ -98,9 +102,10 @@ class Validator:
         _check_welcome(staged, welcome)
         verify_group_info(staged.after, decode_body(group_info, GroupInfo), signer=staged.committer_leaf)
         due = staged.after.epoch % SNAPSHOT_EPOCHS == 0 or len(commit) > SNAPSHOT_BYTES
-        return Checked(
-            staged, departed, time, staged.after.tree.encode(), staged.after.encode() if due else None
-        )
+        snapshot = staged.after.encode() if due else None
+        committer = Identity.of(certificate_of(staged.committer))
+        is_checkpoint = policy.rules_of(group.extensions).is_anchor(committer)
+        return Checked(staged, departed, time, staged.after.tree.encode(), snapshot, is_checkpoint)
 
     def opening(self, checked: Checked, peer: str) -> None:
         """Check that the first commit of a direct conversation adds `peer`."""

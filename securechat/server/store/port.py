@@ -12,6 +12,7 @@ from typing import Protocol
 
 from securechat.errors import StorageError
 from securechat.server.store.records import (
+    Checkpoint,
     Departed,
     Device,
     Head,
@@ -42,6 +43,12 @@ class ConversationStore(Protocol):
 
     def save_handshake(self, conversation: bytes, entry: LogEntry) -> None:
         """Keep an entry that is no message, beside the log and longer: until `tidy` finds that nobody needs it."""
+
+    def put_checkpoint(self, conversation: bytes, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint in place of its account's last one; the oldest goes where there are too many."""
+
+    def read_checkpoints(self, conversation: bytes) -> list[Checkpoint]:
+        """Return the checkpoints, the newest first. Any thread."""
 
     def put_members(self, conversation: bytes, members: Iterable[Membership]) -> None:
         """Add members or change them."""

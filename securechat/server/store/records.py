@@ -175,6 +175,19 @@ class InboxEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The state that a commit of `account` has led to: chain, GroupInfo and tree as in a `JoinOffer`, but kept."""
+
+    account: str
+    seq: int
+    time: int
+    chain: bytes
+    group_info: bytes
+    tree: bytes
+    departed: tuple[tuple[bytes, bytes], ...]  # (proposal, group_context)
+
+
+@dataclass(frozen=True, slots=True)
 class RoomRow:
     """One line of the list of rooms; `members` counts accounts."""
 

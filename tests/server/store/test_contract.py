@@ -13,6 +13,7 @@ from securechat.server.store.records import (
     KEPT_SECONDS,
     READER_ENTRIES,
     READER_SECONDS,
+    Checkpoint,
     Departed,
     Device,
     Head,
@@ -319,6 +320,42 @@ def test_handshakes_are_kept_for_the_slowest_reader_and_for_the_group(store: Sto
     assert handshakes(store) == [6, 7, 8]
     store.conversations.put_members(ROOM, [Membership(BOB, "b", 0, CHAIN_START, 8, 7)])
     assert store.conversations.read_group(ROOM) == (b"snapshot", [(NOW, str(n).encode().ljust(10)) for n in (6, 7, 8)])
+
+
+def checkpoint(account: str, seq: int) -> Checkpoint:
+    return Checkpoint(account, seq, NOW, bytes(32), b"info %d" % seq, b"tree", ((b"proposal", b"context"),))
+
+
+def test_the_newest_checkpoint_of_each_of_four_accounts_is_kept(reopen: Open) -> None:
+    store = reopen()
+    make(store)
+    make(store, DIRECT)
+    for seq, account in enumerate("abcade", 1):
+        store.conversations.put_checkpoint(ROOM, checkpoint(account, seq))
+    store.conversations.put_checkpoint(DIRECT, checkpoint("a", 7))
+    store.commit()
+    store = reopen()
+    kept = [checkpoint(account, seq) for account, seq in (("e", 6), ("d", 5), ("a", 4), ("c", 3))]
+    assert store.conversations.read_checkpoints(ROOM) == kept
+    assert store.conversations.read_checkpoints(DIRECT) == [checkpoint("a", 7)]
+    assert store.conversations.read_checkpoints(b"no conversation".ljust(32)) == []
+    store.conversations.delete(ROOM)
+    store.commit()
+    assert store.conversations.read_checkpoints(ROOM) == []
+
+
+def test_handshakes_that_lead_on_from_a_checkpoint_are_kept_within_their_limits(store: Store) -> None:
+    head = make(store)
+    for seq in range(1, 7):
+        commit(store, head, snapshot=b"snapshot" if seq == 6 else None)
+        if seq in (2, 4):
+            store.conversations.put_checkpoint(ROOM, checkpoint(f"owner {seq}", seq))
+    set_cursors(store, head, 6)
+    tidy(store, NOW + 60_000)
+    assert handshakes(store) == [3, 4, 5, 6]
+    tidy(store, NOW + KEPT_SECONDS * 1000 + 1)
+    assert handshakes(store) == []
+    assert store.conversations.read_checkpoints(ROOM) == []  # nothing leads on from there any more
 
 
 def test_nobody_absent_keeps_handshakes_past_half_a_year_or_32_mib(store: Store) -> None:

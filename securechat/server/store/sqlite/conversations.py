@@ -6,11 +6,24 @@ of one row of the tail, and all messages between two updates of the conversation
 
 from collections.abc import Collection, Iterable
 
-from securechat.server.store.records import Departed, Head, LogEntry, Membership, Numbers, RoomRow
+import msgspec
+
+from securechat.server.store.records import (
+    Checkpoint,
+    Departed,
+    Head,
+    LogEntry,
+    Membership,
+    Numbers,
+    RoomRow,
+)
 from securechat.server.store.sqlite.database import Database
 from securechat.server.store.sqlite.logs import Logs
 from securechat.server.store.sqlite.tail import decode_run, encode_run
 from securechat.server.store.sqlite.writer import Writer
+from securechat.wire.limits import MAX_CHECKPOINTS
+
+Proofs = tuple[tuple[bytes, bytes], ...]
 
 
 class Conversations:
@@ -42,7 +55,7 @@ class Conversations:
         ref = self._logs.refs.pop(conversation)
         del self._logs.ids[ref]
         # Entries stay in the tail until `tidy` comes to them: the tail is only ever cut at its beginning.
-        for table in ("pairs", "handshakes", "members", "departed", "numbers", "history"):
+        for table in ("pairs", "handshakes", "checkpoints", "members", "departed", "numbers", "history"):
             self._writer.execute(f"DELETE FROM {table} WHERE conversation = ?", ref)  # noqa: S608  # nosec B608  # names from the line above
         self._writer.execute("DELETE FROM conversations WHERE ref = ?", ref)
 
@@ -107,6 +120,35 @@ class Conversations:
                 "SELECT entries FROM handshakes WHERE conversation = ? AND seq > ? AND opens ORDER BY seq", row[1:]
             )
             return row[0], [(entry.time, entry.payload) for (run,) in runs for entry in decode_run(run)]
+
+    def put_checkpoint(self, conversation: bytes, checkpoint: Checkpoint) -> None:
+        """See the port."""
+        ref = self._logs.refs[conversation]
+        each = checkpoint
+        self._writer.execute(
+            "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            ref, each.account, each.seq, each.time, each.chain, each.group_info, each.tree,
+            msgspec.msgpack.encode(each.departed),
+        )  # fmt: skip
+        self._writer.execute(
+            "DELETE FROM checkpoints WHERE conversation = ?1 AND seq NOT IN"
+            " (SELECT seq FROM checkpoints WHERE conversation = ?1 ORDER BY seq DESC LIMIT ?2)",
+            ref, MAX_CHECKPOINTS,
+        )  # fmt: skip
+
+    def read_checkpoints(self, conversation: bytes) -> list[Checkpoint]:
+        """See the port."""
+        with self._database.snapshot() as reader:
+            rows = reader.execute(
+                "SELECT account, checkpoints.seq, checkpoints.time, checkpoints.chain, checkpoints.group_info, tree,"
+                " departed FROM checkpoints JOIN conversations ON ref = conversation WHERE id = ?"
+                " ORDER BY checkpoints.seq DESC",
+                (conversation,),
+            ).fetchall()
+            return [
+                Checkpoint(account, seq, time, chain, group_info, tree, msgspec.msgpack.decode(proofs, type=Proofs))
+                for account, seq, time, chain, group_info, tree, proofs in rows
+            ]
 
     def put_members(self, conversation: bytes, members: Iterable[Membership]) -> None:
         """See the port."""

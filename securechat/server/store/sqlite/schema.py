@@ -126,7 +126,14 @@ UPDATE numbers SET answers = x'';
 """Commits and departures are kept longer than messages, and a public group is rebuilt from them. The chain covers more
 than before, so that answers to retries are forgotten once more."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _RUNS, _HANDSHAKES)
+_CHECKPOINTS = """
+CREATE TABLE checkpoints (
+    conversation INTEGER, account TEXT, seq INTEGER NOT NULL, time INTEGER NOT NULL, chain BLOB NOT NULL,
+    group_info BLOB NOT NULL, tree BLOB NOT NULL, departed BLOB NOT NULL, PRIMARY KEY (conversation, account)
+) STRICT;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _RUNS, _HANDSHAKES, _CHECKPOINTS)
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
 

@@ -200,7 +200,7 @@ class Tidying:
         return [Trimmed(conversation, first_seq, given_up, (held, first_time))]
 
     def _trim_handshakes(self, ref: int, old: int, allowance: Allowance) -> None:
-        """Delete handshakes that no reader needs, and those past the limits, but none that the group is rebuilt from.
+        """Delete handshakes that nobody needs, and those past the limits, but none that the group is rebuilt from.
 
         As many as are allowed; what is left has to wait for the next handshake or the next search.
         """
@@ -209,6 +209,9 @@ class Tidying:
             return
         kept, snapshot_seq = found[0]
         floor = self._writer.one("SELECT min(cursor) FROM members WHERE conversation = ?", ref) or 0  # all have read it
+        anchor: int | None = self._writer.one("SELECT min(seq) FROM checkpoints WHERE conversation = ?", ref)
+        if anchor is not None:  # whoever goes on from a checkpoint needs what follows it
+            floor = min(floor, anchor)
         end = 0
         for seq, time, size in self._writer.rows(
             "SELECT seq, time, size FROM handshakes WHERE conversation = ? AND seq <= ? ORDER BY seq LIMIT ?",
@@ -224,6 +227,7 @@ class Tidying:
             allowance.take(size)
         if end:
             self._writer.execute("DELETE FROM handshakes WHERE conversation = ? AND seq <= ?", ref, end)
+            self._writer.execute("DELETE FROM checkpoints WHERE conversation = ? AND seq < ?", ref, end)
             self._writer.execute("UPDATE conversations SET handshake_bytes = ? WHERE ref = ?", kept, ref)
 
     def _head(self, ref: int) -> Head | None:
