@@ -1,16 +1,19 @@
 """The table of doors: each row takes what it is for, and refuses the same offer with one thing wrong."""
 
+import ast
 import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
+from securechat.client.conversations.conversation import Conversation
 from securechat.client.doors import checks
 from securechat.client.doors.facts import (
+    Action,
     Invitation,
     KeyStanding,
     Known,
@@ -19,9 +22,10 @@ from securechat.client.doors.facts import (
     Standing,
     Step,
     Trusted,
+    Verdict,
     Way,
 )
-from securechat.client.doors.table import TABLE, decide
+from securechat.client.doors.table import OWN, TABLE, decide
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_800_000_000
@@ -226,6 +230,28 @@ def test_one_enter_is_asked_for_only_if_somebody_is_new() -> None:
     walked = replace(WALK, steps=(Step(DAVE, "re-enter", in_date=False), Step(ALICE, "path")))
     assert decide(known("away"), walked, PINS, NOW).waits == "enter"
     assert decide(known("away"), replace(walked, steps=(Step(DAVE, "re-enter"),)), PINS, NOW).waits == "fresh-path"
+
+
+def test_one_function_replaces_the_state_of_a_group() -> None:
+    """What else sets it loads it from the vault, takes over keys within the epoch, or forgets it."""
+    setting = set()
+    for path in (ROOT / "securechat/client").rglob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                named = [each for each in ast.walk(function) if isinstance(each, ast.Attribute)]
+                if any(each.attr == "_group" and isinstance(each.ctx, ast.Store) for each in named):
+                    setting.add((path.stem, function.name))
+    names = ("__init__", "group", "use_keys", "replace_group", "end")
+    assert setting == {("conversation", name) for name in names}
+    hints = get_type_hints(Conversation.replace_group)
+    assert hints["verdict"] is Verdict
+
+
+def test_what_the_table_refuses_replaces_nothing() -> None:
+    for action in get_args(Action):
+        verdict = Verdict("a row", action)
+        assert verdict.lets_in == (action in ("ask", "enter", "beside", "follow", "resync"))
+    assert OWN.lets_in
 
 
 def test_the_page_shows_the_table_as_it_is() -> None:

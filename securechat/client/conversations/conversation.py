@@ -17,6 +17,7 @@ from securechat.client.answers import Key
 from securechat.client.context import Context
 from securechat.client.conversations import phases
 from securechat.client.conversations.trail import Trail
+from securechat.client.doors.facts import Verdict
 from securechat.client.vault.conversations import ConversationRow, StagedRow
 from securechat.client.vault.outbox import Dropped, OutboxRow
 from securechat.content import envelope
@@ -141,12 +142,19 @@ class Conversation:
         self.context.vault.groups.delete_staged(self.id)
         self._staged, self._staged_loaded = None, True
 
-    def use_group(self, group: Group, *, new_epoch: bool) -> None:
-        """Take over the group's state; `save` writes what has changed."""
+    def use_keys(self, group: Group) -> None:
+        """Take over the group after a message in its epoch; `save` writes what has changed."""
+        if (group.group_id, group.epoch) != (self.id, self.group.epoch):
+            raise InternalError("a message has led into another epoch")
         self._group = group
-        if new_epoch:
-            self._people = None
-        self._group_change = "epoch" if new_epoch or self._group_change == "epoch" else "message"
+        self._group_change = self._group_change or "message"
+
+    def replace_group(self, verdict: Verdict, group: Group) -> None:
+        """Take over another epoch, or another group: the only way in which that happens (section 6, Doors)."""
+        if not verdict.lets_in:
+            raise InternalError(f"a state that was not let in: {verdict.row or 'no row'}, {verdict.action}")
+        self._group, self._people = group, None
+        self._group_change = "epoch"
 
     def save(self) -> None:
         """Write what has changed. Call before the transaction ends."""
@@ -207,9 +215,12 @@ class Conversation:
 
     # --- entering and leaving -------------------------------------------------------------------------------------
 
-    def begin(self, group: Group, *, seq: int, chain: bytes, number: int, departed: Iterable[LeafIndex] = ()) -> None:
+    def begin(
+        self, verdict: Verdict, group: Group, *, seq: int, chain: bytes, number: int, departed: Iterable[LeafIndex] = ()
+    ) -> None:
         """Follow the log from `seq` on, where its chain value is `chain`. Nothing of an earlier membership is kept.
 
+        `verdict`: of the table of doors.
         `number`: our newest submission in the log. `departed`: leaves of departed devices.
         """
         vault, row = self.context.vault, self.row
@@ -220,7 +231,7 @@ class Conversation:
         self.trail.begin(seq, chain)
         self.void_ciphertexts()
         self.unstage()
-        self.use_group(group, new_epoch=True)
+        self.replace_group(verdict, group)
         self.advance("entered")
         row.cursor, row.chain, row.number = seq, chain, number
         row.sent_on_path, row.path_time = 0, self.context.clock.milliseconds()

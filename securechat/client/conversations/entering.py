@@ -22,12 +22,14 @@ import msgspec
 from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
-from securechat.client.conversations import phases
+from securechat.client.conversations import offers, phases
 from securechat.client.conversations.conversation import Conversation, Staged
 from securechat.client.conversations.newcomers import changes
 from securechat.client.conversations.numbers import encode_number
 from securechat.client.conversations.waiting import Waiting
 from securechat.client.device import CAPABILITIES, Device, check_key_packages
+from securechat.client.doors.facts import Offered, Verdict, Way
+from securechat.client.doors.table import OWN
 from securechat.errors import InternalError, PeerError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
 from securechat.mls.errors import OutsideLifetime
@@ -80,6 +82,9 @@ class RegistryPort(Protocol):
 
     def get(self, conversation: bytes) -> Conversation | None:
         """Return a conversation by its id, or by the id it had at first."""
+
+    def meant(self, conversation: Conversation, group: bytes) -> Conversation:
+        """Return the conversation that an offer of a group concerns: that group's, or one of the same name, or ours."""
 
     def has_older_unleft(self, conversation: Conversation) -> bool:
         """Whether we are still on our way out of an older conversation of the same name."""
@@ -227,7 +232,7 @@ class Entering:
         )
         if accepted.seq != 1 or accepted.chain not in (b"", chain):
             raise PeerError("the server put something before the first entry of a new conversation")
-        conversation.begin(staged.commit.group, seq=1, chain=chain, number=1)
+        conversation.begin(OWN, staged.commit.group, seq=1, chain=chain, number=1)
         conversation.tell_entered("opened")
         self._registry.follow(conversation)
 
@@ -239,14 +244,14 @@ class Entering:
         kind = conversation.row.kind
         owners = (Identity(device.account, device.identity_key),) if kind == "invite" else ()
         group = self._new_group(Rules(kind, conversation.row.name, owners=owners), self._context.clock.seconds())
-        conversation.use_group(group, new_epoch=True)
+        conversation.replace_group(OWN, group)
         request = OpenRoom(0, conversation.id, group.group_info(with_tree=True), group.group_info(with_tree=False))
         conversation.stage(0, request, None)
         self.pump()
 
     def _founded_room(self) -> None:
         conversation = self._conversation
-        conversation.begin(conversation.group, seq=0, chain=CHAIN_START, number=0)
+        conversation.begin(OWN, conversation.group, seq=0, chain=CHAIN_START, number=0)
         conversation.tell_entered("opened")
         self._registry.follow(conversation)
 
@@ -315,6 +320,13 @@ class Entering:
         known = self._registry.get(offer.conversation)
         if known is not None and known.row.name == row.name and before.epoch < known.row.epoch:
             raise PeerError("The server offered a past state of the conversation, with members who may be gone.")
+        verdict = self._judge(before)
+        if verdict.action == "ignore":  # we are in it already, and stay in the state that we have
+            self._conversation = self._registry.rebind(conversation, before.group_id)
+            self._context.answers.done(("conversation", before.group_id))
+            return
+        if not verdict.lets_in:
+            raise PeerError(f"The server's offer is refused. What is missing: {verdict.why}.")
         if offer.conversation != conversation.id:
             conversation = self._conversation = self._registry.rebind(conversation, offer.conversation)
             self._waiting = Waiting(conversation)
@@ -323,6 +335,15 @@ class Entering:
         request = Commit(0, conversation.id, number, commit.message, b"", commit.group_info or b"")
         conversation.stage(number, request, commit)
         self.pump()
+
+    def _judge(self, group: PublicGroup) -> Verdict:
+        """Look up what becomes of the offer to enter a group, or to re-enter it."""
+        conversation = self._conversation
+        again = conversation.row.phase == "resync"
+        meant = conversation if again else self._registry.meant(conversation, group.group_id)
+        way: Way = "public-walk" if again and conversation.row.kind != "open" else "offer"
+        offered = offers.shown(way, group, name=conversation.row.name, asked_for=again)
+        return offers.judge(self._context, offers.known(meant), offered)
 
     def _entered(self, staged: Staged, accepted: Accepted) -> None:
         conversation, row = self._conversation, self._conversation.row
@@ -337,6 +358,7 @@ class Entering:
         before = conversation.present if again else []
         removed = {leaf for leaf, _ in staged.commit.public.removed}
         conversation.begin(
+            self._judge(staged.commit.public.before),
             staged.commit.group,
             seq=accepted.seq,
             chain=accepted.chain,
@@ -402,6 +424,12 @@ class Entering:
             if leaving and theirs is not conversation:
                 self.backoff.wait()  # we are leaving that one; once we are out, ours can be opened
                 return
+            inside = theirs if theirs is not None and theirs.row.phase in phases.INSIDE else conversation
+            verdict = offers.judge(
+                self._context, offers.known(inside), Offered("claim", winner, row.kind, row.name)
+            )
+            if verdict.action not in ("keep", "ignore"):
+                raise PeerError("the server names a conversation that cannot be the one that it says exists")
             ours = winner == conversation.id
             conversation = self._conversation = self._registry.rebind(conversation, winner)
             if conversation.row.phase == "opening":

@@ -10,7 +10,7 @@ from hashlib import sha256
 from securechat import policy
 from securechat.client import events
 from securechat.client.answers import Key
-from securechat.client.conversations import bodies, dates, phases
+from securechat.client.conversations import bodies, dates, offers, phases
 from securechat.client.conversations.bodies import Arrival
 from securechat.client.conversations.conversation import Conversation, People
 from securechat.client.conversations.newcomers import changes
@@ -184,7 +184,7 @@ def _note_invited(conversation: Conversation, commit: PublicStagedCommit) -> Non
 def _process_message(conversation: Conversation, entry: Entry, number: int) -> bool:
     try:
         received = conversation.group.decrypt(entry.payload, in_order=True)
-        conversation.use_group(conversation.group, new_epoch=False)
+        conversation.use_keys(conversation.group)
         sender = conversation.people[received.sender]
         if sender.device_id != entry.device:
             claimed = conversation.author(entry.device)
@@ -256,8 +256,9 @@ def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> Non
         conversation.end("You are no longer in this conversation.")
         conversation.tell("removed", certificate_of(public.committer).account)
         return
-    conversation.use_group(staged.group, new_epoch=True)
-    conversation.people = _people_after(people, public)
+    after = _people_after(people, public)
+    conversation.replace_group(offers.judge_commit(conversation, public, after), staged.group)
+    conversation.people = after
     conversation.set_departed(departed - {leaf for leaf, _ in public.removed})
     conversation.trail.open_epoch(entry.seq)
     for leaf, person in conversation.people.items():

@@ -158,7 +158,7 @@ class Outbox:
         payload = group.encrypt(
             plaintext, authenticated_data=encode_number(number), padding=envelope.padding(len(plaintext))
         )
-        conversation.use_group(group, new_epoch=False)
+        conversation.use_keys(group)
         return payload
 
     def _answer_to(self, item: int, number: int, payload: bytes, content_type: ContentType) -> Callable[[Reply], None]:

@@ -228,6 +228,14 @@ class Registry:
 
     # --- for entering ---------------------------------------------------------------------------------------------
 
+    def meant(self, conversation: Conversation, group: bytes) -> Conversation:
+        """Return the conversation that an offer of a group concerns: that group's, or one of the same name, or ours."""
+        if (known := self._conversations.get(group)) is not None:
+            return known
+        row = conversation.row
+        others = (each for each in self._named[row.name] if each.row.phase in phases.INSIDE and not each.row.closed)
+        return next(others, conversation)
+
     def has_older_unleft(self, conversation: Conversation) -> bool:
         """Whether we are still on our way out of an older conversation of the same name."""
         older = itertools.takewhile(lambda each: each is not conversation, self._named[conversation.row.name])

@@ -25,12 +25,11 @@ import msgspec
 from securechat import policy
 from securechat.client import events
 from securechat.client.context import Context
-from securechat.client.conversations import phases
+from securechat.client.conversations import offers, phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.entering import check_departures
-from securechat.client.doors.facts import Invitation, Key, KeyStanding, Known, Leaf, Offered, Standing, Trusted, Verdict
-from securechat.client.doors.table import decide
-from securechat.client.vault.conversations import ConversationRow, Phase
+from securechat.client.doors.facts import Invitation, Key, Known, Leaf, Offered, Standing, Verdict
+from securechat.client.vault.conversations import ConversationRow
 from securechat.client.vault.invitations import InviteRow, WelcomeRow
 from securechat.content.registry import (
     INVITATION_DAYS,
@@ -146,26 +145,6 @@ class _Opened(NamedTuple):
     def context(self) -> bytes:
         """SHA-256 of the group context that it opens, 32 bytes."""
         return hashlib.sha256(self.group.public.context.encode()).digest()
-
-
-_STANDING: Final[dict[Phase, Standing]] = {
-    "member": "live", "resync": "away", "stopped": "stopped", "ended": "left",
-}  # fmt: skip
-"""How we stand in a room, by its phase; in one that is not entered yet as in one that we do not know."""
-
-
-class _Pins:
-    """What this vault thinks of keys, in the words of the table of doors."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    def standing(self, account: str, key: bytes) -> KeyStanding:
-        """Compare a key with what is known of the account."""
-        pins = self._context.pins
-        if pins.contradicts(account, key):
-            return "changed-verified"
-        return "accepted" if pins.knows(account, key) else "unknown"
 
 
 class Welcomes:
@@ -291,7 +270,11 @@ class Welcomes:
         row, welcome = self._answerable(conversation)
         self._check_acceptable(question)
         welcomed, opened = self._open_again(welcome)
-        self._enter_room(welcomed, opened)
+        verdict = self._decide(row, welcome)
+        if not verdict.lets_in:  # something has changed since the question
+            missing = verdict.why or "that you are out of the room"
+            raise UsageError(f"The invitation to {question.name} is refused. What is missing: {missing}.")
+        self._enter_room(verdict, welcomed, opened)
         self._answered(row)
         direct = self._registry.get(row.direct)
         if direct is not None and direct.row.asked == "theirs" and not direct.row.closed:
@@ -391,7 +374,7 @@ class Welcomes:
             name = signer.account
         facts = _Facts(
             rules.kind, name, _role(rules, Identity(device.account, device.identity_key)), rules.owners,
-            tuple(map(_leaf, people)), _leaf(signer), group.epoch,
+            tuple(map(offers.leaf_of, people)), offers.leaf_of(signer), group.epoch,
         )  # fmt: skip
         reference = bundle.key_package.reference(bundle.suite)
         return _Opened(group, signer, facts, reference, bundle, last_resort)
@@ -462,16 +445,28 @@ class Welcomes:
             self._context.emit(events.Alarm("server", conversation.id, text))
 
     def _enter_direct(self, welcomed: Welcomed, opened: _Opened, conversation: Conversation | None) -> None:
+        verdict = self._judge_direct(opened, conversation)
+        if not verdict.lets_in:
+            raise PeerError(f"it is refused; what is missing: {verdict.why}")
         if conversation is None:
             conversation = self._new_row(welcomed.conversation, opened.facts)
         elif conversation.row.phase in phases.ENDED:
             conversation.reopen("awaited-again")
-        self._begin(conversation, welcomed, opened.group)
+        self._begin(verdict, conversation, welcomed, opened.group)
         self._registry.replace_older(conversation)
         conversation.tell_entered("opened")
         self._registry.follow(conversation)
 
-    def _enter_room(self, welcomed: Welcomed, opened: _Opened) -> None:
+    def _judge_direct(self, opened: _Opened, conversation: Conversation | None) -> Verdict:
+        """Look up a Welcome into a direct conversation."""
+        facts, known = opened.facts, conversation or self._registry.find(opened.facts.name)
+        before = Known(offers.own_leaf(self._context), kind="direct") if known is None else offers.known(known)
+        group = opened.group.public
+        return offers.judge(
+            self._context, before, offers.shown("welcome", group, name=facts.name, signer=facts.signer)
+        )
+
+    def _enter_room(self, verdict: Verdict, welcomed: Welcomed, opened: _Opened) -> None:
         conversation = self._registry.get(welcomed.conversation)
         number = 0
         if conversation is None:
@@ -481,7 +476,7 @@ class Welcomes:
             if conversation.row.phase not in phases.ENDED:
                 conversation.end(f"This message was not sent: you have entered {opened.facts.name} anew.")
             conversation.reopen("awaited-again")
-        self._begin(conversation, welcomed, opened.group, number)
+        self._begin(verdict, conversation, welcomed, opened.group, number)
         conversation.row.path_time = 0  # a path at once: the leaf's key came from a key package
         conversation.tell_entered("joined")
         self._registry.follow(conversation)
@@ -491,9 +486,13 @@ class Welcomes:
         row = ConversationRow(conversation, kind, facts.name, "awaiting", self._context.clock.milliseconds())
         return self._registry.keep(Conversation(self._context, row))
 
-    def _begin(self, conversation: Conversation, welcomed: Welcomed, group: Group, number: int = 0) -> None:
+    def _begin(
+        self, verdict: Verdict, conversation: Conversation, welcomed: Welcomed, group: Group, number: int = 0
+    ) -> None:
         departed = check_departures(group.public, welcomed.departures)
-        conversation.begin(group, seq=welcomed.join_seq, chain=welcomed.chain, number=number, departed=departed)
+        conversation.begin(
+            verdict, group, seq=welcomed.join_seq, chain=welcomed.chain, number=number, departed=departed
+        )
         self._context.touched.add(conversation.id)
 
     # --- invitations ----------------------------------------------------------------------------------------------
@@ -529,12 +528,10 @@ class Welcomes:
         standing: Standing = "invited" if row.conversation in self.questions else "nothing"
         if known is None and namesake is not None and namesake.row.phase in phases.GOING_ON:
             known = namesake
-        trusted = None
-        if known is not None:
-            standing = _STANDING.get(known.row.phase, standing)
-            owners = () if known.row.phase in phases.ENDED else policy.rules_of(known.group.public.extensions).owners
-            trusted = Trusted(known.row.epoch, frozenset(), frozenset(Key(*owner) for owner in owners))
-        device = self._context.device
+        if known is None or known.row.phase in phases.AWAITING:
+            before = Known(offers.own_leaf(self._context), standing, b"", "invite", facts.name)
+        else:
+            before = offers.known(known)
         said = Invitation(
             Key(*row.inviter), body.group, body.kind, body.name, frozenset(Key(*owner) for owner in body.owners),
             body.context, row.received // 1000, row.until // 1000,
@@ -552,10 +549,7 @@ class Welcomes:
             said,
             fault="" if body.role == facts.role else "another role than the rules give",
         )
-        us = Leaf(device.account, device.identity_key, device.id)
-        group = known.id if known is not None else b""
-        now = self._context.clock.seconds()
-        return decide(Known(us, standing, group, "invite", facts.name, trusted), offered, _Pins(self._context), now)
+        return offers.judge(self._context, before, offered)
 
     def _ask(self, row: InviteRow, welcome: WelcomeRow) -> None:
         inviter, question = row.inviter, self._question(row, welcome)
@@ -710,10 +704,6 @@ def key_digest(identity_key: bytes) -> str:
 
 def _role(rules: Rules, who: Identity) -> Role:
     return "owner" if who in rules.owners else "inviter" if who in rules.inviters else "member"
-
-
-def _leaf(certificate: DeviceCertificate) -> Leaf:
-    return Leaf(certificate.account, certificate.identity_key, certificate.device_id)
 
 
 def _body_of(row: InviteRow) -> Invite:

@@ -179,3 +179,8 @@ class Verdict:
     went: frozenset[Leaf] = frozenset()
     alarm: frozenset[Leaf] = frozenset()  # leaves under our own name with another key
     why: str = ""  # refuse: the check that failed
+
+    @property
+    def lets_in(self) -> bool:
+        """Whether what is offered may become our state: at once, or after the user's yes."""
+        return self.action in ("ask", "enter", "beside", "follow", "resync")

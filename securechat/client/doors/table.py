@@ -310,6 +310,9 @@ TABLE: Final = (
 )  # fmt: skip
 """First match decides. Each row carries the words by which docs/doors.md shows it."""
 
+OWN: Final = Verdict("our own", "enter")
+"""What we have founded ourselves came through no door."""
+
 LATER: Final = frozenset(("keepsake",))
 """Rows for what is not built yet: no offer of theirs can be made."""
 

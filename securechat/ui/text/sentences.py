@@ -233,7 +233,8 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
             yield _notice(f"{who} has entered {where}.")
         case "joined":
             count = _people(len(conversation.members))
-            yield _notice(f"You are in {where} ({count}). Earlier messages cannot be read.")
+            opened = " Whoever runs this server can walk in." if conversation.kind == "open" else ""
+            yield _notice(f"You are in {where} ({count}). Earlier messages cannot be read.{opened}")
         case "new-device":
             yield _notice(f"{who} is in {where} with a new device.")
         case "new-key":
