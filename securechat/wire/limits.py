@@ -7,6 +7,9 @@ MAX_COUNT = (1 << 53) - 1
 """The largest seq, number or epoch. Every language reads it exactly, SQLite holds it and what is added to it, and no
 honest conversation comes near: a million entries a second for 285 years."""
 
+COMMIT_DATA_LENGTH = 16
+"""Bytes of a commit's authenticated data: its number, and when it was made by its maker's clock (ms); each `uint64`."""
+
 MAX_TIME = 253_370_764_800_000
 """Milliseconds since 1970, the end of 9998: what is later cannot be shown in every zone."""
 

@@ -80,7 +80,7 @@ class Rogue(Person):
         return super().process(entry)
 
     def _advance(self, entry: m.Entry) -> None:
-        number = int.from_bytes(read_header(entry.payload).authenticated_data, "big")
+        number = int.from_bytes(read_header(entry.payload).authenticated_data[:8], "big")
         self.cursors[entry.conversation] = entry.seq
         self.chains[entry.conversation] = next_chain(
             self.chains[entry.conversation], entry.conversation, entry.seq, entry.time, entry.device, number,

@@ -30,6 +30,7 @@ from tests.adversary.scenes import ADVICE, assert_calm, direct, happened, invite
 from tests.support.hostile import HostileServer
 from tests.support.live import LiveClient
 from tests.support.log import logged
+from tests.support.wire_client import commit_data
 
 
 def lobby_with(mallory: Rogue, *people: LiveClient) -> bytes:
@@ -197,10 +198,10 @@ def removal(mallory: Rogue, conversation: bytes, victim: LeafIndex) -> StagedCom
 
 
 def by_reference(mallory: Rogue, conversation: bytes, victim: LeafIndex) -> StagedCommit:
-    group, number = mallory.groups[conversation], mallory.number(conversation).to_bytes(8, "big")
+    group, number = mallory.groups[conversation], mallory.number(conversation)
     group.propose(Remove(victim))
     return group.commit(
-        authenticated_data=number, tree_in_welcome=False, validate=mallory.validate, now=int(time.time())
+        authenticated_data=commit_data(number), tree_in_welcome=False, validate=mallory.validate, now=int(time.time())
     )
 
 
@@ -224,7 +225,7 @@ def other_credential(account: str, *, own_identity: bool) -> Callable[[Rogue, by
         )  # fmt: skip
         return mallory.groups[conversation].commit(
             by_reference=None, credential=credential(certificate),
-            authenticated_data=mallory.number(conversation).to_bytes(8, "big"), tree_in_welcome=False,
+            authenticated_data=commit_data(mallory.number(conversation)), tree_in_welcome=False,
             validate=mallory.validate, now=int(time.time()),
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ import pytest
 from securechat import policy
 from securechat.client import commands, events
 from securechat.client.conversations.entering import MAX_OFFERED_NUMBER, _leaf_of
-from securechat.client.conversations.numbers import encode_number
+from securechat.client.conversations.numbers import encode_commit, encode_number
 from securechat.client.device import Device
 from securechat.client.vault.identity import DeviceRow
 from securechat.client.vault.vault import Vault
@@ -342,7 +342,7 @@ def test_a_member_who_removes_others_is_stopped_at_and_named(
     victim = next(leaf for leaf, person in there.people.items() if person.account == "carol")
     number = there.row.number + 1
     evil = there.group.commit(
-        [Remove(victim)], by_reference=None, authenticated_data=encode_number(number), tree_in_welcome=False,
+        [Remove(victim)], by_reference=None, authenticated_data=encode_commit(number, 0), tree_in_welcome=False,
         validate=bob.engine._context.device.validator(server.now // 1000), now=server.now // 1000,
     )  # fmt: skip
     real = policy.check_commit
@@ -369,7 +369,7 @@ def test_a_commit_that_cannot_be_processed_stops_and_names_its_maker_and_repair_
     assert there is not None
     number = there.row.number + 1
     staged = there.group.commit(
-        [], by_reference=None, authenticated_data=encode_number(number), tree_in_welcome=False,
+        [], by_reference=None, authenticated_data=encode_commit(number, 0), tree_in_welcome=False,
         validate=bob.engine._context.device.validator(server.now // 1000), now=server.now // 1000,
     )  # fmt: skip
     # The membership tag is the last field: members can check it, the server cannot.
@@ -413,7 +413,7 @@ def test_a_commit_of_what_is_not_used_here_is_refused_without_staging_it(
     requirement = Extension(ExtensionType.REQUIRED_CAPABILITIES, RequiredCapabilities((RULES_EXTENSION,)).encode())
     evil = there.group.commit(
         [GroupContextExtensions((*there.group.public.extensions, requirement))], by_reference=None,
-        authenticated_data=encode_number(number), tree_in_welcome=False,
+        authenticated_data=encode_commit(number, 0), tree_in_welcome=False,
         validate=bob.engine._context.device.validator(server.now // 1000), now=server.now // 1000,
     )  # fmt: skip
     with monkeypatch.context() as patch:

@@ -62,6 +62,11 @@ def secrets_in(log: bytes) -> list[str]:
     return search({"the log": log}, {f"secret {number}": secret for number, secret in enumerate(SECRETS)})
 
 
+def commit_data(number: int) -> bytes:
+    """The authenticated data of a commit that is made now."""
+    return number.to_bytes(8, "big") + int(time.time() * 1000).to_bytes(8, "big")
+
+
 class Client(ABC):
     """The client's end of one connection, whatever carries it."""
 
@@ -296,7 +301,7 @@ class Member(Client):
         if number is None:
             number = self.number(group.group_id)
         return group.commit(
-            proposals, by_reference=None, authenticated_data=number.to_bytes(8, "big"), tree_in_welcome=False,
+            proposals, by_reference=None, authenticated_data=commit_data(number), tree_in_welcome=False,
             validate=self.validate, now=int(time.time()),
         )  # fmt: skip
 
@@ -344,7 +349,7 @@ class Member(Client):
         return Group.join_external(
             body, RatchetTree.decode(offer.tree), self.signature, credential=credential(self.certificate()),
             capabilities=Capabilities(cipher_suites=(SUITE.value,), extensions=(RULES_EXTENSION,)),
-            authenticated_data=(offer.number + 1).to_bytes(8, "big"), remove_own_old_leaf=old,
+            authenticated_data=commit_data(offer.number + 1), remove_own_old_leaf=old,
             validate=self.validate, now=int(time.time()),
         )  # fmt: skip
 

@@ -244,7 +244,7 @@ def found(members: list[Peer], rules: Rules) -> bytes:
     conversation = secrets.token_bytes(limits.CONVERSATION_ID_LENGTH)
     group = Group.create(conversation, first.bundle, first.signature, extensions=(rules.extension(),))
     founding = group.group_info(with_tree=True)
-    number = struct.pack(">Q", 1)
+    number = struct.pack(">QQ", 1, now * 1000)
     staged = group.commit(
         [Add(first.fetch(other.account)) for other in others],
         authenticated_data=number, tree_in_welcome=False, validate=first.validate, now=now,

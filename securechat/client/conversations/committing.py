@@ -22,7 +22,7 @@ from securechat.client import events
 from securechat.client.backoff import Backoff
 from securechat.client.conversations import log, phases
 from securechat.client.conversations.conversation import Conversation, Staged
-from securechat.client.conversations.numbers import encode_number
+from securechat.client.conversations.numbers import encode_commit
 from securechat.client.conversations.waiting import Waiting
 from securechat.client.device import check_key_packages
 from securechat.client.vault.conversations import ChangeRow
@@ -135,7 +135,7 @@ class Committing:
             staged = conversation.group.commit(
                 proposals,
                 by_reference=None,
-                authenticated_data=encode_number(number),
+                authenticated_data=encode_commit(number, now),
                 tree_in_welcome=False,
                 validate=self._context.device.validator(now // 1000),
                 now=now // 1000,

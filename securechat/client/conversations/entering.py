@@ -25,7 +25,7 @@ from securechat.client.backoff import Backoff
 from securechat.client.conversations import offers, phases
 from securechat.client.conversations.conversation import Conversation, Staged
 from securechat.client.conversations.newcomers import changes
-from securechat.client.conversations.numbers import encode_number
+from securechat.client.conversations.numbers import encode_commit
 from securechat.client.conversations.waiting import Waiting
 from securechat.client.device import CAPABILITIES, Device, check_key_packages
 from securechat.client.doors.facts import Offered, Verdict, Way
@@ -215,7 +215,7 @@ class Entering:
         commit = group.commit(
             [Add(package)],
             by_reference=None,
-            authenticated_data=encode_number(1),
+            authenticated_data=encode_commit(1, self._context.clock.milliseconds()),
             tree_in_welcome=False,
             validate=self._context.device.validator(now),
             now=now,
@@ -299,7 +299,7 @@ class Entering:
             credential=device.credential,
             capabilities=CAPABILITIES,
             remove_own_old_leaf=_leaf_of(tree, device),
-            authenticated_data=encode_number(offer.number + 1),
+            authenticated_data=encode_commit(offer.number + 1, self._context.clock.milliseconds()),
             validate=device.validator(now),
             now=now,
         )

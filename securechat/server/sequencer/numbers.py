@@ -9,6 +9,7 @@ from securechat.mls.framing import ContentType, Header, WireFormat, read_header
 from securechat.server.sequencer.conversation import Conversation
 from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
+from securechat.wire import limits
 from securechat.wire.messages import Accepted
 
 
@@ -58,11 +59,16 @@ def read_proposal_header(proposal: bytes) -> Header:
 def check_header(header: Header, conversation: bytes, number: int) -> None:
     """Raise RefusedError unless the message is for this conversation and carries its number.
 
-    A departure names its leaf behind the number; `policy.check_departure` checks that.
+    A commit says when it was made behind the number. A departure names its leaf there; `policy.check_departure` checks
+    that.
     """
     if header.group_id != conversation:
         raise RefusedError("bad-request", "the message is for another group")
     data = header.authenticated_data
+    if header.content_type == ContentType.COMMIT:
+        if len(data) != limits.COMMIT_DATA_LENGTH or int.from_bytes(data[8:], "big") > limits.MAX_TIME:
+            raise RefusedError("bad-request", "the commit does not say when it was made")
+        data = data[:8]
     if (data[:8] if header.content_type == ContentType.PROPOSAL else data) != number.to_bytes(8, "big"):
         raise RefusedError("wrong-number", "the number inside the message is another one")
 

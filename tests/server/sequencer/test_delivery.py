@@ -1,5 +1,6 @@
 """Numbers, epochs, commits, leaving, leases, reading: the sequencer's promises, with real groups."""
 
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -518,6 +519,24 @@ def test_nobody_leaves_for_somebody_else(room: Room) -> None:
     data = departure_data(number, group.public.member(group.own_leaf))
     proposal = group.propose(Remove(group.own_leaf), authenticated_data=data)
     refused(bob.ask(m.Leave, conversation, number, proposal), "not-allowed")
+
+
+def test_a_commit_names_its_number_and_says_when_it_was_made(room: Room) -> None:
+    _, bob, _, conversation = room
+    group, number = bob.groups[conversation], bob.number(conversation)
+    said = number.to_bytes(8, "big")
+    for data, code in (
+        ((number + 1).to_bytes(8, "big") + bytes(8), "wrong-number"),
+        (said, "bad-request"),
+        (said + bytes(9), "bad-request"),
+        (said + (limits.MAX_TIME + 1).to_bytes(8, "big"), "bad-request"),
+    ):
+        staged = group.commit(
+            [], by_reference=None, authenticated_data=data, tree_in_welcome=False, validate=bob.validate,
+            now=int(time.time()),
+        )  # fmt: skip
+        refused(bob.ask(m.Commit, conversation, number, staged.message, b"", staged.group_info), code)
+    assert isinstance(bob.change(conversation), m.Accepted)
 
 
 def test_a_departure_names_the_number_and_the_leaf(room: Room) -> None:
