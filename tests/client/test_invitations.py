@@ -427,3 +427,51 @@ def test_nobody_in_an_open_room_is_listed_as_invited(people: World) -> None:
     (told,) = bob.of(events.MemberList)
     assert isinstance(told, events.MemberList)
     assert told.invited == ()
+
+
+# --- coming back --------------------------------------------------------------------------------------------------
+
+
+def test_who_has_left_is_asked_before_they_are_in_again(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    befriend(alice, bob)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    bob.do(commands.Leave(club))
+    settle(alice, bob)
+    alice.say("#club", "without bob")
+    settle(alice, bob)
+    refuse_all(bob)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    assert bob.state_of("#club") == "closed"
+    (question,) = asked(bob)
+    assert question.again
+    bob.do(commands.AcceptInvitation(club))
+    settle(alice, bob)
+    bob.say("#club", "back")
+    settle(alice, bob)
+    assert alice.texts("#club")[-1] == "bob: back"
+    assert "alice: without bob" not in bob.texts("#club")
+
+
+def test_who_was_removed_and_invited_again_while_away_comes_back(people: World) -> None:
+    alice, bob, carol = people("alice", "bob", "carol")
+    befriend(alice, bob)
+    club = room(alice)
+    for name in ("bob", "carol"):
+        alice.do(commands.Invite(club, name))
+        settle(alice, bob, carol)
+    bob.cut()
+    alice.do(commands.Remove(club, "bob"))
+    settle(alice, carol)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, carol)
+    bob.happened.clear()
+    bob.connect()
+    settle(alice, bob, carol)
+    assert len(bob.of(events.Ready)) == 1
+    bob.say("#club", "back")
+    settle(alice, bob, carol)
+    assert carol.texts("#club") == ["bob: back"]

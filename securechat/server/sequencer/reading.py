@@ -80,6 +80,8 @@ class Reading:
             numbers = head.numbers.get(session.device)
             end = head.seq if member.last_seq is None else member.last_seq  # a removed device learns of nothing later
             self._turn.answer(session, Subscribed(request.id, head.id, numbers.last if numbers else 0, end))
+            if request.after_seq < member.join_seq:  # removed and added again: what was between is not for this device
+                session.outlet.send(Truncated(head.id, member.join_seq + 1, member.join_chain))
             subscription = Subscription(head.id, max(request.after_seq, member.join_seq))
         session.subscriptions[request.conversation] = subscription
         self._turn.after(lambda: self._advance(session, subscription))

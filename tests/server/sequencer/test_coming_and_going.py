@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from securechat.mls.proposals import Remove
+from securechat.mls.tree_math import LeafIndex
 from securechat.server.store.records import READER_SECONDS
 from securechat.wire import messages as m
 from tests.support.memory_server import MemoryClient, MemoryServer
@@ -285,3 +287,27 @@ def test_who_has_published_no_key_packages_yet_is_said_to_be_setting_up(enter: E
         refused(bob.ask(m.FetchKeyPackages, "alice"), "not-found")
         alice.ask(m.PublishDevice, alice.certificate().encode(), replace_identity=False)
         refused(bob.ask(m.FetchKeyPackages, "alice"), "busy")
+
+
+def test_a_device_that_was_removed_and_added_again_while_away_hears_of_the_gap(enter: Enter) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    alice.open_room("#staff", "invite")
+    (room,) = alice.groups
+
+    alice.change(room, *alice.adds("bob"))
+    bob.read_inbox()
+    bob.accept_welcome()
+    place = bob.cursors[room]
+    assert bob.subscribe(room, place).head == place
+    bob.drop()
+    alice.change(room, Remove(LeafIndex(1)))
+    alice.change(room, *alice.adds("bob"))
+    with bob.again() as again:
+        assert again.subscribe(room, place).head == place + 2
+        gap = again.take(m.Truncated)
+        assert (gap.conversation, gap.first_seq) == (room, place + 3)
+        alice.say(room, "hello again")
+        assert again.take(m.Entry).seq == place + 3
+    with bob.again() as again:  # who reads from there misses nothing
+        assert again.subscribe(room, place + 2).head == place + 3
+        assert again.take(m.Entry).seq == place + 3
