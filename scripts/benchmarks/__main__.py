@@ -18,6 +18,7 @@ from scripts.benchmarks.table import as_table
 from scripts.benchmarks.work import (
     client,
     dead_reader,
+    doors,
     flood,
     idle,
     login,
@@ -34,7 +35,7 @@ SERVERS: dict[str, Callable[[Run], Iterator[Figure]]] = {
 }  # fmt: skip
 OTHERS: dict[str, Callable[[], Iterator[Figure]]] = {
     "flood": flood.flood, "login-timing": login_timing.login_timing, "mls": mls.mls, "mls-growth": mls_growth.growth,
-    "client": client.client,
+    "client": client.client, "doors": doors.doors,
 }  # fmt: skip
 BENCHES = (*SERVERS, *OTHERS)
 

@@ -52,9 +52,9 @@ def _measure(size: int) -> dict[tuple[str, str], float]:
     alone = Group.create(b"growth", bundle, signature)
     group = _taken(_commit(alone, [Add(other.key_package) for other, _ in others]))
     first = _timed(lambda: _commit(group))
-    for leaf in _spread(size):
-        group = _taken(_commit(_view(group, leaf, *members[leaf])))
-    one, two = _view(group, LeafIndex(1), *members[1]), group
+    for leaf in spread(size):
+        group = _taken(_commit(view(group, leaf, *members[leaf])))
+    one, two = view(group, LeafIndex(1), *members[1]), group
 
     gc.freeze()  # what stands now is not part of what is measured
     update = _timed(lambda: _commit(one))
@@ -121,7 +121,7 @@ def _taken(staged: StagedCommit) -> Group:
     return staged.group
 
 
-def _view(group: Group, leaf: LeafIndex, bundle: KeyPackageBundle, signature: SignaturePrivateKey) -> Group:
+def view(group: Group, leaf: LeafIndex, bundle: KeyPackageBundle, signature: SignaturePrivateKey) -> Group:
     """The group as the member at `leaf` sees it, as far as it needs to commit.
 
     Members share all secrets of an epoch but the private keys of the tree, and a commit needs none of those. So nobody
@@ -131,7 +131,7 @@ def _view(group: Group, leaf: LeafIndex, bundle: KeyPackageBundle, signature: Si
     return Group(group.public, signature, group._secrets, keys, group._messages)  # noqa: SLF001 - see above
 
 
-def _spread(size: int) -> list[LeafIndex]:
+def spread(size: int) -> list[LeafIndex]:
     """Every other leaf, so ordered that each commit finds as much of the tree as possible filled by those before."""
     width = (size - 1).bit_length()
     order = sorted(range(0, size, 2), key=lambda leaf: int(f"{leaf:0{width}b}"[::-1], 2))

@@ -1,0 +1,211 @@
+"""What it costs to keep handshakes for who is away: bytes on disk, and the CPU time to bring them to a reader.
+
+Real commits of rooms of 30 and 300 in which every parent node has a key, each by another member, with certificates and
+rules as in use; the real store and the sequencer's reading, without connections. Held against the same entries as
+history, before they were given up.
+"""
+
+import os
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from scripts.benchmarks.figure import Figure
+from scripts.benchmarks.work.mls_growth import spread, view
+from securechat.identity.certificate import CLOCK_SKEW, DeviceCertificate, credential, issue, leaf_validator
+from securechat.mls.crypto.sealing import SignaturePrivateKey
+from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519 as SUITE
+from securechat.mls.group import Group, StagedCommit
+from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_package
+from securechat.mls.leaf_node import Capabilities, Lifetime
+from securechat.mls.proposals import Add, Proposal
+from securechat.mls.tree_math import LeafIndex
+from securechat.policy import Identity, Rules, known_extensions
+from securechat.server.clock import ServerClock
+from securechat.server.sequencer.conversation import Conversations
+from securechat.server.sequencer.reading import Reading
+from securechat.server.sequencer.session import Session
+from securechat.server.sequencer.turn import Turn
+from securechat.server.sequencer.validation import SNAPSHOT_EPOCHS
+from securechat.server.store.records import READER_SECONDS, Checkpoint, Head, LogEntry, Membership
+from securechat.server.store.sqlite.store import SQLiteStore
+from securechat.wire.chain import CHAIN_START, MLS_MESSAGE, next_chain
+from securechat.wire.messages import Subscribe
+
+SIZES: Final = (30, 300)  # members
+COMMITS: Final = 1_000
+ROUNDS: Final = 7
+NOW: Final = int(time.time())
+SERVER: Final = bytes(16)
+ROOM: Final = b"R" * 32
+READER: Final = b"r" * 16
+CAPABILITIES: Final = Capabilities(cipher_suites=(SUITE.value,), extensions=known_extensions())
+GOAL: Final = 1.5  # times what history costs
+
+
+def doors() -> Iterator[Figure]:
+    """Bytes on disk, and CPU time to a reader, of 1,000 commits."""
+    for size in SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            yield from _measure(size, Path(folder))
+
+
+def _measure(size: int, folder: Path) -> Iterator[Figure]:
+    case = f"{COMMITS:,} commits of a room of {size}"
+    store = SQLiteStore(folder / "chat.db", durable=False)
+    made = time.process_time()
+    _fill(store, size)
+    made = time.process_time() - made
+    history = median(_stream(store, folder) for _ in range(ROUNDS))
+    while store.tidy((NOW + READER_SECONDS + 60) * 1000)[1]:
+        pass
+    assert store.size().entries == 0
+    handshakes = median(_stream(store, folder) for _ in range(ROUNDS))
+    kept = store.size().handshake_bytes
+    note = f"making them took {made:.0f} s; with their GroupInfos"
+    yield Figure(case, "handshakes", kept / 1024, "KiB", note=note)
+    yield Figure(case, "one commit", kept / COMMITS, "B")
+    checkpoint = store.conversations.read_checkpoints(ROOM)[0]
+    yield Figure(case, "one checkpoint", (len(checkpoint.tree) + len(checkpoint.group_info)) / 1024, "KiB")
+    yield Figure(case, "server CPU to a reader", 1000 * handshakes, "ms", baseline=1000 * history, goal=GOAL)
+    store.close()
+    yield Figure(case, "database, group and checkpoint included", _used(folder / "chat.db") / 1024, "KiB")
+
+
+def _used(path: Path) -> int:
+    """Return the bytes of a database in its pages that are not free."""
+    with closing(sqlite3.connect(path)) as connection:
+        pages, free, size = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+    return int((pages - free) * size)
+
+
+# --- the room -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Member:
+    """Somebody's keys."""
+
+    certificate: DeviceCertificate
+    bundle: KeyPackageBundle
+    signature: SignaturePrivateKey
+
+    @classmethod
+    def make(cls, number: int) -> "Member":
+        """A member with a certificate of its own."""
+        signature = SignaturePrivateKey.generate(SUITE)
+        certificate = issue(
+            Ed25519PrivateKey.generate(), server_id=SERVER, account=f"member-{number}", device_id=os.urandom(16),
+            signature_key=signature.public_key, not_before=NOW - CLOCK_SKEW, not_after=NOW + 86_400,
+        )  # fmt: skip
+        lifetime = Lifetime(NOW - CLOCK_SKEW, NOW + 3600)
+        bundle = generate_key_package(SUITE, credential(certificate), signature, CAPABILITIES, lifetime)
+        return cls(certificate, bundle, signature)
+
+
+def _commit(group: Group, *proposals: Proposal) -> StagedCommit:
+    return group.commit(proposals, tree_in_welcome=False, validate=leaf_validator(SERVER, NOW), now=NOW)
+
+
+def _fill(store: SQLiteStore, size: int) -> None:
+    """Make the room and its commits, each in a transaction, and one reader who has read none."""
+    members = [Member.make(number) for number in range(size)]
+    owner, *others = members
+    rules = Rules("invite", "#bench", owners=(Identity.of(owner.certificate),))
+    alone = Group.create(ROOM, owner.bundle, owner.signature, extensions=(rules.extension(),))
+    group = _commit(alone, *(Add(other.bundle.key_package) for other in others)).group
+    for leaf in spread(size):
+        assert group is not None
+        group = _commit(_view(group, leaf, members)).group
+    assert group is not None
+    head = Head(ROOM, "invite", "#bench", 0, NOW * 1000, group.epoch, CHAIN_START, b"")
+    for device in (READER, owner.certificate.device_id):
+        head.members[device] = Membership(device, "reader", 0, CHAIN_START, None, 0)
+    store.conversations.create(head, None, group.public.encode())
+    for number in range(COMMITS):
+        leaf = LeafIndex(number % size)
+        staged = _commit(_view(group, leaf, members))
+        assert staged.group is not None
+        group = staged.group
+        device = members[leaf].certificate.device_id
+        entry = _entry(head, device, number // size + 1, staged)
+        head.record(entry)
+        head.group_info = entry.group_info
+        store.logs.append(head, [entry])
+        due = group.epoch % SNAPSHOT_EPOCHS == 0
+        store.conversations.save_commit(head, entry, group.public.encode() if due else None)
+        if leaf == 0:
+            tree = group.public.tree.encode()
+            checkpoint = Checkpoint("owner", entry.seq, entry.time, entry.chain, entry.group_info, tree, ())
+            store.conversations.put_checkpoint(ROOM, checkpoint)
+        store.commit()
+
+
+def _view(group: Group, leaf: LeafIndex, members: list[Member]) -> Group:
+    return view(group, leaf, members[leaf].bundle, members[leaf].signature)
+
+
+def _entry(head: Head, device: bytes, number: int, staged: StagedCommit) -> LogEntry:
+    assert staged.group_info is not None
+    seq, time_, group_info = head.seq + 1, head.time, staged.group_info
+    chain = next_chain(head.chain, ROOM, seq, time_, device, number, staged.message, group_info)
+    epoch = staged.public.after.epoch
+    return LogEntry(seq, time_, device, number, epoch, chain, staged.message, group_info, MLS_MESSAGE, head.chain)
+
+
+# --- the reader ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Sink:
+    """An outlet that takes everything at once."""
+
+    address: str = ""
+    backlog: int = 0
+    size: int = 0
+    jobs: list[Any] = field(default_factory=list)
+
+    def send(self, item: Any) -> None:
+        """Count it."""
+        self.size += len(item) if isinstance(item, bytes) else 0
+
+    def submit(self, job: Any) -> None:
+        """Have a reader's work wait for its turn."""
+        self.jobs.append(job)
+
+
+def _stream(store: SQLiteStore, folder: Path) -> float:
+    """Return the CPU seconds that it takes to bring a reader from the log's beginning to live delivery."""
+    sink = Sink()
+    portions: list[Any] = []
+    conversations = Conversations(store.conversations)
+    turn = Turn(conversations, ServerClock(folder))
+
+    def hand_in(session: Session, portion: Any) -> None:
+        portions.append((session, portion))
+
+    reading = Reading(turn, store.logs, store.inboxes, conversations, sink, hand_in)
+    session = Session(sink)
+    session.device = READER
+    began = time.process_time()
+    reading.subscribe(session, Subscribe(1, ROOM, 0))
+    for effect in turn.effects:
+        effect()
+    while sink.jobs:
+        sink.jobs.pop()()
+        while portions:
+            reading.portion(*portions.pop())
+    taken = time.process_time() - began
+    assert session.subscriptions[ROOM].live
+    assert sink.size > COMMITS * 1000
+    return taken
