@@ -150,6 +150,7 @@ class Context:
     """What has come about invitations in this transaction: the direct conversation, who said it, the body."""
     removed: list[tuple[bytes, tuple[DeviceCertificate, ...]]] = field(default_factory=list)
     """The same: whom our commits have removed before they had answered."""
+    told_older_copy = False  # that this vault is one
     outgoing: deque[Outgoing] = field(default_factory=deque, repr=False)
 
     def __post_init__(self) -> None:

@@ -313,14 +313,14 @@ class Engine:
         self._context.touched.add(conversation.id)
         self._context.answers.wait_for(("item", conversation.close()))
         conversation.tell("closed", self.account)
-        if conversation.row.phase in phases.STOPPED:
+        if conversation.row.phase in phases.REPAIRABLE:
             self._registry.repair(conversation)  # a device can only leave a conversation that it follows
         elif conversation.row.phase in phases.AWAITING:
             conversation.end("You left before this was sent.")  # their Welcome may still come, and then begins it again
 
     def _repair(self, command: commands.Repair) -> None:
         conversation = self._get(command.conversation)
-        if conversation.row.phase not in phases.STOPPED:
+        if conversation.row.phase not in phases.REPAIRABLE:
             raise UsageError("There is nothing to repair: this conversation has not stopped.")
         self._context.answers.wait_for(("conversation", conversation.id))
         self._registry.repair(conversation)

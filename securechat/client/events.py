@@ -240,6 +240,22 @@ class Gap(Event):
 
 
 @dataclass(frozen=True)
+class OutOfStep(Event):
+    """This device's state and the log do not fit together, and `what` is done about it.
+
+    older-copy: this vault is an older copy: the device has said more than it knows. Told once, of all conversations.
+    own-commit: at `time` (ms) the device changed something that this vault does not know: another copy of it did.
+    cut-off: the server has lost what leads on from here; lines wait.
+    ahead: the server has lost `count` entries that we know, or more; lines wait.
+    """
+
+    conversation: bytes
+    what: Literal["older-copy", "own-commit", "cut-off", "ahead"]
+    time: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True)
 class Alarm(Event):
     """The server or a member did something that an honest one never does: `text` says what, who, and what to do."""
 

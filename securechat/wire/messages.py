@@ -470,8 +470,8 @@ class Truncated(Message):
     """Messages before `first_seq` are gone: the reader was away too long. Its user must see the gap.
 
     As `Entry` events follow the handshakes before `first_seq` that are left, then everything from there on. `chain` is
-    chain_{first_seq-1}, provisional until a member's message confirms it. Of an inbox it says that nothing is left in
-    it, and `chain` is empty.
+    chain_{first_seq-1}, provisional until a member's message confirms it. Said once more, with an empty `chain`, where
+    the handshakes that were left have come. Of an inbox it says that nothing is left in it, and `chain` is empty.
     """
 
     conversation: LogId

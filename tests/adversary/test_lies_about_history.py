@@ -101,11 +101,15 @@ def test_a_changed_log_raises_the_alarm_and_nothing_more_is_read_or_sent(
 
     del hostile.from_server[m.Entry]
     repair(bob, "#lobby")
-    assert happened(bob, events.Gap)
     say(bob, "#lobby", "is anybody there?", alice, carol)
     say(carol, "#lobby", "here", alice, bob)
     said = ["alice: one", "carol: two", "alice: three", "bob: is anybody there?", "carol: here"]
     assert alice.texts("#lobby") == carol.texts("#lobby") == said
+    if "another history" in told:  # what bob has had is not what the others had
+        assert happened(bob, events.Gap)
+    else:  # the log is read on from where it was true
+        assert not happened(bob, events.Gap)
+        assert bob.texts("#lobby") == said
     assert_calm(alice, carol)
 
 
@@ -160,7 +164,8 @@ def test_one_altered_byte_is_never_shown_as_a_message_and_is_found_out_at_the_ne
         bob.wait_until(lambda already=already: len([e for e in bob.happened if isinstance(e, events.Alarm)]) > already)  # type: ignore[misc]  # as above
         repair(bob, "#lobby")
         say(bob, "#lobby", f"back {round_}", alice, carol)
-    assert not [line for line in bob.texts("#lobby") if line.startswith("alice: text")]
+    said = {f"alice: text {round_}" for round_ in range(len(positions))}  # some are read again, as they were said
+    assert {line for line in bob.texts("#lobby") if line.startswith("alice: ") and "[" not in line} < said
     unreadable = [line for line in bob.client.history(bob.id_of("#lobby"), 1000) if line.problem]
     assert unreadable
     for line in unreadable:
@@ -366,18 +371,26 @@ def test_a_wrong_chain_for_a_joiner_is_found_out_at_the_first_message(hostile: H
     assert_calm(alice, bob)
 
 
-def test_a_log_that_has_become_shorter_raises_the_alarm(hostile: HostileServer, crowd: Crowd) -> None:
+def test_a_log_that_has_become_shorter_is_waited_for(hostile: HostileServer, crowd: Crowd) -> None:
     alice, bob = crowd("alice", "bob")
     direct(alice, bob)
-    hostile.lie(m.Subscribed, lambda _, reply: [change(reply, head=1)] if len(reply.conversation) == 32 else None)
+    shorter = hostile.lie(
+        m.Subscribed, lambda _, reply: [change(reply, head=1)] if len(reply.conversation) == 32 else None, to="bob"
+    )
     hostile.link("bob").drop()
-    assert history_alarm(bob) == "the server knows 1 entries of this conversation, and we 3"
+    told = bob.wait_for(events.OutOfStep)
+    assert (told.what, told.count) == ("ahead", 2)
+    send = bob.say("alice", "waits")
+    bob.wait_for(events.Delayed, lambda event: event.command == send.id)
+    shorter.armed = False
+    hostile.link("bob").drop()
+    alice.read("bob", "bob: waits")  # with the keys that it had
+    assert not [*happened(alice, events.Alarm), *happened(bob, events.Alarm)]
 
 
-def test_a_server_that_claims_we_have_said_more_than_we_know_makes_us_enter_anew(
+def test_a_server_that_claims_we_have_said_more_than_the_log_shows_is_told_about_and_ignored(
     hostile: HostileServer, crowd: Crowd
 ) -> None:
-    """As after a restored backup of the vault: no key is used twice, and nothing that waits is lost."""
     alice, bob = crowd("alice", "bob")
     direct(alice, bob)
 
@@ -392,7 +405,10 @@ def test_a_server_that_claims_we_have_said_more_than_we_know_makes_us_enter_anew
     assert more.told == 1
     say(alice, "bob", "you are", bob)
     assert alice.texts("bob") == bob.texts("alice")
-    assert not [*happened(alice, events.Alarm), *happened(bob, events.Alarm)]
+    assert not happened(alice, events.Alarm)
+    (told,) = happened(bob, events.Alarm)
+    assert told.text.startswith("The server claims that this device has said 2 things here")
+    assert not [event for event in happened(alice, events.ConversationChanged) if event.change == "re-entered"]
 
 
 def altered(entry: m.Entry, field: str) -> m.Entry:

@@ -262,6 +262,7 @@ BACK = """
 DROP TABLE welcomes;
 DROP TABLE invites;
 DROP TABLE refused_inviters;
+ALTER TABLE conversations DROP COLUMN hole;
 ALTER TABLE conversations ADD COLUMN members TEXT NOT NULL DEFAULT '';
 UPDATE conversations SET phase = 'gone' WHERE phase = 'ended';
 UPDATE conversations SET members = (

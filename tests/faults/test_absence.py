@@ -9,6 +9,7 @@ from securechat import certs
 from securechat.client import backoff, commands, events
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
+from securechat.server.sequencer import budgets
 from securechat.server.sequencer import messages as talk
 from securechat.server.store.sqlite import tail, tidying
 from tests.support.history import View, check_history
@@ -24,6 +25,7 @@ def stingy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for module in (tidying, talk):
         monkeypatch.setattr(module, "READER_ENTRIES", KEPT)
     monkeypatch.setattr(tail, "TAIL_SECONDS", -1)
+    monkeypatch.setattr(budgets, "FIRST_DAY_COMMITS", budgets.OPEN_COMMITS)  # they are no newcomers
     certs.generate(tmp_path / "certs", ("localhost",))
     cert, key = tmp_path / "certs" / "server.pem", tmp_path / "certs" / "server-key.pem"
     server = Server(ServerConfig(port=0, data=tmp_path / "data", cert=cert, key=key))
@@ -57,7 +59,9 @@ def test_who_comes_back_too_late_sees_a_gap_and_reads_on(
     assert gap.conversation == bob.id_of("#lobby")
     alice.say("#lobby", "welcome back")
     bob.read("#lobby", "alice: welcome back")
-    assert bob.texts("#lobby") == ["alice: before", "alice: welcome back"]  # it has resynced, past all that was
+    kept = [f"alice: {number}" for number in range(4 * KEPT, 5 * KEPT)]
+    assert bob.texts("#lobby") == ["alice: before", *kept, "alice: welcome back"]  # and has followed what was between
+    assert not [event for event in bob.happened if isinstance(event, events.Alarm)]
     bob.say("#lobby", "what have I missed?")
     alice.read("#lobby", "bob: what have I missed?")
     bob.wait_until(lambda: all(line.seq for line in view(bob, "#lobby").lines))

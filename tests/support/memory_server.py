@@ -25,7 +25,7 @@ from securechat.server.rate import Rate
 from securechat.server.rates import Rates
 from securechat.server.sequencer.sequencer import Sequencer
 from securechat.server.status import Counters
-from securechat.server.store.records import Head
+from securechat.server.store.records import Head, LogEntry
 from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.wire import limits
 from securechat.wire import messages as m
@@ -281,6 +281,10 @@ class MemoryServer:
         found = self.sequencer._conversations.get(conversation)
         assert found is not None
         return found.head
+
+    def entries(self, conversation: bytes) -> list[LogEntry]:
+        """The entries of a conversation's log that are still there."""
+        return self.store.logs.read(conversation, 0, self.head(conversation).seq, 1 << 20, 1 << 40)
 
     @property
     def conversations(self) -> list[bytes]:

@@ -6,7 +6,7 @@ key. It is stored before it is sent, and sent again unchanged (invariant 5). Aft
     another commit came first       ours is discarded when that one arrives
     somebody has left meanwhile     a new one, which removes them too
     busy, leased, full disk         the same bytes again, a little later
-    a number the server does not    our state is an old copy: resync
+    a number the server does not    the same bytes again, later each time: what counts is the log
         expect
     anything else                   the change is impossible: the user is told
 """
@@ -21,7 +21,7 @@ from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
 from securechat.client.conversations import log, phases
-from securechat.client.conversations.conversation import Conversation, Staged
+from securechat.client.conversations.conversation import PATH_MESSAGES, Conversation, Staged
 from securechat.client.conversations.numbers import encode_commit
 from securechat.client.conversations.waiting import Waiting
 from securechat.client.device import check_key_packages
@@ -32,9 +32,6 @@ from securechat.mls.framing import ContentType, MLSMessage, decode_body
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.proposals import Add, Proposal, Remove
 from securechat.wire.messages import RETRYABLE, Accepted, Commit, FetchKeyPackages, KeyPackages, Refused, Reply
-
-PATH_MESSAGES: Final = 50
-"""Own messages after which we commit a fresh path: until then a thief reads on (docs/design.md, section 6, Healing)."""
 
 PATH_MILLISECONDS: Final = 7 * 86_400_000
 """Time after which we commit a fresh path: a week."""
@@ -173,6 +170,11 @@ class Committing:
         conversation = self._conversation
         if conversation.row.phase not in phases.READING or refused.code == "stale-epoch":
             return  # the commit that came first discards ours when it arrives
+        if refused.code == "wrong-number":
+            staged.submitted = False  # and kept: the log may bring it yet
+            self._waiting.tell_other_number(staged.number)
+            self._backoff.wait()
+            return
         if refused.code in RETRYABLE:
             staged.submitted = False
             self._backoff.wait(refused.retry_after / 1000)
@@ -180,9 +182,7 @@ class Committing:
             return
         removed = {leaf for leaf, _ in staged.commit.public.removed} if staged.commit is not None else set()
         conversation.unstage()
-        if refused.code == "wrong-number":
-            conversation.need_resync()
-        elif refused.code == "not-found":
+        if refused.code == "not-found":
             conversation.lose()
         elif refused.code == "commit-first" or not conversation.departed <= removed:
             self._backoff.wait()  # somebody has left meanwhile: the next commit removes them, too

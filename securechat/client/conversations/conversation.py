@@ -17,6 +17,7 @@ from securechat.client.answers import Key
 from securechat.client.context import Context
 from securechat.client.conversations import phases
 from securechat.client.conversations.trail import Trail
+from securechat.client.conversations.walking import Effort, Walk
 from securechat.client.doors.facts import Verdict
 from securechat.client.vault.conversations import ConversationRow, StagedRow
 from securechat.client.vault.outbox import Dropped, OutboxRow
@@ -26,7 +27,27 @@ from securechat.errors import InternalError, PeerError, StorageError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
 from securechat.mls.group import Group, StagedCommit
 from securechat.mls.tree_math import LeafIndex
-from securechat.wire.messages import Commit, OpenDirect, OpenRoom
+from securechat.wire.limits import MAX_COUNT
+from securechat.wire.messages import Commit, OpenDirect, OpenRoom, Truncated
+
+PATH_MESSAGES: Final = 50
+"""Own messages after which we commit a fresh path: until then a thief reads on (docs/design.md, section 6, Healing)."""
+
+_CLAIM: Final = (
+    "The server claims that this device has said {} things here; the log, with all that is in it, shows {}. The claim "
+    "is ignored."
+)
+
+_CUT_OFF: Final = (
+    "The server has lost what leads on from here in {}. What you say waits; /repair tries again. If that does not "
+    "help, have somebody invite you again."
+)
+_AHEAD: Final = (
+    "The server was restored from a backup, and lost what was said since in {}. What you say waits. /repair rejoins."
+)
+
+MAX_OFFERED_NUMBER: Final = MAX_COUNT >> 1
+"""The highest number of our own that we take a server's word for: as many are left to count on with."""
 
 People = dict[LeafIndex, DeviceCertificate]
 StagedRequest = OpenDirect | OpenRoom | Commit
@@ -54,6 +75,16 @@ class Conversation:
         self.head = 0  # newest seq when it began to do so
         self.newest_time = 0  # of the newest entry that this session has processed (ms)
         self.late_since = 0.0  # since when live entries are dated too early (monotonic seconds); 0: they are not
+        self.exhausted = False  # nothing is left behind our cursor but what is to come
+        self.settled = False  # we have caught up, on this connection
+        self._told_claim = False
+        self._missed = False  # a gap was passed
+        self.claimed = 0  # our newest number, by the server's word then
+        self.gap: Truncated | None = None  # messages are gone, by the server's word: counts once an entry comes past it
+        self.effort = Effort()  # of catching up
+        self.walk: Walk | None = None  # while handshakes are followed without secrets
+        self.repairing = False  # the user goes on, whatever has stopped us
+        self.astray = False  # the log has to be read anew, from an earlier place
         self._saved: ConversationRow | None = None
         self._group: Group | None = None
         self._group_change: Literal["", "message", "epoch"] = ""
@@ -180,7 +211,7 @@ class Conversation:
         state: Literal["requested", "request", "open", "closed", "stopped"] = "open"
         if row.closed or row.phase in phases.ENDED:
             state = "closed"
-        elif row.phase in phases.STOPPED:
+        elif row.phase in phases.REPAIRABLE:
             state = "stopped"
         elif row.asked:
             state = "requested" if row.asked == "ours" else "request"
@@ -216,24 +247,34 @@ class Conversation:
     # --- entering and leaving -------------------------------------------------------------------------------------
 
     def begin(
-        self, verdict: Verdict, group: Group, *, seq: int, chain: bytes, number: int, departed: Iterable[LeafIndex] = ()
+        self,
+        verdict: Verdict,
+        group: Group,
+        *,
+        seq: int,
+        chain: bytes,
+        number: int | None,
+        departed: Iterable[LeafIndex] = (),
     ) -> None:
         """Follow the log from `seq` on, where its chain value is `chain`. Nothing of an earlier membership is kept.
 
-        `verdict`: of the table of doors.
-        `number`: our newest submission in the log. `departed`: leaves of departed devices.
+        `verdict`: of the table of doors. `number`: our newest submission in the log; None if we may have been in
+        before, so that the server has to say. `departed`: leaves of departed devices.
         """
         vault, row = self.context.vault, self.row
         # We have just entered under `number`; earlier submissions may be among the entries that we skipped.
-        unsure = vault.outbox.drop_submitted(self.id, number - 1)
+        unsure = vault.outbox.drop_submitted(self.id, (number or 0) - 1)
         problem = "It is not known whether this message was sent."
         self._refuse_dropped(unsure, "local", problem, problem)
         self.trail.begin(seq, chain)
+        if number is not None:
+            self.trail.note_number(self.context.device.id, number)
         self.void_ciphertexts()
         self.unstage()
         self.replace_group(verdict, group)
         self.advance("entered")
-        row.cursor, row.chain, row.number = seq, chain, number
+        self.walk, self.gap, self.repairing = None, None, False
+        row.cursor, row.chain, row.number, row.hole = seq, chain, number or 0, 0
         row.sent_on_path, row.path_time = 0, self.context.clock.milliseconds()
         self.set_departed(departed)
         for person in self.people.values():
@@ -262,11 +303,59 @@ class Conversation:
     @property
     def caught_up(self) -> bool:
         """Whether we have processed everything that was in the log when this connection began to read it."""
-        return self.live and self.row.cursor >= self.head
+        place = self.walk.cursor if self.walk is not None else self.row.cursor
+        return self.live and (self.exhausted or place >= self.head)
+
+    @property
+    def in_hole(self) -> bool:
+        """Whether messages after our cursor are gone: of those before `row.hole` only handshakes are left."""
+        return self.row.hole > self.row.cursor + 1
+
+    @property
+    def next_seq(self) -> int:
+        """The seq of the next entry that is not lost."""
+        return self.row.hole if self.in_hole else self.row.cursor + 1
+
+    def pass_gap(self, seq: int, *, handshake: bool) -> None:
+        """The entry `seq` has come: note the gap before it, if there is one. Raises `PeerError` if it does not follow.
+
+        Behind a gap the numbers of all devices, and the chain, start anew, from the value that the server names: it
+        counts once a member's message confirms it, as for somebody who joins.
+        """
+        row, gap = self.row, self.gap
+        if seq == row.cursor + 1 and not self.in_hole:
+            return
+        end = row.hole if self.in_hole else gap.first_seq if gap is not None else 0
+        if seq > end or (seq < end and not handshake):
+            raise PeerError(f"entry {seq} follows entry {row.cursor}")
+        self.enter_hole()
+        if seq == end:
+            self.leave_hole()
+
+    def enter_hole(self) -> None:
+        """Messages are gone: tell, and forget what was of value only together with them."""
+        row, gap = self.row, self.gap
+        if gap is not None:
+            row.hole, row.chain, self.gap = gap.first_seq, gap.chain, None
+            self.trail.begin(row.hole - 1, row.chain)
+            row.sent_on_path = PATH_MESSAGES  # a fresh path comes before we speak again
+            self._missed = True
+            self.context.emit(events.Gap(self.id, row.hole))
+
+    def leave_hole(self) -> None:
+        """From here on nothing is missing again."""
+        self.row.cursor = self.row.hole - 1
+        self.trail.begin(self.row.cursor, self.row.chain)
+
+    def lost_track(self) -> None:
+        """What the server sends from now on belongs to no subscription, until it says that a new one begins."""
+        self.live = self.settled = self.exhausted = False
+        self.walk = self.gap = None
+        self.effort = Effort()
 
     def lost_connection(self) -> None:
         """The connection is gone, and with it the answers to whatever was on its way."""
-        self.live = False
+        self.lost_track()
         self.late_since = 0.0
         if self._staged is not None:
             self._staged.submitted = False
@@ -338,10 +427,89 @@ class Conversation:
 
     # --- trouble --------------------------------------------------------------------------------------------------
 
-    def need_resync(self, why: Literal["out-of-step", "repaired"] = "out-of-step") -> None:
-        """Resync, by an external commit that replaces our own leaf, before anything else."""
-        self.advance(why)
+    def settle(self) -> None:
+        """If we have caught up, judge by the log what the server said of us when we began to read."""
+        if self.row.phase not in phases.READING or not self.caught_up or self.settled:
+            return
+        self.settled, self.effort = True, Effort()
+        if self.trail.last_number(self.context.device.id) is None:
+            self._settle_number()
+        elif self.claimed > self.context.vault.outbox.last_number(self.id, self.row.number) and not self._told_claim:
+            self._told_claim = True
+            self.context.emit(events.Alarm("server", self.id, _CLAIM.format(self.claimed, self.row.number)))
+        if self.context.answers.waiting(("conversation", self.id)):
+            self.tell_entered("members")  # `/repair` is done
+
+    def freshen(self) -> None:
+        """Commit a fresh path before we speak again, and encrypt whatever waits anew: its keys may have been used."""
+        self.void_ciphertexts()
+        self.row.sent_on_path = PATH_MESSAGES
+
+    def _settle_number(self) -> None:
+        """We have caught up, and messages of our own may have been among those that are gone: go on behind them.
+
+        Here the server's word counts, as no log says otherwise; a number that is too high hurts nobody but us.
+        """
+        row, vault, number = self.row, self.context.vault, min(self.claimed, MAX_OFFERED_NUMBER)
+        known = vault.outbox.last_number(row.id, row.number)
+        row.number = max(row.number, number)
+        self.trail.note_number(self.context.device.id, row.number)
+        problem = "It is not known whether this message was sent."
+        self._refuse_dropped(vault.outbox.drop_submitted(self.id, row.number), "local", problem, problem)
+        self.void_ciphertexts()
+        if self.staged is not None and self.staged.number != row.number + 1:
+            self.unstage()
+        if self._missed and number > known:
+            self.tell_older_copy()
+
+    def tell_older_copy(self) -> None:
+        """Tell once, of all conversations, that this device has said more than this vault knows."""
+        if not self.context.told_older_copy:
+            self.context.told_older_copy = True
+            self.context.emit(events.OutOfStep(self.id, "older-copy"))
+
+    def supersede(self) -> None:
+        """Follow the handshakes without secrets, and replace our own leaf where they end.
+
+        This reads the log anew from where our epoch began: a server that was restored may have other handshakes of this
+        epoch than those before our cursor.
+        """
+        self.advance("superseded")
         self.unstage()
+        self.lost_track()
+        self.astray = True
+
+    def begin_walk(self) -> None:
+        """Walk from our trusted state, beside which everything else is left as it is."""
+        own = DeviceCertificate.decode(self.context.device.certificate)
+        self.walk = Walk(self.group.public, self.departed, device=own, after_seq=self.trail.first)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether what would stop us is passed by the user's word: our leaf is replaced in the state that we know."""
+        return self.repairing and self.row.phase in phases.READING
+
+    def cut_off(self) -> None:
+        """The handshakes that lead on from our state are gone. Another connection may bring them."""
+        if self._goes_on:
+            self.supersede()
+            return
+        self.advance("cut-off")
+        self.walk = None
+        self.context.emit(events.OutOfStep(self.id, "cut-off"))
+
+    def outrun(self, head: int) -> None:
+        """The server is behind us, at `head`: it was restored from a backup. We never go back."""
+        if self._goes_on:
+            self.supersede()
+            return
+        self.advance("ahead")
+        self.context.emit(events.OutOfStep(self.id, "ahead", count=max(self.row.cursor - head, 0)))
+
+    def delayed(self) -> events.Delayed:
+        """Why what is said here waits, while the log does not lead on from our state."""
+        text = _CUT_OFF if self.row.phase == "cut-off" else _AHEAD
+        return events.Delayed(self.id, "local", text.format(self.row.name))
 
     def gave_up(self, text: str) -> None:
         """Stop: the server does not let us back in. `/repair` tries again; whoever wanted to leave is out."""
@@ -355,9 +523,10 @@ class Conversation:
         else:
             self.context.emit(events.Alarm("server", self.id, text))
 
-    def stop(self) -> None:
+    def stop(self, why: Literal["distrusted", "contradicted"] = "distrusted") -> None:
         """Read and say nothing more until the user decides. Tells the commands that wait."""
-        self.advance("distrusted")
+        self.advance(why)
+        self.walk, self.repairing = None, False
         self._tell_waiting()
 
     def _tell_waiting(self) -> None:
@@ -368,8 +537,11 @@ class Conversation:
             if command := self.context.answers.waiting(key):
                 self.context.emit(events.Delayed(self.id, "local", text, command=command))
 
-    def distrust(self, text: str) -> None:
+    def distrust(self, text: str, why: Literal["distrusted", "contradicted"] = "distrusted") -> None:
         """Stop: our history is not the one that others see, or it is incomplete."""
-        self.stop()
+        if self._goes_on:
+            self.supersede()
+            return
+        self.stop(why)
         advice = "Nothing more is read or sent here. Compare with the others in some other way; /repair rejoins."
         self.context.emit(events.Alarm("history", self.id, f"{text}. {advice}"))

@@ -6,7 +6,7 @@ making; if somebody else was first it gets theirs, and nothing that waits is los
     opening    fetch key packages, look at the pins, OpenDirect      lost the race -> awaiting their Welcome
     joining    Join, external commit under the server's lease        no such room  -> founding
     founding   OpenRoom                                              lost the race -> joining
-    resync     `Resync`, external commit that replaces our own leaf
+    resync     walk (`walking`), `Resync`, external commit that replaces our own leaf in exactly the state walked to
 
 Each request is in the vault before it is sent, and is sent again unchanged after a crash: the server gives the same
 answer. What the server hands us is checked before use: signatures and tree, the rules against what we meant to enter,
@@ -15,6 +15,7 @@ and keys against the pins before anything is sent.
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 import msgspec
@@ -23,7 +24,7 @@ from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
 from securechat.client.conversations import offers, phases
-from securechat.client.conversations.conversation import Conversation, Staged
+from securechat.client.conversations.conversation import MAX_OFFERED_NUMBER, Conversation, Staged
 from securechat.client.conversations.newcomers import changes
 from securechat.client.conversations.numbers import encode_commit
 from securechat.client.conversations.waiting import Waiting
@@ -43,7 +44,7 @@ from securechat.mls.ratchet_tree import RatchetTree
 from securechat.mls.tree_math import LeafIndex
 from securechat.policy import Identity, Rules
 from securechat.wire.chain import CHAIN_START, next_chain
-from securechat.wire.limits import CHAIN_LENGTH, CONVERSATION_ID_LENGTH, MAX_COUNT
+from securechat.wire.limits import CHAIN_LENGTH, CONVERSATION_ID_LENGTH
 from securechat.wire.messages import (
     RETRYABLE,
     Accepted,
@@ -63,9 +64,6 @@ from securechat.wire.messages import (
 
 _TOO_LATE: Final = frozenset(("stale-epoch", "leased", "commit-first", "invalid-commit", "wrong-number", "not-found"))
 """Answers to an external commit when the conversation has moved on since the offer, or is gone: ask again."""
-
-MAX_OFFERED_NUMBER: Final = MAX_COUNT >> 1
-"""The highest number of our own that we take a server's word for: as many are left to count on with."""
 
 MAX_REFUSALS: Final = 8
 """External commits refused in a row before we give up: with the waits between them, about half a minute."""
@@ -122,6 +120,8 @@ class Entering:
         conversation, row = self._conversation, self._conversation.row
         if self._asking or self.backoff.waiting or row.phase not in phases.ENTERING:
             return
+        if row.phase in phases.WALKING and not conversation.caught_up:
+            return  # the walk comes first
         if conversation.staged is not None:
             self._submit(conversation.staged)
         elif row.phase in phases.NEW and row.closed:
@@ -268,7 +268,10 @@ class Entering:
             return  # the user has left meanwhile
         if isinstance(reply, JoinOffer):
             try:
-                self._enter(reply)
+                if conversation.row.phase in phases.WALKING:
+                    self._reenter(reply)
+                else:
+                    self._enter(reply)
             except PeerError as error:
                 if conversation.row.phase == "joining":
                     self._context.emit(events.Alarm("rules", conversation.id, str(error)))
@@ -285,8 +288,6 @@ class Entering:
     def _enter(self, offer: JoinOffer) -> None:
         """Make the external commit for an offer. Raises `PeerError` if it is not what we meant to enter."""
         conversation, device = self._conversation, self._context.device
-        if conversation.row.phase == "resync" and offer.conversation != conversation.id:
-            raise PeerError("The server offered another conversation than the one to re-enter.")
         if offer.number > MAX_OFFERED_NUMBER:
             raise PeerError("The server claims that this device has said more here than can be counted.")
         now = self._context.clock.seconds()
@@ -336,14 +337,57 @@ class Entering:
         conversation.stage(number, request, commit)
         self.pump()
 
+    def _reenter(self, offer: JoinOffer) -> None:
+        """Make the external commit that replaces our leaf in the state walked to. Raises `PeerError` for others."""
+        conversation, device, walk = self._conversation, self._context.device, self._conversation.walk
+        if walk is None:
+            return  # the subscription has begun anew meanwhile
+        if offer.conversation != conversation.id:
+            raise PeerError("The server offered another conversation than the one to re-enter.")
+        if offer.number > MAX_OFFERED_NUMBER:
+            raise PeerError("The server claims that this device has said more here than can be counted.")
+        now = self._context.clock.seconds()
+        info = decode_body(offer.group_info, GroupInfo)
+        if (epoch := info.group_context.epoch) > walk.group.epoch:
+            self.backoff.wait()  # the commits between are on their way
+            return
+        if epoch < walk.group.epoch:
+            raise PeerError("The server offered a past state of the conversation, with members who may be gone.")
+        try:
+            walk.check_offer(info)
+        except PeerError as error:
+            raise PeerError(f"The server offers another state than the one that the log leads to: {error}.") from error
+        verdict = self._judge(walk.group)
+        if not verdict.lets_in:
+            raise PeerError(f"The server's offer is refused. What is missing: {verdict.why}.")
+        number = max(offer.number, walk.number) + 1
+        commit = Group.join_external(
+            info,
+            walk.group.tree,
+            device.signature,
+            credential=device.credential,
+            capabilities=CAPABILITIES,
+            remove_own_old_leaf=_leaf_of(walk.group.tree, device),
+            authenticated_data=encode_commit(number, self._context.clock.milliseconds()),
+            validate=device.validator(now),
+            now=now,
+        )
+        policy.check_commit(commit.public, departed=walk.departed)
+        request = Commit(0, conversation.id, number, commit.message, b"", commit.group_info or b"")
+        conversation.stage(number, request, commit)
+        self.pump()
+
     def _judge(self, group: PublicGroup) -> Verdict:
         """Look up what becomes of the offer to enter a group, or to re-enter it."""
-        conversation = self._conversation
-        again = conversation.row.phase == "resync"
-        meant = conversation if again else self._registry.meant(conversation, group.group_id)
-        way: Way = "public-walk" if again and conversation.row.kind != "open" else "offer"
-        offered = offers.shown(way, group, name=conversation.row.name, asked_for=again)
-        return offers.judge(self._context, offers.known(meant), offered)
+        conversation, walk = self._conversation, self._conversation.walk
+        again = conversation.row.phase in phases.WALKING
+        before = offers.known(conversation if again else self._registry.meant(conversation, group.group_id))
+        steps = offers.steps_of(walk, self._context.clock.seconds()) if walk is not None else ()
+        if own := walk is not None and walk.own_commit:
+            before = replace(before, standing="old-copy-commit")
+        way: Way = "public-walk" if again and (own or conversation.row.kind != "open") else "offer"
+        offered = offers.shown(way, group, name=conversation.row.name, asked_for=again, steps=steps)
+        return offers.judge(self._context, before, offered)
 
     def _entered(self, staged: Staged, accepted: Accepted) -> None:
         conversation, row = self._conversation, self._conversation.row
@@ -354,8 +398,9 @@ class Entering:
         if accepted.seq <= row.cursor:
             # The server has lost entries, or let somebody found the room again under the id of a deleted one.
             self._registry.archive(conversation)
-        again, missed = row.phase == "resync", accepted.seq > row.cursor + 1
+        again, missed = row.phase in phases.WALKING, accepted.seq > row.cursor + 1
         before = conversation.present if again else []
+        departed = conversation.departed if conversation.walk is None else conversation.walk.departed
         removed = {leaf for leaf, _ in staged.commit.public.removed}
         conversation.begin(
             self._judge(staged.commit.public.before),
@@ -363,7 +408,7 @@ class Entering:
             seq=accepted.seq,
             chain=accepted.chain,
             number=accepted.number,
-            departed=conversation.departed - removed,
+            departed=departed - removed,
         )
         if again and missed:
             self._context.emit(events.Gap(conversation.id, accepted.seq))
@@ -405,12 +450,12 @@ class Entering:
         elif refused.code in RETRYABLE:
             self._wait(refused)
         elif refused.code == "exists" and isinstance(staged.request, OpenDirect | OpenRoom):
-            self._lose_race(refused.conversation)
+            self._lose_race(staged, refused.conversation)
         else:
             conversation.unstage()
             self._fail(refused.code, refused.text)
 
-    def _lose_race(self, winner: bytes) -> None:
+    def _lose_race(self, staged: Staged, winner: bytes) -> None:
         """Somebody else opened this conversation first: theirs takes over what waits in ours."""
         conversation, row = self._conversation, self._conversation.row
         if row.kind == "direct":
@@ -433,8 +478,13 @@ class Entering:
             ours = winner == conversation.id
             conversation = self._conversation = self._registry.rebind(conversation, winner)
             if conversation.row.phase == "opening":
+                if ours and staged.commit is not None and staged.commit.group is not None:
+                    conversation.replace_group(OWN, staged.commit.group)
+                    conversation.advance("unanswered")
+                    self._registry.follow(conversation)
+                else:
+                    conversation.advance("overtaken")
                 conversation.unstage()
-                conversation.advance("unanswered" if ours else "overtaken")
             elif conversation.row.phase in phases.READING:  # we are in it already
                 self._context.answers.done(("conversation", conversation.id))
         elif row.kind == "open" and self._foundings < MAX_FOUNDINGS:

@@ -2,7 +2,8 @@
 
 Each entry has to follow the one before it (`seq`), fit the chain and its device's numbers, and be readable in the epoch
 that the entries before it produced. An entry is processed beside the current state: a message that fails changes only
-the cursor, a commit that fails stops the conversation before it.
+the cursor, a commit that fails stops the conversation before it. Where messages are gone the handshakes are followed
+all the same, epoch by epoch and with the group's secrets: they are PublicMessages, and use up no ratchet key.
 """
 
 from hashlib import sha256
@@ -15,6 +16,7 @@ from securechat.client.conversations.bodies import Arrival
 from securechat.client.conversations.conversation import Conversation, People
 from securechat.client.conversations.newcomers import changes
 from securechat.client.conversations.numbers import decode_number
+from securechat.client.conversations.walking import CutOff, TooFar
 from securechat.content.envelope import decode
 from securechat.errors import PeerError
 from securechat.identity.certificate import certificate_of
@@ -25,39 +27,90 @@ from securechat.mls.group_info import GroupInfo
 from securechat.mls.leaf_node import LeafNodeSource
 from securechat.mls.public_group import PublicStagedCommit, verify_group_info
 from securechat.wire.chain import MLS_MESSAGE, next_chain
-from securechat.wire.messages import Accepted, Entry, Subscribed
+from securechat.wire.messages import Accepted, Entry, Subscribed, Truncated
 
 
 def begin_reading(conversation: Conversation, subscribed: Subscribed) -> None:
-    """The server has begun to send us the log from our cursor on."""
-    if conversation.row.phase not in phases.READING:
-        return
+    """The server has begun to send us the log from our cursor on. What it says of us is a hint: the log counts."""
     row, head = conversation.row, subscribed.head
-    conversation.live, conversation.head = True, head
-    if head < row.cursor:
-        conversation.distrust(f"the server knows {head} entries of this conversation, and we {row.cursor}")
-    elif subscribed.last > conversation.context.vault.outbox.last_number(row.id, row.number):
-        conversation.need_resync()  # this vault is an old copy: it does not know what this device said
+    if row.phase not in phases.FOLLOWING:
+        return
+    conversation.live, conversation.head, conversation.claimed = True, head, subscribed.last
+    if row.phase in phases.WALKING:
+        conversation.begin_walk()
+    elif head < row.cursor:
+        conversation.outrun(head)
+    else:
+        conversation.settle()
+
+
+def truncate(conversation: Conversation, truncated: Truncated) -> None:
+    """Messages before `first_seq` are gone; the handshakes among them that are left follow, and then everything.
+
+    Nothing changes before an entry comes that follows the gap, or the server says that there is none.
+    """
+    row = conversation.row
+    if row.phase not in phases.FOLLOWING or not conversation.live or truncated.first_seq <= row.cursor + 1:
+        return
+    if not truncated.chain:  # the handshakes have come
+        conversation.exhausted = truncated.first_seq > conversation.head
+        conversation.enter_hole()
+        conversation.settle()
+    elif row.phase in phases.WALKING:
+        pass  # a walk looks at nothing but handshakes
+    elif conversation.in_hole:
+        row.hole, row.chain = truncated.first_seq, truncated.chain
+    else:
+        conversation.gap = truncated
 
 
 def receive(conversation: Conversation, entry: Entry) -> None:
     """Process the next entry of the log."""
     row = conversation.row
-    if row.phase not in phases.READING or entry.seq <= row.cursor:
-        return  # a repeated entry is harmless: the chain covers the first one
+    if not conversation.live and entry.seq != row.cursor + 1:
+        return  # of an earlier subscription
+    if row.phase in phases.WALKING:
+        _walk(conversation, entry)
+    elif row.phase in phases.READING and entry.seq > row.cursor:  # the chain covers one that is repeated
+        _receive(conversation, entry)
+        conversation.settle()
+
+
+def _receive(conversation: Conversation, entry: Entry) -> None:
+    row = conversation.row
     try:
-        if entry.seq != row.cursor + 1:
-            raise PeerError(f"entry {entry.seq} follows entry {row.cursor}")
         if entry.kind != MLS_MESSAGE:
             raise PeerError(f"entry {entry.seq} is of a kind that this program does not know")
         header = read_header(entry.payload)
+        handshake = header.content_type != ContentType.APPLICATION
         if entry.group_info and header.content_type != ContentType.COMMIT:
             raise PeerError(f"entry {entry.seq} has a GroupInfo, and is no commit")
         number = decode_number(header)
+        epoch = conversation.group.epoch
+        if header.epoch > epoch and (handshake or entry.seq != row.cursor + 1):
+            conversation.cut_off()
+            return
+        conversation.pass_gap(entry.seq, handshake=handshake)
     except PeerError as error:
         conversation.distrust(f"the log does not fit together: {error}")
         return
-    _follow(conversation, entry, number, header.content_type)
+    if header.epoch < epoch and handshake:
+        conversation.outrun(entry.seq - 1)
+    else:
+        _follow(conversation, entry, number, header.content_type)
+
+
+def _walk(conversation: Conversation, entry: Entry) -> None:
+    """Follow the log without secrets."""
+    walk = conversation.walk
+    if walk is None:
+        return
+    try:
+        walk.receive(entry, conversation.context.device.validator(entry.time // 1000))
+    except CutOff:
+        conversation.cut_off()
+    except PeerError as error:
+        conversation.distrust(f"the changes of this conversation cannot be followed: {error}")
 
 
 def receive_own(
@@ -75,7 +128,8 @@ def receive_own(
     row = conversation.row
     if (accepted.conversation, accepted.number) != (row.id, number):
         raise PeerError("the server accepted something else than what was submitted")
-    if row.phase in phases.READING and accepted.seq == row.cursor + 1:
+    if row.phase in phases.READING and accepted.seq == conversation.next_seq:
+        conversation.pass_gap(accepted.seq, handshake=True)
         device = conversation.context.device.id
         entry = Entry(row.id, accepted.seq, accepted.time, device, MLS_MESSAGE, payload, group_info)
         _follow(conversation, entry, number, content_type)
@@ -83,26 +137,31 @@ def receive_own(
 
 def _follow(conversation: Conversation, entry: Entry, number: int, content_type: ContentType) -> None:
     """Process the entry after the cursor, and move the cursor."""
-    row, own = conversation.row, entry.device == conversation.context.device.id
-    last = row.number if own else conversation.trail.last_number(entry.device)
-    if last is not None and number != last + 1:
+    row, trail = conversation.row, conversation.trail
+    own = entry.device == conversation.context.device.id
+    last = trail.last_number(entry.device)
+    if (last is not None and number != last + 1) or (own and number <= row.number):
+        last = row.number if own else last
         problem = f"entry {entry.seq} is number {number} of a device whose last was {last}"
         conversation.distrust(f"the log does not fit together: {problem}")
         return
     if not _process(conversation, entry, number, content_type, own=own):
         return
+    in_hole, row.cursor = conversation.in_hole, entry.seq
+    if row.phase in phases.ENDED:
+        return
+    if own:
+        row.number = number
+    if in_hole:  # neither chain nor numbers go on from here
+        if entry.seq == row.hole - 1:
+            conversation.leave_hole()
+        return
     row.chain = next_chain(
         row.chain, row.id, entry.seq, entry.time, entry.device, number, entry.payload, entry.group_info
     )
-    row.cursor = entry.seq
     dates.note_entry(conversation, entry.seq, entry.time)
-    if row.phase in phases.ENDED:
-        return
-    conversation.trail.add(row.chain)
-    if own:
-        row.number = number
-    else:
-        conversation.trail.note_number(entry.device, number)
+    trail.add(row.chain)
+    trail.note_number(entry.device, number)
 
 
 def _process(conversation: Conversation, entry: Entry, number: int, content_type: ContentType, *, own: bool) -> bool:
@@ -111,7 +170,7 @@ def _process(conversation: Conversation, entry: Entry, number: int, content_type
         conversation.distrust("the server passed on a message although somebody who has left was not removed yet")
         return False
     if own:
-        return _process_own(conversation, entry, number)
+        return _process_own(conversation, entry, number, content_type)
     if content_type == ContentType.APPLICATION:
         return _process_message(conversation, entry, number)
     if content_type == ContentType.COMMIT:
@@ -119,7 +178,7 @@ def _process(conversation: Conversation, entry: Entry, number: int, content_type
     return _process_departure(conversation, entry)
 
 
-def _process_own(conversation: Conversation, entry: Entry, number: int) -> bool:
+def _process_own(conversation: Conversation, entry: Entry, number: int, content_type: ContentType) -> bool:
     staged = conversation.staged
     if (
         staged is not None
@@ -139,8 +198,7 @@ def _process_own(conversation: Conversation, entry: Entry, number: int) -> bool:
     vault, answers = conversation.context.vault, conversation.context.answers
     item = conversation.encrypted.pop(number, None) or vault.outbox.by_number(conversation.id, number)
     if item is None or item.payload != entry.payload:
-        conversation.need_resync()  # this vault is an old copy: it does not know what this device said
-        return False
+        return _process_unknown(conversation, entry, content_type)
     key: Key = ("item", item.id)
     vault.outbox.delete(item.id)
     if item.kind == "leave":
@@ -155,6 +213,38 @@ def _process_own(conversation: Conversation, entry: Entry, number: int) -> bool:
             dates.note_written(conversation, message.sender, message.written, entry.time)
     answers.done(key)
     return True
+
+
+def _process_unknown(conversation: Conversation, entry: Entry, content_type: ContentType) -> bool:
+    """Process an entry that is said to be our own, and that this vault does not know: is it an older copy?"""
+    context = conversation.context
+    if content_type == ContentType.APPLICATION:
+        conversation.unstage()  # its number is used
+        conversation.freshen()
+        conversation.tell_older_copy()
+        return True
+    public, validate = conversation.group.public, context.device.validator(entry.time // 1000)
+    try:
+        if content_type == ContentType.PROPOSAL:
+            leaf = policy.check_departure(public, entry.payload, public.context.encode())
+            who = certificate_of(public.member(leaf))
+        else:
+            message = decode_body(entry.payload, PublicMessage)
+            policy.check_proposals(message, public)
+            who = certificate_of(public.stage(message, validate=validate, now=entry.time // 1000).committer)
+        if (who.device_id, who.identity_key) != (context.device.id, context.device.identity_key):
+            raise PeerError(f"it is {who.account}'s")
+    except PeerError as error:
+        conversation.distrust(f"the server ascribes to this device what it did not make: {error}")
+        return False
+    if content_type == ContentType.PROPOSAL:
+        conversation.row.closed = True
+        conversation.end("You have left this conversation.")
+        conversation.tell("left", context.device.account)
+        return True
+    context.emit(events.OutOfStep(conversation.id, "own-commit", entry.time))
+    conversation.supersede()
+    return False
 
 
 def _merge_own(conversation: Conversation, entry: Entry, commit: StagedCommit) -> None:
@@ -199,10 +289,14 @@ def _process_message(conversation: Conversation, entry: Entry, number: int) -> b
     known = conversation.trail.chain_at(envelope.seq)
     bodies.receive(conversation, Arrival(entry, number, sender, envelope.body, envelope.sent))
     dates.note_written(conversation, sender.account, envelope.sent, entry.time)
-    if envelope.seq >= entry.seq or known != envelope.chain:
+    unknowable = envelope.seq < conversation.row.hole - 1  # the entries that would tell are gone
+    if envelope.seq < entry.seq and known == envelope.chain:
+        conversation.repairing = False  # whatever it was, it is mended
+    elif envelope.seq >= entry.seq or not unknowable:
         conversation.distrust(
             f"{sender.account} saw another history than you up to entry {envelope.seq}: the server shows people "
-            f"different histories, or the program of {sender.account} is at fault"
+            f"different histories, or the program of {sender.account} is at fault",
+            "contradicted",
         )
     return True
 
@@ -211,6 +305,12 @@ def _process_commit(conversation: Conversation, entry: Entry) -> bool:
     now = entry.time // 1000  # the log's own time, so that all members judge alike
     validate = conversation.context.device.validator(now)
     try:
+        if not conversation.caught_up:
+            conversation.effort.spend(entry)
+    except TooFar as error:
+        conversation.distrust(str(error))
+        return False
+    try:
         policy.check_proposals(decode_body(entry.payload, PublicMessage), conversation.group.public)
         staged = conversation.group.stage(entry.payload, validate=validate, now=now)
         policy.check_commit(staged.public, departed=conversation.departed)
@@ -218,7 +318,10 @@ def _process_commit(conversation: Conversation, entry: Entry) -> bool:
         if staged.group is not None:
             staged.group.verify_external_key(group_info)
     except PeerError as error:
-        _stop(conversation, entry, now, error)
+        if conversation.repairing:  # past it
+            conversation.supersede()
+        else:
+            _stop(conversation, entry, now, error)
         return False
     committer = certificate_of(staged.public.committer)
     if committer.device_id != entry.device:
@@ -261,6 +364,8 @@ def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> Non
     conversation.people = after
     conversation.set_departed(departed - {leaf for leaf, _ in public.removed})
     conversation.trail.open_epoch(entry.seq)
+    if entry.seq >= conversation.row.hole:
+        conversation.row.hole = 0  # the chain of this epoch is known from its beginning
     for leaf, person in conversation.people.items():
         if person != people.get(leaf):
             conversation.context.pins.observe(person)

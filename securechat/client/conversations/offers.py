@@ -10,6 +10,7 @@ from securechat import policy
 from securechat.client.context import Context
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation, People
+from securechat.client.conversations.walking import Walk, in_date
 from securechat.client.doors.facts import Key, KeyStanding, Known, Leaf, Offered, Standing, Step, Trusted, Verdict, Way
 from securechat.client.doors.table import decide
 from securechat.client.vault.conversations import Phase
@@ -19,7 +20,8 @@ from securechat.mls.public_group import PublicGroup, PublicStagedCommit
 
 _STANDING: Final[dict[Phase, Standing]] = {
     "opening": "opening", "founding": "opening", "joining": "nothing", "awaiting": "opening", "member": "live",
-    "resync": "stopped", "stopped": "stopped", "ended": "left",
+    "resync": "stopped", "cut-off": "gone", "ahead": "ahead", "stopped": "stopped", "disputed": "forked",
+    "ended": "left",
 }  # fmt: skip
 """How we stand in a conversation, by its phase."""
 
@@ -77,6 +79,18 @@ def shown(way: Way, group: PublicGroup, *, name: str, signer: Leaf | None = None
     return Offered(
         way, group.group_id, rules.kind, name, group.epoch, members, _keys(rules.owners), signer, context, **more
     )
+
+
+def steps_of(walk: Walk, now: int) -> tuple[Step, ...]:
+    """Return the commits of a walk. Its maker is in date, at `now` in seconds, then or where the walk ends."""
+    here = {leaf_of(each): each for _, leaf in walk.group.members() for each in (certificate_of(leaf),)}
+    steps: list[Step] = []
+    for each in walk.passed:
+        who = leaf_of(each.committer)
+        stands = here.get(who)
+        dated = in_date(each.committer, now) or (stands is not None and in_date(stands, now))
+        steps.append(Step(who, each.change, in_date=dated))
+    return tuple(steps)
 
 
 def judge_commit(conversation: Conversation, commit: PublicStagedCommit, after: People) -> Verdict:

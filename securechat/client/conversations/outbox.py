@@ -8,7 +8,7 @@ goes alone. After a refusal nothing more is sent until everything on its way is 
     somebody has left               commit their removal first, then as above
     busy, leased, full disk         the same bytes again, a little later
     the other side does not read    the same, and the user is told: what is said later waits behind it
-    a number the server does not    our state is an old copy: resync
+    a number the server does not    the same bytes again, later each time: what counts is the log
         expect
     anything else                   that one will never be taken: its line in the history says why
 
@@ -22,8 +22,8 @@ from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
 from securechat.client.conversations import log, phases
-from securechat.client.conversations.committing import PATH_MESSAGES, Committing
-from securechat.client.conversations.conversation import Conversation
+from securechat.client.conversations.committing import Committing
+from securechat.client.conversations.conversation import PATH_MESSAGES, Conversation
 from securechat.client.conversations.numbers import encode_number
 from securechat.client.conversations.waiting import Waiting
 from securechat.client.vault.outbox import OutboxRow
@@ -210,7 +210,8 @@ class Outbox:
                 self._waiting.tell_long(refused)
         elif refused.code == "wrong-number":
             if first and number == conversation.row.number + 1:
-                conversation.need_resync()
+                self._waiting.tell_other_number(number)
+                self._await(lambda: conversation.row.number >= number)
             # otherwise it only followed one that was refused itself
         elif refused.code == "not-found":
             conversation.lose()

@@ -4,12 +4,17 @@
     founding   a room, likewise
     joining    a room that we want to enter by an external commit
     awaiting   the peer's direct conversation came first; its Welcome has not arrived yet
-    member     we follow the log
-    resync     our state does not fit the log: we replace our own leaf by an external commit before anything else
-    stopped    a commit cannot be processed, or the history is not to be trusted; the user decides
+    member     we follow the log, with the group's secrets
+    resync     we follow the handshakes without secrets, past a commit; then we replace our own leaf (`walking`)
+    cut-off    the handshakes that would lead on from our state are gone
+    ahead      the server is behind us: it was restored from a backup, and we never go back to a used epoch
+    stopped    a commit cannot be processed, or the log does not fit together; the user decides
+    disputed   the same, because a member saw another history than we: our chain is not to be trusted
     ended      we are out; only the history is left
 
-Every change goes through `after`; an event that the table lacks moves nothing.
+What the server says, or leaves out, never makes us give our state up: it is kept in all of these until we are out, or
+in another epoch that was reached from it (docs/design.md, section 6, Following). Every change goes through `after`; an
+event that the table lacks moves nothing.
 """
 
 from typing import Final, Literal
@@ -19,14 +24,18 @@ from securechat.client.vault.conversations import Phase
 from securechat.errors import InternalError
 
 Event = Literal[
-    "entered", "overtaken", "unanswered", "taken", "missing", "out-of-step", "distrusted", "repaired", "over",
-    "opened-again", "joined-again", "awaited-again",
+    "entered", "overtaken", "unanswered", "taken", "missing", "superseded", "cut-off", "ahead", "distrusted",
+    "contradicted", "repaired", "retried", "over", "opened-again", "joined-again", "awaited-again",
 ]  # fmt: skip
 """entered: we are in the group's tree, at a place in the log.
 overtaken: somebody else opened this direct conversation first. unanswered: our own opening was taken, and we missed it.
 taken: the room exists. missing: the room does not exist.
-out-of-step: our state does not fit the log. distrusted: what the log or the server says cannot be true.
-repaired: the user wants to go on. over: we are out, or it was given up.
+superseded: our own device has committed what this vault does not know, or the user wants to go on past a commit that
+cannot be processed. cut-off: the next handshake is of a later epoch than ours. ahead: the log ends before our cursor,
+or goes on in an earlier epoch than ours. distrusted: what the log or the server says cannot be true.
+contradicted: a member saw another history.
+repaired: the user wants to go on. retried: a new connection may bring what was missing. over: we are out, or it was
+given up.
 opened-again, joined-again, awaited-again: a conversation that had ended begins again under the same id.
 """
 
@@ -43,17 +52,30 @@ _AFTER: Final[dict[tuple[Phase, Event], Phase]] = {
     ("joining", "missing"): "founding",
     ("awaiting", "entered"): "member",
     ("member", "entered"): "member",  # removed and added again: the Welcome has overtaken the log
-    ("member", "out-of-step"): "resync",
+    ("member", "superseded"): "resync",
+    ("member", "cut-off"): "cut-off",
+    ("member", "ahead"): "ahead",
     ("member", "distrusted"): "stopped",
+    ("member", "contradicted"): "disputed",
     ("resync", "entered"): "member",
+    ("resync", "cut-off"): "cut-off",
     ("resync", "distrusted"): "stopped",
-    ("stopped", "entered"): "member",  # added again
-    ("stopped", "repaired"): "resync",
+    ("cut-off", "entered"): "member",  # added again
+    ("cut-off", "repaired"): "member",
+    ("cut-off", "retried"): "member",
+    ("ahead", "entered"): "member",
+    ("ahead", "repaired"): "resync",  # the server may have other handshakes of our epoch by now
+    ("ahead", "retried"): "member",
+    ("stopped", "entered"): "member",
+    ("stopped", "repaired"): "member",
+    ("disputed", "entered"): "member",
+    ("disputed", "repaired"): "resync",  # the chain begins anew where our leaf is replaced, in the state that we know
     ("ended", "opened-again"): "opening",
     ("ended", "joined-again"): "joining",
     ("ended", "awaited-again"): "awaiting",
     **{(phase, "over"): "ended" for phase in (
-        "opening", "founding", "joining", "awaiting", "member", "resync", "stopped", "ended",
+        "opening", "founding", "joining", "awaiting", "member", "resync", "cut-off", "ahead", "stopped", "disputed",
+        "ended",
     )},
 }  # fmt: skip
 
@@ -63,17 +85,32 @@ READING: Final = frozenset[Phase](("member",))
 NEW: Final = frozenset[Phase](("opening", "founding", "joining"))
 """The server does not know us there: if we leave now, we were never in."""
 
-ENTERING: Final = NEW | {"resync"}
+WALKING: Final = frozenset[Phase](("resync",))
+"""The handshakes of the log are followed without secrets."""
+
+FOLLOWING: Final = READING | WALKING
+"""The server sends us the log."""
+
+ENTERING: Final = NEW | WALKING
 """The way in goes on without the user."""
 
-INSIDE: Final = frozenset[Phase](("member", "resync", "stopped"))
+WAITING: Final = frozenset[Phase](("cut-off", "ahead"))
+"""The log does not lead on from our state: what is said waits, and each connection tries again."""
+
+STOPPED: Final = frozenset[Phase](("stopped", "disputed"))
+"""Nothing is read or sent until the user decides."""
+
+REPAIRABLE: Final = WAITING | STOPPED
+"""The user can have it tried again."""
+
+INSIDE: Final = READING | WALKING | REPAIRABLE
 """The tree has our leaf."""
 
-GOING_ON: Final = frozenset[Phase](("member", "resync"))
+GOING_ON: Final = FOLLOWING
 """A live state, which is never given up for an invitation."""
 
-PLACED: Final = frozenset[Phase](("member", "stopped"))
-"""Our cursor is a place in the present log."""
+PLACED: Final = READING | REPAIRABLE
+"""Our cursor is a place in the log, as far as we know."""
 
 LEAVABLE: Final = NEW | frozenset[Phase](("member", "resync"))
 """If the user has closed it, we are still on the way out."""
@@ -83,9 +120,6 @@ RECEIVING: Final = frozenset[Phase](("ended", "awaiting", "member"))
 
 AWAITING: Final = frozenset[Phase](("awaiting",))
 """Only the peer's Welcome leads on."""
-
-STOPPED: Final = frozenset[Phase](("stopped",))
-"""Nothing is read or sent until the user decides."""
 
 ENDED: Final = frozenset[Phase](("ended",))
 """Only the history is left."""

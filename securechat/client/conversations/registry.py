@@ -15,6 +15,7 @@ from securechat.client.conversations import log, phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.entering import Entering, new_conversation_id
 from securechat.client.conversations.outbox import Outbox
+from securechat.client.conversations.waiting import Waiting
 from securechat.client.conversations.welcomes import Welcomes
 from securechat.client.device import KEY_PACKAGE_LOW, KEY_PACKAGE_STOCK
 from securechat.client.vault.conversations import ConversationRow
@@ -52,6 +53,7 @@ class Registry:
         self._aliases: dict[bytes, bytes] = {}  # our own first ids -> the ids that replaced them
         self._outboxes: dict[bytes, Outbox] = {}
         self._entering: dict[bytes, Entering] = {}
+        self._standing: dict[bytes, Waiting] = {}
         self._inbox_head = 0
         self._inbox_read = 0  # newest inbox entry that this connection has brought
         self._key_packages = 0  # at the server
@@ -101,10 +103,17 @@ class Registry:
         return self.keep(Conversation(self._context, row))
 
     def repair(self, conversation: Conversation) -> None:
-        """Re-enter a stopped conversation because the user asks for it: tries before this one do not count."""
+        """Go on with a conversation that stands because the user asks for it: tries before this one do not count.
+
+        The log is followed from our own state on. Past a commit that cannot be processed, or a history that others do
+        not share, our leaf is replaced.
+        """
         self._entering.pop(conversation.id, None)
+        self._outboxes.pop(conversation.id, None)
         self._context.touched.add(conversation.id)
-        conversation.need_resync("repaired")
+        conversation.advance("repaired")
+        conversation.repairing = True
+        self.follow(conversation)
 
     # --- the connection -------------------------------------------------------------------------------------------
 
@@ -123,7 +132,9 @@ class Registry:
         self._replenish()
         self._follow_inbox()
         for conversation in self:
-            if conversation.row.phase in phases.READING:
+            if conversation.row.phase in phases.WAITING:
+                conversation.advance("retried")
+            if conversation.row.phase in phases.FOLLOWING:
                 self.follow(conversation)
             elif conversation.row.phase not in phases.ENDED:
                 context.touched.add(conversation.id)
@@ -133,6 +144,7 @@ class Registry:
         self._connected = self._ready = False
         self._outboxes.clear()
         self._entering.clear()
+        self._standing.clear()
         self._acknowledged.clear()
         self._unacknowledged.clear()
         for conversation in self:
@@ -152,8 +164,7 @@ class Registry:
         else:
             self._context.touched.add(conversation.id)
             if isinstance(message, Truncated):
-                if conversation.row.phase in phases.READING:  # else we are out, or the user has to decide
-                    conversation.need_resync()  # the user is told of the gap once we are in again
+                log.truncate(conversation, message)
             else:
                 log.receive(conversation, message)
 
@@ -294,10 +305,12 @@ class Registry:
 
     def follow(self, conversation: Conversation) -> None:
         """Read the conversation's log from its cursor on."""
-        context, cursor = self._context, conversation.row.cursor
+        context, row = self._context, conversation.row
         if not self._connected:
             return  # `begin` does it
-        self._acknowledged[conversation.id] = cursor
+        self._acknowledged[conversation.id] = row.cursor
+        conversation.lost_track()
+        after_seq = conversation.trail.first if row.phase in phases.WALKING else row.cursor
         if not self._ready:
             self._awaited.add(conversation.id)
 
@@ -315,7 +328,7 @@ class Registry:
                     text = f"The server does not let you read {conversation.row.name}. It says: {reply.text}."
                     context.emit(events.Alarm("server", conversation.id, text))
 
-        context.request(Subscribe(0, conversation.id, cursor), answer)
+        context.request(Subscribe(0, conversation.id, after_seq), answer)
 
     def abandon(self, conversation: Conversation, code: str, text: str) -> None:
         """Give the conversation up, and tell the user, also about the messages that waited in it."""
@@ -454,6 +467,9 @@ class Registry:
                 conversation.distrust(f"this conversation cannot go on: {error}")
 
     def _step(self, conversation: Conversation) -> None:
+        if conversation.astray:
+            conversation.astray = False
+            self.follow(conversation)
         if conversation.row.phase in phases.ENTERING:
             entering = self._entering.get(conversation.id)
             if entering is None:
@@ -464,3 +480,5 @@ class Registry:
             if outbox is None:
                 outbox = self._outboxes[conversation.id] = Outbox(conversation)
             outbox.pump()
+        elif conversation.row.phase in phases.WAITING and conversation.command:
+            self._standing.setdefault(conversation.id, Waiting(conversation)).tell(conversation.delayed())

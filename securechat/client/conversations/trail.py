@@ -1,4 +1,4 @@
-"""Our trail through one log: its chain in the current epoch, and the newest number of each other device.
+"""Our trail through one log: its chain in the current epoch, and the newest number of each device.
 
 Every entry needs both, so they are in memory, and are written once per transaction; the chain of an epoch of n entries
 takes 32 n bytes. Deletes the chain of past epochs at each commit.
@@ -26,8 +26,14 @@ class Trail:
         self._changed: set[bytes] = set()  # devices whose number the vault does not have
         self._stale: Literal["", "chain", "all"] = ""  # what of the vault's state is obsolete
 
+    @property
+    def first(self) -> int:
+        """The seq of the oldest chain value that counts: where this epoch was opened, unless that is gone."""
+        self._load()
+        return self._first
+
     def last_number(self, device: bytes) -> int | None:
-        """Return the newest number seen of another device; None if none was seen since we came."""
+        """Return the newest number seen of a device; None if none was seen since we came, or since a gap."""
         self._load()
         return self._numbers.get(device)
 

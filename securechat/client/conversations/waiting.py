@@ -12,6 +12,11 @@ from securechat.wire.messages import Refused
 _TOLD_SECONDS: Final = 10.0
 """A wait that the server asks for is told if it is longer: nobody notices a shorter one."""
 
+_OTHER_NUMBER: Final = (
+    "The server insists that this device has said something else in {} than the log shows. What you say waits, and is "
+    "tried again; if it stays like this, ask the operator of the server."
+)
+
 
 class Waiting:
     """What the user knows of one conversation's waiting."""
@@ -19,6 +24,7 @@ class Waiting:
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
         self._told = False
+        self._refused_number = 0
         self._newest = 0  # item of the outbox that had been said when it was told
 
     def tell(self, event: events.Held | events.Delayed) -> None:
@@ -43,6 +49,13 @@ class Waiting:
                 f"by itself, next in {minutes} min."
             )
             self.tell(events.Delayed(row.id, refused.code, text))
+
+    def tell_other_number(self, number: int) -> None:
+        """The server expects another number than ours: what counts is the log. Tell if it insists."""
+        if self._refused_number == number:
+            row = self._conversation.row
+            self.tell(events.Delayed(row.id, "wrong-number", _OTHER_NUMBER.format(row.name)))
+        self._refused_number = number
 
     def over(self) -> None:
         """Nothing waits any more."""

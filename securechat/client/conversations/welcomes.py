@@ -468,15 +468,13 @@ class Welcomes:
 
     def _enter_room(self, verdict: Verdict, welcomed: Welcomed, opened: _Opened) -> None:
         conversation = self._registry.get(welcomed.conversation)
-        number = 0
         if conversation is None:
             conversation = self._new_row(welcomed.conversation, opened.facts)
         else:
-            number = conversation.row.number  # the server goes on counting what this device submits
             if conversation.row.phase not in phases.ENDED:
                 conversation.end(f"This message was not sent: you have entered {opened.facts.name} anew.")
             conversation.reopen("awaited-again")
-        self._begin(verdict, conversation, welcomed, opened.group, number)
+        self._begin(verdict, conversation, welcomed, opened.group)
         conversation.row.path_time = 0  # a path at once: the leaf's key came from a key package
         conversation.tell_entered("joined")
         self._registry.follow(conversation)
@@ -486,13 +484,9 @@ class Welcomes:
         row = ConversationRow(conversation, kind, facts.name, "awaiting", self._context.clock.milliseconds())
         return self._registry.keep(Conversation(self._context, row))
 
-    def _begin(
-        self, verdict: Verdict, conversation: Conversation, welcomed: Welcomed, group: Group, number: int = 0
-    ) -> None:
+    def _begin(self, verdict: Verdict, conversation: Conversation, welcomed: Welcomed, group: Group) -> None:
         departed = check_departures(group.public, welcomed.departures)
-        conversation.begin(
-            verdict, group, seq=welcomed.join_seq, chain=welcomed.chain, number=number, departed=departed
-        )
+        conversation.begin(verdict, group, seq=welcomed.join_seq, chain=welcomed.chain, number=None, departed=departed)
         self._context.touched.add(conversation.id)
 
     # --- invitations ----------------------------------------------------------------------------------------------

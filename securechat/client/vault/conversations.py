@@ -5,7 +5,9 @@ from typing import Any, Final, Literal
 
 from securechat.client.vault.database import Statements
 
-Phase = Literal["opening", "founding", "joining", "awaiting", "member", "resync", "stopped", "ended"]
+Phase = Literal[
+    "opening", "founding", "joining", "awaiting", "member", "resync", "cut-off", "ahead", "stopped", "disputed", "ended"
+]
 """`client.conversations.phases` says what each means and what follows it."""
 
 
@@ -21,6 +23,7 @@ class ConversationRow:
     cursor: int = 0  # newest entry processed
     chain: bytes = bytes(32)  # chain value at the cursor
     number: int = 0  # our newest submission in the log
+    hole: int = 0  # in this epoch, messages before this seq were gone: `chain` is the one before it until we are there
     sent_on_path: int = 0  # our messages since our leaf key was last fresh
     path_time: int = 0  # when that was, milliseconds since 1970
     asked: Literal["", "ours", "theirs"] = ""  # an open request to talk, and whose

@@ -146,7 +146,12 @@ ALTER TABLE messages ADD COLUMN doubt TEXT NOT NULL DEFAULT '';      -- what con
 """What a line tells besides its words: whether its user wants to see it, when it was written, and whether the history
 that its sender saw is ours."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED)
+_HOLES: Final = """
+ALTER TABLE conversations ADD COLUMN hole INTEGER NOT NULL DEFAULT 0;
+"""
+"""Where messages were gone, the handshakes before them are followed all the same."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES)
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
 

@@ -266,7 +266,7 @@ class Reading:
                 frames, position = _frames(log, entries), entries[-1].seq if entries else end
         if start < gap:
             handshakes = self._logs.read_handshakes(log, start, gap, PORTION_ENTRIES, PORTION_BYTES)
-            frames += _frames(log, handshakes)
+            frames += _frames(log, handshakes) if handshakes else encode_frames([Truncated(log, gap + 1, b"")])
             position = handshakes[-1].seq if handshakes else gap
         self._submit(session, Portion(log, start, position, gap, frames))
 

@@ -3,6 +3,7 @@
 A sentence is a value; how it looks is the face's business. Whatever others chose is cleaned here.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -27,6 +28,7 @@ from securechat.client.events import (
     KeyChanged,
     LoggedIn,
     MemberList,
+    OutOfStep,
     PresenceChanged,
     Refused,
     RoomList,
@@ -132,6 +134,8 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
             yield _notice(f"{clean_line(event.account)} {_PRESENCE[event.state]}.")
         case Gap():
             yield _warning(f"Messages in {where} are missing here: you were away too long, and they are deleted.")
+        case OutOfStep():
+            yield _warning(_out_of_step(event, where))
         case Alarm():
             yield Sentence("alarm", f"ALARM{f' in {where}' if conversation else ''}: {clean(event.text)}")
         case Stopped():
@@ -208,6 +212,26 @@ def _blame(event: Stopped) -> str:
         f"a change made by {who} cannot be processed ({reason}). If it stays like this, start a new conversation "
         f"without {who}."
     )
+
+
+def _out_of_step(event: OutOfStep, where: str) -> str:
+    match event.what:
+        case "older-copy":
+            return (
+                f"This is an older copy of your data: in {where} this device has said more than it knows. It goes on "
+                "with fresh keys. If you have not restored a backup, somebody else has a copy."
+            )
+        case "own-commit":
+            when = time.strftime("%d %b %Y, %H:%M", time.localtime(event.time / 1000))
+            return (
+                f"This device changed something in {where} on {when} that it does not know: another copy of it did. "
+                "Was that you? This one rejoins."
+            )
+        case "cut-off":
+            return f"The server has lost what leads on from here in {where}. What you say waits; /repair tries again."
+        case "ahead":
+            lost = f"{event.count} entries" if event.count else "what was said last"
+            return f"The server was restored from a backup: in {where} it has lost {lost}. What you say waits."
 
 
 def _of_safety_number(event: SafetyNumber) -> Iterator[Sentence]:

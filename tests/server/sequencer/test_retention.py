@@ -110,6 +110,7 @@ def test_who_was_away_too_long_gets_the_handshakes_that_it_missed(
         assert truncated.first_seq == 13
         rest = [bob.take(m.Entry) for _ in range(8)]
         assert [entry.seq for entry in rest] == [2, 4, 6, 13, 14, 15, 16, 17]
+        assert bob.take(m.Truncated) == m.Truncated(room, 13, b"")  # after the three
         assert all(entry.group_info for entry in rest[:3])
         assert chain_after(truncated.chain, rest[3:]) == server.head(room).chain
     for entry in rest[:3]:
@@ -130,6 +131,7 @@ def test_who_comes_back_to_a_log_of_which_nothing_is_left_learns_its_chain(
     bob.subscribe(conversation, 1)
     assert bob.take(m.Message) == m.Truncated(conversation, 4, server.head(conversation).chain)
     assert bob.take(m.Entry).seq == 2
+    assert bob.take(m.Truncated) == m.Truncated(conversation, 4, b"")  # these were all
     alice.say(conversation, "and on")
     assert bob.take(m.Entry).seq == 4
 

@@ -1,0 +1,518 @@
+"""Away, put back, lied to: a client follows the handshakes from its own state on, and gives nothing up (section 6)."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from securechat.client import commands, events
+from securechat.client.conversations.conversation import Conversation
+from securechat.mls.framing import ContentType, SenderType, read_header
+from securechat.wire import messages as wire
+from tests.support.memory_server import Link, MemoryServer, refuse
+from tests.support.people import Person, only, settle
+
+World = Callable[..., list[Person]]
+change = msgspec.structs.replace
+
+
+@pytest.fixture
+def pair(people: World) -> list[Person]:
+    """Alice and bob in conversation."""
+    alice, bob = people("alice", "bob")
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
+    settle(alice, bob)
+    bob.say("alice", "hi")
+    settle(alice, bob)
+    return [alice, bob]
+
+
+@pytest.fixture
+def club(people: World) -> list[Person]:
+    """Alice, who owns it, bob and carol in #club."""
+    everybody = alice, *others = people("alice", "bob", "carol")
+    alice.do(commands.CreateRoom("#club"))
+    settle(*everybody)
+    for person in others:
+        alice.do(commands.Invite(alice.id_of("#club"), person.name))
+        settle(*everybody)
+    return list(everybody)
+
+
+def there(person: Person, name: str) -> Conversation:
+    """A conversation as a client has it."""
+    found = person.engine._registry.find(name)
+    assert found is not None
+    return found
+
+
+def told(person: Person, kind: type[events.Event]) -> list[str]:
+    """The events of one kind, each as what it is about."""
+    return [str(getattr(event, "what", "") or getattr(event, "text", "")) for event in person.of(kind)]
+
+
+def changes(person: Person) -> list[tuple[str, str]]:
+    """What changed in conversations."""
+    return [(event.change, event.account) for event in person.happened if isinstance(event, events.ConversationChanged)]
+
+
+def resyncs(server: MemoryServer, conversation: bytes) -> list[int]:
+    """The seqs of commits by which somebody entered from outside."""
+    senders = ((entry.seq, read_header(entry.payload).sender) for entry in server.entries(conversation))
+    return [seq for seq, sender in senders if sender is not None and sender.type == SenderType.NEW_MEMBER_COMMIT]
+
+
+def renew(person: Person, name: str, *others: Person) -> None:
+    """Let somebody commit a fresh path."""
+    there(person, name).row.sent_on_path = 50
+    person.engine._context.touched.add(person.id_of(name))
+    person.engine.handle_timer()
+    settle(person, *others)
+
+
+def is_message(entry: wire.Entry) -> bool:
+    return read_header(entry.payload).content_type == ContentType.APPLICATION
+
+
+@contextmanager
+def losing(server: MemoryServer, person: Person, conversation: bytes, first_seq: int) -> Iterator[None]:
+    """The server has lost the messages before `first_seq`, and says so to one person."""
+    chains = {entry.seq: entry.chain for entry in server.entries(conversation)}
+    begun: list[object] = []
+
+    def lose(message: wire.FromServer) -> list[wire.FromServer]:
+        if not isinstance(message, wire.Entry) or message.conversation != conversation:
+            return [message]
+        if message.seq < first_seq and is_message(message):
+            return []
+        before = [] if begun or message.seq > first_seq else [
+            wire.Truncated(conversation, first_seq, chains[first_seq - 1])
+        ]  # fmt: skip
+        begun.append(message)
+        return [*before, message]
+
+    only(person, lose)
+    yield
+    server.outward = lambda _link, message: [message]
+
+
+def copy(person: Person, folder: Path) -> Path:
+    """Put a copy of somebody's vault aside. They are connected again after it."""
+    person.stop()
+    folder.mkdir()
+    for file in person.path.parent.glob(f"{person.path.name}*"):
+        shutil.copy(file, folder)
+    person.start()
+    person.connect()
+    return folder
+
+
+def put_back(person: Person, folder: Path) -> None:
+    """Put the copy back in place of the vault, and connect."""
+    person.stop()
+    for file in folder.iterdir():
+        shutil.copy(file, person.path.parent)
+    person.start()
+    person.connect()
+
+
+# --- away ----------------------------------------------------------------------------------------------------------
+
+
+def test_who_was_away_while_messages_went_follows_the_handshakes_with_its_own_secrets(
+    server: MemoryServer, club: list[Person], people: World
+) -> None:
+    alice, bob, carol = club
+    (dave,) = people("dave")
+    room = alice.id_of("#club")
+    bob.cut()
+    for number in range(3):
+        alice.say("#club", f"missed {number}")
+        settle(alice, carol)
+        renew(carol, "#club", alice)
+    alice.do(commands.Invite(room, "dave"))
+    settle(alice, carol, dave)
+    alice.do(commands.Remove(room, "carol"))
+    settle(alice, carol, dave)
+    dave.say("#club", "is still there")
+    settle(alice, carol, dave)
+    epoch = there(alice, "#club").group.epoch
+    bob.say("#club", "written on the train")
+    bob.connect()
+    with losing(server, bob, room, server.head(room).seq):
+        settle(alice, bob, dave)
+    assert there(bob, "#club").group.epoch == epoch + 1  # a fresh path before it speaks
+    assert len({there(each, "#club").group.epoch_authenticator for each in (alice, bob, dave)}) == 1
+    assert [event.first_seq for event in bob.happened if isinstance(event, events.Gap)] == [server.head(room).seq - 2]
+    assert bob.texts("#club") == ["dave: is still there", "bob: written on the train"]
+    assert dave.texts("#club")[-1] == "bob: written on the train"
+    assert {("joined", "dave"), ("removed", "carol")} <= set(changes(bob))
+    assert not resyncs(server, room)
+    for each in (alice, bob, dave):
+        assert not each.of(events.Alarm)
+
+
+def test_a_walk_that_is_killed_anywhere_goes_on_where_it_was(
+    server: MemoryServer, club: list[Person]
+) -> None:
+    alice, bob, carol = club
+    room = alice.id_of("#club")
+    bob.cut()
+    for number in range(4):
+        alice.say("#club", f"missed {number}")
+        settle(alice, carol)
+        renew(carol, "#club", alice)
+    alice.say("#club", "read")
+    settle(alice, carol)
+    seen: list[int] = []
+    while there(bob, "#club").row.cursor < server.head(room).seq:
+        bob.connect()
+        with losing(server, bob, room, server.head(room).seq):
+            before = there(bob, "#club").row.cursor
+            for _ in range(1_000):
+                if there(bob, "#club").row.cursor > before:
+                    break
+                assert bob.push() or bob.pull()
+            seen.append(there(bob, "#club").row.cursor)
+            bob.crash()
+    assert len(seen) >= 4  # one handshake each time
+    bob.connect()
+    settle(alice, bob, carol)
+    bob.say("#club", "back")
+    settle(alice, bob, carol)
+    assert alice.texts("#club")[-1] == carol.texts("#club")[-1] == "bob: back"
+    assert bob.texts("#club") == ["alice: read", "bob: back"]
+    assert not resyncs(server, room)
+    assert not bob.of(events.Alarm)
+
+
+def test_what_was_on_its_way_when_messages_went_is_not_sent_twice(server: MemoryServer, club: list[Person]) -> None:
+    alice, bob, carol = club
+    room = alice.id_of("#club")
+    only(bob, lambda message: [] if isinstance(message, wire.Accepted | wire.Entry) else [message])
+    bob.say("#club", "arrives unanswered")
+    settle(*club)
+    bob.cut()
+    renew(carol, "#club", alice)
+    alice.say("#club", "after that")
+    settle(alice, carol)
+    bob.connect()
+    with losing(server, bob, room, server.head(room).seq):
+        settle(*club)
+    bob.say("#club", "new")
+    settle(*club)
+    assert [line for line in alice.texts("#club") if line.startswith("bob")] == ["bob: arrives unanswered", "bob: new"]
+    assert "bob: arrives unanswered [It is not known whether this message was sent.]" in bob.texts("#club")
+    assert not resyncs(server, room)
+
+
+def test_where_no_message_is_left_at_all_the_fresh_path_is_what_comes_next(
+    server: MemoryServer, club: list[Person]
+) -> None:
+    alice, bob, carol = club
+    room = alice.id_of("#club")
+    bob.cut()
+    renew(carol, "#club", alice)
+    alice.say("#club", "never read by bob")
+    settle(alice, carol)
+    head, chain = server.head(room).seq, server.head(room).chain
+
+    def lose(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Entry) and message.conversation == room and message.seq <= head:
+            return [message, wire.Truncated(room, head + 1, b"")] if not is_message(message) else []
+        if isinstance(message, wire.Subscribed) and message.conversation == room:
+            return [message, wire.Truncated(room, head + 1, chain)]
+        return [message]
+
+    bob.connect()
+    only(bob, lose)
+    settle(*club)
+    assert there(bob, "#club").row.cursor == head + 1  # its own commit
+    bob.say("#club", "back")
+    settle(*club)
+    assert alice.texts("#club")[-1] == carol.texts("#club")[-1] == "bob: back"
+    assert len(bob.of(events.Gap)) == 1
+    assert not resyncs(server, room)
+    assert not alice.of(events.Alarm)
+
+
+# --- lies ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_gap_that_the_server_makes_up_takes_nothing_away(server: MemoryServer, pair: list[Person]) -> None:
+    alice, bob = pair
+    conversation = bob.id_of("alice")
+    group = there(bob, "alice").group
+    assert bob.link is not None
+    for first_seq in (1, 4, 5, 50, 1 << 50):
+        bob.link.send(wire.Truncated(conversation, first_seq, bytes(32)))
+        settle(alice, bob)
+    alice.say("bob", "and on")
+    settle(alice, bob)
+    assert bob.texts("alice")[-1] == "alice: and on"
+    assert there(bob, "alice").group is group
+    assert not bob.of(events.Gap)
+    assert server.head(conversation).epoch == 1
+
+
+def test_messages_that_the_server_hides_behind_a_gap_stop_the_conversation_and_the_state_stays(
+    server: MemoryServer, pair: list[Person]
+) -> None:
+    """The chain that it names is not the one that alice has: her next message shows it."""
+    alice, bob = pair
+    conversation = bob.id_of("alice")
+
+    def hide(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Entry) and message.seq == hidden:
+            return [wire.Truncated(conversation, hidden + 1, b"\x01" * 32)]
+        return [message]
+
+    hidden = server.head(conversation).seq + 1
+    only(bob, hide)
+    alice.say("bob", "hidden")
+    alice.say("bob", "shown")
+    settle(alice, bob)
+    alice.say("bob", "and this")
+    settle(alice, bob)
+    assert bob.state_of("alice") == "stopped"
+    assert "saw another history" in told(bob, events.Alarm)[0]
+    server.outward = lambda _link, message: [message]
+    bob.do(commands.Repair(conversation))
+    settle(alice, bob)
+    alice.say("bob", "again")
+    settle(alice, bob)
+    assert bob.texts("alice")[-1] == "alice: again"
+    assert bob.state_of("alice") == "open"
+
+
+def test_a_number_that_the_server_makes_up_is_told_and_ignored(server: MemoryServer, pair: list[Person]) -> None:
+    alice, bob = pair
+    conversation = bob.id_of("alice")
+
+    def lie(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Subscribed) and message.conversation == conversation:
+            return [change(message, last=99)]
+        return [message]
+
+    for _ in range(2):  # told once
+        bob.cut()
+        bob.connect()
+        only(bob, lie)
+        settle(alice, bob)
+    (claim,) = told(bob, events.Alarm)
+    assert claim.startswith("The server claims that this device has said 99 things here; the log")
+    bob.say("alice", "as before")
+    settle(alice, bob)
+    assert alice.texts("bob")[-1] == "bob: as before"
+    assert server.head(conversation).epoch == 1
+
+
+@pytest.mark.parametrize("what", ["message", "commit"])
+def test_a_server_that_insists_on_another_number_is_told_about_and_nothing_is_given_up(
+    server: MemoryServer, pair: list[Person], what: str
+) -> None:
+    alice, bob = pair
+    conversation = bob.id_of("alice")
+    group, tries = there(bob, "alice").group, 0
+
+    def refuse_number(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        nonlocal tries
+        if link is bob.link and isinstance(message, wire.Submit | wire.Commit) and tries < 5:
+            tries += 1
+            refuse(link, message, "wrong-number")
+            return []
+        return [message]
+
+    server.inward = refuse_number
+    if what == "commit":
+        there(bob, "alice").row.sent_on_path = 50
+    bob.say("alice", "patiently")
+    settle(alice, bob)
+    assert tries == 5
+    (delayed,) = bob.of(events.Delayed)
+    assert isinstance(delayed, events.Delayed)
+    assert delayed.code == "wrong-number"
+    assert alice.texts("bob")[-1] == "bob: patiently"
+    assert server.head(conversation).epoch == (2 if what == "commit" else 1)
+    assert not resyncs(server, conversation)
+    if what == "message":
+        assert there(bob, "alice").group is group
+
+
+def test_bytes_that_the_server_ascribes_to_us_take_nothing_away(server: MemoryServer, pair: list[Person]) -> None:
+    alice, bob = pair
+    conversation = bob.id_of("alice")
+    alice.say("bob", "mine")
+    settle(alice, bob)
+    row = there(bob, "alice").row
+    renew(alice, "bob", bob)
+    commit = server.entries(conversation)[-1]
+    before = there(bob, "alice").group
+    forged = wire.Entry(
+        conversation, row.cursor + 1, commit.time, bob.engine._context.device.id, commit.kind, commit.payload,
+        commit.group_info,
+    )  # fmt: skip
+    assert bob.link is not None
+    bob.link.send(forged)
+    settle(alice, bob)
+    assert bob.state_of("alice") == "stopped"
+    assert there(bob, "alice").group is before
+    bob.cut()
+    bob.connect()  # to a server that is honest now
+    settle(alice, bob)
+    bob.say("alice", "still me")
+    settle(alice, bob)
+    assert alice.texts("bob")[-1] == "bob: still me"
+    assert not resyncs(server, conversation)
+
+
+# --- an older copy -------------------------------------------------------------------------------------------------
+
+
+def test_yesterdays_vault_follows_the_log_and_nobody_else_notices(
+    server: MemoryServer, club: list[Person], tmp_path: Path
+) -> None:
+    alice, bob, carol = club
+    yesterday = copy(bob, tmp_path / "yesterday")
+    settle(*club)
+    bob.say("#club", "today")
+    alice.say("#club", "yes, today")
+    settle(*club)
+    put_back(bob, yesterday)
+    settle(*club)
+    assert told(bob, events.OutOfStep) == ["older-copy"]
+    bob.say("#club", "from the old copy")
+    settle(*club)
+    assert bob.texts("#club") == ["alice: yes, today", "bob: from the old copy"]
+    assert alice.texts("#club") == carol.texts("#club")
+    assert alice.texts("#club")[-1] == "bob: from the old copy"
+    assert not resyncs(server, alice.id_of("#club"))
+    for each in (alice, carol):
+        assert ("re-entered", "bob") not in changes(each)
+        assert not each.of(events.Alarm)
+
+
+def test_a_commit_that_the_old_copy_does_not_know_is_passed_without_secrets(
+    server: MemoryServer, club: list[Person], people: World, tmp_path: Path
+) -> None:
+    alice, bob, carol = club
+    room = alice.id_of("#club")
+    (dave,) = people("dave")
+    yesterday = copy(bob, tmp_path / "yesterday")
+    settle(*club)
+    renew(bob, "#club", alice, carol)
+    alice.do(commands.Invite(room, "dave"))
+    settle(*club, dave)
+    alice.say("#club", "not for the old copy")
+    settle(*club, dave)
+    put_back(bob, yesterday)
+    bob.say("#club", "from the old copy")
+    settle(*club, dave)
+    assert told(bob, events.OutOfStep) == ["own-commit"]
+    assert len(resyncs(server, room)) == 1
+    assert ("joined", "dave") in changes(bob)
+    assert bob.texts("#club") == ["bob: from the old copy"]
+    assert alice.texts("#club")[-1] == dave.texts("#club")[-1] == "bob: from the old copy"
+    assert len({there(each, "#club").group.epoch_authenticator for each in (*club, dave)}) == 1
+    assert ("re-entered", "bob") in changes(alice)
+
+
+@pytest.mark.parametrize("lie", ["tree", "past", "other signer", ""])
+def test_an_offer_that_is_not_the_state_walked_to_is_not_entered(
+    server: MemoryServer, club: list[Person], tmp_path: Path, lie: str
+) -> None:
+    alice, bob, carol = club
+    room = alice.id_of("#club")
+    yesterday = copy(bob, tmp_path / "yesterday")
+    settle(*club)
+    renew(bob, "#club", alice, carol)
+    past = server.offer(0, room)
+    renew(alice, "#club", bob, carol)
+
+    def change_offer(message: wire.FromServer) -> list[wire.FromServer]:
+        if not isinstance(message, wire.JoinOffer) or not lie:
+            return [message]
+        if lie == "tree":  # is not looked at: the walk has its own
+            return [change(message, tree=past.tree)]
+        if lie == "past":
+            return [change(message, group_info=past.group_info, tree=past.tree)]
+        return [change(message, group_info=there(carol, "#club").group.group_info(with_tree=False))]
+
+    put_back(bob, yesterday)
+    only(bob, change_offer)
+    settle(*club)
+    if lie in ("", "tree"):
+        assert bob.state_of("#club") == "open"
+        bob.say("#club", "in")
+        settle(*club)
+        assert alice.texts("#club")[-1] == "bob: in"
+    else:
+        assert bob.state_of("#club") == "stopped"
+        assert not resyncs(server, room)
+        reasons = {"past": "a past state", "other signer": "signed by somebody else than the newest committer"}
+        assert reasons[lie] in told(bob, events.Alarm)[0]
+        server.outward = lambda _link, message: [message]
+        bob.do(commands.Repair(room))  # nothing was thrown away
+        settle(*club)
+        assert bob.state_of("#club") == "open"
+        bob.say("#club", "in")
+        settle(*club)
+        assert alice.texts("#club")[-1] == "bob: in"
+
+
+# --- handshakes gone, server behind --------------------------------------------------------------------------------
+
+
+def test_where_handshakes_are_gone_lines_wait_and_the_next_connection_may_bring_them(
+    server: MemoryServer, club: list[Person]
+) -> None:
+    alice, bob, carol = club
+    room = alice.id_of("#club")
+    bob.cut()
+    renew(carol, "#club", alice)
+    alice.say("#club", "in a later epoch")
+    settle(alice, carol)
+    group = there(bob, "#club").group
+    head = server.head(room).seq
+    chain = server.entries(room)[-2].chain
+
+    def lose(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Entry) and message.conversation == room:
+            return [wire.Truncated(room, head, chain), message] if message.seq == head else []
+        return [message]
+
+    bob.connect()
+    only(bob, lose)
+    settle(*club)
+    assert told(bob, events.OutOfStep) == ["cut-off"]
+    assert bob.state_of("#club") == "stopped"
+    send = commands.Send(room, "waits")
+    bob.do(send)
+    settle(*club)
+    (delayed,) = bob.of(events.Delayed)
+    assert delayed.command == send.id
+    assert there(bob, "#club").group is group
+    server.outward = lambda _link, message: [message]
+    bob.cut()
+    bob.connect()
+    settle(*club)
+    assert bob.texts("#club") == ["alice: in a later epoch", "bob: waits"]
+    assert alice.texts("#club")[-1] == "bob: waits"
+
+
+def test_more_changes_than_an_honest_server_keeps_are_not_followed(
+    club: list[Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob, carol = club
+    for limit, state in ((3, "open"), (2, "stopped")):
+        bob.cut()
+        for _ in range(3):
+            renew(carol, "#club", alice)
+        monkeypatch.setattr("securechat.client.conversations.walking.MAX_WALK_COMMITS", limit)
+        bob.connect()
+        settle(*club)
+        assert bob.state_of("#club") == state
+    assert "more changes" in told(bob, events.Alarm)[0]
