@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from securechat.errors import UsageError
-from securechat.server.config import ServerConfig, load_config
+from securechat.server.config import RoomNames, ServerConfig, load_config
 from securechat.server.rate import Rate
 
 RATES = [name for name, value in vars(ServerConfig()).items() if isinstance(value, Rate)]
@@ -34,7 +34,7 @@ def test_every_setting_can_stand_in_the_file_and_in_the_environment(tmp_path: Pa
     values = {
         "host": "::", "port": 1, "data": "d", "cert": "c", "key": "k", "name": "n", "greeting": "g\nh",
         "max_clients": 2, "registration": "invite", "invite_code": "i", "metrics_port": 3, "durability": "memory",
-        "show_ciphertext": True, "log_level": "debug", **dict.fromkeys(RATES, "7 + 0.5/s"),
+        "show_ciphertext": True, "log_level": "debug", "rooms": "#b #A", **dict.fromkeys(RATES, "7 + 0.5/s"),
     }  # fmt: skip
     toml = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
     assert values.keys() == {field.name for field in fields(ServerConfig)}
@@ -44,7 +44,7 @@ def test_every_setting_can_stand_in_the_file_and_in_the_environment(tmp_path: Pa
     assert from_file == ServerConfig(
         host="::", port=1, data=Path("d"), cert=Path("c"), key=Path("k"), name="n", greeting="g\nh",
         max_clients=2, registration="invite", invite_code="i", metrics_port=3, durability="memory",
-        show_ciphertext=True, log_level="debug",
+        show_ciphertext=True, log_level="debug", rooms=RoomNames(("#a", "#b")),
         **dict.fromkeys(RATES, Rate(7, 0.5)),
     )  # fmt: skip
 
@@ -78,6 +78,8 @@ def test_an_unknown_setting_is_an_error_that_names_file_and_line(tmp_path: Path,
         ("port = true", "line 1, port: Expected `int`, got `bool`"),
         ("port = 44.5", "line 1, port: Expected `int`"),
         ("max_clients = 0", "line 1, max_clients: Expected `int` >= 1"),
+        ('rooms = "#lobby help"', "line 1, rooms: Expected names of rooms: a room's name begins with '#'"),
+        (f'rooms = "{" ".join(f"#x{number}" for number in range(65))}"', "rooms: Expected at most 64 names of rooms"),
         ('attempts_per_account = "5"', "line 1, attempts_per_account: Expected a burst and a rate, as in `200 . 5/s`"),
         ("attempts_per_account = 5", "line 1, attempts_per_account: Expected a burst and a rate"),
         ("show_ciphertext = 1", "line 1, show_ciphertext: Expected `bool`"),
@@ -107,7 +109,9 @@ def test_a_bad_variable_or_flag_is_named() -> None:
         load_config({"max_clients": 0}, {})
 
 
-@pytest.mark.parametrize("name", ["host", "name", "greeting", "invite_code", "registration", "attempts_per_account"])
+@pytest.mark.parametrize(
+    "name", ["host", "name", "greeting", "invite_code", "registration", "rooms", "attempts_per_account"]
+)
 def test_what_is_no_text_is_refused_wherever_it_comes_from(name: str) -> None:
     """Bytes that are not UTF-8 reach Python as lone surrogates, which no message can hold."""
     for text in ("\udcff", "\ud800"):
@@ -117,7 +121,7 @@ def test_what_is_no_text_is_refused_wherever_it_comes_from(name: str) -> None:
             load_config({name: text}, {})
 
 
-@pytest.mark.parametrize("name", ["host", "name", "invite_code", "log_level", "attempts_per_account", "port"])
+@pytest.mark.parametrize("name", ["host", "name", "invite_code", "log_level", "rooms", "attempts_per_account", "port"])
 def test_ten_megabytes_of_a_setting_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match=f"SECURECHAT_{name.upper()}: ") as caught:
         load_config({}, {f"SECURECHAT_{name.upper()}": "1" * 10_000_000})

@@ -302,7 +302,7 @@ def test_the_group_context_holds_the_rules_and_nothing_else() -> None:
 # --- founding and joining
 
 
-@pytest.mark.parametrize("rules", [DIRECT, OPEN, INVITE])
+@pytest.mark.parametrize("rules", [DIRECT, OPEN, OWNED, INVITE])
 def test_a_conversation_begins_with_its_founder_alone(rules: Rules) -> None:
     group = found(rules)
     assert check_founding(group.public, creator=ALICE.certificate) == rules
@@ -315,11 +315,13 @@ def test_a_conversation_begins_with_its_founder_alone(rules: Rules) -> None:
         check_founding(later.public, creator=ALICE.certificate)
 
 
-def test_a_founder_owns_an_invite_room_and_nobody_an_open_one() -> None:
-    with pytest.raises(PeerError, match="has to be its owner"):
-        check_founding(found(INVITE, BOB).public, creator=BOB.certificate)
-    with pytest.raises(PeerError, match="without owners"):
-        check_founding(found(replace(OPEN, owners=(ALICE.who,))).public, creator=ALICE.certificate)
+@pytest.mark.parametrize("owned", [INVITE, OWNED])
+def test_a_founder_owns_the_room_unless_nobody_does(owned: Rules) -> None:
+    assert check_founding(found(owned).public, creator=ALICE.certificate) == owned
+    assert check_founding(found(OPEN, BOB).public, creator=BOB.certificate) == OPEN
+    for wrong in (owned, replace(owned, owners=(BOB.who._replace(account="alice"),))):
+        with pytest.raises(PeerError, match="has to be its owner"):
+            check_founding(found(wrong, BOB).public, creator=BOB.certificate)
 
 
 def test_a_direct_conversation_opens_by_adding_the_peer() -> None:

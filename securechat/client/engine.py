@@ -330,8 +330,11 @@ class Engine:
     def _list_rooms(self, command: commands.ListRooms) -> None:
         def answer(reply: Reply) -> None:
             if isinstance(reply, Rooms):
-                rooms = (events.RoomListed(room.name, room.kind, room.members, room.joined) for room in reply.rooms)
-                self._context.emit(events.RoomList(tuple(rooms), command=command.id))
+                rooms = tuple(
+                    events.RoomListed(room.name, room.kind, room.members, room.joined, room.topic)
+                    for room in reply.rooms
+                )
+                self._context.emit(events.RoomList(rooms, command=command.id))
             self._answer_question(command, reply)
 
         self._ask(command, "which rooms there are", ListRooms(0), answer)

@@ -282,6 +282,7 @@ class RoomListed:
     kind: Literal["open", "invite"]
     members: int
     joined: bool
+    topic: str = ""
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,11 @@ def check_proposals(message: PublicMessage, group: PublicGroup) -> None:
     check_support(group, proposals)
 
 
-def check_commit(staged: PublicStagedCommit, *, departed: frozenset[LeafIndex]) -> None:
-    """Check that the rules allow a commit. `departed`: leaves of the epoch before it whose devices have left."""
+def check_commit(staged: PublicStagedCommit, *, departed: frozenset[LeafIndex]) -> Rules:
+    """Check that the rules allow a commit; return the rules after it.
+
+    `departed`: leaves of the epoch before it whose devices have left.
+    """
     before, after = rules_of(staged.before.extensions), rules_of(staged.after.extensions)
     JUDGES[before.version].commit(staged, before, after, departed)
-    check_state(staged.after)
+    return check_state(staged.after)

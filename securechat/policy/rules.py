@@ -33,7 +33,7 @@ from securechat.identity.certificate import KEY_LENGTH, RULES_EXTENSION, DeviceC
 from securechat.mls.extensions import Extension, Extensions
 from securechat.names import normalise_account, normalise_room
 from securechat.tlscodec import Reader, Struct, Writer
-from securechat.wire.limits import MAX_ACCOUNT, MAX_ROOM
+from securechat.wire.limits import MAX_ACCOUNT, MAX_ROOM, MAX_TOPIC
 
 Kind = Literal["direct", "invite", "open"]
 
@@ -48,9 +48,6 @@ MAX_IDENTITIES: Final = 64
 
 MAX_BARRED: Final = 256
 """Accounts barred from one room. Accounts are free, so that no list ends a flood of them."""
-
-MAX_TOPIC: Final = 200
-"""Characters of a topic: a line or two, not a page."""
 
 _KINDS: Final[tuple[Kind, ...]] = ("direct", "invite", "open")  # encoded as position + 1
 

@@ -40,7 +40,5 @@ def judge_founding(group: PublicGroup, rules: Rules, creator: DeviceCertificate)
         raise PeerError("A conversation begins with epoch 0.")
     if list(certificates(group)) != [creator]:
         raise PeerError("A conversation begins with one member: the device that opens it.")
-    if rules.kind == "invite" and Identity.of(creator) not in rules.owners:
-        raise PeerError("The founder of an invite room has to be its owner.")
-    if rules.kind == "open" and rules.owners:
-        raise PeerError("An open room begins without owners.")
+    if rules.owners and Identity.of(creator) not in rules.owners:
+        raise PeerError("The founder of a room has to be its owner.")

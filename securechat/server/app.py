@@ -67,7 +67,7 @@ DRAIN_SECONDS = 5.0
 STUCK_SECONDS = 30.0
 """An I/O thread whose round takes this long is stuck: rounds take milliseconds."""
 
-FIXED = ("host", "port", "data", "durability", "metrics_port", "show_ciphertext")
+FIXED = ("host", "port", "data", "durability", "metrics_port", "rooms", "show_ciphertext")
 """Settings that a reload leaves as they are."""
 
 BACKLOG = 1024
@@ -146,6 +146,7 @@ class Server:
             store,
             seats=config.max_clients,
             rates=rates,
+            rooms=config.rooms,
             show_ciphertext=config.show_ciphertext,
             interrupt=wakers[0].wake,
             tokens=accounts,

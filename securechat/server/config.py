@@ -10,12 +10,13 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from securechat.errors import UsageError
+from securechat.names import normalise_room
 from securechat.server.rate import Rate
 from securechat.wire.limits import MAX_GREETING
 
@@ -31,7 +32,29 @@ ACCOUNTS_FILE = "accounts.json"
 STORE_FILE = "chat.db"
 """Files in the data folder."""
 
+MAX_ROOMS = 64
+"""Rooms that the operator names."""
+
 Title = Annotated[str, Meta(max_length=MAX_GREETING)]
+
+
+class RoomNames(frozenset[str]):
+    """Names of rooms, written with blanks between them: `#lobby #help`."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the written form. Raises ValueError."""
+        try:
+            names = cls(map(normalise_room, text.split()[: MAX_ROOMS + 1]))
+        except UsageError as error:
+            raise ValueError(f"Expected names of rooms: {error}") from None
+        if len(names) > MAX_ROOMS:
+            raise ValueError(f"Expected at most {MAX_ROOMS} names of rooms")
+        return names
+
+    def __str__(self) -> str:
+        """The written form."""
+        return " ".join(sorted(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +72,8 @@ class ServerConfig:
     name: Title = "securechat"
     """What clients show as the server's name."""
     greeting: Title = ""
+    rooms: RoomNames = RoomNames(("#lobby",))
+    """Open rooms that belong to nobody: whoever enters first makes them, and the operator keeps order there."""
     max_clients: Annotated[int, Meta(ge=1, le=10_000)] = 100
     """Accounts that may be in at once; the rest wait in order."""
     registration: Literal["open", "closed", "invite"] = "open"
@@ -174,8 +199,9 @@ def _statements(text: str) -> Iterator[str]:
 
 def _convert(name: str, value: object, where: str, *, strict: bool) -> object:
     try:
-        if _TYPES[name] is Rate:
-            return Rate.parse(str(value))
+        for written in (Rate, RoomNames):
+            if _TYPES[name] is written:
+                return written.parse(str(value))
         if isinstance(value, str) and _TYPES[name] is not Path:  # a path may be any bytes
             value.encode()
         return msgspec.convert(value, _TYPES[name], strict=strict, dec_hook=_path)

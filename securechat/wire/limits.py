@@ -40,6 +40,9 @@ MAX_ACCOUNT = 32
 MAX_ROOM = 32
 """Characters of a room's name, `#` included."""
 
+MAX_TOPIC = 200
+"""Characters of a room's topic: a line or two, not a page."""
+
 MAX_GREETING = 400
 """Characters of the server's name or greeting: a paragraph, not a page."""
 

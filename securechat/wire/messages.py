@@ -21,6 +21,7 @@ Time = Annotated[int, Meta(ge=0, le=limits.MAX_TIME)]
 Account = Annotated[str, Meta(min_length=1, max_length=limits.MAX_ACCOUNT)]
 RoomName = Annotated[str, Meta(min_length=2, max_length=limits.MAX_ROOM, pattern="^#")]
 Title = Annotated[str, Meta(max_length=limits.MAX_GREETING)]
+Topic = Annotated[str, Meta(max_length=limits.MAX_TOPIC)]
 Text = Annotated[str, Meta(max_length=1000)]
 DeviceId = Annotated[bytes, Meta(min_length=limits.DEVICE_ID_LENGTH, max_length=limits.DEVICE_ID_LENGTH)]
 LogId = Annotated[bytes, Meta(min_length=limits.DEVICE_ID_LENGTH, max_length=limits.CONVERSATION_ID_LENGTH)]
@@ -50,6 +51,7 @@ Code = Literal[
     "slow-down",  # this address or account does too much: try again later
     "identity-differs",  # the account has another identity key; see `PublishDevice`
     "not-found",  # does not exist, or is not yours: one answer for both, on purpose
+    "ownerless",  # the operator names this room: it is open, and whoever makes it does not own it
     "exists",  # the room or direct conversation is there already; `Refused.conversation` is the id of the latter
     "stale-epoch",  # another commit came first: process it, encrypt again
     "commit-first",  # a device has left: commit its removal, then speak
@@ -385,6 +387,7 @@ class Room(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False
     kind: Literal["open", "invite"]
     members: U32
     joined: bool
+    topic: Topic
 
 
 class Rooms(Reply):

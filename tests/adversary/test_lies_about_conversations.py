@@ -45,7 +45,7 @@ def test_an_invite_room_that_the_server_calls_open_is_not_entered(
     mallory = rogue("mallory")
     assert isinstance(mallory.open_room("#staff", "invite"), m.Done)
     shadow = Shadow(hostile, mallory, next(iter(mallory.groups)))
-    hostile.lie(m.Rooms, lambda _, reply: [change(reply, rooms=[m.Room("#staff", "open", 1, joined=False)])])
+    hostile.lie(m.Rooms, lambda _, reply: [change(reply, rooms=[m.Room("#staff", "open", 1, joined=False, topic="")])])
     hostile.from_client[m.Join] = lambda link, request: link.tell_client(shadow.offer(request.id)) or []  # type: ignore[attr-defined, func-returns-value]  # a request
     bob.do(commands.ListRooms())
     assert bob.wait_for(events.RoomList).rooms[0].kind == "open"

@@ -205,6 +205,7 @@ class MemoryServer:
             self.store,
             seats=config.max_clients,
             rates=rates,
+            rooms=config.rooms,
             show_ciphertext=config.show_ciphertext,
             interrupt=lambda: None,  # `run` looks for itself
             tokens=_InlineTokens(self.accounts),

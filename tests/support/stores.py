@@ -80,7 +80,8 @@ def tidy(store: Store, now: int) -> dict[bytes, int]:
 def same(one: Head | None, other: Head) -> bool:
     """Whether a head that was loaded says what the one in memory does."""
     assert one is not None
-    fields = ("seq", "time", "epoch", "chain", "members", "departed", "group_info", "name", "kind")
+    fields = ("seq", "time", "epoch", "chain", "members", "departed", "group_info", "name", "kind",
+              "topic", "owner_time")  # fmt: skip
     numbers = {device: (each.last, each.encode()) for device, each in one.numbers.items()}
     expected = {device: (each.last, each.encode()) for device, each in other.numbers.items()}
     return numbers == expected and all(getattr(one, field) == getattr(other, field) for field in fields)

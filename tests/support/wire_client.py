@@ -329,7 +329,7 @@ class Member(Client):
         return reply
 
     def open_room(self, name: str, kind: str = "open") -> Any:
-        owners = (Identity.of(self.certificate()),) if kind == "invite" else ()
+        owners = () if (kind, name) == ("open", "#lobby") else (Identity.of(self.certificate()),)
         group = self.found(Rules(kind, name, owners=owners))  # type: ignore[arg-type]  # a kind
         reply = self.ask(
             m.OpenRoom, group.group_id, group.group_info(with_tree=True), group.group_info(with_tree=False)

@@ -111,6 +111,7 @@ class Entering:
         self._checked: tuple[KeyPackage, DeviceCertificate] | None = None  # fetched, waiting for the user's decision
         self._waiting = Waiting(conversation)
         self._foundings = 0
+        self._ownerless = False  # the server says that the room belongs to nobody
         self._refusals = 0
         self._resyncs = 0
         self.backoff = Backoff(self._context.clock.monotonic)
@@ -242,7 +243,7 @@ class Entering:
         conversation, device = self._conversation, self._context.device
         self._foundings += 1
         kind = conversation.row.kind
-        owners = (Identity(device.account, device.identity_key),) if kind == "invite" else ()
+        owners = () if self._ownerless else (Identity(device.account, device.identity_key),)
         group = self._new_group(Rules(kind, conversation.row.name, owners=owners), self._context.clock.seconds())
         conversation.replace_group(OWN, group)
         request = OpenRoom(0, conversation.id, group.group_info(with_tree=True), group.group_info(with_tree=False))
@@ -277,7 +278,8 @@ class Entering:
                     self._context.emit(events.Alarm("rules", conversation.id, str(error)))
                 self._fail("local", str(error))
         elif isinstance(reply, Refused):
-            if reply.code == "not-found" and conversation.row.phase == "joining":
+            if reply.code in ("not-found", "ownerless") and conversation.row.phase == "joining":
+                self._ownerless = reply.code == "ownerless"
                 # The id may belong to a room that no longer exists: a new room has its own log.
                 conversation = self._conversation = self._registry.rebind(conversation, new_conversation_id())
                 conversation.advance("missing")
@@ -308,7 +310,9 @@ class Entering:
         if before.group_id != offer.conversation:
             raise PeerError("The server offered the group of another conversation.")
         row = conversation.row
-        policy.check_joining(before, kind=row.kind, name="" if row.kind == "direct" else row.name)
+        # The id is a known room's identity: its name may have changed while we were away.
+        name = row.name if row.phase == "joining" else policy.rules_of(before.extensions).name
+        policy.check_joining(before, kind=row.kind, name=name)
         if row.kind == "direct":
             strangers = {certificate_of(leaf).account for _, leaf in before.members()} - {device.account, row.name}
             if strangers:

@@ -22,6 +22,7 @@ from securechat.mls.public_group import PublicStagedCommit
 from securechat.server.sequencer.conversation import Conversation
 from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
+from securechat.server.sequencer.validation import Checked
 
 OPEN_COMMITS: Final = 3
 """Commits an hour of one account in an open room: entering, a weekly path, and one to spare."""
@@ -30,7 +31,8 @@ FIRST_DAY_COMMITS: Final = 1
 """The same for an account that is younger than a day: accounts cost nothing, so new ones enter, and no more."""
 
 OTHER_COMMITS: Final = 100
-"""The same in a direct conversation or an invite room, where somebody has let each member in and can remove them."""
+"""The same in a direct conversation or an invite room, where somebody has let each member in and can remove them; and
+of an owner, who keeps order in a room."""
 
 MESSAGES_PER_COMMIT: Final = 50
 """Messages that earn one commit more: after as many, honest members owe a fresh path."""
@@ -90,11 +92,12 @@ class Budgets:
         self._turn = turn
         self._budgets: OrderedDict[tuple[str, bytes], _Budget] = OrderedDict()
 
-    def spend(self, conversation: Conversation, session: Session, number: int, staged: PublicStagedCommit) -> None:
+    def spend(self, conversation: Conversation, session: Session, number: int, checked: Checked) -> None:
         """Count the commit `number` of the session's device, which is about to be added, once it is on disk.
 
         Raises RefusedError `slow-down`, and counts nothing.
         """
+        staged, by_owner = checked.staged, checked.by_owner
         device, now, seq = session.device, self._turn.now, conversation.head.seq + 1
         budget = self._budget(session.account, conversation)
         full_at, re_entries_full_at = budget.full_at, budget.re_entries_full_at
@@ -111,7 +114,7 @@ class Budgets:
         elif said >= MESSAGES_PER_COMMIT:
             said -= MESSAGES_PER_COMMIT
         else:
-            allowance = self._allowance(conversation, session)
+            allowance = self._allowance(conversation, session, by_owner=by_owner)
             full_at, wait = allowance.take(full_at, now)
             if wait:
                 often = "once" if allowance.burst == 1 else f"{allowance.burst} times"
@@ -133,8 +136,8 @@ class Budgets:
             reported = self._budget(session.account, conversation).reported
             reported[session.device] = max(seq, reported.get(session.device, 0))
 
-    def _allowance(self, conversation: Conversation, session: Session) -> _Allowance:
-        if conversation.head.kind != "open":
+    def _allowance(self, conversation: Conversation, session: Session, *, by_owner: bool) -> _Allowance:
+        if conversation.head.kind != "open" or by_owner:
             return _Allowance(OTHER_COMMITS, _HOUR)
         new = 0 <= self._turn.time / 1000 - session.account_created < _DAY
         return _Allowance(FIRST_DAY_COMMITS if new else OPEN_COMMITS, _HOUR)

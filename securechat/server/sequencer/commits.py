@@ -20,6 +20,7 @@ from securechat.server.sequencer.leases import Leases
 from securechat.server.sequencer.numbers import check_header, is_next, read_commit_header
 from securechat.server.sequencer.operations import CommitChecked
 from securechat.server.sequencer.reading import Reading
+from securechat.server.sequencer.room_names import RoomNames
 from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
 from securechat.server.sequencer.validation import Checked, Validator
@@ -37,6 +38,7 @@ class Commits:
         store: ConversationStore,
         inboxes: InboxStore,
         conversations: Conversations,
+        names: RoomNames,
         groups: Groups,
         leases: Leases,
         reading: Reading,
@@ -49,6 +51,7 @@ class Commits:
         self._store = store
         self._inboxes = inboxes
         self._conversations = conversations
+        self._names = names
         self._groups = groups
         self._leases = leases
         self._reading = reading
@@ -94,7 +97,9 @@ class Commits:
             if (committer.account, committer.device_id) != (session.account, session.device):
                 raise RefusedError("invalid-commit", "the commit is of another device")
             self.check_known(staged.committer, *(leaf for _, leaf in staged.added))
-            self._budgets.spend(conversation, session, request.number, staged)
+            self._budgets.spend(conversation, session, request.number, checked.checked)
+            if checked.checked.rules.name != checked.checked.before.name:
+                self._names.claim(checked.checked.rules)
         except RefusedError:
             self._leases.release(conversation, session.device)  # while a commit is checked, the lease has no end
             raise
@@ -119,6 +124,8 @@ class Commits:
         head.group_info = request.group_info
         if external:
             self.admit(conversation, entry, [(session.device, session.account)])
+        if head.kind != "direct":
+            self._names.follow(head, checked.checked)
         self.apply(conversation, entry, checked.checked, request.welcome)
         conversation.lease_queue.offered.clear()  # every offer was for the epoch before
         self._leases.accepted(conversation, session.device)

@@ -12,6 +12,7 @@ from securechat.server.sequencer.conversation import Conversation, Conversations
 from securechat.server.sequencer.directory import Directory
 from securechat.server.sequencer.numbers import check_header, is_next, read_commit_header
 from securechat.server.sequencer.operations import DirectChecked, RoomChecked
+from securechat.server.sequencer.room_names import RoomNames
 from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
 from securechat.server.sequencer.validation import Validator
@@ -30,6 +31,7 @@ class Founding:
         store: ConversationStore,
         devices: DirectoryStore,
         conversations: Conversations,
+        names: RoomNames,
         directory: Directory,
         commits: Commits,
         validator: Validator,
@@ -39,6 +41,7 @@ class Founding:
         self._store = store
         self._devices = devices
         self._conversations = conversations
+        self._names = names
         self._directory = directory
         self._commits = commits
         self._validator = validator
@@ -67,11 +70,11 @@ class Founding:
             raise RefusedError("invalid-commit", "the group is not that of a room with this id")
         if self._directory.unknown([certificate_of(next(leaf for _, leaf in founded.group.members()))]) is not None:
             raise RefusedError("not-now", "publish this device first")
-        if self._store.room(rules.name) is not None:
-            raise RefusedError("exists", f"there is a room {rules.name}")
+        self._names.claim(rules)
         head = Head(
-            request.conversation, rules.kind, rules.name, 0, self._turn.time, 0, CHAIN_START, request.group_info
-        )
+            request.conversation, rules.kind, rules.name, 0, self._turn.time, 0, CHAIN_START, request.group_info,
+            topic=rules.topic, owner_time=self._turn.time if rules.owners else 0,
+        )  # fmt: skip
         head.members[session.device] = Membership(session.device, session.account, 0, CHAIN_START, None, 0)
         self._create(head, None, founded.snapshot).set_group(founded.group, founded.tree)
         self._turn.answer(session, Done(request.id))

@@ -15,6 +15,7 @@ from securechat.errors import RefusedError
 from securechat.server.sequencer.conversation import Conversation, Conversations, Lease, not_found
 from securechat.server.sequencer.groups import Groups
 from securechat.server.sequencer.operations import GroupRead
+from securechat.server.sequencer.room_names import RoomNames
 from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
 from securechat.server.store.port import ConversationStore
@@ -28,10 +29,13 @@ STRIKES = 3
 class Leases:
     """Requires holding the turn."""
 
-    def __init__(self, turn: Turn, store: ConversationStore, conversations: Conversations, groups: Groups) -> None:
+    def __init__(
+        self, turn: Turn, store: ConversationStore, conversations: Conversations, names: RoomNames, groups: Groups
+    ) -> None:
         self._turn = turn
         self._store = store
         self._conversations = conversations
+        self._names = names
         self._groups = groups
         self._leased: set[Conversation] = set()
 
@@ -39,7 +43,7 @@ class Leases:
         """Handle `Join`."""
         conversation_id = self._store.room(request.room)
         if conversation_id is None:
-            raise RefusedError("not-found", f"there is no open room {request.room}")
+            raise self._names.refuse_unknown(request.room)
         conversation = self._conversations.find(conversation_id, self._turn.now)
         if conversation.head.kind != "open":
             raise RefusedError("not-found", f"there is no open room {request.room}")

@@ -68,7 +68,7 @@ class Questions:
     def list_rooms(self, session: Session, request: ListRooms) -> None:
         """Handle `ListRooms`."""
         rows = self._store.rooms(session.device)
-        rooms = [Room(row.name, row.kind, row.members, row.joined) for row in rows if row.kind != "direct"]
+        rooms = [Room(row.name, row.kind, row.members, row.joined, row.topic) for row in rows if row.kind != "direct"]
         self._turn.answer(session, Rooms(request.id, rooms[:10_000]))
 
     def fetch_checkpoints(self, session: Session, request: FetchCheckpoints) -> None:

@@ -55,6 +55,7 @@ from securechat.server.sequencer.operations import (
 from securechat.server.sequencer.presence import Presence
 from securechat.server.sequencer.questions import Questions
 from securechat.server.sequencer.reading import Reading
+from securechat.server.sequencer.room_names import RoomNames
 from securechat.server.sequencer.seats import Seats
 from securechat.server.sequencer.session import Session, Sessions, refusal
 from securechat.server.sequencer.turn import Run, Turn
@@ -104,6 +105,7 @@ class Sequencer:
         *,
         seats: int,
         rates: Rates,
+        rooms: frozenset[str],
         show_ciphertext: bool,
         interrupt: Callable[[], None],
         tokens: Tokens,
@@ -114,6 +116,8 @@ class Sequencer:
         clock: ServerClock,
     ) -> None:
         """`interrupt` makes an I/O thread take a turn, for which it holds `lock`.
+
+        `rooms`: the names of those that belong to nobody.
 
         `validators` do expensive checks, `readers` read history. Both hand in their results.
         """
@@ -133,15 +137,16 @@ class Sequencer:
         checks = Checks(turn, validators, self._hand_in)
         self._groups = groups = Groups(kept, conversations, validator, checks)
         self._reading = reading = Reading(turn, logs, inboxes, conversations, readers, self._hand_in)
-        self._leases = leases = Leases(turn, kept, conversations, groups)
+        names = RoomNames(turn, kept, conversations, rooms)
+        self._leases = leases = Leases(turn, kept, conversations, names, groups)
         self._presence = presence = Presence(turn, kept, devices, conversations, sessions)
         self._seats = Seats(turn, devices, sessions, presence, reading, leases, rates, seats)
         directory = Directory(turn, devices, sessions, self._seats, validator, checks, rates, tokens, self._hand_in)
         budgets = Budgets(turn)
         self._commits = commits = Commits(
-            turn, kept, inboxes, conversations, groups, leases, reading, directory, budgets, validator, checks
+            turn, kept, inboxes, conversations, names, groups, leases, reading, directory, budgets, validator, checks
         )
-        founding = Founding(turn, kept, devices, conversations, directory, commits, validator, checks)
+        founding = Founding(turn, kept, devices, conversations, names, directory, commits, validator, checks)
         leaving = Leaving(turn, kept, conversations, groups, leases, validator, checks)
         messages = Messages(turn, logs, conversations, leases, reading)
         questions = Questions(turn, kept, conversations, sessions, budgets, readers, self._hand_in)

@@ -45,11 +45,18 @@ class Checked:
     """
 
     staged: PublicStagedCommit
+    before: Rules  # those by which it was judged
+    rules: Rules  # after it
     departed: frozenset[LeafIndex]
     time: int
     tree: bytes  # of the new epoch, encoded
     snapshot: bytes | None  # of the new epoch, where one is due
     is_checkpoint: bool
+
+    @property
+    def by_owner(self) -> bool:
+        """Whether an owner of the room made it."""
+        return Identity.of(certificate_of(self.staged.committer)) in self.before.owners
 
 
 @dataclass(frozen=True)
@@ -98,14 +105,15 @@ class Validator:
         message = decode_body(commit, PublicMessage)
         policy.check_proposals(message, group)
         staged = group.stage(message, validate=validate, now=now)
-        policy.check_commit(staged, departed=departed)
+        rules = policy.check_commit(staged, departed=departed)
         _check_welcome(staged, welcome)
         verify_group_info(staged.after, decode_body(group_info, GroupInfo), signer=staged.committer_leaf)
         due = staged.after.epoch % SNAPSHOT_EPOCHS == 0 or len(commit) > SNAPSHOT_BYTES
         snapshot = staged.after.encode() if due else None
-        committer = Identity.of(certificate_of(staged.committer))
-        is_checkpoint = policy.rules_of(group.extensions).is_anchor(committer)
-        return Checked(staged, departed, time, staged.after.tree.encode(), snapshot, is_checkpoint)
+        before = policy.rules_of(group.extensions)
+        is_checkpoint = before.is_anchor(Identity.of(certificate_of(staged.committer)))
+        tree = staged.after.tree.encode()
+        return Checked(staged, before, rules, departed, time, tree, snapshot, is_checkpoint)
 
     def opening(self, checked: Checked, peer: str) -> None:
         """Check that the first commit of a direct conversation adds `peer`."""

@@ -50,6 +50,9 @@ class ConversationStore(Protocol):
     def read_checkpoints(self, conversation: bytes) -> list[Checkpoint]:
         """Return the checkpoints, the newest first. Any thread."""
 
+    def save_room(self, head: Head) -> None:
+        """Keep a room's name, which is free or was its own (empty: it has none any more), topic and `owner_time`."""
+
     def put_members(self, conversation: bytes, members: Iterable[Membership]) -> None:
         """Add members or change them."""
 

@@ -138,6 +138,8 @@ class Head:
     first_seq: int = 1  # entries before it are gone
     held_bytes: int = 0  # of payloads that somebody had still to read when the store last looked
     held_time: int = 0  # of the first of them; 0: there was none
+    topic: str = ""  # of a room
+    owner_time: int = 0  # of the newest commit by an owner; 0: it has none
     numbers: dict[bytes, Numbers] = field(default_factory=dict)
     members: dict[bytes, Membership] = field(default_factory=dict)
     departed: dict[bytes, Departed] = field(default_factory=dict)
@@ -195,6 +197,7 @@ class RoomRow:
     kind: Kind
     members: int
     joined: bool
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)

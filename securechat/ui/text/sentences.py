@@ -145,7 +145,8 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
         case RoomList():
             for room in event.rooms:
                 inside = ", you are in it" if room.joined else ""
-                yield _notice(f"{clean_line(room.name)}: {room.kind} room, {_people(room.members)}{inside}")
+                about = f": {clean_line(room.topic)}" if room.topic else ""
+                yield _notice(f"{clean_line(room.name)}: {room.kind} room, {_people(room.members)}{inside}{about}")
         case MemberList():
             names = (
                 _member(name, online, name in event.invited, name in event.ignored) for name, online in event.members

@@ -560,7 +560,7 @@ def test_the_last_one_out_deletes_the_log_and_frees_the_name(enter: Enter) -> No
     (conversation,) = alice.groups
     refused(bob.open_room("#lobby"), "exists")
     assert isinstance(alice.leave(conversation), m.Accepted)
-    refused(bob.ask(m.Join, "#lobby"), "not-found")
+    refused(bob.ask(m.Join, "#lobby"), "ownerless")
     refused(alice.subscribe(conversation), "not-found")
     assert isinstance(bob.open_room("#lobby"), m.Done)
 
@@ -605,9 +605,9 @@ def test_rooms_are_listed_and_invite_rooms_only_to_their_members(enter: Enter) -
     alice, bob = enter("alice"), enter("bob")
     alice.open_room("#lobby")
     alice.open_room("#team", "invite")
-    both = [m.Room("#lobby", "open", 1, joined=True), m.Room("#team", "invite", 1, joined=True)]
+    both = [m.Room("#lobby", "open", 1, joined=True, topic=""), m.Room("#team", "invite", 1, joined=True, topic="")]
     assert alice.ask(m.ListRooms).rooms == both
-    assert bob.ask(m.ListRooms).rooms == [m.Room("#lobby", "open", 1, joined=False)]
+    assert bob.ask(m.ListRooms).rooms == [m.Room("#lobby", "open", 1, joined=False, topic="")]
     refused(bob.ask(m.Join, "#team"), "not-found")
 
 

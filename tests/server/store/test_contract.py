@@ -248,6 +248,34 @@ def test_rooms_are_listed_for_whoever_may_see_them(store: Store) -> None:
     assert store.conversations.of_device(BOB) == [invited.id, DIRECT]
 
 
+def test_a_room_moves_to_another_name_in_one_transaction(reopen: Open) -> None:
+    store = reopen()
+    head = make(store)
+    head.name, head.topic, head.owner_time = "#hall", "tea", NOW
+    store.conversations.save_room(head)
+    assert store.conversations.room("#hall") == ROOM
+    store.rollback()
+    assert store.conversations.room("#lobby") == ROOM
+    assert store.conversations.room("#hall") is None
+    store.conversations.save_room(head)
+    other = Head(b"T" * 32, "open", "#lobby", 0, NOW, 0, CHAIN_START, b"i", topic="coffee", owner_time=NOW)
+    store.conversations.create(other, None, b"snapshot")  # the old name is free at once
+    store.commit()
+    store = reopen()
+    assert same(store.conversations.load(ROOM), head)
+    assert same(store.conversations.load(other.id), other)
+    rows = [
+        RoomRow("#hall", "open", 2, joined=True, topic="tea"),
+        RoomRow("#lobby", "open", 0, joined=False, topic="coffee"),
+    ]
+    assert store.conversations.rooms(ALICE) == rows
+    head.name = ""  # and a room without a name is nowhere to be found
+    store.conversations.save_room(head)
+    store.commit()
+    assert store.conversations.rooms(ALICE) == rows[1:]
+    assert store.conversations.load(ROOM) is not None
+
+
 def test_a_group_is_a_snapshot_and_the_commits_since(reopen: Open) -> None:
     store = reopen()
     head = make(store)

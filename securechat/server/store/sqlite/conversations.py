@@ -38,9 +38,9 @@ class Conversations:
         """See the port."""
         cursor = self._writer.execute(
             "INSERT INTO conversations (id, kind, name, seq, time, epoch, chain, group_info, first_seq, held_bytes,"
-            " snapshot) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " topic, owner_time, snapshot) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             head.id, head.kind, head.name, head.seq, head.time, head.epoch, head.chain, head.group_info,
-            head.first_seq, head.held_bytes, snapshot,
+            head.first_seq, head.held_bytes, head.topic, head.owner_time, snapshot,
         )  # fmt: skip
         ref = cursor.lastrowid
         assert ref is not None  # noqa: S101  # nosec B101  # an INSERT has one
@@ -65,8 +65,8 @@ class Conversations:
         if ref is None:
             return None
         (row,) = self._writer.rows(
-            "SELECT id, kind, name, seq, time, epoch, chain, group_info, first_seq, held_bytes FROM conversations"
-            " WHERE ref = ?",
+            "SELECT id, kind, name, seq, time, epoch, chain, group_info, first_seq, held_bytes, 0, topic, owner_time"
+            " FROM conversations WHERE ref = ?",
             ref,
         )
         head = Head(*row)
@@ -107,6 +107,13 @@ class Conversations:
             "UPDATE conversations SET handshake_bytes = handshake_bytes + ? WHERE ref = ?", entry.size, ref
         )
         self._logs.grown.add(ref)
+
+    def save_room(self, head: Head) -> None:
+        """See the port."""
+        self._writer.execute(
+            "UPDATE conversations SET name = ?, topic = ?, owner_time = ? WHERE ref = ?",
+            head.name, head.topic, head.owner_time, self._logs.refs[head.id],
+        )  # fmt: skip
 
     def read_group(self, conversation: bytes) -> tuple[bytes, list[tuple[int, bytes]]] | None:
         """See the port."""
@@ -183,12 +190,12 @@ class Conversations:
     def rooms(self, device: bytes) -> list[RoomRow]:
         """See the port."""
         rows = self._writer.rows(
-            "SELECT name, kind, count(DISTINCT account), coalesce(max(device = ?), 0) FROM conversations"
+            "SELECT name, kind, count(DISTINCT account), coalesce(max(device = ?), 0), topic FROM conversations"
             " LEFT JOIN members ON conversation = ref AND last_seq IS NULL"
             " WHERE name != '' GROUP BY ref ORDER BY name",
             device,
         )
-        return [RoomRow(row[0], row[1], row[2], bool(row[3])) for row in rows if row[1] == "open" or row[3]]
+        return [RoomRow(row[0], row[1], row[2], bool(row[3]), row[4]) for row in rows if row[1] == "open" or row[3]]
 
     def pair(self, pair: tuple[str, str]) -> bytes | None:
         """See the port."""

@@ -133,7 +133,13 @@ CREATE TABLE checkpoints (
 ) STRICT;
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _RUNS, _HANDSHAKES, _CHECKPOINTS)
+_ROOMS = """
+ALTER TABLE conversations ADD COLUMN topic TEXT NOT NULL DEFAULT '';
+ALTER TABLE conversations ADD COLUMN owner_time INTEGER NOT NULL DEFAULT 0;
+"""
+"""Rooms have a topic, and lose their name some time after the newest commit by an owner."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _RUNS, _HANDSHAKES, _CHECKPOINTS, _ROOMS)
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
 
