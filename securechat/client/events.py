@@ -66,6 +66,7 @@ class ConversationSnapshot:
     epoch: int
     own_bye: bool = False
     their_bye: bool = False
+    unconfirmed_since: int = 0  # when an owner has last signed its state (ms), if that is more than two weeks ago
 
 
 InvitationEnd = Literal["withdrawn", "expired"]
@@ -229,6 +230,14 @@ class Ignored(Event):
 
     account: str
     ignored: bool
+
+
+@dataclass(frozen=True)
+class Unconfirmed(Event):
+    """No owner has signed the state of a room since `since` (ms): the server may be withholding what is newer."""
+
+    conversation: bytes
+    since: int
 
 
 @dataclass(frozen=True)

@@ -272,6 +272,8 @@ UPDATE conversations SET members = (
 DROP TABLE members;
 DROP TABLE unread;
 DROP TABLE ignored;
+DROP TABLE doubts;
+ALTER TABLE conversations DROP COLUMN confirmed;
 ALTER TABLE messages RENAME TO new_messages;
 CREATE TABLE messages (
   local_id INTEGER PRIMARY KEY AUTOINCREMENT, conversation BLOB NOT NULL, seq INTEGER NOT NULL, time INTEGER NOT NULL,

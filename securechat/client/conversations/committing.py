@@ -13,14 +13,13 @@ key. It is stored before it is sent, and sent again unchanged (invariant 5). Aft
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import msgspec
 
 from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
-from securechat.client.conversations import log, phases
+from securechat.client.conversations import freshness, log, phases
 from securechat.client.conversations.conversation import PATH_MESSAGES, Conversation, Staged
 from securechat.client.conversations.numbers import encode_commit
 from securechat.client.conversations.waiting import Waiting
@@ -32,9 +31,6 @@ from securechat.mls.framing import ContentType, MLSMessage, decode_body
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.proposals import Add, Proposal, Remove
 from securechat.wire.messages import RETRYABLE, Accepted, Commit, FetchKeyPackages, KeyPackages, Refused, Reply
-
-PATH_MILLISECONDS: Final = 7 * 86_400_000
-"""Time after which we commit a fresh path: a week."""
 
 
 class Committing:
@@ -58,7 +54,9 @@ class Committing:
             return False
         now = self._context.clock.milliseconds()
         changes = self._changes(now // 1000)
-        stale_path = row.sent_on_path >= PATH_MESSAGES or now - row.path_time >= PATH_MILLISECONDS
+        stale_path = row.sent_on_path >= PATH_MESSAGES or not row.path_time
+        if not 0 <= now - row.path_time < freshness.COMMIT_MILLISECONDS:  # our clock may have been ahead then
+            stale_path |= bool(items) or freshness.owes_commit(conversation)
         if not changes and not stale_path and not (items and conversation.departed):
             return False
         removals = [Remove(leaf) for leaf in sorted(conversation.departed)]

@@ -85,6 +85,7 @@ class Conversation:
         self.walk: Walk | None = None  # while handshakes are followed without secrets
         self.repairing = False  # the user goes on, whatever has stopped us
         self.astray = False  # the log has to be read anew, from an earlier place
+        self.unconfirmed = 0  # since when no owner has signed the state, if that is long ago (ms)
         self._saved: ConversationRow | None = None
         self._group: Group | None = None
         self._group_change: Literal["", "message", "epoch"] = ""
@@ -216,7 +217,7 @@ class Conversation:
         elif row.asked:
             state = "requested" if row.asked == "ours" else "request"
         return events.ConversationSnapshot(
-            row.id, row.kind, row.name, row.members, state, row.epoch, row.own_bye, row.their_bye
+            row.id, row.kind, row.name, row.members, state, row.epoch, row.own_bye, row.their_bye, self.unconfirmed
         )
 
     @property
@@ -276,6 +277,7 @@ class Conversation:
         self.walk, self.gap, self.repairing = None, None, False
         row.cursor, row.chain, row.number, row.hole = seq, chain, number or 0, 0
         row.sent_on_path, row.path_time = 0, self.context.clock.milliseconds()
+        row.confirmed = row.confirmed or row.path_time  # what came before us, nobody can tell
         self.set_departed(departed)
         for person in self.people.values():
             self.context.pins.observe(person)

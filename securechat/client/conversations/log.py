@@ -11,7 +11,7 @@ from hashlib import sha256
 from securechat import policy
 from securechat.client import events
 from securechat.client.answers import Key
-from securechat.client.conversations import bodies, dates, offers, phases
+from securechat.client.conversations import bodies, dates, freshness, offers, phases
 from securechat.client.conversations.bodies import Arrival
 from securechat.client.conversations.conversation import Conversation, People
 from securechat.client.conversations.newcomers import changes
@@ -366,6 +366,7 @@ def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> Non
     conversation.trail.open_epoch(entry.seq)
     if entry.seq >= conversation.row.hole:
         conversation.row.hole = 0  # the chain of this epoch is known from its beginning
+    freshness.note_commit(conversation, public)
     for leaf, person in conversation.people.items():
         if person != people.get(leaf):
             conversation.context.pins.observe(person)

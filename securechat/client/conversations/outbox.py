@@ -21,7 +21,7 @@ from typing import Final
 from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
-from securechat.client.conversations import log, phases
+from securechat.client.conversations import freshness, log, phases
 from securechat.client.conversations.committing import Committing
 from securechat.client.conversations.conversation import PATH_MESSAGES, Conversation
 from securechat.client.conversations.numbers import encode_number
@@ -36,6 +36,9 @@ from securechat.wire.messages import RETRYABLE, Accepted, Leave, Refused, Reply,
 WINDOW: Final = PATH_MESSAGES
 """Messages of one conversation on their way at once: as many as one path permits. It fills a long link, and to encrypt
 them again takes a few milliseconds."""
+
+_LOOK_SECONDS: Final = 3600.0
+"""How long we wait at least before we look again how fresh a room is."""
 
 _FULL: Final = (
     "{} has not read for too long, and the server keeps no more for them. What you say waits here in its order and is "
@@ -64,6 +67,8 @@ class Outbox:
         self._waiting = Waiting(conversation)
         self._explained: Callable[[], bool] | None = None  # returns whether the entry that explains a refusal has come
         self.backoff = Backoff(self._context.clock.monotonic)
+        self.due = 0.0  # when to look again how fresh the room is (monotonic seconds); 0: at the next commit
+        self._looked_in = -1  # epoch
         self._committing = Committing(conversation, self.backoff, self._waiting)
 
     def pump(self) -> None:
@@ -71,6 +76,7 @@ class Outbox:
         conversation, row = self._conversation, self._conversation.row
         if row.phase not in phases.READING or not conversation.caught_up:
             return
+        self._look()
         if self._full:
             self._tell_delayed()
         if self._explained is not None and self._explained():
@@ -95,6 +101,16 @@ class Outbox:
                 return
         if not self._refused:
             self._submit_items(items)
+
+    def _look(self) -> None:
+        """See how fresh the room is, and when to look again."""
+        conversation, clock = self._conversation, self._context.clock
+        if conversation.group.epoch == self._looked_in and not 0 < self.due <= clock.monotonic():
+            return
+        freshness.look(conversation)
+        self._looked_in, next_look = conversation.group.epoch, freshness.due(conversation)
+        wait = max((next_look - clock.milliseconds()) / 1000, _LOOK_SECONDS)
+        self.due = clock.monotonic() + wait if next_look else 0.0
 
     def _submit_items(self, items: list[OutboxRow]) -> None:
         conversation = self._conversation

@@ -212,6 +212,7 @@ class Registry:
         waits = [way.backoff.until for ways in (self._outboxes, self._entering) for way in ways.values()]
         if self._unacknowledged:
             waits.append(self._acknowledge_at)
+        waits += [outbox.due for outbox in self._outboxes.values()]
         if (ends := self.welcomes.timer) is not None:
             waits.append(ends)
         return min((until for until in waits if until), default=None)
@@ -227,6 +228,7 @@ class Registry:
                 if way.backoff.until and now >= way.backoff.until:
                     way.backoff.until = 0.0
                     self._context.touched.add(conversation)
+        self._context.touched.update(each for each, outbox in self._outboxes.items() if 0 < outbox.due <= now)
 
     def acknowledge(self) -> None:
         """Tell the server how far everything is on our disk; this leaves after the transaction."""

@@ -25,12 +25,13 @@ class ConversationRow:
     number: int = 0  # our newest submission in the log
     hole: int = 0  # in this epoch, messages before this seq were gone: `chain` is the one before it until we are there
     sent_on_path: int = 0  # our messages since our leaf key was last fresh
-    path_time: int = 0  # when that was, milliseconds since 1970
+    path_time: int = 0  # when that was, milliseconds since 1970; 0: never, so a path comes at once
     asked: Literal["", "ours", "theirs"] = ""  # an open request to talk, and whose
     own_bye: bool = False
     their_bye: bool = False
     closed: bool = False  # we only leave, and say nothing more
     epoch: int = 0
+    confirmed: int = 0  # when an owner has last signed the state, by their clock, milliseconds since 1970
     members: tuple[str, ...] = ()  # accounts in the tree, without departed ones; sorted
 
 

@@ -151,7 +151,15 @@ ALTER TABLE conversations ADD COLUMN hole INTEGER NOT NULL DEFAULT 0;
 """
 """Where messages were gone, the handshakes before them are followed all the same."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES)
+_EVIDENCE: Final = """
+ALTER TABLE conversations ADD COLUMN confirmed INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE doubts (
+  conversation BLOB NOT NULL, account TEXT NOT NULL, owner INTEGER NOT NULL, PRIMARY KEY (conversation, account)
+) STRICT, WITHOUT ROWID;
+"""
+"""When an owner has last signed a room's state, and which members saw another history of it than we."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE)
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
 

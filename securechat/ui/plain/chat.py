@@ -56,7 +56,7 @@ from securechat.errors import RefusedError, SecurechatError, UsageError
 from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code
 from securechat.ui.text.clean import clean
-from securechat.ui.text.sentences import title, why_silent
+from securechat.ui.text.sentences import title, unconfirmed, why_silent
 from securechat.ui.view.completion import Usage
 from securechat.ui.view.lines import message_line, notice, sentence_line, warning
 from securechat.ui.view.listing import Listing
@@ -355,7 +355,8 @@ class Chat:
             name = title(conversation)
             new = self._listing.unread(conversation.id)
             marks = f"  ({new} new)" if new else "  (here)" if name == self._current else ""
-            self._show(notice(f"/go {name}{marks}"))
+            since = conversation.unconfirmed_since
+            self._show(notice(f"/go {name}{marks}{f'  ({unconfirmed(since)})' if since else ''}"))
 
     def _leave(self, rest: str) -> None:
         conversation = self._named(rest) if rest else self._here()

@@ -6,6 +6,7 @@ A sentence is a value; how it looks is the face's business. Whatever others chos
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, Literal
 
 from securechat.client.events import (
@@ -34,6 +35,7 @@ from securechat.client.events import (
     RoomList,
     SafetyNumber,
     Stopped,
+    Unconfirmed,
     Waiting,
 )
 from securechat.ui.text.clean import clean, clean_line
@@ -132,6 +134,11 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
             yield _notice(f"{clean_line(event.account)} does not want to come to {where}.")
         case PresenceChanged():
             yield _notice(f"{clean_line(event.account)} {_PRESENCE[event.state]}.")
+        case Unconfirmed():
+            yield _warning(
+                f"{where} is {unconfirmed(event.since)}: no owner has been here, or the server withholds what they "
+                "did. Who is listed may have been removed since; ask an owner."
+            )
         case Gap():
             yield _warning(f"Messages in {where} are missing here: you were away too long, and they are deleted.")
         case OutOfStep():
@@ -302,6 +309,12 @@ def _notice(text: str) -> Sentence:
 
 def _warning(text: str) -> Sentence:
     return Sentence("warning", text)
+
+
+def unconfirmed(since: int) -> str:
+    """Say of a room that no owner has signed its state since then (ms since 1970)."""
+    moment = datetime.fromtimestamp(since / 1000, UTC).astimezone()
+    return f"not confirmed by an owner since {moment.day} {moment:%b %Y}"
 
 
 def _people(count: int) -> str:

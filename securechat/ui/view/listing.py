@@ -23,7 +23,7 @@ from securechat.client.events import (
     Trust,
 )
 from securechat.ui.text.clean import clean_line
-from securechat.ui.text.sentences import title
+from securechat.ui.text.sentences import title, unconfirmed
 from securechat.ui.view.rows import Item, line_of, place_of
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
@@ -144,6 +144,7 @@ class Listing:
             self.unread(conversation.id),
             None if newest is None else line_of(newest),
             self._trust_in(each for each in conversation.members if each != self._client.account),
+            unconfirmed(conversation.unconfirmed_since) if conversation.unconfirmed_since else "",
         )
         self._items[conversation.id] = conversation, item
         return item

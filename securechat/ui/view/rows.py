@@ -66,6 +66,8 @@ class Item:
     newest: Line | None
     trust: Trust
     """How the keys of the others stand: that of the one to be trusted least."""
+    unconfirmed: str = ""
+    """Since when no owner has signed the room's state, if that is long ago; else empty."""
 
 
 Place = tuple[int, int, int]
