@@ -6,7 +6,7 @@ from typing import Final
 from securechat.client.doors.facts import Standing, Way
 from tests.client.doors.moves import Scenario, extend, invite
 from tests.client.doors.person import Conv, Door, Said, State, Table, held, offer, put
-from tests.client.doors.world import ALICE, BOB, DAY, authorised, founded, lets_in, letter, path
+from tests.client.doors.world import ALICE, BOB, DAY, FALSE_BOB, authorised, founded, lets_in, letter, path
 
 MEMBER: Final[frozenset[Standing]] = frozenset(
     ("live", "away", "gone", "lost", "old-copy", "old-copy-commit", "stopped", "forked", "ahead")
@@ -66,7 +66,9 @@ def i2(before: State, door: Door | None, now: State, scenario: Scenario) -> str:
 
 def i3(before: State, door: Door | None, now: State, scenario: Scenario) -> str:
     """Every leaf that reads was named to bob, as what it is, before the line leaves."""
-    del before, door, scenario
+    del before, scenario
+    if door is not None and door.verdict.lets_in and FALSE_BOB in door.offered.members - door.verdict.alarm:
+        return "another key has come under bob's own name, and he was not alarmed"
     for conv in _sending(now):
         for silent in sorted(now.world[conv.at].members - {BOB} - conv.named):
             return f"{silent.account} ({silent.identity.decode()}) reads {conv.name} and was never named"

@@ -90,8 +90,8 @@ def _forged(state: State, scenario: Scenario) -> Iterator[tuple[str, Branch]]:
             continue
         for author in (MALLORY, FALSE_ALICE, *(scenario.corrupt & real.members)):
             copy = real._replace(
-                epoch=real.epoch + 3, parent=-1, author=author, change="add", who=frozenset((BOB,)),
-                members=real.members | {author, BOB},
+                epoch=real.epoch + 3, parent=-1, author=author, change="add", who=frozenset((BOB,)), readable=True,
+                members=frozenset(each for each in real.members if each.account != author.account) | {author, BOB},
             )  # fmt: skip
             yield f"the server copies {real.name}, signed by {_key(author)}", copy
         if real.kind == "open":
@@ -100,8 +100,9 @@ def _forged(state: State, scenario: Scenario) -> Iterator[tuple[str, Branch]]:
     for number, branch in enumerate(state.world):
         if branch.parent >= 0 and branch.readable:
             yield f"the server flips a tag of branch {number}", branch._replace(readable=False)
-        if branch.kind == "open" and MALLORY not in branch.members:
-            yield f"mallory enters branch {number}", after(state.world, number, MALLORY, "enter", MALLORY)
+        for who in (MALLORY, FALSE_BOB):
+            if branch.kind == "open" and who not in branch.members:
+                yield f"{_key(who)} enters branch {number}", after(state.world, number, who, "enter", who)
         for author in (scenario.corrupt | scenario.stolen) & branch.members:
             secret, name = author in scenario.corrupt, _key(author)
             how = "" if secret else " without secrets"

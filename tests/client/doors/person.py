@@ -1,7 +1,7 @@
 """Bob in the model: what he knows, what his client does with an offer (`decide` itself), and how he answers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -35,6 +35,7 @@ from tests.client.doors.world import (
     back_after_leaving,
     lets_in,
     path,
+    sound,
 )
 
 
@@ -116,6 +117,7 @@ class Door:
     offered: Offered
     verdict: Verdict
     yes: bool  # bob was asked, and said yes
+    said: Said | None = None  # the invitation beside it
 
 
 _AGAINST = ("changed-verified", "refused")
@@ -143,10 +145,12 @@ def offer(
     if way in ("walk", "public-walk"):
         branch = _until_removed(state.world, conv.at, branch)
     offered = show(state, conv, way, branch, said, by_hand=by_hand)
-    verdict = _decide(_known(state, conv), offered, state.pins, state.now, table)
+    verdict = _decide(known(state, conv), offered, state.pins, state.now, table)
+    if not loud:
+        verdict = replace(verdict, alarm=frozenset())
     yes = verdict.action == "ask" and believes(state, verdict, said, bad)
-    door = Door(slot, branch, offered, verdict, yes)
-    return _apply(state, door, loud=loud), door
+    door = Door(slot, branch, offered, verdict, yes, said)
+    return _apply(state, door), door
 
 
 def _until_removed(world: World, start: int, end: int) -> int:
@@ -164,7 +168,8 @@ def _concerned(state: State, slot: int, branch: int) -> int:
 _decide: Callable[..., Verdict] = lru_cache(maxsize=1 << 18)(decide)
 
 
-def _known(state: State, conv: Conv) -> Known:
+def known(state: State, conv: Conv) -> Known:
+    """What bob's vault says of a conversation."""
     trusted = None
     if conv.at >= 0:
         branch = state.world[conv.at]
@@ -216,6 +221,8 @@ def _steps(
 
 
 def _fault(world: World, way: Way, number: int, walked: tuple[int, ...] | None) -> str:
+    if not sound(world[number]):
+        return "an account is in it twice"
     if way == "welcome":
         return "" if lets_in(world[number], BOB) else "it is for none of our key packages"
     for each in walked or ():
@@ -238,10 +245,9 @@ def believes(state: State, verdict: Verdict, said: Said | None, bad: frozenset[L
     return said in state.said or (verdict.whose in {leaf.key for leaf in bad})
 
 
-def _apply(state: State, door: Door, *, loud: bool) -> State:
+def _apply(state: State, door: Door) -> State:
     verdict, conv = door.verdict, state.convs[door.slot]
-    alarm = verdict.alarm if loud else frozenset[Leaf]()
-    named = conv.named | (verdict.came - verdict.alarm) | alarm
+    named = conv.named | verdict.came
     waits: Waits = "nothing" if verdict.waits in ("held", "fresh-path", "until-in") else verdict.waits
     entered = conv._replace(
         group=door.offered.group, standing="live", at=door.branch, named=named, waits=waits, time=state.now, kept=-1,
@@ -255,14 +261,12 @@ def _apply(state: State, door: Door, *, loud: bool) -> State:
         case "resync":
             return _resync(state, door, entered)
         case "ask" | "enter" if verdict.action == "enter" or door.yes:
-            listed = door.offered.members - verdict.alarm | alarm
-            entered = entered._replace(root=door.branch, waits="nothing", named=listed)
+            entered = entered._replace(root=door.branch, waits="nothing", named=door.offered.members)
             if verdict.whose is not None and door.yes:  # writing to somebody, and yes to them, accepts their key
                 state = state._replace(pins=state.pins.accept(verdict.whose))
             return put(state, door.slot, entered)
         case "beside":
-            listed = door.offered.members - verdict.alarm | alarm
-            beside = entered._replace(root=door.branch, named=listed, name=door.offered.name)
+            beside = entered._replace(root=door.branch, named=door.offered.members, name=door.offered.name)
             return state._replace(convs=(*state.convs, beside), heads=(*state.heads, door.branch))
         case "keep" | "ignore" if door.offered.way == "welcome":
             return put(state, door.slot, conv._replace(kept=door.branch))

@@ -63,7 +63,10 @@ def founded(group: bytes, kind: Kind, name: str, author: Leaf, *others: Leaf, ep
 def after(world: World, parent: int, author: Leaf, change: Change, *who: Leaf, secret: bool = True) -> Branch:
     """The epoch that a commit by `author` makes of another one."""
     before = world[parent]
-    members = before.members - set(who) if change == "remove" else before.members | set(who)
+    out = set(who) if change == "remove" else set[Leaf]()
+    if change in ("enter", "re-enter"):  # whoever enters takes the place of their account
+        out = {each for each in before.members if each.account == author.account}
+    members = (before.members - out) | (frozenset() if change == "remove" else set(who))
     roles = frozenset(leaf.key for leaf in members)
     return before._replace(
         epoch=before.epoch + 1, members=members, inviters=before.inviters & roles, parent=parent, author=author,
@@ -71,10 +74,15 @@ def after(world: World, parent: int, author: Leaf, change: Change, *who: Leaf, s
     )  # fmt: skip
 
 
+def sound(branch: Branch) -> bool:
+    """Whether a state is one that the rules allow: an account has one place."""
+    return len({leaf.account for leaf in branch.members}) == len(branch.members)
+
+
 def allowed(world: World, branch: Branch) -> bool:
     """Whether the rules allow the commit that made a branch (`policy`, abridged)."""
-    if branch.parent < 0:
-        return True
+    if branch.parent < 0 or not sound(branch):
+        return sound(branch)
     before, key = world[branch.parent], branch.author.key
     match branch.change:
         case "add":
