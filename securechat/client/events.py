@@ -254,14 +254,16 @@ class OutOfStep(Event):
 
     older-copy: this vault is an older copy: the device has said more than it knows. Told once, of all conversations.
     own-commit: at `time` (ms) the device changed something that this vault does not know: another copy of it did.
-    cut-off: the server has lost what leads on from here; lines wait.
+    checkpoint: we are back on the word of `account`, of `time`. nothing-left: there is no such word; `account`, or
+    whoever owns the room, has to invite us again. cut-off: the server has lost what leads on from here; lines wait.
     ahead: the server has lost `count` entries that we know, or more; lines wait.
     """
 
     conversation: bytes
-    what: Literal["older-copy", "own-commit", "cut-off", "ahead"]
+    what: Literal["older-copy", "own-commit", "cut-off", "checkpoint", "nothing-left", "ahead"]
     time: int = 0
     count: int = 0
+    account: str = ""
 
 
 @dataclass(frozen=True)

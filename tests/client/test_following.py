@@ -516,3 +516,111 @@ def test_more_changes_than_an_honest_server_keeps_are_not_followed(
         settle(*club)
         assert bob.state_of("#club") == state
     assert "more changes" in told(bob, events.Alarm)[0]
+
+
+# --- checkpoints ---------------------------------------------------------------------------------------------------
+
+DAY = 86_400_000
+
+
+def forget(server: MemoryServer, conversation: bytes, upto: int) -> None:
+    """The server loses everything up to an entry, handshakes too."""
+    chain = next(entry.chain for entry in server.entries(conversation) if entry.seq == upto)
+
+    def lose(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Entry) and message.conversation == conversation and message.seq <= upto:
+            return []
+        if isinstance(message, wire.Subscribed) and message.conversation == conversation and message.head > upto:
+            return [message, wire.Truncated(conversation, upto + 1, chain)]
+        return [message]
+
+    server.outward = lambda _link, message: lose(message)
+
+
+@pytest.mark.parametrize("days", [20, 40])
+def test_after_thirty_days_an_owners_checkpoint_leads_back(
+    server: MemoryServer, club: list[Person], people: World, days: int
+) -> None:
+    alice, bob, carol = club
+    room = alice.id_of("#club")
+    (dave,) = people("dave")
+    settle(*club, dave)
+    bob.cut()
+    renew(carol, "#club", alice)
+    alice.do(commands.Invite(room, "dave"))
+    settle(alice, carol, dave)
+    device = alice.engine._context.device.id
+    owners = max(entry.seq for entry in server.entries(room) if entry.device == device and entry.group_info)
+    renew(carol, "#club", alice, dave)
+    alice.say("#club", "not for bob")
+    settle(alice, carol, dave)
+    server.now += days * DAY
+    forget(server, room, owners)
+    bob.say("#club", "typed before")
+    group = there(bob, "#club").group
+    bob.connect()
+    settle(*club, dave)
+    if days < 30:
+        assert told(bob, events.OutOfStep) == ["cut-off"]
+        assert there(bob, "#club").group is group
+        return
+    assert told(bob, events.OutOfStep) == ["cut-off", "checkpoint"]
+    (word,) = [event for event in bob.of(events.OutOfStep) if getattr(event, "account", "")]
+    assert isinstance(word, events.OutOfStep)
+    assert word.account == "alice"
+    assert ("joined", "dave") in changes(bob)
+    assert alice.texts("#club")[-1] == "bob: typed before"
+    assert len({there(each, "#club").group.epoch_authenticator for each in (alice, bob, carol)}) == 1
+
+
+def test_an_open_room_is_entered_anew_where_its_handshakes_are_gone(server: MemoryServer, people: World) -> None:
+    everybody = alice, bob, carol = people("alice", "bob", "carol")
+    for person in everybody:
+        person.do(commands.JoinRoom("#lobby"))
+        settle(*everybody)
+    room = alice.id_of("#lobby")
+    bob.cut()
+    renew(alice, "#lobby", carol)
+    upto = server.head(room).seq
+    carol.say("#lobby", "not for bob")
+    settle(alice, carol)
+    forget(server, room, upto)
+    bob.connect()
+    settle(*everybody)
+    assert bob.state_of("#lobby") == "open"
+    bob.say("#lobby", "back")
+    settle(*everybody)
+    assert alice.texts("#lobby")[-1] == "bob: back"
+    assert bob.of(events.Gap)
+
+
+@pytest.mark.parametrize("flaw", ["another's", "back", "none"])
+def test_a_checkpoint_of_anybody_else_leads_nowhere(server: MemoryServer, club: list[Person], flaw: str) -> None:
+    alice, bob, carol = club
+    room = alice.id_of("#club")
+    past = server.offer(0, room)
+    bob.cut()
+    renew(alice, "#club", carol)
+    renew(carol, "#club", alice)
+    upto = server.head(room).seq
+    alice.say("#club", "not for bob")
+    settle(alice, carol)
+    server.now += 40 * DAY
+    carols = server.offer(0, room)
+    forget(server, room, upto)
+    honest = server.outward
+
+    def lie(link: Link, message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Checkpoints):
+            offer = carols if flaw == "another's" else past
+            shown = [change(message.checkpoints[0], group_info=offer.group_info, tree=offer.tree)]
+            return [change(message, checkpoints=[] if flaw == "none" else shown)]
+        return honest(link, message)
+
+    server.outward = lie
+    group = there(bob, "#club").group
+    bob.connect()
+    settle(*club)
+    assert told(bob, events.OutOfStep) == ["cut-off", "nothing-left"]
+    assert there(bob, "#club").group is group
+    assert not resyncs(server, room)

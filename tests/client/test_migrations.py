@@ -263,6 +263,7 @@ DROP TABLE welcomes;
 DROP TABLE invites;
 DROP TABLE refused_inviters;
 ALTER TABLE conversations DROP COLUMN hole;
+ALTER TABLE conversations DROP COLUMN followed;
 ALTER TABLE conversations ADD COLUMN members TEXT NOT NULL DEFAULT '';
 UPDATE conversations SET phase = 'gone' WHERE phase = 'ended';
 UPDATE conversations SET members = (

@@ -18,7 +18,7 @@ from securechat.client.context import Context
 from securechat.client.conversations import phases
 from securechat.client.conversations.trail import Trail
 from securechat.client.conversations.walking import Effort, Walk
-from securechat.client.doors.facts import Verdict
+from securechat.client.doors.facts import Verdict, Way
 from securechat.client.vault.conversations import ConversationRow, StagedRow
 from securechat.client.vault.outbox import Dropped, OutboxRow
 from securechat.content import envelope
@@ -26,6 +26,7 @@ from securechat.content.registry import Body, encode_body
 from securechat.errors import InternalError, PeerError, StorageError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
 from securechat.mls.group import Group, StagedCommit
+from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
 from securechat.wire.limits import MAX_COUNT
 from securechat.wire.messages import Commit, OpenDirect, OpenRoom, Truncated
@@ -55,6 +56,19 @@ _decode_request: Final = msgspec.msgpack.Decoder(StagedRequest).decode
 _encode_request: Final = msgspec.msgpack.Encoder().encode
 
 
+@dataclass(frozen=True)
+class Base:
+    """A state from which we walk in place of our own: the handshakes that lead from ours to it are gone."""
+
+    group: PublicGroup
+    departed: frozenset[LeafIndex]
+    signer_leaf: LeafIndex
+    seq: int  # of the commit that led there
+    way: Way
+    signer: DeviceCertificate  # on whose word
+    time: int  # milliseconds
+
+
 @dataclass
 class Staged:
     """Our request that changes our membership, on its way: stored before it was sent, and sent again unchanged."""
@@ -82,6 +96,7 @@ class Conversation:
         self.claimed = 0  # our newest number, by the server's word then
         self.gap: Truncated | None = None  # messages are gone, by the server's word: counts once an entry comes past it
         self.effort = Effort()  # of catching up
+        self.base: Base | None = None  # where a walk begins, if not in our own state
         self.walk: Walk | None = None  # while handshakes are followed without secrets
         self.repairing = False  # the user goes on, whatever has stopped us
         self.astray = False  # the log has to be read anew, from an earlier place
@@ -274,9 +289,10 @@ class Conversation:
         self.unstage()
         self.replace_group(verdict, group)
         self.advance("entered")
-        self.walk, self.gap, self.repairing = None, None, False
+        self.walk, self.base, self.gap, self.repairing = None, None, None, False
         row.cursor, row.chain, row.number, row.hole = seq, chain, number or 0, 0
-        row.sent_on_path, row.path_time = 0, self.context.clock.milliseconds()
+        row.sent_on_path = 0
+        row.path_time = row.followed = self.context.clock.milliseconds()
         row.confirmed = row.confirmed or row.path_time  # what came before us, nobody can tell
         self.set_departed(departed)
         for person in self.people.values():
@@ -358,6 +374,7 @@ class Conversation:
     def lost_connection(self) -> None:
         """The connection is gone, and with it the answers to whatever was on its way."""
         self.lost_track()
+        self.base = None
         self.late_since = 0.0
         if self._staged is not None:
             self._staged.submitted = False
@@ -434,6 +451,7 @@ class Conversation:
         if self.row.phase not in phases.READING or not self.caught_up or self.settled:
             return
         self.settled, self.effort = True, Effort()
+        self.row.followed = self.context.clock.milliseconds()
         if self.trail.last_number(self.context.device.id) is None:
             self._settle_number()
         elif self.claimed > self.context.vault.outbox.last_number(self.id, self.row.number) and not self._told_claim:
@@ -481,10 +499,27 @@ class Conversation:
         self.lost_track()
         self.astray = True
 
+    @property
+    def walk_from(self) -> int:
+        """The seq after which a walk begins."""
+        return self.trail.first if self.base is None else self.base.seq
+
     def begin_walk(self) -> None:
         """Walk from our trusted state, beside which everything else is left as it is."""
-        own = DeviceCertificate.decode(self.context.device.certificate)
-        self.walk = Walk(self.group.public, self.departed, device=own, after_seq=self.trail.first)
+        own, base = DeviceCertificate.decode(self.context.device.certificate), self.base
+        if base is not None:
+            self.walk = Walk(
+                base.group, base.departed, device=own, after_seq=self.walk_from, last=base.signer_leaf
+            )
+        else:
+            self.walk = Walk(self.group.public, self.departed, device=own, after_seq=self.walk_from)
+
+    def recover(self, base: Base) -> None:
+        """Walk from `base`, which the table of doors has let in."""
+        self.advance("recovered")
+        self.unstage()
+        self.lost_track()
+        self.base, self.astray = base, True
 
     @property
     def _goes_on(self) -> bool:
@@ -497,7 +532,7 @@ class Conversation:
             self.supersede()
             return
         self.advance("cut-off")
-        self.walk = None
+        self.walk = self.base = None
         self.context.emit(events.OutOfStep(self.id, "cut-off"))
 
     def outrun(self, head: int) -> None:

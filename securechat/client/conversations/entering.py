@@ -387,6 +387,8 @@ class Entering:
         again = conversation.row.phase in phases.WALKING
         before = offers.known(conversation if again else self._registry.meant(conversation, group.group_id))
         steps = offers.steps_of(walk, self._context.clock.seconds()) if walk is not None else ()
+        if conversation.base is not None:
+            return offers.judge_base(conversation, conversation.base, group, steps)
         if own := walk is not None and walk.own_commit:
             before = replace(before, standing="old-copy-commit")
         way: Way = "public-walk" if again and (own or conversation.row.kind != "open") else "offer"
@@ -406,6 +408,7 @@ class Entering:
         before = conversation.present if again else []
         departed = conversation.departed if conversation.walk is None else conversation.walk.departed
         removed = {leaf for leaf, _ in staged.commit.public.removed}
+        base = conversation.base
         conversation.begin(
             self._judge(staged.commit.public.before),
             staged.commit.group,
@@ -416,6 +419,9 @@ class Entering:
         )
         if again and missed:
             self._context.emit(events.Gap(conversation.id, accepted.seq))
+        if base is not None and base.way == "checkpoint":
+            word = events.OutOfStep(conversation.id, "checkpoint", base.time, account=base.signer.account)
+            self._context.emit(word)
         conversation.tell_entered("members" if again else "joined")
         if again:
             for change, account in changes(before, conversation.present):

@@ -50,14 +50,15 @@ def truncate(conversation: Conversation, truncated: Truncated) -> None:
     Nothing changes before an entry comes that follows the gap, or the server says that there is none.
     """
     row = conversation.row
-    if row.phase not in phases.FOLLOWING or not conversation.live or truncated.first_seq <= row.cursor + 1:
+    if not conversation.live:
         return
     if not truncated.chain:  # the handshakes have come
-        conversation.exhausted = truncated.first_seq > conversation.head
+        conversation.exhausted |= truncated.first_seq > conversation.head
+    if row.phase not in phases.READING or truncated.first_seq <= row.cursor + 1:
+        return  # a walk looks at nothing but handshakes
+    if not truncated.chain:
         conversation.enter_hole()
         conversation.settle()
-    elif row.phase in phases.WALKING:
-        pass  # a walk looks at nothing but handshakes
     elif conversation.in_hole:
         row.hole, row.chain = truncated.first_seq, truncated.chain
     else:
@@ -159,6 +160,7 @@ def _follow(conversation: Conversation, entry: Entry, number: int, content_type:
     row.chain = next_chain(
         row.chain, row.id, entry.seq, entry.time, entry.device, number, entry.payload, entry.group_info
     )
+    row.followed = conversation.context.clock.milliseconds()
     dates.note_entry(conversation, entry.seq, entry.time)
     trail.add(row.chain)
     trail.note_number(entry.device, number)

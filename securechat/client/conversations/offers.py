@@ -4,12 +4,13 @@ The bytes have been checked when an `Offered` is made here: parsed, signatures a
 """
 
 import hashlib
+from dataclasses import replace
 from typing import Any, Final
 
 from securechat import policy
 from securechat.client.context import Context
 from securechat.client.conversations import phases
-from securechat.client.conversations.conversation import Conversation, People
+from securechat.client.conversations.conversation import Base, Conversation, People
 from securechat.client.conversations.walking import Walk, in_date
 from securechat.client.doors.facts import Key, KeyStanding, Known, Leaf, Offered, Standing, Step, Trusted, Verdict, Way
 from securechat.client.doors.table import decide
@@ -66,9 +67,8 @@ def trusted_state(conversation: Conversation) -> Trusted:
     if row.phase not in phases.INSIDE:
         return Trusted(row.epoch, frozenset())
     rules = policy.rules_of(conversation.group.public.extensions)
-    return Trusted(
-        row.epoch, frozenset(map(leaf_of, conversation.people.values())), _keys(rules.owners), _keys(rules.inviters)
-    )
+    people = frozenset(map(leaf_of, conversation.people.values()))
+    return Trusted(row.epoch, people, _keys(rules.owners), _keys(rules.inviters), row.followed // 1000)
 
 
 def shown(way: Way, group: PublicGroup, *, name: str, signer: Leaf | None = None, **more: Any) -> Offered:
@@ -91,6 +91,16 @@ def steps_of(walk: Walk, now: int) -> tuple[Step, ...]:
         dated = in_date(each.committer, now) or (stands is not None and in_date(stands, now))
         steps.append(Step(who, each.change, in_date=dated))
     return tuple(steps)
+
+
+def judge_base(conversation: Conversation, base: Base, group: PublicGroup, steps: tuple[Step, ...]) -> Verdict:
+    """Look up a state that was reached from `base` past `steps`, our own being out of reach."""
+    context, name = conversation.context, conversation.row.name
+    now = context.clock.seconds()
+    offered = shown(
+        base.way, group, name=name, signer=leaf_of(base.signer), steps=steps, in_date=in_date(base.signer, now)
+    )
+    return judge(context, replace(known(conversation), standing="gone"), offered)
 
 
 def judge_commit(conversation: Conversation, commit: PublicStagedCommit, after: People) -> Verdict:

@@ -25,7 +25,7 @@ from securechat.errors import InternalError
 
 Event = Literal[
     "entered", "overtaken", "unanswered", "taken", "missing", "superseded", "cut-off", "ahead", "distrusted",
-    "contradicted", "repaired", "retried", "over", "opened-again", "joined-again", "awaited-again",
+    "contradicted", "repaired", "retried", "recovered", "over", "opened-again", "joined-again", "awaited-again",
 ]  # fmt: skip
 """entered: we are in the group's tree, at a place in the log.
 overtaken: somebody else opened this direct conversation first. unanswered: our own opening was taken, and we missed it.
@@ -34,7 +34,8 @@ superseded: our own device has committed what this vault does not know, or the u
 cannot be processed. cut-off: the next handshake is of a later epoch than ours. ahead: the log ends before our cursor,
 or goes on in an earlier epoch than ours. distrusted: what the log or the server says cannot be true.
 contradicted: a member saw another history.
-repaired: the user wants to go on. retried: a new connection may bring what was missing. over: we are out, or it was
+repaired: the user wants to go on. retried: a new connection may bring what was missing. recovered: there is
+another state to walk from. over: we are out, or it was
 given up.
 opened-again, joined-again, awaited-again: a conversation that had ended begins again under the same id.
 """
@@ -63,6 +64,7 @@ _AFTER: Final[dict[tuple[Phase, Event], Phase]] = {
     ("cut-off", "entered"): "member",  # added again
     ("cut-off", "repaired"): "member",
     ("cut-off", "retried"): "member",
+    ("cut-off", "recovered"): "resync",
     ("ahead", "entered"): "member",
     ("ahead", "repaired"): "resync",  # the server may have other handshakes of our epoch by now
     ("ahead", "retried"): "member",

@@ -15,6 +15,7 @@ from securechat.client.conversations import log, phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.entering import Entering, new_conversation_id
 from securechat.client.conversations.outbox import Outbox
+from securechat.client.conversations.recovering import Recovering
 from securechat.client.conversations.waiting import Waiting
 from securechat.client.conversations.welcomes import Welcomes
 from securechat.client.device import KEY_PACKAGE_LOW, KEY_PACKAGE_STOCK
@@ -54,6 +55,7 @@ class Registry:
         self._outboxes: dict[bytes, Outbox] = {}
         self._entering: dict[bytes, Entering] = {}
         self._standing: dict[bytes, Waiting] = {}
+        self._recovering: dict[bytes, Recovering] = {}
         self._inbox_head = 0
         self._inbox_read = 0  # newest inbox entry that this connection has brought
         self._key_packages = 0  # at the server
@@ -145,6 +147,7 @@ class Registry:
         self._outboxes.clear()
         self._entering.clear()
         self._standing.clear()
+        self._recovering.clear()
         self._acknowledged.clear()
         self._unacknowledged.clear()
         for conversation in self:
@@ -209,7 +212,8 @@ class Registry:
     @property
     def timer(self) -> float | None:
         """When to call `handle_timer`, on the monotonic clock."""
-        waits = [way.backoff.until for ways in (self._outboxes, self._entering) for way in ways.values()]
+        every = (self._outboxes, self._entering, self._recovering)
+        waits = [way.backoff.until for ways in every for way in ways.values()]
         if self._unacknowledged:
             waits.append(self._acknowledge_at)
         waits += [outbox.due for outbox in self._outboxes.values()]
@@ -223,7 +227,7 @@ class Registry:
         if self._unacknowledged and now >= self._acknowledge_at:
             self.acknowledge()
         self.welcomes.expire()
-        for ways in (self._outboxes, self._entering):
+        for ways in (self._outboxes, self._entering, self._recovering):
             for conversation, way in ways.items():
                 if way.backoff.until and now >= way.backoff.until:
                     way.backoff.until = 0.0
@@ -312,7 +316,7 @@ class Registry:
             return  # `begin` does it
         self._acknowledged[conversation.id] = row.cursor
         conversation.lost_track()
-        after_seq = conversation.trail.first if row.phase in phases.WALKING else row.cursor
+        after_seq = conversation.walk_from if row.phase in phases.WALKING else row.cursor
         if not self._ready:
             self._awaited.add(conversation.id)
 
@@ -482,5 +486,9 @@ class Registry:
             if outbox is None:
                 outbox = self._outboxes[conversation.id] = Outbox(conversation)
             outbox.pump()
-        elif conversation.row.phase in phases.WAITING and conversation.command:
+        elif conversation.row.phase in phases.WAITING:
+            if (recovering := self._recovering.get(conversation.id)) is None:
+                recovering = self._recovering[conversation.id] = Recovering(conversation)
+            recovering.pump()
+        if conversation.row.phase in phases.WAITING and conversation.command:
             self._standing.setdefault(conversation.id, Waiting(conversation)).tell(conversation.delayed())

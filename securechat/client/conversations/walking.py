@@ -68,18 +68,25 @@ class Walk:
     """The public state of a conversation after the handshakes that have come so far."""
 
     def __init__(
-        self, group: PublicGroup, departed: Iterable[LeafIndex], *, device: DeviceCertificate, after_seq: int
+        self,
+        group: PublicGroup,
+        departed: Iterable[LeafIndex],
+        *,
+        device: DeviceCertificate,
+        after_seq: int,
+        last: LeafIndex | None = None,
     ) -> None:
         """Begin at the trusted `group`, from which the leaves in `departed` have departed.
 
-        `device`: our own. Entries after `after_seq` are looked at; those that lead to `group` are passed over.
+        `device`: our own. `last`: whose commit led to `group`, where we do not know it with its secrets. Entries after
+        `after_seq` are looked at; those that lead to `group` are passed over.
         """
         self.group = group
         self.departed = frozenset(departed)
         self.cursor = after_seq
         self.number = 0  # our device's newest submission met
         self._own = device
-        self._last: LeafIndex | None = None  # whose commit was the newest
+        self._last = last  # whose commit was the newest
         self.passed: list[Passed] = []
         self._effort = Effort()
 

@@ -23,6 +23,7 @@ class ConversationRow:
     cursor: int = 0  # newest entry processed
     chain: bytes = bytes(32)  # chain value at the cursor
     number: int = 0  # our newest submission in the log
+    followed: int = 0  # when we last followed the log, milliseconds since 1970 by our own clock
     hole: int = 0  # in this epoch, messages before this seq were gone: `chain` is the one before it until we are there
     sent_on_path: int = 0  # our messages since our leaf key was last fresh
     path_time: int = 0  # when that was, milliseconds since 1970; 0: never, so a path comes at once

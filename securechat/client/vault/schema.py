@@ -159,7 +159,15 @@ CREATE TABLE doubts (
 """
 """When an owner has last signed a room's state, and which members saw another history of it than we."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE)
+_FOLLOWED: Final = """
+ALTER TABLE conversations ADD COLUMN followed INTEGER NOT NULL DEFAULT 0;
+UPDATE conversations SET followed = path_time;
+"""
+"""How old the state of a conversation is; of older vaults a week less is known."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (
+    _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED,
+)  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
 

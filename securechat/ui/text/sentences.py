@@ -235,6 +235,13 @@ def _out_of_step(event: OutOfStep, where: str) -> str:
                 f"This device changed something in {where} on {when} that it does not know: another copy of it did. "
                 "Was that you? This one rejoins."
             )
+        case "checkpoint":
+            when = time.strftime("%d %b %Y", time.localtime(event.time / 1000))
+            who = clean_line(event.account)
+            return f"You were away from {where} too long to follow it. You are back on the word of {who}, of {when}."
+        case "nothing-left":
+            who = clean_line(event.account) or where
+            return f"Nothing leads on from here in {where} any more: ask {who} to invite you again. What you say waits."
         case "cut-off":
             return f"The server has lost what leads on from here in {where}. What you say waits; /repair tries again."
         case "ahead":
