@@ -62,6 +62,7 @@ from securechat.policy.judges import JUDGES
 from securechat.policy.rules import MAX_RULES, READERS, VERSION, extension_type
 from securechat.policy.support import check_support
 from securechat.tlscodec import Writer
+from securechat.wire.limits import MAX_GROUP_INFO
 
 SERVER = b"S" * 16
 NOW = 1_800_000_000
@@ -475,6 +476,11 @@ def test_rules_have_a_limit_as_a_whole() -> None:
     large = replace(fits, barred=barred)
     with pytest.raises(DecodeError, match="16,384 are allowed"):
         rules_of((large.extension(),))
+
+
+def test_the_largest_rules_fit_into_a_group_info_on_the_wire() -> None:
+    beside_the_rules = len(found(INVITE, ALICE).group_info(with_tree=False)) - len(INVITE.encode())
+    assert MAX_RULES + beside_the_rules + 2 <= MAX_GROUP_INFO  # the length of long rules takes 2 bytes more
 
 
 def test_either_of_two_sets_the_life_of_messages() -> None:

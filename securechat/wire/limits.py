@@ -19,8 +19,8 @@ MAX_FRAME = 2 << 20
 MAX_FRAME_BEFORE_LOGIN = 4096
 """Bytes. Nothing before login is larger than names, a 32-byte secret and a token."""
 
-MAX_GROUP_INFO = 64 << 10
-"""Bytes of a GroupInfo without its tree: the rules of a room with 64 owners and 64 inviters take 4 KiB."""
+MAX_GROUP_INFO = 20 << 10
+"""Bytes of a GroupInfo without its tree: the rules have at most 16 KiB, all else takes about 300 bytes."""
 
 MAX_COMMIT = MAX_FRAME - MAX_GROUP_INFO - 1024
 """Bytes of a commit: with its GroupInfo and the rest of its entry it has to fit into a frame."""

@@ -279,7 +279,7 @@ class Departure(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=
     """Proof that a device has left: its own signed Remove proposal, and the GroupContext it was signed under."""
 
     proposal: ProposalBytes
-    group_context: Annotated[bytes, Meta(max_length=65536)]
+    group_context: GroupInfoBytes
 
 
 class JoinOffer(Reply):

@@ -7,7 +7,7 @@ import pytest
 
 from securechat.mls.framing import read_header
 from securechat.server.sequencer import messages as talking
-from securechat.server.sequencer import reading
+from securechat.server.sequencer import reading, validation
 from securechat.server.sequencer.conversation import IDLE_SECONDS
 from securechat.server.store.sqlite import tail, tidying
 from securechat.wire import messages as m
@@ -196,6 +196,19 @@ def test_the_limit_falls_within_what_comes_at_once(enter: Enter, monkeypatch: py
     assert all(isinstance(reply, m.Accepted) for reply in replies[:5])
     refusals = [reply.code for reply in replies[5:] if isinstance(reply, m.Refused)]
     assert refusals == ["reader-full"] + ["wrong-number"] * 4
+
+
+@pytest.mark.parametrize(("size", "kept"), [(10, 0), (1 << 20, 2)])
+def test_a_snapshot_follows_a_large_commit(
+    server: MemoryServer, enter: Enter, monkeypatch: pytest.MonkeyPatch, size: int, kept: int
+) -> None:
+    """The commits since the last one are kept whatever their size."""
+    monkeypatch.setattr(validation, "SNAPSHOT_BYTES", size)
+    alice, _, conversation = talk(enter)
+    assert isinstance(alice.change(conversation), m.Accepted)
+    found = server.store.conversations.read_group(conversation)
+    assert found is not None
+    assert len(found[1]) == kept
 
 
 def test_an_idle_conversation_leaves_memory_and_comes_back(server: MemoryServer, enter: Enter) -> None:

@@ -15,7 +15,7 @@ from securechat.server.store.sqlite import inboxes, tail, tidying, writer
 from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.server.store.sqlite.tidying import PORTION, PORTION_BYTES
 from securechat.wire.chain import CHAIN_START
-from tests.support.stores import ALICE, BOB, NOW, ROOM, make, read, same, tidy, write
+from tests.support.stores import ALICE, BOB, NOW, ROOM, entries_for, make, read, same, set_cursors, tidy, write
 
 Open = Callable[[], SQLiteStore]
 
@@ -170,6 +170,17 @@ def test_nobody_absent_keeps_more_bytes_of_a_room_than_allowed(
     head = make(store)
     write(store, head, 10, size=1000)
     assert tidy(store, NOW + 60_000) == {ROOM: 6}
+
+
+def test_handshakes_go_in_portions_until_none_is_left_that_nobody_needs(store: SQLiteStore) -> None:
+    head = make(store)
+    for entry in entries_for(head, PORTION + 10):
+        store.logs.append(head, [entry])
+        store.conversations.save_commit(head, entry, b"snapshot" if entry.seq == PORTION + 9 else None)
+    set_cursors(store, head, PORTION + 10)
+    tidy(store, NOW + 60_000)
+    assert count(store, "handshakes") == 1  # since the snapshot
+    assert store.size().handshake_bytes == 10
 
 
 def test_a_deleted_conversation_leaves_nothing(reopen: Open) -> None:

@@ -202,7 +202,7 @@ class Tidying:
     def _trim_handshakes(self, ref: int, old: int, allowance: Allowance) -> None:
         """Delete handshakes that nobody needs, and those past the limits, but none that the group is rebuilt from.
 
-        As many as are allowed; what is left has to wait for the next handshake or the next search.
+        As many as are allowed.
         """
         found = self._writer.rows("SELECT handshake_bytes, snapshot_seq FROM conversations WHERE ref = ?", ref)
         if not found:
@@ -220,7 +220,6 @@ class Tidying:
             if seq > floor and time >= old and kept <= KEPT_BYTES and size:
                 break
             if allowance.full:
-                self._logs.grown.add(ref)
                 break
             kept -= size
             end = seq
@@ -229,6 +228,8 @@ class Tidying:
             self._writer.execute("DELETE FROM handshakes WHERE conversation = ? AND seq <= ?", ref, end)
             self._writer.execute("DELETE FROM checkpoints WHERE conversation = ? AND seq < ?", ref, end)
             self._writer.execute("UPDATE conversations SET handshake_bytes = ? WHERE ref = ?", kept, ref)
+        if allowance.full:
+            self._logs.grown.add(ref)
 
     def _head(self, ref: int) -> Head | None:
         """The head of a conversation with entries in the tail; None: these are the last traces of a deleted one."""
