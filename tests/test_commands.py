@@ -125,6 +125,26 @@ def test_a_room_and_a_private_chat_over_pipes(open_site: Callable[..., Site]) ->
     assert "The conversation alice has ended." in shown
 
 
+def test_an_invitation_is_answered_over_pipes_and_by_a_programs_settings(open_site: Callable[..., Site]) -> None:
+    site = open_site()
+    for name in ("bob", "carol"):
+        site.run(name, "client", "--register", typed="/rooms\n")
+    site.run("alice", "client", "--register", typed="/create #club\n/invite bob\n/invite carol\n/who\n")
+    shown = site.run("bob", "client", typed="/go\n")
+    assert "Somebody whom the server calls alice (first contact, key " in shown
+    assert "invites you to the room #club" in shown
+    assert "/accept #club  (invited by alice)" in shown
+    shown = site.run("bob", "client", typed="/accept #club\nhere I am\n")
+    assert "[#club] bob: here I am" in shown
+    assert site.recv("alice") == [("#club", "bob", "here I am")]
+    told = site.run("carol", "send", "--to", "#club", typed="hello", code=ExitCode.UNTRUSTED)
+    (option,) = re.findall(r"--accept-invitations-of alice:[0-9a-f]{64}", told)
+    assert site.recv("carol", *option.split()) == [("#club", "bob", "here I am")]  # since she was added
+    shown = site.run("carol", "client", typed="/go\n")
+    assert "/go #club" in shown
+    assert "invites you" not in shown
+
+
 def test_each_failure_has_its_exit_code_and_one_line_of_reason(open_site: Callable[..., Site]) -> None:
     site = open_site("--registration", "open", "--max-clients", "1")
     site.run("alice", "recv", "--register")

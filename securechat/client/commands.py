@@ -98,7 +98,7 @@ class CreateRoom(Command):
 
 @dataclass(frozen=True)
 class Invite(Command):
-    """Invite somebody to an invite room. Done when a commit has added them and the invitation is on its way to them.
+    """Invite somebody to an invite room. Done when the server has the commit that adds them and the invitation.
 
     It accepts their key, as writing to them does.
     """

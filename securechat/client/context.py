@@ -129,6 +129,16 @@ Outgoing = tuple[FromClient, ReplyHandler | None]
 
 
 @dataclass
+class Added:
+    """Somebody whom our commit has added to a room."""
+
+    room: bytes
+    person: DeviceCertificate
+    opens: bytes  # SHA-256 of the group context that their Welcome opens
+    change: int = 0  # the user's change that asked for it; 0: that is not known any more
+
+
+@dataclass
 class Context:
     """The shared state of one client. One thread at a time."""
 
@@ -143,13 +153,12 @@ class Context:
     ignored: set[str] = field(init=False)  # accounts whose lines in open rooms are hidden; the vault has the same
     alarmed: set[Hashable] = field(default_factory=set)  # alarms of time that were told in this session
     touched: set[bytes] = field(default_factory=set)  # conversations with something to do in this transaction
-    added: list[tuple[bytes, tuple[DeviceCertificate, ...], bytes]] = field(default_factory=list)
-    """Rooms, whom our commits have added to them in this transaction, and the hash of the group context that their
-    Welcome opens: they get invitations."""
+    added: list[Added] = field(default_factory=list)
+    """Whom our commits have added to rooms in this transaction: they get invitations."""
     said_of_invitations: list[tuple[bytes, DeviceCertificate | None, object]] = field(default_factory=list, repr=False)
     """What has come about invitations in this transaction: the direct conversation, who said it, the body."""
     removed: list[tuple[bytes, tuple[DeviceCertificate, ...]]] = field(default_factory=list)
-    """The same: whom our commits have removed before they had answered."""
+    """Rooms, and whom our commits have removed from them in this transaction before they had answered."""
     told_older_copy = False  # that this vault is one
     outgoing: deque[Outgoing] = field(default_factory=deque, repr=False)
 

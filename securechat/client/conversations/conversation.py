@@ -303,10 +303,14 @@ class Conversation:
     def settle_changes(self) -> None:
         """Forget the requested changes that are in force now, whoever made them."""
         here = {person.account for person in self.people.values()}
+        ours = {each.person.account: each for each in self.context.added if each.room == self.id}
         for change in self.context.vault.changes.load(self.id):
             if (change.account in here) == (change.action == "add"):
                 self.context.vault.changes.delete(change.id)
-                self.context.answers.done(("change", change.id))
+                if change.action == "add" and change.account in ours:
+                    ours[change.account].change = change.id  # it is answered once their invitation is in the log
+                else:
+                    self.context.answers.done(("change", change.id))
 
     def advance(self, event: phases.Event) -> None:
         """Enter the phase that follows. Raises `InternalError`, and moves nothing, if the event cannot happen now."""

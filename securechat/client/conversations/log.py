@@ -11,6 +11,7 @@ from hashlib import sha256
 from securechat import policy
 from securechat.client import events
 from securechat.client.answers import Key
+from securechat.client.context import Added
 from securechat.client.conversations import bodies, dates, freshness, offers, phases
 from securechat.client.conversations.bodies import Arrival
 from securechat.client.conversations.conversation import Conversation, People
@@ -262,8 +263,8 @@ def _note_invited(conversation: Conversation, commit: PublicStagedCommit) -> Non
     if conversation.row.kind != "invite":
         return
     context, departed = conversation.context, conversation.departed
-    if added := tuple(certificate_of(node) for _, node in commit.added):
-        context.added.append((conversation.id, added, sha256(commit.after.context.encode()).digest()))
+    opens = sha256(commit.after.context.encode()).digest()
+    context.added += (Added(conversation.id, certificate_of(node), opens) for _, node in commit.added)
     silent = [
         certificate_of(node)
         for leaf, node in commit.removed

@@ -133,6 +133,7 @@ class Registry:
         self._awaited = {device.id}
         self._replenish()
         self._follow_inbox()
+        self.welcomes.begin()
         for conversation in self:
             if conversation.row.phase in phases.WAITING:
                 conversation.advance("retried")
@@ -202,9 +203,9 @@ class Registry:
             if (direct := self.get(where)) is not None:
                 welcomes.take(direct, sender, body)
         while context.added:
-            where, people, opens = context.added.pop(0)
-            if (room := self.get(where)) is not None:
-                welcomes.invite(room, people, opens)
+            added = context.added.pop(0)
+            if (room := self.get(added.room)) is not None:
+                welcomes.invite(room, added)
         while context.removed:
             where, people = context.removed.pop(0)
             welcomes.withdraw(where, people)

@@ -24,7 +24,7 @@ import msgspec
 
 from securechat import policy
 from securechat.client import events
-from securechat.client.context import Context
+from securechat.client.context import Added, Context
 from securechat.client.conversations import offers, phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.entering import check_departures
@@ -262,6 +262,21 @@ class Welcomes:
         ends = [row.until for row in invites] + ([oldest + WAIT_MILLISECONDS] if oldest else [])
         self._ends = min(ends, default=0)
 
+    def begin(self) -> None:
+        """Answer what has been asked before, as far as the settings do."""
+        for question in list(self.questions.values()):
+            self._accepts(question)
+
+    def _accepts(self, question: events.Invitation) -> bool:
+        """Accept an invitation if the settings say so for its inviter; say whether they do."""
+        if (question.inviter, question.key) not in self._context.accepts_from:
+            return False
+        try:
+            self.accept(question.conversation)
+        except UsageError as error:
+            self._context.emit(events.Alarm("rules", question.conversation, str(error)))
+        return True
+
     # --- what the user answers ------------------------------------------------------------------------------------
 
     def accept(self, conversation: bytes) -> None:
@@ -295,29 +310,22 @@ class Welcomes:
 
     # --- what we send ---------------------------------------------------------------------------------------------
 
-    def invite(self, room: Conversation, added: Iterable[DeviceCertificate], opens: bytes) -> None:
-        """Send those whom our commit has just added their invitations, in the transaction that merges it.
-
-        `opens`: hash of the group context that their Welcome opens.
-        """
-        context = self._context
+    def invite(self, room: Conversation, added: Added) -> None:
+        """Send somebody whom our commit has just added their invitation, in the transaction that merges it."""
+        context, who = self._context, Identity.of(added.person)
         rules = policy.rules_of(room.group.public.extensions)
         until = context.clock.milliseconds() + WAIT_MILLISECONDS
-        for person in added:
-            body = Invite(
-                room.id, "invite", rules.name, _role(rules, Identity.of(person)), rules.owners,
-                opens, until,
-            )  # fmt: skip
-            direct = self._direct_with(Identity.of(person))
-            if direct is None:
-                direct = self._registry.add("direct", person.account)
-                direct.row.asked = "ours"
-                direct.put(Request())
-            elif direct.row.asked == "theirs":  # inviting somebody says yes to their request
-                direct.row.asked = ""
-                direct.put(Accept())
-                direct.tell("accepted", context.device.account)
-            direct.put(body)
+        body = Invite(room.id, "invite", rules.name, _role(rules, who), rules.owners, added.opens, until)
+        direct = self._direct_with(who)
+        if direct is None:
+            direct = self._registry.add("direct", who.account)
+            direct.row.asked = "ours"
+            direct.put(Request())
+        elif direct.row.asked == "theirs":  # inviting somebody says yes to their request
+            direct.row.asked = ""
+            direct.put(Accept())
+            direct.tell("accepted", context.device.account)
+        context.answers.move(("change", added.change), ("item", direct.put(body)))
 
     def withdraw(self, room: bytes, removed: Iterable[DeviceCertificate]) -> None:
         """Tell those whom our commit has removed before they answered that the invitation is void."""
@@ -557,11 +565,7 @@ class Welcomes:
                 self._vault.delete_invite(older.conversation, older.inviter)
         self._vault.save_invite(replace(row, told=True))
         self.questions[row.conversation] = question
-        if (inviter.account, key_digest(inviter.identity_key)) in self._context.accepts_from:
-            try:
-                self.accept(row.conversation)
-            except UsageError as error:
-                self._context.emit(events.Alarm("rules", row.conversation, str(error)))
+        if self._accepts(question):
             return
         self._context.emit(events.Invited(question))
 
