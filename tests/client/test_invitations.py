@@ -11,8 +11,9 @@ from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.welcomes import key_digest
 from securechat.content.registry import INVITATION_DAYS, Body, Invite
 from securechat.errors import UsageError
+from securechat.wire import messages as wire
 from tests.support.memory_server import MemoryServer
-from tests.support.people import Person, settle
+from tests.support.people import Person, only, settle
 
 World = Callable[..., list[Person]]
 DAY = 86_400_000
@@ -456,7 +457,9 @@ def test_who_has_left_is_asked_before_they_are_in_again(people: World) -> None:
     assert "alice: without bob" not in bob.texts("#club")
 
 
-def test_who_was_removed_and_invited_again_while_away_comes_back(people: World) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_who_was_removed_and_invited_again_while_away_is_asked(people: World, late: bool) -> None:  # noqa: FBT001  a parameter of the test
+    """`late`: the Welcome comes only after the log has been asked for."""
     alice, bob, carol = people("alice", "bob", "carol")
     befriend(alice, bob)
     club = room(alice)
@@ -468,10 +471,26 @@ def test_who_was_removed_and_invited_again_while_away_comes_back(people: World) 
     settle(alice, carol)
     alice.do(commands.Invite(club, "bob"))
     settle(alice, carol)
+    refuse_all(bob)
     bob.happened.clear()
+    held: list[wire.FromServer] = []
+    if late:
+        only(bob, lambda message: held.append(message) or [] if isinstance(message, wire.Welcomed) else [message])  # type: ignore[func-returns-value]  # a test's filter
     bob.connect()
     settle(alice, bob, carol)
+    bob.server.outward = lambda _link, message: [message]
+    for message in held:
+        assert bob.link is not None
+        bob.link.send(message)
+    settle(alice, bob, carol)
     assert len(bob.of(events.Ready)) == 1
+    (question,) = asked(bob)
+    assert question.again
+    bob.say("#club", "typed before the answer")
+    settle(alice, bob, carol)
+    assert carol.texts("#club") == []
+    bob.do(commands.AcceptInvitation(club))
+    settle(alice, bob, carol)
     bob.say("#club", "back")
     settle(alice, bob, carol)
     assert carol.texts("#club") == ["bob: back"]

@@ -169,6 +169,7 @@ class Registry:
             self._context.touched.add(conversation.id)
             if isinstance(message, Truncated):
                 log.truncate(conversation, message)
+                self.welcomes.notice_return(conversation)
             else:
                 log.receive(conversation, message)
 

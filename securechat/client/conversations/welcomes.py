@@ -193,6 +193,8 @@ class Welcomes:
             self.dropped += 1
         else:
             self._keep(welcomed, opened)
+            if conversation is not None:
+                self.notice_return(conversation)
             self._tell_repeated(conversation)
         if not opened.last_resort:
             self._context.vault.key_packages.delete(opened.reference)
@@ -229,6 +231,16 @@ class Welcomes:
                 self._note()
                 text = f"An invitation by {row.inviter.account} was refused. What was missing: {verdict.why}."
                 self._context.emit(events.Alarm("rules", conversation, text))
+
+    def notice_return(self, conversation: Conversation) -> None:
+        """If all that is left of a log begins where a Welcome has added us again, nothing leads there from our state.
+
+        That is no more than the server's word: our state stays, and what is said waits, until somebody decides.
+        """
+        if conversation.row.phase in phases.READING and conversation.in_hole:
+            welcomes = self._vault.welcomes(conversation.id)
+            if any(_decode_welcomed(each.welcomed).join_seq + 1 == conversation.row.hole for each in welcomes):
+                conversation.cut_off()
 
     def reconsider(self, conversation: Conversation) -> None:
         """Something has happened in a conversation: we may be out of a room, or know an inviter by now."""

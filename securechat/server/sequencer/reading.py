@@ -81,7 +81,10 @@ class Reading:
             end = head.seq if member.last_seq is None else member.last_seq  # a removed device learns of nothing later
             self._turn.answer(session, Subscribed(request.id, head.id, numbers.last if numbers else 0, end))
             if request.after_seq < member.join_seq:  # removed and added again: what was between is not for this device
-                session.outlet.send(Truncated(head.id, member.join_seq + 1, member.join_chain))
+                gap = Truncated(head.id, member.join_seq + 1, member.join_chain)
+                self._turn.after(lambda: session.outlet.send(gap))
+                end_of_gap = Truncated(head.id, member.join_seq + 1, b"")  # and no handshake of that time
+                self._turn.after(lambda: session.outlet.send(end_of_gap))
             subscription = Subscription(head.id, max(request.after_seq, member.join_seq))
         session.subscriptions[request.conversation] = subscription
         self._turn.after(lambda: self._advance(session, subscription))
