@@ -416,6 +416,8 @@ def test_a_commit_that_cannot_be_processed_stops_and_names_its_maker_and_repair_
     settle(alice, carol)
     carol.do(commands.Repair(carol.id_of("#lobby")))
     settle(alice, carol)
+    told = [event for event in alice.happened if isinstance(event, events.ConversationChanged)]
+    assert ("re-entered", "carol") in [(event.change, event.account) for event in told]
     carol.say("#lobby", "back again")
     settle(alice, carol)
     assert alice.texts("#lobby")[-1] == "carol: back again"

@@ -1,6 +1,7 @@
 """Who is new in a conversation is told by account, key and device, never by the name alone."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -8,8 +9,8 @@ from securechat.client import commands, events
 from securechat.client.conversations.newcomers import changes
 from securechat.identity.certificate import DeviceCertificate
 from securechat.wire import messages as wire
-from tests.support.memory_server import MemoryServer
-from tests.support.people import Person, only, settle
+from tests.support.memory_server import Link, MemoryServer
+from tests.support.people import Person, settle
 
 
 def person(account: str, key: str = "", device: str = "1", *, since: int = 0) -> DeviceCertificate:
@@ -37,19 +38,34 @@ def test_members_are_compared_by_key_and_device(after: list[DeviceCertificate], 
     assert list(changes([ALICE, BOB], after)) == told
 
 
-def test_a_device_that_has_re_entered_is_told(server: MemoryServer, people: Callable[..., list[Person]]) -> None:
+def test_whoever_takes_our_place_under_our_own_name_raises_an_alarm(
+    server: MemoryServer, people: Callable[..., list[Person]], tmp_path: Path
+) -> None:
     alice, bob = people("alice", "bob")
-    alice.do(commands.OpenDirect("bob", "hello", ask=False))
-    settle(alice, bob)
-    only(bob, lambda message: [] if isinstance(message, wire.Entry) else [message])
-    alice.say("bob", "lost")
-    settle(alice, bob)
-    server.outward = lambda _link, message: [message]
-    alice.say("bob", "after it")
-    settle(alice, bob)
-    assert bob.state_of("alice") == "stopped"
-    alice.happened.clear()
-    bob.do(commands.Repair(bob.id_of("alice")))
-    settle(alice, bob)
+    for person in (alice, bob):
+        person.do(commands.JoinRoom("#lobby"))
+        settle(alice, bob)
+    (tmp_path / "elsewhere").mkdir()
+    other = Person(server, tmp_path / "elsewhere", "bob", new_identity=True)
+    other.register()
+    other.connect()
+    settle(alice, bob, other)
+    entries: list[wire.Entry] = []
+
+    def listen(_link: Link, message: wire.FromServer) -> list[wire.FromServer]:
+        entries.extend([message] if isinstance(message, wire.Entry) else [])
+        return [message]
+
+    server.outward = listen
+    other.do(commands.JoinRoom("#lobby"))
+    settle(alice, bob, other)
     told = [event for event in alice.happened if isinstance(event, events.ConversationChanged)]
-    assert [(event.change, event.account) for event in told] == [("re-entered", "bob")]
+    assert ("new-key", "bob") in [(event.change, event.account) for event in told]
+    assert not [event for event in alice.happened if isinstance(event, events.Alarm)]
+    other.stop()
+    # An honest server has let the old device go; one that lies shows it the commit.
+    bob.engine.receive([entries[-1]])
+    bob.flush()
+    (alarm,) = [event for event in bob.happened if isinstance(event, events.Alarm)]
+    assert "under your own name" in alarm.text
+    assert bob.state_of("#lobby") == "closed"

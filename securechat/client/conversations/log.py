@@ -7,6 +7,7 @@ all the same, epoch by epoch and with the group's secrets: they are PublicMessag
 """
 
 from hashlib import sha256
+from typing import Final
 
 from securechat import policy
 from securechat.client import events
@@ -29,6 +30,11 @@ from securechat.mls.leaf_node import LeafNodeSource
 from securechat.mls.public_group import PublicStagedCommit, verify_group_info
 from securechat.wire.chain import MLS_MESSAGE, next_chain
 from securechat.wire.messages import Accepted, Entry, Subscribed, Truncated
+
+_OWN_NAME: Final = (
+    "Somebody has entered {} under your own name with another key, which is not this device's. Unless that is you with "
+    "a new identity, somebody else can log in to your account: change its password, and tell the others."
+)
 
 
 def begin_reading(conversation: Conversation, subscribed: Subscribed) -> None:
@@ -357,13 +363,17 @@ def _process_departure(conversation: Conversation, entry: Entry) -> bool:
 def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> None:
     """Bring a commit into force: the new epoch replaces the old one."""
     public, people, departed, before = staged.public, conversation.people, conversation.departed, conversation.present
+    after = _people_after(people, public)
+    verdict = offers.judge_commit(conversation, public, after)
+    if verdict.alarm:
+        text = _OWN_NAME.format(conversation.row.name)
+        conversation.context.emit(events.Alarm("rules", conversation.id, text))
     if staged.group is None:
         conversation.row.closed = True
         conversation.end("You are no longer in this conversation.")
         conversation.tell("removed", certificate_of(public.committer).account)
         return
-    after = _people_after(people, public)
-    conversation.replace_group(offers.judge_commit(conversation, public, after), staged.group)
+    conversation.replace_group(verdict, staged.group)
     conversation.people = after
     conversation.set_departed(departed - {leaf for leaf, _ in public.removed})
     conversation.trail.open_epoch(entry.seq)
