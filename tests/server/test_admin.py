@@ -353,6 +353,9 @@ def test_a_backup_of_a_busy_server_is_whole_and_a_server_goes_on_from_it(
         assert before <= subscribed.head <= after
         last = subscribed.head
         assert [back.take(m.Entry).seq for _ in range(before + 1, last + 1)] == list(range(before + 1, last + 1))
+        (checkpoint,) = back.ask(m.FetchCheckpoints, conversation).checkpoints
+        (handshake,) = server._store.logs.read_handshakes(conversation, 0, last, 100, 1 << 20)
+        assert (checkpoint.seq, checkpoint.group_info) == (handshake.seq, handshake.group_info)
 
 
 @pytest.fixture
