@@ -56,6 +56,7 @@ def open_and_check(path: Path) -> None:
         assert found is not None
         group = Validator(SERVER_ID).restore(*found)
         assert group.epoch == 1
+        assert store.logs.read_handshakes(DIRECT, 0, head.seq, 100, 1 << 20) == []  # without device and number
         assert store.conversations.room("#lobby") is not None
         (device,) = store.directory.devices("alice")
         assert store.directory.count_key_packages(device.device) == 2
