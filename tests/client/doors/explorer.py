@@ -1,4 +1,9 @@
-"""The explorer: every story up to so many moves, the shortest first, and the first that breaks an invariant."""
+"""The explorer: every story up to so many moves, the shortest first, and the first that breaks an invariant.
+
+Read in this order: `world` (who there is, and what a group looks like from outside), `person` (bob, whose client asks
+`decide` itself), `moves` (what everybody can do), `invariants` (what must hold after each move), `reunion` (people of
+good will find together again), `scenarios` (where stories begin). `real` plays them again with real keys.
+"""
 
 from collections import deque
 from collections.abc import Callable
@@ -7,9 +12,10 @@ from typing import NamedTuple
 
 from securechat.client.doors import checks
 from securechat.client.doors.table import TABLE
-from tests.client.doors.invariants import unfair, violation
+from tests.client.doors.invariants import violation
 from tests.client.doors.moves import Scenario, moves
 from tests.client.doors.person import Door, State, Table
+from tests.client.doors.reunion import unfair
 from tests.client.doors.scenarios import SCENARIOS
 
 Judge = Callable[[State, Door | None, State, Scenario], str]

@@ -15,6 +15,7 @@ from tests.client.doors.world import (
     FALSE_BOB,
     MALLORY,
     SERVERS,
+    START,
     Branch,
     after,
     founded,
@@ -23,7 +24,10 @@ from tests.client.doors.world import (
 )
 
 MAX_BRANCHES: Final = 5
+"""Branches of all groups together, beyond which nobody makes another one but bob himself."""
+
 LONG: Final = 200 * DAY
+"""How long bob is away at most, in seconds: longer than any handshake is kept."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,6 @@ class Scenario:
     corrupt: frozenset[Leaf] = frozenset()  # members who help the server: it has their keys and secrets
     stolen: frozenset[Leaf] = frozenset()  # members whose signature key it has, and nothing else
     questions: int = 1  # an honest server and honest people from the start on: so many, at most, until all read
-    depth: int = 6
 
     @property
     def bad(self) -> frozenset[Leaf]:
@@ -197,7 +200,7 @@ def _surroundings(state: State, slot: int, conv: Conv) -> Iterator[Move]:
         if path(state.world, conv.at, head) is None and path(state.world, head, conv.at) is None:
             forked = put(state, slot, conv._replace(standing="forked"))
             yield f"a message in {conv.name} shows another history", forked, None
-    if conv.standing in ("live", "away") and state.now < START_OF_ABSENCE + LONG:
+    if conv.standing in ("live", "away") and state.now < START + LONG:
         gone = put(state, slot, conv._replace(standing="gone"))
         yield f"bob is away from {conv.name} for 200 days", gone._replace(now=state.now + LONG), None
 
@@ -205,5 +208,3 @@ def _surroundings(state: State, slot: int, conv: Conv) -> Iterator[Move]:
 def _key(leaf: Leaf) -> str:
     return leaf.identity.decode()
 
-
-START_OF_ABSENCE: Final = 1_000_000_000 + 2 * DAY
