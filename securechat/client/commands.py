@@ -147,23 +147,44 @@ class ListMembers(Command):
 
 @dataclass(frozen=True)
 class ShowSafetyNumber(Command):
-    """Ask for the number to compare with an account: `SafetyNumber`. `Verify` is about the key that was shown last."""
+    """Ask for the numbers to compare with an account: `SafetyNumber`. `Verify` is about the keys that were shown."""
 
     account: str
 
 
 @dataclass(frozen=True)
 class Verify(Command):
-    """Note that the safety number of an account was compared, which was shown before (`ShowSafetyNumber`)."""
+    """Note that the safety number of a key was compared, which was shown before (`ShowSafetyNumber`).
+
+    `key`: its short form, if the account has shown more than one.
+    """
 
     account: str
+    key: str = ""
 
 
 @dataclass(frozen=True)
 class Trust(Command):
-    """Accept the changed key of an account without comparing it."""
+    """Accept another key of an account without comparing it; `key` as in `Verify`."""
 
     account: str
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Distrust(Command):
+    """Refuse a key of an account: nothing that is written goes to it. `key` as in `Verify`."""
+
+    account: str
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Confirm(Command):
+    """Let what is held in a conversation go to those whom `Held` has named; `question`: the number in it."""
+
+    conversation: bytes
+    question: int
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -11,12 +11,11 @@ from collections.abc import Callable
 
 from securechat.client.commands import Command
 from securechat.client.engine import Engine
-from securechat.client.events import ConversationSnapshot, Event, Invitation, Message, Trust
+from securechat.client.events import ConversationSnapshot, Event, Invitation, Message
 from securechat.client.link.runner import Runner
 from securechat.client.settings import ClientSettings
 from securechat.client.vault.vault import Vault
 from securechat.errors import UsageError
-from securechat.identity import pins
 from securechat.names import normalise_account, normalise_room
 
 
@@ -91,7 +90,3 @@ class ChatClient:
     def unread_counts(self) -> dict[bytes, tuple[int, int]]:
         """Return how many such lines there are, by conversation, and the local id of the newest of them."""
         return self._reader.unread_counts()
-
-    def trust(self) -> dict[str, Trust]:
-        """Return how the key that each known account has shown last compares with its pin."""
-        return {pin.account: pins.standing(pin, pin.current_key) for pin in self._reader.pins.load()}

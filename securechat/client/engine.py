@@ -17,6 +17,7 @@ from securechat.client import commands, events
 from securechat.client.context import Clock, Context, Outgoing, ReplyHandler
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation
+from securechat.client.conversations.decisions import Decisions
 from securechat.client.conversations.registry import Registry
 from securechat.client.conversations.welcomes import unanswered
 from securechat.client.device import Device
@@ -58,8 +59,8 @@ class Engine:
         with vault.transaction():
             device = Device.load_or_create(vault)
             self._context = Context(vault, device, clock or Clock(), accepts_from=settings.accept_invitations_of)
-            self._context.pins.set_own(device.account, device.identity_key)
         self._registry = Registry(self._context)
+        self._decisions = Decisions(self._context, self._registry)
         self._login = LoginProcedure(self._context, settings, seated=self._registry.begin)
         self._pending: dict[int, ReplyHandler] = {}
         self._released: deque[Outgoing] = deque()
@@ -84,13 +85,16 @@ class Engine:
             commands.ListRooms: self._list_rooms,
             commands.ListMembers: self._list_members,
             commands.ShowSafetyNumber: self._show_safety_number,
-            commands.Verify: self._verify,
-            commands.Trust: self._trust,
+            commands.Verify: lambda command: self._decide(self._decisions.verify, command),
+            commands.Trust: lambda command: self._decide(self._decisions.trust, command),
+            commands.Distrust: lambda command: self._decide(self._decisions.refuse, command),
+            commands.Confirm: self._confirm,
             commands.Ignore: lambda command: self._ignore(command.account, ignored=True),
             commands.Unignore: lambda command: self._ignore(command.account, ignored=False),
             commands.MarkShown: self._mark_shown,
         }
         self.snapshot = Snapshot()
+        self._published_pins = -1
         self._publish([conversation.id for conversation in self._registry])
 
     # --- for its driver -------------------------------------------------------------------------------------------
@@ -226,7 +230,9 @@ class Engine:
 
     def _publish(self, touched: Iterable[bytes]) -> None:
         """Publish the changed conversations for front ends."""
-        known, registry = self.snapshot.conversations, self._registry
+        known, registry, pins = self.snapshot.conversations, self._registry, self._context.pins.version
+        if pins != self._published_pins:
+            touched, self._published_pins = [each.id for each in registry], pins
         changed = {each: conversation.snapshot() for each in touched if (conversation := registry.get(each))}
         questions = registry.welcomes.questions
         if (
@@ -283,6 +289,7 @@ class Engine:
 
     def _accept(self, command: commands.Accept) -> None:
         conversation = self._asked(command.conversation)
+        self._decisions.accept(conversation)
         conversation.row.asked = ""
         self._say(conversation, Accept())
         conversation.tell("accepted", self.account)
@@ -290,14 +297,20 @@ class Engine:
     def _decline(self, command: commands.Decline) -> None:
         conversation = self._asked(command.conversation)
         conversation.row.asked = ""
-        self._say(conversation, Decline())
-        conversation.close()
+        if self._decisions.accepted(conversation):
+            self._say(conversation, Decline())
+            conversation.close()
+        else:  # nothing is written to a key that is not accepted: that we leave before we answered says the same
+            self._context.touched.add(conversation.id)
+            self._context.answers.wait_for(("item", conversation.close()))
         conversation.tell("declined", self.account)
 
     def _bye(self, command: commands.Bye) -> None:
         conversation = self._open_for_talk(self._get(command.conversation))
         if conversation.row.kind != "direct":
             raise UsageError("Goodbye is for conversations of two. /leave leaves a room.")
+        if conversation.row.asked == "theirs":
+            raise UsageError(f"{conversation.row.name} asks to talk with you: accept or decline first.")
         if conversation.row.own_bye:
             raise UsageError(f"You have said goodbye. {conversation.row.name} has not yet.")
         conversation.row.own_bye = True
@@ -354,7 +367,8 @@ class Engine:
         def answer(reply: Reply) -> None:
             if isinstance(reply, MemberList):
                 online = {member.account for member in reply.members if member.online}
-                members = tuple((account, account in online) for account in conversation.row.members)
+                now = conversation.snapshot()
+                members = tuple((each, each in online, how) for each, how in zip(now.members, now.trust, strict=True))
                 inside = conversation.row.phase in phases.INSIDE
                 invited = {each.account for each in unanswered(conversation)} if inside else set()
                 ignored = self._context.ignored if conversation.row.kind == "open" else set()
@@ -385,27 +399,25 @@ class Engine:
     # --- trust ----------------------------------------------------------------------------------------------------
 
     def _show_safety_number(self, command: commands.ShowSafetyNumber) -> None:
-        context, account = self._context, normalise_account(command.account)
-        number = context.pins.safety_number(context.device.identity_key, self.account, account)
-        context.emit(events.SafetyNumber(account, number))
+        self._context.emit(self._decisions.show(normalise_account(command.account)))
         self._done()
 
-    def _verify(self, command: commands.Verify) -> None:
-        account = normalise_account(command.account)
-        self._context.pins.verify(account)
-        self._accepted_key(account, verified=True)
+    def _decide(
+        self,
+        decide: Callable[[str, str], events.Event],
+        command: commands.Verify | commands.Trust | commands.Distrust,
+    ) -> None:
+        self._context.emit(decide(normalise_account(command.account), command.key))
+        self._done()
 
-    def _trust(self, command: commands.Trust) -> None:
-        account = normalise_account(command.account)
-        self._context.pins.trust(account)
-        self._accepted_key(account, verified=False)
-
-    def _accepted_key(self, account: str, *, verified: bool) -> None:
-        """Let go what was held for a key that is accepted now."""
-        for conversation in self._registry:
-            if account == conversation.row.name or account in conversation.row.members:
-                self._context.touched.add(conversation.id)
-        self._context.emit(events.KeyAccepted(account, verified))
+    def _confirm(self, command: commands.Confirm) -> None:
+        conversation = self._get(command.conversation)
+        if not conversation.asked_about:
+            raise UsageError("Nothing waits for that here.")
+        if command.question != conversation.question:
+            raise UsageError("Others have come meanwhile. Look at who they are first.")
+        conversation.confirm()
+        self._context.touched.add(conversation.id)
         self._done()
 
     # --- reading --------------------------------------------------------------------------------------------------

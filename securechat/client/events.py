@@ -6,17 +6,20 @@ or the server chose is raw: clean it before you draw it.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
-Trust = Literal["pinned", "verified", "changed", "changed-verified"]
-"""`pinned`: first key seen. `verified`: compared by safety number. `changed*`: another key than the pinned one."""
+from securechat.identity.pins import WRITTEN_TO, Standing
+
+Trust = Standing
+"""How the key that somebody shows stands with the user (`identity.pins`)."""
 
 Change = Literal[
     "opened", "joined", "new-device", "new-key", "re-entered", "request", "accepted", "declined", "bye", "closed",
-    "members", "left", "removed",
+    "members", "left", "removed", "beside",
 ]  # fmt: skip
 """`new-device`, `new-key`: somebody who was in it has another device, or another identity key, than before.
 `re-entered`: a device has replaced its own leaf, as it does after `/repair` or from an older copy of itself.
+`beside`: the other one has opened a second private conversation, and the first one goes on.
 """
 
 
@@ -43,7 +46,7 @@ class Message:
     sender: str
     own: bool
     text: str
-    trust: Trust = "pinned"
+    trust: Trust = "unknown"
     problem: str = ""  # not empty: the entry cannot be shown, and this says why
     kind: str = ""  # of content, by its name in the registry; empty: nothing could be decrypted
     device: bytes = b""  # this and `number` name the message for everybody; empty and 0 if they are unknown
@@ -67,6 +70,31 @@ class ConversationSnapshot:
     own_bye: bool = False
     their_bye: bool = False
     unconfirmed_since: int = 0  # when an owner has last signed its state (ms), if that is more than two weeks ago
+    trust: tuple[Trust, ...] = ()  # how the key of each of `members` stands that it has here; of several, the worst
+
+    def trust_in(self, account: str) -> Trust | None:
+        """Return how the key of a member stands that it has here; None: it is none."""
+        return dict(zip(self.members, self.trust, strict=False)).get(account)
+
+    def outranks(self, older: "ConversationSnapshot") -> bool:
+        """Whether this counts in place of an older conversation of the same name.
+
+        One that we are in goes before a closed one, and one with an accepted key before one without. Of two private
+        ones with that key the older goes on until the user leaves it; otherwise the newest counts.
+        """
+        rank = self.rank
+        return rank > older.rank or (rank == older.rank and not (self.kind == "direct" and rank == _FIT))
+
+    @property
+    def rank(self) -> int:
+        """How much it counts: not at all if it is closed, best if what is said in it goes to accepted keys."""
+        if self.state == "closed":
+            return 0
+        fits = self.kind != "direct" or self.trust_in(self.name) in (None, *WRITTEN_TO)
+        return _FIT if fits else 1
+
+
+_FIT: Final = 2
 
 
 InvitationEnd = Literal["withdrawn", "expired"]
@@ -148,11 +176,24 @@ class Delivered(Event):
 
 
 @dataclass(frozen=True)
+class KeyShown:
+    """A key as people name it."""
+
+    account: str
+    key: str  # its short form
+    trust: Trust
+
+
+@dataclass(frozen=True)
 class Held(Event):
-    """Our message is not sent: `account`'s key has changed. `trust` or `verify` decides."""
+    """Our message is not sent, because of the keys of those in `whose`.
+
+    `question`: not 0 where `Confirm` with that number lets it go; otherwise `Trust`, `Verify` or `Accept` decides.
+    """
 
     conversation: bytes
-    account: str
+    whose: tuple[KeyShown, ...]
+    question: int = 0
 
 
 @dataclass(frozen=True)
@@ -210,18 +251,40 @@ class PresenceChanged(Event):
 
 @dataclass(frozen=True)
 class KeyChanged(Event):
-    """An account shows another identity key than the pinned one. `was_verified`: it had been compared in person."""
+    """An account shows a key that is not the accepted one: `trust` says against what it stands."""
 
     account: str
-    was_verified: bool
+    key: str  # its short form
+    trust: Trust
+
+
+@dataclass(frozen=True)
+class FirstContact(Event):
+    """A key was accepted that nothing is known of: the user wrote to the account first, or said yes to it."""
+
+    account: str
+    key: str  # its short form
 
 
 @dataclass(frozen=True)
 class KeyAccepted(Event):
-    """The user has accepted the key that an account shows; `verified`: after comparing the safety number."""
+    """The user has accepted a key; `verified`: after comparing the safety number."""
 
     account: str
+    key: str  # its short form
     verified: bool
+    lines: int = 0  # waiting ones that go to this key
+    stops: tuple[str, ...] = ()  # names of conversations with another key of the account, where nothing more is sent
+
+
+@dataclass(frozen=True)
+class KeyRefused(Event):
+    """The user has refused a key: nothing that is written goes to it."""
+
+    account: str
+    key: str  # its short form
+    lines: int = 0  # waiting ones that stay
+    stops: tuple[str, ...] = ()  # names of conversations with this key, where nothing more is sent
 
 
 @dataclass(frozen=True)
@@ -270,7 +333,7 @@ class OutOfStep(Event):
 class Alarm(Event):
     """The server or a member did something that an honest one never does: `text` says what, who, and what to do."""
 
-    kind: Literal["history", "rules", "key-package", "server", "unreadable", "time"]
+    kind: Literal["history", "rules", "key-package", "server", "unreadable", "time", "own-name"]
     conversation: bytes
     text: str
 
@@ -305,20 +368,33 @@ class RoomList(Event):
 
 @dataclass(frozen=True)
 class MemberList(Event):
-    """Answer to `ListMembers`: accounts and whether they are online. `ignored`: whose lines are hidden here."""
+    """Answer to `ListMembers`: accounts, whether they are online, and how the key stands that each has here.
+
+    `ignored`: whose lines are hidden here.
+    """
 
     conversation: bytes
-    members: tuple[tuple[str, bool], ...]
+    members: tuple[tuple[str, bool, Trust], ...]
     invited: tuple[str, ...] = ()  # those of them who have not answered their invitation
     ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
+class NumberedKey:
+    """A key, and the safety number to compare for it."""
+
+    key: str  # its short form
+    trust: Trust
+    number: str  # 60 digits in groups of five
+    conversations: tuple[str, ...]  # names of those that show it
+
+
+@dataclass(frozen=True)
 class SafetyNumber(Event):
-    """Answer to `ShowSafetyNumber`: 60 digits in groups of five."""
+    """Answer to `ShowSafetyNumber`: every key that is known of the account, the accepted one first."""
 
     account: str
-    number: str
+    keys: tuple[NumberedKey, ...]
 
 
 @dataclass(frozen=True)

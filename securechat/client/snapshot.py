@@ -22,11 +22,11 @@ class Snapshot:
         aliases: Mapping[bytes, bytes],
         invitations: Mapping[bytes, Invitation],
     ) -> "Snapshot":
-        """Make a snapshot. Of several conversations of one name the newest counts, if possible one that we are in."""
+        """Make a snapshot, with the conversation of each name that counts."""
         by_id = {each.id: each for each in conversations}
         names: dict[str, bytes] = {}
         for each in by_id.values():
-            if each.state != "closed" or each.name not in names or by_id[names[each.name]].state == "closed":
+            if each.name not in names or each.outranks(by_id[names[each.name]]):
                 names[each.name] = each.id
         return cls(by_id, names, dict(aliases), dict(invitations))
 

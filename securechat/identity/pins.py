@@ -1,75 +1,112 @@
-"""Pins: the identity key we know an account by, and what happens when it shows another one (docs/design.md, section 6).
+"""Pins: which identity keys of an account a person has accepted, compared or refused (docs/design.md, section 6).
 
-Trust on first use. A pin never decides whether a commit is valid (invariant 8): it holds our own sending and marks what
-we read, until a person decides. The rules are pure functions on a frozen value; the vault keeps the value.
+An account may have several keys, each with a state of its own, but one that is written to (`accepted` or `verified`). A
+key gets a state by what a person does: a key that is merely seen has none. A pin never decides whether a commit is
+valid (invariant 8): it holds our own sending and marks what we read. All here are pure functions on a frozen value.
 
-    no pin   --observe(key)-->      pinned
-    pinned   --verify(key)-->       verified
-    pinned   --observe(other)-->    changed             --trust(other)-->   pinned (other)
-    verified --observe(other)-->    changed, verified   --verify(other)-->  verified (other)
+    accept     write first to an account without a pin, say yes to a request or an invitation, use an invite line
+    trust      the same for a key against the one that is accepted, which it takes the place of
+    verify     the safety number of this key was compared; it takes the place of whichever was accepted
+    refuse     nothing goes to this key
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from securechat.errors import TrustError
 
-Observation = Literal["first", "known", "changed"]
-"""`first`: no key was known, this one is pinned. `known`: nothing new. `changed`: tell the user, hold what we send."""
+State = Literal["accepted", "verified", "refused"]
+"""What a person has decided on a key. `verified`: accepted, and its safety number compared."""
 
-Standing = Literal["pinned", "verified", "changed", "changed-verified"]
-"""How a key that signed something compares with the pin: the mark a message of its owner gets."""
+Standing = Literal["unknown", "accepted", "verified", "changed", "changed-verified", "refused"]
+"""How a key stands. `unknown`: no key of the account is accepted, nor is this one refused. `changed`,
+`changed-verified`: another key of the account is accepted, or verified."""
+
+WRITTEN_TO: Final = frozenset[Standing](("accepted", "verified"))
+"""A key that stands so may be written to."""
+
+CONTRADICTING: Final = frozenset[Standing](("changed-verified", "refused"))
+"""A key that stands so is against what the user has verified or refused."""
+
+WORST_FIRST: Final[tuple[Standing, ...]] = (
+    "refused", "changed-verified", "changed", "unknown", "accepted", "verified",
+)  # fmt: skip
+"""In the order in which people should look at them."""
+
+SHORT: Final = 4
+"""Hexadecimal digits of a key's short form. They tell apart the few keys of one account, and prove nothing."""
 
 
 @dataclass(frozen=True)
 class Pin:
-    """What we know of an account's identity key (32 bytes)."""
+    """What was decided on one key (32 bytes) of an account."""
 
     account: str
     identity_key: bytes
-    verified: bool = False  # a person compared the safety number for `identity_key`
-    changed_key: bytes | None = None  # another key the account has shown; a person has to decide
+    state: State
+
+
+@dataclass(frozen=True)
+class Pins:
+    """The keys of one account that something was decided on."""
+
+    account: str
+    states: Mapping[bytes, State] = field(default_factory=dict)  # identity key (32 bytes) -> its state
 
     @property
-    def current_key(self) -> bytes:
-        """The key the account showed last: the one a safety number is compared for."""
-        return self.identity_key if self.changed_key is None else self.changed_key
+    def written_to(self) -> bytes | None:
+        """The one key that is accepted or verified, if there is one."""
+        return next((key for key, state in self.states.items() if state in WRITTEN_TO), None)
+
+    def standing(self, key: bytes) -> Standing:
+        """Say how `key` stands."""
+        if key in self.states:
+            return self.states[key]
+        current = self.written_to
+        if current is None:
+            return "unknown"
+        return "changed-verified" if self.states[current] == "verified" else "changed"
+
+    def accept(self, key: bytes) -> "Pins":
+        """Accept `key` at first contact. Raises `TrustError` if another one is accepted, or this one is refused."""
+        standing = self.standing(key)
+        if standing in WRITTEN_TO:
+            return self
+        if standing != "unknown":
+            raise TrustError(f"{short(key)} is {'refused' if standing == 'refused' else 'not the accepted key'}.")
+        return self._with(key, "accepted")
+
+    def trust(self, key: bytes) -> "Pins":
+        """Accept `key`, also against another one, which is accepted no more."""
+        return self if self.standing(key) in WRITTEN_TO else self._with(key, "accepted")
+
+    def verify(self, key: bytes) -> "Pins":
+        """Note that the safety number of `key` was compared. Another key is accepted no more."""
+        return self._with(key, "verified")
+
+    def refuse(self, key: bytes) -> "Pins":
+        """Let nothing go to `key`."""
+        return Pins(self.account, {**self.states, key: "refused"})
+
+    def _with(self, key: bytes, state: State) -> "Pins":
+        """Give `key` a state that means: this is the one that is written to."""
+        others = {each: other for each, other in self.states.items() if other == "refused"}
+        return Pins(self.account, {**others, key: state})
 
 
-def observe(pin: Pin | None, account: str, key: bytes) -> tuple[Pin, Observation]:
-    """Take note that `account` shows `key`. A change stays noted until `trust` or `verify`, whatever is shown next."""
-    if pin is None:
-        return Pin(account, key), "first"
-    if key in (pin.identity_key, pin.changed_key):
-        return pin, "known"
-    return replace(pin, changed_key=key), "changed"
+def short(key: bytes) -> str:
+    """Return the short form of a key by which people name it: `1a2b`."""
+    return digest(key)[:SHORT]
 
 
-def standing(pin: Pin, key: bytes) -> Standing:
-    """Compare `key`, which a message was sent under, with the pin."""
-    if key == pin.identity_key:
-        return "verified" if pin.verified else "pinned"
-    return "changed-verified" if pin.verified else "changed"
+def digest(key: bytes) -> str:
+    """Return the whole of what a short form is the beginning of: 64 hexadecimal digits, SHA-256 of the key."""
+    return hashlib.sha256(key).hexdigest()
 
 
-def trust(pin: Pin, key: bytes) -> Pin:
-    """Accept `key`, the one the user was told about, without having compared it.
-
-    Raises `TrustError` if the account shows yet another key meanwhile.
-    """
-    _check_current(pin, key)
-    return pin if key == pin.identity_key else Pin(pin.account, key)
-
-
-def verify(pin: Pin, key: bytes) -> Pin:
-    """Accept `key`, the one whose safety number the user has compared.
-
-    Raises `TrustError` if the account shows another key meanwhile: that one was not compared.
-    """
-    _check_current(pin, key)
-    return Pin(pin.account, key, verified=True)
-
-
-def _check_current(pin: Pin, key: bytes) -> None:
-    if key != pin.current_key:
-        raise TrustError(f"The key of {pin.account} has changed again meanwhile. Compare the new safety number.")
+def named(form: str, keys: list[bytes]) -> list[bytes]:
+    """Return those of `keys` that a typed short form may mean: it may be longer, where two begin alike."""
+    wanted = form.lower()
+    return [key for key in keys if len(wanted) >= SHORT and digest(key).startswith(wanted)]

@@ -36,7 +36,7 @@ from securechat.errors import RefusedError, SecurechatError, UsageError
 from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code
 from securechat.ui.text.clean import clean_line
-from securechat.ui.text.sentences import title
+from securechat.ui.text.sentences import sentences, title, why_held, why_silent
 from securechat.ui.view.lines import message_line
 from securechat.ui.view.rows import line_of
 
@@ -199,15 +199,16 @@ class _Sending:
                 if invitation.name == self._name and self._client.find(self._name) is None:
                     self._run.complain_of(invitation)
                     return ExitCode.UNTRUSTED
-            self._go_on()
-        elif self._command is not None and event.command == self._command.id:
+            return self._go_on()
+        if self._command is not None and event.command == self._command.id:
             match event:
                 case Done() if isinstance(self._command, JoinRoom):
-                    self._go_on()
+                    return self._go_on()
                 case Done():
                     return ExitCode.OK
-                case Held(account=account):
-                    self._run.complain(f"Held: {account} now has another key. Decide in the client: /verify or /trust.")
+                case Held():
+                    why = why_held(event, self._client.conversation(event.conversation))
+                    self._run.complain(f"{why} Decide in `securechat chat`.")
                     return ExitCode.UNTRUSTED
                 case Refused(code=code, text=reason) | Delayed(code=code, text=reason):
                     theirs = isinstance(event, Refused) and code != "local"
@@ -215,14 +216,18 @@ class _Sending:
                     return exit_code(RefusedError(code, reason))
         return None
 
-    def _go_on(self) -> None:
+    def _go_on(self) -> ExitCode | None:
         found = self._client.find(self._name)
+        if found is not None and found.state == "request":
+            self._run.complain(f"{why_silent(found)} Decide in `securechat chat`.")
+            return ExitCode.UNTRUSTED
         if found is not None and found.state != "closed":
             self._do(Send(found.id, self._text))
         elif self._name.startswith("#"):
             self._do(JoinRoom(self._name))
         else:
             self._do(OpenDirect(self._name, self._text, ask=False))
+        return None
 
     def _do(self, command: Command) -> None:
         self._command = command
@@ -262,8 +267,9 @@ def run_recv(
     def judge(event: Event) -> ExitCode | None:
         nonlocal caught_up
         match event:
-            case KeyChanged(account=account):
-                run.complain(f"{account} now has another key. See /safety {account} in the client.")
+            case KeyChanged():
+                for sentence in sentences(event, None, client.account):
+                    run.complain(sentence.text)
             case Invited(invitation=invitation) if caught_up:
                 run.complain_of(invitation)
             case Ready():

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from securechat.client import commands, events
+from securechat.identity import pins
 from tests.support.live import LiveClient
 
 ADVICE = "Nothing more is read or sent here. Compare with the others in some other way; /repair rejoins."
@@ -83,9 +84,22 @@ def repair(person: LiveClient, name: str) -> None:
 
 
 def verify(person: LiveClient, account: str) -> None:
-    """Look at the safety number of somebody, and note that it was compared."""
+    """Look at the safety number of somebody whose one key is known, and note that it was compared."""
     person.safety_number(account)
     assert isinstance(person.answer(commands.Verify(account)), events.Done)
+
+
+def key_of(person: LiveClient) -> str:
+    """The short form of somebody's own key."""
+    return pins.short(person.client._engine._context.device.identity_key)
+
+
+def compare(one: LiveClient, other: LiveClient) -> str:
+    """Let two people compare their numbers, and the first one note it. Returns the short form of the other's key."""
+    theirs = {shown.number for shown in other.safety_numbers(one.name)}
+    (same,) = [shown for shown in one.safety_numbers(other.name) if shown.number in theirs]
+    assert isinstance(one.answer(commands.Verify(other.name, same.key)), events.Done)
+    return same.key
 
 
 def assert_calm(*people: LiveClient) -> None:

@@ -241,7 +241,7 @@ def test_another_time_than_the_others_see_is_found_out_at_the_next_message(
     say(alice, "bob", "pay today", bob)
     yesterday.armed = False
     say(alice, "bob", "did you?", bob)
-    assert history_alarm(bob).startswith("alice saw another history than you up to entry 4")
+    assert history_alarm(bob).startswith("alice saw another history than you up to entry 5")
 
 
 # --- different histories for different people ---------------------------------------------------------------------
@@ -341,7 +341,7 @@ def test_a_wrong_seq_for_our_own_message_changes_nothing_once_the_truth_comes(
         m.Accepted, lambda _, accepted: [change(accepted, seq=accepted.seq + 5)] if not lies.told else None, to="alice"
     )
     alice.say("bob", "once")
-    alice.wait_for(events.Delivered, lambda event: event.message.text == "once" and event.message.seq == 4)
+    alice.wait_for(events.Delivered, lambda event: event.message.text == "once" and event.message.seq == 5)
     say(alice, "bob", "more", bob)
     assert alice.texts("bob") == bob.texts("alice") == ["alice: hello", "bob: hi", "alice: once", "alice: more"]
     assert_calm(alice, bob)
@@ -355,7 +355,7 @@ def test_a_wrong_time_for_our_own_message_is_found_out_by_whoever_reads_the_next
     hostile.lie(m.Accepted, lambda _, accepted: [change(accepted, time=accepted.time + 1)], to="alice")
     say(alice, "bob", "one", bob)
     alice.say("bob", "two")
-    assert history_alarm(bob).startswith("alice saw another history than you up to entry 4")
+    assert history_alarm(bob).startswith("alice saw another history than you up to entry 5")
 
 
 def test_a_wrong_chain_for_a_joiner_is_found_out_at_the_first_message(hostile: HostileServer, crowd: Crowd) -> None:
@@ -379,7 +379,7 @@ def test_a_log_that_has_become_shorter_is_waited_for(hostile: HostileServer, cro
     )
     hostile.link("bob").drop()
     told = bob.wait_for(events.OutOfStep)
-    assert (told.what, told.count) == ("ahead", 2)
+    assert (told.what, told.count) == ("ahead", 3)
     send = bob.say("alice", "waits")
     bob.wait_for(events.Delayed, lambda event: event.command == send.id)
     shorter.armed = False
@@ -400,6 +400,7 @@ def test_a_server_that_claims_we_have_said_more_than_the_log_shows_is_told_about
 
     more = hostile.lie(m.Subscribed, claim, to="bob")
     hostile.link("bob").drop()
+    bob.wait_until(lambda: more.told == 1)
     bob.say("alice", "am I still here?")
     alice.read("bob", "bob: am I still here?")
     assert more.told == 1
@@ -407,7 +408,7 @@ def test_a_server_that_claims_we_have_said_more_than_the_log_shows_is_told_about
     assert alice.texts("bob") == bob.texts("alice")
     assert not happened(alice, events.Alarm)
     (told,) = happened(bob, events.Alarm)
-    assert told.text.startswith("The server claims that this device has said 2 things here")
+    assert told.text.startswith("The server claims that this device has said 3 things here")
     assert not [event for event in happened(alice, events.ConversationChanged) if event.change == "re-entered"]
 
 

@@ -8,10 +8,23 @@ import msgspec
 import pytest
 
 from securechat.client import commands, events
+from securechat.identity import pins
 from securechat.policy import Rules
 from securechat.wire import messages as m
 from tests.adversary.conftest import Crowd, Enter
-from tests.adversary.scenes import assert_calm, direct, happened, members, say, state, unsent, verify
+from tests.adversary.scenes import (
+    assert_calm,
+    compare,
+    direct,
+    happened,
+    key_of,
+    lobby,
+    members,
+    say,
+    state,
+    unsent,
+    verify,
+)
 from tests.adversary.shadow import Shadow
 from tests.support.hostile import HostileServer
 from tests.support.live import LiveClient
@@ -105,7 +118,7 @@ def test_a_wrong_set_of_key_packages_is_refused(
 def test_at_first_contact_a_lying_server_can_sit_in_the_middle_until_safety_numbers_are_compared(
     hostile: HostileServer, crowd: Crowd, rogue: Enter
 ) -> None:
-    """Trust on first use, as docs/threat-model.md says. The numbers of the two differ: comparing them ends it."""
+    """Trust on first use, as docs/threat-model.md says. Comparing ends it: the conversation goes with the key."""
     alice, bob = crowd("alice", "bob")
     impostor = rogue("bob", register=False)
     swap(hostile, [impostor.key_package()])
@@ -115,18 +128,65 @@ def test_at_first_contact_a_lying_server_can_sit_in_the_middle_until_safety_numb
     assert shadow.read == ["hello"]
     shadow.say(hostile.link("alice"), "hi")
     alice.read("bob", "bob: hi")
-    assert alice.client.history(alice.id_of("bob"), 1)[0].trust == "pinned"  # and not verified
+    assert alice.client.history(alice.id_of("bob"), 1)[0].trust == "accepted"  # and not verified
+    (first,) = happened(alice, events.FirstContact)
 
     hostile.from_server.clear()
-    hostile.from_client.clear()
-    bob.do(commands.OpenDirect("alice", "it is me", ask=False))
-    alice.read("bob", "bob: it is me")
-    assert alice.wait_for(events.KeyChanged) == events.KeyChanged("bob", was_verified=False)
+    del hostile.from_client[m.OpenDirect]
+    lobby(alice, bob)  # the real one is there, and pins nothing
+    assert happened(alice, events.KeyChanged) == [events.KeyChanged("bob", key_of(bob), "changed")]
+    assert {shown.key: shown.trust for shown in alice.safety_numbers("bob")} == {
+        first.key: "accepted", key_of(bob): "changed",
+    }  # fmt: skip
+    refused = alice.answer(commands.Verify("bob"))  # which of the two?
+    assert isinstance(refused, events.Refused)
+    assert f"/verify bob {key_of(bob)}" in refused.text
+
+    assert compare(alice, bob) == key_of(bob)
+    (accepted,) = happened(alice, events.KeyAccepted)
+    assert (accepted.key, accepted.stops) == (key_of(bob), ("bob",))
+    alice.wait_until(lambda: state(alice, "bob") == "open")
     alice.say("bob", "who is who?")
-    alice.wait_for(events.Held)
-    verify(alice, "bob")  # they have compared the number now
+    bob.wait_until(lambda: state(bob, "alice") == "request")
     bob.read("alice", "alice: who is who?")
-    assert alice.safety_number("bob") == bob.safety_number("alice")
+    assert shadow.read == ["hello"]
+    assert alice.id_of("bob") != shadow.conversation
+    old = alice.client.conversation(shadow.conversation)
+    assert old is not None
+    assert old.state == "closed"
+
+
+def test_comparing_the_key_that_a_conversation_has_already_leaves_everything_where_it_is(crowd: Crowd) -> None:
+    alice, bob = crowd("alice", "bob")
+    conversation = direct(alice, bob)
+    lobby(alice, bob)
+    assert compare(alice, bob) == key_of(bob)
+    (accepted,) = happened(alice, events.KeyAccepted)
+    assert (accepted.lines, accepted.stops) == (0, ())
+    say(alice, "bob", "it is you", bob)
+    assert alice.id_of("bob") == conversation
+    assert alice.client.history(conversation, 1)[0].seq
+    assert_calm(alice, bob)
+
+
+def test_a_refused_key_gets_nothing_that_is_written_and_another_decision_lets_it_go(crowd: Crowd) -> None:
+    alice, bob = crowd("alice", "bob")
+    conversation = direct(alice, bob)
+    assert isinstance(alice.answer(commands.Distrust("bob")), events.Done)
+    (refused,) = happened(alice, events.KeyRefused)
+    assert refused == events.KeyRefused("bob", key_of(bob), 0, ("bob",), command=refused.command)
+    command = alice.say("bob", "for nobody")
+    held = alice.wait_for(events.Held)
+    assert held == events.Held(
+        conversation, (events.KeyShown("bob", key_of(bob), "refused"),), command=command.id
+    )  # fmt: skip
+    nothing = alice.answer(commands.Trust("bob"))  # a refusal is not undone in passing
+    assert isinstance(nothing, events.Refused)
+    assert unsent(alice, "bob") == ["for nobody"]
+    assert isinstance(alice.answer(commands.Trust("bob", key_of(bob))), events.Done)
+    assert happened(alice, events.KeyAccepted)[-1].lines == 1
+    bob.read("alice", "alice: for nobody")
+    assert alice.id_of("bob") == conversation
 
 
 @pytest.mark.parametrize("verified", [False, True])
@@ -146,10 +206,12 @@ def test_another_identity_key_than_the_pinned_one_holds_what_is_to_be_sent(
     already = len(asked(hostile, "alice", m.OpenDirect))
     alice.do(commands.OpenDirect("bob", "for bob only", ask=False))
     held = alice.wait_for(events.Held)
-    assert held.account == "bob"
-    assert happened(alice, events.KeyChanged) == [events.KeyChanged("bob", was_verified=verified)]
+    against: events.Trust = "changed-verified" if verified else "changed"
+    form = pins.short(impostor.identity.public_key().public_bytes_raw())
+    assert held.whose == (events.KeyShown("bob", form, against),)
+    assert happened(alice, events.KeyChanged) == [events.KeyChanged("bob", form, against)]
     assert unsent(alice, "bob") == ["for bob only"]
-    assert alice.safety_number("bob") != number  # what there is to compare is what was shown
+    assert [shown.number == number for shown in alice.safety_numbers("bob")] == [True, False]
     assert len(asked(hostile, "alice", m.OpenDirect)) == already
 
     # A new connection changes nothing: the user has to decide.
@@ -177,12 +239,12 @@ def test_the_same_contact_anew_through_the_same_proxy_without_the_lie_is_quiet(
 
 
 @pytest.mark.parametrize(("verified", "mark"), [(False, "changed"), (True, "changed-verified")])
-def test_a_later_conversation_with_an_impostor_is_marked_and_gets_no_answer(
-    hostile: HostileServer, crowd: Crowd, rogue: Enter, *, verified: bool, mark: str
+def test_a_later_conversation_with_an_impostor_is_marked_and_moves_nothing(
+    hostile: HostileServer, crowd: Crowd, rogue: Enter, *, verified: bool, mark: events.Trust
 ) -> None:
     """The server makes a `bob` of its own and has it write to alice, who knows bob."""
     alice, bob = crowd("alice", "bob")
-    direct(alice, bob)
+    real = direct(alice, bob)
     if verified:
         verify(alice, "bob")
     mallory, impostor = rogue("mallory"), rogue("bob", register=False)
@@ -191,19 +253,58 @@ def test_a_later_conversation_with_an_impostor_is_marked_and_gets_no_answer(
     welcomed = shadow.found(Rules("direct"), add.key_package)
     link = hostile.link("alice")
     link.tell_client(change(welcomed, seq=1))
-    alice.wait_for(events.KeyChanged, lambda event: event == events.KeyChanged("bob", was_verified=verified))
-    alice.wait_until(lambda: alice.id_of("bob") == shadow.conversation)
+    told = alice.wait_for(events.KeyChanged)
+    assert (told.account, told.trust) == ("bob", mark)
+    alice.wait_until(lambda: alice.client.conversation(shadow.conversation) is not None)
     shadow.say(link, "I have a new phone")
-    alice.read("bob", "bob: I have a new phone")
-    (line,) = [line for line in alice.client.history(shadow.conversation, 10) if not line.own]
+    alice.wait_for(events.Received, lambda event: event.message.text == "I have a new phone")
+    (line,) = alice.client.history(shadow.conversation, 10)
     assert line.trust == mark
-    command = alice.say("bob", "do you?")
-    assert alice.wait_for(events.Held) == events.Held(shadow.conversation, "bob", command=command.id)
+
+    # Nothing was left, moved or accepted: her lines go where they went before.
+    assert alice.id_of("bob") == real
+    say(alice, "bob", "do you?", bob)
+    command = commands.Send(shadow.conversation, "who are you?")
+    alice.do(command)
+    held = alice.wait_for(events.Held)
+    assert (held.command, held.conversation, held.question) == (command.id, shadow.conversation, 0)
+    assert held.whose == (events.KeyShown("bob", told.key, mark),)
+    assert isinstance(alice.answer(commands.Distrust("bob", told.key)), events.Done)
+    say(alice, "bob", "not you, then", bob)
     assert shadow.read == []
-    assert unsent(alice, "bob") == ["do you?"]
+    assert alice.client.conversation(real) is not None
+    assert {each.key: each.trust for each in alice.safety_numbers("bob")} == {
+        key_of(bob): "verified" if verified else "accepted", told.key: "refused",
+    }  # fmt: skip
 
 
-def test_a_new_identity_of_a_contact_is_told_and_holds_what_is_to_be_sent(crowd: Crowd) -> None:
+def test_a_second_conversation_under_the_same_key_stands_beside_the_first(
+    hostile: HostileServer, crowd: Crowd, rogue: Enter
+) -> None:
+    """The twin, with one thing other: the key is the accepted one. Even that moves no line."""
+    (alice,) = crowd("alice")
+    mallory = rogue("mallory")
+    alice.do(commands.OpenDirect("mallory", "hello", ask=False))
+    first = mallory.enter_by_welcome()
+    alice.wait_for(events.Delivered)
+    (add,) = mallory.adds("alice")
+    shadow = Shadow(hostile, mallory, os.urandom(32))
+    welcomed = shadow.found(Rules("direct"), add.key_package)
+    hostile.link("alice").tell_client(change(welcomed, seq=1))
+    beside = alice.wait_for(events.ConversationChanged, lambda event: event.change == "beside")
+    assert beside.conversation.id == shadow.conversation
+    assert alice.id_of("mallory") == first
+    say(alice, "mallory", "still here")
+    assert shadow.read == []
+    assert isinstance(alice.answer(commands.Leave(first)), events.Done)
+    assert alice.id_of("mallory") == shadow.conversation
+    say(alice, "mallory", "and now there")
+    assert shadow.read == ["and now there"]
+    assert not happened(alice, events.KeyChanged)
+
+
+@pytest.mark.parametrize("decide", ["verify", "trust"])
+def test_a_new_identity_of_a_contact_is_told_and_holds_what_is_to_be_sent(crowd: Crowd, decide: str) -> None:
     """Honest or not: bob starts afresh with --new-identity, and looks like an impostor to alice until she decides."""
     alice, bob = crowd("alice", "bob")
     direct(alice, bob)
@@ -214,14 +315,20 @@ def test_a_new_identity_of_a_contact_is_told_and_holds_what_is_to_be_sent(crowd:
     bob.start()
     bob.wait_for(events.Ready)
     bob.do(commands.OpenDirect("alice", "me again", ask=False))
-    alice.read("bob", "bob: me again")
-    assert happened(alice, events.KeyChanged) == [events.KeyChanged("bob", was_verified=True)]
-    assert alice.client.history(alice.id_of("bob"), 1)[0].trust == "changed-verified"
-    alice.say("bob", "prove it")
+    received = alice.wait_for(events.Received, lambda event: event.message.text == "me again")
+    assert received.message.trust == "changed-verified"
+    assert happened(alice, events.KeyChanged) == [events.KeyChanged("bob", key_of(bob), "changed-verified")]
+    alice.do(commands.Send(received.message.conversation, "prove it"))
     alice.wait_for(events.Held)
     assert not [line for line in bob.texts("alice") if "prove it" in line]
-    verify(alice, "bob")
+    if decide == "verify":
+        compare(alice, bob)
+    else:
+        assert isinstance(alice.answer(commands.Trust("bob")), events.Done)
     bob.read("alice", "alice: prove it")
+    (accepted,) = happened(alice, events.KeyAccepted, lambda event: event.key == key_of(bob))
+    assert (accepted.lines, accepted.stops) == (1, ("bob",))
+    assert alice.id_of("bob") == received.message.conversation
 
 
 def test_a_key_that_comes_while_safety_numbers_are_compared_is_not_verified(
@@ -233,12 +340,12 @@ def test_a_key_that_comes_while_safety_numbers_are_compared_is_not_verified(
     assert alice.safety_number("bob") == bob.safety_number("alice")  # and while they are on the phone ...
     swap(hostile, [rogue("bob", register=False).key_package()])
     alice.do(commands.OpenDirect("bob", "for bob only", ask=False))
-    alice.wait_for(events.Held)
-    refused = alice.answer(commands.Verify("bob"))
-    assert isinstance(refused, events.Refused)
-    assert refused.text == "The key of bob has changed again meanwhile. Compare the new safety number."
+    held = alice.wait_for(events.Held)
+    assert isinstance(alice.answer(commands.Verify("bob")), events.Done)  # it is the key that they have compared
+    assert {each.key: each.trust for each in alice.safety_numbers("bob")} == {
+        key_of(bob): "verified", held.whose[0].key: "changed-verified",
+    }  # fmt: skip
     assert unsent(alice, "bob") == ["for bob only"]
-    assert alice.safety_number("bob") != bob.safety_number("alice")
 
 
 def test_somebody_under_another_key_is_not_invited_to_a_room(
@@ -252,7 +359,8 @@ def test_somebody_under_another_key_is_not_invited_to_a_room(
     swap(hostile, [impostor.key_package()])
     alice.do(commands.Invite(alice.id_of("#staff"), "bob"))
     refused = alice.wait_for(events.Refused)
-    assert refused.text.startswith("bob was not added: The key of bob has changed; /trust or /verify decides.")
-    assert happened(alice, events.KeyChanged) == [events.KeyChanged("bob", was_verified=False)]
+    form = pins.short(impostor.identity.public_key().public_bytes_raw())
+    assert refused.text.startswith(f"bob was not added: Their key {form} is not accepted: /trust or /verify decides.")
+    assert happened(alice, events.KeyChanged) == [events.KeyChanged("bob", form, "changed")]
     assert members(alice, "#staff") == ("alice",)
     assert not asked(hostile, "alice", m.Commit)

@@ -151,7 +151,9 @@ def test_who_is_in_a_conversation_is_not_for_the_server_to_say(hostile: HostileS
     names = [m.Member("bob", online=True), m.Member("mallory", online=True)]
     hostile.lie(m.MemberList, lambda _, reply: [change(reply, members=names)])
     alice.do(commands.ListMembers(conversation))
-    assert alice.wait_for(events.MemberList).members == (("alice", False), ("bob", True))
+    assert alice.wait_for(events.MemberList).members == (
+        ("alice", False, "verified"), ("bob", True, "accepted"),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("farewell", ["shutdown", "too-slow", "garbage"])

@@ -415,6 +415,10 @@ def test_a_commit_that_the_old_copy_does_not_know_is_passed_without_secrets(
     assert len(resyncs(server, room)) == 1
     assert ("joined", "dave") in changes(bob)
     assert bob.texts("#club") == ["bob: from the old copy"]
+    (held,) = [event for event in bob.happened if isinstance(event, events.Held)]  # it was typed before he saw her
+    assert [each.account for each in held.whose] == ["dave"]
+    bob.do(commands.Confirm(room, held.question))
+    settle(*club, dave)
     assert alice.texts("#club")[-1] == dave.texts("#club")[-1] == "bob: from the old copy"
     assert len({there(each, "#club").group.epoch_authenticator for each in (*club, dave)}) == 1
     assert ("re-entered", "bob") in changes(alice)
@@ -569,6 +573,10 @@ def test_after_thirty_days_an_owners_checkpoint_leads_back(
     assert isinstance(word, events.OutOfStep)
     assert word.account == "alice"
     assert ("joined", "dave") in changes(bob)
+    (held,) = [event for event in bob.happened if isinstance(event, events.Held)]
+    assert [each.account for each in held.whose] == ["dave"]
+    bob.do(commands.Confirm(room, held.question))
+    settle(*club, dave)
     assert alice.texts("#club")[-1] == "bob: typed before"
     assert len({there(each, "#club").group.epoch_authenticator for each in (alice, bob, carol)}) == 1
 

@@ -26,7 +26,8 @@ def vault(tmp_path: Path) -> Iterator[Vault]:
 
 def add(vault: Vault, seq: int, text: str, *, conversation: bytes = HERE, own: bool = False) -> Message:
     sender = "alice" if own else "bob"
-    return vault.history.add(conversation, sender, encode_body(Text(text)), own=own, trust="pinned", seq=seq, time=seq)
+    body = encode_body(Text(text))
+    return vault.history.add(conversation, sender, body, own=own, trust="accepted", seq=seq, time=seq)
 
 
 def texts(lines: list[Message]) -> list[str]:
@@ -116,8 +117,8 @@ def test_a_line_is_accepted_alike_whether_it_is_still_in_memory_or_not(vault: Va
 def test_a_line_keeps_its_name_its_kind_and_what_it_refers_to(vault: Vault) -> None:
     with vault.transaction():
         line = vault.history.add(
-            HERE, "bob", ("text", b"\x91\xa2hi"), own=False, trust="pinned", seq=1, time=1, device=b"d" * 16, number=9,
-            refers_to=(b"o" * 16, 3),
+            HERE, "bob", ("text", b"\x91\xa2hi"), own=False, trust="accepted", seq=1, time=1,
+            device=b"d" * 16, number=9, refers_to=(b"o" * 16, 3),
         )  # fmt: skip
     assert (line.kind, line.device, line.number, line.refers_to) == ("text", b"d" * 16, 9, (b"o" * 16, 3))
     assert vault.reader().message(line.local_id) == line
@@ -125,7 +126,7 @@ def test_a_line_keeps_its_name_its_kind_and_what_it_refers_to(vault: Vault) -> N
 
 def test_a_kind_that_is_not_known_is_kept_and_shown_as_such(vault: Vault) -> None:
     with vault.transaction():
-        line = vault.history.add(HERE, "bob", ("reaction", b"\x01\x02"), own=False, trust="pinned", seq=1)
+        line = vault.history.add(HERE, "bob", ("reaction", b"\x01\x02"), own=False, trust="accepted", seq=1)
     assert (line.kind, line.text, line.problem) == ("reaction", "", CANNOT_SHOW)
     assert vault.one("SELECT kind, body, problem FROM messages") == ("reaction", b"\x01\x02", "")
 

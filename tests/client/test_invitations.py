@@ -8,9 +8,9 @@ import pytest
 from securechat.client import commands, events
 from securechat.client.conversations import welcomes
 from securechat.client.conversations.conversation import Conversation
-from securechat.client.conversations.welcomes import key_digest
 from securechat.content.registry import INVITATION_DAYS, Body, Invite
 from securechat.errors import UsageError
+from securechat.identity.pins import digest
 from securechat.wire import messages as wire
 from tests.support.memory_server import MemoryServer
 from tests.support.people import Person, only, settle
@@ -65,7 +65,7 @@ def test_nobody_is_in_a_room_before_they_have_said_yes(people: World) -> None:
     (question,) = asked(bob)
     assert (question.conversation, question.name, question.inviter) == (club, "#club", "alice")
     assert (question.owners, question.members, question.known) == (("alice",), ("alice",), ("alice",))
-    assert question.key == key_digest(alice.engine._context.device.identity_key)
+    assert question.key == digest(alice.engine._context.device.identity_key)
     assert not question.first_contact
     assert bob.of(events.Invited) == [events.Invited(question)]
     assert bob.state_of("#club") == ""
@@ -269,7 +269,7 @@ def test_the_newest_invitation_to_a_room_counts(people: World) -> None:
 
 def test_a_program_accepts_invitations_of_the_accounts_in_its_settings_alone(people: World) -> None:
     alice, carol = people("alice", "carol")
-    key = key_digest(alice.engine._context.device.identity_key)
+    key = digest(alice.engine._context.device.identity_key)
     (bob,) = people("bob", accept_invitations_of=frozenset({("alice", key), ("carol", key)}))
     refuse_all(bob)
     for person, name in ((alice, "#club"), (carol, "#trap")):

@@ -187,6 +187,7 @@ def test_a_second_device_without_the_identity_key_is_told_what_to_do(server: Liv
     alice, bob = clients("alice", "bob")
     alice.do(commands.OpenDirect("bob", "hello", ask=False))
     bob.read("alice", "alice: hello")
+    bob.accept("alice")
     alice.close()
     alice.path = server.folder / "elsewhere" / "alice.vault"
     alice.start()
@@ -199,11 +200,11 @@ def test_a_second_device_without_the_identity_key_is_told_what_to_do(server: Liv
     alice.wait_for(events.Ready)
     alice.do(commands.OpenDirect("bob", "it is me", ask=False))
     bob.wait_for(events.KeyChanged, lambda event: event.account == "alice")
-    bob.read("alice", "alice: it is me")
-    assert bob.client.history(bob.id_of("alice"), 1)[0].trust == "changed"
-    bob.say("alice", "is it?")
+    received = bob.wait_for(events.Received, lambda event: event.message.text == "it is me").message
+    assert received.trust == "changed"
+    bob.do(commands.Send(received.conversation, "is it?"))
     bob.wait_for(events.Held)
-    bob.do(commands.Trust("alice"))
+    assert isinstance(bob.answer(commands.Trust("alice")), events.Done)
     alice.read("bob", "bob: is it?")
 
 
@@ -268,6 +269,7 @@ def test_a_timeline_that_pages_beside_a_busy_engine_ends_as_the_history(seed: in
         told = len(alice.happened)
 
     bob.wait_for(events.Received)
+    bob.accept("alice")
     for number in range(150):
         alice.do(commands.Send(alice.id_of("bob"), f"hers {number}"))
         bob.do(commands.Send(bob.id_of("alice"), f"his {number}"))

@@ -112,8 +112,8 @@ def open_and_check(path: Path) -> None:
         assert staged.number == 3
         assert vault.groups.departures(CLUB) == {2}
         assert [(change.action, change.account) for change in vault.changes.load(CLUB)] == [("add", "dave")]
-        assert {pin.account: pin.verified for pin in vault.pins.load()} == {
-            "alice": True, "bob": True, "carol": False, "dave": False,
+        assert {pin.account: pin.state for pin in vault.pins.load()} == {
+            "bob": "verified", "carol": "accepted", "dave": "accepted",
         }  # fmt: skip
         unread = vault.history.unread(vault.history.shown(), 100)
         assert [line.text for line in unread][-2:] == ["hello lobby", ""]
@@ -152,7 +152,11 @@ def test_a_vault_of_version_2_is_brought_up_to_date_with_what_was_unread_in_it(
     open_and_check(path)
     assert version(path) == len(schema.MIGRATIONS)
     with opened(path) as vault:
-        assert vault.all("SELECT * FROM messages ORDER BY local_id") == [(*row, 0, 0, "") for row in before]
+        after = vault.all("SELECT * FROM messages ORDER BY local_id")
+        trust = 12  # its column
+        assert [line[:trust] for line in after] == [line[:trust] for line in before]
+        assert [line[trust + 1 :] for line in after] == [(*line[trust + 1 :], 0, 0, "") for line in before]
+        assert {line[trust] for line in after} == {"accepted", "verified", "unknown"}
         counts = vault.history.unread_counts()
         assert sum(lines for lines, _ in counts.values()) == len(unread) > 0
         with vault.transaction():
@@ -264,6 +268,15 @@ DROP TABLE invites;
 DROP TABLE refused_inviters;
 ALTER TABLE conversations DROP COLUMN hole;
 ALTER TABLE conversations DROP COLUMN followed;
+ALTER TABLE pins RENAME TO new_pins;
+CREATE TABLE pins (
+  account TEXT PRIMARY KEY, identity_key BLOB NOT NULL, verified INTEGER NOT NULL, changed_key BLOB
+) STRICT;
+INSERT INTO pins SELECT account, identity_key, state = 'verified', NULL FROM new_pins;
+DROP TABLE new_pins;
+DROP TABLE confirmed;
+ALTER TABLE conversations DROP COLUMN roster;
+ALTER TABLE outbox DROP COLUMN roster;
 ALTER TABLE conversations ADD COLUMN members TEXT NOT NULL DEFAULT '';
 UPDATE conversations SET phase = 'gone' WHERE phase = 'ended';
 UPDATE conversations SET members = (

@@ -44,20 +44,20 @@ def row(**changes: object) -> ConversationRow:
 def add(vault: Vault, seq: int, sender: str, text: str, conversation: bytes = CONVERSATION) -> Message:
     own = sender == "alice"
     content = encode_body(Text(text))
-    return vault.history.add(conversation, sender, content, own=own, trust="pinned", seq=seq, time=seq and 1000)
+    return vault.history.add(conversation, sender, content, own=own, trust="accepted", seq=seq, time=seq and 1000)
 
 
 def test_what_was_committed_is_there_after_opening_again(path: Path) -> None:
     vault = open_vault(path)
     with vault.transaction():
         vault.device.save(device())
-        vault.pins.save(Pin("bob", b"k" * 32, verified=True))
+        vault.pins.save("bob", {b"k" * 32: "verified", b"l" * 32: "refused"})
         vault.conversations.save(row(cursor=7, own_bye=True))
         add(vault, 7, "bob", "hello")
     vault.close()
     vault = open_vault(path)
     assert vault.device.load() == device()
-    assert vault.pins.load() == [Pin("bob", b"k" * 32, verified=True)]
+    assert vault.pins.load() == [Pin("bob", b"k" * 32, "verified"), Pin("bob", b"l" * 32, "refused")]
     assert vault.conversations.load() == [row(cursor=7, own_bye=True)]
     assert [message.text for message in vault.history.newest(CONVERSATION, 10)] == ["hello"]
     vault.close()
@@ -193,7 +193,7 @@ def test_history_is_in_the_logs_order_and_what_waits_comes_last(path: Path) -> N
 
 
 def test_printing_a_row_shows_no_secret() -> None:
-    shown = repr(device()) + repr(OutboxRow(1, "message", CANARY.encode(), 0, 0, 0, CANARY.encode()))
+    shown = repr(device()) + repr(OutboxRow(1, "message", CANARY.encode(), 0, 0, 0, CANARY.encode(), 0))
     assert CANARY not in shown
     assert "iiii" not in shown
     assert "ssss" not in shown

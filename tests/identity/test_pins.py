@@ -1,51 +1,87 @@
+import hashlib
+
 import pytest
 
 from securechat.errors import TrustError
-from securechat.identity.pins import Pin, observe, standing, trust, verify
+from securechat.identity.pins import CONTRADICTING, WRITTEN_TO, Pins, digest, named, short
 
-OLD, NEW, NEWER = bytes(31) + b"\1", bytes(31) + b"\2", bytes(31) + b"\3"
-
-
-def test_the_first_key_is_pinned_and_seeing_it_again_is_no_news() -> None:
-    pin, first = observe(None, "bob", OLD)
-    assert (pin, first) == (Pin("bob", OLD), "first")
-    assert observe(pin, "bob", OLD) == (pin, "known")
-    assert standing(pin, OLD) == "pinned"
+OLD, NEW, THIRD = bytes(31) + b"\1", bytes(31) + b"\2", bytes(31) + b"\3"
+NOBODY = Pins("bob")
 
 
-@pytest.mark.parametrize("verified", [False, True])
-def test_another_key_is_a_change_that_stays_until_somebody_decides(*, verified: bool) -> None:
-    pin, observation = observe(Pin("bob", OLD, verified=verified), "bob", NEW)
-    assert observation == "changed"
-    assert pin.changed_key == NEW
-    assert pin.identity_key == OLD
-    assert observe(pin, "bob", OLD) == (pin, "known")
-    assert observe(pin, "bob", NEW) == (pin, "known")
-    assert standing(pin, NEW) == ("changed-verified" if verified else "changed")
-    assert standing(pin, OLD) == ("verified" if verified else "pinned")
+def test_nothing_is_known_of_an_account_until_a_person_decides() -> None:
+    assert NOBODY.standing(OLD) == "unknown"
+    assert NOBODY.written_to is None
 
 
-def test_trusting_a_changed_key_pins_it_and_forgets_that_the_old_one_was_compared() -> None:
-    pin, _ = observe(Pin("bob", OLD, verified=True), "bob", NEW)
-    assert trust(pin, NEW) == Pin("bob", NEW)
+def test_first_contact_accepts_a_key_and_says_so_of_every_other() -> None:
+    pins = NOBODY.accept(OLD)
+    assert (pins.standing(OLD), pins.standing(NEW)) == ("accepted", "changed")
+    assert pins.written_to == OLD
+    assert pins.accept(OLD) is pins
 
 
-def test_trusting_the_pinned_key_changes_nothing() -> None:
-    pin = Pin("bob", OLD, verified=True)
-    assert trust(pin, OLD) is pin
+@pytest.mark.parametrize("before", [NOBODY.accept(OLD), NOBODY.verify(OLD)])
+def test_a_yes_never_takes_accepted_from_another_key(before: Pins) -> None:
+    with pytest.raises(TrustError, match="not the accepted key"):
+        before.accept(NEW)
+    assert before.trust(NEW).written_to == NEW  # which takes a decision of its own
 
 
-def test_verifying_marks_the_key_that_was_compared() -> None:
-    assert verify(Pin("bob", OLD), OLD) == Pin("bob", OLD, verified=True)
-    pin, _ = observe(Pin("bob", OLD), "bob", NEW)
-    assert verify(pin, NEW) == Pin("bob", NEW, verified=True)
+def test_a_yes_does_not_undo_a_refusal() -> None:
+    refused = NOBODY.refuse(OLD)
+    with pytest.raises(TrustError, match="refused"):
+        refused.accept(OLD)
+    assert refused.trust(OLD).standing(OLD) == "accepted"
+    assert refused.accept(NEW).standing(NEW) == "accepted"  # another key: nothing was decided on it
 
 
-@pytest.mark.parametrize("decide", [trust, verify])
-def test_a_decision_about_one_key_does_not_cover_the_next(decide: object) -> None:
-    pin, _ = observe(Pin("bob", OLD), "bob", NEW)
-    pin, observation = observe(pin, "bob", NEWER)
-    assert observation == "changed"
-    for key in (OLD, NEW):
-        with pytest.raises(TrustError, match="changed again"):
-            decide(pin, key)  # type: ignore[operator]  # both are functions of a pin and a key
+@pytest.mark.parametrize("before", [NOBODY.accept(OLD), NOBODY.verify(OLD)])
+def test_trust_and_verify_make_a_key_the_only_one_that_is_written_to(before: Pins) -> None:
+    trusted, verified = before.trust(NEW), before.verify(NEW)
+    assert (trusted.standing(NEW), trusted.standing(OLD)) == ("accepted", "changed")
+    assert (verified.standing(NEW), verified.standing(OLD)) == ("verified", "changed-verified")
+    for after in (trusted, verified):
+        assert [key for key in (OLD, NEW, THIRD) if after.standing(key) in WRITTEN_TO] == [NEW]
+
+
+def test_trusting_a_compared_key_does_not_forget_that_it_was_compared() -> None:
+    assert NOBODY.verify(OLD).trust(OLD).standing(OLD) == "verified"
+
+
+def test_a_refused_key_stays_refused_whichever_other_is_accepted() -> None:
+    pins = NOBODY.refuse(OLD).verify(NEW)
+    assert (pins.standing(OLD), pins.standing(NEW), pins.standing(THIRD)) == ("refused", "verified", "changed-verified")
+    assert {standing for key in (OLD, THIRD) if (standing := pins.standing(key)) in CONTRADICTING} == {
+        "refused", "changed-verified",
+    }  # fmt: skip
+
+
+def test_refusing_the_accepted_key_leaves_none_that_is_written_to() -> None:
+    pins = NOBODY.verify(OLD).refuse(OLD)
+    assert (pins.standing(OLD), pins.standing(NEW), pins.written_to) == ("refused", "unknown", None)
+
+
+def test_a_decision_changes_no_value() -> None:
+    pins = NOBODY.verify(OLD)
+    for decide in (pins.trust, pins.verify, pins.refuse):
+        decide(NEW)
+        assert pins == NOBODY.verify(OLD)
+
+
+def test_the_short_form_is_the_beginning_of_the_keys_hash_and_a_longer_one_names_it_too() -> None:
+    assert short(OLD) == hashlib.sha256(OLD).hexdigest()[:4]
+    assert named(short(OLD), [OLD, NEW]) == [OLD]
+    assert named(digest(OLD)[:20].upper(), [OLD, NEW]) == [OLD]
+    assert named(digest(OLD)[:3], [OLD]) == []  # too short to mean anything
+    assert named(short(OLD), [NEW]) == []
+
+
+def test_two_keys_that_begin_alike_are_told_apart_by_more_digits() -> None:
+    keys = [number.to_bytes(32, "big") for number in range(2000)]
+    by_form: dict[str, list[bytes]] = {}
+    for key in keys:
+        by_form.setdefault(short(key), []).append(key)
+    form, alike = next((form, each) for form, each in by_form.items() if len(each) > 1)
+    assert named(form, keys) == alike
+    assert named(digest(alike[0])[:12], keys) == alike[:1]

@@ -170,7 +170,13 @@ class LiveClient:
         )
 
     def say(self, name: str, text: str) -> commands.Send:
-        """Say something there; it is in the vault on return. Raises `UsageError` if the client does not take it."""
+        """Say something there; it is in the vault on return. Whoever asks to talk gets a yes first.
+
+        Raises `UsageError` if the client does not take it.
+        """
+        found = self.client.find(name)
+        if found is not None and found.state == "request":
+            self.accept(name)
         command = commands.Send(self.id_of(name), text)
         self.do(command)
         told = self.wait_for(events.Event, lambda event: event.command == command.id)
@@ -178,11 +184,20 @@ class LiveClient:
             raise UsageError(told.text)
         return command
 
+    def accept(self, name: str) -> None:
+        """Say yes to somebody who asks to talk."""
+        self.answer(commands.Accept(self.id_of(name)))
+
     def safety_number(self, account: str) -> str:
-        """The digits to compare."""
+        """The digits to compare of the one key that is known."""
+        (shown,) = self.safety_numbers(account)
+        return shown.number
+
+    def safety_numbers(self, account: str) -> tuple[events.NumberedKey, ...]:
+        """The keys of somebody, each with the digits to compare."""
         command = commands.ShowSafetyNumber(account)
         self.do(command)
-        return self.wait_for(events.SafetyNumber, lambda event: event.command == command.id).number
+        return self.wait_for(events.SafetyNumber, lambda event: event.command == command.id).keys
 
     def texts(self, name: str) -> list[str]:
         """The history: `sender: text`."""

@@ -149,14 +149,25 @@ class Person:
         return "" if conversation is None else conversation.state
 
     def say(self, name: str, text: str) -> int:
-        """Say something there. Returns the line's local id."""
+        """Say something there; whoever asks to talk gets a yes first. Returns the line's local id."""
+        if self.state_of(name) == "request":
+            self.accept(name)
         (said,) = [each for each in self.do(commands.Send(self.id_of(name), text)) if isinstance(each, events.Said)]
         return said.message.local_id
 
-    def safety_number(self, account: str) -> str:
-        """The digits to compare."""
+    def accept(self, name: str) -> None:
+        """Say yes to somebody who asks to talk."""
+        self.do(commands.Accept(self.id_of(name)))
+
+    def safety_numbers(self, account: str) -> tuple[events.NumberedKey, ...]:
+        """The keys of somebody, each with the digits to compare."""
         told = self.do(commands.ShowSafetyNumber(account))
         (shown,) = [each for each in told if isinstance(each, events.SafetyNumber)]
+        return shown.keys
+
+    def safety_number(self, account: str) -> str:
+        """The digits to compare of the one key that is known."""
+        (shown,) = self.safety_numbers(account)
         return shown.number
 
     def history(self, name: str, limit: int) -> list[events.Message]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from securechat.client.core import ChatClient
-from securechat.client.events import ConversationSnapshot, Message, Trust
+from securechat.client.events import ConversationSnapshot, Message
 
 
 class MemoryReads(ChatClient):
@@ -15,7 +15,6 @@ class MemoryReads(ChatClient):
         self.lines: dict[int, Message] = {}
         self.aliases: dict[bytes, bytes] = {}
         self.shown = 0
-        self.standings: dict[str, Trust] = {}
 
     def put(self, message: Message) -> Message:
         self.lines[message.local_id] = message
@@ -53,9 +52,6 @@ class MemoryReads(ChatClient):
             if not line.own and line.local_id > self.shown:
                 counts[line.conversation] = (counts.get(line.conversation, (0, 0))[0] + 1, line.local_id)
         return counts
-
-    def trust(self) -> dict[str, Trust]:
-        return dict(self.standings)
 
     def _beside(self, local_id: int) -> tuple[list[Message], int]:
         if local_id not in self.lines:

@@ -20,6 +20,7 @@ from securechat.client.events import (
     KeyAccepted,
     LoggedIn,
     Message,
+    NumberedKey,
     Ready,
     Received,
     Refused,
@@ -34,11 +35,13 @@ NUMBER = " ".join(f"{group:05}" for group in range(12))
 def conversation(
     name: str, kind: Literal["direct", "invite", "open"] = "direct", state: Any = "open", members: tuple[str, ...] = ()
 ) -> ConversationSnapshot:
-    return ConversationSnapshot(name.encode().ljust(32, b"."), kind, name, members or ("alice", name), state, epoch=1)
+    here = members or ("alice", name)
+    trust: tuple[Trust, ...] = tuple("accepted" for _ in here)
+    return ConversationSnapshot(name.encode().ljust(32, b"."), kind, name, here, state, epoch=1, trust=trust)
 
 
 def message(where: ConversationSnapshot, sender: str, text: str, **others: Any) -> Message:
-    others = {"local_id": 0, "seq": 1, "time": int(time.time() * 1000)} | others
+    others = dict[str, Any](local_id=0, trust="accepted", seq=1, time=int(time.time() * 1000)) | others
     return Message(conversation=where.id, sender=sender, own=False, text=text, **others)
 
 
@@ -107,9 +110,6 @@ class ScriptedClient(ChatClient):
         }
         return {where: (len(lines), max(lines)) for where, lines in ids.items()}
 
-    def trust(self) -> dict[str, Trust]:
-        return {}
-
     def unread(self, after: int, limit: int) -> list[Message]:
         after = max(after, self.shown)
         return [one for one in self.said if not one.own and one.local_id > after][:limit]
@@ -143,11 +143,11 @@ class ScriptedClient(ChatClient):
                 if account not in self.known:
                     self.tell(Refused("local", f"No key of {account} is known yet.", command=command.id))
                     return
-                self.tell(SafetyNumber(account, NUMBER, command=command.id))
+                self.tell(SafetyNumber(account, (NumberedKey("1a2b", "accepted", NUMBER, ()),), command=command.id))
             case commands.Verify(account=account):
-                self.tell(KeyAccepted(account, verified=True, command=command.id))
+                self.tell(KeyAccepted(account, "1a2b", verified=True, command=command.id))
             case commands.Trust(account=account):
-                self.tell(KeyAccepted(account, verified=False, command=command.id))
+                self.tell(KeyAccepted(account, "1a2b", verified=False, command=command.id))
         if self.online and not isinstance(command, commands.Send):
             self.tell(Done(command=command.id))
 

@@ -46,6 +46,8 @@ def main() -> None:
                     tell(event="Count", detail=str(count))
             if event.message.text.startswith("flood"):
                 return
+        if isinstance(event, events.ConversationChanged) and event.change == "request":
+            client.do(commands.Accept(event.conversation.id))  # it talks with everybody
         if isinstance(event, events.Said):
             if not event.message.text.startswith("flood"):
                 conversation = client.conversation(event.message.conversation)

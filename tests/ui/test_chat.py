@@ -12,21 +12,27 @@ from securechat.client.events import (
     Done,
     Ended,
     Event,
+    FirstContact,
     Gap,
     Held,
     Invitation,
     InvitationDeclined,
     InvitationEnded,
     Invited,
+    KeyAccepted,
     KeyChanged,
+    KeyRefused,
+    KeyShown,
     LoggedIn,
     MemberList,
+    NumberedKey,
     PresenceChanged,
     Ready,
     Received,
     Refused,
     RoomList,
     RoomListed,
+    SafetyNumber,
     Stopped,
     Waiting,
 )
@@ -121,8 +127,8 @@ def test_an_old_message_shows_its_day_and_one_that_cannot_be_shown_says_why(scre
 
 @pytest.mark.parametrize(
     ("trust", "mark"),
-    [("pinned", "bob: hi"), ("verified", "bob ✓: hi"), ("changed", "bob (other key!): hi"),
-     ("changed-verified", "bob (NOT THE VERIFIED KEY!): hi")],
+    [("accepted", "bob: hi"), ("verified", "bob ✓: hi"), ("changed", "bob (other key!): hi"), ("unknown", "bob ?: hi"),
+     ("changed-verified", "bob (NOT THE VERIFIED KEY!): hi"), ("refused", "bob (REFUSED KEY!): hi")],
 )  # fmt: skip
 def test_a_message_shows_how_its_senders_key_stands(screen: Screen, trust: str, mark: str) -> None:
     assert mark in screen.tell(Received(message(BOB, "bob", "hi", trust=trust)))
@@ -142,10 +148,14 @@ def test_remote_text_cannot_fake_a_line_in_any_event(screen: Screen) -> None:
             Stopped(BOB.id, evil, evil),
             Refused("local", evil),
             RoomList((RoomListed(evil, "open", 1, joined=False),)),
-            MemberList(BOB.id, ((evil, True),)),
+            MemberList(BOB.id, ((evil, True, "changed"),)),
             PresenceChanged(BOB.id, evil, "online"),
-            KeyChanged(evil, was_verified=True),
-            Held(BOB.id, evil),
+            KeyChanged(evil, "1a2b", "changed-verified"),
+            Held(BOB.id, (KeyShown(evil, "1a2b", "unknown"),), 1),
+            FirstContact(evil, "1a2b"),
+            KeyAccepted(evil, "1a2b", verified=True, lines=2, stops=(evil,)),
+            KeyRefused(evil, "1a2b", 1, (evil,)),
+            SafetyNumber(evil, (NumberedKey("1a2b", "accepted", "12345", (evil,)),)),
             Ended(RefusedError("busy", evil)),
             Invited(replace(CLUB, name=evil, inviter=evil, text=evil, owners=(evil,), members=(evil,), known=(evil,))),
             InvitationEnded(replace(CLUB, name=evil, inviter=evil), "expired"),
@@ -214,7 +224,8 @@ def test_two_slashes_send_a_text_that_begins_with_one(screen: Screen) -> None:
      ("/msg Alice hi", "That is you"), ("/msg #nowhere hi", "/join #nowhere"), ("/msg a\x1bb hi", "must not"),
      ("/msg #lob\nby hi", "#lob"), ("/chat", "/chat USER"), ("/chat bob carol", "/chat USER"),
      ("/join", "/join #room"), ("/join lobby", "begins with '#'"), ("/verify", "/verify USER"),
-     ("/trust", "/trust USER"), ("/safety", "/safety USER"),
+     ("/trust", "/trust USER"), ("/safety", "/safety USER"), ("/distrust", "/distrust USER [KEY]"),
+     ("/trust bob 1a2b 3c4d", "/trust USER [KEY]"),
      ("/history x", "number"), ("/history 0", "number"), ("/history 99999999999", "number"),
      ("/go nobody", "/msg nobody"), ("/go #nowhere", "/join #nowhere"), ("/accept", "Nobody has asked"),
      ("/accept zoe", "/chat zoe"), ("/who", "/msg USER TEXT")],
@@ -230,7 +241,9 @@ def test_a_command_that_makes_no_sense_says_what_to_type(screen: Screen, line: s
     ("line", "call"),
     [("/who", commands.ListMembers(LOBBY.id)), ("/rooms", commands.ListRooms()), ("/leave", commands.Leave(LOBBY.id)),
      ("/repair", commands.Repair(LOBBY.id)), ("/verify Bob", commands.Verify("bob")),
-     ("/trust bob", commands.Trust("bob")),
+     ("/trust bob", commands.Trust("bob")), ("/trust bob 1A2B", commands.Trust("bob", "1A2B")),
+     ("/verify bob 1a2b", commands.Verify("bob", "1a2b")), ("/distrust bob", commands.Distrust("bob")),
+     ("/distrust bob 1a2b", commands.Distrust("bob", "1a2b")),
      ("/invite carol", commands.Invite(LOBBY.id, "carol")), ("/remove carol", commands.Remove(LOBBY.id, "carol")),
      ("/bye bob", commands.Bye(BOB.id)), ("/msg BOB  hi there ", commands.Send(BOB.id, "hi there")),
      ("/msg #lobby hi", commands.Send(LOBBY.id, "hi")), ("/create #New", commands.CreateRoom("#new")),
@@ -273,14 +286,37 @@ def test_what_the_core_refuses_is_told_in_its_words(screen: Screen) -> None:
     assert screen.idle()
 
 
-def test_a_first_contact_is_told_once_and_not_again_in_a_later_session(screen: Screen) -> None:
-    assert "New contact" in screen.change(CAROL, "opened")
-    assert "New contact" not in screen.change(CAROL, "opened")
-    later = Screen(start=False)
-    later.client.add(CAROL)
-    later.chat = Chat(later.client, later.lines.append, piped=False)
-    assert "New contact" not in later.change(CAROL, "opened")
-    assert "New contact" in later.change(conversation("dave", state="request"), "request", "dave")
+def test_a_first_contact_is_told_with_its_key(screen: Screen) -> None:
+    assert "First contact with dave, key 1a2b" in screen.tell(FirstContact("dave", "1a2b"))
+
+
+HELD = Held(LOBBY.id, (KeyShown("bob", "1a2b", "changed-verified"),), 7)
+
+
+def test_enter_alone_lets_go_what_waits_in_the_current_conversation_once(screen: Screen) -> None:
+    screen.type("/go #lobby", "")
+    assert screen.client.calls == []  # nothing was asked
+    assert "bob (key 1a2b: NOT the verified key)" in screen.tell(HELD)
+    screen.type("/go bob", "")
+    assert screen.client.calls == []  # it was asked elsewhere
+    screen.type("/go #lobby", "", "")
+    assert screen.client.calls == [commands.Confirm(LOBBY.id, 7)]
+
+
+def test_enter_alone_decides_on_no_key_in_a_private_conversation(screen: Screen) -> None:
+    screen.type("/go bob")
+    screen.tell(Held(BOB.id, (KeyShown("bob", "1a2b", "changed"),)))
+    screen.type("")
+    assert screen.client.calls == []
+
+
+def test_in_a_pipe_an_empty_line_answers_no_question() -> None:
+    screen = Screen(piped=True)
+    screen.client.add(LOBBY)
+    screen.type("/go #lobby")
+    screen.tell(HELD)
+    screen.type("")
+    assert commands.Confirm(LOBBY.id, 7) not in screen.client.calls
 
 
 def test_help_names_every_command(screen: Screen) -> None:
@@ -295,7 +331,6 @@ def test_msg_opens_a_conversation_sends_and_makes_it_current(screen: Screen) -> 
     assert "alice: hello" in shown
     assert shown.count("hello") == 1
     assert screen.chat.prompt == "[carol] > "
-    assert "/safety carol" in shown  # first contact
 
 
 def test_lines_typed_while_a_room_is_being_entered_follow_once_it_is_there() -> None:
@@ -328,9 +363,12 @@ def test_lines_for_a_conversation_that_does_not_come_about_go_nowhere() -> None:
 
 
 def test_a_request_is_answered_by_name_or_without_when_there_is_only_one(screen: Screen) -> None:
-    shown = screen.change(conversation("dave", state="request"), "request", "dave")
+    dave = conversation("dave", state="request")
+    shown = screen.change(replace(dave, trust=("verified", "unknown")), "request", "dave")
     assert "/accept dave or /decline dave" in shown
-    assert "/verify dave" in shown
+    assert "/safety dave" in shown
+    assert "/safety" not in screen.change(dave, "request", "dave")
+    assert "NOT the verified key" in screen.change(replace(dave, trust=("verified", "changed-verified")), "request")
     assert "first" in screen.type("/go dave", "hello")
     screen.type("/accept")
     assert screen.client.calls == [commands.Accept(conversation("dave").id)]
@@ -390,9 +428,10 @@ EVENTS: list[tuple[Event, tuple[str, ...]]] = [
     (Disconnected("The server does not answer.", 2.4), ("The server does not answer.", "2 s")),
     (LoggedIn("alice", resumed=True), ("alice",)),
     (Waiting(3), ("full", "number 3")),
-    (Held(BOB.id, "bob"), ("!! ", "held", "/safety bob", "/verify bob", "/trust bob")),
-    (KeyChanged("bob", was_verified=False), ("!! ", "another key", "/safety bob")),
-    (KeyChanged("bob", was_verified=True), ("!! ", "not the one you had verified")),
+    (Held(BOB.id, (KeyShown("bob", "1a2b", "changed"),)), ("!! ", "held", "/safety bob", "/verify bob", "/trust bob")),
+    (KeyChanged("bob", "1a2b", "changed"), ("!! ", "Another key", "/safety bob", "bob 1a2b")),
+    (KeyChanged("bob", "1a2b", "refused"), ("!! ", "that you have refused")),
+    (KeyChanged("bob", "1a2b", "changed-verified"), ("!! ", "not the one you had verified")),
     (PresenceChanged(BOB.id, "bob", "online"), ("bob is online",)),
     (PresenceChanged(BOB.id, "bob", "dropped"), ("bob has lost the connection",)),
     (Gap(LOBBY.id, 12), ("!! ", "#lobby", "missing")),
@@ -402,10 +441,13 @@ EVENTS: list[tuple[Event, tuple[str, ...]]] = [
     (Stopped(LOBBY.id, "", "no right"), ("the server passed on a change that it had to refuse (no right).",)),
     (RoomList(()), ("/join #lobby",)),
     (RoomList((RoomListed("#lobby", "open", 3, joined=True),)), ("#lobby", "open room", "3 people", "you are in it")),
-    (MemberList(LOBBY.id, (("alice", True), ("bob", False))), ("In #lobby: alice (online), bob",)),
     (
-        MemberList(LOBBY.id, (("alice", True), ("bob", False)), ("bob",)),
-        ("In #lobby: alice (online), bob (invited, has not answered)",),
+        MemberList(LOBBY.id, (("alice", True, "verified"), ("bob", False, "changed"))),
+        ("In #lobby: alice ✓ (online), bob (other key!)",),
+    ),
+    (
+        MemberList(LOBBY.id, (("alice", True, "verified"), ("bob", False, "accepted")), ("bob",)),
+        ("In #lobby: alice ✓ (online), bob (invited, has not answered)",),
     ),
     (
         Invited(CLUB),
@@ -522,7 +564,7 @@ def test_in_a_pipe_a_held_message_ends_the_client_as_a_matter_of_trust() -> None
     screen.tell(Ready())
     screen.type("/msg bob hello")
     assert not screen.idle()
-    screen.tell(Held(BOB.id, "bob"))
+    screen.tell(Held(BOB.id, (KeyShown("bob", "1a2b", "changed"),)))
     assert screen.idle()
     screen.chat.quit()
     screen.settle()

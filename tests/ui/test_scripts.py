@@ -5,7 +5,18 @@ from queue import SimpleQueue
 import pytest
 
 from securechat.client import commands
-from securechat.client.events import Connected, Disconnected, Ended, Event, Held, Invitation, Ready, Refused, Waiting
+from securechat.client.events import (
+    Connected,
+    Disconnected,
+    Ended,
+    Event,
+    Held,
+    Invitation,
+    KeyShown,
+    Ready,
+    Refused,
+    Waiting,
+)
 from securechat.errors import RefusedError, TrustError, UnreachableError
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.scripts import run_recv, run_send
@@ -87,7 +98,7 @@ def test_send_says_why_it_failed_by_its_exit_code_and_one_line(
 @pytest.mark.parametrize(
     ("answer", "code", "reason"),
     [
-        (Held(BOB.id, "bob"), ExitCode.UNTRUSTED, "Held"),
+        (Held(BOB.id, (KeyShown("bob", "1a2b", "changed"),)), ExitCode.UNTRUSTED, "/trust bob 1a2b"),
         (Refused("reader-full", "Bob has been away for too long."), ExitCode.FULL, "too long"),
         (Refused("not-found", "There is no account bob."), ExitCode.FAILURE, "The server says: There is no account"),
     ],
@@ -95,7 +106,8 @@ def test_send_says_why_it_failed_by_its_exit_code_and_one_line(
 def test_send_ends_by_what_answers_it_and_by_nothing_else(
     answer: Held | Refused, code: ExitCode, reason: str
 ) -> None:
-    script = Script(*ONLINE, Held(b"c" * 32, "carol"), Refused("busy", "Something of an earlier run."))
+    elsewhere = Held(b"c" * 32, (KeyShown("carol", "1a2b", "changed"),))
+    script = Script(*ONLINE, elsewhere, Refused("busy", "Something of an earlier run."))
     script.client.add(BOB)
     script.client.answer[commands.Send] = answer
     assert script.send() == code

@@ -9,13 +9,13 @@ from securechat.client.events import (
     ConversationChanged,
     ConversationSnapshot,
     Delivered,
-    KeyAccepted,
-    KeyChanged,
+    FirstContact,
     Message,
     PresenceChanged,
     Received,
     Refused,
     Said,
+    Trust,
 )
 from securechat.ui.view.completion import MAX_CANDIDATES, Usage, complete
 from securechat.ui.view.listing import Listing
@@ -140,17 +140,17 @@ def test_a_conversation_whose_lines_move_away_shows_what_is_left(reads: MemoryRe
 
 
 def test_the_trust_in_a_room_is_that_in_the_one_to_be_trusted_least(reads: MemoryReads) -> None:
-    reads.standings = {"alice": "verified", "bob": "verified"}
     listing = Listing(reads)
-    assert [each.trust for each in listing.items] == ["verified", "pinned", "pinned"]
-    listing.fold(KeyAccepted("carol", verified=True))
-    listing.fold(KeyAccepted("dave", verified=True))
-    assert [each.trust for each in listing.items] == ["verified", "verified", "verified"]
-    listing.fold(KeyChanged("carol", was_verified=True))
-    assert [each.trust for each in listing.items] == ["verified", "changed-verified", "changed-verified"]
-    listing.fold(KeyAccepted("carol", verified=False))
-    listing.fold(KeyChanged("dave", was_verified=False))
-    assert [each.trust for each in listing.items] == ["verified", "changed", "pinned"]
+
+    def trust(*others: Trust) -> Trust:
+        reads.known[LOBBY.id] = replace(LOBBY, trust=("verified", *others))  # alice, who looks, comes first
+        return item(listing, LOBBY).trust
+
+    assert trust("verified", "accepted", "verified") == "accepted"
+    assert trust("verified", "unknown", "accepted") == "unknown"
+    assert trust("verified", "verified", "verified") == "verified"
+    assert trust("changed", "unknown", "changed-verified") == "changed-verified"
+    assert trust("changed", "unknown", "refused") == "refused"
 
 
 # --- news -------------------------------------------------------------------------------------------------------------
@@ -164,15 +164,13 @@ def test_the_same_presence_is_told_once_and_a_change_again(reads: MemoryReads) -
     assert len(news.of(PresenceChanged(BOB.id, "bob", "online"))) == 1
 
 
-def test_a_first_contact_is_told_once_and_only_of_people_who_are_new(reads: MemoryReads) -> None:
+def test_a_request_and_a_first_contact_say_what_to_do(reads: MemoryReads) -> None:
     news = News(reads)
-    dave = conversation("dave", state="request")
-    assert len(news.of(ConversationChanged(BOB, "opened"))) == 1
-    first, second = news.of(ConversationChanged(dave, "request", "dave"))
-    assert "/accept dave" in first.text
-    assert "/safety dave" in second.text
-    assert len(news.of(ConversationChanged(dave, "request", "dave"))) == 1
-    assert len(news.of(ConversationChanged(LOBBY, "joined", "erin"))) == 1
+    (asked,) = news.of(ConversationChanged(conversation("dave", state="request"), "request", "dave"))
+    assert "/accept dave" in asked.text
+    (met,) = news.of(FirstContact("dave", "1a2b"))
+    assert "First contact with dave, key 1a2b" in met.text
+    assert "/safety dave" in met.text
 
 
 def test_a_message_is_shown_and_not_told(reads: MemoryReads) -> None:

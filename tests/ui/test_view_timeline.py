@@ -18,6 +18,7 @@ from securechat.client.events import (
     Gap,
     Held,
     KeyChanged,
+    KeyShown,
     MemberList,
     Message,
     PresenceChanged,
@@ -230,9 +231,9 @@ def test_what_is_said_elsewhere_does_not_move_a_notice(reads: MemoryReads) -> No
 
 @pytest.mark.parametrize(
     "event",
-    [Held(BOB.id, "bob"), Delayed(BOB.id, "reader-full", "bob does not read."), Gap(BOB.id, 7),
-     PresenceChanged(BOB.id, "bob", "online"), KeyChanged("bob", was_verified=True),
-     ConversationChanged(replace(BOB, their_bye=True), "bye", "bob"), MemberList(BOB.id, (("bob", True),))],
+    [Held(BOB.id, (KeyShown("bob", "1a2b", "changed"),)), Delayed(BOB.id, "reader-full", "bob does not read."),
+     Gap(BOB.id, 7), PresenceChanged(BOB.id, "bob", "online"), KeyChanged("bob", "1a2b", "changed-verified"),
+     ConversationChanged(replace(BOB, their_bye=True), "bye", "bob"), MemberList(BOB.id, (("bob", True, "verified"),))],
     ids=lambda event: type(event).__name__,
 )  # fmt: skip
 def test_what_is_told_belongs_to_its_conversation_alone(reads: MemoryReads, event: Event) -> None:
@@ -253,7 +254,7 @@ def test_what_belongs_to_another_conversation_or_to_none_is_not_told_here(reads:
     for event in (
         PresenceChanged(LOBBY.id, "bob", "online"),
         ConversationChanged(LOBBY, "joined", "bob"),
-        KeyChanged("carol", was_verified=False),
+        KeyChanged("carol", "1a2b", "changed"),
         Refused("busy", "No."),
         Ready(),
     ):

@@ -149,7 +149,6 @@ def _front_end(place: Place) -> Iterator[Figure]:
         "around": lambda: alice.client.around(middle, PAGE // 2),
         "unread": lambda: alice.client.unread(middle, PAGE),
         "unread_counts": alice.client.unread_counts,
-        "trust": alice.client.trust,
         "do": lambda: alice.client.do(commands.MarkShown(0)),
     }
     waits: dict[str, list[float]] = {name: [] for name in calls}
@@ -177,7 +176,7 @@ def _fill(place: Place, name: str) -> int:
         for first in range(1, OLD_LINES, FILLED_AT_ONCE):
             with vault.transaction():
                 lines = (
-                    vault.history.add(b"o" * 32, "bob", body, own=False, trust="pinned", seq=seq, time=1)
+                    vault.history.add(b"o" * 32, "bob", body, own=False, trust="accepted", seq=seq, time=1)
                     for seq in range(first, first + FILLED_AT_ONCE)
                 )
                 ids += [line.local_id for line in lines]
@@ -227,7 +226,7 @@ def _floor(folder: Path) -> tuple[float, float]:
         with vault.transaction():
             for seq, payload in enumerate(sent, 1):
                 theirs.decrypt(payload, in_order=True)
-                vault.history.add(b"d" * 32, "bob", body, own=False, trust="pinned", seq=seq, time=1)
+                vault.history.add(b"d" * 32, "bob", body, own=False, trust="accepted", seq=seq, time=1)
         said += between - begun
         received += time.process_time() - between
     vault.close()

@@ -22,6 +22,7 @@ from securechat.content.registry import (
     kind_of,
 )
 from securechat.identity.certificate import DeviceCertificate
+from securechat.identity.pins import WRITTEN_TO, Standing
 from securechat.wire.messages import Entry
 
 
@@ -61,7 +62,7 @@ def add_line(conversation: Conversation, arrival: Arrival, problem: str = "") ->
         arrival.account,
         encode_body(arrival.body) if arrival.body is not None else ("", b""),
         own=own,
-        trust=context.pins.standing(sender) if sender is not None else "pinned",
+        trust=context.pins.standing(sender.account, sender.identity_key) if sender is not None else "unknown",
         seq=entry.seq,
         time=entry.time,
         device=entry.device,
@@ -75,19 +76,35 @@ def add_line(conversation: Conversation, arrival: Arrival, problem: str = "") ->
         context.emit(events.Received(message))
 
 
+def _standing(conversation: Conversation, sender: DeviceCertificate) -> Standing:
+    return conversation.context.pins.standing(sender.account, sender.identity_key)
+
+
 def _text(conversation: Conversation, arrival: Arrival) -> None:
-    if conversation.row.asked == "ours":  # they speak: they were opening a conversation with us at the same time
+    row, sender = conversation.row, arrival.sender
+    if row.kind == "direct" and sender is not None and _standing(conversation, sender) == "unknown":
+        _ask(conversation, arrival)  # whoever writes without asking asks by it
+    elif row.asked == "ours":  # they speak: they were opening a conversation with us at the same time
         _accept(conversation, arrival)
     add_line(conversation, arrival)
 
 
 def _request(conversation: Conversation, arrival: Arrival) -> None:
-    # If we have spoken here already, or are about to, we have agreed to talk.
-    willing = conversation.row.number > 0 or conversation.context.vault.outbox.holds_anything(conversation.id)
-    conversation.row.asked = "" if willing else "theirs"
-    conversation.tell("accepted" if willing else "request", arrival.account)
+    # If we have spoken here already, or are about to, to a key that we have accepted, we have agreed to talk.
+    spoken = conversation.row.number > 0 or conversation.context.vault.outbox.holds_anything(conversation.id)
+    willing = spoken and arrival.sender is not None and _standing(conversation, arrival.sender) in WRITTEN_TO
+    if willing:
+        _accept(conversation, arrival)
+    else:
+        _ask(conversation, arrival)
     if isinstance(arrival.body, Request) and arrival.body.text:
         add_line(conversation, arrival)
+
+
+def _ask(conversation: Conversation, arrival: Arrival) -> None:
+    if conversation.row.asked != "theirs":  # else they have asked by opening the conversation
+        conversation.row.asked = "theirs"
+        conversation.tell("request", arrival.account)
 
 
 def _accept(conversation: Conversation, arrival: Arrival) -> None:

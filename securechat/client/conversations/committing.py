@@ -27,6 +27,7 @@ from securechat.client.device import check_key_packages
 from securechat.client.vault.conversations import ChangeRow
 from securechat.client.vault.outbox import OutboxRow
 from securechat.errors import InternalError, PeerError
+from securechat.identity.pins import WRITTEN_TO, short
 from securechat.mls.framing import ContentType, MLSMessage, decode_body
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.proposals import Add, Proposal, Remove
@@ -90,9 +91,12 @@ class Committing:
                     now = self._context.clock.seconds()
                     validate = self._context.device.validator(now)
                     package, person = check_key_packages(reply.key_packages, change.account, validate=validate, now=now)
-                    self._context.pins.observe(person)
-                    if change.account in self._context.pins.undecided:
-                        raise PeerError(f"The key of {change.account} has changed; /trust or /verify decides.")
+                    book = self._context.pins
+                    book.write_first(change.account, person.identity_key)  # to invite somebody is to write to them
+                    book.meet(person, self._conversation.id)
+                    if book.standing(change.account, person.identity_key) not in WRITTEN_TO:
+                        form = short(person.identity_key)
+                        raise PeerError(f"Their key {form} is not accepted: /trust or /verify decides.")
                     self._vault.changes.save_package(change.id, MLSMessage(package).encode())
             elif isinstance(reply, Refused) and reply.code in RETRYABLE:
                 self._backoff.wait(reply.retry_after / 1000)

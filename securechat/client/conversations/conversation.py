@@ -19,12 +19,13 @@ from securechat.client.conversations import phases
 from securechat.client.conversations.trail import Trail
 from securechat.client.conversations.walking import Effort, Walk
 from securechat.client.doors.facts import Verdict, Way
-from securechat.client.vault.conversations import ConversationRow, StagedRow
+from securechat.client.vault.conversations import ConversationRow, PersonRow, StagedRow
 from securechat.client.vault.outbox import Dropped, OutboxRow
 from securechat.content import envelope
 from securechat.content.registry import Body, encode_body
 from securechat.errors import InternalError, PeerError, StorageError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
+from securechat.identity.pins import WORST_FIRST, Standing
 from securechat.mls.group import Group, StagedCommit
 from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
@@ -110,6 +111,10 @@ class Conversation:
         self.encrypted: dict[int, OutboxRow] = {}  # number -> the vault's row, for when it is accepted
         self._staged: Staged | None = None
         self._staged_loaded = False
+        self.holding: tuple[int, int, tuple[PersonRow, ...]] | None = None  # roster, pins: whose keys hold (`holds`)
+        self.confirmed = context.vault.conversations.confirmed(row.id)
+        self.question, self.asked_about = 0, frozenset[PersonRow]()  # what `Confirm` answers now, and whom it lets read
+        self._shown: tuple[tuple[int, int], tuple[str, ...], tuple[Standing, ...]] | None = None  # see `_members`
 
     @classmethod
     def load(cls, context: Context, row: ConversationRow) -> "Conversation":
@@ -213,10 +218,10 @@ class Conversation:
                 self.context.vault.groups.save_secret(self.id, self._group.secret_bytes())
         self._group_change = ""
         if self.row != self._saved:
-            vault, before = self.context.vault, self._saved.members if self._saved is not None else ()
+            vault, before = self.context.vault, self._saved.persons if self._saved is not None else ()
             vault.conversations.save(self.row)
-            if self.row.members != before:
-                vault.conversations.save_members(self.id, before, self.row.members)
+            if self.row.persons != before:
+                vault.conversations.save_persons(self.id, before, self.row.persons)
             self._saved = replace(self.row)
 
     # --- what the front end sees ----------------------------------------------------------------------------------
@@ -231,8 +236,62 @@ class Conversation:
             state = "stopped"
         elif row.asked:
             state = "requested" if row.asked == "ours" else "request"
+        members, trust = self._members()
         return events.ConversationSnapshot(
-            row.id, row.kind, row.name, row.members, state, row.epoch, row.own_bye, row.their_bye, self.unconfirmed
+            row.id, row.kind, row.name, members, state, row.epoch, row.own_bye, row.their_bye, self.unconfirmed, trust
+        )
+
+    def _members(self) -> tuple[tuple[str, ...], tuple[Standing, ...]]:
+        """Return the accounts that are here, sorted, and how the key of each stands: the worst of several."""
+        key = (self.row.roster, self.context.pins.version)
+        if self._shown is None or self._shown[0] != key:
+            trust: dict[str, Standing] = {}
+            for account, identity_key, _ in self.row.persons:
+                standing = self.context.pins.standing(account, identity_key)
+                trust[account] = min(trust.get(account, standing), standing, key=WORST_FIRST.index)
+            self._shown = key, tuple(trust), tuple(trust.values())
+        return self._shown[1:]
+
+    @property
+    def peer_key(self) -> bytes:
+        """The other one's identity key in a direct conversation; empty while nobody is in it."""
+        return next((person.identity_key for person in self.row.persons if person.account == self.row.name), b"")
+
+    def ask(self, whose: Iterable[PersonRow]) -> int:
+        """Ask the user to confirm these persons. Returns the question's number: the same for the same persons."""
+        if self.asked_about != (persons := frozenset(whose)):
+            self.question, self.asked_about = self.question + 1, persons
+        return self.question
+
+    def confirm(self) -> None:
+        """The user lets those read who were asked about last: in an open room for ever, elsewhere as they are now."""
+        asked, self.asked_about = self.asked_about, frozenset()
+        if self.row.kind == "open":
+            persons = {person[:2] for person in asked}
+            self.context.vault.conversations.confirm(self.id, persons)
+            self.confirmed |= persons
+            self.holding = None
+        else:
+            self.row.persons = tuple(
+                person._replace(door=0) if person in asked else person for person in self.row.persons
+            )
+
+    def forget_door(self, account: str, key: bytes) -> None:
+        """The user has decided on a key, whatever way it came by."""
+        self.row.persons = tuple(
+            person._replace(door=0) if person[:2] == (account, key) else person for person in self.row.persons
+        )
+
+    def came_by_door(self, persons: Iterable[tuple[str, bytes]]) -> None:
+        """Note that these (account, identity key) came by another way than an ordinary commit: by a checkpoint, an
+        external commit that nobody vouches for, a resync of ours.
+
+        Call when the group is in its new epoch (`note_members`). Lines that were typed before wait until the user has
+        confirmed them.
+        """
+        came = frozenset(persons)
+        self.row.persons = tuple(
+            person._replace(door=self.row.roster) if person[:2] in came else person for person in self.row.persons
         )
 
     @property
@@ -256,8 +315,12 @@ class Conversation:
         self.context.answers.done(key)
 
     def note_members(self) -> None:
-        """Update the row's members and epoch from the group."""
-        self.row.members = tuple(sorted({person.account for person in self.present}))
+        """Update the row's persons, roster and epoch from the group."""
+        before = {person[:2]: person for person in self.row.persons}
+        here = {(each.account, each.identity_key) for each in self.present}
+        if here != before.keys():
+            self.row.roster += 1
+            self.row.persons = tuple(before.get(person) or PersonRow(*person) for person in sorted(here))
         self.row.epoch = self.group.epoch
 
     # --- entering and leaving -------------------------------------------------------------------------------------
@@ -295,9 +358,12 @@ class Conversation:
         row.path_time = row.followed = self.context.clock.milliseconds()
         row.confirmed = row.confirmed or row.path_time  # what came before us, nobody can tell
         self.set_departed(departed)
-        for person in self.people.values():
-            self.context.pins.observe(person)
+        were, again = {person[:2] for person in row.persons}, row.roster > 0
         self.note_members()
+        if again:  # whatever brought us back here, it was no ordinary commit
+            self.came_by_door({person[:2] for person in row.persons} - were)
+        for person in self.people.values():
+            self.context.pins.meet(person, self.id)
         self.settle_changes()
 
     def settle_changes(self) -> None:
@@ -430,7 +496,8 @@ class Conversation:
         """Put a body into the outbox; `local_id`: of its line in the history, if it is one. Returns the item's id."""
         sent = self.context.clock.milliseconds()
         self.context.touched.add(self.id)
-        return self.context.vault.outbox.add(self.id, "message", envelope.unplaced(encode_body(body), sent), local_id)
+        unplaced = envelope.unplaced(encode_body(body), sent)
+        return self.context.vault.outbox.add(self.id, "message", unplaced, local_id, roster=self.row.roster)
 
     def close(self) -> int:
         """Say nothing more, and leave as soon as everything said before is in the log.

@@ -23,7 +23,7 @@ import msgspec
 from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
-from securechat.client.conversations import offers, phases
+from securechat.client.conversations import holds, offers, phases
 from securechat.client.conversations.conversation import MAX_OFFERED_NUMBER, Conversation, Staged
 from securechat.client.conversations.newcomers import changes
 from securechat.client.conversations.numbers import encode_commit
@@ -31,8 +31,10 @@ from securechat.client.conversations.waiting import Waiting
 from securechat.client.device import CAPABILITIES, Device, check_key_packages
 from securechat.client.doors.facts import Offered, Verdict, Way
 from securechat.client.doors.table import OWN
+from securechat.client.vault.conversations import PersonRow
 from securechat.errors import InternalError, PeerError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
+from securechat.identity.pins import WRITTEN_TO
 from securechat.mls.errors import OutsideLifetime
 from securechat.mls.framing import decode_body
 from securechat.mls.group import Group, StagedCommit
@@ -159,10 +161,13 @@ class Entering:
     def _open_direct(self) -> None:
         if self._checked is None:
             self._ask(FetchKeyPackages(0, self._conversation.row.name), self._handle_key_packages)
-        elif self._context.pins.standing(self._checked[1]) in ("pinned", "verified"):
-            self._prepare_open_direct(self._checked[0])
+            return
+        package, person = self._checked
+        shown = holds.shown(self._conversation, PersonRow(person.account, person.identity_key))
+        if shown.trust in WRITTEN_TO:
+            self._prepare_open_direct(package)
         else:
-            self._tell_held()
+            self._waiting.tell(events.Held(self._conversation.id, (shown,)))
 
     def _handle_key_packages(self, reply: Reply) -> None:
         account = self._conversation.row.name
@@ -176,18 +181,14 @@ class Entering:
             except PeerError as error:
                 self._refuse_key_packages(error)
                 return
-            self._context.pins.observe(self._checked[1])
-            if account in self._context.pins.undecided:
-                self._tell_held()
+            _, person = self._checked
+            self._context.pins.write_first(account, person.identity_key)
+            self._context.pins.meet(person, self._conversation.id)
 
     def _refuse_key_packages(self, error: PeerError) -> None:
         conversation = self._conversation
         self._registry.abandon(conversation, "local", f"Nothing was sent to {conversation.row.name}. {error}")
         self._context.emit(events.Alarm("key-package", conversation.id, str(error)))
-
-    def _tell_held(self) -> None:
-        conversation = self._conversation
-        self._waiting.tell(events.Held(conversation.id, conversation.row.name))
 
     def _prepare_open_direct(self, package: KeyPackage) -> None:
         conversation, context = self._conversation, self._context

@@ -354,9 +354,12 @@ def _process_departure(conversation: Conversation, entry: Entry) -> bool:
     account = conversation.people[leaf].account
     conversation.set_departed(conversation.departed | {leaf})
     conversation.note_members()
-    if conversation.row.kind == "direct" and account != conversation.context.device.account:
+    asked = conversation.row.asked == "ours"
+    if account == conversation.context.device.account:
+        return True  # one under our name: an alarm has told of it, and we are still here
+    if conversation.row.kind == "direct":
         conversation.close()
-    conversation.tell("left", account)
+    conversation.tell("declined" if asked else "left", account)
     return True
 
 
@@ -379,11 +382,11 @@ def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> Non
     conversation.trail.open_epoch(entry.seq)
     if entry.seq >= conversation.row.hole:
         conversation.row.hole = 0  # the chain of this epoch is known from its beginning
+    conversation.note_members()
     freshness.note_commit(conversation, public)
     for leaf, person in conversation.people.items():
         if person != people.get(leaf):
-            conversation.context.pins.observe(person)
-    conversation.note_members()
+            conversation.context.pins.meet(person, conversation.id)
     context = conversation.context
     wanted = context.vault.changes.load(conversation.id)
     by = {each.account: context.answers.waiting(("change", each.id)) for each in wanted}

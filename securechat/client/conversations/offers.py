@@ -12,7 +12,7 @@ from securechat.client.context import Context
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Base, Conversation, People
 from securechat.client.conversations.walking import Walk, in_date
-from securechat.client.doors.facts import Key, KeyStanding, Known, Leaf, Offered, Standing, Step, Trusted, Verdict, Way
+from securechat.client.doors.facts import Key, Known, Leaf, Offered, Standing, Step, Trusted, Verdict, Way
 from securechat.client.doors.table import decide
 from securechat.client.vault.conversations import Phase
 from securechat.identity.certificate import DeviceCertificate, certificate_of
@@ -25,20 +25,6 @@ _STANDING: Final[dict[Phase, Standing]] = {
     "ended": "left",
 }  # fmt: skip
 """How we stand in a conversation, by its phase."""
-
-
-class KeyStandings:
-    """What this vault thinks of keys."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    def standing(self, account: str, key: bytes) -> KeyStanding:
-        """Compare a key with what is known of the account."""
-        pins = self._context.pins
-        if pins.contradicts(account, key):
-            return "changed-verified"
-        return "accepted" if pins.knows(account, key) else "unknown"
 
 
 def leaf_of(certificate: DeviceCertificate) -> Leaf:
@@ -126,7 +112,7 @@ def judge_commit(conversation: Conversation, commit: PublicStagedCommit, after: 
 
 def judge(context: Context, before: Known, offered: Offered) -> Verdict:
     """Look an offer up in the table of doors."""
-    return decide(before, offered, KeyStandings(context), context.clock.seconds())
+    return decide(before, offered, context.pins, context.clock.seconds())
 
 
 def _keys(identities: tuple[policy.Identity, ...]) -> frozenset[Key]:

@@ -12,7 +12,7 @@ goes alone. After a refusal nothing more is sent until everything on its way is 
         expect
     anything else                   that one will never be taken: its line in the history says why
 
-While somebody's key has changed and the user has not decided, messages are held, not refused.
+While a key is not accepted or somebody who came by a door is not confirmed (`holds`), messages are held, not refused.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from typing import Final
 from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
-from securechat.client.conversations import freshness, log, phases
+from securechat.client.conversations import freshness, holds, log, phases
 from securechat.client.conversations.committing import Committing
 from securechat.client.conversations.conversation import PATH_MESSAGES, Conversation
 from securechat.client.conversations.numbers import encode_number
@@ -62,7 +62,7 @@ class Outbox:
         self._on_their_way: set[int] = set()  # numbers of messages and leaves without their answer
         self._refused = False  # since nothing was on its way
         self._void = False  # the ciphertexts cannot be used any more
-        self._held_for = ""  # whose changed key holds what the user says
+        self._held: events.Held | None = None  # why what the user says is not sent
         self._full = False  # the other side does not read
         self._waiting = Waiting(conversation)
         self._explained: Callable[[], bool] | None = None  # returns whether the entry that explains a refusal has come
@@ -119,9 +119,9 @@ class Outbox:
             number += 1
             if item.payload and item.number in self._on_their_way:
                 continue
-            if item.kind == "message" and not self._may_speak(number):
-                if self._held_for and conversation.row.closed:
-                    self._give_up_held(items)
+            if item.kind == "message" and not self._may_speak(number, item.roster):
+                if self._held is not None and conversation.row.closed:
+                    self._give_up_held(items, self._held)
                 return
             payload = item.payload
             if not payload:
@@ -136,30 +136,29 @@ class Outbox:
             answer = self._answer_to(item.id, number, payload, content_type)
             self._context.request(kind(0, conversation.id, number, payload), answer)
 
-    def _give_up_held(self, items: list[OutboxRow]) -> None:
+    def _give_up_held(self, items: list[OutboxRow], held: events.Held) -> None:
         """Whoever leaves does not wait for a decision on a key: what is held for it is not sent."""
         if self._on_their_way:
             return
         self._void = True  # what is left moves up
         for item in items:
             if item.kind == "message":
-                self._give_up(item, "local", f"the key of {self._held_for} has changed, and you left")
+                self._give_up(item, "local", f"it was held for the key of {held.whose[0].account}, and you left")
         self._context.touched.add(self._conversation.id)
 
-    def _may_speak(self, number: int) -> bool:
+    def _may_speak(self, number: int, roster: int) -> bool:
         conversation, row = self._conversation, self._conversation.row
         if conversation.departed:
             return False
         if row.sent_on_path + number - row.number > PATH_MESSAGES:
             return False  # a fresh path comes first, once these are answered
-        undecided = self._context.pins.undecided
-        held_for = min(undecided.intersection(row.members), default="") if undecided and row.kind != "open" else ""
-        if held_for != self._held_for:
-            self._held_for = held_for
+        held = holds.held(conversation, roster)
+        if held != self._held:
+            self._held = held
             self._waiting.over()
-        if held_for and not row.closed:
-            self._waiting.tell(events.Held(row.id, held_for))
-        return not held_for
+        if held is not None and not row.closed:
+            self._waiting.tell(held)
+        return held is None
 
     def _tell_delayed(self) -> None:
         row = self._conversation.row

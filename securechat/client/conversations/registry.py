@@ -21,6 +21,7 @@ from securechat.client.conversations.welcomes import Welcomes
 from securechat.client.device import KEY_PACKAGE_LOW, KEY_PACKAGE_STOCK
 from securechat.client.vault.conversations import ConversationRow
 from securechat.errors import PeerError
+from securechat.identity.pins import WRITTEN_TO
 from securechat.wire.limits import ACKNOWLEDGE_ENTRIES, ACKNOWLEDGE_SECONDS
 from securechat.wire.messages import (
     RETRYABLE,
@@ -93,9 +94,12 @@ class Registry:
         return self._named.get(name, [])
 
     def find(self, name: str) -> Conversation | None:
-        """Return the newest conversation of this name (`#room` or account), preferring one that we are still in."""
-        named = self._named.get(name, ())
-        return next((each for each in reversed(named) if not each.row.closed), named[-1] if named else None)
+        """Return the conversation of this name that counts (`ConversationSnapshot.outranks`)."""
+        best: Conversation | None = None
+        for each in self.named(name):
+            if best is None or each.snapshot().outranks(best.snapshot()):
+                best = each
+        return best
 
     def add(self, kind: policy.Kind, name: str) -> Conversation:
         """Begin a conversation under an id of our own making."""
@@ -103,6 +107,16 @@ class Registry:
         row = ConversationRow(new_conversation_id(), kind, name, phases.FIRST[kind], now)
         self._context.touched.add(row.id)
         return self.keep(Conversation(self._context, row))
+
+    def leave(self, older: Conversation) -> None:
+        """Leave a direct conversation because another one is to take its place, and tell it."""
+        if older.row.phase in phases.REPAIRABLE | phases.AWAITING:
+            older.row.closed = True
+            older.end("It is not known whether this message was sent.")  # it is not followed, so nobody will know more
+        else:
+            older.close()
+        older.tell("closed")
+        self._context.touched.add(older.id)
 
     def repair(self, conversation: Conversation) -> None:
         """Go on with a conversation that stands because the user asks for it: tries before this one do not count.
@@ -341,6 +355,7 @@ class Registry:
     def abandon(self, conversation: Conversation, code: str, text: str) -> None:
         """Give the conversation up, and tell the user, also about the messages that waited in it."""
         conversation.row.closed = True
+        self._context.touched.add(conversation.id)
         command = conversation.command
         why = text if code == "local" else f"the server says: {text}"
         if not conversation.end(f"This message was not sent: {why}", code, text):
@@ -404,21 +419,29 @@ class Registry:
         self._note_cursor(device.id, self._inbox_read)
 
     def replace_older(self, newer: Conversation) -> None:
-        """Of several direct conversations with one person the newest counts: move there what waits in the others."""
-        for older in list(self._named[newer.row.name]):
+        """A direct conversation has come beside others with this name: it takes over from none but its own kind.
+
+        One of ours that was still opening gives way to it, unless another key is accepted. One that is shut for the
+        same accepted key (its device has a later certificate) is left, and what waits goes on. Everything else stays.
+        """
+        account, key, pins = newer.row.name, newer.peer_key, self._context.pins
+        for older in list(self._named[account]):
             if older is newer or older.row.closed:
                 continue
-            if older.row.phase == "opening":  # theirs came first, whatever the server answers to ours
-                self._entering.pop(older.id, None)
-                self.rebind(older, newer.id)
-            elif older.row.phase in phases.INSIDE:
-                vault = self._context.vault
-                vault.history.move_lines(vault.outbox.move_plain(older.id, newer.id), newer.id)
-                older.close()
-                self._context.touched.add(older.id)
-                older.tell("closed")
-                if older.row.phase in phases.STOPPED:  # it is not followed, so nobody will know more
-                    older.end("It is not known whether this message was sent.")
+            if older.row.phase == "opening":
+                pins.write_first(account, key)  # the user has written first: theirs came before we could fetch any key
+                if pins.standing(account, key) in WRITTEN_TO:
+                    self._entering.pop(older.id, None)  # whatever the server answers to ours
+                    self.rebind(older, newer.id)
+            elif older.row.phase not in phases.INSIDE or older.peer_key != key:
+                pass  # another key claims the name: nothing is left, moved or accepted because of it
+            elif pins.standing(account, key) in WRITTEN_TO:
+                if _later(newer, older):
+                    vault = self._context.vault
+                    vault.history.move_lines(vault.outbox.move_plain(older.id, newer.id), newer.id)
+                    self.leave(older)
+                else:
+                    newer.tell("beside", account)
 
     def used_key_package(self) -> None:
         """One of our key packages at the server is used up."""
@@ -494,3 +517,12 @@ class Registry:
             recovering.pump()
         if conversation.row.phase in phases.WAITING and conversation.command:
             self._standing.setdefault(conversation.id, Waiting(conversation)).tell(conversation.delayed())
+
+
+def _later(newer: Conversation, older: Conversation) -> bool:
+    """Whether the peer's device in one conversation was certified after the one in the other, which it replaces."""
+    old, new = (
+        max(person.not_before for person in each.people.values() if person.account == each.row.name)
+        for each in (older, newer)
+    )
+    return new > old

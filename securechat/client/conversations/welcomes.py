@@ -42,8 +42,9 @@ from securechat.content.registry import (
     decode_body,
     encode_body,
 )
-from securechat.errors import InternalError, PeerError, UsageError
+from securechat.errors import InternalError, PeerError, TrustError, UsageError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
+from securechat.identity.pins import WRITTEN_TO, digest, short
 from securechat.mls.framing import decode_body as decode_message
 from securechat.mls.group import Group
 from securechat.mls.joining import enter, open_welcome
@@ -301,6 +302,15 @@ class Welcomes:
         if not verdict.lets_in:  # something has changed since the question
             missing = verdict.why or "that you are out of the room"
             raise UsageError(f"The invitation to {question.name} is refused. What is missing: {missing}.")
+        inviter, key = row.inviter
+        try:
+            self._context.pins.accept(inviter, key)
+        except TrustError as error:
+            form = short(key)
+            raise UsageError(
+                f"This is not the {inviter} whose key you have accepted: {error} /trust {inviter} {form} accepts it "
+                f"all the same."
+            ) from error
         self._enter_room(verdict, welcomed, opened)
         self._answered(row)
         direct = self._registry.get(row.direct)
@@ -474,7 +484,10 @@ class Welcomes:
             conversation.reopen("awaited-again")
         self._begin(verdict, conversation, welcomed, opened.group)
         self._registry.replace_older(conversation)
-        conversation.tell_entered("opened")
+        unknown = self._context.pins.standing(conversation.row.name, conversation.peer_key) == "unknown"
+        if unknown:  # whoever opens a conversation with us asks by it, whatever they say first
+            conversation.row.asked = "theirs"
+        conversation.tell_entered("request" if unknown else "opened")
         self._registry.follow(conversation)
 
     def _judge_direct(self, opened: _Opened, conversation: Conversation | None) -> Verdict:
@@ -589,13 +602,15 @@ class Welcomes:
             row.conversation,
             facts.name,
             inviter.account,
-            key_digest(inviter.identity_key),
+            digest(inviter.identity_key),
             first_contact=direct is None or direct.row.asked == "theirs",
             again=self._registry.get(row.conversation) is not None,
             role=facts.role,
             owners=tuple(sorted({account for account, _ in body.owners})),
             members=tuple(sorted({account for account, _ in others})),
-            known=tuple(sorted({account for account, key in others if context.pins.knows(account, key)})),
+            known=tuple(
+                sorted({account for account, key in others if context.pins.standing(account, key) in WRITTEN_TO})
+            ),
             text=body.text,
             until=row.until,
         )
@@ -615,8 +630,6 @@ class Welcomes:
         inviter, name = question.inviter, question.name
         if question.until <= self._context.clock.milliseconds():
             raise UsageError(f"The invitation to {name} has ended. Ask {inviter} for another one.")
-        if inviter in self._context.pins.undecided:
-            raise UsageError(f"{inviter} shows another key than the one you know: /trust or /verify decides first.")
         namesake = self._registry.find(name)
         if namesake is not None and namesake.id != question.conversation and namesake.row.phase in phases.GOING_ON:
             raise UsageError(f"You are in another room {name}. Leave that one first if you want to change to this one.")
@@ -705,11 +718,6 @@ def unanswered(room: Conversation) -> set[Identity]:
         return set()
     nodes = (node for _, node in room.group.public.members() if node.source == LeafNodeSource.KEY_PACKAGE)
     return {Identity.of(certificate_of(node)) for node in nodes}
-
-
-def key_digest(identity_key: bytes) -> str:
-    """Return what an identity key is named by: 64 hexadecimal digits of SHA-256. People see the first four."""
-    return hashlib.sha256(identity_key).hexdigest()
 
 
 def _role(rules: Rules, who: Identity) -> Role:

@@ -1,7 +1,8 @@
 """Conversations: their rows and members, and the working state that exists only while we are in them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from securechat.client.vault.database import Statements
 
@@ -9,6 +10,14 @@ Phase = Literal[
     "opening", "founding", "joining", "awaiting", "member", "resync", "cut-off", "ahead", "stopped", "disputed", "ended"
 ]
 """`client.conversations.phases` says what each means and what follows it."""
+
+
+class PersonRow(NamedTuple):
+    """One of those in a conversation: an account under one identity key."""
+
+    account: str
+    identity_key: bytes  # 32 bytes; empty in a conversation that ended before keys were kept
+    door: int = 0  # the roster with which they came by a door, until the user confirms it; else 0
 
 
 @dataclass
@@ -33,7 +42,13 @@ class ConversationRow:
     closed: bool = False  # we only leave, and say nothing more
     epoch: int = 0
     confirmed: int = 0  # when an owner has last signed the state, by their clock, milliseconds since 1970
-    members: tuple[str, ...] = ()  # accounts in the tree, without departed ones; sorted
+    roster: int = 0  # rises whenever those in the conversation are others than before
+    persons: tuple[PersonRow, ...] = ()  # in the tree, without departed ones; sorted
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The accounts of those in the conversation, sorted."""
+        return tuple(dict.fromkeys(person.account for person in self.persons))
 
 
 @dataclass(frozen=True)
@@ -55,7 +70,7 @@ class ChangeRow:
     key_package: bytes = field(repr=False)  # of the account to be added; empty until it is fetched
 
 
-_COLUMNS: Final = tuple(column.name for column in fields(ConversationRow) if column.name != "members")
+_COLUMNS: Final = tuple(column.name for column in fields(ConversationRow) if column.name != "persons")
 _LOAD: Final = f"SELECT {', '.join(_COLUMNS)} FROM conversations ORDER BY rowid"  # noqa: S608  # nosec B608  # our own
 _SAVE: Final = (
     f"INSERT INTO conversations ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)})"  # noqa: S608  # nosec B608  # our own
@@ -74,24 +89,44 @@ class ConversationTable:
 
     def load(self) -> list[ConversationRow]:
         """Return all conversations, oldest first."""
-        members: dict[bytes, list[str]] = {}
-        for conversation, account in self._database.all("SELECT conversation, account FROM members ORDER BY account"):
-            members.setdefault(conversation, []).append(account)
+        persons: dict[bytes, list[PersonRow]] = {}
+        found = self._database.all(
+            "SELECT conversation, account, identity_key, door FROM members ORDER BY account, identity_key"
+        )
+        for conversation, *person in found:
+            persons.setdefault(conversation, []).append(PersonRow(*person))
         rows = self._database.all(_LOAD)
-        return [_row(dict(zip(_COLUMNS, row, strict=True)), tuple(members.get(row[0], ()))) for row in rows]
+        return [_row(dict(zip(_COLUMNS, row, strict=True)), tuple(persons.get(row[0], ()))) for row in rows]
 
     def save(self, row: ConversationRow) -> None:
         """Keep a conversation's row, new or changed, except its members."""
         self._database.run(_SAVE, *(getattr(row, column) for column in _COLUMNS))
 
-    def save_members(self, conversation: bytes, before: tuple[str, ...], after: tuple[str, ...]) -> None:
-        """Keep a conversation's members; its rows hold the accounts of `before`."""
+    def save_persons(
+        self, conversation: bytes, before: tuple[PersonRow, ...], after: tuple[PersonRow, ...]
+    ) -> None:
+        """Keep who is in a conversation; its rows hold `before`."""
         gone, new = set(before) - set(after), set(after) - set(before)
         database = self._database
         database.run_many(
-            "DELETE FROM members WHERE conversation = ? AND account = ?", [(conversation, account) for account in gone]
+            "DELETE FROM members WHERE conversation = ? AND account = ? AND identity_key = ?",
+            [(conversation, person.account, person.identity_key) for person in gone],
         )
-        database.run_many("INSERT INTO members VALUES (?, ?)", [(conversation, account) for account in new])
+        database.run_many("INSERT INTO members VALUES (?, ?, ?, ?)", [(conversation, *person) for person in new])
+
+    def confirmed(self, conversation: bytes) -> set[tuple[str, bytes]]:
+        """Return whom the user lets read an open room although their key is against what was decided."""
+        rows = self._database.all("SELECT account, identity_key FROM confirmed WHERE conversation = ?", conversation)
+        return set(rows)
+
+    def confirm(self, conversation: bytes, persons: Iterable[tuple[str, bytes]]) -> None:
+        """Keep that the user lets these read."""
+        rows: list[tuple[object, ...]] = [(conversation, *person) for person in persons]
+        self._database.run_many("INSERT OR IGNORE INTO confirmed VALUES (?, ?, ?)", rows)
+
+    def unconfirm(self, account: str, identity_key: bytes) -> None:
+        """Forget it for one key in all conversations: something newer was decided on it."""
+        self._database.run("DELETE FROM confirmed WHERE account = ? AND identity_key = ?", account, identity_key)
 
     def delete(self, conversation: bytes) -> None:
         """Forget a conversation that never came to be; its history must have moved elsewhere."""
@@ -215,7 +250,7 @@ class ChangeTable:
         self._database.run("DELETE FROM changes WHERE id = ?", change)
 
 
-def _row(values: dict[str, Any], members: tuple[str, ...]) -> ConversationRow:
+def _row(values: dict[str, Any], persons: tuple[PersonRow, ...]) -> ConversationRow:
     for flag in ("own_bye", "their_bye", "closed"):
         values[flag] = bool(values[flag])
-    return ConversationRow(**values, members=members)
+    return ConversationRow(**values, persons=persons)

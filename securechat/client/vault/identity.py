@@ -1,9 +1,10 @@
 """This device, the pins, whom the user ignores, and the private sides of our key packages."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from securechat.client.vault.database import Statements
-from securechat.identity.pins import Pin
+from securechat.identity.pins import Pin, State
 
 
 @dataclass
@@ -65,22 +66,22 @@ class IgnoredTable:
 
 
 class PinTable:
-    """The pins: the identity keys by which we know other accounts."""
+    """The pins: what the user has decided on the identity keys of other accounts."""
 
     def __init__(self, database: Statements) -> None:
         self._database = database
 
     def load(self) -> list[Pin]:
         """Return all pins."""
-        rows = self._database.all("SELECT account, identity_key, verified, changed_key FROM pins")
-        return [Pin(account, key, bool(verified), changed) for account, key, verified, changed in rows]
+        rows = self._database.all("SELECT account, identity_key, state FROM pins ORDER BY account, identity_key")
+        return [Pin(*row) for row in rows]
 
-    def save(self, pin: Pin) -> None:
-        """Keep a pin."""
-        self._database.run(
-            "REPLACE INTO pins (account, identity_key, verified, changed_key) VALUES (?, ?, ?, ?)",
-            pin.account, pin.identity_key, pin.verified, pin.changed_key,
-        )  # fmt: skip
+    def save(self, account: str, states: Mapping[bytes, State]) -> None:
+        """Keep the pins of one account: the states of its keys."""
+        self._database.run("DELETE FROM pins WHERE account = ?", account)
+        self._database.run_many(
+            "INSERT INTO pins VALUES (?, ?, ?)", [(account, key, state) for key, state in states.items()]
+        )
 
 
 class KeyPackageTable:

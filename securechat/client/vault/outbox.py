@@ -17,9 +17,10 @@ class OutboxRow:
     number: int
     epoch: int
     payload: bytes = field(repr=False)
+    roster: int  # of the conversation when it was typed
 
 
-_ROWS: Final = "SELECT id, kind, content, local_id, number, epoch, payload FROM outbox"
+_ROWS: Final = "SELECT id, kind, content, local_id, number, epoch, payload, roster FROM outbox"
 
 
 class Dropped(NamedTuple):
@@ -37,13 +38,15 @@ class OutboxTable:
         self._database = database
         self._last_id = database.last_id("outbox")
 
-    def add(self, conversation: bytes, kind: Literal["message", "leave"], content: bytes, local_id: int) -> int:
+    def add(
+        self, conversation: bytes, kind: Literal["message", "leave"], content: bytes, local_id: int, *, roster: int = 0
+    ) -> int:
         """Put something to submit at the end of a conversation's queue. Returns the item's id."""
         self._last_id += 1
         self._database.defer(
-            "INSERT INTO outbox (id, conversation, kind, content, local_id, number, epoch, payload)"
-            " VALUES (?, ?, ?, ?, ?, 0, 0, x'')",
-            self._last_id, conversation, kind, content, local_id,
+            "INSERT INTO outbox (id, conversation, kind, content, local_id, number, epoch, payload, roster)"
+            " VALUES (?, ?, ?, ?, ?, 0, 0, x'', ?)",
+            self._last_id, conversation, kind, content, local_id, roster,
         )  # fmt: skip
         return self._last_id
 
@@ -57,6 +60,13 @@ class OutboxTable:
         sql = "SELECT id FROM outbox WHERE conversation = ? AND id > ? ORDER BY id"
         rows = self._database.all(sql, conversation, after)
         return [item for (item,) in rows]
+
+    def lines(self, conversation: bytes) -> int:
+        """Return how many lines of a person wait to be submitted."""
+        (count,) = self._database.one(
+            "SELECT count(*) FROM outbox WHERE conversation = ? AND local_id != 0", conversation
+        )
+        return int(count)
 
     def by_number(self, conversation: bytes, number: int) -> OutboxRow | None:
         """Return what was encrypted under `number`."""
@@ -114,14 +124,14 @@ class OutboxTable:
         return sorted(Dropped(*row) for row in rows)
 
     def move(self, conversation: bytes, new: bytes) -> None:
-        """Move everything that waits to another conversation."""
-        self._database.run("UPDATE outbox SET conversation = ? WHERE conversation = ?", new, conversation)
+        """Move everything that waits to another conversation: it was typed for none of those in it."""
+        self._database.run("UPDATE outbox SET conversation = ?, roster = 0 WHERE conversation = ?", new, conversation)
 
     def move_plain(self, conversation: bytes, new: bytes) -> list[int]:
         """Move the messages that were never encrypted to another conversation. Returns their lines' local ids."""
         rows = self._database.all(
-            "UPDATE outbox SET conversation = ? WHERE conversation = ? AND kind = 'message' AND payload = x''"
-            " RETURNING local_id",
+            "UPDATE outbox SET conversation = ?, roster = 0"
+            " WHERE conversation = ? AND kind = 'message' AND payload = x'' RETURNING local_id",
             new, conversation,
         )  # fmt: skip
         return sorted(local_id for (local_id,) in rows if local_id)

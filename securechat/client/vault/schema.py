@@ -5,9 +5,13 @@ the old one is there, whole. A step that has been released is never changed; a c
 `user_version` holds the number of the last step taken.
 """
 
+import json
 from typing import Any, Final
 
 import msgspec
+
+from securechat.identity.certificate import certificate_of
+from securechat.mls.public_group import PublicGroup
 
 _FIRST: Final = """
 CREATE TABLE device (
@@ -165,8 +169,45 @@ UPDATE conversations SET followed = path_time;
 """
 """How old the state of a conversation is; of older vaults a week less is known."""
 
+_PINS: Final = """
+ALTER TABLE pins RENAME TO old_pins;
+CREATE TABLE pins (
+  account TEXT NOT NULL, identity_key BLOB NOT NULL,
+  state TEXT NOT NULL,           -- accepted, verified or refused
+  PRIMARY KEY (account, identity_key)
+) STRICT, WITHOUT ROWID;
+INSERT INTO pins SELECT account, identity_key, iif(verified, 'verified', 'accepted') FROM old_pins
+  WHERE account NOT IN (SELECT account FROM device);
+DROP TABLE old_pins;
+UPDATE messages SET trust = CASE WHEN trust != 'pinned' THEN trust WHEN device IS NULL AND kind = '' THEN 'unknown'
+  ELSE 'accepted' END;
+
+ALTER TABLE members RENAME TO old_members;
+CREATE TABLE members (
+  conversation BLOB NOT NULL, account TEXT NOT NULL,
+  identity_key BLOB NOT NULL,    -- empty where it is not known any more
+  door INTEGER NOT NULL,         -- the roster with which this one came by a door, until the user confirms; else 0
+  PRIMARY KEY (conversation, account, identity_key)
+) STRICT, WITHOUT ROWID;
+INSERT INTO members SELECT DISTINCT groups.conversation, person.value ->> 0, unhex(person.value ->> 1), 0
+  FROM groups, json_each(persons_of(public)) AS person
+  WHERE NOT EXISTS (SELECT 1 FROM departures
+    WHERE departures.conversation = groups.conversation AND leaf = person.value ->> 2);
+INSERT INTO members SELECT conversation, account, x'', 0 FROM old_members
+  WHERE conversation NOT IN (SELECT conversation FROM groups);
+DROP TABLE old_members;
+CREATE TABLE confirmed (
+  conversation BLOB NOT NULL, account TEXT NOT NULL, identity_key BLOB NOT NULL,
+  PRIMARY KEY (conversation, account, identity_key)
+) STRICT, WITHOUT ROWID;
+ALTER TABLE conversations ADD COLUMN roster INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE outbox ADD COLUMN roster INTEGER NOT NULL DEFAULT 1;
+"""
+"""Each key of an account has its own state; the key that an account had merely shown is not kept. Members are known by
+their keys, and a line remembers for which of them it was typed."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
-    _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED,
+    _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED, _PINS,
 )  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
@@ -184,9 +225,16 @@ def migrate(connection: Any) -> None:
         return
     steps = "\n".join(MIGRATIONS[version:])
     connection.create_function("text_body", 1, lambda text: msgspec.msgpack.encode([text]), deterministic=True)
+    connection.create_function("persons_of", 1, _persons_of, deterministic=True)
     try:
         # One script: between its statements nothing commits.
         connection.executescript(f"BEGIN EXCLUSIVE;\n{steps}\nPRAGMA user_version = {len(MIGRATIONS)};\nCOMMIT;")
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def _persons_of(public: bytes) -> str:
+    """Return the leaves of a group as JSON: account, identity key in hexadecimal, index."""
+    persons = ((certificate_of(node), leaf) for leaf, node in PublicGroup.decode(public).members())
+    return json.dumps([(person.account, person.identity_key.hex(), leaf) for person, leaf in persons])

@@ -10,20 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from securechat.client.vault.conversations import ChangeTable, ConversationTable, GroupTable, TrailTable
-from securechat.client.vault.database import Database, Statements
+from securechat.client.vault.database import Database
 from securechat.client.vault.history import History, Pages
 from securechat.client.vault.identity import DeviceTable, IgnoredTable, KeyPackageTable, PinTable
 from securechat.client.vault.invitations import InvitationTable
 from securechat.client.vault.outbox import OutboxTable
 from securechat.files import FileLock
-
-
-class Reader(Pages):
-    """The history and the pins, from any thread, whatever the writer does. Sees what is committed."""
-
-    def __init__(self, database: Statements) -> None:
-        super().__init__(database)
-        self.pins = PinTable(database)
 
 
 class Vault(Database):
@@ -44,6 +36,6 @@ class Vault(Database):
         self.outbox = OutboxTable(self)
         self.history = History(self)
 
-    def reader(self) -> Reader:
-        """Return what other threads read, over a connection of its own; it is closed with the vault."""
-        return Reader(self.read_only())
+    def reader(self) -> Pages:
+        """Return the history for other threads, over a connection of its own; it is closed with the vault."""
+        return Pages(self.read_only())

@@ -14,9 +14,11 @@ from securechat.client.commands import (
     AcceptInvitation,
     Bye,
     Command,
+    Confirm,
     CreateRoom,
     Decline,
     DeclineInvitation,
+    Distrust,
     Ignore,
     Invite,
     JoinRoom,
@@ -57,6 +59,7 @@ from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code
 from securechat.ui.text.clean import clean
 from securechat.ui.text.sentences import title, unconfirmed, why_silent
+from securechat.ui.text.trust import TRUST
 from securechat.ui.view.completion import Usage
 from securechat.ui.view.lines import message_line, notice, sentence_line, warning
 from securechat.ui.view.listing import Listing
@@ -106,6 +109,7 @@ class Chat:
         self._opened_by = 0  # the command that asked for it
         self._kept: list[str] = []  # lines typed meanwhile
         self._waits_for: Held | Delayed | None = None  # shown since the last typed line
+        self._questions: dict[bytes, int] = {}  # conversation -> what Enter alone answers there
         self._unanswered: set[int] = set()  # commands
         self._newest_shown = self._newest_marked = 0  # local ids
         self._listing = Listing(client)
@@ -147,6 +151,7 @@ class Chat:
         """Carry out a typed line."""
         text = text.rstrip()
         if not text:
+            self._confirm()
             return
         self._waits_for = None  # what is typed now is answered, too
         if text == "/quit":
@@ -157,6 +162,12 @@ class Chat:
                 self._show(notice(f"Waiting for {self._opening}; then: {clean(text)}"))
         else:
             self._do(text)
+
+    def _confirm(self) -> None:
+        """Enter alone answers what is asked in the current conversation. In a pipe nobody can be asked."""
+        conversation = self._client.find(self._current) if self._current else None
+        if conversation is not None and not self._piped and (question := self._questions.pop(conversation.id, 0)):
+            self._do_command(Confirm(conversation.id, question))
 
     def _has_to_wait(self, text: str) -> bool:
         if self._kept or (self._piped and not self._ready):
@@ -208,6 +219,8 @@ class Chat:
     def _say(self, conversation: ConversationSnapshot, text: str) -> None:
         # Commands that are not answered yet may change what we see here: then the core knows better.
         if not self._unanswered and (silent := why_silent(conversation)):
+            if self._piped and conversation.state == "request":
+                self._failure = ExitCode.UNTRUSTED  # a question, which nobody answers here
             raise UsageError(silent)
         self._do_command(Send(conversation.id, text))
 
@@ -351,12 +364,14 @@ class Chat:
             self._show(notice(f"/accept {clean(invitation.name)}  (invited by {clean(invitation.inviter)})"))
         if not conversations:
             self._show(notice("You have no conversations yet: /msg USER TEXT, /chat USER or /join #room begins one."))
+        trust = {item.id: item.trust for item in self._listing.items}
         for conversation in conversations:
             name = title(conversation)
             new = self._listing.unread(conversation.id)
             marks = f"  ({new} new)" if new else "  (here)" if name == self._current else ""
+            sign = f"  {TRUST[trust[conversation.id]].sign}".rstrip()
             since = conversation.unconfirmed_since
-            self._show(notice(f"/go {name}{marks}{f'  ({unconfirmed(since)})' if since else ''}"))
+            self._show(notice(f"/go {name}{sign}{marks}{f'  ({unconfirmed(since)})' if since else ''}"))
 
     def _leave(self, rest: str) -> None:
         conversation = self._named(rest) if rest else self._here()
@@ -368,10 +383,13 @@ class Chat:
         self._do_command(Bye(self._direct(rest, "/bye").id))
 
     def _verify(self, rest: str) -> None:
-        self._do_command(Verify(normalise_account(_one(rest, "/verify USER"))))
+        self._do_command(Verify(*_named_key(rest, "/verify USER [KEY]")))
 
     def _trust(self, rest: str) -> None:
-        self._do_command(Trust(normalise_account(_one(rest, "/trust USER"))))
+        self._do_command(Trust(*_named_key(rest, "/trust USER [KEY]")))
+
+    def _distrust(self, rest: str) -> None:
+        self._do_command(Distrust(*_named_key(rest, "/distrust USER [KEY]")))
 
     def _ignore(self, rest: str) -> None:
         self._do_command(Ignore(normalise_account(_one(rest, "/ignore USER"))))
@@ -419,9 +437,10 @@ class Chat:
             Verb("/who", "list the people in the current conversation", _who),
             Verb("/go [NAME]", "talk in another conversation; without a name, list them", _go),
             Verb("/history [N]", "show the last messages here", _history),
-            Verb("/safety USER", "show the safety number to compare", _safety),
-            Verb("/verify USER", "note that you have compared it", _verify),
-            Verb("/trust USER", "accept a changed key without comparing", _trust),
+            Verb("/safety USER", "show the keys of somebody, and the safety numbers to compare", _safety),
+            Verb("/verify USER [KEY]", "note that you have compared it", _verify),
+            Verb("/trust USER [KEY]", "accept another key without comparing", _trust),
+            Verb("/distrust USER [KEY]", "refuse a key: nothing you write goes to it", _distrust),
             Verb("/ignore USER", "hide what somebody says in open rooms", _ignore),
             Verb("/unignore USER", "show it again", _unignore),
             Verb("/repair", "rejoin a conversation that has stopped", _repair),
@@ -480,13 +499,15 @@ class Chat:
                 self._unanswered.discard(event.command)
                 if event.command == self._opened_by:
                     self._opened(came_about=isinstance(event, Done))
+            case Held(conversation=conversation, question=question):
+                self._questions[conversation] = question
+                if self._piped:
+                    self._held, self._failure = True, ExitCode.UNTRUSTED
             case Connected():
                 self._reached = True
             case Disconnected() if self._piped and not self._reached:
                 self._failure = ExitCode.UNREACHABLE  # a script has to hear of it; a person can wait
                 self.quit()
-            case Held() if self._piped:
-                self._held, self._failure = True, ExitCode.UNTRUSTED
             case Delayed(code=code, text=text) if self._piped:
                 self._held, self._failure = True, exit_code(RefusedError(code, text))
             case Ended(error=error):
@@ -517,6 +538,14 @@ def _one(rest: str, usage: str) -> str:
     if not rest or " " in rest:
         raise UsageError(f"Type {usage}.")
     return rest
+
+
+def _named_key(rest: str, usage: str) -> tuple[str, str]:
+    """Return the account and the short form of a key, which may be left out."""
+    name, *key = rest.split()[:3] or [""]
+    if not name or len(key) > 1:
+        raise UsageError(f"Type {usage}.")
+    return normalise_account(name), "".join(key)
 
 
 def _now() -> datetime:

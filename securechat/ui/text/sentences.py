@@ -18,6 +18,7 @@ from securechat.client.events import (
     Disconnected,
     Ended,
     Event,
+    FirstContact,
     Gap,
     Held,
     Ignored,
@@ -27,6 +28,7 @@ from securechat.client.events import (
     Invited,
     KeyAccepted,
     KeyChanged,
+    KeyRefused,
     LoggedIn,
     MemberList,
     OutOfStep,
@@ -35,10 +37,15 @@ from securechat.client.events import (
     RoomList,
     SafetyNumber,
     Stopped,
+    Trust,
     Unconfirmed,
     Waiting,
 )
 from securechat.ui.text.clean import clean, clean_line
+from securechat.ui.text.trust import TRUST, beside
+
+MAX_NAMED: Final = 20
+"""People named in one sentence: what a screen holds."""
 
 NAMES: Final = 10
 """Names shown in a row: more would be a screen of them."""
@@ -60,12 +67,24 @@ def title(conversation: ConversationSnapshot | None) -> str:
     return "a conversation" if conversation is None else clean_line(conversation.name)
 
 
-def first_contact(account: str) -> Sentence:
-    """Return what everybody should hear once about a new contact."""
-    who = clean_line(account)
-    return _notice(
-        f"New contact: to be sure that {who} is who you think, compare the numbers that /safety {who} shows "
-        f"both of you, by phone or face to face; then type /verify {who}."
+def why_held(event: Held, conversation: ConversationSnapshot | None) -> str:
+    """Return why a message waits, for whose keys, and what decides."""
+    where = title(conversation)
+    named = [f"{clean_line(each.account)} (key {each.key}: {TRUST[each.trust].words})" for each in event.whose]
+    more = f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
+    whose = ", ".join(named[:MAX_NAMED]) + more
+    first = event.whose[0]
+    who = clean_line(first.account)
+    which = f"{who} {first.key}"
+    if event.question:
+        return (
+            f"Your message in {where} waits. Reading there: {whose}. /safety {who} shows the numbers; "
+            f"an empty line (Enter alone) lets it go to them."
+        )
+    new = f"Either {who} has a new device, or somebody sits between you. " if first.trust != "unknown" else ""
+    return (
+        f"Your message in {where} is held for {whose}. {new}Compare /safety {who}, then /verify {which}; "
+        f"/trust {which} goes on without comparing, /distrust {which} refuses it."
     )
 
 
@@ -102,21 +121,21 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
         case Waiting():
             yield _notice(f"The server is full. You are number {event.place} in the queue and will be let in.")
         case Held():
+            yield _warning(why_held(event, conversation))
+        case FirstContact():
             who = clean_line(event.account)
-            yield _warning(
-                f"Your message in {where} is held: {who} now has another key. Either {who} has a new device, or "
-                f"somebody sits between you. Compare /safety {who}, then /verify {who}; "
-                f"/trust {who} goes on without comparing."
+            yield _notice(
+                f"First contact with {who}, key {event.key}: until you have compared the numbers that /safety {who} "
+                f"shows both of you, by phone or face to face, somebody else may be behind it. Then type /verify {who}."
             )
         case KeyChanged():
             who = clean_line(event.account)
-            verified = " It is not the one you had verified!" if event.was_verified else ""
-            decide = f"See /safety {who}; then /verify {who} or /trust {who}."
-            yield _warning(f"{who} now has another key.{verified} {decide}")
-        case KeyAccepted(account=account, verified=True):
-            yield _notice(f"{clean_line(account)} is verified. You will be warned loudly if the key ever changes.")
-        case KeyAccepted(account=account):
-            yield _notice(f"The new key of {clean_line(account)} is trusted from now on; it has not been compared.")
+            verified = " It is not the one you had verified!" if event.trust == "changed-verified" else ""
+            refused = " It is one that you have refused." if event.trust == "refused" else ""
+            decide = f"See /safety {who}; then /verify, /trust or /distrust {who} {event.key}."
+            yield _warning(f"Another key claims to be {who}: {event.key}.{verified}{refused} {decide}")
+        case KeyAccepted() | KeyRefused():
+            yield from _of_decision(event)
         case SafetyNumber():
             yield from _of_safety_number(event)
         case ConversationChanged():
@@ -156,7 +175,8 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
                 yield _notice(f"{clean_line(room.name)}: {room.kind} room, {_people(room.members)}{inside}{about}")
         case MemberList():
             names = (
-                _member(name, online, name in event.invited, name in event.ignored) for name, online in event.members
+                _member(name, trust, online, name in event.invited, name in event.ignored)
+                for name, online, trust in event.members
             )
             yield _notice(f"In {where}: {', '.join(names)}")
         case Ignored(ignored=True):
@@ -175,10 +195,10 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
             yield _warning(clean(str(error)))
 
 
-def _member(name: str, online: bool, invited: bool, ignored: bool) -> str:  # noqa: FBT001  as the event has them
+def _member(name: str, trust: Trust, online: bool, invited: bool, ignored: bool) -> str:  # noqa: FBT001  as in the event
     states = ["invited, has not answered" if invited else "online" if online else "", "ignored" if ignored else ""]
     state = ", ".join(filter(None, states))
-    return f"{clean_line(name)}{f' ({state})' if state else ''}"
+    return f"{beside(clean_line(name), trust)}{f' ({state})' if state else ''}"
 
 
 def _of_invitation(invitation: Invitation) -> Iterator[Sentence]:
@@ -249,12 +269,36 @@ def _out_of_step(event: OutOfStep, where: str) -> str:
             return f"The server was restored from a backup: in {where} it has lost {lost}. What you say waits."
 
 
+def _of_decision(event: KeyAccepted | KeyRefused) -> Iterator[Sentence]:
+    who, where = clean_line(event.account), ", ".join(map(clean_line, event.stops))
+    lines = "1 waiting line" if event.lines == 1 else f"{event.lines} waiting lines"
+    if isinstance(event, KeyRefused):
+        said = f"Key {event.key} of {who} is refused: nothing that you write goes to it."
+        said += f" That holds what you write in {where}." if where else ""
+        yield _notice(said + (f" {lines} stay{'s' if event.lines == 1 else ''} there." if event.lines else ""))
+        return
+    how = "verified: you will be warned loudly if it changes." if event.verified else "trusted; it is not compared."
+    said = f"Key {event.key} of {who} is {how}"
+    said += f" {lines} go{'es' if event.lines == 1 else ''} to it." if event.lines else ""
+    yield _notice(said + (f" Nothing more goes to another key of {who} in {where}." if where else ""))
+
+
 def _of_safety_number(event: SafetyNumber) -> Iterator[Sentence]:
-    who, groups = clean_line(event.account), event.number.split(" ")
-    yield _notice(f"Safety number between you and {who}:")
-    for row in range(0, len(groups), 4):
-        yield _notice("    " + " ".join(groups[row : row + 4]))
-    yield _notice(f"If {who} sees the same digits, nobody sits between you: type /verify {who}.")
+    who = clean_line(event.account)
+    for each in event.keys:
+        where = f"; in {', '.join(map(clean_line, each.conversations))}" if each.conversations else ""
+        yield _notice(f"Safety number between you and {who}, key {each.key} ({TRUST[each.trust].words}{where}):")
+        groups = each.number.split(" ")
+        for row in range(0, len(groups), 4):
+            yield _notice("    " + " ".join(groups[row : row + 4]))
+    if len(event.keys) == 1:
+        yield _notice(f"If {who} sees the same digits, nobody sits between you: type /verify {who}.")
+    else:
+        first = event.keys[0].key
+        yield _warning(
+            f"{who} has shown {len(event.keys)} keys. Find the digits that {who} sees, and type /verify {who} with the "
+            f"key above them, as in /verify {who} {first}; /distrust {who} KEY refuses one."
+        )
 
 
 def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
@@ -282,6 +326,14 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
             yield _notice(f"The device of {who} has re-entered {where}.")
         case "request":
             yield _notice(f"{where} asks to chat with you: /accept {where} or /decline {where}.")
+            standing = conversation.trust_in(conversation.name)
+            if standing == "unknown":
+                yield _notice(
+                    f"It is the first you hear of {where}: until you have compared the numbers that /safety {where} "
+                    f"shows both of you, somebody else may be behind that name."
+                )
+            elif standing not in (None, "accepted", "verified"):
+                yield _warning(f"This is {beside(where, standing)}: {TRUST[standing].words}. See /safety {where}.")
         case "accepted":
             yield _notice(f"You can talk with {where} now." if by_us else f"{who} has accepted.")
         case "declined":
@@ -295,8 +347,14 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
         case "closed":
             again = f" /chat {where} asks for a new one." if direct else ""
             yield _notice(f"The conversation {where} has ended.{again}")
+        case "beside":
+            yield _warning(
+                f"{where} has opened a second private conversation, under the same key. The first one goes on; "
+                f"/leave {where} goes over to the second."
+            )
         case "members":
-            names = ", ".join(clean_line(name) for name in conversation.members)
+            how = dict(zip(conversation.members, conversation.trust, strict=False))
+            names = ", ".join(beside(clean_line(name), how.get(name, "unknown")) for name in conversation.members)
             yield _notice(f"Now in {where}{'' if by_us else f', changed by {who}'}: {names}")
         case "left" if direct and by_us:
             pass  # the user was told already that it has ended

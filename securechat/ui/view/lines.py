@@ -9,17 +9,11 @@ from datetime import datetime
 from typing import Final
 
 from securechat.ui.text.sentences import Sentence
+from securechat.ui.text.trust import beside
 from securechat.ui.view.rows import Line, local_time
 
 CONTINUATION: Final = "      ┃ "
 """Begins every line of a text but its first, so that none of them can look like a line of its own."""
-
-_TRUST_MARKS: Final = {
-    "pinned": "",
-    "verified": " ✓",
-    "changed": " (other key!)",
-    "changed-verified": " (NOT THE VERIFIED KEY!)",
-}
 
 _MARKS: Final = {"notice": "--", "warning": "!!", "alarm": "!!"}
 
@@ -43,10 +37,10 @@ def message_line(line: Line, where: str, now: datetime) -> str:
     """Return a message as it is shown, with its conversation's title; times are local."""
     time = local_time(line.time) if line.time else now
     clock = f"{time:%H:%M}" if time.date() == now.date() else f"{time:%Y-%m-%d %H:%M}"
-    mark = "" if line.own else _TRUST_MARKS[line.trust]
+    sender = line.sender if line.own else beside(line.sender, line.trust)
     written = f"(written {_when(local_time(line.written), time)})" if line.written else ""
     text = " ".join(filter(None, (_hang(line.text), written, f"({line.problem})" if line.problem else "")))
-    return f"{clock} [{where}] {line.sender}{mark}: {text}"
+    return f"{clock} [{where}] {sender}: {text}"
 
 
 def _when(written: datetime, accepted: datetime) -> str:

@@ -4,7 +4,6 @@ What a conversation is comes from the core's snapshot; what was said in it is re
 events. The one in which something was said last comes first.
 """
 
-from collections.abc import Iterable
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,6 @@ from securechat.client.events import (
     Delivered,
     Event,
     Ignored,
-    KeyAccepted,
-    KeyChanged,
     Message,
     Received,
     Refused,
@@ -24,6 +21,7 @@ from securechat.client.events import (
 )
 from securechat.ui.text.clean import clean_line
 from securechat.ui.text.sentences import title, unconfirmed
+from securechat.ui.text.trust import TRUST
 from securechat.ui.view.rows import Item, line_of, place_of
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
@@ -36,7 +34,6 @@ class Listing:
     def __init__(self, client: "ChatClient") -> None:
         """Read what there is."""
         self._client = client
-        self._trust = client.trust()
         self._unread = client.unread_counts()  # conversation -> how many, and the newest line that was counted
         self._newest: dict[bytes, Message | None] = {}  # read when they are asked for
         self._ranks = {each.id: self._local_id_of_newest(each.id) for each in client.conversations()}
@@ -90,10 +87,6 @@ class Listing:
                     self._unread[each] = min(unread, now.get(each, (0, 0))[0]), counted
                 self._newest.clear()
                 self._items.clear()
-            case KeyChanged(account=account, was_verified=was_verified):
-                self._note_trust(account, "changed-verified" if was_verified else "changed")
-            case KeyAccepted(account=account, verified=verified):
-                self._note_trust(account, "verified" if verified else "pinned")
 
     def _receive(self, message: Message) -> None:
         where = message.conversation
@@ -126,10 +119,6 @@ class Listing:
         """Let a conversation come first: something new happened in it."""
         self._ranks[conversation] = next(self._next_rank)
 
-    def _note_trust(self, account: str, trust: Trust) -> None:
-        self._trust[account] = trust
-        self._items.clear()
-
     def _item(self, conversation: ConversationSnapshot) -> Item:
         kept = self._items.get(conversation.id)
         if kept is not None and kept[0] == conversation:
@@ -143,14 +132,14 @@ class Listing:
             len(conversation.members),
             self.unread(conversation.id),
             None if newest is None else line_of(newest),
-            self._trust_in(each for each in conversation.members if each != self._client.account),
+            self._trust_in(conversation),
             unconfirmed(conversation.unconfirmed_since) if conversation.unconfirmed_since else "",
         )
         self._items[conversation.id] = conversation, item
         return item
 
-    def _trust_in(self, others: Iterable[str]) -> Trust:
-        """Return the least trust that any of the others has."""
-        found = {self._trust.get(each, "pinned") for each in others}
-        worst: tuple[Trust, ...] = ("changed-verified", "changed", "pinned", "verified")
-        return next((each for each in worst if each in found), "pinned")
+    def _trust_in(self, conversation: ConversationSnapshot) -> Trust:
+        """Return the least trust that any of the others has; in a room of one there is nobody to be trusted less."""
+        here = zip(conversation.members, conversation.trust, strict=False)
+        found = {trust for account, trust in here if account != self._client.account}
+        return next((each for each in TRUST if each in found), "accepted")

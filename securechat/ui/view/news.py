@@ -11,7 +11,7 @@ from securechat.client.events import (
     Invited,
     PresenceChanged,
 )
-from securechat.ui.text.sentences import Sentence, first_contact, sentences
+from securechat.ui.text.sentences import Sentence, sentences
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
@@ -21,9 +21,7 @@ class News:
     """What has been told. One thread at a time."""
 
     def __init__(self, client: "ChatClient") -> None:
-        """Accounts that we have a conversation with are no new contacts: that was told in an earlier session."""
         self._client = client
-        self._met = {each.name for each in client.conversations() if each.kind == "direct"}
         self._presence: dict[str, str] = {}
         self._invitations: set[Invitation] = set()
 
@@ -41,11 +39,6 @@ class News:
                 return
             self._invitations.add(event.invitation)
         yield from sentences(event, self._conversation_of(event), self._client.account)
-        if isinstance(event, ConversationChanged) and event.change in ("opened", "joined", "request"):
-            account = event.conversation.name
-            if event.conversation.kind == "direct" and account not in self._met:
-                self._met.add(account)
-                yield first_contact(account)
 
     def _conversation_of(self, event: Event) -> ConversationSnapshot | None:
         if isinstance(event, ConversationChanged):

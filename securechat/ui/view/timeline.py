@@ -22,6 +22,7 @@ from securechat.client.events import (
     Ignored,
     KeyAccepted,
     KeyChanged,
+    KeyRefused,
     Message,
     Received,
     Refused,
@@ -183,7 +184,7 @@ class Timeline:
 
     def _concerns(self, event: Event) -> bool:
         match event:
-            case KeyChanged(account=account) | KeyAccepted(account=account):
+            case KeyChanged(account=account) | KeyAccepted(account=account) | KeyRefused(account=account):
                 return account in self.conversation.members
             case ConversationChanged(conversation=conversation):
                 return self._is_here(conversation.id)
