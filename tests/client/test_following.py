@@ -239,6 +239,35 @@ def test_where_no_message_is_left_at_all_the_fresh_path_is_what_comes_next(
     assert not alice.of(events.Alarm)
 
 
+def test_where_the_handshakes_are_gone_and_nothing_comes_a_stale_epoch_tells_so(
+    server: MemoryServer, club: list[Person]
+) -> None:
+    alice, bob, carol = club
+    room = alice.id_of("#club")
+    bob.cut()
+    renew(carol, "#club", alice)
+    head, chain = server.head(room).seq, server.head(room).chain
+
+    def lose(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Entry) and message.conversation == room and message.seq <= head:
+            return []
+        if isinstance(message, wire.Subscribed) and message.conversation == room:
+            return [message, wire.Truncated(room, head + 1, chain), wire.Truncated(room, head + 1, b"")]
+        return [message]
+
+    bob.connect()
+    only(bob, lose)
+    settle(*club)
+    assert told(bob, events.OutOfStep) == ["cut-off"]
+    server.outward = lambda _link, message: [message]
+    bob.cut()
+    bob.connect()
+    settle(*club)
+    bob.say("#club", "back")
+    settle(*club)
+    assert alice.texts("#club")[-1] == carol.texts("#club")[-1] == "bob: back"
+
+
 # --- lies ----------------------------------------------------------------------------------------------------------
 
 

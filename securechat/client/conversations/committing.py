@@ -44,6 +44,7 @@ class Committing:
         self._vault = conversation.context.vault
         self._backoff = backoff
         self._waiting = waiting
+        self._stale_in_hole = False
         self._one_by_one = False  # several changes together were impossible: at least one of them is
         self._fetching: set[int] = set()  # changes whose key packages have been requested
 
@@ -170,8 +171,16 @@ class Committing:
 
     def _handle_refusal(self, staged: Staged, refused: Refused) -> None:
         conversation = self._conversation
-        if conversation.row.phase not in phases.READING or refused.code == "stale-epoch":
+        if conversation.row.phase not in phases.READING:
+            return
+        if refused.code == "stale-epoch" and not conversation.in_hole:
             return  # the commit that came first discards ours when it arrives
+        if refused.code == "stale-epoch":  # none may come behind a gap: what leads on from our epoch is gone, too
+            if self._stale_in_hole:
+                conversation.cut_off()
+            self._stale_in_hole, staged.submitted = True, False
+            self._backoff.wait()
+            return
         if refused.code == "wrong-number":
             staged.submitted = False  # and kept: the log may bring it yet
             self._waiting.tell_other_number(staged.number)
