@@ -365,3 +365,23 @@ def test_people_with_old_vaults_go_on_talking_and_their_queues_and_changes_go_ou
     for person in everybody:
         assert not person.of(events.Alarm)
         assert not person.of(events.Stopped)
+
+
+def test_old_pins_stay_what_the_user_has_decided_and_a_key_merely_shown_is_none(path: Path) -> None:
+    shown = b"s" * 32
+    with closing(connect(path)) as connection:
+        before = dict(connection.execute("SELECT account, identity_key FROM pins").fetchall())
+        connection.execute("UPDATE pins SET changed_key = ? WHERE account IN ('bob', 'carol')", (shown,))
+        connection.commit()
+    with opened(path) as vault:
+        found = {(pin.account, pin.identity_key): pin.state for pin in vault.pins.load()}
+        assert found == {  # our own is in the device's row
+            ("bob", before["bob"]): "verified", ("carol", before["carol"]): "accepted",
+            ("dave", before["dave"]): "accepted",
+        }  # fmt: skip
+        lobby = next(row for row in vault.conversations.load() if row.name == "#lobby")
+        assert [(each.account, each.identity_key) for each in lobby.persons] == sorted(
+            (name, before[name]) for name in ("alice", "bob", "carol")
+        )  # from the tree, which the pins are compared with
+        assert lobby.roster == 1
+        assert {item.roster for item in vault.outbox.first(DIRECT, 10)} == {1}  # typed for those who are there
