@@ -97,7 +97,7 @@ def judge_commit(conversation: Conversation, commit: PublicStagedCommit, after: 
     row, before, author = conversation.row, conversation.people, leaf_of(certificate_of(commit.committer))
     entered = commit.sender.type == SenderType.NEW_MEMBER_COMMIT
     step = Step(author, "enter" if entered else "add" if commit.added else "remove" if commit.removed else "path")
-    changed = {leaf for leaf in before.keys() | after.keys() if before.get(leaf) != after.get(leaf)}
+    changed = {leaf for leaf in before.keys() | after.keys() if before.get(leaf) is not after.get(leaf)}
     was, now_is = (
         frozenset(leaf_of(people[leaf]) for leaf in changed if leaf in people) for people in (before, after)
     )
