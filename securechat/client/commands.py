@@ -131,6 +131,56 @@ class Remove(Command):
 
 
 @dataclass(frozen=True)
+class SetOwner(Command):
+    """Make a member an owner of a room that we own, or no longer. Done when a commit has made it so."""
+
+    conversation: bytes
+    account: str
+    owner: bool
+
+
+@dataclass(frozen=True)
+class SetInviter(Command):
+    """Let a member of an invite room that we own invite others, or no longer. Done when a commit has made it so."""
+
+    conversation: bytes
+    account: str
+    inviter: bool
+
+
+@dataclass(frozen=True)
+class Bar(Command):
+    """Keep an account out of a room that we own; if it is in, it is removed. Done when a commit has made it so."""
+
+    conversation: bytes
+    account: str
+
+
+@dataclass(frozen=True)
+class Unbar(Command):
+    """Let an account that was barred enter again. Done when a commit has made it so."""
+
+    conversation: bytes
+    account: str
+
+
+@dataclass(frozen=True)
+class SetTopic(Command):
+    """Say what a room that we own is about; the server can read it. Done when a commit has made it so."""
+
+    conversation: bytes
+    topic: str
+
+
+@dataclass(frozen=True)
+class Rename(Command):
+    """Give a room that we own another name. Done when a commit has made it so."""
+
+    conversation: bytes
+    name: str
+
+
+@dataclass(frozen=True)
 class ListRooms(Command):
     """Ask the server for the rooms one could enter: `RoomList`."""
 

@@ -19,16 +19,20 @@ from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.decisions import Decisions
 from securechat.client.conversations.registry import Registry
+from securechat.client.conversations.rule_changes import subject
 from securechat.client.conversations.welcomes import unanswered
 from securechat.client.device import Device
 from securechat.client.link.login import LoginProcedure
 from securechat.client.settings import ClientSettings
 from securechat.client.snapshot import Snapshot
+from securechat.client.vault.conversations import Action, ChangeRow
 from securechat.client.vault.vault import Vault
 from securechat.content.registry import Accept, Body, Bye, Decline, Text, check_text, encode_body
 from securechat.content.registry import Request as RequestToTalk
 from securechat.errors import InternalError, PeerError, SecurechatError, UsageError
+from securechat.identity.pins import WRITTEN_TO
 from securechat.names import normalise_account, normalise_room
+from securechat.wire.limits import MAX_TOPIC
 from securechat.wire.messages import (
     Entry,
     FromClient,
@@ -82,6 +86,12 @@ class Engine:
             commands.AcceptInvitation: self._accept_invitation,
             commands.DeclineInvitation: self._decline_invitation,
             commands.Remove: lambda command: self._change(command.conversation, "remove", command.account),
+            commands.SetOwner: lambda each: self._give(each.conversation, "owner", each.account, on=each.owner),
+            commands.SetInviter: lambda each: self._give(each.conversation, "inviter", each.account, on=each.inviter),
+            commands.Bar: self._bar,
+            commands.Unbar: self._unbar,
+            commands.SetTopic: self._set_topic,
+            commands.Rename: self._rename,
             commands.ListRooms: self._list_rooms,
             commands.ListMembers: self._list_members,
             commands.ShowSafetyNumber: self._show_safety_number,
@@ -323,6 +333,9 @@ class Engine:
         conversation = self._get(command.conversation)
         if conversation.row.closed:
             raise UsageError("You have left this conversation already.")
+        row = conversation.row
+        if row.phase in phases.READING and row.owners == self.account and len(row.persons) > 1:
+            raise UsageError(f"You are the only owner of {row.name}: name another one first, with /owner add NAME.")
         self._context.touched.add(conversation.id)
         self._context.answers.wait_for(("item", conversation.close()))
         conversation.tell("closed", self.account)
@@ -506,8 +519,89 @@ class Engine:
         if (account in room.row.members) == (action == "add"):
             raise UsageError(f"{account} is {'' if action == 'add' else 'not '}in {room.row.name}.")
         changes = self._context.vault.changes
-        asked = next((each.id for each in changes.load(room.id) if (each.action, each.account) == (action, account)), 0)
+        asked = next((each.id for each in changes.load(room.id) if (each.action, each.value) == (action, account)), 0)
         self._context.answers.wait_for(("change", asked or changes.add(room.id, action, account)))
+        self._context.touched.add(room.id)
+
+    def _owned(self, conversation: bytes) -> tuple[Conversation, policy.Rules]:
+        """Return a room whose rules we may change, and these. Raises `UsageError`."""
+        room = self._open_for_talk(self._get(conversation))
+        if room.row.kind == "direct":
+            raise UsageError("That is for rooms: a conversation of two has no owner.")
+        if room.row.phase not in phases.READING:
+            raise UsageError("You are not in this room yet.")
+        rules = policy.rules_of(room.group.public.extensions)
+        if not rules.owners:
+            raise UsageError(f"{rules.name} belongs to nobody: only whoever runs the server keeps order there.")
+        if policy.Identity(self.account, self._context.device.identity_key) not in rules.owners:
+            raise UsageError(f"Only an owner of {rules.name} can do that.")
+        return room, rules
+
+    def _give(self, conversation: bytes, role: Literal["owner", "inviter"], account: str, *, on: bool) -> None:
+        account = normalise_account(account)
+        room, rules = self._owned(conversation)
+        if role == "inviter" and rules.kind == "open":
+            raise UsageError(f"Nobody has to be invited to {rules.name}: everybody can enter.")
+        has = {each.account for each in (rules.owners if role == "owner" else rules.inviters)}
+        if not on:
+            if account not in has:
+                raise UsageError(f"{account} is no {role} of {rules.name}.")
+            if role == "owner" and len(has) == 1:
+                raise UsageError(f"{rules.name} needs an owner: name another one first, with /owner add NAME.")
+            self._change_rules(room, "no-owner" if role == "owner" else "no-inviter", account)
+            return
+        person = next((each for each in room.present if each.account == account), None)
+        if person is None:
+            raise UsageError(f"{account} is not in {rules.name}.")
+        if account in has:
+            raise UsageError(f"{account} is an {role} of {rules.name} already.")
+        if role == "inviter" and account in {each.account for each in rules.owners}:
+            raise UsageError(f"{account} is an owner of {rules.name}, and may invite anyway.")
+        if self._context.pins.standing(account, person.identity_key) not in ("unknown", *WRITTEN_TO):
+            raise UsageError(f"The key of {account} is not the one that you know. See /safety {account} first.")
+        self._change_rules(room, role, account, person.identity_key)
+
+    def _bar(self, command: commands.Bar) -> None:
+        account = normalise_account(command.account)
+        room, rules = self._owned(command.conversation)
+        if account == self.account:
+            raise UsageError("That is you. /leave leaves a room.")
+        if account in rules.barred:
+            raise UsageError(f"{account} is barred from {rules.name} already.")
+        self._change_rules(room, "bar", account)
+
+    def _unbar(self, command: commands.Unbar) -> None:
+        account = normalise_account(command.account)
+        room, rules = self._owned(command.conversation)
+        if account not in rules.barred:
+            raise UsageError(f"{account} is not barred from {rules.name}.")
+        self._change_rules(room, "unbar", account)
+
+    def _set_topic(self, command: commands.SetTopic) -> None:
+        room, rules = self._owned(command.conversation)
+        topic = command.topic.strip()
+        if len(topic) > MAX_TOPIC:
+            raise UsageError(f"A topic has at most {MAX_TOPIC} characters.")
+        if topic == rules.topic:
+            raise UsageError(f"That is the topic of {rules.name} already.")
+        self._change_rules(room, "topic", topic)
+
+    def _rename(self, command: commands.Rename) -> None:
+        name = normalise_room(command.name)
+        room, rules = self._owned(command.conversation)
+        if name == rules.name:
+            raise UsageError("That is its name already.")
+        self._change_rules(room, "rename", name)
+
+    def _change_rules(self, room: Conversation, action: Action, value: str, data: bytes = b"") -> None:
+        """Keep a change of the rules, in place of one about the same thing; done once a commit has made it."""
+        changes, answers = self._context.vault.changes, self._context.answers
+        new = ChangeRow(0, action, value, data)
+        for each in changes.load(room.id):
+            if each.action not in ("add", "remove") and subject(each) == subject(new):
+                changes.delete(each.id)
+                answers.refuse(("change", each.id), "local", "Another change took the place of this one.")
+        answers.wait_for(("change", changes.add(room.id, action, value, data)))
         self._context.touched.add(room.id)
 
 

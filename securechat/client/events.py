@@ -16,6 +16,7 @@ Trust = Standing
 Change = Literal[
     "opened", "joined", "new-device", "new-key", "re-entered", "request", "accepted", "declined", "bye", "closed",
     "members", "left", "removed", "beside",
+    "renamed", "topic", "owner", "no-owner", "inviter", "no-inviter", "barred", "unbarred",
 ]  # fmt: skip
 """`new-device`, `new-key`: somebody who was in it has another device, or another identity key, than before.
 `re-entered`: a device has replaced its own leaf, as it does after `/repair` or from an older copy of itself.
@@ -71,6 +72,9 @@ class ConversationSnapshot:
     their_bye: bool = False
     unconfirmed_since: int = 0  # when an owner has last signed its state (ms), if that is more than two weeks ago
     trust: tuple[Trust, ...] = ()  # how the key of each of `members` stands that it has here; of several, the worst
+    topic: str = ""
+    owners: tuple[str, ...] = ()  # accounts, sorted
+    inviters: tuple[str, ...] = ()
 
     def trust_in(self, account: str) -> Trust | None:
         """Return how the key of a member stands that it has here; None: it is none."""
@@ -214,7 +218,8 @@ class ConversationChanged(Event):
 
     conversation: ConversationSnapshot
     change: Change
-    account: str = ""  # who caused it, where that is one person
+    account: str = ""  # whom it is about, or who caused it, where that is one person; the new name or topic
+    by: str = ""  # who has changed the rules
 
 
 @dataclass(frozen=True)

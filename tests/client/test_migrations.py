@@ -111,7 +111,7 @@ def open_and_check(path: Path) -> None:
         assert staged is not None
         assert staged.number == 3
         assert vault.groups.departures(CLUB) == {2}
-        assert [(change.action, change.account) for change in vault.changes.load(CLUB)] == [("add", "dave")]
+        assert [(change.action, change.value) for change in vault.changes.load(CLUB)] == [("add", "dave")]
         assert {pin.account: pin.state for pin in vault.pins.load()} == {
             "bob": "verified", "carol": "accepted", "dave": "accepted",
         }  # fmt: skip
@@ -263,6 +263,11 @@ def test_a_newer_vault_that_was_closed_is_refused_without_a_trace(path: Path) ->
 
 
 BACK = """
+ALTER TABLE conversations DROP COLUMN topic;
+ALTER TABLE conversations DROP COLUMN owners;
+ALTER TABLE conversations DROP COLUMN inviters;
+ALTER TABLE changes RENAME COLUMN value TO account;
+ALTER TABLE changes RENAME COLUMN data TO key_packages;
 DROP TABLE welcomes;
 DROP TABLE invites;
 DROP TABLE refused_inviters;

@@ -19,7 +19,7 @@ import msgspec
 from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
-from securechat.client.conversations import freshness, log, phases
+from securechat.client.conversations import freshness, log, phases, rule_changes
 from securechat.client.conversations.conversation import PATH_MESSAGES, Conversation, Staged
 from securechat.client.conversations.numbers import encode_commit
 from securechat.client.conversations.waiting import Waiting
@@ -30,7 +30,7 @@ from securechat.errors import InternalError, PeerError
 from securechat.identity.pins import WRITTEN_TO, short
 from securechat.mls.framing import ContentType, MLSMessage, decode_body
 from securechat.mls.key_package import KeyPackage
-from securechat.mls.proposals import Add, Proposal, Remove
+from securechat.mls.proposals import Add, GroupContextExtensions, Proposal, Remove
 from securechat.wire.messages import RETRYABLE, Accepted, Commit, FetchKeyPackages, KeyPackages, Refused, Reply
 
 
@@ -71,17 +71,21 @@ class Committing:
         conversation = self._conversation
         proposals: list[Proposal] = []
         changes = self._vault.changes.load(conversation.id)
+        rules = before = policy.rules_of(conversation.group.public.extensions)
         for change in changes[:1] if self._one_by_one else changes:
-            if change.action == "remove":
-                leaves = [leaf for leaf, person in conversation.people.items() if person.account == change.account]
-                proposals += map(Remove, leaves)
-            elif change.key_package:
+            rules = rule_changes.apply(rules, change)
+            if change.action in ("remove", "bar"):
+                leaves = (leaf for leaf, person in conversation.people.items() if person.account == change.value)
+                proposals += (removal for removal in map(Remove, leaves) if removal not in proposals)
+            elif change.action != "add":
+                pass
+            elif change.data:
                 with self._refusing(change):
-                    proposals.append(Add(self._still_in_date(change.key_package, now)))
+                    proposals.append(Add(self._still_in_date(change.data, now)))
             elif change.id not in self._fetching:
                 self._fetching.add(change.id)
-                self._context.request(FetchKeyPackages(0, change.account), self._fetched_for(change))
-        return proposals
+                self._context.request(FetchKeyPackages(0, change.value), self._fetched_for(change))
+        return proposals if rules == before else [*proposals, GroupContextExtensions((rules.extension(),))]
 
     def _fetched_for(self, change: ChangeRow) -> Callable[[Reply], None]:
         def answer(reply: Reply) -> None:
@@ -91,18 +95,18 @@ class Committing:
                 with self._refusing(change):
                     now = self._context.clock.seconds()
                     validate = self._context.device.validator(now)
-                    package, person = check_key_packages(reply.key_packages, change.account, validate=validate, now=now)
+                    package, person = check_key_packages(reply.key_packages, change.value, validate=validate, now=now)
                     book = self._context.pins
-                    book.write_first(change.account, person.identity_key)  # to invite somebody is to write to them
+                    book.write_first(change.value, person.identity_key)  # to invite somebody is to write to them
                     book.meet(person, self._conversation.id)
-                    if book.standing(change.account, person.identity_key) not in WRITTEN_TO:
+                    if book.standing(change.value, person.identity_key) not in WRITTEN_TO:
                         form = short(person.identity_key)
                         raise PeerError(f"Their key {form} is not accepted: /trust or /verify decides.")
                     self._vault.changes.save_package(change.id, MLSMessage(package).encode())
             elif isinstance(reply, Refused) and reply.code in RETRYABLE:
                 self._backoff.wait(reply.retry_after / 1000)
             elif isinstance(reply, Refused):
-                self._drop(change, reply.code, f"{change.account} was not added: {reply.text}")
+                self._drop(change, reply.code, f"{change.value} was not added: {reply.text}")
 
         return answer
 
@@ -112,7 +116,7 @@ class Committing:
         try:
             yield
         except PeerError as error:
-            self._drop(change, "local", f"{change.account} was not added: {error} Invite them again.")
+            self._drop(change, "local", f"{change.value} was not added: {error} Invite them again.")
 
     def _still_in_date(self, encoded: bytes, now: int) -> KeyPackage:
         """Return a key package that was sound when it came. Raises PeerError if its dates have passed since.

@@ -12,10 +12,11 @@ from typing import Final, Literal
 
 import msgspec
 
+from securechat import policy
 from securechat.client import events
 from securechat.client.answers import Key
 from securechat.client.context import Context
-from securechat.client.conversations import phases
+from securechat.client.conversations import phases, rule_changes
 from securechat.client.conversations.trail import Trail
 from securechat.client.conversations.walking import Effort, Walk
 from securechat.client.doors.facts import Verdict, Way
@@ -238,8 +239,9 @@ class Conversation:
             state = "requested" if row.asked == "ours" else "request"
         members, trust = self._members()
         return events.ConversationSnapshot(
-            row.id, row.kind, row.name, members, state, row.epoch, row.own_bye, row.their_bye, self.unconfirmed, trust
-        )
+            row.id, row.kind, row.name, members, state, row.epoch, row.own_bye, row.their_bye, self.unconfirmed, trust,
+            row.topic, tuple(row.owners.split()), tuple(row.inviters.split()),
+        )  # fmt: skip
 
     def _members(self) -> tuple[tuple[str, ...], tuple[Standing, ...]]:
         """Return the accounts that are here, sorted, and how the key of each stands: the worst of several."""
@@ -303,9 +305,9 @@ class Conversation:
             waiting = answers.waiting(("item", items[0]))
         return waiting
 
-    def tell(self, change: events.Change, account: str = "", command: int = 0) -> None:
+    def tell(self, change: events.Change, account: str = "", command: int = 0, by: str = "") -> None:
         """Tell the front end that the conversation has changed; `command`: the one that caused it."""
-        self.context.emit(events.ConversationChanged(self.snapshot(), change, account, command=command))
+        self.context.emit(events.ConversationChanged(self.snapshot(), change, account, by, command=command))
 
     def tell_entered(self, change: events.Change) -> None:
         """Tell the front end that we are in."""
@@ -315,13 +317,19 @@ class Conversation:
         self.context.answers.done(key)
 
     def note_members(self) -> None:
-        """Update the row's persons, roster and epoch from the group."""
+        """Update what the row says of the group: its persons and roster, its epoch, its rules."""
         before = {person[:2]: person for person in self.row.persons}
         here = {(each.account, each.identity_key) for each in self.present}
         if here != before.keys():
             self.row.roster += 1
             self.row.persons = tuple(before.get(person) or PersonRow(*person) for person in sorted(here))
         self.row.epoch = self.group.epoch
+        row, rules = self.row, policy.rules_of(self.group.public.extensions)
+        row.name = rules.name or row.name  # a direct conversation bears the other account's
+        row.topic = rules.topic
+        row.owners, row.inviters = (
+            " ".join(each.account for each in identities) for identities in (rules.owners, rules.inviters)
+        )
 
     # --- entering and leaving -------------------------------------------------------------------------------------
 
@@ -370,11 +378,12 @@ class Conversation:
         """Forget the requested changes that are in force now, whoever made them."""
         here = {person.account for person in self.people.values()}
         ours = {each.person.account: each for each in self.context.added if each.room == self.id}
+        rules = policy.rules_of(self.group.public.extensions)
         for change in self.context.vault.changes.load(self.id):
-            if (change.account in here) == (change.action == "add"):
+            if rule_changes.is_in_force(change, rules, here):
                 self.context.vault.changes.delete(change.id)
-                if change.action == "add" and change.account in ours:
-                    ours[change.account].change = change.id  # it is answered once their invitation is in the log
+                if change.action == "add" and change.value in ours:
+                    ours[change.value].change = change.id  # it is answered once their invitation is in the log
                 else:
                     self.context.answers.done(("change", change.id))
 

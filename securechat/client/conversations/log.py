@@ -13,7 +13,7 @@ from securechat import policy
 from securechat.client import events
 from securechat.client.answers import Key
 from securechat.client.context import Added
-from securechat.client.conversations import bodies, dates, freshness, offers, phases
+from securechat.client.conversations import bodies, dates, freshness, offers, phases, rule_changes
 from securechat.client.conversations.bodies import Arrival
 from securechat.client.conversations.conversation import Conversation, People
 from securechat.client.conversations.newcomers import changes
@@ -389,10 +389,13 @@ def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> Non
             conversation.context.pins.meet(person, conversation.id)
     context = conversation.context
     wanted = context.vault.changes.load(conversation.id)
-    by = {each.account: context.answers.waiting(("change", each.id)) for each in wanted}
+    by = {each.value: context.answers.waiting(("change", each.id)) for each in wanted}
     for change, account in changes(before, conversation.present):  # whoever had left was told of then
         conversation.tell(change, account, by.get(account, 0))
     committer = certificate_of(public.committer)
+    old, new = (policy.rules_of(group.extensions) for group in (public.before, public.after))
+    for kind, about in rule_changes.told(old, new):
+        conversation.tell(kind, about, by.get(about, 0), committer.account)
     if public.sender.type == SenderType.NEW_MEMBER_COMMIT and committer in before:
         conversation.tell("re-entered", committer.account)
     conversation.settle_changes()

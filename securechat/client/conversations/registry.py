@@ -50,6 +50,7 @@ class Registry:
         self._context = context
         self._conversations: dict[bytes, Conversation] = {}
         self._named: dict[str, list[Conversation]] = {}  # by name, oldest first
+        self._indexed: dict[bytes, str] = {}  # conversation -> the name that it is under
         for row in context.vault.conversations.load():
             self.keep(Conversation.load(context, row))
         self._aliases: dict[bytes, bytes] = {}  # our own first ids -> the ids that replaced them
@@ -201,6 +202,7 @@ class Registry:
                 self._pump_invitations()
         for each in touched:
             if (conversation := self._conversations.get(each)) is not None:
+                self._follow_name(conversation)
                 conversation.save()
                 self._note_cursor(each, conversation.row.cursor)
                 if conversation.caught_up or conversation.row.phase not in phases.READING:
@@ -474,7 +476,16 @@ class Registry:
         """Add a conversation under the id that it has."""
         self._conversations[conversation.id] = conversation
         self._named.setdefault(conversation.row.name, []).append(conversation)
+        self._indexed[conversation.id] = conversation.row.name
         return conversation
+
+    def _follow_name(self, conversation: Conversation) -> None:
+        """Find a renamed conversation under its new name alone."""
+        old, new = self._indexed[conversation.id], conversation.row.name
+        if new != old:
+            self._named[old].remove(conversation)
+            self._named.setdefault(new, []).append(conversation)
+            self._indexed[conversation.id] = new
 
     def _note_cursor(self, log_id: bytes, cursor: int) -> None:
         """Acknowledge a log's new entries: at once if they are many, otherwise after a moment, together with more."""

@@ -40,6 +40,9 @@ class ConversationRow:
     own_bye: bool = False
     their_bye: bool = False
     closed: bool = False  # we only leave, and say nothing more
+    topic: str = ""
+    owners: str = ""  # accounts, with blanks between them
+    inviters: str = ""
     epoch: int = 0
     confirmed: int = 0  # when an owner has last signed the state, by their clock, milliseconds since 1970
     roster: int = 0  # rises whenever those in the conversation are others than before
@@ -60,14 +63,17 @@ class StagedRow:
     commit_state: bytes = field(repr=False)  # empty if the request holds no commit
 
 
+Action = Literal["add", "remove", "owner", "no-owner", "inviter", "no-inviter", "bar", "unbar", "topic", "rename"]
+
+
 @dataclass(frozen=True)
 class ChangeRow:
-    """A change of the members that the user has asked for and no commit has made yet."""
+    """A change of the members or the rules that the user has asked for and no commit has made yet."""
 
     id: int
-    action: Literal["add", "remove"]
-    account: str
-    key_package: bytes = field(repr=False)  # of the account to be added; empty until it is fetched
+    action: Action
+    value: str  # the account that it is about, or the new topic or name
+    data: bytes = field(repr=False)  # its key package, if it is to be added; the identity key, if it is to get a right
 
 
 _COLUMNS: Final = tuple(column.name for column in fields(ConversationRow) if column.name != "persons")
@@ -221,29 +227,29 @@ class TrailTable:
 
 
 class ChangeTable:
-    """Changes of the members that the user asked for and no commit has made yet."""
+    """Changes of the members and the rules that the user asked for and no commit has made yet."""
 
     def __init__(self, database: Statements) -> None:
         self._database = database
 
     def load(self, conversation: bytes) -> list[ChangeRow]:
-        """Return the changes of the members still to be made, oldest first."""
+        """Return the changes still to be made, oldest first."""
         rows = self._database.all(
-            "SELECT id, action, account, key_packages FROM changes WHERE conversation = ? ORDER BY id", conversation
+            "SELECT id, action, value, data FROM changes WHERE conversation = ? ORDER BY id", conversation
         )
         return [ChangeRow(*row) for row in rows]
 
-    def add(self, conversation: bytes, action: Literal["add", "remove"], account: str) -> int:
-        """Keep a change of the members to be made. Returns its id."""
+    def add(self, conversation: bytes, action: Action, value: str, data: bytes = b"") -> int:
+        """Keep a change to be made. Returns its id."""
         cursor = self._database.run(
-            "INSERT INTO changes (conversation, action, account, key_packages) VALUES (?, ?, ?, x'')",
-            conversation, action, account,
+            "INSERT INTO changes (conversation, action, value, data) VALUES (?, ?, ?, ?)",
+            conversation, action, value, data,
         )  # fmt: skip
         return int(cursor.lastrowid)
 
     def save_package(self, change: int, package: bytes) -> None:
         """Keep the key package for somebody to be added."""
-        self._database.run("UPDATE changes SET key_packages = ? WHERE id = ?", package, change)
+        self._database.run("UPDATE changes SET data = ? WHERE id = ?", package, change)
 
     def delete(self, change: int) -> None:
         """Forget a change: it is made, or cannot be."""

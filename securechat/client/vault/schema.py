@@ -206,8 +206,18 @@ ALTER TABLE outbox ADD COLUMN roster INTEGER NOT NULL DEFAULT 1;
 """Each key of an account has its own state; the key that an account had merely shown is not kept. Members are known by
 their keys, and a line remembers for which of them it was typed."""
 
+_RULES: Final = """
+ALTER TABLE conversations ADD COLUMN topic TEXT NOT NULL DEFAULT '';
+ALTER TABLE conversations ADD COLUMN owners TEXT NOT NULL DEFAULT '';
+ALTER TABLE conversations ADD COLUMN inviters TEXT NOT NULL DEFAULT '';
+ALTER TABLE changes RENAME COLUMN account TO value;
+ALTER TABLE changes RENAME COLUMN key_packages TO data;
+UPDATE changes SET data = x'';
+"""
+"""Rules that front ends show, and changes of them. Key packages to be added by are fetched once more."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
-    _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED, _PINS,
+    _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED, _PINS, _RULES,
 )  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 

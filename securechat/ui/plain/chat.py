@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from securechat.client.commands import (
     Accept,
     AcceptInvitation,
+    Bar,
     Bye,
     Command,
     Confirm,
@@ -28,10 +29,15 @@ from securechat.client.commands import (
     MarkShown,
     OpenDirect,
     Remove,
+    Rename,
     Repair,
     Send,
+    SetInviter,
+    SetOwner,
+    SetTopic,
     ShowSafetyNumber,
     Trust,
+    Unbar,
     Unignore,
     Verify,
 )
@@ -333,6 +339,30 @@ class Chat:
     def _remove(self, rest: str) -> None:
         self._do_command(Remove(self._here().id, normalise_account(_one(rest, "/remove USER"))))
 
+    def _role(self, rest: str, role: str) -> tuple[bytes, str, bool]:
+        verb, _, account = rest.partition(" ")
+        if verb not in ("add", "remove") or not account or " " in account:
+            raise UsageError(f"Type /{role} add USER or /{role} remove USER.")
+        return self._here().id, normalise_account(account), verb == "add"
+
+    def _owner(self, rest: str) -> None:
+        self._do_command(SetOwner(*self._role(rest, "owner")))
+
+    def _inviter(self, rest: str) -> None:
+        self._do_command(SetInviter(*self._role(rest, "inviter")))
+
+    def _bar(self, rest: str) -> None:
+        self._do_command(Bar(self._here().id, normalise_account(_one(rest, "/bar USER"))))
+
+    def _unbar(self, rest: str) -> None:
+        self._do_command(Unbar(self._here().id, normalise_account(_one(rest, "/unbar USER"))))
+
+    def _topic(self, rest: str) -> None:
+        self._do_command(SetTopic(self._here().id, rest))
+
+    def _rename(self, rest: str) -> None:
+        self._do_command(Rename(self._here().id, normalise_room(_one(rest, "/rename #room"))))
+
     def _rooms(self, _: str) -> None:
         self._do_command(ListRooms())
 
@@ -432,6 +462,12 @@ class Chat:
             Verb("/create #ROOM", "make a room that only people you invite can enter", _create),
             Verb("/invite USER", "invite somebody to the current room", _invite),
             Verb("/remove USER", "remove somebody from the current room, if it is yours", _remove),
+            Verb("/owner add|remove USER", "share the current room, or no longer", _owner),
+            Verb("/inviter add|remove USER", "let somebody invite others to the current room, or no longer", _inviter),
+            Verb("/bar USER", "keep somebody out of the current room", _bar),
+            Verb("/unbar USER", "let them in again", _unbar),
+            Verb("/topic [TEXT]", "say what the current room is about; the server can read it", _topic),
+            Verb("/rename #ROOM", "give the current room another name", _rename),
             Verb("/leave [NAME]", "leave a conversation for good; without a name, the current one", _leave),
             Verb("/rooms", "list the rooms", _rooms),
             Verb("/who", "list the people in the current conversation", _who),

@@ -179,6 +179,7 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
                 for name, online, trust in event.members
             )
             yield _notice(f"In {where}: {', '.join(names)}")
+            yield from _of_rules(conversation)
         case Ignored(ignored=True):
             who = clean_line(event.account)
             yield _notice(
@@ -301,6 +302,30 @@ def _of_safety_number(event: SafetyNumber) -> Iterator[Sentence]:
         )
 
 
+_STANDING: Final = {
+    "owner": "an owner of",
+    "no-owner": "no longer an owner of",
+    "inviter": "allowed to invite others to",
+    "no-inviter": "no longer allowed to invite others to",
+    "barred": "barred from",
+    "unbarred": "no longer barred from",
+}
+
+
+def _by(event: ConversationChanged, own: str) -> str:
+    return f" (by {'you' if event.by == own else clean_line(event.by)})" if event.by else ""
+
+
+def _of_rules(conversation: ConversationSnapshot | None) -> Iterator[Sentence]:
+    if conversation is None:
+        return
+    for what, accounts in (("Owners", conversation.owners), ("May invite", conversation.inviters)):
+        if accounts:
+            yield _notice(f"{what}: {', '.join(map(clean_line, accounts))}")
+    if conversation.topic:
+        yield _notice(f"Topic: {clean_line(conversation.topic)}")
+
+
 def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
     conversation = event.conversation
     where, who = title(conversation), clean_line(event.account)
@@ -314,6 +339,8 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
             yield _notice(f"You have opened the room {where}.")
         case "joined" if not by_us:
             yield _notice(f"{who} has entered {where}.")
+            if conversation.owners == (own,) and len(conversation.members) == 2:
+                yield _notice(f"You alone own {where}. /owner add {who} shares it, should your device be lost.")
         case "joined":
             count = _people(len(conversation.members))
             opened = " Whoever runs this server can walk in." if conversation.kind == "open" else ""
@@ -356,6 +383,14 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
             how = dict(zip(conversation.members, conversation.trust, strict=False))
             names = ", ".join(beside(clean_line(name), how.get(name, "unknown")) for name in conversation.members)
             yield _notice(f"Now in {where}{'' if by_us else f', changed by {who}'}: {names}")
+        case "renamed":
+            yield _notice(f"The room is called {where} now{_by(event, own)}.")
+        case "topic":
+            about = f": {clean_line(event.account)}" if event.account else " is gone."
+            yield _notice(f"The topic of {where}{_by(event, own)}{about} (the server can read topics)")
+        case "owner" | "no-owner" | "inviter" | "no-inviter" | "barred" | "unbarred":
+            subject = "You are" if event.account == own else f"{who} is"
+            yield _notice(f"{subject} {_STANDING[event.change]} {where}{_by(event, own)}.")
         case "left" if direct and by_us:
             pass  # the user was told already that it has ended
         case "left" if direct:

@@ -1,0 +1,75 @@
+"""Changes of a room that its user asked for and no commit has made yet: what each does to the rules, and when it is in
+force. What a commit has changed in them, for people (docs/design.md, section 6, Rules).
+
+Several wait together and go into one commit. Whom a change is about it names by account and identity key, as they were
+when the user asked: nobody else gets the right because the tree has changed meanwhile.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+
+from securechat.client.events import Change
+from securechat.client.vault.conversations import ChangeRow
+from securechat.policy import Identity, Rules
+from securechat.policy.rules import in_order
+
+
+def subject(change: ChangeRow) -> str:
+    """Return what a change is about: of two changes of the rules about one thing, the newer counts."""
+    return change.action if change.action in ("topic", "rename") else change.value
+
+
+def apply(rules: Rules, change: ChangeRow) -> Rules:
+    """Return the rules with a change made; the same for a change of the members."""
+    value = change.value
+    owners = tuple(each for each in rules.owners if each.account != value)
+    inviters = tuple(each for each in rules.inviters if each.account != value)
+    barred = tuple(account for account in rules.barred if account != value)
+    who = Identity(value, change.data)
+    match change.action:
+        case "owner":
+            return replace(rules, owners=in_order((*owners, who)), inviters=inviters)
+        case "inviter":
+            return replace(rules, owners=owners, inviters=in_order((*inviters, who)))
+        case "no-owner":
+            return replace(rules, owners=owners)
+        case "no-inviter":
+            return replace(rules, inviters=inviters)
+        case "bar":
+            return replace(rules, owners=owners, inviters=inviters, barred=tuple(sorted((*barred, value))))
+        case "unbar":
+            return replace(rules, barred=barred)
+        case "topic":
+            return replace(rules, topic=value)
+        case "rename":
+            return replace(rules, name=value)
+        case "add" | "remove":
+            return rules
+
+
+def is_in_force(change: ChangeRow, rules: Rules, here: Collection[str]) -> bool:
+    """Whether a change is made, by whomever; `here`: the accounts that are in the tree."""
+    if change.action in ("add", "remove"):
+        return (change.value in here) == (change.action == "add")
+    return apply(rules, change) == rules
+
+
+def told(before: Rules, after: Rules) -> Iterator[tuple[Change, str]]:
+    """Yield what has changed: its kind, and the account that it is about, or the new name or topic."""
+    if after.name != before.name:
+        yield "renamed", after.name
+    if after.topic != before.topic:
+        yield "topic", after.topic
+    accounts: tuple[tuple[Change, Change, Iterable[str], Iterable[str]], ...] = (
+        ("owner", "no-owner", _accounts(before.owners), _accounts(after.owners)),
+        ("inviter", "no-inviter", _accounts(before.inviters), _accounts(after.inviters)),
+        ("barred", "unbarred", before.barred, after.barred),
+    )
+    for given, taken, were, are in accounts:
+        old, new = set(were), set(are)
+        yield from ((given, account) for account in sorted(new - old))
+        yield from ((taken, account) for account in sorted(old - new))
+
+
+def _accounts(identities: Iterable[Identity]) -> Iterator[str]:
+    return (identity.account for identity in identities)

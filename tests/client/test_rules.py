@@ -1,0 +1,163 @@
+"""What owners change in a room: everybody sees it, a change waits, is merged with others, and is refused in words."""
+
+from collections.abc import Callable
+
+import pytest
+
+from securechat.client import commands, events
+from securechat.errors import UsageError
+from tests.support.memory_server import MemoryServer
+from tests.support.people import Person, settle
+
+World = Callable[..., list[Person]]
+NAME = "#garden"
+
+
+@pytest.fixture
+def garden(people: World) -> list[Person]:
+    """alice owns an open room, and bob and carol are in it."""
+    everybody = people("alice", "bob", "carol")
+    for person in everybody:
+        person.do(commands.JoinRoom(NAME))
+        settle(*everybody)
+    return everybody
+
+
+def seen(person: Person, name: str = NAME) -> events.ConversationSnapshot:
+    found = person.engine.snapshot.find(name)
+    assert found is not None
+    return found
+
+
+def changes(person: Person) -> list[tuple[str, str, str]]:
+    told = (each for each in person.of(events.ConversationChanged) if isinstance(each, events.ConversationChanged))
+    return [(each.change, each.account, each.by) for each in told if each.by]
+
+
+def refused(person: Person, command: commands.Command, text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        person.do(command)
+
+
+def test_whoever_opens_a_room_owns_it_and_the_lobby_belongs_to_nobody(garden: list[Person]) -> None:
+    alice, bob, _ = garden
+    assert seen(bob).owners == ("alice",)
+    alice.do(commands.JoinRoom("#lobby"))
+    settle(*garden)
+    assert seen(alice, "#lobby").owners == ()
+    refused(alice, commands.SetTopic(alice.id_of("#lobby"), "tea"), "belongs to nobody")
+
+
+def test_topic_and_owners_change_in_one_commit_and_everybody_sees_who_did_it(
+    server: MemoryServer, garden: list[Person]
+) -> None:
+    alice, bob, carol = garden
+    room = alice.id_of(NAME)
+    epoch = server.head(room).epoch
+    topic, owner = commands.SetTopic(room, " tea "), commands.SetOwner(room, "bob", owner=True)
+    alice.cut()
+    alice.do(topic)
+    alice.do(owner)
+    alice.connect()
+    settle(*garden)
+    assert server.head(room).epoch == epoch + 1
+    assert {each.command for each in alice.of(events.Done)} >= {topic.id, owner.id}
+    for person in garden:
+        assert (seen(person).topic, seen(person).owners) == ("tea", ("alice", "bob"))
+        assert changes(person) == [("topic", "tea", "alice"), ("owner", "bob", "alice")]
+    bob.do(commands.SetTopic(room, "coffee"))
+    bob.do(commands.SetOwner(room, "alice", owner=False))
+    settle(*garden)
+    assert seen(carol).owners == ("bob",)
+    refused(alice, commands.SetTopic(room, "tea"), "Only an owner of #garden")
+
+
+def test_the_newer_of_two_waiting_changes_of_one_thing_counts(garden: list[Person]) -> None:
+    alice, bob, _ = garden
+    alice.cut()
+    first = commands.SetTopic(alice.id_of(NAME), "tea")
+    alice.do(first)
+    alice.do(commands.SetTopic(alice.id_of(NAME), "coffee"))
+    alice.connect()
+    settle(*garden)
+    assert seen(bob).topic == "coffee"
+    assert [each.command for each in alice.of(events.Refused)] == [first.id]
+
+
+def test_a_renamed_room_is_known_by_its_new_name_before_and_after_a_restart(garden: list[Person]) -> None:
+    alice, bob, carol = garden
+    room = alice.id_of(NAME)
+    alice.do(commands.Rename(room, "#Orchard"))
+    settle(*garden)
+    for person in garden:
+        assert person.id_of("#orchard") == room
+        assert person.state_of(NAME) == ""
+        assert changes(person) == [("renamed", "#orchard", "alice")]
+    bob.crash()
+    bob.connect()
+    bob.say("#orchard", "apples")
+    settle(*garden)
+    assert carol.texts("#orchard") == ["bob: apples"]
+    carol.do(commands.JoinRoom(NAME))  # the old name is free
+    settle(*garden)
+    assert carol.id_of(NAME) != room
+
+
+def test_a_taken_name_is_refused_in_words_and_nothing_changes(garden: list[Person]) -> None:
+    alice, bob, _ = garden
+    bob.do(commands.JoinRoom("#orchard"))
+    settle(*garden)
+    rename = commands.Rename(alice.id_of(NAME), "#orchard")
+    alice.do(rename)
+    settle(*garden)
+    (told,) = alice.of(events.Refused)
+    assert isinstance(told, events.Refused)
+    assert (told.command, told.code, told.text) == (rename.id, "exists", "there is a room #orchard")
+    assert alice.state_of(NAME) == "open"
+    alice.do(commands.SetTopic(alice.id_of(NAME), "pears"))
+    settle(*garden)
+    assert seen(bob).topic == "pears"
+
+
+def test_whoever_is_barred_is_out_and_stays_out_until_unbarred(garden: list[Person]) -> None:
+    alice, bob, carol = garden
+    room = alice.id_of(NAME)
+    alice.do(commands.Bar(room, "bob"))
+    settle(*garden)
+    assert bob.state_of(NAME) == "closed"
+    assert seen(carol).members == ("alice", "carol")
+    assert ("barred", "bob", "alice") in changes(carol)
+    refused(alice, commands.Bar(room, "bob"), "barred from #garden already")
+    alice.do(commands.Unbar(room, "bob"))
+    settle(*garden)
+    bob.do(commands.JoinRoom(NAME))
+    settle(*garden)
+    assert seen(carol).members == ("alice", "bob", "carol")
+
+
+def test_the_last_owner_names_another_before_leaving_others(garden: list[Person]) -> None:
+    alice, bob, carol = garden
+    room = alice.id_of(NAME)
+    refused(alice, commands.Leave(room), "the only owner of #garden: name another one first")
+    refused(alice, commands.SetOwner(room, "alice", owner=False), "needs an owner")
+    alice.do(commands.SetOwner(room, "bob", owner=True))
+    settle(*garden)
+    alice.do(commands.Leave(room))
+    settle(*garden)
+    assert alice.state_of(NAME) == "closed"
+    assert seen(carol).owners == ("alice", "bob")
+    for person in (carol, bob):
+        assert person.state_of(NAME) == "open"
+
+
+def test_rights_are_given_to_members_whose_key_is_known(garden: list[Person]) -> None:
+    alice, _, _ = garden
+    room = alice.id_of(NAME)
+    refused(alice, commands.SetOwner(room, "dave", owner=True), "dave is not in #garden")
+    refused(alice, commands.SetOwner(room, "alice", owner=True), "is an owner of #garden already")
+    refused(alice, commands.SetOwner(room, "bob", owner=False), "bob is no owner")
+    refused(alice, commands.SetInviter(room, "bob", inviter=True), "everybody can enter")
+    refused(alice, commands.SetTopic(room, "x" * 201), "at most 200 characters")
+    alice.do(commands.SetOwner(room, "bob", owner=True))
+    settle(*garden)
+    assert seen(alice).owners == ("alice", "bob")
