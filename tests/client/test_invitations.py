@@ -1,6 +1,7 @@
 """Being invited: nobody is in a room before they have said yes, and nobody can invite in another's name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from securechat.client.conversations.conversation import Conversation
 from securechat.content.registry import INVITATION_DAYS, Body, Invite
 from securechat.errors import UsageError
 from securechat.identity.pins import digest
+from securechat.policy import Identity
 from securechat.wire import messages as wire
 from tests.support.memory_server import MemoryServer
 from tests.support.people import Person, only, settle
@@ -278,6 +280,78 @@ def test_a_program_accepts_invitations_of_the_accounts_in_its_settings_alone(peo
     assert bob.state_of("#club") == "open"
     assert bob.state_of("#trap") == ""
     assert [question.name for question in asked(bob)] == ["#trap"]
+
+
+def test_a_newer_invitation_voids_the_question_until_its_own_welcome_is_there(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    befriend(alice, bob)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    alice.do(commands.Remove(club, "bob"))
+    alice.engine._registry.welcomes.withdraw = lambda *_: None  # type: ignore[method-assign]  # nobody says so
+    settle(alice, bob)
+    alice.do(commands.Invite(club, "bob"))
+    held: list[wire.FromServer] = []
+    only(bob, lambda message: held.append(message) or [] if isinstance(message, wire.Welcomed) else [message])  # type: ignore[func-returns-value]  # a test's filter
+    settle(alice, bob)
+    assert asked(bob) == []
+    with pytest.raises(UsageError, match="no invitation"):
+        bob.do(commands.AcceptInvitation(club))
+    bob.server.outward = lambda _link, message: [message]
+    for message in held:
+        assert bob.link is not None
+        bob.link.send(message)
+    settle(alice, bob)
+    assert len(bob.of(events.Invited)) == 2
+    bob.do(commands.AcceptInvitation(club))
+    settle(alice, bob)
+    bob.say("#club", "in")
+    settle(alice, bob)
+    assert alice.texts("#club") == ["bob: in"]
+
+
+@pytest.mark.parametrize("decline", [False, True])
+def test_another_inviter_to_the_same_room_takes_nothing_away(people: World, decline: bool) -> None:  # noqa: FBT001  a parameter of the test
+    alice, bob, mallory = people("alice", "bob", "mallory")
+    refuse_all(bob)
+    befriend(alice, bob)
+    befriend(mallory, bob)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob, mallory)
+    (question,) = asked(bob)
+    (row,) = bob.vault.invitations.invites(club)
+    (welcome,) = bob.vault.invitations.welcomes(club)
+    other = Identity("mallory", mallory.engine._context.device.identity_key)
+    with bob.vault.transaction():  # as if mallory had made a group under the room's id
+        bob.vault.invitations.save_invite(replace(row, inviter=other, told=False, direct=bob.id_of("mallory")))
+        bob.vault.invitations.add_welcome(replace(welcome, inviter=other))
+        bob.engine._registry.welcomes.consider(club)
+    assert asked(bob) == [question]
+    if decline:
+        bob.do(commands.DeclineInvitation(club))
+    else:
+        bob.do(commands.AcceptInvitation(club))
+    settle(alice, bob, mallory)
+    assert asked(bob) == []
+    assert bob.state_of("#club") == ("" if decline else "open")
+
+
+def test_a_question_ends_with_its_welcome(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    befriend(alice, bob)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    (question,) = asked(bob)
+    (welcome,) = bob.vault.invitations.welcomes(club)
+    with bob.engine._unit():
+        bob.engine._registry.welcomes._drop_welcome(welcome.id)  # it had to give way
+    assert asked(bob) == []
+    assert bob.engine.take_events() == [events.InvitationEnded(question, "expired")]
 
 
 # --- kills --------------------------------------------------------------------------------------------------------

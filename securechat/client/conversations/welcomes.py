@@ -164,7 +164,7 @@ class Welcomes:
         self._invited: set[bytes] = set()  # rooms that an invitation is there for
         self._ends = 0  # when the first thing that waits ends, milliseconds since 1970; 0: nothing waits
         self._note()
-        for row in self._vault.invites():
+        for row in sorted(self._vault.invites(), key=self._is_stranger):
             if row.told and (welcome := self._welcome_of(row)) is not None:
                 self.questions.setdefault(row.conversation, self._question(row, welcome))
 
@@ -189,7 +189,7 @@ class Welcomes:
         if facts.kind == "direct":
             self._enter_direct(welcomed, opened, conversation)
         elif not self._has_room_for(
-            opened.inviter, len(welcomed.welcome) + len(welcomed.tree), self._vault.inviters, self._vault.delete_welcome
+            opened.inviter, len(welcomed.welcome) + len(welcomed.tree), self._vault.inviters, self._drop_welcome
         ):
             self.dropped += 1
         else:
@@ -219,19 +219,22 @@ class Welcomes:
         """Ask the user, if an invitation and its Welcome are both there and the table of doors lets them be asked."""
         if conversation not in self._invited:
             return
+        fitting: list[tuple[InviteRow, WelcomeRow]] = []
         for row in self._vault.invites(conversation):
             welcome = self._welcome_of(row)
             if welcome is None:
                 continue
             verdict = self._decide(row, welcome)
-            if verdict.action == "ask":
-                self._ask(row, welcome)
-                return
-            if verdict.action == "refuse" and verdict.row:
-                self._vault.delete_invite(conversation, row.inviter)
-                self._note()
+            if verdict.action == "ask" and self._vault.refuses(row.inviter):
+                self._decline(row, welcome)
+            elif verdict.action == "ask":
+                fitting.append((row, welcome))
+            elif verdict.action == "refuse" and verdict.row:
+                self._drop(row)
                 text = f"An invitation by {row.inviter.account} was refused. What was missing: {verdict.why}."
                 self._context.emit(events.Alarm("rules", conversation, text))
+        if fitting:  # whom the user knows is asked about before a stranger, and the newest first
+            self._ask(*min(fitting, key=lambda each: self._is_stranger(each[0])))
 
     def notice_return(self, conversation: Conversation) -> None:
         """If all that is left of a log begins where a Welcome has added us again, nothing leads there from our state.
@@ -265,7 +268,8 @@ class Welcomes:
         self._vault.expire_welcomes(now - WAIT_MILLISECONDS)
         for row in self._vault.invites():
             if row.until <= now:
-                self._forget_invite(row, "expired")
+                self._end(row, "expired")
+        self._end_questions()
         self._note()
 
     def _note(self) -> None:
@@ -294,8 +298,7 @@ class Welcomes:
 
     def accept(self, conversation: bytes) -> None:
         """Enter a room that we are invited to. Raises `UsageError`, having changed nothing."""
-        question = self._asked(conversation)
-        row, welcome = self._answerable(conversation)
+        question, row, welcome = self._asked(conversation)
         self._check_acceptable(question)
         welcomed, opened = self._open_again(welcome)
         verdict = self._decide(row, welcome)
@@ -312,7 +315,9 @@ class Welcomes:
                 f"all the same."
             ) from error
         self._enter_room(verdict, welcomed, opened)
-        self._answered(row)
+        self._vault.forget(conversation)
+        self.questions.pop(conversation, None)
+        self._note()
         direct = self._registry.get(row.direct)
         if direct is not None and direct.row.asked == "theirs" and not direct.row.closed:
             direct.row.asked = ""
@@ -321,14 +326,14 @@ class Welcomes:
 
     def decline(self, conversation: bytes, *, never: bool) -> None:
         """Stay out of a room; with `never`, of every one that this key invites to. Raises `UsageError`."""
-        self._asked(conversation)
-        row, welcome = self._answerable(conversation)
+        _, row, welcome = self._asked(conversation)
         self._decline(row, welcome)
         if never:
             self._vault.refuse(row.inviter)
             for other in self._vault.invites():
                 if other.inviter == row.inviter and (theirs := self._welcome_of(other)) is not None:
                     self._decline(other, theirs)
+        self.consider(conversation)  # somebody else may have invited us, too
 
     # --- what we send ---------------------------------------------------------------------------------------------
 
@@ -528,12 +533,14 @@ class Welcomes:
         now = self._context.clock.milliseconds()
         if body.until <= now:
             return
-        self._vault.delete_invite(body.group, who)  # the newest counts
+        for older in self._vault.invites(body.group):
+            if older.inviter == who:
+                self._drop(older, keep_welcome=True)  # the newest counts
 
         def load() -> list[tuple[InviteRow, Identity, int]]:
             return [(row, row.inviter, 0) for row in reversed(self._vault.invites())]
 
-        if not self._has_room_for(who, 0, load, lambda row: self._forget_invite(row, "expired")):
+        if not self._has_room_for(who, 0, load, lambda row: self._end(row, "expired")):
             self.dropped += 1
             return
         until = min(body.until, now + WAIT_MILLISECONDS)
@@ -579,31 +586,29 @@ class Welcomes:
         return offers.judge(self._context, before, offered)
 
     def _ask(self, row: InviteRow, welcome: WelcomeRow) -> None:
-        inviter, question = row.inviter, self._question(row, welcome)
-        if self._vault.refuses(inviter):
-            self._decline(row, welcome)
-            return
-        if self.questions.get(row.conversation) == question:
-            return
-        for older in self._vault.invites(row.conversation):
-            if older.inviter != inviter:
-                self._vault.delete_invite(older.conversation, older.inviter)
-        self._vault.save_invite(replace(row, told=True))
+        before, question = self.questions.get(row.conversation), self._question(row, welcome)
         self.questions[row.conversation] = question
-        if self._accepts(question):
-            return
-        self._context.emit(events.Invited(question))
+        if before is not None and _same(before, question):
+            return  # asked already; what we know of the inviter may have changed since
+        self._vault.save_invite(replace(row, told=True))
+        if not self._accepts(question):
+            self._context.emit(events.Invited(question))
+
+    def _is_stranger(self, row: InviteRow) -> bool:
+        """Whether the user has not said yes to talking with an inviter."""
+        direct = self._registry.get(row.direct)
+        return direct is None or direct.row.asked == "theirs"
 
     def _question(self, row: InviteRow, welcome: WelcomeRow) -> events.Invitation:
         body, facts, inviter = _body_of(row), _decode_facts(welcome.facts), row.inviter
-        context, direct = self._context, self._registry.get(row.direct)
+        context = self._context
         others = [each.key for each in facts.people if each.device != context.device.id]
         return events.Invitation(
             row.conversation,
             facts.name,
             inviter.account,
             digest(inviter.identity_key),
-            first_contact=direct is None or direct.row.asked == "theirs",
+            first_contact=self._is_stranger(row),
             again=self._registry.get(row.conversation) is not None,
             role=facts.role,
             owners=tuple(sorted({account for account, _ in body.owners})),
@@ -615,16 +620,18 @@ class Welcomes:
             until=row.until,
         )
 
-    def _asked(self, conversation: bytes) -> events.Invitation:
-        if (question := self.questions.get(conversation)) is None:
+    def _asked(self, conversation: bytes) -> tuple[events.Invitation, InviteRow, WelcomeRow]:
+        """Return a question and what it is about. Raises `UsageError`."""
+        question = self.questions.get(conversation)
+        row = self._row_of(question) if question is not None else None
+        welcome = self._welcome_of(row) if row is not None else None
+        if question is None or row is None or welcome is None:
             raise UsageError("You have no invitation to that room.")
-        return question
+        return question, row, welcome
 
-    def _answerable(self, conversation: bytes) -> tuple[InviteRow, WelcomeRow]:
-        for row in self._vault.invites(conversation):
-            if row.told and (welcome := self._welcome_of(row)) is not None:
-                return row, welcome
-        raise InternalError("a question without its invitation")
+    def _row_of(self, question: events.Invitation) -> InviteRow | None:
+        rows = self._vault.invites(question.conversation)
+        return next((row for row in rows if _is_about(question, row)), None)
 
     def _check_acceptable(self, question: events.Invitation) -> None:
         inviter, name = question.inviter, question.name
@@ -639,10 +646,28 @@ class Welcomes:
                 f"You are in {read:,} conversations, and a server lets nobody read more. Leave one first."
             )
 
-    def _answered(self, row: InviteRow) -> None:
-        self._vault.forget(row.conversation)
-        self.questions.pop(row.conversation, None)
+    def _drop(self, row: InviteRow, *, keep_welcome: bool = False) -> events.Invitation | None:
+        """Forget an invitation and its Welcome. Returns the question that was about it, if there was one."""
+        welcome = None if keep_welcome else self._welcome_of(row)
+        if welcome is not None:
+            self._vault.delete_welcome(welcome.id)
+        self._vault.delete_invite(row.conversation, row.inviter)
         self._note()
+        question = self.questions.get(row.conversation)
+        if question is None or not _is_about(question, row):
+            return None
+        return self.questions.pop(row.conversation)
+
+    def _drop_welcome(self, welcome: int) -> None:
+        self._vault.delete_welcome(welcome)
+        self._end_questions()
+
+    def _end_questions(self) -> None:
+        """End the questions whose Welcome is not kept any more."""
+        for question in list(self.questions.values()):
+            row = self._row_of(question)
+            if row is not None and self._welcome_of(row) is None:
+                self._end(row, "expired")
 
     def _decline(self, row: InviteRow, welcome: WelcomeRow) -> None:
         """Say no to the inviter, and leave from where the Welcome has put us."""
@@ -656,7 +681,7 @@ class Welcomes:
             else:
                 direct.put(DeclineInvite(row.conversation))
         self._depart(welcome)
-        self._answered(row)
+        self._drop(row)
 
     def _depart(self, welcome: WelcomeRow) -> None:
         """Leave from the epoch that a Welcome opens.
@@ -676,18 +701,16 @@ class Welcomes:
             proposal = group.propose(Remove(group.own_leaf), authenticated_data=leaving)
             self._context.request(Leave(0, welcome.conversation, number, proposal), _ignore)
 
-    def _forget_invite(self, row: InviteRow, why: events.InvitationEnd) -> None:
-        question = self.questions.get(row.conversation)
-        self._vault.delete_invite(row.conversation, row.inviter)
-        self._note()
-        if row.told and question is not None:
-            self._answered(row)
+    def _end(self, row: InviteRow, why: events.InvitationEnd) -> None:
+        """An invitation is over, and nobody has answered it."""
+        if (question := self._drop(row)) is not None:
             self._context.emit(events.InvitationEnded(question, why))
+            self.consider(row.conversation)
 
     def _withdraw(self, conversation: bytes, who: Identity) -> None:
         for row in self._vault.invites(conversation):
             if row.inviter == who:
-                self._forget_invite(row, "withdrawn")
+                self._end(row, "withdrawn")
 
     def _take_decline(self, conversation: bytes, who: Identity) -> None:
         """Somebody whom we have invited does not want to come: their leaf leaves the room."""
@@ -722,6 +745,15 @@ def unanswered(room: Conversation) -> set[Identity]:
 
 def _role(rules: Rules, who: Identity) -> Role:
     return "owner" if who in rules.owners else "inviter" if who in rules.inviters else "member"
+
+
+def _is_about(question: events.Invitation, row: InviteRow) -> bool:
+    return (question.inviter, question.key) == (row.inviter.account, digest(row.inviter.identity_key))
+
+
+def _same(one: events.Invitation, other: events.Invitation) -> bool:
+    """Whether two questions are about one invitation."""
+    return (one.inviter, one.key, one.until, one.text) == (other.inviter, other.key, other.until, other.text)
 
 
 def _body_of(row: InviteRow) -> Invite:
