@@ -228,7 +228,8 @@ def test_two_slashes_send_a_text_that_begins_with_one(screen: Screen) -> None:
      ("/trust bob 1a2b 3c4d", "/trust USER [KEY]"),
      ("/history x", "number"), ("/history 0", "number"), ("/history 99999999999", "number"),
      ("/go nobody", "/msg nobody"), ("/go #nowhere", "/join #nowhere"), ("/accept", "Nobody has asked"),
-     ("/accept zoe", "/chat zoe"), ("/who", "/msg USER TEXT")],
+     ("/accept zoe", "/chat zoe"), ("/who", "/msg USER TEXT"), ("/owner carol", "/owner add USER"),
+     ("/inviter", "/inviter add USER")],
 )  # fmt: skip
 def test_a_command_that_makes_no_sense_says_what_to_type(screen: Screen, line: str, hint: str) -> None:
     shown = screen.type(line)
@@ -244,6 +245,12 @@ def test_a_command_that_makes_no_sense_says_what_to_type(screen: Screen, line: s
      ("/trust bob", commands.Trust("bob")), ("/trust bob 1A2B", commands.Trust("bob", "1A2B")),
      ("/verify bob 1a2b", commands.Verify("bob", "1a2b")), ("/distrust bob", commands.Distrust("bob")),
      ("/distrust bob 1a2b", commands.Distrust("bob", "1a2b")),
+     ("/owner add Carol", commands.SetOwner(LOBBY.id, "carol", owner=True)),
+     ("/owner remove carol", commands.SetOwner(LOBBY.id, "carol", owner=False)),
+     ("/inviter add carol", commands.SetInviter(LOBBY.id, "carol", inviter=True)),
+     ("/bar carol", commands.Bar(LOBBY.id, "carol")), ("/unbar carol", commands.Unbar(LOBBY.id, "carol")),
+     ("/topic tea, and more", commands.SetTopic(LOBBY.id, "tea, and more")),
+     ("/topic", commands.SetTopic(LOBBY.id, "")), ("/rename #Hall", commands.Rename(LOBBY.id, "#hall")),
      ("/invite carol", commands.Invite(LOBBY.id, "carol")), ("/remove carol", commands.Remove(LOBBY.id, "carol")),
      ("/bye bob", commands.Bye(BOB.id)), ("/msg BOB  hi there ", commands.Send(BOB.id, "hi there")),
      ("/msg #lobby hi", commands.Send(LOBBY.id, "hi")), ("/create #New", commands.CreateRoom("#new")),

@@ -23,7 +23,7 @@ from securechat.client.conversations import freshness, log, phases, rule_changes
 from securechat.client.conversations.conversation import PATH_MESSAGES, Conversation, Staged
 from securechat.client.conversations.numbers import encode_commit
 from securechat.client.conversations.waiting import Waiting
-from securechat.client.device import check_key_packages
+from securechat.client.device import CAPABILITIES, check_key_packages
 from securechat.client.vault.conversations import ChangeRow
 from securechat.client.vault.outbox import OutboxRow
 from securechat.errors import InternalError, PeerError
@@ -139,6 +139,7 @@ class Committing:
             staged = conversation.group.commit(
                 proposals,
                 by_reference=None,
+                capabilities=CAPABILITIES,  # a newer program says so: the version of the rules waits for that
                 authenticated_data=encode_commit(number, now),
                 tree_in_welcome=False,
                 validate=self._context.device.validator(now // 1000),
