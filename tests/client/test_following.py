@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from securechat.client import commands, events
+from securechat.client import commands, device, events
 from securechat.client.conversations.conversation import Conversation
 from securechat.mls.framing import ContentType, SenderType, read_header
 from securechat.wire import messages as wire
@@ -17,6 +17,7 @@ from tests.support.people import Person, only, settle
 
 World = Callable[..., list[Person]]
 change = msgspec.structs.replace
+DAY = 86_400_000  # milliseconds
 
 
 @pytest.fixture
@@ -266,6 +267,34 @@ def test_where_the_handshakes_are_gone_and_nothing_comes_a_stale_epoch_tells_so(
     bob.say("#club", "back")
     settle(*club)
     assert alice.texts("#club")[-1] == carol.texts("#club")[-1] == "bob: back"
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_who_entered_by_themselves_while_we_were_away_and_is_out_of_date_holds_what_waits(
+    server: MemoryServer, people: World, monkeypatch: pytest.MonkeyPatch, expired: bool  # noqa: FBT001  a parameter of the test
+) -> None:
+    """An external commit is nobody's word but its maker's, and that key may have been stolen long ago."""
+    alice, bob = people("alice", "bob")
+    monkeypatch.setattr(device, "CERTIFICATE_SECONDS", 30 * 86_400 if expired else 60 * 86_400)
+    (carol,) = people("carol")
+    everybody = alice, bob, carol
+    alice.do(commands.CreateRoom("#club"))
+    settle(*everybody)
+    for name in ("bob", "carol"):
+        alice.do(commands.Invite(alice.id_of("#club"), name))
+        settle(*everybody)
+    bob.cut()
+    there(carol, "#club").supersede()
+    carol.engine._context.touched.add(alice.id_of("#club"))
+    carol.engine.handle_timer()
+    settle(alice, carol)
+    carol.cut()
+    server.now += 40 * DAY
+    bob.say("#club", "typed before")
+    bob.connect()
+    settle(alice, bob)
+    assert ("bob: typed before" in alice.texts("#club")) == (not expired)
+    assert bool(bob.of(events.Held)) == expired
 
 
 # --- lies ----------------------------------------------------------------------------------------------------------
@@ -553,9 +582,6 @@ def test_more_changes_than_an_honest_server_keeps_are_not_followed(
 
 # --- checkpoints ---------------------------------------------------------------------------------------------------
 
-DAY = 86_400_000
-
-
 def forget(server: MemoryServer, conversation: bytes, upto: int) -> None:
     """The server loses everything up to an entry, handshakes too."""
     chain = next(entry.chain for entry in server.entries(conversation) if entry.seq == upto)
@@ -582,8 +608,8 @@ def test_after_thirty_days_an_owners_checkpoint_leads_back(
     renew(carol, "#club", alice)
     alice.do(commands.Invite(room, "dave"))
     settle(alice, carol, dave)
-    device = alice.engine._context.device.id
-    owners = max(entry.seq for entry in server.entries(room) if entry.device == device and entry.group_info)
+    alices = alice.engine._context.device.id
+    owners = max(entry.seq for entry in server.entries(room) if entry.device == alices and entry.group_info)
     renew(carol, "#club", alice, dave)
     alice.say("#club", "not for bob")
     settle(alice, carol, dave)

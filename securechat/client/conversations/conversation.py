@@ -18,7 +18,7 @@ from securechat.client.answers import Key
 from securechat.client.context import Context
 from securechat.client.conversations import phases, rule_changes
 from securechat.client.conversations.trail import Trail
-from securechat.client.conversations.walking import Effort, Walk
+from securechat.client.conversations.walking import Effort, Walk, in_date
 from securechat.client.doors.facts import Verdict, Way
 from securechat.client.vault.conversations import ConversationRow, PersonRow, StagedRow
 from securechat.client.vault.outbox import Dropped, OutboxRow
@@ -98,6 +98,7 @@ class Conversation:
         self.claimed = 0  # our newest number, by the server's word then
         self.gap: Truncated | None = None  # messages are gone, by the server's word: counts once an entry comes past it
         self.effort = Effort()  # of catching up
+        self.entered: set[LeafIndex] = set()  # who came in by themselves, as we found when we caught up
         self.base: Base | None = None  # where a walk begins, if not in our own state
         self.walk: Walk | None = None  # while handshakes are followed without secrets
         self.repairing = False  # the user goes on, whatever has stopped us
@@ -531,6 +532,13 @@ class Conversation:
         if self.row.phase not in phases.READING or not self.caught_up or self.settled:
             return
         self.settled, self.effort = True, Effort()
+        now = self.context.clock.seconds()
+        entered = [self.people[leaf] for leaf in self.entered if leaf in self.people]
+        self.entered.clear()
+        # Who entered by themselves, and is out of date by now, may be an old, stolen key: no member has let it in.
+        if stale := [(each.account, each.identity_key) for each in entered if not in_date(each, now)]:
+            self.row.roster += 1  # lines were typed for them as they were before
+            self.came_by_door(stale)
         self.row.followed = self.context.clock.milliseconds()
         if self.trail.last_number(self.context.device.id) is None:
             self._settle_number()

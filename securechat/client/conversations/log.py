@@ -380,6 +380,8 @@ def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> Non
     conversation.people = after
     conversation.set_departed(departed - {leaf for leaf, _ in public.removed})
     conversation.trail.open_epoch(entry.seq)
+    if public.sender.type == SenderType.NEW_MEMBER_COMMIT and not conversation.caught_up:
+        conversation.entered.add(public.committer_leaf)
     if entry.seq >= conversation.row.hole:
         conversation.row.hole = 0  # the chain of this epoch is known from its beginning
     conversation.note_members()
