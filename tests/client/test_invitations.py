@@ -108,6 +108,8 @@ def test_an_unknown_inviter_asks_for_both_at_once(people: World) -> None:
     settle(alice, bob)
     (question,) = asked(bob)
     assert question.first_contact
+    changes = [event.change for event in bob.happened if isinstance(event, events.ConversationChanged)]
+    assert changes == []  # one question for both
     bob.do(commands.AcceptInvitation(club))
     settle(alice, bob)
     assert (alice.state_of("bob"), bob.state_of("alice")) == ("open", "open")

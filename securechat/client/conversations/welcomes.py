@@ -492,7 +492,9 @@ class Welcomes:
         unknown = self._context.pins.standing(conversation.row.name, conversation.peer_key) == "unknown"
         if unknown:  # whoever opens a conversation with us asks by it, whatever they say first
             conversation.row.asked = "theirs"
-        conversation.tell_entered("request" if unknown else "opened")
+        invites = unknown and any(inviter == opened.inviter for _, inviter, _ in self._vault.inviters())
+        if not invites:  # else the invitation that comes asks for both
+            conversation.tell_entered("request" if unknown else "opened")
         self._registry.follow(conversation)
 
     def _judge_direct(self, opened: _Opened, conversation: Conversation | None) -> Verdict:
