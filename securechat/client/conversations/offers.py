@@ -44,7 +44,11 @@ def known(conversation: Conversation) -> Known:
     new = row.phase in phases.NEW  # then its id is one of our own making, and nobody else knows it
     trusted = None if new else trusted_state(conversation)
     group = b"" if new else row.id
-    return Known(own_leaf(conversation.context), _STANDING[row.phase], group, row.kind, row.name, trusted)
+    written_to = conversation.context.pins.of(row.name).written_to if row.kind == "direct" else None
+    return Known(
+        own_leaf(conversation.context), _STANDING[row.phase], group, row.kind, row.name, trusted,
+        fetched=None if written_to is None else Key(row.name, written_to),
+    )  # fmt: skip
 
 
 def trusted_state(conversation: Conversation) -> Trusted:

@@ -91,7 +91,7 @@ class Known:
     name: str = ""  # the room's, or the peer's account
     trusted: Trusted | None = None
     line: Key | None = None  # the inviter that an invite line names for this group
-    fetched: Key | None = None  # opening: the key that we fetched and accepted
+    fetched: Key | None = None  # of a direct one: the key that we write to; None: nothing was decided on any yet
 
 
 @value

@@ -101,7 +101,7 @@ def _peer_accepted(case: Case) -> bool:
 
 def _peer_fetched(case: Case) -> bool:
     signer = case.offered.signer
-    return signer is not None and signer.key == case.known.fetched
+    return signer is not None and case.known.fetched in (None, signer.key)
 
 
 def _open(case: Case) -> bool:

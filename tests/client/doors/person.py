@@ -48,8 +48,10 @@ class Pins(NamedTuple):
 
     def compare(self, key: Key) -> "Pins":
         """What was compared is verified, and takes acceptance from the account's other keys."""
-        others = frozenset(each for each in self.accepted if each.account != key.account)
-        return self._replace(accepted=others, verified=self.verified | {key})
+        accepted, verified = (
+            frozenset(each for each in keys if each.account != key.account) for keys in (self.accepted, self.verified)
+        )
+        return self._replace(accepted=accepted, verified=verified | {key})
 
     def accept(self, key: Key) -> "Pins":
         """Yes to a request accepts a key where no other is accepted."""
