@@ -72,6 +72,7 @@ class Context:
     """What has come about invitations in this transaction: the direct conversation, who said it, the body."""
     removed: list[tuple[bytes, tuple[DeviceCertificate, ...]]] = field(default_factory=list)
     """Rooms, and whom our commits have removed from them in this transaction before they had answered."""
+    site_key = b""  # what goes into the rules of a room that belongs to nobody, by the server's word when it connected
     told_older_copy = False  # that this vault is one
     outgoing: deque[Outgoing] = field(default_factory=deque, repr=False)
 

@@ -330,8 +330,9 @@ class Server:
     def _make_hello(self) -> Hello:
         config = self._config
         return Hello(
-            [limits.PROTOCOL_VERSION], config.name, config.greeting, self._store.server_id, config.registration
-        )
+            [limits.PROTOCOL_VERSION], config.name, config.greeting, self._store.server_id, config.registration,
+            self._store.site_key.public,
+        )  # fmt: skip
 
     def _listen(self) -> socket.socket:
         config = self._config

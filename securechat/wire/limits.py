@@ -53,6 +53,7 @@ TOKEN_LENGTH = 32
 """Bytes of a resume token."""
 
 SERVER_ID_LENGTH = 16
+SITE_KEY_LENGTH = 32
 DEVICE_ID_LENGTH = 16
 CONVERSATION_ID_LENGTH = 32
 """Bytes. A conversation's id is its MLS group_id, chosen at random by the device that opens it."""

@@ -129,13 +129,17 @@ class ClientHello(Message):
 
 
 class Hello(Message):
-    """First message of the server, sent without waiting for the client's."""
+    """First message of the server, sent without waiting for the client's.
+
+    `site_key`: goes into the rules of rooms that belong to nobody, for whoever founds one (`policy.rules`).
+    """
 
     versions: Annotated[list[U32], Meta(min_length=1, max_length=16)]
     server_name: Title
     greeting: Title
     server_id: Annotated[bytes, Meta(min_length=limits.SERVER_ID_LENGTH, max_length=limits.SERVER_ID_LENGTH)]
     registration: Literal["open", "closed", "invite"]
+    site_key: Annotated[bytes, Meta(min_length=limits.SITE_KEY_LENGTH, max_length=limits.SITE_KEY_LENGTH)]
 
 
 class Register(Request):

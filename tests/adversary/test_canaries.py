@@ -7,13 +7,16 @@ docs/design.md, sections 1, 5 (Accounts) and 7.
 import base64
 import secrets
 import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from securechat.client import commands, events
 from securechat.client.password import login_secret
+from securechat.server.config import STORE_FILE
 from securechat.transport.tls import server_context
 from securechat.wire import messages as m
 from tests.adversary.conftest import Site
@@ -111,6 +114,13 @@ def keys_of(person: LiveClient) -> dict[str, bytes]:
     return {f"{person.name}'s {name}": key for name, key in keys.items()}
 
 
+def site_key_of(data: Path) -> dict[str, bytes]:
+    """The private half of the server's site key."""
+    with closing(sqlite3.connect(f"{(data / STORE_FILE).as_uri()}?mode=ro", uri=True)) as connection:
+        ((private,),) = connection.execute("SELECT value FROM meta WHERE key = 'site_key'")
+    return {"the site key": private}
+
+
 def converse(world: World) -> None:
     """A private chat with all that belongs to it, a room, somebody who was away, a reconnection, a goodbye."""
     alice, bob, carol = (world.enter(name) for name in ("alice", "bob", "carol"))
@@ -150,6 +160,7 @@ def test_no_canary_of_a_whole_conversation_is_anywhere(world: World) -> None:
         for name, password in world.passwords.items()
     }
     keys = {name: key for person in world.people for name, key in keys_of(person).items()}
+    site_key = site_key_of(world.folder / "server" / "data")
     assert len(world.said) == 9
     assert len(keys) > 30
 
@@ -159,13 +170,15 @@ def test_no_canary_of_a_whole_conversation_is_anywhere(world: World) -> None:
         assert len(vaults) >= 9
         assert search(server, world.said | passwords | vault_password | keys) == []
         assert search(written, login_secrets | world.tokens) == []
+        assert search({"the log": world.server.log.read_bytes()}, site_key) == []
+        assert search(vaults, site_key) == []
         assert search(vaults, world.said | passwords | vault_password | keys | login_secrets | world.tokens) == []
 
     # The same search finds what does go over the wire, and names that are no secret.
     tapped = {"what clients sent": bytes(world.hostile.tapped)}
     assert len(search(tapped, login_secrets)) == 3
     assert search(tapped, world.tokens)
-    assert search(files(world.folder / "server"), {"a name": b"#lobby"})
+    assert search(files(world.folder / "server"), {"a name": b"#lobby"} | site_key)
     assert '"event": "entry", "conversation": "#lobby"' in world.server.log.read_text()
 
     check()  # with everything open, journals included

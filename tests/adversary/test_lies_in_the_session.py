@@ -37,7 +37,7 @@ BROKEN: dict[str, tuple[Sent, str]] = {
     "a field too many": (array("Pong", 1), ""),
     "a field of another type": (array("Seat", "first"), ""),
     "a message that has no place here": (m.Seat(0), "Seat in state ready"),
-    "a second hello": (m.Hello([1], "", "", bytes(16), "open"), "Hello in state ready"),
+    "a second hello": (m.Hello([1], "", "", bytes(16), "open", bytes(32)), "Hello in state ready"),
     "a client's message": (m.Subscribe(1, bytes(32), 0), ""),
     "an answer to nothing": (m.Done(4_000_000), "Done 4000000 answers no open request"),
     "a time nobody can show": (m.Entry(bytes(32), 1, 1 << 62, bytes(16), 1, b"", b""), ""),

@@ -328,6 +328,12 @@ def anothers(data: Path) -> None:
     connection.close()
 
 
+def no_site_key(data: Path) -> None:
+    with sqlite3.connect(data / STORE_FILE) as connection:
+        connection.execute("DELETE FROM meta WHERE key = 'site_key'")
+    connection.close()
+
+
 @pytest.mark.parametrize(
     ("damage", "subject", "words"),
     [
@@ -337,6 +343,7 @@ def anothers(data: Path) -> None:
         (damaged_page, "database", "is damaged: "),
         (newer, "database", "has version 99"),
         (anothers, "database", "not a database of this server"),
+        (no_site_key, "database", "its site key is missing"),
         (lambda data: (data / STORE_FILE).unlink(), "database", "is missing"),
         (lambda data: (data / STORE_FILE).write_bytes(b""), "database", "not a database of this server"),
     ],

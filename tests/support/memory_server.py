@@ -216,7 +216,10 @@ class MemoryServer:
             clock=self.clock,
         )
         self.desk = LoginDesk(config, self.accounts, self._workers, rates, counters, self.sequencer)
-        self.hello = m.Hello([limits.PROTOCOL_VERSION], config.name, "hello", self.store.server_id, config.registration)
+        self.hello = m.Hello(
+            [limits.PROTOCOL_VERSION], config.name, "hello", self.store.server_id, config.registration,
+            self.store.site_key.public,
+        )  # fmt: skip
 
     def stop(self) -> None:
         """Let go of the files."""

@@ -8,7 +8,7 @@ from securechat.wire import limits, messages
 from securechat.wire.messages import Message
 from securechat.wire.protocol import ClientProtocol, Ended, ServerProtocol
 
-HELLO = messages.Hello([limits.PROTOCOL_VERSION], "test", "welcome", bytes(16), "open")
+HELLO = messages.Hello([limits.PROTOCOL_VERSION], "test", "welcome", bytes(16), "open", bytes(32))
 
 
 class Pair:

@@ -329,8 +329,11 @@ class Member(Client):
         return reply
 
     def open_room(self, name: str, kind: str = "open") -> Any:
-        owners = () if (kind, name) == ("open", "#lobby") else (Identity.of(self.certificate()),)
-        group = self.found(Rules(kind, name, owners=owners))  # type: ignore[arg-type]  # a kind
+        if (kind, name) == ("open", "#lobby"):
+            rules = Rules("open", name, site_key=self.hello.site_key)
+        else:
+            rules = Rules(kind, name, owners=(Identity.of(self.certificate()),))  # type: ignore[arg-type]  # a kind
+        group = self.found(rules)
         reply = self.ask(
             m.OpenRoom, group.group_id, group.group_info(with_tree=True), group.group_info(with_tree=False)
         )

@@ -168,7 +168,7 @@ def test_a_client_without_a_common_version_is_told_the_servers() -> None:
 
 def test_a_server_without_a_common_version_is_left() -> None:
     client = ClientProtocol("test", 0)
-    hello = Hello([2], "new", "", bytes(16), "open")
+    hello = Hello([2], "new", "", bytes(16), "open", bytes(32))
     assert "no common protocol version" in peer_error(client.receive_data(encode_frame(hello), 0))
 
 

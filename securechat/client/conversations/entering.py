@@ -244,8 +244,9 @@ class Entering:
         conversation, device = self._conversation, self._context.device
         self._foundings += 1
         kind = conversation.row.kind
-        owners = () if self._ownerless else (Identity(device.account, device.identity_key),)
-        group = self._new_group(Rules(kind, conversation.row.name, owners=owners), self._context.clock.seconds())
+        owner, site_key = Identity(device.account, device.identity_key), self._context.site_key
+        whose = {"site_key": site_key} if self._ownerless else {"owners": (owner,)}
+        group = self._new_group(Rules(kind, conversation.row.name, **whose), self._context.clock.seconds())
         conversation.replace_group(OWN, group)
         request = OpenRoom(0, conversation.id, group.group_info(with_tree=True), group.group_info(with_tree=False))
         conversation.stage(0, request, None)

@@ -73,6 +73,7 @@ class LoginProcedure:
         except TrustError as error:
             self.failure = error
             return
+        self._context.site_key = hello.site_key
         self._context.emit(events.Connected(hello.server_name, hello.greeting))
         if device.row.token and device.row.token_expires > clock.milliseconds():
             self._context.request(Resume(0, device.row.token, device.id), self._resumed)

@@ -22,13 +22,19 @@ class RoomNames:
     """Requires holding the turn."""
 
     def __init__(
-        self, turn: Turn, store: ConversationStore, conversations: Conversations, ownerless: frozenset[str]
+        self,
+        turn: Turn,
+        store: ConversationStore,
+        conversations: Conversations,
+        ownerless: frozenset[str],
+        site_key: bytes,
     ) -> None:
-        """`ownerless`: the rooms that the operator names; they belong to nobody."""
+        """`ownerless`: the rooms that the operator names; they belong to nobody, and `site_key` is in their rules."""
         self._turn = turn
         self._store = store
         self._conversations = conversations
         self._ownerless = ownerless
+        self._site_key = site_key
 
     def claim(self, rules: Rules) -> None:
         """Make sure that a room of these rules can have its name. Raises RefusedError, having changed nothing."""
@@ -37,8 +43,8 @@ class RoomNames:
             raise RefusedError("ownerless", f"the operator has named {name}: it is open, and belongs to nobody")
         if not owned and name not in self._ownerless:
             raise RefusedError("not-allowed", f"whoever opens {name} has to be its owner")
-        if rules.site_key:
-            raise RefusedError("not-allowed", f"{name} names a site key that this server does not have")
+        if not owned and rules.site_key != self._site_key:
+            raise RefusedError("not-allowed", f"the rules of {name} do not name the site key of this server")
         holder = self._store.room(name)
         if holder is None:
             return

@@ -137,7 +137,7 @@ class Sequencer:
         checks = Checks(turn, validators, self._hand_in)
         self._groups = groups = Groups(kept, conversations, validator, checks)
         self._reading = reading = Reading(turn, logs, inboxes, conversations, readers, self._hand_in)
-        names = RoomNames(turn, kept, conversations, rooms)
+        names = RoomNames(turn, kept, conversations, rooms, store.site_key.public)
         self._leases = leases = Leases(turn, kept, conversations, names, groups)
         self._presence = presence = Presence(turn, kept, devices, conversations, sessions)
         self._seats = Seats(turn, devices, sessions, presence, reading, leases, rates, seats)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from securechat.errors import StorageError
+from securechat.identity.site_key import SiteKey
 from securechat.server.store.records import (
     Checkpoint,
     Departed,
@@ -170,6 +171,10 @@ class Store(Protocol):
     @property
     def server_id(self) -> bytes:
         """The 16 bytes that name this server, drawn when the store was made."""
+
+    @property
+    def site_key(self) -> SiteKey:
+        """By which the operator speaks in rooms that belong to nobody; made when the store was."""
 
     @property
     def conversations(self) -> ConversationStore:

@@ -33,9 +33,10 @@ def test_what_was_committed_is_there_after_a_crash_and_the_rest_is_not(reopen: O
     head = make(store)
     write(store, head, 3)
     store.logs.append(head, [LogEntry(4, NOW, ALICE, 4, 7, bytes(32), b"never committed")])
-    server_id = store.server_id
+    server_id, site_key = store.server_id, store.site_key
     store = reopen()
-    assert store.server_id == server_id
+    assert (store.server_id, store.site_key.public) == (server_id, site_key.public)
+    assert store.site_key.sign(b"word") == site_key.sign(b"word")
     assert read(store) == [1, 2, 3]
     assert same(store.conversations.load(ROOM), head)
 

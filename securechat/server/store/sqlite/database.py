@@ -14,7 +14,7 @@ from securechat.errors import StorageError
 from securechat.files import PRIVATE, FileLock, make_private_folder, sync
 from securechat.server.panic import StoreBrokenError
 from securechat.server.store.sqlite import schema
-from securechat.wire.limits import SERVER_ID_LENGTH
+from securechat.wire.limits import SERVER_ID_LENGTH, SITE_KEY_LENGTH
 
 READ_CONNECTIONS = 8
 """Connections for reading, one for each thread that reads at once: I/O, readers, validators, metrics, the operator.
@@ -217,6 +217,9 @@ def _look_into(path: Path) -> int:
         (problem,) = reader.execute("PRAGMA quick_check(1)").fetchone()
         if problem != "ok":
             raise StorageError(f"{path} is damaged: {problem}. It was left as it is.")
+        key = reader.execute("SELECT length(value) FROM meta WHERE key = 'site_key'").fetchone()
+        if version == len(schema.MIGRATIONS) and key != (SITE_KEY_LENGTH,):
+            raise StorageError(f"{path} is damaged: its site key is missing. It was left as it is.")
         return version
 
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
+from securechat.identity.site_key import SiteKey
 from securechat.server.store.records import Head, LogEntry
 from securechat.server.store.sqlite.database import Database, marks
 from securechat.server.store.sqlite.tail import RunRow, Tail, decode_run, encode_run
@@ -43,6 +44,7 @@ class Logs:
             try:
                 self.server_id: bytes = meta["server_id"]
                 self.next_id = int.from_bytes(meta["next_id"], "big")
+                self.site_key = SiteKey(meta["site_key"])
             except KeyError as error:
                 raise database.damaged(f"its {error} is missing") from error
             self._read_refs()

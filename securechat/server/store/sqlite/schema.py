@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from securechat.identity.site_key import new_private
+
 APPLICATION_ID: Final = 0x5343_4854
 """`application_id`, "SCHT": tells our files from other databases."""
 
@@ -139,7 +141,12 @@ ALTER TABLE conversations ADD COLUMN owner_time INTEGER NOT NULL DEFAULT 0;
 """
 """Rooms have a topic, and lose their name some time after the newest commit by an owner."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _RUNS, _HANDSHAKES, _CHECKPOINTS, _ROOMS)
+_SITE_KEY = """
+INSERT INTO meta VALUES ('site_key', new_private());
+"""
+"""The private half of the site key stands beside the server's id."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _RUNS, _HANDSHAKES, _CHECKPOINTS, _ROOMS, _SITE_KEY)
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
 
@@ -162,6 +169,7 @@ def migrate(connection: sqlite3.Connection) -> None:
         return
     steps = "\n".join(MIGRATIONS[version:])
     connection.create_function("packed_entry", 7, lambda *entry: msgspec.msgpack.encode([entry]), deterministic=True)
+    connection.create_function("new_private", 0, new_private)
     try:
         # One script: between its statements nothing commits.
         connection.executescript(

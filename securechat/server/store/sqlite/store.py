@@ -41,6 +41,7 @@ class SQLiteStore:
             database.close()
             raise
         self.server_id = self.logs.server_id
+        self.site_key = self.logs.site_key
 
     def commit(self) -> None:
         """See `port.Store`."""
