@@ -297,6 +297,37 @@ def test_who_entered_by_themselves_while_we_were_away_and_is_out_of_date_holds_w
     assert bool(bob.of(events.Held)) == expired
 
 
+def test_handshakes_are_kept_for_a_month_and_sixteen_mebibytes(
+    server: MemoryServer, club: list[Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob, carol = club
+    room = alice.id_of("#club")
+
+    def kept(after: int = 0) -> list[int]:
+        return [seq for seq, _, _ in bob.vault.handshakes.load(room, after)]
+
+    alice.say("#club", "no handshake")
+    settle(*club)
+    renew(carol, "#club", alice, bob)
+    newest = server.entries(room)[-1]
+    seq, encoded, chain = bob.vault.handshakes.load(room, newest.seq - 1)[0]
+    entry = msgspec.msgpack.decode(encoded, type=wire.Entry)
+    assert (seq, entry.payload, entry.group_info, chain) == (
+        newest.seq, newest.payload, newest.group_info, newest.chain,
+    )  # fmt: skip
+    before = kept()
+    assert newest.seq - 1 not in before
+    server.now += 31 * DAY
+    renew(carol, "#club", alice, bob)
+    assert kept()[-1] == server.head(room).seq
+    assert not set(kept()) & set(before)  # which are too old
+    monkeypatch.setattr("securechat.client.vault.conversations.KEPT_BYTES", 3 * len(encoded))
+    for _ in range(5):
+        renew(carol, "#club", alice, bob)
+    assert 1 <= len(kept()) <= 3
+    assert kept()[-1] == server.head(room).seq
+
+
 # --- lies ----------------------------------------------------------------------------------------------------------
 
 

@@ -268,6 +268,7 @@ ALTER TABLE conversations DROP COLUMN owners;
 ALTER TABLE conversations DROP COLUMN inviters;
 ALTER TABLE changes RENAME COLUMN value TO account;
 ALTER TABLE changes RENAME COLUMN data TO key_packages;
+DROP TABLE handshakes;
 DROP TABLE welcomes;
 DROP TABLE invites;
 DROP TABLE refused_inviters;

@@ -9,6 +9,8 @@ all the same, epoch by epoch and with the group's secrets: they are PublicMessag
 from hashlib import sha256
 from typing import Final
 
+import msgspec
+
 from securechat import policy
 from securechat.client import events
 from securechat.client.answers import Key
@@ -161,16 +163,25 @@ def _follow(conversation: Conversation, entry: Entry, number: int, content_type:
     if own:
         row.number = number
     if in_hole:  # neither chain nor numbers go on from here
+        _keep(conversation, entry, b"")
         if entry.seq == row.hole - 1:
             conversation.leave_hole()
         return
     row.chain = next_chain(
         row.chain, row.id, entry.seq, entry.time, entry.device, number, entry.payload, entry.group_info
     )
+    if content_type != ContentType.APPLICATION:
+        _keep(conversation, entry, row.chain)
     row.followed = conversation.context.clock.milliseconds()
     dates.note_entry(conversation, entry.seq, entry.time)
     trail.add(row.chain)
     trail.note_number(entry.device, number)
+
+
+def _keep(conversation: Conversation, entry: Entry, chain: bytes) -> None:
+    """Keep a handshake: a server that is restored from a backup may have lost it. `chain`: after it, if known."""
+    encoded = msgspec.msgpack.encode(entry)
+    conversation.context.vault.handshakes.add(conversation.id, entry.seq, entry.time, encoded, chain)
 
 
 def _process(conversation: Conversation, entry: Entry, number: int, content_type: ContentType, *, own: bool) -> bool:

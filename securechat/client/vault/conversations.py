@@ -20,6 +20,13 @@ class PersonRow(NamedTuple):
     door: int = 0  # the roster with which they came by a door, until the user confirms it; else 0
 
 
+KEPT_MILLISECONDS: Final = 30 * 86_400_000
+"""How long processed handshakes are kept: backups are younger."""
+
+KEPT_BYTES: Final = 16 << 20
+"""Of one conversation at most: 30 days of the largest room take 10 MB."""
+
+
 @dataclass
 class ConversationRow:
     """A conversation's place in its log, and what its members have agreed on."""
@@ -83,7 +90,7 @@ _SAVE: Final = (
     f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{column} = excluded.{column}' for column in _COLUMNS)}"
 )
 
-_WORKING_TABLES: Final = ("groups", "staged", "departures", "numbers", "chain", "changes", "outbox")
+_WORKING_TABLES: Final = ("groups", "staged", "departures", "numbers", "chain", "changes", "outbox", "handshakes")
 """Tables that a conversation needs while we are in it, by their column `conversation`."""
 
 
@@ -224,6 +231,32 @@ class TrailTable:
     def clear_chain(self, conversation: bytes) -> None:
         """Forget the chain."""
         self._database.run("DELETE FROM chain WHERE conversation = ?", conversation)
+
+
+class HandshakeTable:
+    """Commits and departures that we have processed, as they came: for a server that has lost them."""
+
+    def __init__(self, database: Statements) -> None:
+        self._database = database
+
+    def add(self, conversation: bytes, seq: int, time: int, entry: bytes, chain: bytes) -> None:
+        """Keep an encoded entry (`time` in ms) with the chain after it, and delete what is older than the limits."""
+        self._database.run(
+            "REPLACE INTO handshakes VALUES (?, ?, ?, ?, ?, ?)", conversation, seq, time, len(entry), entry, chain
+        )
+        self._database.run(
+            "DELETE FROM handshakes WHERE conversation = ? AND (time < ? OR seq <= (SELECT max(seq) FROM"
+            " (SELECT seq, sum(size) OVER (ORDER BY seq DESC) AS total FROM handshakes WHERE conversation = ?)"
+            " WHERE total > ?))",
+            conversation, time - KEPT_MILLISECONDS, conversation, KEPT_BYTES,
+        )  # fmt: skip
+
+    def load(self, conversation: bytes, after: int) -> list[tuple[int, bytes, bytes]]:
+        """Return what is kept after `after`: seq, encoded entry, chain after it (empty if it is not known)."""
+        return self._database.all(
+            "SELECT seq, entry, chain FROM handshakes WHERE conversation = ? AND seq > ? ORDER BY seq",
+            conversation, after,
+        )  # fmt: skip
 
 
 class ChangeTable:

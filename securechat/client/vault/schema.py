@@ -216,8 +216,19 @@ UPDATE changes SET data = x'';
 """
 """Rules that front ends show, and changes of them. Key packages to be added by are fetched once more."""
 
+_KEPT: Final = """
+CREATE TABLE handshakes (
+  conversation BLOB NOT NULL, seq INTEGER NOT NULL, time INTEGER NOT NULL, size INTEGER NOT NULL, entry BLOB NOT NULL,
+  chain BLOB NOT NULL,  -- after the entry; empty: messages before it were gone
+  PRIMARY KEY (conversation, seq)
+) STRICT;
+CREATE INDEX handshake_sizes ON handshakes (conversation, seq, size);
+"""
+"""Handshakes of the last weeks, which a server that was restored from a backup can be given back."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
-    _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED, _PINS, _RULES,
+    _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED,
+    _PINS, _RULES, _KEPT,
 )  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 

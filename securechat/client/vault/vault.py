@@ -9,7 +9,13 @@ the history of a conversation we are out of.
 from pathlib import Path
 from typing import Any
 
-from securechat.client.vault.conversations import ChangeTable, ConversationTable, GroupTable, TrailTable
+from securechat.client.vault.conversations import (
+    ChangeTable,
+    ConversationTable,
+    GroupTable,
+    HandshakeTable,
+    TrailTable,
+)
 from securechat.client.vault.database import Database
 from securechat.client.vault.history import History, Pages
 from securechat.client.vault.identity import DeviceTable, IgnoredTable, KeyPackageTable, PinTable
@@ -31,6 +37,7 @@ class Vault(Database):
         self.conversations = ConversationTable(self)
         self.groups = GroupTable(self)
         self.trails = TrailTable(self)
+        self.handshakes = HandshakeTable(self)
         self.changes = ChangeTable(self)
         self.invitations = InvitationTable(self)
         self.outbox = OutboxTable(self)
