@@ -96,8 +96,11 @@ def test_what_is_sent_is_received_once_whichever_program_fetched_it(open_site: C
     assert site.recv("bob") == [("alice", "alice", "one"), ("alice", "alice", "two\nlines")]
     assert site.recv("bob") == []
     site.run("alice", "send", "--to", "BOB", typed="three")
-    site.run("bob", "send", "--to", "alice", typed="four")  # fetches "three", and nobody sees it there
+    # Fetches "three", and nobody sees it there: no program says yes to somebody in a person's place.
+    assert "/accept alice" in site.run("bob", "send", "--to", "alice", typed="four", code=ExitCode.UNTRUSTED)
     assert site.recv("bob") == [("alice", "alice", "three")]
+    site.run("bob", "client", typed="/accept alice\n")
+    site.run("bob", "send", "--to", "alice", typed="four")
     assert re.fullmatch(r"\d\d:\d\d \[bob\] bob: four\n", site.run("alice", "recv"))
 
 
@@ -111,7 +114,7 @@ def test_a_room_and_a_private_chat_over_pipes(open_site: Callable[..., Site]) ->
     assert "You are in #lobby (2 people). Earlier messages cannot be read." in shown
     assert "first" not in shown
     assert f"bob: second\n{CONTINUATION}line\n" in shown
-    assert "-- In #lobby: alice, bob (online)\n" in shown
+    assert re.search(r"-- In #lobby: alice( \?)?, bob ✓ \(online\)\n", shown)  # before or after the first contact
     assert "-- You have asked alice to chat.\n" in shown
     shown = site.run("alice", "client", typed="/accept\nof course\n/bye\n/safety bob\n")
     assert "bob has entered #lobby" in shown

@@ -208,7 +208,7 @@ class _Sending:
                     return ExitCode.OK
                 case Held():
                     why = why_held(event, self._client.conversation(event.conversation))
-                    self._run.complain(f"{why} Decide in `securechat chat`.")
+                    self._run.complain(f"{why} Decide in `securechat client`.")
                     return ExitCode.UNTRUSTED
                 case Refused(code=code, text=reason) | Delayed(code=code, text=reason):
                     theirs = isinstance(event, Refused) and code != "local"
@@ -219,7 +219,7 @@ class _Sending:
     def _go_on(self) -> ExitCode | None:
         found = self._client.find(self._name)
         if found is not None and found.state == "request":
-            self._run.complain(f"{why_silent(found)} Decide in `securechat chat`.")
+            self._run.complain(f"{why_silent(found)} Decide in `securechat client`.")
             return ExitCode.UNTRUSTED
         if found is not None and found.state != "closed":
             self._do(Send(found.id, self._text))
