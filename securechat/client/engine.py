@@ -346,7 +346,8 @@ class Engine:
 
     def _repair(self, command: commands.Repair) -> None:
         conversation = self._get(command.conversation)
-        if conversation.row.phase not in phases.REPAIRABLE:
+        disputed = conversation.row.phase in phases.READING and conversation.doubts
+        if conversation.row.phase not in phases.REPAIRABLE and not disputed:
             raise UsageError("There is nothing to repair: this conversation has not stopped.")
         self._context.answers.wait_for(("conversation", conversation.id))
         self._registry.repair(conversation)

@@ -75,6 +75,7 @@ class ConversationSnapshot:
     topic: str = ""
     owners: tuple[str, ...] = ()  # accounts, sorted
     inviters: tuple[str, ...] = ()
+    disputed: tuple[str, ...] = ()  # accounts that saw another history of it than we, sorted
 
     def trust_in(self, account: str) -> Trust | None:
         """Return how the key of a member stands that it has here; None: it is none."""
@@ -351,6 +352,7 @@ class Stopped(Event):
     culprit: str  # whose commit it is; empty: the server passed on what it had to refuse
     reason: str
     proven: bool = True  # False: the server may have altered it on the way
+    passed_over: bool = False  # in an open room: this device enters again past it, by itself
 
 
 @dataclass(frozen=True)

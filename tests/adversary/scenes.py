@@ -8,7 +8,10 @@ from securechat.identity import pins
 from tests.support.live import LiveClient
 
 ADVICE = "Nothing more is read or sent here. Compare with the others in some other way; /repair rejoins."
-"""How every alarm about a history ends."""
+"""How every alarm about a log that cannot be followed ends."""
+
+MARKED = "What is said is read and marked; compare with the others in some other way."
+"""How an alarm about a member's other history goes on."""
 
 E = TypeVar("E", bound=events.Event)
 

@@ -20,7 +20,7 @@ from tests.support.memory_server import Link, MemoryServer
 
 CHEAP = Cost(time=1, memory=8, lanes=1)
 PASSWORD = "correct horse"
-FAR = 3600.0
+FAR = 1800.0
 """Seconds. What is due later than that, as the end of an invitation, is not waited for."""
 
 _encode = msgspec.msgpack.Encoder().encode

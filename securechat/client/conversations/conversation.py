@@ -16,7 +16,7 @@ from securechat import policy
 from securechat.client import events
 from securechat.client.answers import Key
 from securechat.client.context import Context
-from securechat.client.conversations import phases, rule_changes
+from securechat.client.conversations import evidence, phases, rule_changes
 from securechat.client.conversations.trail import Trail
 from securechat.client.conversations.walking import Effort, Walk, in_date
 from securechat.client.doors.facts import Verdict, Way
@@ -30,6 +30,7 @@ from securechat.identity.pins import WORST_FIRST, Standing
 from securechat.mls.group import Group, StagedCommit
 from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
+from securechat.policy import Identity, rules_of
 from securechat.wire.limits import MAX_COUNT
 from securechat.wire.messages import Commit, OpenDirect, OpenRoom, Truncated
 
@@ -103,6 +104,8 @@ class Conversation:
         self.walk: Walk | None = None  # while handshakes are followed without secrets
         self.repairing = False  # the user goes on, whatever has stopped us
         self.astray = False  # the log has to be read anew, from an earlier place
+        self.doubts = context.vault.doubts.load(row.id)  # account -> the weight of its word, of those who contradict
+        self.patience = evidence.Patience()  # before we enter an open room again
         self.unconfirmed = 0  # since when no owner has signed the state, if that is long ago (ms)
         self._saved: ConversationRow | None = None
         self._group: Group | None = None
@@ -242,6 +245,7 @@ class Conversation:
         return events.ConversationSnapshot(
             row.id, row.kind, row.name, members, state, row.epoch, row.own_bye, row.their_bye, self.unconfirmed, trust,
             row.topic, tuple(row.owners.split()), tuple(row.inviters.split()),
+            tuple(sorted(self.doubts)),
         )  # fmt: skip
 
     def _members(self) -> tuple[tuple[str, ...], tuple[Standing, ...]]:
@@ -365,6 +369,7 @@ class Conversation:
         row.cursor, row.chain, row.number, row.hole = seq, chain, number or 0, 0
         row.sent_on_path = 0
         row.path_time = row.followed = self.context.clock.milliseconds()
+        self.forget_doubts()
         row.confirmed = row.confirmed or row.path_time  # what came before us, nobody can tell
         self.set_departed(departed)
         were, again = {person[:2] for person in row.persons}, row.roster > 0
@@ -648,9 +653,64 @@ class Conversation:
         else:
             self.context.emit(events.Alarm("server", self.id, text))
 
-    def stop(self, why: Literal["distrusted", "contradicted"] = "distrusted") -> None:
+    # --- evidence -------------------------------------------------------------------------------------------------
+
+    @property
+    def disputed(self) -> bool:
+        """Whether what we say waits, since others saw another history, until the user has compared."""
+        return evidence.holds(self.row.kind, self.doubts.values())
+
+    def contradicted(self, who: DeviceCertificate, seq: int) -> None:
+        """A member saw another history than we up to the entry `seq`: mark them, and tell it once a session."""
+        context, account, held = self.context, who.account, self.disputed
+        weight: evidence.Weight = "stranger"
+        if Identity.of(who) in rules_of(self.group.public.extensions).owners:
+            weight = "owner"
+        elif self.trail.last_number(who.device_id) is not None:
+            weight = "member"
+        if self.doubts.get(account) != weight:
+            self.doubts[account] = weight
+            context.vault.doubts.add(self.id, account, weight)
+        if ("history", self.id, account) in context.alarmed and held == self.disputed:
+            return
+        context.alarmed.add(("history", self.id, account))
+        advice = "What is said is read and marked; compare with the others in some other way."
+        if self.disputed:
+            advice += " What you say here waits; /repair sends it all the same."
+        text = (
+            f"{account} saw another history than you up to entry {seq}: the server shows people different histories, "
+            f"or the program of {account} is at fault. {advice}"
+        )
+        context.emit(events.Alarm("history", self.id, text))
+
+    def forget_doubts(self) -> None:
+        """The user has compared, or our history begins anew."""
+        self.context.alarmed.difference_update(("history", self.id, account) for account in self.doubts)
+        self.doubts.clear()
+        self.context.vault.doubts.clear(self.id)
+
+    def pass_over(self, stopped: events.Stopped) -> None:
+        """Enter an open room again past a commit that cannot be processed; told once a session for each culprit."""
+        told = ("passed over", self.id, stopped.culprit)
+        if told not in self.context.alarmed:
+            self.context.alarmed.add(told)
+            self.context.emit(stopped)
+        self.patience.lose(self.context.clock.monotonic())
+        self.supersede()
+
+    def keep_trying(self, text: str) -> None:
+        """The way back into an open room has failed: walk again later, and never give it up. Told once a session."""
+        if ("way in", self.id) not in self.context.alarmed:
+            self.context.alarmed.add(("way in", self.id))
+            text = f"{text} It is tried again by itself; what you say waits."
+            self.context.emit(events.Alarm("server", self.id, text))
+        self.patience.lose(self.context.clock.monotonic())
+        self.lost_track()
+        self.astray = True
+
+    def stop(self) -> None:
         """Read and say nothing more until the user decides. Tells the commands that wait."""
-        self.advance(why)
+        self.advance("distrusted")
         self.walk, self.repairing = None, False
         self._tell_waiting()
 
@@ -662,11 +722,11 @@ class Conversation:
             if command := self.context.answers.waiting(key):
                 self.context.emit(events.Delayed(self.id, "local", text, command=command))
 
-    def distrust(self, text: str, why: Literal["distrusted", "contradicted"] = "distrusted") -> None:
-        """Stop: our history is not the one that others see, or it is incomplete."""
+    def distrust(self, text: str) -> None:
+        """Stop: the server did what an honest one never does, so that the log cannot be followed."""
         if self._goes_on:
             self.supersede()
             return
-        self.stop(why)
+        self.stop()
         advice = "Nothing more is read or sent here. Compare with the others in some other way; /repair rejoins."
         self.context.emit(events.Alarm("history", self.id, f"{text}. {advice}"))

@@ -125,6 +125,9 @@ class Entering:
             return
         if row.phase in phases.WALKING and not conversation.caught_up:
             return  # the walk comes first
+        if row.phase in phases.WALKING and conversation.patience.until > self._context.clock.monotonic():
+            self.backoff.until = conversation.patience.until
+            return
         if conversation.staged is not None:
             self._submit(conversation.staged)
         elif row.phase in phases.NEW and row.closed:
@@ -139,7 +142,7 @@ class Entering:
             self._found_room()
         else:
             self._resyncs += 1
-            if self._resyncs > MAX_RESYNCS:
+            if self._resyncs > MAX_RESYNCS and row.kind != "open":
                 conversation.gave_up("The server does not let this device follow the conversation.")
             else:
                 self._ask(Resync(0, row.id), self._handle_offer)
@@ -518,8 +521,11 @@ class Entering:
         self._waiting.tell_long(refused)
 
     def _fail(self, code: str, text: str) -> None:
-        if self._conversation.row.phase == "resync":
-            self._conversation.gave_up(text)
+        conversation = self._conversation
+        if conversation.row.phase == "resync" and conversation.row.kind == "open" and not conversation.row.closed:
+            conversation.keep_trying(text)
+        elif conversation.row.phase == "resync":
+            conversation.gave_up(text)
         else:
             self._registry.abandon(self._conversation, code, text)
 

@@ -6,6 +6,7 @@ the cursor, a commit that fails stops the conversation before it. Where messages
 all the same, epoch by epoch and with the group's secrets: they are PublicMessages, and use up no ratchet key.
 """
 
+from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
@@ -15,7 +16,7 @@ from securechat import policy
 from securechat.client import events
 from securechat.client.answers import Key
 from securechat.client.context import Added
-from securechat.client.conversations import bodies, dates, freshness, offers, phases, rule_changes
+from securechat.client.conversations import bodies, dates, evidence, freshness, offers, phases, rule_changes
 from securechat.client.conversations.bodies import Arrival
 from securechat.client.conversations.conversation import Conversation, People
 from securechat.client.conversations.newcomers import changes
@@ -307,17 +308,16 @@ def _process_message(conversation: Conversation, entry: Entry, number: int) -> b
         bodies.add_line(conversation, Arrival(entry, number, conversation.author(entry.device), None), problem)
         return True
     known = conversation.trail.chain_at(envelope.seq)
-    bodies.receive(conversation, Arrival(entry, number, sender, envelope.body, envelope.sent))
-    dates.note_written(conversation, sender.account, envelope.sent, entry.time)
     unknowable = envelope.seq < conversation.row.hole - 1  # the entries that would tell are gone
+    doubt = ""
     if envelope.seq < entry.seq and known == envelope.chain:
         conversation.repairing = False  # whatever it was, it is mended
     elif envelope.seq >= entry.seq or not unknowable:
-        conversation.distrust(
-            f"{sender.account} saw another history than you up to entry {envelope.seq}: the server shows people "
-            f"different histories, or the program of {sender.account} is at fault",
-            "contradicted",
-        )
+        doubt = evidence.DOUBT.format(sender.account)
+    bodies.receive(conversation, Arrival(entry, number, sender, envelope.body, envelope.sent, doubt))
+    dates.note_written(conversation, sender.account, envelope.sent, entry.time)
+    if doubt and conversation.row.phase not in phases.ENDED:
+        conversation.contradicted(sender, envelope.seq)
     return True
 
 
@@ -338,10 +338,7 @@ def _process_commit(conversation: Conversation, entry: Entry) -> bool:
         if staged.group is not None:
             staged.group.verify_external_key(group_info)
     except PeerError as error:
-        if conversation.repairing:  # past it
-            conversation.supersede()
-        else:
-            _stop(conversation, entry, now, error)
+        _stop_before(conversation, entry, now, error)
         return False
     committer = certificate_of(staged.public.committer)
     if committer.device_id != entry.device:
@@ -421,12 +418,23 @@ def _check_group_info(commit: PublicStagedCommit, entry: Entry) -> GroupInfo:
     return group_info
 
 
-def _stop(conversation: Conversation, entry: Entry, now: int, error: PeerError) -> None:
-    """Stop before a commit that cannot be processed, and say whose it is (docs/design.md, section 6, Poison)."""
+def _stop_before(conversation: Conversation, entry: Entry, now: int, error: PeerError) -> None:
+    """Stop before a commit that cannot be processed, and say whose it is (docs/design.md, section 6, Poison).
+
+    Where the user has said so, and in an open room, where anybody may make one, we enter again past it; not past one
+    that the server had to refuse: there is no state after that.
+    """
+    if conversation.repairing:
+        conversation.supersede()
+        return
     culprit, proven = _blame(conversation, entry, now, error)
-    conversation.stop()
     conversation.context.report_failed_commit(conversation.id, entry.seq)
-    conversation.context.emit(events.Stopped(conversation.id, culprit, str(error), proven=proven))
+    stopped = events.Stopped(conversation.id, culprit, str(error), proven=proven)
+    if culprit and conversation.row.kind == "open":
+        conversation.pass_over(replace(stopped, passed_over=True))
+    else:
+        conversation.stop()
+        conversation.context.emit(stopped)
 
 
 def _blame(conversation: Conversation, entry: Entry, now: int, error: PeerError) -> tuple[str, bool]:

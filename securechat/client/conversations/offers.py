@@ -21,7 +21,7 @@ from securechat.mls.public_group import PublicGroup, PublicStagedCommit
 
 _STANDING: Final[dict[Phase, Standing]] = {
     "opening": "opening", "founding": "opening", "joining": "nothing", "awaiting": "opening", "member": "live",
-    "resync": "stopped", "cut-off": "gone", "ahead": "ahead", "stopped": "stopped", "disputed": "forked",
+    "resync": "stopped", "cut-off": "gone", "ahead": "ahead", "stopped": "stopped",
     "ended": "left",
 }  # fmt: skip
 """How we stand in a conversation, by its phase."""

@@ -37,6 +37,11 @@ WINDOW: Final = PATH_MESSAGES
 """Messages of one conversation on their way at once: as many as one path permits. It fills a long link, and to encrypt
 them again takes a few milliseconds."""
 
+_DISPUTED: Final = (
+    "What you say here waits: {} saw another history than you. Compare with them in some other way; /repair sends it "
+    "all the same."
+)
+
 _LOOK_SECONDS: Final = 3600.0
 """How long we wait at least before we look again how fresh a room is."""
 
@@ -149,6 +154,10 @@ class Outbox:
     def _may_speak(self, number: int, roster: int) -> bool:
         conversation, row = self._conversation, self._conversation.row
         if conversation.departed:
+            return False
+        if conversation.disputed and not row.closed:
+            text = _DISPUTED.format(", ".join(sorted(conversation.doubts)))
+            self._waiting.tell(events.Delayed(row.id, "local", text))
             return False
         if row.sent_on_path + number - row.number > PATH_MESSAGES:
             return False  # a fresh path comes first, once these are answered

@@ -9,7 +9,6 @@
     cut-off    the handshakes that would lead on from our state are gone
     ahead      the server is behind us: it was restored from a backup, and we never go back to a used epoch
     stopped    a commit cannot be processed, or the log does not fit together; the user decides
-    disputed   the same, because a member saw another history than we: our chain is not to be trusted
     ended      we are out; only the history is left
 
 What the server says, or leaves out, never makes us give our state up: it is kept in all of these until we are out, or
@@ -25,7 +24,7 @@ from securechat.errors import InternalError
 
 Event = Literal[
     "entered", "overtaken", "unanswered", "taken", "missing", "superseded", "cut-off", "ahead", "distrusted",
-    "contradicted", "repaired", "retried", "recovered", "over", "opened-again", "joined-again", "awaited-again",
+    "repaired", "retried", "recovered", "over", "opened-again", "joined-again", "awaited-again",
 ]  # fmt: skip
 """entered: we are in the group's tree, at a place in the log.
 overtaken: somebody else opened this direct conversation first. unanswered: our own opening was taken, and we missed it.
@@ -33,7 +32,6 @@ taken: the room exists. missing: the room does not exist.
 superseded: our own device has committed what this vault does not know, or the user wants to go on past a commit that
 cannot be processed. cut-off: the next handshake is of a later epoch than ours. ahead: the log ends before our cursor,
 or goes on in an earlier epoch than ours. distrusted: what the log or the server says cannot be true.
-contradicted: a member saw another history.
 repaired: the user wants to go on. retried: a new connection may bring what was missing. recovered: there is
 another state to walk from. over: we are out, or it was
 given up.
@@ -57,7 +55,6 @@ _AFTER: Final[dict[tuple[Phase, Event], Phase]] = {
     ("member", "cut-off"): "cut-off",
     ("member", "ahead"): "ahead",
     ("member", "distrusted"): "stopped",
-    ("member", "contradicted"): "disputed",
     ("resync", "entered"): "member",
     ("resync", "cut-off"): "cut-off",
     ("resync", "distrusted"): "stopped",
@@ -70,14 +67,11 @@ _AFTER: Final[dict[tuple[Phase, Event], Phase]] = {
     ("ahead", "retried"): "member",
     ("stopped", "entered"): "member",
     ("stopped", "repaired"): "member",
-    ("disputed", "entered"): "member",
-    ("disputed", "repaired"): "resync",  # the chain begins anew where our leaf is replaced, in the state that we know
     ("ended", "opened-again"): "opening",
     ("ended", "joined-again"): "joining",
     ("ended", "awaited-again"): "awaiting",
     **{(phase, "over"): "ended" for phase in (
-        "opening", "founding", "joining", "awaiting", "member", "resync", "cut-off", "ahead", "stopped", "disputed",
-        "ended",
+        "opening", "founding", "joining", "awaiting", "member", "resync", "cut-off", "ahead", "stopped", "ended",
     )},
 }  # fmt: skip
 
@@ -99,7 +93,7 @@ ENTERING: Final = NEW | WALKING
 WAITING: Final = frozenset[Phase](("cut-off", "ahead"))
 """The log does not lead on from our state: what is said waits, and each connection tries again."""
 
-STOPPED: Final = frozenset[Phase](("stopped", "disputed"))
+STOPPED: Final = frozenset[Phase](("stopped",))
 """Nothing is read or sent until the user decides."""
 
 REPAIRABLE: Final = WAITING | STOPPED

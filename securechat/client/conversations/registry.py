@@ -128,9 +128,13 @@ class Registry:
         self._entering.pop(conversation.id, None)
         self._outboxes.pop(conversation.id, None)
         self._context.touched.add(conversation.id)
-        conversation.advance("repaired")
         conversation.repairing = True
-        self.follow(conversation)
+        if conversation.row.phase in phases.READING:  # its history begins anew where our leaf is replaced
+            conversation.forget_doubts()
+            conversation.supersede()
+        else:
+            conversation.advance("repaired")
+            self.follow(conversation)
 
     # --- the connection -------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, NamedTuple
 from securechat.client.vault.database import Statements
 
 Phase = Literal[
-    "opening", "founding", "joining", "awaiting", "member", "resync", "cut-off", "ahead", "stopped", "disputed", "ended"
+    "opening", "founding", "joining", "awaiting", "member", "resync", "cut-off", "ahead", "stopped", "ended"
 ]
 """`client.conversations.phases` says what each means and what follows it."""
 
@@ -90,7 +90,9 @@ _SAVE: Final = (
     f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{column} = excluded.{column}' for column in _COLUMNS)}"
 )
 
-_WORKING_TABLES: Final = ("groups", "staged", "departures", "numbers", "chain", "changes", "outbox", "handshakes")
+_WORKING_TABLES: Final = (
+    "groups", "staged", "departures", "numbers", "chain", "changes", "outbox", "handshakes", "doubts",
+)  # fmt: skip
 """Tables that a conversation needs while we are in it, by their column `conversation`."""
 
 
@@ -198,6 +200,25 @@ class GroupTable:
         """Replace the set of departed leaves."""
         self._database.run("DELETE FROM departures WHERE conversation = ?", conversation)
         self._database.run_many("INSERT INTO departures VALUES (?, ?)", [(conversation, leaf) for leaf in leaves])
+
+
+class DoubtTable:
+    """The members whose history contradicts ours, each with the weight of their word (`conversations.evidence`)."""
+
+    def __init__(self, database: Statements) -> None:
+        self._database = database
+
+    def load(self, conversation: bytes) -> dict[str, str]:
+        """Return them all."""
+        return dict(self._database.all("SELECT account, weight FROM doubts WHERE conversation = ?", conversation))
+
+    def add(self, conversation: bytes, account: str, weight: str) -> None:
+        """Note that a member contradicts."""
+        self._database.run("INSERT OR REPLACE INTO doubts VALUES (?, ?, ?)", conversation, account, weight)
+
+    def clear(self, conversation: bytes) -> None:
+        """The user has compared, or our history begins anew."""
+        self._database.run("DELETE FROM doubts WHERE conversation = ?", conversation)
 
 
 class TrailTable:

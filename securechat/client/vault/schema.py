@@ -158,7 +158,7 @@ ALTER TABLE conversations ADD COLUMN hole INTEGER NOT NULL DEFAULT 0;
 _EVIDENCE: Final = """
 ALTER TABLE conversations ADD COLUMN confirmed INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE doubts (
-  conversation BLOB NOT NULL, account TEXT NOT NULL, owner INTEGER NOT NULL, PRIMARY KEY (conversation, account)
+  conversation BLOB NOT NULL, account TEXT NOT NULL, weight TEXT NOT NULL, PRIMARY KEY (conversation, account)
 ) STRICT, WITHOUT ROWID;
 """
 """When an owner has last signed a room's state, and which members saw another history of it than we."""

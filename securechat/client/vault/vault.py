@@ -12,6 +12,7 @@ from typing import Any
 from securechat.client.vault.conversations import (
     ChangeTable,
     ConversationTable,
+    DoubtTable,
     GroupTable,
     HandshakeTable,
     TrailTable,
@@ -38,6 +39,7 @@ class Vault(Database):
         self.groups = GroupTable(self)
         self.trails = TrailTable(self)
         self.handshakes = HandshakeTable(self)
+        self.doubts = DoubtTable(self)
         self.changes = ChangeTable(self)
         self.invitations = InvitationTable(self)
         self.outbox = OutboxTable(self)

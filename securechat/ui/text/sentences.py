@@ -164,6 +164,8 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
             yield _warning(_out_of_step(event, where))
         case Alarm():
             yield Sentence("alarm", f"ALARM{f' in {where}' if conversation else ''}: {clean(event.text)}")
+        case Stopped(passed_over=True):
+            yield _warning(f"In {where} {_blame(event)} This device passes over it, and enters again by itself.")
         case Stopped():
             yield _warning(f"{where} has stopped: {_blame(event)} /repair tries to rejoin it.")
         case RoomList(rooms=()):

@@ -39,7 +39,8 @@ def message_line(line: Line, where: str, now: datetime) -> str:
     clock = f"{time:%H:%M}" if time.date() == now.date() else f"{time:%Y-%m-%d %H:%M}"
     sender = line.sender if line.own else beside(line.sender, line.trust)
     written = f"(written {_when(local_time(line.written), time)})" if line.written else ""
-    text = " ".join(filter(None, (_hang(line.text), written, f"({line.problem})" if line.problem else "")))
+    remarks = (written, *(f"({each})" for each in (line.doubt, line.problem) if each))
+    text = " ".join(filter(None, (_hang(line.text), *remarks)))
     return f"{clock} [{where}] {sender}: {text}"
 
 

@@ -28,6 +28,8 @@ class Line:
     time: int
     """When the server accepted it, in milliseconds since 1970; 0 until it has."""
     delivery: Delivery
+    doubt: str = ""
+    """What contradicts the history that its sender saw; else empty. One line."""
     written: int = 0
     """When its sender wrote it, by their clock, in milliseconds since 1970, where that was much earlier; else 0."""
 
@@ -99,6 +101,7 @@ def line_of(message: Message) -> Line:
         clean_line(message.problem),
         message.time,
         delivery,
+        clean_line(message.doubt),
         message.written if message.seq and message.time - message.written > LATE and message.written else 0,
     )
 
