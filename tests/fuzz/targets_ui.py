@@ -1,9 +1,10 @@
-"""What front ends read: lines of a program that drives the core, and text that others chose."""
+"""What front ends read: lines of a program that drives the core, invite lines, and text that others chose."""
 
 import unicodedata
 
 from securechat.client import commands
 from securechat.errors import UsageError
+from securechat.identity.invite_line import InviteLine, Voucher, decode
 from securechat.ui.rpc.codec import Call, decode_command, encode_command
 from securechat.ui.text.clean import clean, clean_line
 from tests.fuzz.registry import Target
@@ -28,11 +29,22 @@ def shown_text(data: bytes) -> None:
     assert clean_line(clean_line(text)) == clean_line(text)
 
 
-TARGETS: dict[str, Target] = {"rpc_command": rpc_command, "shown_text": shown_text}
+def invite_line(data: bytes) -> None:
+    """A text is an invite line, which is written as it was read, or refused."""
+    text = data.decode("utf-8", "surrogateescape")
+    try:
+        line = decode(text, 0)
+    except UsageError:
+        return
+    assert line.encode() == "".join(text.split()).lower()
+
+
+TARGETS: dict[str, Target] = {"rpc_command": rpc_command, "shown_text": shown_text, "invite_line": invite_line}
 
 
 def seeds() -> dict[str, list[bytes]]:
     """One line of several shapes, and texts that are dangerous as they are."""
+    voucher = Voucher(ROOM[:16], "alice", ROOM, ROOM, "#staff", ROOM, 1)
     said = (
         commands.Send(ROOM, "Hello \N{WAVING HAND SIGN}\x1b[2J"),
         commands.OpenDirect("bob", "may I?", ask=True),
@@ -43,4 +55,8 @@ def seeds() -> dict[str, list[bytes]]:
     return {
         "rpc_command": [encode_command(Call(number, each)) for number, each in enumerate(said, 1)],
         "shown_text": [text.encode() for text in texts],
+        "invite_line": [
+            InviteLine("localhost:4433", f"sha256:{'ab' * 32}", "code", each).encode().encode()
+            for each in (None, voucher)
+        ],
     }
