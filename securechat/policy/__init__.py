@@ -9,11 +9,13 @@ from securechat.policy.commits import check_opening
 from securechat.policy.departures import check_departure, departure_data
 from securechat.policy.judges import check_commit, check_founding, check_joining, check_proposals, check_state
 from securechat.policy.rules import Identity, Kind, Rules, known_extensions, rules_of
+from securechat.policy.words import Word, check_word, check_words, leaves_to_go, rules_due, still_due
 
 __all__ = [
     "Identity",
     "Kind",
     "Rules",
+    "Word",
     "check_commit",
     "check_departure",
     "check_founding",
@@ -21,7 +23,12 @@ __all__ = [
     "check_opening",
     "check_proposals",
     "check_state",
+    "check_word",
+    "check_words",
     "departure_data",
     "known_extensions",
+    "leaves_to_go",
+    "rules_due",
     "rules_of",
+    "still_due",
 ]

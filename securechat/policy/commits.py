@@ -16,9 +16,13 @@ same signature key or a later certificate, whoever commits: else a thief of an o
 Somebody else's identity key replaces a leaf where the committer may remove it, in one commit with the Add.
 
 Whoever is barred has no leaf (`states`), so that a commit that bars somebody removes them, too. Kind and site key never
-change, and a room that has owners keeps one. Proposals are in the commit by value. Updates, PSKs and ReInit are not
-used: a commit with a path updates its sender.
+change, and a room that has owners keeps one. In a room that belongs to nobody a regular commit carries out what the
+operator has said since the last one, and changes the rules by nothing else (`words`). Proposals are in the commit by
+value. Updates, PSKs and ReInit are not used: a commit with a path updates its sender.
 """
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 from securechat.errors import PeerError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
@@ -28,10 +32,17 @@ from securechat.mls.proposals import Add, ExternalInit, GroupContextExtensions, 
 from securechat.mls.public_group import PublicStagedCommit
 from securechat.mls.tree_math import LeafIndex
 from securechat.policy.rules import Identity, Rules
+from securechat.policy.words import Word, carried_out
 
 
-def judge_commit(staged: PublicStagedCommit, before: Rules, after: Rules, departed: frozenset[LeafIndex]) -> None:
-    """Check a commit in an epoch of version 2; `departed`: leaves of that epoch whose devices have left."""
+def judge_commit(
+    staged: PublicStagedCommit,
+    before: Rules,
+    after: Rules,
+    departed: frozenset[LeafIndex],
+    words: Sequence[Word],
+) -> None:
+    """Check a commit in an epoch of version 2; `departed` and `words`: see `judges.check_commit`."""
     who = certificate_of(staged.committer)
     external = staged.sender.type == SenderType.NEW_MEMBER_COMMIT
     for committed in staged.proposals:
@@ -41,11 +52,15 @@ def judge_commit(staged: PublicStagedCommit, before: Rules, after: Rules, depart
     _check_replacements(staged, who)
     if external:
         _check_external(staged, before, who, departed)
+        if words and who.account in carried_out(before, words).barred:
+            raise PeerError(f"{who.account} enters {before.name}, from where the operator has barred them.")
         return
     _check_sender(staged, who, departed)
     _check_adds(staged, before, who)
     _check_removes(staged, before, who, departed)
-    if any(isinstance(committed.proposal, GroupContextExtensions) for committed in staged.proposals):
+    if words:
+        _check_carried_out(before, after, who, words)
+    elif any(isinstance(committed.proposal, GroupContextExtensions) for committed in staged.proposals):
         _check_rules_change(before, after, Identity.of(who))
 
 
@@ -135,6 +150,13 @@ def _check_rules_change(before: Rules, after: Rules, who: Identity) -> None:
         raise PeerError(f"{who.account} changes the rules of {before.name} without being an owner.")
     if not after.owners:
         raise PeerError(f"{who.account} takes its last owner from {before.name}.")
+
+
+def _check_carried_out(before: Rules, after: Rules, who: DeviceCertificate, words: Sequence[Word]) -> None:
+    due = carried_out(before, words)
+    upgraded = [replace(due, version=word.version) for word in words if word.version > due.version]
+    if after not in (due, *upgraded):
+        raise PeerError(f"{who.account} does not carry out what the operator said of {before.name}, and that alone.")
 
 
 def _check_external(

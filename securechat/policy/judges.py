@@ -4,7 +4,7 @@ A version of the rules has an entry here and one in `rules.READERS`. The version
 falls; the commit that raises it is judged by the version before it, and the state that it leads to by the new one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,7 @@ from securechat.policy.commits import judge_commit
 from securechat.policy.rules import VERSION, Kind, Rules, rules_of
 from securechat.policy.states import judge_founding, judge_state
 from securechat.policy.support import check_support
+from securechat.policy.words import Word
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Judge:
 
     state: Callable[[PublicGroup, Rules], None]
     founding: Callable[[PublicGroup, Rules, DeviceCertificate], None]
-    commit: Callable[[PublicStagedCommit, Rules, Rules, frozenset[LeafIndex]], None]
-    """The commit, the rules before and after it, and the leaves whose devices have left."""
+    commit: Callable[[PublicStagedCommit, Rules, Rules, frozenset[LeafIndex], Sequence[Word]], None]
+    """The commit, the rules before and after it, the leaves whose devices have left, the operator's words."""
 
 
 JUDGES: Final[dict[int, Judge]] = {VERSION: Judge(judge_state, judge_founding, judge_commit)}
@@ -84,11 +85,14 @@ def check_proposals(message: PublicMessage, group: PublicGroup) -> None:
     check_support(group, proposals)
 
 
-def check_commit(staged: PublicStagedCommit, *, departed: frozenset[LeafIndex]) -> Rules:
+def check_commit(
+    staged: PublicStagedCommit, *, departed: frozenset[LeafIndex], words: Sequence[Word] = ()
+) -> Rules:
     """Check that the rules allow a commit; return the rules after it.
 
-    `departed`: leaves of the epoch before it whose devices have left.
+    `departed`: leaves of the epoch before it whose devices have left, or have to go by the operator's word. `words`:
+    what the operator has said and no commit has carried out; only where the room belongs to nobody there are any.
     """
     before, after = rules_of(staged.before.extensions), rules_of(staged.after.extensions)
-    JUDGES[before.version].commit(staged, before, after, departed)
+    JUDGES[before.version].commit(staged, before, after, departed, words)
     return check_state(staged.after)

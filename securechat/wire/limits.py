@@ -54,6 +54,11 @@ TOKEN_LENGTH = 32
 
 SERVER_ID_LENGTH = 16
 SITE_KEY_LENGTH = 32
+MAX_WORDS = 64
+"""Words of the operator that wait in one room: the next member who speaks carries them all out."""
+MAX_WORD = 512
+"""Bytes of such a word; the longest takes about 350."""
+
 DEVICE_ID_LENGTH = 16
 CONVERSATION_ID_LENGTH = 32
 """Bytes. A conversation's id is its MLS group_id, chosen at random by the device that opens it."""
