@@ -203,7 +203,7 @@ def test_a_stopped_conversation_can_be_left_though_the_server_lets_nobody_back(
 
 def test_who_leaves_waits_for_no_decision_on_a_key(people: World) -> None:
     alice, bob = people("alice", "bob")
-    den = room_of(alice, bob)
+    den = room_of(bob, alice)  # whose only owner could not leave
     with alice.vault.transaction():
         alice.engine._context.pins.verify("bob", b"k" * 32)
     held, leave = commands.Send(den, "for bob only"), commands.Leave(den)

@@ -10,6 +10,7 @@ from securechat.client.conversations.evidence import FIRST_WAIT, LONGEST_WAIT, P
 from securechat.client.conversations.numbers import encode_commit
 from securechat.errors import UsageError
 from securechat.policy import Kind
+from securechat.server.sequencer.budgets import OPEN_COMMITS
 from securechat.wire import messages as wire
 from tests.support.memory_server import MemoryServer, refuse
 from tests.support.people import Person, settle
@@ -200,6 +201,25 @@ def test_a_commit_that_nobody_can_process_stops_no_open_room(people: World, serv
     settle(alice, bob)
     assert alice.texts("#lobby")[-2:] == ["alice: typed meanwhile", "bob: after"]
     assert not [*alice.of(events.Alarm), *bob.of(events.Alarm)]
+
+
+def test_a_flood_of_them_meets_the_budget_and_the_others_go_on(people: World, server: MemoryServer) -> None:
+    alice, bob, mallory = lobby(people, "alice", "bob", "mallory")
+    room, device = mallory.id_of("#lobby"), mallory.engine._context.device.id
+    for _ in range(6):
+        if there(mallory, "#lobby").row.phase == "member":
+            poison(mallory, server)
+        mallory.cut()  # her client meets her own commit in the log, and enters again as anybody does
+        mallory.connect()
+        settle(alice, bob, mallory)
+    made = server.head(room).numbers_of(device).last
+    assert 2 <= made <= OPEN_COMMITS + server.seconds / 3600 * OPEN_COMMITS
+    alice.say("#lobby", "still here")
+    settle(alice, bob)
+    assert bob.texts("#lobby")[-1] == "alice: still here"
+    for person in (alice, bob):
+        assert person.state_of("#lobby") == "open"
+        assert len(person.of(events.Stopped)) == 1  # told once, however many come
 
 
 def test_who_cannot_get_back_in_tries_on_and_keeps_what_was_said(people: World, server: MemoryServer) -> None:
