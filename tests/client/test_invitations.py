@@ -533,6 +533,22 @@ def test_who_has_left_is_asked_before_they_are_in_again(people: World) -> None:
     assert "alice: without bob" not in bob.texts("#club")
 
 
+def test_who_was_removed_is_invited_back_into_a_room_that_was_renamed_meanwhile(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    befriend(alice, bob)
+    club = room(alice)
+    for command in (commands.Invite(club, "bob"), commands.Remove(club, "bob"), commands.Rename(club, "#pub")):
+        alice.do(command)
+        settle(alice, bob)
+    assert bob.state_of("#club") == "closed"
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    assert bob.id_of("#pub") == club
+    alice.say("#pub", "back again")
+    settle(alice, bob)
+    assert bob.texts("#pub")[-1] == "alice: back again"
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_who_was_removed_and_invited_again_while_away_is_asked(people: World, late: bool) -> None:  # noqa: FBT001  a parameter of the test
     """`late`: the Welcome comes only after the log has been asked for."""

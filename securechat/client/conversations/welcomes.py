@@ -182,8 +182,9 @@ class Welcomes:
         opened = self._open(welcomed, *self._bundle_for(welcomed))
         facts = opened.facts
         if conversation is not None:
-            if (conversation.row.kind, conversation.row.name) != (facts.kind, facts.name):
-                raise PeerError(f"it was to lead to {conversation.row.name}, and leads to {facts.name}")
+            row = conversation.row
+            if row.kind != facts.kind or (row.kind == "direct" and row.name != facts.name):  # rooms may be renamed
+                raise PeerError(f"it was to lead to {row.name}, and leads to {facts.name}")
             if facts.epoch <= conversation.row.epoch:
                 raise PeerError("it leads back to a past state of the conversation")  # and to keys that we have used
         if facts.kind == "direct":
