@@ -34,6 +34,7 @@ from securechat.identity.pins import WRITTEN_TO
 from securechat.names import normalise_account, normalise_room
 from securechat.wire.limits import MAX_TOPIC
 from securechat.wire.messages import (
+    DirectoryNews,
     Entry,
     FromClient,
     FromServer,
@@ -258,7 +259,7 @@ class Engine:
             self._pending.pop(message.id)(message)
         elif isinstance(message, Hello | Seat):
             self._login.receive(message)
-        elif isinstance(message, Entry | Welcomed | Truncated | Presence):
+        elif isinstance(message, Entry | Welcomed | Truncated | Presence | DirectoryNews):
             self._registry.receive(message)
 
     # --- talking --------------------------------------------------------------------------------------------------
@@ -381,17 +382,21 @@ class Engine:
         def answer(reply: Reply) -> None:
             if isinstance(reply, MemberList):
                 online = {member.account for member in reply.members if member.online}
+                absent = {each.account for each in reply.members if not each.published} - {self.account}
                 now = conversation.snapshot()
                 members = tuple((each, each in online, how) for each, how in zip(now.members, now.trust, strict=True))
                 inside = conversation.row.phase in phases.INSIDE
                 invited = {each.account for each in unanswered(conversation)} if inside else set()
                 ignored = self._context.ignored if conversation.row.kind == "open" else set()
                 hidden = ignored.intersection(conversation.row.members)
-                self._context.emit(
-                    events.MemberList(
-                        conversation.id, members, tuple(sorted(invited)), tuple(sorted(hidden)), command=command.id
-                    )
-                )
+                self._context.emit(events.MemberList(
+                    conversation.id,
+                    members,
+                    tuple(sorted(invited)),
+                    tuple(sorted(hidden)),
+                    tuple(sorted(absent.intersection(now.members))),
+                    command=command.id,
+                ))  # fmt: skip
             self._answer_question(command, reply)
 
         self._ask(command, "who is online", Members(0, conversation.id), answer)

@@ -76,6 +76,7 @@ class ConversationSnapshot:
     owners: tuple[str, ...] = ()  # accounts, sorted
     inviters: tuple[str, ...] = ()
     disputed: tuple[str, ...] = ()  # accounts that saw another history of it than we, sorted
+    absent: tuple[str, ...] = ()  # accounts whose devices here have left the directory, by the server's word; sorted
 
     def trust_in(self, account: str) -> Trust | None:
         """Return how the key of a member stands that it has here; None: it is none."""
@@ -199,6 +200,20 @@ class Held(Event):
     conversation: bytes
     whose: tuple[KeyShown, ...]
     question: int = 0
+
+
+@dataclass(frozen=True)
+class Unreachable(Event):
+    """By the server's word a member's device is not in its directory any more, and will not get what is said.
+
+    In a conversation of two, what is said waits until the device is back or another key of the account is accepted. Of
+    a room only its owners are told, who can put that key in place of the old; all see it in the snapshot.
+    """
+
+    conversation: bytes
+    account: str
+    key: str  # the short form of the one that they have here
+    new: KeyShown | None = None  # the other key that the account has in the directory now
 
 
 @dataclass(frozen=True)
@@ -384,6 +399,7 @@ class MemberList(Event):
     members: tuple[tuple[str, bool, Trust], ...]
     invited: tuple[str, ...] = ()  # those of them who have not answered their invitation
     ignored: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()  # those whose devices here are not in the directory any more, by the server's word
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from securechat.client.events import (
     Ready,
     Received,
     Refused,
+    Unreachable,
     Waiting,
 )
 from securechat.content.registry import MAX_TEXT, check_text
@@ -36,7 +37,7 @@ from securechat.errors import RefusedError, SecurechatError, UsageError
 from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code
 from securechat.ui.text.clean import clean_line
-from securechat.ui.text.sentences import sentences, title, why_held, why_silent
+from securechat.ui.text.sentences import sentences, title, why_held, why_silent, why_unreachable
 from securechat.ui.view.lines import message_line
 from securechat.ui.view.rows import line_of
 
@@ -209,6 +210,10 @@ class _Sending:
                 case Held():
                     why = why_held(event, self._client.conversation(event.conversation))
                     self._run.complain(f"{why} Decide in `securechat client`.")
+                    return ExitCode.UNTRUSTED
+                case Unreachable():
+                    why = why_unreachable(event, self._client.conversation(event.conversation))
+                    self._run.complain(f"{why} Decide in `securechat client`." if event.new else why)
                     return ExitCode.UNTRUSTED
                 case Refused(code=code, text=reason) | Delayed(code=code, text=reason):
                     theirs = isinstance(event, Refused) and code != "local"

@@ -75,6 +75,13 @@ MAX_KEY_PACKAGES = 100
 MAX_KEY_PACKAGE = 4096
 """Bytes of one key package: one leaf with a device certificate takes under 1 KiB."""
 
+MAX_CERTIFICATE = 2048
+"""Bytes of a device certificate: one takes about 270."""
+
+MAX_TOLD = 100
+"""Members of a conversation up to which each is told who comes and goes, and whose device is gone; in larger ones
+clients ask (`Members`)."""
+
 MAX_ROOM_DEVICES = 1000
 """Leaves of an open room (docs/design.md, section 6)."""
 

@@ -31,6 +31,7 @@ ConversationId = Annotated[
 Chain = Annotated[bytes, Meta(min_length=limits.CHAIN_LENGTH, max_length=limits.CHAIN_LENGTH)]
 Secret = Annotated[bytes, Meta(min_length=limits.SECRET_LENGTH, max_length=limits.SECRET_LENGTH)]
 Token = Annotated[bytes, Meta(min_length=limits.TOKEN_LENGTH, max_length=limits.TOKEN_LENGTH)]
+CertificateBytes = Annotated[bytes, Meta(max_length=limits.MAX_CERTIFICATE)]
 KeyPackageBytes = Annotated[bytes, Meta(max_length=limits.MAX_KEY_PACKAGE)]
 Body = Annotated[bytes, Meta(max_length=limits.MAX_FRAME)]
 CommitBytes = Annotated[bytes, Meta(max_length=limits.MAX_COMMIT)]
@@ -204,7 +205,7 @@ class PublishDevice(Request):
     account's other devices from the directory.
     """
 
-    certificate: Annotated[bytes, Meta(max_length=2048)]
+    certificate: CertificateBytes
     replace_identity: bool
 
 
@@ -407,10 +408,11 @@ class Members(Request):
 
 
 class Member(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
-    """One account of a conversation."""
+    """One account of a conversation, by its device there; `published`: the directory has that device."""
 
     account: Account
     online: bool
+    published: bool
 
 
 class MemberList(Reply):
@@ -433,12 +435,29 @@ class Subscribe(Request):
     after_seq: Count
 
 
+class Gone(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """A member's device that is not in the directory any more: it will not get what is said.
+
+    `certificate`: of the newest device that its account has there in its place; empty where there is none.
+    """
+
+    device: DeviceId
+    certificate: CertificateBytes
+
+
+GoneDevices = Annotated[list[Gone], Meta(max_length=limits.MAX_TOLD)]
+
+
 class Subscribed(Reply):
-    """`last` is the newest number of this device, `head` the newest seq: entries up to it are catch-up."""
+    """`last` is the newest number of this device, `head` the newest seq: entries up to it are catch-up.
+
+    `gone`: see `DirectoryNews`.
+    """
 
     conversation: LogId
     last: Count
     head: Count
+    gone: GoneDevices
 
 
 class Entry(Message):
@@ -501,6 +520,17 @@ class Presence(Message):
     state: Literal["online", "offline", "dropped"]
 
 
+class DirectoryNews(Message):
+    """A member's device has been dropped from the directory, or is back.
+
+    `gone`: all of the conversation's devices that are not there now. Of one with more than `limits.MAX_TOLD` members
+    nothing is said; clients ask (`Members`).
+    """
+
+    conversation: ConversationId
+    gone: GoneDevices
+
+
 class Refused(Reply):
     """The request was understood and not done.
 
@@ -521,5 +551,6 @@ FromClient = (
 
 FromServer = (
     Hello | Registered | LoggedIn | Seat | Stock | KeyPackages | Done | JoinOffer | Accepted | Checkpoints | Rooms
-    | MemberList | Subscribed | Entry | Welcomed | Truncated | Presence | Refused | Ping | Pong | Closing
+    | MemberList | Subscribed | Entry | Welcomed | Truncated | Presence | DirectoryNews | Refused | Ping | Pong
+    | Closing
 )  # fmt: skip

@@ -40,6 +40,7 @@ from securechat.wire.messages import (
     Closing,
     Commit,
     CommitFailed,
+    DirectoryNews,
     Done,
     Entry,
     FetchCheckpoints,
@@ -143,7 +144,7 @@ _MOVES: dict[tuple[State, type[Message]], State] = {
     (State.WAITING, Seat): State.READY,
     (State.ENROLLING, Done): State.READY,
 }
-_EVENTS: _Types = frozenset((Entry, Welcomed, Truncated, Presence))
+_EVENTS: _Types = frozenset((Entry, Welcomed, Truncated, Presence, DirectoryNews))
 _FROM_SERVER: dict[State, _Types] = {  # replies aside: they follow their requests
     State.CONNECTED: frozenset((Hello, Closing)),
     State.GREETED: _SIGNS,

@@ -148,7 +148,7 @@ def test_another_identity_key_of_our_own_at_the_server_is_told_and_not_overwritt
 def test_who_is_in_a_conversation_is_not_for_the_server_to_say(hostile: HostileServer, crowd: Crowd) -> None:
     alice, bob = crowd("alice", "bob")
     conversation = direct(alice, bob)
-    names = [m.Member("bob", online=True), m.Member("mallory", online=True)]
+    names = [m.Member(each, online=True, published=True) for each in ("bob", "mallory")]
     hostile.lie(m.MemberList, lambda _, reply: [change(reply, members=names)])
     alice.do(commands.ListMembers(conversation))
     assert alice.wait_for(events.MemberList).members == (

@@ -31,8 +31,9 @@ from securechat.mls.tree_math import LeafIndex
 from securechat.policy import Identity, Rules, known_extensions
 from securechat.server.clock import ServerClock
 from securechat.server.sequencer.conversation import Conversations
+from securechat.server.sequencer.news import News
 from securechat.server.sequencer.reading import Reading
-from securechat.server.sequencer.session import Session
+from securechat.server.sequencer.session import Session, Sessions
 from securechat.server.sequencer.turn import Turn
 from securechat.server.sequencer.validation import SNAPSHOT_EPOCHS
 from securechat.server.store.records import READER_SECONDS, Checkpoint, Head, LogEntry, Membership
@@ -194,7 +195,8 @@ def _stream(store: SQLiteStore, folder: Path) -> float:
     def hand_in(session: Session, portion: Any) -> None:
         portions.append((session, portion))
 
-    reading = Reading(turn, store.logs, store.inboxes, conversations, sink, hand_in)
+    news = News(store.conversations, store.directory, conversations, Sessions())
+    reading = Reading(turn, store.logs, store.inboxes, conversations, news, sink, hand_in)
     session = Session(sink)
     session.device = READER
     began = time.process_time()

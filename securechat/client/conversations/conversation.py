@@ -96,6 +96,8 @@ class Conversation:
         self.settled = False  # we have caught up, on this connection
         self._told_claim = False
         self._missed = False  # a gap was passed
+        self.gone: dict[bytes, bytes] = {}  # see `absent`: device -> the certificate that its account has there instead
+        self.told_absent = frozenset[events.Unreachable]()  # of those who are absent now
         self.claimed = 0  # our newest number, by the server's word then
         self.gap: Truncated | None = None  # messages are gone, by the server's word: counts once an entry comes past it
         self.effort = Effort()  # of catching up
@@ -167,6 +169,14 @@ class Conversation:
     def present(self) -> list[DeviceCertificate]:
         """The certificates of those who have not left."""
         return [person for leaf, person in self.people.items() if leaf not in self.departed]
+
+    @property
+    def absent(self) -> list[DeviceCertificate]:
+        """Those of `present` whose devices are not in the server's directory any more, by its word."""
+        if not self.gone or self.row.phase not in phases.INSIDE:
+            return []
+        own = self.context.device.id
+        return [person for person in self.present if person.device_id in self.gone and person.device_id != own]
 
     def author(self, device: bytes) -> DeviceCertificate | None:
         """Return the certificate of the device that the server names as an entry's author, if it is a member."""
@@ -246,6 +256,7 @@ class Conversation:
             row.id, row.kind, row.name, members, state, row.epoch, row.own_bye, row.their_bye, self.unconfirmed, trust,
             row.topic, tuple(row.owners.split()), tuple(row.inviters.split()),
             tuple(sorted(self.doubts)),
+            tuple(sorted({person.account for person in self.absent})),
         )  # fmt: skip
 
     def _members(self) -> tuple[tuple[str, ...], tuple[Standing, ...]]:

@@ -16,7 +16,7 @@ from securechat import policy
 from securechat.client import events
 from securechat.client.answers import Key
 from securechat.client.context import Added
-from securechat.client.conversations import bodies, dates, evidence, freshness, offers, phases, rule_changes
+from securechat.client.conversations import bodies, dates, directory, evidence, freshness, offers, phases, rule_changes
 from securechat.client.conversations.bodies import Arrival
 from securechat.client.conversations.conversation import Conversation, People
 from securechat.client.conversations.newcomers import changes
@@ -45,6 +45,7 @@ def begin_reading(conversation: Conversation, subscribed: Subscribed) -> None:
     row, head = conversation.row, subscribed.head
     if row.phase not in phases.FOLLOWING:
         return
+    directory.receive(conversation, subscribed.gone)
     conversation.live, conversation.head, conversation.claimed = True, head, subscribed.last
     if row.phase in phases.WALKING:
         conversation.begin_walk()

@@ -21,7 +21,7 @@ from typing import Final
 from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
-from securechat.client.conversations import freshness, holds, log, phases
+from securechat.client.conversations import directory, freshness, holds, log, phases
 from securechat.client.conversations.committing import Committing
 from securechat.client.conversations.conversation import PATH_MESSAGES, Conversation
 from securechat.client.conversations.numbers import encode_number
@@ -67,7 +67,7 @@ class Outbox:
         self._on_their_way: set[int] = set()  # numbers of messages and leaves without their answer
         self._refused = False  # since nothing was on its way
         self._void = False  # the ciphertexts cannot be used any more
-        self._held: events.Held | None = None  # why what the user says is not sent
+        self._held: events.Held | events.Unreachable | None = None  # why what the user says is not sent
         self._full = False  # the other side does not read
         self._waiting = Waiting(conversation)
         self._explained: Callable[[], bool] | None = None  # returns whether the entry that explains a refusal has come
@@ -82,6 +82,7 @@ class Outbox:
         if row.phase not in phases.READING or not conversation.caught_up:
             return
         self._look()
+        directory.tell(conversation)
         if self._full:
             self._tell_delayed()
         if self._explained is not None and self._explained():
@@ -141,14 +142,18 @@ class Outbox:
             answer = self._answer_to(item.id, number, payload, content_type)
             self._context.request(kind(0, conversation.id, number, payload), answer)
 
-    def _give_up_held(self, items: list[OutboxRow], held: events.Held) -> None:
-        """Whoever leaves does not wait for a decision on a key: what is held for it is not sent."""
+    def _give_up_held(self, items: list[OutboxRow], held: events.Held | events.Unreachable) -> None:
+        """Whoever leaves waits neither for a decision on a key nor for a device: what is held is not sent."""
         if self._on_their_way:
             return
         self._void = True  # what is left moves up
+        if isinstance(held, events.Held):
+            why = f"it was held for the key of {held.whose[0].account}, and you left"
+        else:
+            why = f"{held.account} had no device to get it, and you left"
         for item in items:
             if item.kind == "message":
-                self._give_up(item, "local", f"it was held for the key of {held.whose[0].account}, and you left")
+                self._give_up(item, "local", why)
         self._context.touched.add(self._conversation.id)
 
     def _may_speak(self, number: int, roster: int) -> bool:
@@ -161,7 +166,7 @@ class Outbox:
             return False
         if row.sent_on_path + number - row.number > PATH_MESSAGES:
             return False  # a fresh path comes first, once these are answered
-        held = holds.held(conversation, roster)
+        held = holds.held(conversation, roster) or directory.held(conversation)
         if held != self._held:
             self._held = held
             self._waiting.over()

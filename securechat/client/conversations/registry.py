@@ -11,7 +11,7 @@ from typing import Final
 from securechat import policy
 from securechat.client import events
 from securechat.client.context import Context
-from securechat.client.conversations import log, phases
+from securechat.client.conversations import directory, log, phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.entering import Entering, new_conversation_id
 from securechat.client.conversations.outbox import Outbox
@@ -26,6 +26,7 @@ from securechat.wire.limits import ACKNOWLEDGE_ENTRIES, ACKNOWLEDGE_SECONDS
 from securechat.wire.messages import (
     RETRYABLE,
     Acknowledge,
+    DirectoryNews,
     Entry,
     Presence,
     PublishKeyPackages,
@@ -173,7 +174,7 @@ class Registry:
         for conversation in self:
             conversation.lost_connection()
 
-    def receive(self, message: Entry | Welcomed | Truncated | Presence) -> None:
+    def receive(self, message: Entry | Welcomed | Truncated | Presence | DirectoryNews) -> None:
         """Process an event of the server."""
         conversation = self._conversations.get(message.conversation)
         if isinstance(message, Welcomed):
@@ -184,6 +185,8 @@ class Registry:
             pass  # a conversation we are out of
         elif isinstance(message, Presence):
             self._context.emit(events.PresenceChanged(message.conversation, message.account, message.state))
+        elif isinstance(message, DirectoryNews):
+            directory.receive(conversation, message.gone)
         else:
             self._context.touched.add(conversation.id)
             if isinstance(message, Truncated):

@@ -27,7 +27,7 @@ class Waiting:
         self._refused_number = 0
         self._newest = 0  # item of the outbox that had been said when it was told
 
-    def tell(self, event: events.Held | events.Delayed) -> None:
+    def tell(self, event: events.Held | events.Delayed | events.Unreachable) -> None:
         """Tell what is waited for to all that was said since that was told."""
         context, first = self._conversation.context, not self._told
         items = context.vault.outbox.ids(self._conversation.id, after=self._newest)
@@ -35,7 +35,8 @@ class Waiting:
         keys += [("change", change.id) for change in context.vault.changes.load(self._conversation.id) if first]
         keys += [("item", item) for item in items]
         waiting = [command for key in keys if (command := context.answers.waiting(key))]
-        for command in waiting or ([0] if first else []):
+        told = event in self._conversation.told_absent
+        for command in waiting or ([0] if first and not told else []):
             context.emit(replace(event, command=command))
         self._told, self._newest = True, max(items, default=self._newest)
 

@@ -9,6 +9,7 @@ from securechat.identity.certificate import DeviceCertificate
 from securechat.server.logs import get_logger
 from securechat.server.rates import Rates
 from securechat.server.sequencer.checks import Checks
+from securechat.server.sequencer.news import News
 from securechat.server.sequencer.operations import KeyPackagesChecked, Tokens, TokensRevoked
 from securechat.server.sequencer.seats import Seats
 from securechat.server.sequencer.session import Session, Sessions
@@ -39,6 +40,7 @@ class Directory:
         store: DirectoryStore,
         sessions: Sessions,
         seats: Seats,
+        news: News,
         validator: Validator,
         checks: Checks,
         rates: Rates,
@@ -50,6 +52,7 @@ class Directory:
         self._store = store
         self._sessions = sessions
         self._seats = seats
+        self._news = news
         self._validator = validator
         self._checks = checks
         self._rates = rates
@@ -74,6 +77,7 @@ class Directory:
         if known is not None and known.account != account:
             raise RefusedError("bad-request", "this device id is taken; choose another one")
         others = [other for other in self._store.devices(account) if other.device != device]
+        changed = {device} if known is None else set()
         identity_key = self._store.identity_key(account)
         if identity_key and identity_key != certificate.identity_key:
             if not request.replace_identity:
@@ -85,6 +89,7 @@ class Directory:
                 self._turn.after(lambda: self._revoke(session, request))
                 return
             self._drop(account, others)
+            changed |= {other.device for other in others}
             others = []
             log.info("identity key replaced", client=session.outlet.address, account=account)
         taken = {DeviceCertificate.decode(other.certificate).signature_key for other in others}
@@ -96,6 +101,8 @@ class Directory:
             self._store.drop_devices([device])  # its key packages belong to the old certificate
         self._store.put_device(Device(device, account, request.certificate), certificate.identity_key)
         self._turn.answer(session, Done(request.id))
+        if changed:
+            self._turn.after(lambda: self._news.tell(changed))
 
     def _revoke(self, session: Session, request: PublishDevice) -> None:
         """Make the tokens of the account's other devices worthless; that it is done comes back as `TokensRevoked`."""

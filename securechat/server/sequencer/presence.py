@@ -8,13 +8,11 @@ from securechat.server.sequencer.session import Sessions
 from securechat.server.sequencer.turn import Turn
 from securechat.server.store.port import ConversationStore, DirectoryStore
 from securechat.wire.frames import encode_frame
+from securechat.wire.limits import MAX_TOLD
 from securechat.wire.messages import Presence as PresenceEvent
 
 TELL_SECONDS = 1.0
 """How long changes are collected: an account that is back within this time has not been away."""
-
-MAX_TOLD = 100
-"""In a conversation with more members, presence is not pushed; clients ask for it (`Members`)."""
 
 State = Literal["online", "offline", "dropped"]
 

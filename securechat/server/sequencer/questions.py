@@ -12,7 +12,7 @@ from securechat.server.sequencer.operations import CheckpointsRead, Workers
 from securechat.server.sequencer.reading import FALL_BEHIND_BYTES
 from securechat.server.sequencer.session import Session, Sessions
 from securechat.server.sequencer.turn import Turn
-from securechat.server.store.port import ConversationStore
+from securechat.server.store.port import ConversationStore, DirectoryStore
 from securechat.wire import limits
 from securechat.wire.messages import (
     Checkpoint,
@@ -42,6 +42,7 @@ class Questions:
         self,
         turn: Turn,
         store: ConversationStore,
+        directory: DirectoryStore,
         conversations: Conversations,
         sessions: Sessions,
         budgets: Budgets,
@@ -51,6 +52,7 @@ class Questions:
         """`submit(session, operation)` hands in what a reader thread has read."""
         self._turn = turn
         self._store = store
+        self._directory = directory
         self._conversations = conversations
         self._sessions = sessions
         self._budgets = budgets
@@ -61,8 +63,12 @@ class Questions:
         """Handle `Members`."""
         conversation = self._conversations.find(request.conversation, self._turn.now)
         conversation.member(session)
-        accounts = sorted({member.account for member in conversation.present})
-        members = [Member(account, self._sessions.is_online(account)) for account in accounts]
+        present = sorted(conversation.present, key=lambda each: each.account)
+        published = self._directory.owners([each.device for each in present])
+        members = [
+            Member(each.account, self._sessions.is_online(each.account, each.device), each.device in published)
+            for each in present
+        ]
         self._turn.answer(session, MemberList(request.id, request.conversation, members))
 
     def list_rooms(self, session: Session, request: ListRooms) -> None:

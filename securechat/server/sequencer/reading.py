@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 
 from securechat.errors import RefusedError
 from securechat.server.sequencer.conversation import Conversations, not_found
+from securechat.server.sequencer.news import News
 from securechat.server.sequencer.operations import Portion, Workers
 from securechat.server.sequencer.session import Session, Subscription
 from securechat.server.sequencer.turn import Run, Turn
@@ -47,6 +48,7 @@ class Reading:
         logs: LogStore,
         inboxes: InboxStore,
         conversations: Conversations,
+        news: News,
         readers: Workers,
         submit: Callable[[Session, object], None],
     ) -> None:
@@ -55,6 +57,7 @@ class Reading:
         self._logs = logs
         self._inboxes = inboxes
         self._conversations = conversations
+        self._news = news
         self._readers = readers
         self._submit = submit
         self._cursors: dict[tuple[bytes, bytes], int] = {}  # acknowledged, not yet stored
@@ -68,7 +71,8 @@ class Reading:
         if len(session.subscriptions) >= limits.MAX_SUBSCRIPTIONS:
             raise RefusedError("bad-request", f"one session reads {limits.MAX_SUBSCRIPTIONS} logs at most")
         if request.conversation == session.device:
-            self._turn.answer(session, Subscribed(request.id, session.device, 0, self._inboxes.newest(session.device)))
+            newest = self._inboxes.newest(session.device)
+            self._turn.answer(session, Subscribed(request.id, session.device, 0, newest, []))
             subscription = Subscription(session.device, request.after_seq)
             self._inbox_readers[session.device] = session
         else:
@@ -79,7 +83,8 @@ class Reading:
             head = conversation.head
             numbers = head.numbers.get(session.device)
             end = head.seq if member.last_seq is None else member.last_seq  # a removed device learns of nothing later
-            self._turn.answer(session, Subscribed(request.id, head.id, numbers.last if numbers else 0, end))
+            gone = self._news.gone(conversation) if member.last_seq is None else []
+            self._turn.answer(session, Subscribed(request.id, head.id, numbers.last if numbers else 0, end, gone))
             if request.after_seq < member.join_seq:  # removed and added again: what was between is not for this device
                 gap = Truncated(head.id, member.join_seq + 1, member.join_chain)
                 self._turn.after(lambda: session.outlet.send(gap))
@@ -315,4 +320,3 @@ def _welcomed(entry: InboxEntry) -> Welcomed:
         entry.tree,
         [Departure(proposal, group_context) for proposal, group_context in entry.departed],
     )
-

@@ -33,6 +33,7 @@ from securechat.server.sequencer.groups import Groups
 from securechat.server.sequencer.leases import Leases
 from securechat.server.sequencer.leaving import Leaving
 from securechat.server.sequencer.messages import Messages
+from securechat.server.sequencer.news import News
 from securechat.server.sequencer.operations import (
     Attach,
     CheckpointsRead,
@@ -136,12 +137,15 @@ class Sequencer:
         validator = Validator(store.server_id)
         checks = Checks(turn, validators, self._hand_in)
         self._groups = groups = Groups(kept, conversations, validator, checks)
-        self._reading = reading = Reading(turn, logs, inboxes, conversations, readers, self._hand_in)
+        news = News(kept, devices, conversations, sessions)
+        self._reading = reading = Reading(turn, logs, inboxes, conversations, news, readers, self._hand_in)
         names = RoomNames(turn, kept, conversations, rooms, store.site_key.public)
         self._leases = leases = Leases(turn, kept, conversations, names, groups)
         self._presence = presence = Presence(turn, kept, devices, conversations, sessions)
         self._seats = Seats(turn, devices, sessions, presence, reading, leases, rates, seats)
-        directory = Directory(turn, devices, sessions, self._seats, validator, checks, rates, tokens, self._hand_in)
+        directory = Directory(
+            turn, devices, sessions, self._seats, news, validator, checks, rates, tokens, self._hand_in
+        )
         budgets = Budgets(turn)
         self._commits = commits = Commits(
             turn, kept, inboxes, conversations, names, groups, leases, reading, directory, budgets, validator, checks
@@ -149,7 +153,7 @@ class Sequencer:
         founding = Founding(turn, kept, devices, conversations, names, directory, commits, validator, checks)
         leaving = Leaving(turn, kept, conversations, groups, leases, validator, checks)
         messages = Messages(turn, logs, conversations, leases, reading)
-        questions = Questions(turn, kept, conversations, sessions, budgets, readers, self._hand_in)
+        questions = Questions(turn, kept, devices, conversations, sessions, budgets, readers, self._hand_in)
         self._writing: dict[type, Handler] = {
             list: messages.handle,
             Commit: commits.commit,

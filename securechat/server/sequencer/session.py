@@ -104,9 +104,10 @@ class Sessions:
         """Return the sessions of an account."""
         return list(self._by_account.get(account, ()))
 
-    def is_online(self, account: str) -> bool:
-        """Whether an account has a session with a seat."""
-        return any(session.seated for session in self._by_account.get(account, ()))
+    def is_online(self, account: str, device: bytes = b"") -> bool:
+        """Whether an account has a session with a seat; `device`: and with that one of its devices."""
+        sessions = self._by_account.get(account, ())
+        return any(session.seated and device in (b"", session.device) for session in sessions)
 
 
 def refusal(request: int, error: RefusedError) -> Refused:

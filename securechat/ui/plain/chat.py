@@ -59,12 +59,13 @@ from securechat.client.events import (
     Received,
     Refused,
     Said,
+    Unreachable,
 )
 from securechat.errors import RefusedError, SecurechatError, UsageError
 from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code
 from securechat.ui.text.clean import clean
-from securechat.ui.text.sentences import title, unconfirmed, why_silent
+from securechat.ui.text.sentences import absent, title, unconfirmed, why_silent
 from securechat.ui.text.trust import TRUST
 from securechat.ui.view.completion import Usage
 from securechat.ui.view.lines import message_line, notice, sentence_line, warning
@@ -114,7 +115,7 @@ class Chat:
         self._opening = ""  # the name of the conversation that has been asked for and is not there yet
         self._opened_by = 0  # the command that asked for it
         self._kept: list[str] = []  # lines typed meanwhile
-        self._waits_for: Held | Delayed | None = None  # shown since the last typed line
+        self._waits_for: Held | Delayed | Unreachable | None = None  # shown since the last typed line
         self._questions: dict[bytes, int] = {}  # conversation -> what Enter alone answers there
         self._unanswered: set[int] = set()  # commands
         self._newest_shown = self._newest_marked = 0  # local ids
@@ -401,7 +402,8 @@ class Chat:
             marks = f"  ({new} new)" if new else "  (here)" if name == self._current else ""
             sign = f"  {TRUST[trust[conversation.id]].sign}".rstrip()
             since = conversation.unconfirmed_since
-            self._show(notice(f"/go {name}{sign}{marks}{f'  ({unconfirmed(since)})' if since else ''}"))
+            states = [unconfirmed(since) if since else "", absent(conversation)]
+            self._show(notice(f"/go {name}{sign}{marks}" + "".join(f"  ({state})" for state in states if state)))
 
     def _leave(self, rest: str) -> None:
         conversation = self._named(rest) if rest else self._here()
@@ -502,12 +504,12 @@ class Chat:
                 pass
             case Ready():
                 self._show_ready()
-            case (Held() | Delayed()) if replace(event, command=0) == self._waits_for:
+            case Held() | Delayed() | Unreachable() if replace(event, command=0) == self._waits_for:
                 pass  # told to each command that waits, and shown once
             case _:
                 for sentence in self._news.of(event):
                     self._show(sentence_line(sentence))
-        if isinstance(event, Held | Delayed):
+        if isinstance(event, Held | Delayed | Unreachable):
             self._waits_for = replace(event, command=0)
         self._note(event)
         self._go_on(event)
@@ -539,6 +541,8 @@ class Chat:
                 self._questions[conversation] = question
                 if self._piped:
                     self._held, self._failure = True, ExitCode.UNTRUSTED
+            case Unreachable(command=command) if self._piped and command:
+                self._held, self._failure = True, ExitCode.UNTRUSTED
             case Connected():
                 self._reached = True
             case Disconnected() if self._piped and not self._reached:

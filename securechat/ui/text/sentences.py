@@ -39,6 +39,7 @@ from securechat.client.events import (
     Stopped,
     Trust,
     Unconfirmed,
+    Unreachable,
     Waiting,
 )
 from securechat.ui.text.clean import clean, clean_line
@@ -88,6 +89,35 @@ def why_held(event: Held, conversation: ConversationSnapshot | None) -> str:
     )
 
 
+def why_unreachable(event: Unreachable, conversation: ConversationSnapshot | None) -> str:
+    """Return who will not get what is said, by the server's word, and what to do."""
+    where, who, new = title(conversation), clean_line(event.account), event.new
+    gone = f"the server says that {who} has no device any more under key {event.key}"
+    direct = conversation is None or conversation.kind == "direct"
+    text = (
+        f"{who} will not get what you write: {gone}"
+        if direct
+        else f"{who} does not get what is said in {where}: {gone}"
+    )
+    if new is None:
+        return f"{text}. It waits here until {who} is back." if direct else f"{text}."
+    text = f"{text}, but under {new.key} ({TRUST[new.trust].words}). "
+    decide = f"Compare /safety {who}, then /verify {who} {new.key}; /trust {who} {new.key} goes on without comparing"
+    if direct:
+        return f"{text}What you write waits. {decide}, and what waits goes to that key."
+    again = f"/invite {who} puts the new key in place of the old"
+    return (
+        f"{text}{again[0].upper()}{again[1:]}."
+        if new.trust in ("accepted", "verified")
+        else f"{text}{decide}. Then {again}."
+    )
+
+
+def absent(conversation: ConversationSnapshot) -> str:
+    """Say of a conversation who will not get what is said there, by the server's word; empty: all will."""
+    return f"{_names(conversation.absent)} will not get this" if conversation.absent else ""
+
+
 def why_silent(conversation: ConversationSnapshot) -> str:
     """Return why nothing can be said in a conversation, and what to do; empty where something can."""
     where = title(conversation)
@@ -122,6 +152,8 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
             yield _notice(f"The server is full. You are number {event.place} in the queue and will be let in.")
         case Held():
             yield _warning(why_held(event, conversation))
+        case Unreachable():
+            yield _warning(why_unreachable(event, conversation))
         case FirstContact():
             who = clean_line(event.account)
             yield _notice(
@@ -176,10 +208,7 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
                 about = f": {clean_line(room.topic)}" if room.topic else ""
                 yield _notice(f"{clean_line(room.name)}: {room.kind} room, {_people(room.members)}{inside}{about}")
         case MemberList():
-            names = (
-                _member(name, trust, online, name in event.invited, name in event.ignored)
-                for name, online, trust in event.members
-            )
+            names = (_member(event, name, trust, online=online) for name, online, trust in event.members)
             yield _notice(f"In {where}: {', '.join(names)}")
             yield from _of_rules(conversation)
         case Ignored(ignored=True):
@@ -198,9 +227,14 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
             yield _warning(clean(str(error)))
 
 
-def _member(name: str, trust: Trust, online: bool, invited: bool, ignored: bool) -> str:  # noqa: FBT001  as in the event
-    states = ["invited, has not answered" if invited else "online" if online else "", "ignored" if ignored else ""]
-    state = ", ".join(filter(None, states))
+def _member(event: MemberList, name: str, trust: Trust, *, online: bool) -> str:
+    states = {
+        "will not get this: the server says that this device is gone": name in event.absent,
+        "invited, has not answered": name in event.invited,
+        "online": online and name not in event.absent and name not in event.invited,
+        "ignored": name in event.ignored,
+    }
+    state = ", ".join(words for words, holds in states.items() if holds)
     return f"{beside(clean_line(name), trust)}{f' ({state})' if state else ''}"
 
 

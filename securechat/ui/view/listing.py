@@ -20,7 +20,7 @@ from securechat.client.events import (
     Trust,
 )
 from securechat.ui.text.clean import clean_line
-from securechat.ui.text.sentences import title, unconfirmed
+from securechat.ui.text.sentences import absent, title, unconfirmed
 from securechat.ui.text.trust import TRUST
 from securechat.ui.view.rows import Item, line_of, place_of
 
@@ -134,6 +134,7 @@ class Listing:
             None if newest is None else line_of(newest),
             self._trust_in(conversation),
             unconfirmed(conversation.unconfirmed_since) if conversation.unconfirmed_since else "",
+            absent(conversation),
         )
         self._items[conversation.id] = conversation, item
         return item

@@ -70,6 +70,8 @@ class Item:
     """How the keys of the others stand: that of the one to be trusted least."""
     unconfirmed: str = ""
     """Since when no owner has signed the room's state, if that is long ago; else empty."""
+    absent: str = ""
+    """Who will not get what is said, because the directory has their device no more; else empty."""
 
 
 Place = tuple[int, int, int]

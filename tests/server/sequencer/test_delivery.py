@@ -613,11 +613,11 @@ def test_rooms_are_listed_and_invite_rooms_only_to_their_members(enter: Enter) -
 
 def test_members_are_listed_with_who_is_online(pair: Pair) -> None:
     alice, bob, conversation = pair
-    both = [m.Member("alice", online=True), m.Member("bob", online=True)]
+    both = [m.Member("alice", online=True, published=True), m.Member("bob", online=True, published=True)]
     assert alice.ask(m.Members, conversation).members == both
     bob.bye()
     alice.take(m.Presence, lambda presence: presence.state == "offline")
-    assert alice.ask(m.Members, conversation).members == [both[0], m.Member("bob", online=False)]
+    assert alice.ask(m.Members, conversation).members == [both[0], m.Member("bob", online=False, published=True)]
 
 
 def test_key_packages_are_handed_out_once_and_then_the_last_resort(enter: Enter) -> None:

@@ -1,0 +1,216 @@
+"""Whose device has left the server's directory: lines to nobody are not sent, and the new key is shown at once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from securechat.client import commands, events
+from securechat.identity import pins
+from securechat.identity.certificate import DeviceCertificate
+from securechat.ui.text.sentences import sentences
+from securechat.wire import messages as wire
+from tests.support.memory_server import MemoryServer
+from tests.support.people import Person, only, settle
+
+World = Callable[..., list[Person]]
+
+
+@pytest.fixture
+def anew(server: MemoryServer, tmp_path: Path) -> Callable[[Person], Person]:
+    """Let somebody start with a new vault, under a new identity key. They are connected, and nothing has settled."""
+
+    def start(old: Person) -> Person:
+        old.cut()
+        folder = tmp_path / "elsewhere"
+        folder.mkdir(exist_ok=True)
+        new = Person(server, folder, old.name, new_identity=True)
+        new.register()
+        new.connect()
+        return new
+
+    return start
+
+
+def key_of(person: Person) -> str:
+    return pins.short(person.engine._context.device.identity_key)
+
+
+def talking(*both: Person) -> None:
+    """Have a direct conversation, each with the other's key accepted."""
+    alice, bob = both
+    alice.do(commands.OpenDirect(bob.name, "hello", ask=False))
+    settle(*both)
+    bob.say(alice.name, "hi")
+    settle(*both)
+
+
+def told(person: Person) -> list[events.Event]:
+    return person.of(events.Unreachable)
+
+
+def words(person: Person, event: events.Event, name: str) -> str:
+    (sentence,) = sentences(event, person.engine.snapshot.find(name), person.name)
+    return sentence.text
+
+
+def who(person: Person, name: str) -> events.MemberList:
+    person.do(commands.ListMembers(person.id_of(name)))
+    settle(person)
+    found = person.of(events.MemberList)[-1]
+    assert isinstance(found, events.MemberList)
+    return found
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_line_to_a_device_that_is_gone_waits_and_goes_to_the_new_key_once_that_is_accepted(
+    people: World, anew: Callable[[Person], Person], *, here: bool
+) -> None:
+    alice, bob = people("alice", "bob")
+    talking(alice, bob)
+    first = alice.id_of("bob")
+    if not here:
+        alice.cut()
+    bob_again = anew(bob)
+    settle(*([alice, bob_again] if here else [bob_again]))
+    if not here:
+        alice.connect()
+        settle(alice, bob_again)
+    (event,) = told(alice)
+    new = events.KeyShown("bob", key_of(bob_again), "changed")
+    assert event == events.Unreachable(first, "bob", key_of(bob), new)
+    assert f"/trust bob {new.key} goes on without comparing" in words(alice, event, "bob")
+    assert [each.key for each in alice.safety_numbers("bob")] == [key_of(bob), key_of(bob_again)]
+    listed = who(alice, "bob")
+    assert listed.absent == ("bob",)
+    assert ("bob", False, "accepted") in listed.members  # though they are logged in, elsewhere
+    before = len(alice.server.entries(first))
+    said = commands.Send(first, "are you there?")
+    alice.do(said)
+    settle(alice, bob_again)
+    assert told(alice)[1:] == [events.Unreachable(first, "bob", key_of(bob), new, command=said.id)]
+    assert len(alice.server.entries(first)) == before
+    alice.do(commands.Trust("bob"))
+    settle(alice, bob_again)
+    (accepted,) = alice.of(events.KeyAccepted)
+    assert (accepted.key, accepted.lines) == (key_of(bob_again), 1)  # type: ignore[attr-defined]  # a KeyAccepted
+    assert alice.id_of("bob") != first
+    assert bob_again.texts("alice") == ["alice: are you there?"]
+    bob_again.say("alice", "now I am")
+    settle(alice, bob_again)
+    assert alice.texts("bob")[-1] == "bob: now I am"
+    assert alice.engine.snapshot.find("bob").absent == ()  # type: ignore[union-attr]  # it was found before
+    bob_again.stop()
+
+
+def test_while_all_devices_are_there_nothing_is_told_and_lines_go_out(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    talking(alice, bob)
+    bob.cut()
+    alice.say("bob", "for later")
+    settle(alice)
+    assert told(alice) == []
+    assert who(alice, "bob").absent == ()
+    bob.connect()
+    settle(alice, bob)
+    assert bob.texts("alice")[-1] == "alice: for later"
+
+
+def test_the_server_alone_cannot_do_more_than_delay(people: World) -> None:
+    """It says that bob's device is gone: a line waits, and goes out when the server says otherwise."""
+    alice, bob = people("alice", "bob")
+    talking(alice, bob)
+    direct, device = alice.id_of("bob"), bob.engine._context.device
+    assert alice.link is not None
+    alice.link.send(wire.DirectoryNews(direct, [wire.Gone(device.id, b"")]))
+    settle(alice, bob)
+    alice.say("bob", "for whom?")
+    settle(alice, bob)
+    first, second = told(alice)
+    assert first == events.Unreachable(direct, "bob", key_of(bob))
+    assert second.command
+    assert "It waits here until bob is back" in words(alice, first, "bob")
+    assert bob.texts("alice")[-1] == "bob: hi"
+    assert alice.engine._context.pins.standing("bob", device.identity_key) == "accepted"
+    assert len(alice.engine._registry.get(direct).people) == 2  # type: ignore[union-attr]  # it is there
+    alice.link.send(wire.DirectoryNews(direct, []))
+    settle(alice, bob)
+    assert bob.texts("alice")[-1] == "alice: for whom?"
+    assert alice.id_of("bob") == direct
+
+
+@pytest.mark.parametrize("lie", ["nonsense", "another account", "another server", "altered", "none"])
+def test_a_certificate_that_proves_nothing_shows_no_key(people: World, lie: str) -> None:
+    alice, bob, mallory = people("alice", "bob", "mallory")
+    talking(alice, bob)
+    shown = DeviceCertificate.decode(mallory.engine._context.device.certificate)
+    forged = {
+        "nonsense": b"nonsense",
+        "another account": shown.encode(),
+        "another server": shown.encode()[:2] + bytes(16) + shown.encode()[18:],
+        "altered": shown.encode().replace(b"mallory", b"bob"),
+        "none": b"",
+    }[lie]
+    device = bob.engine._context.device
+    assert alice.link is not None
+    alice.link.send(wire.DirectoryNews(alice.id_of("bob"), [wire.Gone(device.id, forged)]))
+    settle(alice, bob)
+    assert told(alice) == [events.Unreachable(alice.id_of("bob"), "bob", key_of(bob))]
+    assert [each.key for each in alice.safety_numbers("bob")] == [key_of(bob)]
+
+
+def test_what_the_server_hides_costs_the_line_and_no_more(people: World, anew: Callable[[Person], Person]) -> None:
+    """A server that says nothing lets alice write to nobody, as one that loses everything could."""
+    alice, bob = people("alice", "bob")
+    talking(alice, bob)
+
+    def hide(message: wire.FromServer) -> list[wire.FromServer]:
+        return [] if isinstance(message, wire.DirectoryNews) else [message]
+
+    only(alice, hide)
+    bob_again = anew(bob)
+    settle(alice, bob_again)
+    alice.say("bob", "hello?")
+    settle(alice, bob_again)
+    assert told(alice) == []
+    assert alice.texts("bob")[-1] == "alice: hello?"
+    assert bob_again.engine.snapshot.find("alice") is None
+    bob_again.stop()
+
+
+def test_news_of_devices_that_are_in_no_conversation_of_ours_means_nothing(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    talking(alice, bob)
+    own = alice.engine._context.device
+    assert alice.link is not None
+    for conversation in (alice.id_of("bob"), b"c" * 32):
+        alice.link.send(wire.DirectoryNews(conversation, [wire.Gone(own.id, b""), wire.Gone(b"d" * 16, b"")]))
+    settle(alice, bob)
+    alice.say("bob", "still here")
+    settle(alice, bob)
+    assert told(alice) == []
+    assert bob.texts("alice")[-1] == "alice: still here"
+
+
+def test_in_a_room_lines_go_out_and_its_owner_is_told_what_to_do(
+    people: World, anew: Callable[[Person], Person]
+) -> None:
+    alice, bob, carol = people("alice", "bob", "carol")
+    alice.do(commands.CreateRoom("#den"))
+    settle(alice)
+    for guest in (bob, carol):
+        alice.do(commands.Invite(alice.id_of("#den"), guest.name))
+        settle(alice, bob, carol)
+    bob_again = anew(bob)
+    settle(alice, carol, bob_again)
+    room = alice.id_of("#den")
+    (event,) = [each for each in told(alice) if each.conversation == room]  # type: ignore[attr-defined]  # an Unreachable
+    assert "Then /invite bob puts the new key in place of the old." in words(alice, event, "#den")
+    assert told(carol) == []
+    for person in (alice, carol):
+        assert person.engine.snapshot.find("#den").absent == ("bob",)  # type: ignore[union-attr]  # it was found
+        assert who(person, "#den").absent == ("bob",)
+    alice.say("#den", "to who is here")
+    settle(alice, carol, bob_again)
+    assert carol.texts("#den")[-1] == "alice: to who is here"
+    bob_again.stop()
