@@ -129,7 +129,7 @@ def gather(talkers: Sequence[Talker]) -> None:
         talker.wait_for("ConversationChanged")
     first, second = talkers[:2]
     first.tell("open", second.name)
-    second.wait_for("ConversationChanged opened")
+    second.wait_for("ConversationChanged accepted")
 
 
 def talk_and_kill(
