@@ -13,6 +13,7 @@ from securechat.content.registry import (
     Decline,
     DeclineInvite,
     Invite,
+    LineProof,
     Request,
     Text,
     Unknown,
@@ -32,7 +33,7 @@ ROOM = bytes(range(32))
 INVITE = Invite(ROOM, "invite", "#club", "member", (("alice", bytes(32)),), CHAIN, 1_700_000_000_000, "come in")
 EXAMPLES = [
     Text("hi"), Request("may I?"), Request(), Accept(), Decline(), Bye(), INVITE, DeclineInvite(ROOM),
-    WithdrawInvite(ROOM),
+    WithdrawInvite(ROOM), LineProof(ROOM, b"package", bytes(64)), LineProof(ROOM, b"", bytes(64)),
 ]  # fmt: skip
 """At least one body of every kind."""
 

@@ -123,6 +123,40 @@ class DeclineInvitation(Command):
 
 
 @dataclass(frozen=True)
+class MakeInviteLine(Command):
+    """Make a line by which one person can come in: `InviteLineMade`. `room`: its name; empty: only to talk with us.
+
+    `days`: how long it is good, at most 14. `code`: one to register with, for servers that ask for it.
+    """
+
+    room: str = ""
+    days: int = 7
+    code: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class ListInviteLines(Command):
+    """Ask for the lines that were given out and have not ended: `InviteLines`."""
+
+
+@dataclass(frozen=True)
+class RevokeInviteLine(Command):
+    """Take a line back, by its mark or the beginning of it: nobody is let in by it any more. `InviteLines` follows."""
+
+    mark: str
+
+
+@dataclass(frozen=True)
+class UseInviteLine(Command):
+    """Come in by a line: `AskedByLine`. It accepts the inviter's key. Done when the server has what asks them.
+
+    Once the inviter's client has answered, we are in the room without another question.
+    """
+
+    line: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Remove(Command):
     """Remove somebody from a room that we own. Done when a commit has removed them."""
 

@@ -10,6 +10,7 @@ One thread at a time. `link.runner` drives it from the thread that owns it; test
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 from securechat import policy
@@ -30,8 +31,10 @@ from securechat.client.vault.vault import Vault
 from securechat.content.registry import Accept, Body, Bye, Decline, Text, check_text, encode_body
 from securechat.content.registry import Request as RequestToTalk
 from securechat.errors import InternalError, PeerError, SecurechatError, UsageError
+from securechat.identity import invite_line
 from securechat.identity.pins import WRITTEN_TO
 from securechat.names import normalise_account, normalise_room
+from securechat.transport.tls import pin_of
 from securechat.wire.limits import MAX_TOPIC
 from securechat.wire.messages import (
     DirectoryNews,
@@ -67,6 +70,7 @@ class Engine:
         self._registry = Registry(self._context)
         self._decisions = Decisions(self._context, self._registry)
         self._login = LoginProcedure(self._context, settings, seated=self._registry.begin)
+        self._settings = settings
         self._pending: dict[int, ReplyHandler] = {}
         self._released: deque[Outgoing] = deque()
         self._events: list[events.Event] = []
@@ -86,6 +90,10 @@ class Engine:
             commands.Invite: lambda command: self._change(command.conversation, "add", command.account),
             commands.AcceptInvitation: self._accept_invitation,
             commands.DeclineInvitation: self._decline_invitation,
+            commands.MakeInviteLine: self._make_invite_line,
+            commands.ListInviteLines: lambda _: self._show_invite_lines(),
+            commands.RevokeInviteLine: self._revoke_invite_line,
+            commands.UseInviteLine: self._use_invite_line,
             commands.Remove: lambda command: self._change(command.conversation, "remove", command.account),
             commands.SetOwner: lambda each: self._give(each.conversation, "owner", each.account, on=each.owner),
             commands.SetInviter: lambda each: self._give(each.conversation, "inviter", each.account, on=each.inviter),
@@ -374,6 +382,29 @@ class Engine:
     def _decline_invitation(self, command: commands.DeclineInvitation) -> None:
         self._registry.welcomes.decline(command.conversation, never=command.never)
         self._done()
+
+    def _make_invite_line(self, command: commands.MakeInviteLine) -> None:
+        room = normalise_room(command.room) if command.room else ""
+        settings = self._settings
+        pin = settings.pin.strip().lower() if settings.ca_file is None else pin_of(settings.ca_file)
+        blank = invite_line.InviteLine(settings.address, pin, command.code)
+        blank.encode()  # refuses what no line can hold, before anything is kept
+        voucher, mark = self._registry.lines.make(room, command.days)
+        made = events.InviteLine(mark, room, voucher.until)
+        self._context.emit(events.InviteLineMade(made, replace(blank, voucher=voucher).encode()))
+        self._done()
+
+    def _show_invite_lines(self) -> None:
+        self._context.emit(events.InviteLines(self._registry.lines.listed()))
+        self._done()
+
+    def _revoke_invite_line(self, command: commands.RevokeInviteLine) -> None:
+        self._registry.lines.revoke(command.mark)
+        self._show_invite_lines()
+
+    def _use_invite_line(self, command: commands.UseInviteLine) -> None:
+        line = invite_line.decode(command.line, self._context.clock.milliseconds())
+        self._context.answers.wait_for(("item", self._registry.lines.use(line)))
 
     def _list_members(self, command: commands.ListMembers) -> None:
         """Ask who is online: the server's word is taken for nothing else."""

@@ -124,6 +124,26 @@ class Invitation:
     until: int = 0  # when it ends, in milliseconds since 1970
 
 
+LineRefusal = Literal["used", "key", "no-right", "barred", "inside"]
+"""Why nobody is let in by a right invite line.
+
+`used`: somebody else has used it before. `key`: another key of this account is accepted, or this one is refused.
+`no-right`: we may not add anybody to the room any more. `inside`: the account is in the room, under whichever key.
+"""
+
+
+@dataclass(frozen=True)
+class InviteLine:
+    """An invite line that this account has given out, and that has not ended."""
+
+    mark: str  # names it: 8 hexadecimal digits
+    room: str  # where it leads; empty: to nothing but a conversation with us
+    until: int  # when it ends, in milliseconds since 1970
+    user: str = ""  # the account that has used it; empty: nobody has
+    key: str = ""  # that one's key, in short form
+    used: int = 0  # when, in milliseconds since 1970
+
+
 @dataclass(frozen=True)
 class Connected(Event):
     """TLS is up and the server has introduced itself."""
@@ -259,6 +279,55 @@ class InvitationDeclined(Event):
 
     conversation: bytes
     account: str
+
+
+@dataclass(frozen=True)
+class InviteLineMade(Event):
+    """Answer to `MakeInviteLine`. `text` is the line, as secret as a password; it is not kept and not shown again."""
+
+    line: InviteLine
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class InviteLines(Event):
+    """Answer to `ListInviteLines` and `RevokeInviteLine`: those that have not ended, oldest first."""
+
+    lines: tuple[InviteLine, ...]
+
+
+@dataclass(frozen=True)
+class InviteLineUsed(Event):
+    """Somebody has come by an invite line of ours: their key is accepted, and the room adds them."""
+
+    conversation: bytes  # the direct one with them
+    account: str
+    key: str  # its short form
+    room: str  # empty: the line led to nothing but us
+
+
+@dataclass(frozen=True)
+class InviteLineRefused(Event):
+    """Somebody has the secret of an invite line of ours and is not let in by it: they ask like anybody else."""
+
+    conversation: bytes  # the direct one with them
+    account: str
+    key: str  # its short form
+    room: str
+    why: LineRefusal
+    user: str = ""  # who has used it before, if somebody has
+    user_key: str = ""
+    used: int = 0  # when, in milliseconds since 1970
+
+
+@dataclass(frozen=True)
+class AskedByLine(Event):
+    """We have used an invite line: the inviter's key is accepted, and their client has to be online to let us in."""
+
+    account: str
+    key: str  # its short form
+    room: str  # empty: the line led to nothing but them
+    known: bool  # whether the key was accepted before
 
 
 @dataclass(frozen=True)

@@ -72,11 +72,19 @@ class PinBook:
 
     def accept(self, account: str, key: bytes) -> None:
         """The user has said yes to somebody under this key. Raises `TrustError` as `Pins.accept` does."""
+        if self.vouch(account, key):
+            self._emit(FirstContact(account, pins.short(key)))
+
+    def vouch(self, account: str, key: bytes) -> bool:
+        """Accept a key on the word of an invite line, of which the caller tells; say whether it was unknown.
+
+        Raises `TrustError` as `Pins.accept` does.
+        """
         before = self.of(account)
         after = before.accept(key)
         if after is not before:
             self._keep(after)
-            self._emit(FirstContact(account, pins.short(key)))
+        return after is not before
 
     def trust(self, account: str, key: bytes) -> None:
         """The user accepts a key without having compared it, also against the accepted one."""

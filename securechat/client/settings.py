@@ -18,3 +18,8 @@ class ClientSettings:
     accept_invitations_of: frozenset[tuple[str, str]] = frozenset()
     """Accounts whose invitations are accepted without asking, each with its key as `events.Invitation.key` names it."""
     new_identity: bool = False  # replace the account's identity key, if it has another one than this vault
+
+    @property
+    def address(self) -> str:
+        """The server's address as people write it: `HOST:PORT`, `[IPv6]:PORT`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from securechat.errors import UsageError
-from securechat.wire.limits import CONVERSATION_ID_LENGTH, MAX_ACCOUNT, MAX_ROOM, MAX_TIME
+from securechat.wire.limits import CONVERSATION_ID_LENGTH, MAX_ACCOUNT, MAX_KEY_PACKAGE, MAX_ROOM, MAX_TIME
 
 MAX_TEXT: Final = 64 << 10
 """Bytes of one text in UTF-8: half of what fits into an entry (`wire.limits.MAX_PAYLOAD`), padding included."""
@@ -122,6 +122,19 @@ class WithdrawInvite(Body, frozen=True):
     group: _Group
 
 
+class LineProof(Body, frozen=True):
+    """Shows that the sender has used an invite line of the receiver's, and asks to be let in by it.
+
+    See `identity.line_proof`. The line's room, and who the two are, are covered by the proof and not said again.
+    """
+
+    line: _Key
+    """The public half of the line's one-time key."""
+    key_package: Annotated[bytes, Meta(max_length=MAX_KEY_PACKAGE)]
+    """By which the room is to add the sender's device, an MLSMessage; empty where the line leads to no room."""
+    proof: Annotated[bytes, Meta(min_length=64, max_length=64)]
+
+
 class Unknown(NamedTuple):
     """A body of a kind that this version does not know. Printing one shows neither."""
 
@@ -153,6 +166,7 @@ KINDS: Final = (
     Kind("invite", Invite, direct_only=True),
     Kind("invite-declined", DeclineInvite, direct_only=True),
     Kind("invite-withdrawn", WithdrawInvite, direct_only=True),
+    Kind("line-proof", LineProof, direct_only=True),
 )
 
 _BY_NAME: Final = {kind.name: kind for kind in KINDS}

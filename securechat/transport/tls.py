@@ -154,6 +154,17 @@ def public_key_pin(certificate: x509.Certificate) -> str:
     return f"sha256:{hashlib.sha256(spki).hexdigest()}"
 
 
+def pin_of(ca_file: Path) -> str:
+    """Return the pin of the one CA in a file (PEM). Raises `UsageError`."""
+    try:
+        certificates = x509.load_pem_x509_certificates(ca_file.read_bytes())
+    except (OSError, ValueError):
+        raise UsageError(f"{ca_file} is not a usable CA certificate.") from None
+    if len(certificates) != 1:
+        raise UsageError(f"{ca_file} holds several certificates: name the CA that others are to trust with --pin.")
+    return public_key_pin(certificates[0])
+
+
 def check_protocol(tls: ssl.SSLObject | ssl.SSLSocket) -> None:
     """Call after every handshake, on both sides: raises PeerError if the peer did not agree on `securechat/1`."""
     if tls.selected_alpn_protocol() != ALPN:

@@ -38,7 +38,8 @@ class Person:
         self.server = server
         self.name = name
         self.path = folder / f"{name}.vault"
-        self.settings = ClientSettings("memory", 1, password=PASSWORD, **settings)  # type: ignore[arg-type]  # test data
+        given = {"pin": f"sha256:{'ab' * 32}", **settings}
+        self.settings = ClientSettings("memory", 1, password=PASSWORD, **given)  # type: ignore[arg-type]  # test data
         self.clock = Clock(lambda: self.server.now / 1000, lambda: self.server.seconds)
         self.happened: list[events.Event] = []
         self.link: Link | None = None

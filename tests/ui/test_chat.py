@@ -1,12 +1,13 @@
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from securechat.client import commands
 from securechat.client.events import (
     Alarm,
+    AskedByLine,
     Connected,
     Disconnected,
     Done,
@@ -19,10 +20,16 @@ from securechat.client.events import (
     InvitationDeclined,
     InvitationEnded,
     Invited,
+    InviteLine,
+    InviteLineMade,
+    InviteLineRefused,
+    InviteLines,
+    InviteLineUsed,
     KeyAccepted,
     KeyChanged,
     KeyRefused,
     KeyShown,
+    LineRefusal,
     LoggedIn,
     MemberList,
     NumberedKey,
@@ -50,6 +57,8 @@ CLUB = Invitation(
     b"c" * 32, "#club", "bob", "1a2b" * 16, first_contact=False, again=False, role="member", owners=("bob",),
     members=("bob", "carol"), known=("carol",), text="",
 )  # fmt: skip
+
+LINE = InviteLine("1a2b3c4d", "#staff", 1_700_049_600_000)
 
 
 class Screen:
@@ -118,7 +127,7 @@ def test_a_message_shows_its_time_conversation_and_sender(screen: Screen) -> Non
 
 
 def test_an_old_message_shows_its_day_and_one_that_cannot_be_shown_says_why(screen: Screen) -> None:
-    old = message(BOB, "bob", "then", time=1_700_000_000_000)
+    old = message(BOB, "bob", "then", time=1_700_049_600_000)
     assert re.match(r"2023-11-1\d \d\d:\d\d \[bob\] bob: then", screen.tell(Received(old)))
     assert "bob: (altered on the way)" in screen.tell(
         Received(message(BOB, "bob", "", problem="altered on the way"))
@@ -160,6 +169,11 @@ def test_remote_text_cannot_fake_a_line_in_any_event(screen: Screen) -> None:
             Invited(replace(CLUB, name=evil, inviter=evil, text=evil, owners=(evil,), members=(evil,), known=(evil,))),
             InvitationEnded(replace(CLUB, name=evil, inviter=evil), "expired"),
             InvitationDeclined(BOB.id, evil),
+            InviteLineMade(replace(LINE, room=evil), "securechat1abc"),
+            InviteLines((replace(LINE, room=evil, user=evil, key="1a2b", used=1),)),
+            InviteLineUsed(BOB.id, evil, "1a2b", evil),
+            *(InviteLineRefused(BOB.id, evil, "1a2b", evil, why, evil, "3c4d", 1) for why in get_args(LineRefusal)),
+            AskedByLine(evil, "1a2b", evil, known=False),
         )
     ]
     shown.append(screen.change(replace(LOBBY, name=evil, members=(evil,)), "members", evil))
@@ -229,7 +243,9 @@ def test_two_slashes_send_a_text_that_begins_with_one(screen: Screen) -> None:
      ("/history x", "number"), ("/history 0", "number"), ("/history 99999999999", "number"),
      ("/go nobody", "/msg nobody"), ("/go #nowhere", "/join #nowhere"), ("/accept", "Nobody has asked"),
      ("/accept zoe", "/chat zoe"), ("/who", "/msg USER TEXT"), ("/owner carol", "/owner add USER"),
-     ("/inviter", "/inviter add USER")],
+     ("/inviter", "/inviter add USER"), ("/invite-line #a 3 x", "/invite-line #room DAYS"),
+     ("/invite-line soon", "/invite-line #room DAYS"), ("/invite-lines revoke", "/invite-lines revoke LINE"),
+     ("/invite-lines 1a2b", "/invite-lines revoke LINE")],
 )  # fmt: skip
 def test_a_command_that_makes_no_sense_says_what_to_type(screen: Screen, line: str, hint: str) -> None:
     shown = screen.type(line)
@@ -253,6 +269,11 @@ def test_a_command_that_makes_no_sense_says_what_to_type(screen: Screen, line: s
      ("/topic", commands.SetTopic(LOBBY.id, "")), ("/rename #Hall", commands.Rename(LOBBY.id, "#hall")),
      ("/invite carol", commands.Invite(LOBBY.id, "carol")), ("/remove carol", commands.Remove(LOBBY.id, "carol")),
      ("/bye bob", commands.Bye(BOB.id)), ("/msg BOB  hi there ", commands.Send(BOB.id, "hi there")),
+     ("/invite-line", commands.MakeInviteLine()), ("/invite-line 3", commands.MakeInviteLine(days=3)),
+     ("/invite-line #new", commands.MakeInviteLine("#new")), ("/invite-lines", commands.ListInviteLines()),
+     ("/invite-line #new 14", commands.MakeInviteLine("#new", 14)),
+     ("/invite-lines revoke 1a2b", commands.RevokeInviteLine("1a2b")),
+     ("/join securechat1abc", commands.UseInviteLine("securechat1abc")),
      ("/msg #lobby hi", commands.Send(LOBBY.id, "hi")), ("/create #New", commands.CreateRoom("#new")),
      ("/join #Other", commands.JoinRoom("#other")), ("/chat carol", commands.OpenDirect("carol", ask=True))],
 )  # fmt: skip
@@ -473,6 +494,30 @@ EVENTS: list[tuple[Event, tuple[str, ...]]] = [
     (InvitationEnded(CLUB, "withdrawn"), ("bob has taken back the invitation to #club", "Nothing was read")),
     (InvitationEnded(CLUB, "expired"), ("#club by bob has ended without an answer",)),
     (InvitationDeclined(LOBBY.id, "bob"), ("bob does not want to come to #lobby.",)),
+    (
+        InviteLineMade(LINE, "securechat1abc"),
+        ("come in into #staff by this line, until 15 Nov 2023", "-- securechat1abc", "join`", "revoke 1a2b3c4d"),
+    ),
+    (InviteLines(()), ("no invite line that is still good",)),
+    (InviteLines((LINE,)), ("Line 1a2b3c4d to #staff, until 15 Nov 2023: not used yet",)),
+    (
+        InviteLines((replace(LINE, room="", user="carl", key="1a2b", used=1_699_012_800_000),)),
+        ("to nothing but a chat with you", "used by carl (key 1a2b) on 3 Nov 2023"),
+    ),
+    (InviteLineUsed(BOB.id, "bob", "1a2b", "#staff"), ("key 1a2b is accepted", "bob is being added to #staff")),
+    (
+        InviteLineRefused(BOB.id, "bob", "1a2b", "#staff", "used", "carl", "3c4d", 1_699_012_800_000),
+        ("!! bob (key 1a2b)", "line to #staff", "carl (key 3c4d) has used it on 3 Nov 2023"),
+    ),
+    (InviteLineRefused(BOB.id, "bob", "1a2b", "", "key"), ("to a chat with you", "not the key of bob that you know")),
+    (InviteLineRefused(BOB.id, "bob", "1a2b", "#staff", "no-right"), ("cannot add anybody there any more",)),
+    (InviteLineRefused(BOB.id, "bob", "1a2b", "#staff", "barred"), ("bob is barred there",)),
+    (InviteLineRefused(BOB.id, "bob", "1a2b", "#staff", "inside"), ("bob is in it already",)),
+    (
+        AskedByLine("bob", "1a2b", "#staff", known=False),
+        ("Asked bob to let you into #staff; bob has to be online", "Key 1a2b of bob is accepted by the line"),
+    ),
+    (AskedByLine("bob", "1a2b", "", known=True), ("Asked bob; bob has to be online", "is the one you know")),
     (Refused("not-allowed", "You are not an owner."), ("!! The server says: You are not an owner.",)),
 ]
 

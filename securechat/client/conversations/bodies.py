@@ -14,6 +14,7 @@ from securechat.content.registry import (
     Decline,
     DeclineInvite,
     Invite,
+    LineProof,
     Request,
     Text,
     Unknown,
@@ -137,5 +138,6 @@ HANDLERS: Final[dict[type[Body], Callable[[Conversation, Arrival], None]]] = {
     Invite: _about_invitation,
     DeclineInvite: _about_invitation,
     WithdrawInvite: _about_invitation,
+    LineProof: _about_invitation,
 }
 """A new kind needs its handler here. The sender is a member, and in a direct conversation the peer."""

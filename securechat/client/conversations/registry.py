@@ -14,12 +14,14 @@ from securechat.client.context import Context
 from securechat.client.conversations import directory, log, phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.entering import Entering, new_conversation_id
+from securechat.client.conversations.lines import Lines
 from securechat.client.conversations.outbox import Outbox
 from securechat.client.conversations.recovering import Recovering
 from securechat.client.conversations.waiting import Waiting
 from securechat.client.conversations.welcomes import Welcomes
 from securechat.client.device import KEY_PACKAGE_LOW, KEY_PACKAGE_STOCK
 from securechat.client.vault.conversations import ConversationRow
+from securechat.content.registry import LineProof
 from securechat.errors import PeerError
 from securechat.identity.pins import WRITTEN_TO
 from securechat.wire.limits import ACKNOWLEDGE_ENTRIES, ACKNOWLEDGE_SECONDS
@@ -69,6 +71,7 @@ class Registry:
         self._unacknowledged: set[bytes] = set()
         self._acknowledge_at = 0.0
         self.welcomes = Welcomes(context, self)
+        self.lines = Lines(context, self, self.welcomes.direct_with)
 
     # --- for commands ---------------------------------------------------------------------------------------------
 
@@ -224,7 +227,11 @@ class Registry:
         context, welcomes = self._context, self.welcomes
         while context.said_of_invitations:
             where, sender, body = context.said_of_invitations.pop(0)
-            if (direct := self.get(where)) is not None:
+            if (direct := self.get(where)) is None:
+                continue
+            if isinstance(body, LineProof):
+                self.lines.take(direct, sender, body)
+            else:
                 welcomes.take(direct, sender, body)
         while context.added:
             added = context.added.pop(0)

@@ -228,6 +228,9 @@ class Welcomes:
             verdict = self._decide(row, welcome)
             if verdict.action == "ask" and self._vault.refuses(row.inviter):
                 self._decline(row, welcome)
+            elif verdict.action == "enter":  # an invite line has said yes before
+                self._enter_by_line(row, welcome)
+                return
             elif verdict.action == "ask":
                 fitting.append((row, welcome))
             elif verdict.action == "refuse" and verdict.row:
@@ -299,7 +302,18 @@ class Welcomes:
 
     def accept(self, conversation: bytes) -> None:
         """Enter a room that we are invited to. Raises `UsageError`, having changed nothing."""
-        question, row, welcome = self._asked(conversation)
+        self._accept(*self._asked(conversation))
+
+    def _enter_by_line(self, row: InviteRow, welcome: WelcomeRow) -> None:
+        """Enter the room that an invite line has named. If that cannot be now, the user is asked as ever."""
+        try:
+            self._accept(self._question(row, welcome), row, welcome)
+        except UsageError:
+            self._ask(row, welcome)
+
+    def _accept(self, question: events.Invitation, row: InviteRow, welcome: WelcomeRow) -> None:
+        """Enter a room. Raises `UsageError`, having changed nothing."""
+        conversation = row.conversation
         self._check_acceptable(question)
         welcomed, opened = self._open_again(welcome)
         verdict = self._decide(row, welcome)
@@ -317,6 +331,7 @@ class Welcomes:
             ) from error
         self._enter_room(verdict, welcomed, opened)
         self._vault.forget(conversation)
+        self._context.vault.lines.arrive(conversation)
         self.questions.pop(conversation, None)
         self._note()
         direct = self._registry.get(row.direct)
@@ -344,7 +359,7 @@ class Welcomes:
         rules = policy.rules_of(room.group.public.extensions)
         until = context.clock.milliseconds() + WAIT_MILLISECONDS
         body = Invite(room.id, "invite", rules.name, _role(rules, who), rules.owners, added.opens, until)
-        direct = self._direct_with(who)
+        direct = self.direct_with(who)
         if direct is None:
             direct = self._registry.add("direct", who.account)
             direct.row.asked = "ours"
@@ -358,11 +373,11 @@ class Welcomes:
     def withdraw(self, room: bytes, removed: Iterable[DeviceCertificate]) -> None:
         """Tell those whom our commit has removed before they answered that the invitation is void."""
         for person in removed:
-            direct = self._direct_with(Identity.of(person))
+            direct = self.direct_with(Identity.of(person))
             if direct is not None:
                 direct.put(WithdrawInvite(room))
 
-    def _direct_with(self, who: Identity) -> Conversation | None:
+    def direct_with(self, who: Identity) -> Conversation | None:
         """Return the conversation in which what we say reaches this key, or will once it is open."""
         for each in reversed(self._registry.named(who.account)):
             people = each.people.values() if each.row.phase in phases.INSIDE else ()
@@ -448,7 +463,7 @@ class Welcomes:
 
     def _knows(self, who: Identity) -> bool:
         """Whether the user talks with this account."""
-        direct = self._direct_with(who)
+        direct = self.direct_with(who)
         return direct is not None and direct.row.asked != "theirs"
 
     def _keep(self, welcomed: Welcomed, opened: _Opened) -> None:
@@ -491,10 +506,13 @@ class Welcomes:
         self._begin(verdict, conversation, welcomed, opened.group)
         self._registry.replace_older(conversation)
         unknown = self._context.pins.standing(conversation.row.name, conversation.peer_key) == "unknown"
-        if unknown:  # whoever opens a conversation with us asks by it, whatever they say first
+        # Whoever opens a conversation with us asks by it, whatever they say first. While lines of ours are about, what
+        # they say first shows whether they ask or come by one (`lines`); nothing is sent to an unknown key meanwhile.
+        by_line = unknown and self._context.vault.lines.any_unused(self._context.clock.milliseconds())
+        if unknown and not by_line:
             conversation.row.asked = "theirs"
         invites = unknown and any(inviter == opened.inviter for _, inviter, _ in self._vault.inviters())
-        if not invites:  # else the invitation that comes asks for both
+        if not invites and not by_line:  # else the invitation that comes asks for both
             conversation.tell_entered("request" if unknown else "opened")
         self._registry.follow(conversation)
 
@@ -566,7 +584,8 @@ class Welcomes:
         if known is None and namesake is not None and namesake.row.phase in phases.GOING_ON:
             known = namesake
         if known is None or known.row.phase in phases.AWAITING:
-            before = Known(offers.own_leaf(self._context), standing, b"", "invite", facts.name)
+            line = Key(*row.inviter) if self._by_line(row) else None
+            before = Known(offers.own_leaf(self._context), standing, b"", "invite", facts.name, line=line)
         else:
             before = offers.known(known)
         said = Invitation(
@@ -587,6 +606,10 @@ class Welcomes:
             fault="" if body.role == facts.role else "another role than the rules give",
         )
         return offers.judge(self._context, before, offered)
+
+    def _by_line(self, row: InviteRow) -> bool:
+        """Whether an invite line that we have used names this room and this inviter. Others' are ordinary ones."""
+        return self._context.vault.lines.leads(row.conversation, row.inviter, self._context.clock.milliseconds())
 
     def _ask(self, row: InviteRow, welcome: WelcomeRow) -> None:
         before, question = self.questions.get(row.conversation), self._question(row, welcome)

@@ -226,9 +226,22 @@ CREATE INDEX handshake_sizes ON handshakes (conversation, seq, size);
 """
 """Handshakes of the last weeks, which a server that was restored from a backup can be given back."""
 
+_LINES: Final = """
+CREATE TABLE lines_given (
+  public BLOB PRIMARY KEY,       -- of the one-time key: the line itself is not kept
+  room BLOB NOT NULL,            -- empty: a line to nothing but a conversation with us
+  until INTEGER NOT NULL, used INTEGER NOT NULL, account TEXT NOT NULL, identity_key BLOB NOT NULL
+) STRICT;
+CREATE TABLE lines_followed (
+  room BLOB NOT NULL, account TEXT NOT NULL, identity_key BLOB NOT NULL, until INTEGER NOT NULL,
+  PRIMARY KEY (room, account, identity_key)
+) STRICT, WITHOUT ROWID;
+"""
+"""Invite lines: given out, with who has used them; and used, until the room lets us in."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED,
-    _PINS, _RULES, _KEPT,
+    _PINS, _RULES, _KEPT, _LINES,
 )  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 

@@ -21,6 +21,7 @@ from securechat.client.vault.database import Database
 from securechat.client.vault.history import History, Pages
 from securechat.client.vault.identity import DeviceTable, IgnoredTable, KeyPackageTable, PinTable
 from securechat.client.vault.invitations import InvitationTable
+from securechat.client.vault.invite_lines import InviteLineTable
 from securechat.client.vault.outbox import OutboxTable
 from securechat.files import FileLock
 
@@ -42,6 +43,7 @@ class Vault(Database):
         self.doubts = DoubtTable(self)
         self.changes = ChangeTable(self)
         self.invitations = InvitationTable(self)
+        self.lines = InviteLineTable(self)
         self.outbox = OutboxTable(self)
         self.history = History(self)
 

@@ -24,13 +24,16 @@ from securechat.client.commands import (
     Invite,
     JoinRoom,
     Leave,
+    ListInviteLines,
     ListMembers,
     ListRooms,
+    MakeInviteLine,
     MarkShown,
     OpenDirect,
     Remove,
     Rename,
     Repair,
+    RevokeInviteLine,
     Send,
     SetInviter,
     SetOwner,
@@ -39,6 +42,7 @@ from securechat.client.commands import (
     Trust,
     Unbar,
     Unignore,
+    UseInviteLine,
     Verify,
 )
 from securechat.client.events import (
@@ -62,6 +66,7 @@ from securechat.client.events import (
     Unreachable,
 )
 from securechat.errors import RefusedError, SecurechatError, UsageError
+from securechat.identity.invite_line import is_line
 from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code
 from securechat.ui.text.clean import clean
@@ -324,6 +329,9 @@ class Chat:
         return asking[0] if asking else invitations[0]
 
     def _join(self, rest: str) -> None:
+        if is_line(rest):
+            self._do_command(UseInviteLine(rest))
+            return
         room = normalise_room(_one(rest, "/join #room"))
         if self._alive(room) is not None:
             self._go(room)
@@ -336,6 +344,21 @@ class Chat:
 
     def _invite(self, rest: str) -> None:
         self._do_command(Invite(self._here().id, normalise_account(_one(rest, "/invite USER"))))
+
+    def _invite_line(self, rest: str) -> None:
+        room, days, *more = [*rest.split(), "", ""] if rest.startswith("#") else ["", *rest.split(), ""]
+        if any(more) or (days and not (days.isascii() and days.isdigit() and len(days) < 4)):
+            raise UsageError("Type /invite-line #room, or /invite-line #room DAYS; without a room, it leads to you.")
+        here = self._client.find(self._current) if self._current and not rest.startswith("#") else None
+        if here is not None and here.kind == "invite":
+            room = here.name
+        self._do_command(MakeInviteLine(room, int(days)) if days else MakeInviteLine(room))
+
+    def _invite_lines(self, rest: str) -> None:
+        word, _, mark = rest.partition(" ")
+        if rest and (word != "revoke" or not mark):
+            raise UsageError("Type /invite-lines, or /invite-lines revoke LINE with the digits that it shows.")
+        self._do_command(RevokeInviteLine(mark.strip()) if rest else ListInviteLines())
 
     def _remove(self, rest: str) -> None:
         self._do_command(Remove(self._here().id, normalise_account(_one(rest, "/remove USER"))))
@@ -460,9 +483,11 @@ class Chat:
             Verb("/decline [NAME]", "say no", _decline),
             Verb("/never USER", "say no to whatever somebody invites you to", _never),
             Verb("/bye [USER]", "end a private chat; it is over when both have said it", _bye),
-            Verb("/join #ROOM", "enter an open room, or open it", _join),
+            Verb("/join #ROOM", "enter an open room, or open it; /join and an invite line comes in by it", _join),
             Verb("/create #ROOM", "make a room that only people you invite can enter", _create),
             Verb("/invite USER", "invite somebody to the current room", _invite),
+            Verb("/invite-line [#ROOM]", "make a line by which one new person comes in", _invite_line),
+            Verb("/invite-lines [revoke LINE]", "list those that are good, or take one back", _invite_lines),
             Verb("/remove USER", "remove somebody from the current room, if it is yours", _remove),
             Verb("/owner add|remove USER", "share the current room, or no longer", _owner),
             Verb("/inviter add|remove USER", "let somebody invite others to the current room, or no longer", _inviter),

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from securechat.client.events import (
     Alarm,
+    AskedByLine,
     Connected,
     ConversationChanged,
     ConversationSnapshot,
@@ -26,6 +27,11 @@ from securechat.client.events import (
     InvitationDeclined,
     InvitationEnded,
     Invited,
+    InviteLine,
+    InviteLineMade,
+    InviteLineRefused,
+    InviteLines,
+    InviteLineUsed,
     KeyAccepted,
     KeyChanged,
     KeyRefused,
@@ -183,6 +189,26 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
             )
         case InvitationDeclined():
             yield _notice(f"{clean_line(event.account)} does not want to come to {where}.")
+        case InviteLineMade():
+            yield from _of_new_line(event)
+        case InviteLines(lines=()):
+            yield _notice("You have given out no invite line that is still good. /invite-line makes one.")
+        case InviteLines():
+            yield from (_notice(_listed(each)) for each in event.lines)
+        case InviteLineUsed():
+            who = clean_line(event.account)
+            added = f" {who} is being added to {clean_line(event.room)}." if event.room else ""
+            yield _notice(
+                f"{who} has come by your invite line: key {event.key} is accepted.{added} Whoever you gave the line to "
+                f"holds this key; if somebody else read it on its way, /safety {who} shows it."
+            )
+        case InviteLineRefused():
+            yield _warning(_of_refused_line(event))
+        case AskedByLine():
+            who = clean_line(event.account)
+            into = f" to let you into {clean_line(event.room)}" if event.room else ""
+            key = f"Key {event.key} of {who} " + ("is the one you know" if event.known else "is accepted by the line")
+            yield _notice(f"Asked {who}{into}; {who} has to be online for the answer. {key}.")
         case PresenceChanged():
             yield _notice(f"{clean_line(event.account)} {_PRESENCE[event.state]}.")
         case Unconfirmed():
@@ -257,6 +283,45 @@ def _of_invitation(invitation: Invitation) -> Iterator[Sentence]:
     if invitation.known:
         yield _notice(f"Listed under keys that you know: {_names(invitation.known)}. A list proves nothing.")
     yield _notice(f"/accept {room} enters it, /decline {room} stays out, /never {who} refuses all that {who} sends.")
+
+
+def _of_new_line(event: InviteLineMade) -> Iterator[Sentence]:
+    line = event.line
+    where = f" into {clean_line(line.room)}" if line.room else ""
+    yield _notice(f"One person can come in{where} by this line, until {_day(line.until)}. It is not shown again:")
+    yield _notice(event.text)
+    yield _notice(
+        f"Give it to them in a way that nobody else reads: whoever uses it first is taken for them. They run "
+        f"`securechat join` and paste it. /invite-lines revoke {line.mark} takes it back."
+    )
+
+
+def _listed(line: InviteLine) -> str:
+    where = clean_line(line.room) if line.room else "nothing but a chat with you"
+    used = f"used by {clean_line(line.user)} (key {line.key}) on {_day(line.used)}" if line.user else "not used yet"
+    return f"Line {line.mark} to {where}, until {_day(line.until)}: {used}"
+
+
+def _of_refused_line(event: InviteLineRefused) -> str:
+    who, room = clean_line(event.account), clean_line(event.room) or "a chat with you"
+    match event.why:
+        case "used":
+            first = f"{clean_line(event.user)} (key {event.user_key})"
+            why = f"{first} has used it on {_day(event.used)}. One of the two is not the one that you gave it to"
+        case "key":
+            why = f"this is not the key of {who} that you know: see /safety {who}"
+        case "no-right":
+            why = "you cannot add anybody there any more"
+        case "barred":
+            why = f"{who} is barred there"
+        case "inside":
+            why = f"{who} is in it already"
+    return f"{who} (key {event.key}) comes with your invite line to {room}, and is not let in by it: {why}."
+
+
+def _day(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC).astimezone()
+    return f"{moment.day} {moment:%b %Y}"
 
 
 def _names(accounts: tuple[str, ...]) -> str:
@@ -449,8 +514,7 @@ def _warning(text: str) -> Sentence:
 
 def unconfirmed(since: int) -> str:
     """Say of a room that no owner has signed its state since then (ms since 1970)."""
-    moment = datetime.fromtimestamp(since / 1000, UTC).astimezone()
-    return f"not confirmed by an owner since {moment.day} {moment:%b %Y}"
+    return f"not confirmed by an owner since {_day(since)}"
 
 
 def _people(count: int) -> str:
