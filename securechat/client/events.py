@@ -386,6 +386,18 @@ class Ignored(Event):
 
 
 @dataclass(frozen=True)
+class OperatorSpoke(Event):
+    """The server's operator said something in a room that belongs to nobody; everybody there carries it out.
+
+    `account`: whom it is about, which may be us; empty for the other two.
+    """
+
+    conversation: bytes
+    action: Literal["bar", "unbar", "remove", "upgrade", "site-key"]
+    account: str = ""
+
+
+@dataclass(frozen=True)
 class Unconfirmed(Event):
     """No owner has signed the state of a room since `since` (ms): the server may be withholding what is newer."""
 

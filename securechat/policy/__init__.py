@@ -9,13 +9,14 @@ from securechat.policy.commits import check_opening
 from securechat.policy.departures import check_departure, departure_data
 from securechat.policy.judges import check_commit, check_founding, check_joining, check_proposals, check_state
 from securechat.policy.rules import Identity, Kind, Rules, known_extensions, rules_of
-from securechat.policy.words import Word, check_word, check_words, leaves_to_go, rules_due, still_due
+from securechat.policy.words import Word, barred, check_word, check_words, leaves_to_go, rules_due, still_due
 
 __all__ = [
     "Identity",
     "Kind",
     "Rules",
     "Word",
+    "barred",
     "check_commit",
     "check_departure",
     "check_founding",

@@ -194,6 +194,12 @@ def carried_out(rules: Rules, words: Iterable[Word]) -> Rules:
     return rules
 
 
+def barred(group: PublicGroup, words: Iterable[Word]) -> frozenset[str]:
+    """Return who cannot enter now: whom the rules bar, and whom they will bar once words are carried out."""
+    rules = rules_of(group.extensions)
+    return frozenset(rules.barred + carried_out(rules, words).barred)
+
+
 def rules_due(group: PublicGroup, words: Sequence[Word]) -> Rules:
     """Return the rules that the next regular commit has to bring, upgraded as far as everybody's program allows."""
     rules = carried_out(rules_of(group.extensions), words)

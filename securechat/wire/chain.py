@@ -17,7 +17,10 @@ CHAIN_START = bytes(32)
 
 MLS_MESSAGE = 1
 """An entry's `kind`: an MLS message, submitted by a device under a number. The others, 2 for a statement and 3 for a
-word of the operator, have no device and no number: both are zero. Nobody makes such entries yet."""
+word of the operator, have no device and no number: both are zero. Nobody makes statements yet."""
+
+OPERATORS_WORD = 3
+NO_DEVICE = bytes(DEVICE_ID_LENGTH)
 
 _FIELDS = f">32sB{CONVERSATION_ID_LENGTH}sQQB{DEVICE_ID_LENGTH}sQB"
 _pack_8, _pack_16, _pack_32 = (struct.Struct(_FIELDS + length).pack for length in "BHI")  # all up to the payload

@@ -37,6 +37,7 @@ Body = Annotated[bytes, Meta(max_length=limits.MAX_FRAME)]
 CommitBytes = Annotated[bytes, Meta(max_length=limits.MAX_COMMIT)]
 GroupInfoBytes = Annotated[bytes, Meta(max_length=limits.MAX_GROUP_INFO)]
 ProposalBytes = Annotated[bytes, Meta(max_length=limits.MAX_PROPOSAL)]
+WordBytes = Annotated[bytes, Meta(max_length=limits.MAX_WORD)]
 EntryKind = Annotated[int, Meta(ge=1, le=255)]
 Payload = Annotated[bytes, Meta(max_length=limits.MAX_PAYLOAD)]
 
@@ -291,7 +292,8 @@ class JoinOffer(Reply):
     """The newest GroupInfo and tree, with a lease: for two seconds nobody else's commit is accepted here.
 
     `number` is the last one the device used in this conversation. `departures`: devices that have left but are
-    still in the tree (docs/design.md, section 6, Leaving).
+    still in the tree (docs/design.md, section 6, Leaving). `words`: what the operator has said and nobody has carried
+    out, as in the log (`policy.Word`).
     """
 
     conversation: ConversationId
@@ -299,6 +301,7 @@ class JoinOffer(Reply):
     group_info: GroupInfoBytes
     tree: Body
     departures: Annotated[list[Departure], Meta(max_length=limits.MAX_ROOM_DEVICES)]
+    words: Annotated[list[WordBytes], Meta(max_length=limits.MAX_WORDS)] = []
 
 
 class Submit(Request):

@@ -268,7 +268,7 @@ ALTER TABLE conversations DROP COLUMN owners;
 ALTER TABLE conversations DROP COLUMN inviters;
 ALTER TABLE changes RENAME COLUMN value TO account;
 ALTER TABLE changes RENAME COLUMN data TO key_packages;
-DROP TABLE handshakes; DROP TABLE lines_given; DROP TABLE lines_followed;
+DROP TABLE handshakes; DROP TABLE lines_given; DROP TABLE lines_followed; DROP TABLE words;
 DROP TABLE welcomes;
 DROP TABLE invites;
 DROP TABLE refused_inviters;

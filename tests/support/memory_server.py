@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from securechat.errors import SecurechatError
+from securechat.policy.words import Action
 from securechat.server.accounts.passwords import PasswordWorkers
 from securechat.server.accounts.records import Account
 from securechat.server.accounts.store import AccountStore
@@ -23,6 +25,7 @@ from securechat.server.clock import ServerClock
 from securechat.server.config import ServerConfig
 from securechat.server.rate import Rate
 from securechat.server.rates import Rates
+from securechat.server.sequencer.operations import Speak
 from securechat.server.sequencer.sequencer import Sequencer
 from securechat.server.status import Counters
 from securechat.server.store.records import Head, LogEntry
@@ -277,6 +280,14 @@ class MemoryServer:
         """Let housekeeping do everything that is due."""
         while self.sequencer.housekeep(self.seconds):
             pass
+
+    def speak(self, room: str, action: Action, account: str) -> SecurechatError | None:
+        """The operator says something in a room; why it was refused, if it was."""
+        answers: list[SecurechatError | None] = []
+        self.sequencer.speak(Speak(room, action, account, answers.append))
+        self.run()
+        (answer,) = answers
+        return answer
 
     # --- what there is to see ---------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from securechat.policy import Identity, Rules, departure_data
 from securechat.transport.tls_connection import TLSConnection
 from securechat.wire import limits
 from securechat.wire import messages as m
+from securechat.wire.chain import OPERATORS_WORD
 from securechat.wire.frames import encode_frame
 from securechat.wire.protocol import ClientProtocol, Ended
 from tests.support.canaries import search
@@ -424,6 +425,8 @@ class Member(Client):
     def process(self, entry: m.Entry) -> str | None:
         """Take an entry into the group; the text, if it holds one."""
         self.cursors[entry.conversation] = entry.seq
+        if entry.kind == OPERATORS_WORD:
+            return None
         if entry.device == self.device:
             staged = self.staged.pop(entry.conversation, None)
             if staged is not None and staged.message == entry.payload and staged.group is not None:

@@ -59,12 +59,21 @@ class Committing:
         stale_path = row.sent_on_path >= PATH_MESSAGES or not row.path_time
         if not 0 <= now - row.path_time < freshness.COMMIT_MILLISECONDS:  # our clock may have been ahead then
             stale_path |= bool(items) or freshness.owes_commit(conversation)
-        if not changes and not stale_path and not (items and conversation.departed):
+        said = self._said_by_the_operator()
+        if not changes and not stale_path and not (items and (conversation.departed or said)):
             return False
-        removals = [Remove(leaf) for leaf in sorted(conversation.departed)]
+        removals = [*(Remove(leaf) for leaf in sorted(conversation.departed)), *said]
         proposals: list[Proposal] = [*removals, *(change for change in changes if change not in removals)]
         self._commit(proposals, now)
         return True
+
+    def _said_by_the_operator(self) -> list[Proposal]:
+        """Return the change of the rules that the words of the operator ask for."""
+        public, words = self._conversation.group.public, self._conversation.words
+        due = policy.rules_due(public, words) if words else None
+        if due is None or due == policy.rules_of(public.extensions):
+            return []
+        return [GroupContextExtensions((due.extension(),))]
 
     def _changes(self, now: int) -> list[Proposal]:
         """Return the proposals for the user's changes, as far as their key packages are here."""
@@ -145,7 +154,7 @@ class Committing:
                 validate=self._context.device.validator(now // 1000),
                 now=now // 1000,
             )
-            policy.check_commit(staged.public, departed=conversation.departed)
+            policy.check_commit(staged.public, departed=conversation.departed, words=conversation.words)
         except PeerError as error:
             self._drop_changes("local", str(error))
             return

@@ -30,7 +30,7 @@ from securechat.identity.pins import WORST_FIRST, Standing
 from securechat.mls.group import Group, StagedCommit
 from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
-from securechat.policy import Identity, rules_of
+from securechat.policy import Identity, Word, rules_of
 from securechat.wire.limits import MAX_COUNT
 from securechat.wire.messages import Commit, OpenDirect, OpenRoom, Truncated
 
@@ -114,6 +114,7 @@ class Conversation:
         self._group_change: Literal["", "message", "epoch"] = ""
         self._people: People | None = None
         self.departed = frozenset(map(LeafIndex, context.vault.groups.departures(row.id)))
+        self.words = tuple(map(Word.decode, context.vault.groups.words(row.id)))  # of the operator, not carried out
         self.trail = Trail(context.vault.trails, row.id)
         self.encrypted: dict[int, OutboxRow] = {}  # number -> the vault's row, for when it is accepted
         self._staged: Staged | None = None
@@ -358,11 +359,13 @@ class Conversation:
         chain: bytes,
         number: int | None,
         departed: Iterable[LeafIndex] = (),
+        words: Iterable[Word] = (),
     ) -> None:
         """Follow the log from `seq` on, where its chain value is `chain`. Nothing of an earlier membership is kept.
 
         `verdict`: of the table of doors. `number`: our newest submission in the log; None if we may have been in
-        before, so that the server has to say. `departed`: leaves of departed devices.
+        before, so that the server has to say. `departed`: leaves of departed devices; `words`: of the operator,
+        that are still to be carried out.
         """
         vault, row = self.context.vault, self.row
         # We have just entered under `number`; earlier submissions may be among the entries that we skipped.
@@ -383,6 +386,7 @@ class Conversation:
         self.forget_doubts()
         row.confirmed = row.confirmed or row.path_time  # what came before us, nobody can tell
         self.set_departed(departed)
+        self.set_words(words)
         were, again = {person[:2] for person in row.persons}, row.roster > 0
         self.note_members()
         if again:  # whatever brought us back here, it was no ordinary commit
@@ -487,6 +491,12 @@ class Conversation:
             self.departed = departed
             self.context.vault.groups.save_departures(self.id, departed)
 
+    def set_words(self, words: Iterable[Word]) -> None:
+        """Replace the words of the operator that are still to be carried out."""
+        if (replaced := tuple(words)) != self.words:
+            self.words = replaced
+            self.context.vault.groups.save_words(self.id, [(word.seq, word.encode()) for word in replaced])
+
     def end(self, problem: str, code: str = "local", text: str = "") -> bool:
         """We are out: delete everything but the history. What was not sent says `problem`.
 
@@ -502,7 +512,7 @@ class Conversation:
         self.context.vault.conversations.clear_working_state(self.id)
         self._group = self._people = self._staged = None
         self._staged_loaded = True
-        self.departed = frozenset()
+        self.departed, self.words = frozenset(), ()
         self.trail = Trail(self.context.vault.trails, self.id)
         self.encrypted.clear()
         self.live = False
@@ -616,7 +626,8 @@ class Conversation:
                 base.group, base.departed, device=own, after_seq=self.walk_from, last=base.signer_leaf
             )
         else:
-            self.walk = Walk(self.group.public, self.departed, device=own, after_seq=self.walk_from)
+            own_state = (self.group.public, self.departed, self.words)
+            self.walk = Walk(*own_state, device=own, after_seq=self.walk_from)
 
     def recover(self, base: Base) -> None:
         """Walk from `base`, which the table of doors has let in."""

@@ -325,8 +325,9 @@ class Entering:
                 raise PeerError(
                     f"The server led you to a conversation with {names} in place of {row.name}. Nothing was sent."
                 )
-        departed = check_departures(before, offer.departures)
-        policy.check_commit(commit.public, departed=departed)
+        words = policy.check_words(before, offer.words)
+        departed = check_departures(before, offer.departures) | policy.leaves_to_go(before, words)
+        policy.check_commit(commit.public, departed=departed, words=words)
         known = self._registry.get(offer.conversation)
         if known is not None and known.row.name == row.name and before.epoch < known.row.epoch:
             raise PeerError("The server offered a past state of the conversation, with members who may be gone.")
@@ -341,6 +342,7 @@ class Entering:
             conversation = self._conversation = self._registry.rebind(conversation, offer.conversation)
             self._waiting = Waiting(conversation)
         conversation.set_departed(departed)
+        conversation.set_words(words)
         number = offer.number + 1
         request = Commit(0, conversation.id, number, commit.message, b"", commit.group_info or b"")
         conversation.stage(number, request, commit)
@@ -381,7 +383,7 @@ class Entering:
             validate=device.validator(now),
             now=now,
         )
-        policy.check_commit(commit.public, departed=walk.departed)
+        policy.check_commit(commit.public, departed=walk.departed, words=walk.words)
         request = Commit(0, conversation.id, number, commit.message, b"", commit.group_info or b"")
         conversation.stage(number, request, commit)
         self.pump()
@@ -411,7 +413,8 @@ class Entering:
             self._registry.archive(conversation)
         again, missed = row.phase in phases.WALKING, accepted.seq > row.cursor + 1
         before = conversation.present if again else []
-        departed = conversation.departed if conversation.walk is None else conversation.walk.departed
+        known = conversation if conversation.walk is None else conversation.walk
+        departed, words = known.departed, known.words
         removed = {leaf for leaf, _ in staged.commit.public.removed}
         base = conversation.base
         conversation.begin(
@@ -421,6 +424,7 @@ class Entering:
             chain=accepted.chain,
             number=accepted.number,
             departed=departed - removed,
+            words=policy.still_due(staged.commit.public, words),
         )
         if again and missed:
             self._context.emit(events.Gap(conversation.id, accepted.seq))

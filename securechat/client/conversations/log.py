@@ -31,7 +31,7 @@ from securechat.mls.group import StagedCommit
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.leaf_node import LeafNodeSource
 from securechat.mls.public_group import PublicStagedCommit, verify_group_info
-from securechat.wire.chain import MLS_MESSAGE, next_chain
+from securechat.wire.chain import MLS_MESSAGE, NO_DEVICE, OPERATORS_WORD, next_chain
 from securechat.wire.messages import Accepted, Entry, Subscribed, Truncated
 
 _OWN_NAME: Final = (
@@ -90,6 +90,9 @@ def receive(conversation: Conversation, entry: Entry) -> None:
 
 def _receive(conversation: Conversation, entry: Entry) -> None:
     row = conversation.row
+    if entry.kind == OPERATORS_WORD:
+        _receive_word(conversation, entry)
+        return
     try:
         if entry.kind != MLS_MESSAGE:
             raise PeerError(f"entry {entry.seq} is of a kind that this program does not know")
@@ -110,6 +113,40 @@ def _receive(conversation: Conversation, entry: Entry) -> None:
         conversation.outrun(entry.seq - 1)
     else:
         _follow(conversation, entry, number, header.content_type)
+
+
+def _receive_word(conversation: Conversation, entry: Entry) -> None:
+    """Process what the operator said in a room that belongs to nobody."""
+    public = conversation.group.public
+    try:
+        if entry.device != NO_DEVICE or entry.group_info:
+            raise PeerError("a word of the operator comes from a device")
+        word = policy.Word.decode(entry.payload)
+        if word.epoch > public.epoch:
+            conversation.cut_off()
+            return
+        conversation.pass_gap(entry.seq, handshake=True)
+        if word.epoch < public.epoch:
+            conversation.outrun(entry.seq - 1)
+            return
+        policy.check_word(public, entry.payload, seq=entry.seq, time=entry.time, before=conversation.words)
+    except PeerError as error:
+        conversation.distrust(f"the server passed on what its operator cannot have said: {error}")
+        return
+    _obey(conversation, word)
+    _advance(conversation, entry, number=0, handshake=True)
+
+
+def _obey(conversation: Conversation, word: policy.Word) -> None:
+    """What a word does at once; the next commit does the rest."""
+    context, public = conversation.context, conversation.group.public
+    conversation.set_words((*conversation.words, word))
+    conversation.set_departed(conversation.departed | policy.leaves_to_go(public, [word]))
+    conversation.note_members()
+    if word.account == context.device.account and word.leaf:
+        conversation.row.closed = True
+        conversation.end(f"The operator of this server removed you from {conversation.row.name}.")
+    context.emit(events.OperatorSpoke(conversation.id, word.action, word.account))
 
 
 def _walk(conversation: Conversation, entry: Entry) -> None:
@@ -157,12 +194,17 @@ def _follow(conversation: Conversation, entry: Entry, number: int, content_type:
         problem = f"entry {entry.seq} is number {number} of a device whose last was {last}"
         conversation.distrust(f"the log does not fit together: {problem}")
         return
-    if not _process(conversation, entry, number, content_type, own=own):
-        return
+    if _process(conversation, entry, number, content_type, own=own):
+        _advance(conversation, entry, number, handshake=content_type != ContentType.APPLICATION)
+
+
+def _advance(conversation: Conversation, entry: Entry, number: int, *, handshake: bool) -> None:
+    """Move the cursor past an entry that was processed; `number`: 0 where it comes from no device."""
+    row, trail = conversation.row, conversation.trail
     in_hole, row.cursor = conversation.in_hole, entry.seq
     if row.phase in phases.ENDED:
         return
-    if own:
+    if entry.device == conversation.context.device.id:
         row.number = number
     if in_hole:  # neither chain nor numbers go on from here
         _keep(conversation, entry, b"")
@@ -170,14 +212,15 @@ def _follow(conversation: Conversation, entry: Entry, number: int, content_type:
             conversation.leave_hole()
         return
     row.chain = next_chain(
-        row.chain, row.id, entry.seq, entry.time, entry.device, number, entry.payload, entry.group_info
+        row.chain, row.id, entry.seq, entry.time, entry.device, number, entry.payload, entry.group_info, entry.kind
     )
-    if content_type != ContentType.APPLICATION:
+    if handshake:
         _keep(conversation, entry, row.chain)
     row.followed = conversation.context.clock.milliseconds()
     dates.note_entry(conversation, entry.seq, entry.time)
     trail.add(row.chain)
-    trail.note_number(entry.device, number)
+    if number:
+        trail.note_number(entry.device, number)
 
 
 def _keep(conversation: Conversation, entry: Entry, chain: bytes) -> None:
@@ -211,7 +254,7 @@ def _process_own(conversation: Conversation, entry: Entry, number: int, content_
             conversation.distrust("the server altered the GroupInfo that came with a change of yours")
             return False
         try:
-            policy.check_commit(staged.commit.public, departed=conversation.departed)
+            policy.check_commit(staged.commit.public, departed=conversation.departed, words=conversation.words)
         except PeerError as error:  # true when it was made; somebody may have left since
             conversation.distrust(f"the server took a change of yours that all others have to refuse: {error}")
             return False
@@ -334,7 +377,7 @@ def _process_commit(conversation: Conversation, entry: Entry) -> bool:
     try:
         policy.check_proposals(decode_body(entry.payload, PublicMessage), conversation.group.public)
         staged = conversation.group.stage(entry.payload, validate=validate, now=now)
-        policy.check_commit(staged.public, departed=conversation.departed)
+        policy.check_commit(staged.public, departed=conversation.departed, words=conversation.words)
         group_info = _check_group_info(staged.public, entry)
         if staged.group is not None:
             staged.group.verify_external_key(group_info)
@@ -388,6 +431,8 @@ def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> Non
     conversation.replace_group(verdict, staged.group)
     conversation.people = after
     conversation.set_departed(departed - {leaf for leaf, _ in public.removed})
+    said = conversation.words
+    conversation.set_words(policy.still_due(public, said))
     conversation.trail.open_epoch(entry.seq)
     if public.sender.type == SenderType.NEW_MEMBER_COMMIT and not conversation.caught_up:
         conversation.entered.add(public.committer_leaf)
@@ -405,7 +450,7 @@ def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> Non
         conversation.tell(change, account, by.get(account, 0))
     committer = certificate_of(public.committer)
     old, new = (policy.rules_of(group.extensions) for group in (public.before, public.after))
-    for kind, about in rule_changes.told(old, new):
+    for kind, about in rule_changes.told(old, new) if not said else ():  # the operator's were told when they were said
         conversation.tell(kind, about, by.get(about, 0), committer.account)
     if public.sender.type == SenderType.NEW_MEMBER_COMMIT and committer in before:
         conversation.tell("re-entered", committer.account)
@@ -450,7 +495,7 @@ def _blame(conversation: Conversation, entry: Entry, now: int, error: PeerError)
         message = decode_body(entry.payload, PublicMessage)
         policy.check_proposals(message, conversation.group.public)
         public = conversation.group.public.stage(message, validate=conversation.context.device.validator(now), now=now)
-        policy.check_commit(public, departed=conversation.departed)
+        policy.check_commit(public, departed=conversation.departed, words=conversation.words)
         _check_group_info(public, entry)
     except PeerError:
         return "", True

@@ -24,6 +24,7 @@ from securechat.mls.proposals import GroupContextExtensions
 from securechat.mls.public_group import PublicGroup, PublicStagedCommit, verify_group_info
 from securechat.mls.tree_math import LeafIndex
 from securechat.value import value
+from securechat.wire.chain import OPERATORS_WORD
 from securechat.wire.messages import Entry
 
 MAX_WALK_COMMITS: Final = 20_000
@@ -71,6 +72,7 @@ class Walk:
         self,
         group: PublicGroup,
         departed: Iterable[LeafIndex],
+        words: Iterable[policy.Word] = (),
         *,
         device: DeviceCertificate,
         after_seq: int,
@@ -78,11 +80,14 @@ class Walk:
     ) -> None:
         """Begin at the trusted `group`, from which the leaves in `departed` have departed.
 
+        `words`: of the operator, said there and not carried out.
+
         `device`: our own. `last`: whose commit led to `group`, where we do not know it with its secrets. Entries after
         `after_seq` are looked at; those that lead to `group` are passed over.
         """
         self.group = group
         self.departed = frozenset(departed)
+        self.words = tuple(words)
         self.cursor = after_seq
         self.number = 0  # our device's newest submission met
         self._own = device
@@ -96,6 +101,10 @@ class Walk:
         `validate` judges by the entry's own time.
         """
         if entry.seq <= self.cursor:
+            return
+        if entry.kind == OPERATORS_WORD:
+            self._word(entry)
+            self.cursor = entry.seq
             return
         header = read_header(entry.payload)
         number = decode_number(header)
@@ -115,14 +124,26 @@ class Walk:
         message = decode_body(entry.payload, PublicMessage)
         policy.check_proposals(message, self.group)
         staged = self.group.stage(message, validate=validate, now=entry.time // 1000)
-        policy.check_commit(staged, departed=self.departed)
+        policy.check_commit(staged, departed=self.departed, words=self.words)
         verify_group_info(staged.after, decode_body(entry.group_info, GroupInfo), signer=staged.committer_leaf)
         committer = certificate_of(staged.committer)
         if committer.device_id != entry.device:
             raise PeerError(f"the server ascribes a change made by {committer.account} to another device")
         self.passed.append(Passed(committer, _change_of(staged, message)))
         self.departed -= {leaf for leaf, _ in staged.removed}
+        self.words = policy.still_due(staged, self.words)
         self.group, self._last = staged.after, staged.committer_leaf
+
+    def _word(self, entry: Entry) -> None:
+        word = policy.Word.decode(entry.payload)
+        if word.epoch > self.group.epoch:
+            raise CutOff(f"entry {entry.seq} was made in epoch {word.epoch}, and what led there is gone")
+        if word.epoch < self.group.epoch or word in self.words:
+            return
+        before = tuple(each for each in self.words if each.seq < entry.seq)
+        policy.check_word(self.group, entry.payload, seq=entry.seq, time=entry.time, before=before)
+        self.words = (*before, word)
+        self.departed |= policy.leaves_to_go(self.group, [word])
 
     def _departure(self, entry: Entry) -> None:
         leaf = policy.check_departure(self.group, entry.payload, self.group.context.encode())

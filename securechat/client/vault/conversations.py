@@ -91,7 +91,7 @@ _SAVE: Final = (
 )
 
 _WORKING_TABLES: Final = (
-    "groups", "staged", "departures", "numbers", "chain", "changes", "outbox", "handshakes", "doubts",
+    "groups", "staged", "departures", "words", "numbers", "chain", "changes", "outbox", "handshakes", "doubts",
 )  # fmt: skip
 """Tables that a conversation needs while we are in it, by their column `conversation`."""
 
@@ -156,7 +156,7 @@ class ConversationTable:
 
 
 class GroupTable:
-    """MLS groups in their current epoch, our staged requests, and departed leaves."""
+    """MLS groups in their current epoch, our staged requests, departed leaves, and what the operator has said."""
 
     def __init__(self, database: Statements) -> None:
         self._database = database
@@ -200,6 +200,16 @@ class GroupTable:
         """Replace the set of departed leaves."""
         self._database.run("DELETE FROM departures WHERE conversation = ?", conversation)
         self._database.run_many("INSERT INTO departures VALUES (?, ?)", [(conversation, leaf) for leaf in leaves])
+
+    def words(self, conversation: bytes) -> list[bytes]:
+        """Return what the operator has said and no commit has carried out, in order."""
+        rows = self._database.all("SELECT word FROM words WHERE conversation = ? ORDER BY seq", conversation)
+        return [word for (word,) in rows]
+
+    def save_words(self, conversation: bytes, words: list[tuple[int, bytes]]) -> None:
+        """Replace them, each with its seq."""
+        self._database.run("DELETE FROM words WHERE conversation = ?", conversation)
+        self._database.run_many("INSERT INTO words VALUES (?, ?, ?)", [(conversation, *word) for word in words])
 
 
 class DoubtTable:

@@ -239,9 +239,16 @@ CREATE TABLE lines_followed (
 """
 """Invite lines: given out, with who has used them; and used, until the room lets us in."""
 
+_WORDS: Final = """
+CREATE TABLE words (
+  conversation BLOB NOT NULL, seq INTEGER NOT NULL, word BLOB NOT NULL, PRIMARY KEY (conversation, seq)
+) STRICT, WITHOUT ROWID;
+"""
+"""What the operator has said in a room and no commit has carried out."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED,
-    _PINS, _RULES, _KEPT, _LINES,
+    _PINS, _RULES, _KEPT, _LINES, _WORDS,
 )  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 

@@ -7,6 +7,7 @@ because the conversation may have moved on.
 
 from collections.abc import Iterable
 
+from securechat import policy
 from securechat.errors import RefusedError
 from securechat.identity.certificate import certificate_of
 from securechat.mls.framing import Header, SenderType
@@ -67,7 +68,7 @@ class Commits:
         if not self._may_commit(conversation, session, request, header):
             return
         self._leases.hold(conversation, session)
-        group, departed = conversation.group, conversation.departed_leaves
+        group, departed, words = conversation.group, conversation.departed_leaves, conversation.words
         time = self._turn.time_in(conversation.head)
 
         def work() -> CommitChecked:
@@ -75,6 +76,7 @@ class Commits:
             checked = self._validator.commit(
                 current,
                 departed,
+                words,
                 commit=request.commit,
                 welcome=request.welcome,
                 group_info=request.group_info,
@@ -91,7 +93,8 @@ class Commits:
         if not self._may_commit(conversation, session, request, checked.header):
             return False
         try:
-            if checked.checked.departed != conversation.departed_leaves:
+            known = (checked.checked.departed, checked.checked.words)
+            if known != (conversation.departed_leaves, conversation.words):
                 raise RefusedError("commit-first", "somebody has left meanwhile: process that, commit again")
             committer = certificate_of(staged.committer)
             if (committer.account, committer.device_id) != (session.account, session.device):
@@ -121,6 +124,12 @@ class Commits:
             if member is not None and member.last_seq is None and device != session.device:
                 member.last_seq = entry.seq
                 self._store.put_members(head.id, [member])
+        if head.words:
+            due = {word.seq for word in policy.still_due(staged, checked.checked.words)}
+            done = [seq for seq in head.words if seq not in due]
+            self._store.drop_words(head.id, done)
+            for seq in done:
+                del head.words[seq]
         head.group_info = request.group_info
         if external:
             self.admit(conversation, entry, [(session.device, session.account)])

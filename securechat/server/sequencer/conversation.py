@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from securechat.errors import RefusedError
 from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
+from securechat.policy import Word
 from securechat.server.sequencer.session import Session
 from securechat.server.store.port import ConversationStore
 from securechat.server.store.records import Head, Membership
@@ -33,7 +34,8 @@ class LeaseQueue:
     joiners: OrderedDict[bytes, tuple[Session, int]] = field(default_factory=OrderedDict)  # device -> session, request
     strikes: dict[bytes, int] = field(default_factory=dict)  # refusals in a row because another commit was faster
     starved: deque[bytes] = field(default_factory=deque)  # members that get the next leases
-    offered: dict[bytes, frozenset[LeafIndex]] = field(default_factory=dict)  # leaves of departed devices, by the offer
+    offered: dict[bytes, tuple[frozenset[LeafIndex], tuple[int, ...]]] = field(default_factory=dict)
+    """Whose leaves had departed, and which words of the operator were to be carried out, by the offer."""
 
 
 class Conversation:
@@ -102,6 +104,11 @@ class Conversation:
     def departed_leaves(self) -> frozenset[LeafIndex]:
         """Leaves of departed devices."""
         return frozenset(LeafIndex(each.leaf) for each in self.head.departed.values())
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """What the operator has said and nobody has carried out."""
+        return tuple(map(Word.decode, self.head.words.values()))
 
     @property
     def idle(self) -> bool:

@@ -11,6 +11,7 @@ that was refused three times in a row because another commit was faster gets the
 
 import math
 
+from securechat import policy
 from securechat.errors import RefusedError
 from securechat.server.sequencer.conversation import Conversation, Conversations, Lease, not_found
 from securechat.server.sequencer.groups import Groups
@@ -81,15 +82,26 @@ class Leases:
                 text = f"a room has room for {limits.MAX_ROOM_DEVICES} devices"
                 self._turn.answer(session, Refused(request, "room-full", text))
                 continue
+            head, words = conversation.head, conversation.words
+            if session.account in policy.barred(conversation.group, words):
+                self._turn.answer(session, Refused(request, "not-allowed", f"you are barred from {head.name}"))
+                continue
             self._lease(conversation, device)
-            queue.offered[device] = conversation.departed_leaves
-            head = conversation.head
+            queue.offered[device] = (conversation.departed_leaves, tuple(head.words))
             numbers = head.numbers.get(device)
-            departures = [Departure(each.proposal, each.group_context) for each in head.departed.values()]
+            departures = [
+                Departure(each.proposal, each.group_context) for each in head.departed.values() if each.proposal
+            ]
             self._turn.answer(
                 session,
                 JoinOffer(
-                    request, head.id, numbers.last if numbers else 0, head.group_info, conversation.tree, departures
+                    request,
+                    head.id,
+                    numbers.last if numbers else 0,
+                    head.group_info,
+                    conversation.tree,
+                    departures,
+                    list(head.words.values()),
                 ),
             )
 
@@ -106,12 +118,13 @@ class Leases:
             raise RefusedError("leased", "somebody else is committing: process that, then try again")
 
     def check_offer(self, conversation: Conversation, device: bytes) -> None:
-        """Raise RefusedError `commit-first` if the device enters by an offer that lacks a departed device.
+        """Raise RefusedError `commit-first` if the device enters by an offer that lacks a departed device, or a word.
 
-        Devices may leave while a lease is out, and that opens no epoch. A joiner knows only of the departures in its
-        offer, and would take the removal of any other device for a breach of the rules.
+        Devices may leave while a lease is out, and the operator may speak, and neither opens an epoch. A joiner knows
+        only of what is in its offer, and would take the removal of any other device for a breach of the rules.
         """
-        if conversation.lease_queue.offered.get(device) != conversation.departed_leaves:
+        known = (conversation.departed_leaves, tuple(conversation.head.words))
+        if conversation.lease_queue.offered.get(device) != known:
             self.release(conversation, device)
             raise RefusedError("commit-first", "somebody has left since the offer, or there was none: ask again")
 

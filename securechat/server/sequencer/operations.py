@@ -5,9 +5,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from securechat.errors import SecurechatError
 from securechat.mls.framing import Header
 from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
+from securechat.policy.words import Action
 from securechat.server.sequencer.validation import Checked, Founded
 from securechat.wire.messages import (
     Checkpoints,
@@ -141,6 +143,24 @@ class DepartureChecked:
     request: Leave
     header: Header
     leaf: LeafIndex
+    group: PublicGroup
+
+
+@dataclass(frozen=True)
+class Speak:
+    """Have the operator say something in a room. `answer` gets why it was not said, or None once it is on disk."""
+
+    room: str
+    action: Action
+    account: str
+    answer: Callable[[SecurechatError | None], None]
+
+
+@dataclass(frozen=True)
+class SpeakReady:
+    """A worker has rebuilt the group of the room where the operator wants to say something."""
+
+    operation: Speak
     group: PublicGroup
 
 

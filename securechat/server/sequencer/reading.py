@@ -130,7 +130,8 @@ class Reading:
             else:
                 frames = frames or _frames(log, run.entries)
                 session.outlet.send(frames)
-        sender.outlet.send(run.accepted)  # last: a person waits for the message, and nobody for this
+        if sender is not None:
+            sender.outlet.send(run.accepted)  # last: a person waits for the message, and nobody for this
         for session in slow:
             del conversation.readers[session.device]
             subscription = session.subscriptions[log]

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
-from securechat.errors import RefusedError
+from securechat.errors import RefusedError, StorageError
 from securechat.server.clock import ServerClock
 from securechat.server.logs import get_logger
 from securechat.server.panic import StoreBrokenError, end_process
@@ -49,6 +49,8 @@ from securechat.server.sequencer.operations import (
     Rejected,
     Resize,
     RoomChecked,
+    Speak,
+    SpeakReady,
     Tokens,
     TokensRevoked,
     Workers,
@@ -61,6 +63,7 @@ from securechat.server.sequencer.seats import Seats
 from securechat.server.sequencer.session import Session, Sessions, refusal
 from securechat.server.sequencer.turn import Run, Turn
 from securechat.server.sequencer.validation import Validator
+from securechat.server.sequencer.words import Words
 from securechat.server.status import Counters
 from securechat.server.store.port import DiskFullError, Store
 from securechat.wire.messages import (
@@ -89,7 +92,7 @@ Handler: TypeAlias = Callable[[Session, Any], None]
 """Handles one type of message or operation. If that belongs to no session, the first argument is ignored."""
 
 _ADDING: frozenset[type] = frozenset((
-    Commit, CommitChecked, Leave, DepartureChecked, OpenDirect, DirectChecked, OpenRoom, RoomChecked,
+    Commit, CommitChecked, Leave, DepartureChecked, OpenDirect, DirectChecked, OpenRoom, RoomChecked, Speak, SpeakReady,
 ))  # fmt: skip
 """Besides messages, what adds to a log or begins one: not done while the clock is in doubt."""
 
@@ -152,6 +155,9 @@ class Sequencer:
         )
         founding = Founding(turn, kept, devices, conversations, names, directory, commits, validator, checks)
         leaving = Leaving(turn, kept, conversations, groups, leases, validator, checks)
+        words = Words(
+            turn, kept, conversations, groups, leases, checks, server_id=store.server_id, site_key=store.site_key
+        )
         messages = Messages(turn, logs, conversations, leases, reading)
         questions = Questions(turn, kept, devices, conversations, sessions, budgets, readers, self._hand_in)
         self._writing: dict[type, Handler] = {
@@ -169,6 +175,8 @@ class Sequencer:
             PublishKeyPackages: directory.publish_key_packages,
             KeyPackagesChecked: directory.key_packages_checked,
             FetchKeyPackages: directory.fetch_key_packages,
+            Speak: lambda _, speak: words.speak(speak),
+            SpeakReady: lambda _, result: words.ready(result),
             Rejected: self._rejected,
         }
         self._reading_only: dict[type, Handler] = {
@@ -210,6 +218,10 @@ class Sequencer:
     def expel(self, account: str, text: str) -> None:
         """End the sessions of an account; call this once its tokens are worthless, so that none can come back."""
         self._hand_in(None, Expel(account, text))
+
+    def speak(self, speak: Speak) -> None:
+        """Have the operator say something."""
+        self._hand_in(None, speak)
 
     def resize(self, seats: int) -> None:
         """Allow this many accounts at once from now on."""
@@ -268,6 +280,8 @@ class Sequencer:
             log.error("the disk is full; nothing is accepted")
             self._undo()
             for session, operation in batch:
+                if isinstance(operation, Speak | SpeakReady):
+                    _asked(operation).answer(StorageError("the server's disk is full"))
                 for request in _requests_in(operation):
                     session.outlet.send(Refused(request.id, "disk-full", "the server's disk is full; try again later"))
             return
@@ -316,6 +330,8 @@ class Sequencer:
                 self._commits.rejected(session, operation.request.conversation)
             if request is not None:
                 self._turn.answer(session, refusal(request.id, error))
+            if isinstance(operation, Speak | SpeakReady):
+                _asked(operation).answer(error)
 
     def _undo(self) -> None:
         self._store.rollback()
@@ -362,7 +378,7 @@ class Sequencer:
                 "entry",
                 conversation=run.conversation.head.title,
                 seq=entry.seq,
-                account=run.session.account,
+                account=run.session.account if run.session is not None else "",
                 epoch=entry.epoch,
                 size=len(entry.payload),
                 payload=entry.payload.hex(),
@@ -408,6 +424,10 @@ class Sequencer:
                 log.error("the disk is full: some readers will be sent entries that they have again")
             except StoreBrokenError as error:
                 end_process(error)
+
+
+def _asked(operation: Speak | SpeakReady) -> Speak:
+    return operation if isinstance(operation, Speak) else operation.operation
 
 
 def _requests_in(operation: object) -> list[Request]:

@@ -8,7 +8,7 @@ from securechat.server.clock import ServerClock
 from securechat.server.sequencer.conversation import Conversation, Conversations
 from securechat.server.sequencer.session import Session
 from securechat.server.store.records import Head, LogEntry, pack_answer
-from securechat.wire.chain import MLS_MESSAGE, next_chain
+from securechat.wire.chain import MLS_MESSAGE, NO_DEVICE, OPERATORS_WORD, next_chain
 from securechat.wire.messages import (
     Accepted,
     Checkpoints,
@@ -39,15 +39,18 @@ reader that needs one entry should not pay for many."""
 class Run:
     """Entries that the turn adds to a log one after the other, for one session: they share whatever that costs.
 
+    A word of the operator is a run of its own.
+
     `accepted` is what the session gets in their place. `last_for`: devices that get nothing after these entries.
     `full`: the next entry begins another run.
     """
 
     __slots__ = (
-        "_device", "_head", "_numbers", "_size", "accepted", "conversation", "entries", "full", "last_for", "session",
+        "_device", "_head", "_size", "accepted", "conversation", "entries", "full", "last_for", "session",
     )  # fmt: skip
 
-    def __init__(self, conversation: Conversation, session: Session) -> None:
+    def __init__(self, conversation: Conversation, session: Session | None) -> None:
+        """`session`: none for a word of the operator."""
         self.conversation = conversation
         self.session = session
         self.entries: list[LogEntry] = []
@@ -55,9 +58,8 @@ class Run:
         self.last_for: tuple[bytes, ...] = ()
         self.full = False
         self._size = 0  # bytes of payload
-        self._device = session.device
+        self._device = session.device if session is not None else NO_DEVICE
         self._head = conversation.head
-        self._numbers = self._head.numbers_of(session.device)
 
     def extend(self, requests: deque[tuple[int, bytes]], epoch: int, time: int, group_info: bytes = b"") -> None:
         """Take requests from the left until none remain or the run is full, and move the log's head along.
@@ -65,7 +67,8 @@ class Run:
         `requests`: id and payload of submissions by the session's device, with their numbers checked. `epoch`: the
         conversation's after them; `time` in ms; `group_info`: of a commit, which is the only request then.
         """
-        head, device, numbers = self._head, self._device, self._numbers
+        head, device = self._head, self._device
+        numbers = head.numbers_of(device)
         conversation, seq, chain, number, size = head.id, head.seq, head.chain, numbers.last, self._size
         entries, accepted, answers, full = self.entries, self.accepted, [], self.full
         opening = b"" if entries else chain
@@ -109,6 +112,18 @@ class Run:
         if last_for:
             self.last_for = last_for
             self.full = True
+        return entry
+
+
+    def add_word(self, word: bytes, time: int, *, last_for: tuple[bytes, ...]) -> LogEntry:
+        """Add a word of the operator, as the only entry; `last_for` as in `add`."""
+        head = self._head
+        seq, before = head.seq + 1, head.chain
+        chain = next_chain(before, head.id, seq, time, NO_DEVICE, 0, word, kind=OPERATORS_WORD)
+        entry = LogEntry(seq, time, NO_DEVICE, 0, head.epoch, chain, word, b"", OPERATORS_WORD, before)
+        self.entries.append(entry)
+        head.seq, head.time, head.chain = seq, time, chain
+        self.last_for, self.full = last_for, True
         return entry
 
 
@@ -159,6 +174,15 @@ class Turn:
         self.runs.append(run)
         self._conversations.touch(conversation)
         return run
+
+    def word(
+        self, conversation: Conversation, word: bytes, time: int, *, last_for: tuple[bytes, ...]
+    ) -> LogEntry:
+        """Add a word of the operator to a log; `last_for` as in `Run.add`."""
+        run = Run(conversation, None)
+        self.runs.append(run)
+        self._conversations.touch(conversation)
+        return run.add_word(word, time, last_for=last_for)
 
     def answer(self, session: Session, reply: Answer) -> None:
         """Reply to a request."""

@@ -18,7 +18,7 @@ from securechat.mls.key_package import KeyPackage
 from securechat.mls.public_group import PublicGroup, PublicStagedCommit, verify_group_info
 from securechat.mls.tree_math import LeafIndex
 from securechat.mls.welcome import Welcome
-from securechat.policy import Identity, Rules
+from securechat.policy import Identity, Rules, Word
 
 SNAPSHOT_EPOCHS = 64
 """Epochs between two snapshots of a public group: 64 commits are replayed in about a second."""
@@ -48,6 +48,7 @@ class Checked:
     before: Rules  # those by which it was judged
     rules: Rules  # after it
     departed: frozenset[LeafIndex]
+    words: tuple[Word, ...]
     time: int
     tree: bytes  # of the new epoch, encoded
     snapshot: bytes | None  # of the new epoch, where one is due
@@ -93,19 +94,23 @@ class Validator:
         self,
         group: PublicGroup,
         departed: frozenset[LeafIndex],
+        words: tuple[Word, ...] = (),
         *,
         commit: bytes,
         welcome: bytes,
         group_info: bytes,
         time: int,
     ) -> Checked:
-        """Check a commit and what comes with it; `departed`: leaves of departed devices; `time` in ms."""
+        """Check a commit and what comes with it; `departed`: leaves of departed devices; `time` in ms.
+
+        `words`: of the operator, still to be carried out.
+        """
         now = time // 1000
         validate = certificates.leaf_validator(self.server_id, now)
         message = decode_body(commit, PublicMessage)
         policy.check_proposals(message, group)
         staged = group.stage(message, validate=validate, now=now)
-        rules = policy.check_commit(staged, departed=departed)
+        rules = policy.check_commit(staged, departed=departed, words=words)
         _check_welcome(staged, welcome)
         verify_group_info(staged.after, decode_body(group_info, GroupInfo), signer=staged.committer_leaf)
         due = staged.after.epoch % SNAPSHOT_EPOCHS == 0 or len(commit) > SNAPSHOT_BYTES
@@ -113,7 +118,7 @@ class Validator:
         before = policy.rules_of(group.extensions)
         is_checkpoint = before.is_anchor(Identity.of(certificate_of(staged.committer)))
         tree = staged.after.tree.encode()
-        return Checked(staged, before, rules, departed, time, tree, snapshot, is_checkpoint)
+        return Checked(staged, before, rules, departed, words, time, tree, snapshot, is_checkpoint)
 
     def opening(self, checked: Checked, peer: str) -> None:
         """Check that the first commit of a direct conversation adds `peer`."""

@@ -63,6 +63,12 @@ class ConversationStore(Protocol):
     def drop_departed(self, conversation: bytes, devices: Collection[bytes]) -> None:
         """Forget departed devices that the tree has dropped."""
 
+    def put_word(self, conversation: bytes, seq: int, word: bytes) -> None:
+        """Remember a word of the operator that is still to be carried out."""
+
+    def drop_words(self, conversation: bytes, seqs: Collection[int]) -> None:
+        """Forget words that have been carried out."""
+
     def load(self, conversation: bytes) -> Head | None:
         """Return the head of a conversation."""
 

@@ -115,7 +115,7 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Departed:
-    """A departed device: its leaf, and the proof (`messages.Departure`)."""
+    """A departed device: its leaf, and the proof (`messages.Departure`); empty where a word of the operator is it."""
 
     device: bytes
     leaf: int
@@ -143,6 +143,7 @@ class Head:
     numbers: dict[bytes, Numbers] = field(default_factory=dict)
     members: dict[bytes, Membership] = field(default_factory=dict)
     departed: dict[bytes, Departed] = field(default_factory=dict)
+    words: dict[int, bytes] = field(default_factory=dict)  # of the operator, not carried out yet: seq -> `policy.Word`
 
     @property
     def title(self) -> str:
@@ -158,7 +159,8 @@ class Head:
 
     def record(self, entry: LogEntry) -> None:
         """Move to an entry that was added before."""
-        self.numbers_of(entry.device).extend([pack_answer(entry.seq, entry.time, self.chain, entry.chain)])
+        if entry.kind == MLS_MESSAGE:
+            self.numbers_of(entry.device).extend([pack_answer(entry.seq, entry.time, self.chain, entry.chain)])
         self.seq, self.time, self.epoch, self.chain = entry.seq, entry.time, entry.epoch, entry.chain
 
 

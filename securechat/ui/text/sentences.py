@@ -37,6 +37,7 @@ from securechat.client.events import (
     KeyRefused,
     LoggedIn,
     MemberList,
+    OperatorSpoke,
     OutOfStep,
     PresenceChanged,
     Refused,
@@ -211,6 +212,8 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
             yield _notice(f"Asked {who}{into}; {who} has to be online for the answer. {key}.")
         case PresenceChanged():
             yield _notice(f"{clean_line(event.account)} {_PRESENCE[event.state]}.")
+        case OperatorSpoke():
+            yield _of_operator(event, where, own)
         case Unconfirmed():
             yield _warning(
                 f"{where} is {unconfirmed(event.since)}: no owner has been here, or the server withholds what they "
@@ -502,6 +505,25 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
             yield _warning(f"You were removed from {where}{'' if by_us else f' by {who}'}.")
         case "removed":
             yield _notice(f"{who} was removed from {where}.")
+
+
+def _of_operator(event: OperatorSpoke, where: str, own: str) -> Sentence:
+    who, by = clean_line(event.account), "The operator of this server"
+    match event.action:
+        case "bar" if event.account == own:
+            return _warning(f"{by} removed you from {where}; you are barred until the operator lets you in again.")
+        case "remove" if event.account == own:
+            return _warning(f"{by} removed you from {where}.")
+        case "bar":
+            return _notice(f"{by} barred {who} from {where}.")
+        case "remove":
+            return _notice(f"{by} removed {who} from {where}.")
+        case "unbar":
+            return _notice(f"{by} lets {who} into {where} again.")
+        case "upgrade":
+            return _notice(f"{by} has {where} go over to newer rules, as soon as every program there knows them.")
+        case "site-key":
+            return _warning(f"{by} has a new key for {where}, signed by the old one.")
 
 
 def _notice(text: str) -> Sentence:

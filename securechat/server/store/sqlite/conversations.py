@@ -55,7 +55,7 @@ class Conversations:
         ref = self._logs.refs.pop(conversation)
         del self._logs.ids[ref]
         # Entries stay in the tail until `tidy` comes to them: the tail is only ever cut at its beginning.
-        for table in ("pairs", "handshakes", "checkpoints", "members", "departed", "numbers", "history"):
+        for table in ("pairs", "handshakes", "checkpoints", "members", "departed", "words", "numbers", "history"):
             self._writer.execute(f"DELETE FROM {table} WHERE conversation = ?", ref)  # noqa: S608  # nosec B608  # names from the line above
         self._writer.execute("DELETE FROM conversations WHERE ref = ?", ref)
 
@@ -80,6 +80,9 @@ class Conversations:
             "SELECT device, leaf, proposal, group_context FROM departed WHERE conversation = ?", ref
         ):
             head.departed[departed[0]] = Departed(*departed)
+        head.words = dict(
+            self._writer.rows("SELECT seq, word FROM words WHERE conversation = ? ORDER BY seq", ref)
+        )
         for entry in self._logs.newer(ref, head.seq):
             head.record(entry)
         return head
@@ -180,6 +183,17 @@ class Conversations:
         ref = self._logs.refs[conversation]
         self._writer.execute_many(
             "DELETE FROM departed WHERE conversation = ? AND device = ?", [(ref, device) for device in devices]
+        )
+
+    def put_word(self, conversation: bytes, seq: int, word: bytes) -> None:
+        """See the port."""
+        self._writer.execute("INSERT INTO words VALUES (?, ?, ?)", self._logs.refs[conversation], seq, word)
+
+    def drop_words(self, conversation: bytes, seqs: Collection[int]) -> None:
+        """See the port."""
+        ref = self._logs.refs[conversation]
+        self._writer.execute_many(
+            "DELETE FROM words WHERE conversation = ? AND seq = ?", [(ref, seq) for seq in seqs]
         )
 
     def room(self, name: str) -> bytes | None:

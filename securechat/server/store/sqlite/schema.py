@@ -146,7 +146,14 @@ INSERT INTO meta VALUES ('site_key', new_private());
 """
 """The private half of the site key stands beside the server's id."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _RUNS, _HANDSHAKES, _CHECKPOINTS, _ROOMS, _SITE_KEY)
+_WORDS = """
+CREATE TABLE words (
+    conversation INTEGER, seq INTEGER, word BLOB NOT NULL, PRIMARY KEY (conversation, seq)
+) STRICT, WITHOUT ROWID;
+"""
+"""What the operator has said and nobody has carried out."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _RUNS, _HANDSHAKES, _CHECKPOINTS, _ROOMS, _SITE_KEY, _WORDS)
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
 

@@ -1,0 +1,116 @@
+"""The operator speaks in rooms that belong to nobody: who has to go, and who does not come in (`policy.words`).
+
+A word is an entry like any other, but that it comes from no session: it is signed and appended in one turn. What it
+does to the members' devices is what their leaving does; whoever commits next carries the rest out.
+"""
+
+from securechat import policy
+from securechat.errors import PeerError, RefusedError
+from securechat.identity.certificate import certificate_of
+from securechat.identity.site_key import SiteKey
+from securechat.mls.public_group import PublicGroup
+from securechat.policy import Rules, Word
+from securechat.policy.words import leaf_hash, leaf_of_account
+from securechat.server.logs import get_logger
+from securechat.server.sequencer.checks import Checks
+from securechat.server.sequencer.conversation import Conversation, Conversations
+from securechat.server.sequencer.groups import Groups
+from securechat.server.sequencer.leases import Leases
+from securechat.server.sequencer.operations import Speak, SpeakReady
+from securechat.server.sequencer.turn import Turn
+from securechat.server.store.port import ConversationStore
+from securechat.server.store.records import Departed
+
+log = get_logger(__name__)
+
+
+class Words:
+    """Requires holding the turn."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        store: ConversationStore,
+        conversations: Conversations,
+        groups: Groups,
+        leases: Leases,
+        checks: Checks,
+        *,
+        server_id: bytes,
+        site_key: SiteKey,
+    ) -> None:
+        self._turn = turn
+        self._store = store
+        self._conversations = conversations
+        self._groups = groups
+        self._leases = leases
+        self._checks = checks
+        self._server_id = server_id
+        self._site_key = site_key
+
+    def speak(self, operation: Speak) -> None:
+        """Say something, once the room's group is in memory. Raises RefusedError."""
+        conversation_id = self._store.room(operation.room)
+        if conversation_id is None:
+            raise RefusedError("not-found", f"there is no room {operation.room}")
+        conversation = self._conversations.find(conversation_id, self._turn.now)
+        if conversation.group is None:
+            self._checks.load(lambda: SpeakReady(operation, self._groups.restore(conversation_id)))
+            return
+        self._say(conversation, conversation.group, operation)
+
+    def ready(self, result: SpeakReady) -> None:
+        """Go on, now that a worker has rebuilt the group. Raises RefusedError."""
+        conversation = self._conversations.find(result.group.group_id, self._turn.now)
+        if conversation.group is None and result.group.epoch == conversation.head.epoch:
+            conversation.set_group(result.group, result.group.tree.encode())
+        self.speak(result.operation)
+
+    def _say(self, conversation: Conversation, group: PublicGroup, operation: Speak) -> None:
+        head, words = conversation.head, conversation.words
+        rules = policy.rules_of(group.extensions)
+        _check_sense(rules, operation)
+        found = leaf_of_account(group, operation.account)
+        going = found if operation.action in ("bar", "remove") else None
+        time = self._turn.time_in(head)
+        word = Word(
+            self._server_id, head.id, head.epoch, head.seq + 1, time, operation.action, operation.account.encode(),
+            leaf_hash(going[1]) if going is not None else b"",
+        ).signed(self._site_key)  # fmt: skip
+        try:
+            policy.check_word(group, word.encode(), seq=word.seq, time=time, before=words)
+        except PeerError as error:
+            raise RefusedError("not-allowed", str(error)) from error
+        device = certificate_of(going[1]).device_id if going is not None else b""
+        entry = self._turn.word(conversation, word.encode(), time, last_for=(device,) if device else ())
+        head.words[entry.seq] = entry.payload
+        self._store.save_handshake(head.id, entry)
+        self._store.put_word(head.id, entry.seq, entry.payload)
+        if going is not None:
+            self._depart(conversation, device, going[0], entry.seq)
+        self._turn.after(lambda: operation.answer(None))
+        log.info("operator's word", conversation=head.title, action=operation.action, account=operation.account)
+
+    def _depart(self, conversation: Conversation, device: bytes, leaf: int, seq: int) -> None:
+        head = conversation.head
+        if device not in head.departed:
+            head.departed[device] = Departed(device, leaf, b"", b"")
+            self._store.put_departed(head.id, head.departed[device])
+        member = head.members.get(device)
+        if member is not None and member.last_seq is None:
+            member.last_seq = seq
+            self._store.put_members(head.id, [member])
+        self._leases.release(conversation, device)
+        if not conversation.present:  # nobody is left to carry it out
+            self._store.delete(head.id)
+            self._conversations.remove(conversation)
+            self._turn.after(lambda: self._leases.close(conversation))
+
+
+def _check_sense(rules: Rules, operation: Speak) -> None:
+    """Refuse what makes no sense, in words that help the operator."""
+    if not rules.site_key:
+        owners = ", ".join(owner.account for owner in rules.owners) or "nobody"
+        raise RefusedError(
+            "not-allowed", f"{rules.name} belongs to {owners}; only its owners can {operation.action} somebody there"
+        )
