@@ -268,6 +268,56 @@ def revoke_invite(data: Path, invite: str) -> None:
 
 
 @admin.group()
+def rooms() -> None:
+    """Rooms that belong to nobody: those that the setting `rooms` names. Everybody there is told what is done."""
+
+
+@rooms.command("list")
+@click.pass_obj
+def list_rooms(data: Path) -> None:
+    """Show these rooms, and who is barred from them."""
+    from securechat.ui.admin import show_rooms
+
+    click.echo(show_rooms(data))
+
+
+@rooms.command("bar")
+@click.argument("room", metavar="#ROOM")
+@click.argument("name")
+@click.pass_obj
+def bar(data: Path, room: str, name: str) -> None:
+    """Put the user NAME out of a room, for good."""
+    from securechat.server.operator.protocol import Speak
+    from securechat.ui.admin import do
+
+    do(data, Speak(room, "bar", name))
+
+
+@rooms.command("unbar")
+@click.argument("room", metavar="#ROOM")
+@click.argument("name")
+@click.pass_obj
+def unbar(data: Path, room: str, name: str) -> None:
+    """Let the user NAME into a room again, once somebody there has said something."""
+    from securechat.server.operator.protocol import Speak
+    from securechat.ui.admin import do
+
+    do(data, Speak(room, "unbar", name))
+
+
+@rooms.command("remove")
+@click.argument("room", metavar="#ROOM")
+@click.argument("name")
+@click.pass_obj
+def remove(data: Path, room: str, name: str) -> None:
+    """Put the user NAME out of a room; they may come back."""
+    from securechat.server.operator.protocol import Speak
+    from securechat.ui.admin import do
+
+    do(data, Speak(room, "remove", name))
+
+
+@admin.group()
 def clock() -> None:
     """The server's clock: while it has leapt by more than a day, the server accepts nothing."""
 

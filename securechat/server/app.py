@@ -309,6 +309,8 @@ class Server:
             store,
             self._counters,
             expel=self._sequencer.expel,
+            speak=self._sequencer.speak,
+            survey=self._sequencer.survey,
             status=self.status,
             unready=self._unready,
             accept_clock=self._clock.accept,

@@ -27,6 +27,14 @@ def show_invites(data: Path) -> str:
     return _table(("id", "for", "until"), rows)
 
 
+def show_rooms(data: Path) -> str:
+    """A table of the rooms that belong to nobody."""
+    reply = ask(data, protocol.ListRooms())
+    assert isinstance(reply, protocol.Rooms)  # noqa: S101  # nosec B101  # what the protocol says
+    rows = [(each.name, str(each.people), " ".join(each.barred) or "nobody") for each in reply.rooms]
+    return _table(("room", "people", "barred"), rows)
+
+
 def make_code(data: Path, request: protocol.AddUser | protocol.ResetPassword | protocol.CreateInvite) -> str:
     """A new code, and what to do with it."""
     reply = ask(data, request)
@@ -67,7 +75,9 @@ def show_status(data: Path) -> str:
     return "\n".join(f"{name:<20}{value}" for name, value in facts)
 
 
-def do(data: Path, request: protocol.SetEnabled | protocol.RevokeInvite | protocol.AcceptClock) -> None:
+def do(
+    data: Path, request: protocol.SetEnabled | protocol.RevokeInvite | protocol.Speak | protocol.AcceptClock
+) -> None:
     """Carry out a request that only succeeds or fails."""
     ask(data, request)
 

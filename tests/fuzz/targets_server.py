@@ -293,8 +293,8 @@ def operator() -> Iterator[admin.Admin]:
         contextlib.closing(SQLiteStore(data / STORE_FILE)) as store,
     ):
         yield admin.Admin(
-            data, accounts, store, Counters(), expel=lambda *_: None, status=lambda: STATUS, unready=str,
-            accept_clock=lambda: None, address="",
+            data, accounts, store, Counters(), expel=lambda *_: None, speak=lambda said: said.answer(None),
+            survey=lambda answer: answer([]), status=lambda: STATUS, unready=str, accept_clock=lambda: None, address="",
         )  # fmt: skip
 
 

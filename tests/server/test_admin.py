@@ -26,6 +26,7 @@ from securechat.server.operator.backup import check_backup, restore
 from securechat.transport.tls import client_context
 from securechat.ui.exit_codes import ExitCode
 from securechat.wire import messages as m
+from securechat.wire.chain import OPERATORS_WORD
 from tests.support.server_process import ServerProcess
 from tests.support.wire_client import WAIT, Person, WireClient
 
@@ -286,6 +287,32 @@ def test_what_makes_no_sense_is_said_so_and_ends_with_2(run: Callable[..., str])
     ):
         assert words in run(*arguments, code=ExitCode.USAGE)
     assert "there is no account" in run("users", "disable", "nobody", code=ExitCode.FAILURE)
+
+
+def test_the_operator_keeps_order_in_rooms_that_belong_to_nobody(run: Callable[..., str], enter: Enter) -> None:
+    alice, mallory = enter("alice"), enter("mallory")
+    assert re.search(r"#lobby\s+0\s+nobody", run("rooms", "list"))
+    alice.open_room("#lobby")
+    alice.open_room("#staff", "invite")
+    room = mallory.join("#lobby")
+    mallory.subscribe(room)
+    assert re.search(r"#lobby\s+2\s+nobody", run("rooms", "list"))
+    assert run("rooms", "bar", "#Lobby", "Mallory") == ""
+    assert mallory.take(m.Entry, lambda entry: entry.kind == OPERATORS_WORD).conversation == room
+    assert mallory.ask(m.Join, "#lobby").text == "you are barred from #lobby"
+    assert re.search(r"#lobby\s+1\s+mallory", run("rooms", "list"))
+    assert run("rooms", "unbar", "#lobby", "mallory") == ""
+    assert run("rooms", "remove", "#lobby", "mallory") == ""
+    assert isinstance(mallory.ask(m.Join, "#lobby"), m.JoinOffer)
+    for arguments, text in (
+        (("bar", "#staff", "alice"), "#staff belongs to alice; only its owners can bar somebody there"),
+        (("unbar", "#lobby", "alice"), "changes nothing"),
+        (("remove", "#nowhere", "alice"), "there is no room #nowhere"),
+        (("bar", "#lobby", "nobody"), "there is no account nobody"),
+    ):
+        assert text in run("rooms", *arguments, code=ExitCode.FAILURE)
+    assert "#staff" not in run("rooms", "list")
+    run("rooms", "bar", "no#room", "alice", code=ExitCode.USAGE)
 
 
 def test_status_says_how_the_server_is(server: Server, run: Callable[..., str], enter: Enter) -> None:

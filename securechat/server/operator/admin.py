@@ -20,13 +20,14 @@ import msgspec
 from securechat import __version__
 from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
 from securechat.files import PRIVATE
-from securechat.names import normalise_account
+from securechat.names import normalise_account, normalise_room
 from securechat.server.accounts.records import InviteCode
 from securechat.server.accounts.store import AccountStore
 from securechat.server.config import ACCOUNTS_FILE
 from securechat.server.logs import get_logger
 from securechat.server.operator import backup, protocol
 from securechat.server.operator.protocol import Reply, Request
+from securechat.server.sequencer.operations import OwnerlessRoom, Speak
 from securechat.server.status import Counters, Status
 from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.server.workers import join
@@ -57,12 +58,16 @@ class Admin:
         counters: Counters,
         *,
         expel: Callable[[str, str], None],
+        speak: Callable[[Speak], None],
+        survey: Callable[[Callable[[list[OwnerlessRoom]], None]], None],
         status: Callable[[], Status],
         unready: Callable[[], str],
         accept_clock: Callable[[], None],
         address: str,
     ) -> None:
         """`expel(account, text)` ends the sessions of an account; `unready` says why no clients are taken, if so.
+
+        `speak` and `survey`: say something in rooms that belong to nobody, and look at them.
 
         `accept_clock`: the clock is right, although it has leapt.
         """
@@ -71,6 +76,8 @@ class Admin:
         self._store = store
         self._counters = counters
         self._expel = expel
+        self._speak = speak
+        self._survey = survey
         self._status = status
         self._unready = unready
         self._accept_clock = accept_clock
@@ -108,6 +115,22 @@ class Admin:
             case protocol.RevokeInvite(invite_id):
                 invite = _result(self._accounts.revoke_invite(invite_id))
                 log.info("invite revoked", invite=invite.id, account=invite.account)
+                return protocol.Done()
+            case protocol.ListRooms():
+                seen: Future[list[OwnerlessRoom]] = Future()
+                self._survey(seen.set_result)
+                return protocol.Rooms([protocol.Room(each.name, each.people, each.barred) for each in _answer(seen)])
+            case protocol.Speak(room, action, name):
+                said: Future[None] = Future()
+
+                def answer(error: SecurechatError | None) -> None:
+                    if error is None:
+                        said.set_result(None)
+                    else:
+                        said.set_exception(error)
+
+                self._speak(Speak(normalise_room(room), action, self._existing(name), answer))
+                _answer(said)
                 return protocol.Done()
             case protocol.AcceptClock():
                 self._accept_clock()
@@ -230,6 +253,14 @@ def _read(connection: socket.socket) -> Request:
 
 def _encode(reply: Reply) -> bytes:
     return msgspec.json.encode(reply) + b"\n"
+
+
+def _answer(future: Future[Value]) -> Value:
+    """Wait for the sequencer."""
+    try:
+        return future.result(WRITE_SECONDS)
+    except TimeoutError:
+        raise StorageError("the server does not answer; see its log") from None
 
 
 def _result(future: Future[Value]) -> Value:

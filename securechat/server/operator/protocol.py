@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal
 
 import msgspec
 
@@ -77,6 +77,18 @@ class RevokeInvite(_Message):
     id: str
 
 
+class ListRooms(_Message):
+    """Reply: `Rooms`."""
+
+
+class Speak(_Message):
+    """Say who has to go from a room that belongs to nobody, or may come back. Reply: `Done`."""
+
+    room: str
+    action: Literal["bar", "unbar", "remove"]
+    account: str
+
+
 class AcceptClock(_Message):
     """The clock is right, although it has leapt. Reply: `Done`."""
 
@@ -97,6 +109,8 @@ Request = (
     | CreateInvite
     | ListInvites
     | RevokeInvite
+    | ListRooms
+    | Speak
     | AcceptClock
     | GetStatus
     | Backup
@@ -133,6 +147,20 @@ class Invites(_Message):
     """All invites that are good, oldest first."""
 
     invites: list[Invite]
+
+
+class Room(msgspec.Struct, frozen=True):
+    """A room that belongs to nobody. `people`: in it now; `barred`: who cannot come in."""
+
+    name: str
+    people: int
+    barred: tuple[str, ...]
+
+
+class Rooms(_Message):
+    """All rooms that belong to nobody, by name."""
+
+    rooms: list[Room]
 
 
 class Code(_Message):
@@ -172,7 +200,7 @@ class Failed(_Message):
     text: str
 
 
-Reply = Users | Invites | Code | StatusReport | Done | Streaming | Failed
+Reply = Users | Invites | Rooms | Code | StatusReport | Done | Streaming | Failed
 
 
 class NobodyListensError(UnreachableError):

@@ -165,6 +165,30 @@ class SpeakReady:
 
 
 @dataclass(frozen=True)
+class Survey:
+    """Look at the rooms that belong to nobody. `answer` gets what was found."""
+
+    answer: "Callable[[list[OwnerlessRoom]], None]"
+
+
+@dataclass(frozen=True)
+class OwnerlessRoom:
+    """A room that belongs to nobody: how many people are in it, and who is barred once all has been carried out."""
+
+    name: str
+    people: int
+    barred: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """A worker has looked."""
+
+    operation: Survey
+    rooms: list[OwnerlessRoom]
+
+
+@dataclass(frozen=True)
 class KeyPackagesChecked:
     """A validation worker has checked key packages."""
 

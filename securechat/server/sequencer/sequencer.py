@@ -45,12 +45,15 @@ from securechat.server.sequencer.operations import (
     Expel,
     GroupRead,
     KeyPackagesChecked,
+    OwnerlessRoom,
     Portion,
     Rejected,
     Resize,
     RoomChecked,
     Speak,
     SpeakReady,
+    Survey,
+    Surveyed,
     Tokens,
     TokensRevoked,
     Workers,
@@ -156,8 +159,9 @@ class Sequencer:
         founding = Founding(turn, kept, devices, conversations, names, directory, commits, validator, checks)
         leaving = Leaving(turn, kept, conversations, groups, leases, validator, checks)
         words = Words(
-            turn, kept, conversations, groups, leases, checks, server_id=store.server_id, site_key=store.site_key
-        )
+            turn, kept, conversations, groups, leases, checks,
+            server_id=store.server_id, site_key=store.site_key, rooms=rooms,
+        )  # fmt: skip
         messages = Messages(turn, logs, conversations, leases, reading)
         questions = Questions(turn, kept, devices, conversations, sessions, budgets, readers, self._hand_in)
         self._writing: dict[type, Handler] = {
@@ -185,6 +189,8 @@ class Sequencer:
             Drained: lambda session, _: reading.drained(session),
             Join: leases.join,
             Resync: leases.resync,
+            Survey: lambda _, survey: words.survey(survey),
+            Surveyed: lambda _, result: result.operation.answer(result.rooms),
             GroupRead: lambda _, result: leases.group_read(result),
             Members: questions.members,
             ListRooms: questions.list_rooms,
@@ -222,6 +228,10 @@ class Sequencer:
     def speak(self, speak: Speak) -> None:
         """Have the operator say something."""
         self._hand_in(None, speak)
+
+    def survey(self, answer: Callable[[list[OwnerlessRoom]], None]) -> None:
+        """Look at the rooms that belong to nobody."""
+        self._hand_in(None, Survey(answer))
 
     def resize(self, seats: int) -> None:
         """Allow this many accounts at once from now on."""

@@ -10,13 +10,13 @@ from securechat.identity.certificate import certificate_of
 from securechat.identity.site_key import SiteKey
 from securechat.mls.public_group import PublicGroup
 from securechat.policy import Rules, Word
-from securechat.policy.words import leaf_hash, leaf_of_account
+from securechat.policy.words import carried_out, leaf_hash, leaf_of_account
 from securechat.server.logs import get_logger
 from securechat.server.sequencer.checks import Checks
 from securechat.server.sequencer.conversation import Conversation, Conversations
 from securechat.server.sequencer.groups import Groups
 from securechat.server.sequencer.leases import Leases
-from securechat.server.sequencer.operations import Speak, SpeakReady
+from securechat.server.sequencer.operations import OwnerlessRoom, Speak, SpeakReady, Survey, Surveyed
 from securechat.server.sequencer.turn import Turn
 from securechat.server.store.port import ConversationStore
 from securechat.server.store.records import Departed
@@ -38,6 +38,7 @@ class Words:
         *,
         server_id: bytes,
         site_key: SiteKey,
+        rooms: frozenset[str],
     ) -> None:
         self._turn = turn
         self._store = store
@@ -47,6 +48,27 @@ class Words:
         self._checks = checks
         self._server_id = server_id
         self._site_key = site_key
+        self._rooms = rooms
+
+    def survey(self, operation: Survey) -> None:
+        """Look at the rooms that belong to nobody."""
+        open_rooms = {name: found for name in self._rooms if (found := self._store.room(name)) is not None}
+        seen = {name: self._conversations.find(found, self._turn.now) for name, found in open_rooms.items()}
+        people = {name: len({each.account for each in one.present}) for name, one in seen.items()}
+        states = {name: (one.head.id, one.group, one.words) for name, one in seen.items()}
+
+        def work() -> Surveyed:
+            rooms = []
+            for name in sorted(self._rooms):
+                barred: tuple[str, ...] = ()
+                if name in states:
+                    conversation, known, words = states[name]
+                    group = known if known is not None else self._groups.restore(conversation)
+                    barred = carried_out(policy.rules_of(group.extensions), words).barred
+                rooms.append(OwnerlessRoom(name, people.get(name, 0), barred))
+            return Surveyed(operation, rooms)
+
+        self._checks.load(work)
 
     def speak(self, operation: Speak) -> None:
         """Say something, once the room's group is in memory. Raises RefusedError."""
