@@ -15,12 +15,13 @@ Trust = Standing
 
 Change = Literal[
     "opened", "joined", "new-device", "new-key", "re-entered", "request", "accepted", "declined", "bye", "closed",
-    "members", "left", "removed", "beside",
+    "members", "left", "removed", "beside", "merged",
     "renamed", "topic", "owner", "no-owner", "inviter", "no-inviter", "barred", "unbarred",
 ]  # fmt: skip
 """`new-device`, `new-key`: somebody who was in it has another device, or another identity key, than before.
 `re-entered`: a device has replaced its own leaf, as it does after `/repair` or from an older copy of itself.
 `beside`: the other one has opened a second private conversation, and the first one goes on.
+`merged`: what waited in another one of the same name waits here now.
 """
 
 

@@ -149,7 +149,7 @@ class Watched(Schedule):
         self.stop()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(9))
 def test_in_any_schedule_of_a_direct_conversation_the_view_equals_the_history(seed: int, tmp_path: Path) -> None:
     schedule = Watched(seed, tmp_path, ["alice", "bob"])
     alice, bob = schedule.everybody
@@ -169,7 +169,7 @@ def test_in_any_schedule_of_a_direct_conversation_the_view_equals_the_history(se
     schedule.arrive()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(9))
 def test_in_any_schedule_of_a_room_the_view_equals_the_history(seed: int, tmp_path: Path) -> None:
     schedule = Watched(seed, tmp_path, ["alice", "bob", "carol"])
     for _ in range(250):

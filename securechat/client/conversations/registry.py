@@ -310,6 +310,7 @@ class Registry:
         fresh = row.cursor == 0  # otherwise it has a history of its own, which stays where it is
         vault.outbox.move(old, new)
         vault.history.move(old, new, waiting_only=not fresh)
+        merged = heir is not None
         if heir is None:
             heir_row = ConversationRow(new, row.kind, row.name, row.phase, row.created, asked=row.asked)
             heir = self.keep(Conversation(self._context, heir_row))
@@ -317,6 +318,8 @@ class Registry:
             heir.reopen("joined-again" if row.phase == "joining" else "opened-again")
         heir.row.own_bye |= row.own_bye  # the user's bye counts, wherever it is said in the end
         heir.row.closed |= row.closed
+        if merged:
+            heir.tell("merged", self._context.device.account)
         if fresh:
             vault.conversations.delete(old)
             del self._conversations[old]

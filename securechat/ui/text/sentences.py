@@ -495,6 +495,8 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
         case "owner" | "no-owner" | "inviter" | "no-inviter" | "barred" | "unbarred":
             subject = "You are" if event.account == own else f"{who} is"
             yield _notice(f"{subject} {_STANDING[event.change]} {where}{_by(event, own)}.")
+        case "merged":
+            pass  # it is one conversation to the user
         case "left" if direct and by_us:
             pass  # the user was told already that it has ended
         case "left" if direct:
