@@ -4,7 +4,7 @@ What a command needs is imported when it runs, so that `--help` is fast and a se
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -82,6 +82,17 @@ def gen_certs(out: Path, hosts: tuple[str, ...], days: int, new_ca: bool) -> Non
     click.echo(f"the CA's pin        {made.pin}")
 
 
+def _apply(options: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
+    """Return what adds several options to a command, in their order."""
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
 _SERVER_OPTIONS = (
     click.option("--config", "file", type=_PATH, help="TOML file with these settings."),
     click.option("--host", help="Address to listen on.  [default: 127.0.0.1]"),
@@ -111,12 +122,8 @@ _SERVER_OPTIONS = (
         help="The lowest level that is logged.  [default: info]",
     ),)  # fmt: skip
 
-
-def _server_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add all settings of a server; the command gets them by name, None where they were not given."""
-    for option in reversed(_SERVER_OPTIONS):
-        command = option(command)
-    return command
+_server_options = _apply(_SERVER_OPTIONS)
+"""Adds all settings of a server; the command gets them by name, None where they were not given."""
 
 
 @main.command()
@@ -176,6 +183,27 @@ def users() -> None:
 _days = click.option("--days", type=int, default=7, show_default=True, help="How long the code is good.")
 
 
+_line_for = click.option(
+    "--line-for", metavar="HOST:PORT", default="", help="Print an invite line with the code, for this address."
+)
+_line_ca = click.option(
+    "--ca", type=_PATH, default=Path("certs/ca.pem"), show_default=True, help="The CA that the line is to name."
+)
+
+
+def _line_with(line_for: str, ca: Path) -> Callable[[str], str] | None:
+    """Return what puts a code into a line that vouches for nobody, if there is to be one."""
+    if not line_for:
+        return None
+    from securechat.identity.invite_line import InviteLine
+    from securechat.transport.tls import pin_of
+    from securechat.ui.start import parse_server
+
+    parse_server(line_for)
+    pin = pin_of(ca)
+    return lambda code: InviteLine(line_for, pin, code).encode()
+
+
 @users.command("list")
 @click.pass_obj
 def list_users(data: Path) -> None:
@@ -188,13 +216,15 @@ def list_users(data: Path) -> None:
 @users.command("add")
 @click.argument("name")
 @_days
+@_line_for
+@_line_ca
 @click.pass_obj
-def add_user(data: Path, name: str, days: int) -> None:
+def add_user(data: Path, name: str, days: int, line_for: str, ca: Path) -> None:
     """Make a code with which the user NAME, who does not exist yet, can register, whatever `registration` says."""
     from securechat.server.operator.protocol import AddUser
     from securechat.ui.admin import make_code
 
-    click.echo(make_code(data, AddUser(name, days)))
+    click.echo(make_code(data, AddUser(name, days), _line_with(line_for, ca)))
 
 
 @users.command("reset-password")
@@ -238,13 +268,15 @@ def invites() -> None:
 
 @invites.command("create")
 @_days
+@_line_for
+@_line_ca
 @click.pass_obj
-def create_invite(data: Path, days: int) -> None:
+def create_invite(data: Path, days: int, line_for: str, ca: Path) -> None:
     """Make a code with which anybody can register."""
     from securechat.server.operator.protocol import CreateInvite
     from securechat.ui.admin import make_code
 
-    click.echo(make_code(data, CreateInvite(days)))
+    click.echo(make_code(data, CreateInvite(days), _line_with(line_for, ca)))
 
 
 @invites.command("list")
@@ -363,6 +395,19 @@ def restore(data: Path, source: Path) -> None:
     click.echo(f"restored {data} as it was at {made:%Y-%m-%d %H:%M:%S} UTC")
 
 
+_PERSON_OPTIONS = (
+    click.option("--user", metavar="NAME", required=True, envvar="SECURECHAT_USER", help="Your user name."),
+    click.option(
+        "--vault", metavar="DIR", type=_PATH, default=lambda: user_data_path("securechat"),
+        envvar="SECURECHAT_VAULT", help="Folder of the encrypted vaults.  [default: the system's for user data]",
+    ),
+    click.option(
+        "--password-file", type=_PATH, envvar="SECURECHAT_PASSWORD_FILE",
+        help="File with the password on its first line.  [default: ask]",
+    ),
+)  # fmt: skip
+
+
 def _client_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say who we are and where the server is; the command gets them as `options`."""
 
@@ -375,7 +420,7 @@ def _client_options(command: Callable[..., None]) -> Callable[..., None]:
         command(Options(**{name: given.pop(name) for name in names}), **given)
 
     for option in reversed((
-        click.option("--user", metavar="NAME", required=True, envvar="SECURECHAT_USER", help="Your user name."),
+        *_PERSON_OPTIONS,
         click.option(
             "--server", metavar="HOST:PORT", default="127.0.0.1:4433", show_default=True, envvar="SECURECHAT_SERVER"
         ),
@@ -385,14 +430,6 @@ def _client_options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option(
             "--pin", metavar="HASH", default="", envvar="SECURECHAT_PIN", help="Pin of the CA, instead of --ca."
-        ),
-        click.option(
-            "--vault", metavar="DIR", type=_PATH, default=lambda: user_data_path("securechat"),
-            envvar="SECURECHAT_VAULT", help="Folder of the encrypted vaults.  [default: the system's for user data]",
-        ),
-        click.option(
-            "--password-file", type=_PATH, envvar="SECURECHAT_PASSWORD_FILE",
-            help="File with the password on its first line.  [default: ask]",
         ),
         click.option(
             "--register", is_flag=True,
@@ -424,6 +461,69 @@ def client(options: "Options") -> None:
 
 _timeout = click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Then exit with 7.")
 _wait = click.option("--wait", is_flag=True, help="If the server is full, wait for a place instead of exiting with 6.")
+
+
+@main.command()
+@_client_options
+@click.option("--room", metavar="#ROOM", default="", help="The room that it leads to.  [default: a chat with you]")
+@click.option("--for", "days", type=int, default=7, show_default=True, metavar="DAYS", help="How long it is good.")
+@click.option("--list", "listing", is_flag=True, help="List the lines that are good, instead.")
+@click.option("--revoke", metavar="LINE", default="", help="Take a line back, by the digits that --list shows.")
+@_wait
+@_timeout
+def invite(
+    options: "Options", room: str, days: int, *, listing: bool, revoke: str, wait: bool, timeout: float | None
+) -> None:
+    """Print a line by which one new person comes in; give it to them in a way that nobody else reads.
+
+    With a code in SECURECHAT_INVITE they can register by it, where the server asks for one.
+    """
+    from queue import SimpleQueue
+
+    from securechat.client.commands import ListInviteLines, MakeInviteLine, RevokeInviteLine
+    from securechat.ui.scripts import Events, run_invite
+    from securechat.ui.start import open_client, prepare
+
+    if revoke:
+        command: ListInviteLines | MakeInviteLine | RevokeInviteLine = RevokeInviteLine(revoke)
+    else:
+        command = ListInviteLines() if listing else MakeInviteLine(room, days, options.invite)
+    events: Events = SimpleQueue()
+    with open_client(prepare(options), events.put) as core:
+        code = run_invite(core, events, command, wait=wait, timeout=timeout)
+    raise SystemExit(code)
+
+
+@main.command()
+@click.argument("file", required=False)
+@_apply(_PERSON_OPTIONS)
+@_wait
+@_timeout
+def join(
+    file: str | None, user: str, vault: Path, password_file: Path | None, *, wait: bool, timeout: float | None
+) -> None:
+    """Come in by an invite line: make the account, ask whoever gave it to you, and chat.
+
+    The line is asked for, or read from FILE, or from standard input (-). It is no argument, since other users of the
+    machine can see those.
+    """
+    import sys
+    from queue import SimpleQueue
+
+    from securechat.ui.plain.app import Inbox, run_plain
+    from securechat.ui.scripts import Events, run_join
+    from securechat.ui.start import open_client, prepare_join, read_line
+
+    text, line = read_line(file)
+    start = prepare_join(user, vault, password_file, line)
+    events: Events = SimpleQueue()
+    with open_client(start, events.put) as core:
+        code = run_join(core, events, text, line, wait=wait, timeout=timeout)
+    if code == ExitCode.OK and sys.stdin.isatty():
+        inbox: Inbox = SimpleQueue()
+        with open_client(start, inbox.put) as core:
+            code = run_plain(core, inbox)
+    raise SystemExit(code)
 
 
 _inviters = click.option(

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import trustme
 
 from securechat import certs
+from securechat.identity.invite_line import InviteLine
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.view.lines import CONTINUATION
 from tests.support.terminal import Terminal
@@ -146,6 +148,79 @@ def test_an_invitation_is_answered_over_pipes_and_by_a_programs_settings(open_si
     shown = site.run("carol", "client", typed="/go\n")
     assert "/go #club" in shown
     assert "invites you" not in shown
+
+
+def test_lines_bring_people_in_who_know_each_other_by_them(
+    open_site: Callable[..., Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "certs"
+    certs.generate(folder, ("127.0.0.1",), days=1, new_ca=False)
+    pair = ("--cert", str(folder / "server.pem"), "--key", str(folder / "server-key.pem"))
+    site = open_site("--registration", "closed", *pair)
+    ca = ("--ca", str(folder / "ca.pem"))
+
+    def admin(*arguments: str) -> str:
+        shown = subprocess.run(
+            [*SECURECHAT, "admin", "--data", str(tmp_path / "data"), *arguments],
+            capture_output=True, timeout=SECONDS, check=True,
+        )  # fmt: skip
+        return shown.stdout.decode()
+
+    (operators,) = re.findall(
+        r"^securechat1\w+$", admin("invites", "create", "--line-for", site.address, *ca), re.MULTILINE
+    )
+    site.run("alice", "join", "-", typed=operators)
+    site.run("alice", "client", *ca, typed="/create #staff\n")
+    (code,) = re.findall(r"code   (\S+)", admin("users", "add", "bob"))
+    monkeypatch.setenv("SECURECHAT_INVITE", code)
+    line = site.run("alice", "invite", *ca, "--room", "#staff", "--for", "3")
+    monkeypatch.delenv("SECURECHAT_INVITE")
+    assert "#staff, until" in site.run("alice", "invite", *ca, "--list")
+
+    assert "Run `securechat join`" in site.run("bob", "join", line.strip(), code=ExitCode.USAGE)
+    assert "cut off" in site.run("bob", "join", "-", typed=line[:-5], code=ExitCode.USAGE)
+    (tmp_path / "line").write_text(line)
+    site.run("bob", "join", str(tmp_path / "line"))
+    alice = subprocess.Popen(
+        [*SECURECHAT, "recv", "--json", "--follow", *ca],
+        env=site.environment("alice"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        shown, deadline = "", time.monotonic() + SECONDS
+        while "/go #staff" not in shown:
+            assert time.monotonic() < deadline
+            shown += site.run("bob", "client", *ca, typed="/go\n")
+        assert "invites you" not in shown  # nobody was asked
+        assert "First contact" not in shown
+        site.run("bob", "send", *ca, "--to", "#staff", typed="here I am")
+        assert alice.stdout is not None
+        heard = json.loads(alice.stdout.readline())
+        assert (heard["conversation"], heard["from"], heard["text"]) == ("#staff", "bob", "here I am")
+        assert heard["trust"] == "accepted"
+    finally:
+        alice.kill()
+        alice.communicate()
+    assert "used by bob (key " in site.run("alice", "invite", *ca, "--list")
+    assert "You are in #staff already" in site.run("bob", "join", "-", typed=line, code=ExitCode.FAILURE)
+
+
+def test_somebody_new_pastes_a_line_at_a_terminal_and_is_in(
+    open_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    folder = tmp_path / "certs"
+    made = certs.generate(folder, ("127.0.0.1",), days=1, new_ca=False)
+    site = open_site("--cert", str(folder / "server.pem"), "--key", str(folder / "server-key.pem"))
+    line = InviteLine(site.address, made.pin).encode()
+    with Terminal([*SECURECHAT, "join", "--user", "dave", "--vault", str(tmp_path)], orders=False) as terminal:
+        terminal.wait(lambda: terminal.cursor_row.endswith("Paste the invite line:"))
+        terminal.send(line.encode() + b"\n")
+        for question in ("New password of dave:", "The same again:"):
+            terminal.wait(lambda question=question: terminal.cursor_row == question)  # type: ignore[misc]  # bound now
+            terminal.send(b"secret of dave\n")
+        terminal.wait(lambda: any("You are in." in row for row in terminal.rows), 60.0)
+        terminal.type("/quit")
+        terminal.send(b"\r")
+        assert terminal.wait_for_end() == ExitCode.OK
 
 
 def test_each_failure_has_its_exit_code_and_one_line_of_reason(open_site: Callable[..., Site]) -> None:

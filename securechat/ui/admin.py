@@ -1,6 +1,6 @@
 """`securechat admin`: asks the server that runs on a data folder, and prints what it says."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,8 +35,12 @@ def show_rooms(data: Path) -> str:
     return _table(("room", "people", "barred"), rows)
 
 
-def make_code(data: Path, request: protocol.AddUser | protocol.ResetPassword | protocol.CreateInvite) -> str:
-    """A new code, and what to do with it."""
+def make_code(
+    data: Path,
+    request: protocol.AddUser | protocol.ResetPassword | protocol.CreateInvite,
+    line: Callable[[str], str] | None = None,
+) -> str:
+    """A new code, and what to do with it; `line` puts it into an invite line."""
     reply = ask(data, request)
     assert isinstance(reply, protocol.Code)  # noqa: S101  # nosec B101  # what the protocol says
     user = clean_line(reply.account) or "NAME"
@@ -46,6 +50,8 @@ def make_code(data: Path, request: protocol.AddUser | protocol.ResetPassword | p
         "It is good once, and is not shown again. Give it to the user in a way that nobody else reads; they run:",
         f"    SECURECHAT_INVITE={reply.code} securechat client --user {user} --register",
     ]
+    if line is not None:
+        lines += [f"or `securechat join --user {user}`, and paste this line, which holds the code:", line(reply.code)]
     if isinstance(request, protocol.ResetPassword):
         lines += [
             "and choose the password there. The old one works until then; `users disable` stops it at once.",

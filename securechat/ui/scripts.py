@@ -12,8 +12,19 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TextIO
 
-from securechat.client.commands import Command, JoinRoom, MarkShown, OpenDirect, Send
+from securechat.client.commands import (
+    Command,
+    JoinRoom,
+    ListInviteLines,
+    MakeInviteLine,
+    MarkShown,
+    OpenDirect,
+    RevokeInviteLine,
+    Send,
+    UseInviteLine,
+)
 from securechat.client.events import (
+    AskedByLine,
     Connected,
     ConversationSnapshot,
     Delayed,
@@ -24,6 +35,8 @@ from securechat.client.events import (
     Held,
     Invitation,
     Invited,
+    InviteLineMade,
+    InviteLines,
     KeyChanged,
     Message,
     Ready,
@@ -34,6 +47,7 @@ from securechat.client.events import (
 )
 from securechat.content.registry import MAX_TEXT, check_text
 from securechat.errors import RefusedError, SecurechatError, UsageError
+from securechat.identity.invite_line import InviteLine
 from securechat.names import normalise_account, normalise_room
 from securechat.ui.exit_codes import ExitCode, exit_code
 from securechat.ui.text.clean import clean_line
@@ -97,6 +111,12 @@ class _Run:
             f"{who} ({state}key {invitation.key}) invites you to {room}. Answer in the client: /accept {room}. Or let "
             f"programs accept what this key sends: --accept-invitations-of {who}:{invitation.key}"
         )
+
+    def refused(self, event: Refused | Delayed) -> ExitCode:
+        """Say why something was not done, and return the exit code for that."""
+        theirs = isinstance(event, Refused) and event.code != "local"
+        self.complain(f"The server says: {event.text}" if theirs else event.text)
+        return exit_code(RefusedError(event.code, event.text))
 
     def until(
         self, judge: Callable[[Event], ExitCode | None], *, interrupted: ExitCode = ExitCode.FAILURE
@@ -215,10 +235,8 @@ class _Sending:
                     why = why_unreachable(event, self._client.conversation(event.conversation))
                     self._run.complain(f"{why} Decide in `securechat client`." if event.new else why)
                     return ExitCode.UNTRUSTED
-                case Refused(code=code, text=reason) | Delayed(code=code, text=reason):
-                    theirs = isinstance(event, Refused) and code != "local"
-                    self._run.complain(f"The server says: {reason}" if theirs else reason)
-                    return exit_code(RefusedError(code, reason))
+                case Refused() | Delayed():
+                    return self._run.refused(event)
         return None
 
     def _go_on(self) -> ExitCode | None:
@@ -237,6 +255,88 @@ class _Sending:
     def _do(self, command: Command) -> None:
         self._command = command
         self._client.do(command)
+
+
+def run_invite(
+    client: "ChatClient",
+    events: Events,
+    command: MakeInviteLine | ListInviteLines | RevokeInviteLine,
+    *,
+    wait: bool,
+    timeout: float | None,
+    output: TextIO = sys.stdout,
+    errors: TextIO = sys.stderr,
+) -> ExitCode:
+    """Carry out a command about invite lines. A new line is the one line of output; lists have one for each."""
+    run = _Run(client, events, wait=wait, timeout=timeout, errors=errors)
+
+    def judge(event: Event) -> ExitCode | None:
+        match event:
+            case Ready():
+                client.do(command)
+            case InviteLineMade(line=line, text=text):
+                output.write(f"{text}\n")
+                output.flush()
+                run.complain(
+                    f"Whoever uses it first is taken for the one you give it to. `securechat invite --revoke "
+                    f"{line.mark}` takes it back."
+                )
+            case InviteLines(lines=lines) if lines:
+                output.writelines(f"{each.text}\n" for each in sentences(event, None, client.account))
+            case Done() if event.command == command.id:
+                return ExitCode.OK
+            case Refused() if event.command == command.id:
+                return run.refused(event)
+        return None
+
+    return run.until(judge)
+
+
+def run_join(
+    client: "ChatClient",
+    events: Events,
+    text: str,
+    line: InviteLine,
+    *,
+    wait: bool,
+    timeout: float | None,
+    errors: TextIO = sys.stderr,
+) -> ExitCode:
+    """Use an invite line, of which `text` is the text; OK once the server has what asks its maker to let us in.
+
+    Where the line leads to a room, the next client of this account enters it as soon as the maker's has answered.
+    """
+    run = _Run(client, events, wait=wait, timeout=timeout, errors=errors)
+    command = UseInviteLine(text)
+
+    def judge(event: Event) -> ExitCode | None:
+        match event:
+            case Ready() if line.voucher is None:
+                run.complain(f"You are registered. Go on: {_go_on(client, line)}")
+                return ExitCode.OK
+            case Ready():
+                client.do(command)
+            case AskedByLine():
+                for sentence in sentences(event, None, client.account):
+                    run.complain(sentence.text)
+            case Done() if event.command == command.id:
+                run.complain(f"Go on: {_go_on(client, line)}")
+                return ExitCode.OK
+            case Held() if event.command == command.id:
+                run.complain(why_held(event, client.conversation(event.conversation)))
+                return ExitCode.UNTRUSTED
+            case Unreachable() if event.command == command.id:
+                run.complain(why_unreachable(event, client.conversation(event.conversation)))
+                return ExitCode.UNTRUSTED
+            case Refused() if event.command == command.id:
+                return run.refused(event)
+        return None
+
+    return run.until(judge)
+
+
+def _go_on(client: "ChatClient", line: InviteLine) -> str:
+    return f"securechat client --user {client.account} --server {line.address} --pin {line.pin}"
 
 
 def run_recv(

@@ -7,6 +7,7 @@ the machine can read.
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from securechat.client.events import Event
 from securechat.client.settings import ClientSettings
 from securechat.errors import RefusedError, StorageError, UsageError
+from securechat.identity.invite_line import MAX_TEXT, InviteLine, decode, is_line
 from securechat.names import normalise_account, normalise_password
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
@@ -95,6 +97,51 @@ def prepare(options: Options) -> Start:
         new_identity=options.new_identity,
     )
     return Start(account, vault, password, settings)
+
+
+def read_line(source: str | None) -> tuple[str, InviteLine]:
+    """Return an invite line as text and as a value: from a file, from standard input (`-`), or from who sits there.
+
+    Raises `UsageError`, also for a line in place of `source`: every process can read arguments.
+    """
+    if source is not None and is_line(source):
+        raise UsageError(
+            "An invite line is a secret, and other users of this machine can see arguments. Run `securechat join` and "
+            "paste the line when you are asked, or name a file that holds it."
+        )
+    if source is None and sys.stdin.isatty():
+        text = _ask("Paste the invite line: ")
+    else:
+        try:
+            if source is None or source == "-":
+                content = sys.stdin.buffer.read(MAX_TEXT + 1)
+            else:
+                with Path(source).open("rb") as opened:
+                    content = opened.read(MAX_TEXT + 1)
+            text = content.decode()
+        except OSError as error:
+            raise UsageError(f"{source} cannot be read: {os.strerror(error.errno or 0)}.") from None
+        except UnicodeDecodeError:
+            raise UsageError("This is no invite line: it is not text.") from None
+    return text, decode(text, int(time.time() * 1000))
+
+
+def prepare_join(user: str, vault: Path, password_file: Path | None, line: InviteLine) -> Start:
+    """Return what the core needs to come in by a line: it registers where there is no vault. Raises as `prepare`."""
+    path = vault_path(vault, normalise_account(user), *parse_server(line.address))
+    return prepare(
+        Options(
+            user,
+            line.address,
+            ca=Path(),
+            pin=line.pin,
+            vault=vault,
+            password_file=password_file,
+            register=not path.exists(),
+            new_identity=False,
+            invite=line.code,
+        )
+    )
 
 
 def parse_server(server: str) -> tuple[str, int]:

@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 from queue import SimpleQueue
 
 import pytest
@@ -8,18 +9,23 @@ from securechat.client import commands
 from securechat.client.events import (
     Connected,
     Disconnected,
+    Done,
     Ended,
     Event,
     Held,
     Invitation,
+    InviteLineMade,
+    InviteLines,
     KeyShown,
     Ready,
     Refused,
     Waiting,
 )
+from securechat.client.events import InviteLine as ListedLine
 from securechat.errors import RefusedError, TrustError, UnreachableError
+from securechat.identity.invite_line import InviteLine, Voucher
 from securechat.ui.exit_codes import ExitCode
-from securechat.ui.scripts import run_recv, run_send
+from securechat.ui.scripts import run_invite, run_join, run_recv, run_send
 from tests.support.scripted import ScriptedClient, conversation
 
 BOB = conversation("bob")
@@ -119,6 +125,61 @@ def test_send_without_an_answer_ends_in_time_and_with_wait_it_stands_in_the_queu
     script = Script(Connected("s", ""), Waiting(1))
     assert script.send(wait=True, timeout=0.05) == ExitCode.TIMEOUT
     assert "Time is up" in script.errors.getvalue()
+
+
+# --- invite lines -------------------------------------------------------------------------------------------------
+
+VOUCHER = Voucher(bytes(16), "alice", bytes(32), b"", "", bytes(32), 1)
+LINE = InviteLine("chat.example:7", f"sha256:{'ab' * 32}", "", VOUCHER)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "reason"),
+    [
+        (Done(), ExitCode.OK, "securechat client --user alice --server chat.example:7 --pin sha256:abab"),
+        (Held(BOB.id, (KeyShown("bob", "1a2b", "changed"),)), ExitCode.UNTRUSTED, "/trust bob 1a2b"),
+        (Refused("local", "You are in #staff already."), ExitCode.FAILURE, "You are in #staff already."),
+    ],
+)
+def test_join_asks_by_the_line_and_ends_by_its_answer(answer: Event, code: ExitCode, reason: str) -> None:
+    script = Script(*ONLINE, Held(b"c" * 32, (KeyShown("carol", "1a2b", "changed"),)))
+    script.client.answer[commands.UseInviteLine] = answer
+    result = run_join(
+        script.client, script.events, "the line", LINE, wait=False, timeout=20.0, errors=script.errors
+    )
+    assert result == code
+    assert reason in script.errors.getvalue()
+    assert script.commands() == [commands.UseInviteLine("the line")]
+
+
+def test_join_by_an_operators_line_only_registers() -> None:
+    script, line = Script(*ONLINE), replace(LINE, voucher=None)
+    result = run_join(script.client, script.events, "", line, wait=False, timeout=20.0, errors=script.errors)
+    assert result == ExitCode.OK
+    assert "You are registered." in script.errors.getvalue()
+    assert script.commands() == []
+
+
+def test_invite_prints_the_line_alone() -> None:
+    command = commands.MakeInviteLine("#staff", 3)
+    made = InviteLineMade(ListedLine("1a2b3c4d", "#staff", 1), "securechat1abc")
+    script = Script(*ONLINE, made, Done(command=command.id))
+    result = run_invite(
+        script.client, script.events, command, wait=False, timeout=20.0, output=script.output, errors=script.errors
+    )
+    assert result == ExitCode.OK
+    assert script.output.getvalue() == "securechat1abc\n"
+    assert "--revoke 1a2b3c4d" in script.errors.getvalue()
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_invite_lists_a_line_each(count: int) -> None:
+    command = commands.ListInviteLines()
+    script = Script(*ONLINE, InviteLines((ListedLine("1a2b3c4d", "#staff", 1),) * count), Done(command=command.id))
+    run_invite(
+        script.client, script.events, command, wait=False, timeout=20.0, output=script.output, errors=script.errors
+    )
+    assert script.output.getvalue().count("1a2b3c4d") == script.output.getvalue().count("\n") == count
 
 
 @pytest.mark.parametrize("to", ["", "a b", "#", "/help"])

@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 from securechat.errors import StorageError, UsageError
-from securechat.ui.start import Options, parse_inviter, parse_server, prepare, read_password, vault_path
+from securechat.identity.invite_line import InviteLine
+from securechat.ui.start import (
+    Options,
+    parse_inviter,
+    parse_server,
+    prepare,
+    prepare_join,
+    read_line,
+    read_password,
+    vault_path,
+)
 from tests.support.terminal import Terminal
 
 
@@ -43,6 +53,36 @@ def test_a_pin_takes_the_place_of_the_certificate(options: Options) -> None:
     assert (settings.ca_file, settings.pin) == (None, "sha256:" + "0" * 64)
     with pytest.raises(UsageError, match=r"ca\.pem.*--pin"):
         prepare(replace(options, ca=Path("nowhere")))
+
+
+LINE = InviteLine("chat.example:7", f"sha256:{'ab' * 32}", "some-code")
+
+
+def test_an_invite_line_says_where_the_server_is_and_how_it_is_known(options: Options) -> None:
+    assert options.password_file is not None
+    start = prepare_join("Alice", options.vault, options.password_file, LINE)
+    settings = start.settings
+    assert start.vault == options.vault / "alice@chat.example-7.vault"
+    assert (settings.address, settings.pin, settings.ca_file) == (LINE.address, LINE.pin, None)
+    assert (settings.register, settings.invite) == (True, "some-code")
+    options.vault.mkdir()
+    start.vault.write_bytes(b"")
+    assert not prepare_join("Alice", options.vault, options.password_file, LINE).settings.register
+
+
+def test_an_invite_line_is_read_from_a_file_and_never_taken_as_an_argument(tmp_path: Path) -> None:
+    file, text = tmp_path / "line", LINE.encode()
+    file.write_text(f"\n{text[:50]}\r\n{text[50:]}\n")
+    assert read_line(str(file))[1] == LINE
+    with pytest.raises(UsageError, match="other users of this machine can see arguments") as refused:
+        read_line(text)
+    assert text not in str(refused.value)
+    for content, reason in ((b"\xff", "not text"), (b"x" * 5000, "much longer"), (text[:99].encode(), "cut off")):
+        file.write_bytes(content)
+        with pytest.raises(UsageError, match=reason):
+            read_line(str(file))
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        read_line(str(tmp_path / "none"))
 
 
 def test_inviters_are_named_with_their_whole_key() -> None:
