@@ -202,6 +202,46 @@ def _spoiled(entry: wire.Entry) -> wire.Entry:
     return change(entry, payload=entry.payload[:-1] + bytes((entry.payload[-1] ^ 1,)))
 
 
+def test_words_are_followed_where_messages_are_gone(server: MemoryServer, lobby: list[Person]) -> None:
+    alice, bob, mallory = lobby
+    bob.cut()
+    alice.say("#lobby", "gone")
+    settle(alice, mallory)
+    assert server.speak("#lobby", "bar", "mallory") is None
+    alice.say("#lobby", "gone too")
+    settle(alice, mallory)
+    assert server.speak("#lobby", "bar", "eve") is None
+    settle(alice)
+    room = there(bob)
+    entries = server.entries(room.id)
+    first = entries[-1].seq + 1
+    chain = entries[-1].chain
+    begun: list[object] = []
+
+    def lose(message: wire.FromServer) -> list[wire.FromServer]:
+        if not isinstance(message, wire.Entry):
+            return [message]
+        before = [] if begun else [wire.Truncated(room.id, first, chain)]
+        begun.append(message)
+        end = [wire.Truncated(room.id, first, b"")] if message.seq == first - 1 else []
+        kept = [message] if message.kind == OPERATORS_WORD or message.group_info else []
+        return [*before, *kept, *end]
+
+    bob.connect()
+    only(bob, lose)
+    settle(alice, bob)
+    server.outward = lambda _link, message: [message]
+    assert bob.of(events.Gap)
+    assert [line.split(" from")[0] for line in told(bob)] == [
+        "The operator of this server barred mallory", "The operator of this server barred eve",
+    ]  # fmt: skip
+    bob.say("#lobby", "I am back")
+    settle(alice, bob)
+    assert barred(alice) == barred(bob) == ("eve", "mallory")
+    assert members(bob) == ("alice", "bob")
+    assert lines(alice)[-1:] == ["I am back"]
+
+
 def test_the_room_that_somebody_founds_belongs_to_them(server: MemoryServer, people: World) -> None:
     alice, bob = people("alice", "bob")
     alice.do(commands.JoinRoom("#garden"))

@@ -11,12 +11,15 @@ import shutil
 import tempfile
 import typing
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import msgspec
 
 from securechat.errors import DecodeError, RefusedError, SecurechatError, StorageError, UnreachableError, UsageError
+from securechat.identity.site_key import SiteKey
+from securechat.policy import Word
 from securechat.server.accounts.store import AccountStore
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig, load_config
 from securechat.server.operator import admin, backup, protocol
@@ -334,6 +337,17 @@ def metrics_request(data: bytes) -> None:
     assert f"Content-Length: {len(body)}".encode() in head
 
 
+def operators_word(data: bytes) -> None:
+    """A word is refused, or has one encoding and makes sense."""
+    try:
+        word = Word.decode(data)
+    except DecodeError:
+        return
+    assert word.encode() == data
+    assert len(data) <= limits.MAX_WORD
+    assert bool(word.account) + bool(word.version) <= 1
+
+
 TARGETS: dict[str, Target] = {
     "frames": frames,
     "message_to_server": lambda data: one_message(_FROM_CLIENT, data),
@@ -346,6 +360,7 @@ TARGETS: dict[str, Target] = {
     "saved_numbers": saved_numbers,
     "settings_file": settings_file,
     "settings_environment": settings_environment,
+    "operators_word": operators_word,
     "admin_request": admin_request,
     "admin_reply": admin_reply,
     "metrics_request": metrics_request,
@@ -367,8 +382,15 @@ def seeds() -> dict[str, list[bytes]]:
     requests: list[protocol.Request] = [
         protocol.ListUsers(), protocol.AddUser("bob", 7), protocol.ResetPassword("alice", 7),
         protocol.SetEnabled("alice", enabled=True), protocol.CreateInvite(1), protocol.ListInvites(),
-        protocol.RevokeInvite("00000000"), protocol.AcceptClock(),
+        protocol.RevokeInvite("00000000"), protocol.ListRooms(), protocol.Speak("#lobby", "bar", "alice"),
+        protocol.AcceptClock(),
         protocol.GetStatus(),
+    ]  # fmt: skip
+    nothing_yet = Word(bytes(16), bytes(32), 1, 2, 3, "bar", b"alice", bytes(32))
+    said = [
+        nothing_yet, replace(nothing_yet, action="remove"), replace(nothing_yet, action="unbar", leaf=b""),
+        replace(nothing_yet, action="upgrade", about=b"\0\3", leaf=b""),
+        replace(nothing_yet, action="site-key", about=bytes(32), leaf=b""),
     ]  # fmt: skip
     settings = 'port = 4433\nname = "x"\nregistration = "invite"\nconnections_per_address = "5 + 1/s"\n'
     return {
@@ -391,6 +413,7 @@ def seeds() -> dict[str, list[bytes]]:
             bytes([names().index("fetches_of_account")]) + b"5 + 1/s",
             bytes([names().index("name")]) + b"\xff",
         ],
+        "operators_word": [word.signed(SiteKey(bytes(32))).encode() for word in said],
         "admin_request": [msgspec.json.encode(request) + b"\n" for request in requests],
         "admin_reply": [
             msgspec.json.encode(reply)

@@ -64,7 +64,10 @@ class Words:
                 if name in states:
                     conversation, known, words = states[name]
                     group = known if known is not None else self._groups.restore(conversation)
-                    barred = carried_out(policy.rules_of(group.extensions), words).barred
+                    rules = policy.rules_of(group.extensions)
+                    if not rules.site_key:
+                        continue  # somebody had opened it before the operator named it
+                    barred = carried_out(rules, words).barred
                 rooms.append(OwnerlessRoom(name, people.get(name, 0), barred))
             return Surveyed(operation, rooms)
 

@@ -419,6 +419,27 @@ def test_departures_are_remembered_until_the_tree_has_dropped_them(reopen: Open)
     assert same(reopen().conversations.load(ROOM), head)
 
 
+def test_words_of_the_operator_wait_until_they_are_carried_out(reopen: Open) -> None:
+    store = reopen()
+    head = make(store)
+    for seq in (2, 5, 3):
+        store.conversations.put_word(ROOM, seq, b"word")
+    store.conversations.drop_words(ROOM, [2])
+    store.commit()
+    head.words = {3: b"word", 5: b"word"}
+    loaded = reopen().conversations.load(ROOM)
+    assert same(loaded, head)
+    assert loaded is not None
+    assert list(loaded.words) == [3, 5]
+    store = reopen()
+    store.conversations.delete(ROOM)
+    make(store)
+    store.commit()
+    loaded = reopen().conversations.load(ROOM)
+    assert loaded is not None
+    assert loaded.words == {}
+
+
 def test_a_welcome_goes_to_each_inbox_and_with_its_acknowledgement(reopen: Open) -> None:
     store = reopen()
     entry = InboxEntry(0, NOW, ROOM, 3, bytes(32), b"welcome", b"tree", ((b"proposal", b"context"),))
