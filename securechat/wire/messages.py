@@ -454,12 +454,14 @@ GoneDevices = Annotated[list[Gone], Meta(max_length=limits.MAX_TOLD)]
 class Subscribed(Reply):
     """`last` is the newest number of this device, `head` the newest seq: entries up to it are catch-up.
 
-    `gone`: see `DirectoryNews`.
+    `epoch`: the conversation's at `head`. Who is in a later one knows of commits that the server has lost. None: of an
+    inbox, and for a device that has departed or was removed. `gone`: see `DirectoryNews`.
     """
 
     conversation: LogId
     last: Count
     head: Count
+    epoch: Count | None
     gone: GoneDevices
 
 

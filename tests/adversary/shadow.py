@@ -104,7 +104,7 @@ class Shadow:
         assert isinstance(request, m.Subscribe)
         if request.conversation != self.conversation:
             return None
-        link.tell_client(m.Subscribed(request.id, request.conversation, 0, self.seq, []))
+        link.tell_client(m.Subscribed(request.id, request.conversation, 0, self.seq, None, []))
         return []
 
     def _submit(self, link: Link, request: m.Message) -> list[m.Message] | None:

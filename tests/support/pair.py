@@ -64,6 +64,8 @@ def example(kind: type[Message], request: int = 9) -> Message:
             fields.append("online")
         elif name == "code":
             fields.append("busy")
+        elif name == "epoch":
+            fields.append(None)
         else:
             inner = typing.get_origin(field.type)
             plain = typing.get_args(field.type)[0] if inner is typing.Annotated else field.type

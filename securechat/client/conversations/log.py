@@ -49,7 +49,7 @@ def begin_reading(conversation: Conversation, subscribed: Subscribed) -> None:
     conversation.live, conversation.head, conversation.claimed = True, head, subscribed.last
     if row.phase in phases.WALKING:
         conversation.begin_walk()
-    elif head < row.cursor:
+    elif head < row.cursor or (subscribed.epoch is not None and subscribed.epoch < conversation.group.epoch):
         conversation.outrun(head)
     else:
         conversation.settle()

@@ -15,6 +15,7 @@ import os
 import shutil
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Annotated, BinaryIO, Final, Literal
@@ -200,6 +201,7 @@ def restore(path: Path, data: Path) -> Manifest:
             # If one was handed out and used after the backup, its owner has deleted the private key and could not open
             # another Welcome for it. Clients publish new ones when they connect; the last-resort ones serve until then.
             store.directory.drop_key_packages()
+            store.conversations.resume(time.time_ns() // 1_000_000)
             store.commit()
         if server_id.hex() != manifest.server_id:
             raise StorageError(f"{path} is damaged: the database is another server's")

@@ -65,6 +65,8 @@ class Messages:
                 turn.answer(session, refusal(message.id, error))
             return
         head, prefix = conversation.head, conversation.application_prefix
+        if head.resumed:
+            head.follow_number(session.device, submissions[0].number)
         last = head.numbers_of(session.device).last
         accepted: deque[tuple[int, bytes]] = deque()  # id and payload of those not added yet
         room = 0.0
@@ -118,7 +120,7 @@ class Messages:
         head = conversation.head
         if head.kind != "direct":
             return math.inf
-        held = head.seq + 1 - head.first_seq
+        held = head.unread(head.first_seq - 1)
         if held < READER_ENTRIES and head.held_bytes < READER_BYTES and not self._is_too_old(head):
             return READER_ENTRIES - held
         own = head.members[session.device].cursor
@@ -134,7 +136,7 @@ class Messages:
 
     def _room_behind(self, head: Head, cursor: int) -> int:
         """Return how many more entries may be added before a device with this cursor has too much unread."""
-        unread = head.seq - cursor
+        unread = head.unread(cursor)
         if unread >= READER_ENTRIES:
             return 0
         head.held_bytes, head.held_time = self._logs.measure(head.id, cursor)

@@ -24,6 +24,8 @@ def is_next(
 ) -> bool:
     """Whether `number` is the device's next one. Answers a retry itself, and raises RefusedError otherwise."""
     head = conversation.head
+    if head.resumed:
+        head.follow_number(session.device, number)
     numbers = head.numbers.get(session.device)
     last = numbers.last if numbers is not None else 0
     if number == last + 1:

@@ -72,7 +72,7 @@ class Reading:
             raise RefusedError("bad-request", f"one session reads {limits.MAX_SUBSCRIPTIONS} logs at most")
         if request.conversation == session.device:
             newest = self._inboxes.newest(session.device)
-            self._turn.answer(session, Subscribed(request.id, session.device, 0, newest, []))
+            self._turn.answer(session, Subscribed(request.id, session.device, 0, newest, None, []))
             subscription = Subscription(session.device, request.after_seq)
             self._inbox_readers[session.device] = session
         else:
@@ -82,9 +82,11 @@ class Reading:
                 raise not_found()
             head = conversation.head
             numbers = head.numbers.get(session.device)
-            end = head.seq if member.last_seq is None else member.last_seq  # a removed device learns of nothing later
+            # A removed device learns of nothing later.
+            end, epoch = (head.seq, head.epoch) if member.last_seq is None else (member.last_seq, None)
             gone = self._news.gone(conversation) if member.last_seq is None else []
-            self._turn.answer(session, Subscribed(request.id, head.id, numbers.last if numbers else 0, end, gone))
+            last = numbers.last if numbers else 0
+            self._turn.answer(session, Subscribed(request.id, head.id, last, end, epoch, gone))
             if request.after_seq < member.join_seq:  # removed and added again: what was between is not for this device
                 gap = Truncated(head.id, member.join_seq + 1, member.join_chain)
                 self._turn.after(lambda: session.outlet.send(gap))

@@ -54,6 +54,13 @@ class ConversationStore(Protocol):
     def save_room(self, head: Head) -> None:
         """Keep a room's name, which is free or was its own (empty: it has none any more), topic and `owner_time`."""
 
+    def resume(self, now: int) -> None:
+        """Let all logs go on after a leap (`LEAP_ENTRIES`), because the server was restored; `now` in ms.
+
+        Clients know entries that the store has lost. A log has fewer entries than milliseconds, so none of their seqs
+        comes again, nor after another restore from the same backup. Nothing but `commit` and `close` may follow.
+        """
+
     def put_members(self, conversation: bytes, members: Iterable[Membership]) -> None:
         """Add members or change them."""
 
@@ -109,7 +116,7 @@ class LogStore(Protocol):
     def read(self, conversation: bytes, after: int, upto: int, max_entries: int, max_bytes: int) -> list[LogEntry]:
         """Return the next entries after `after` in order, at least one if there is any. Any thread.
 
-        The first one says what the chain was before it if it is the first that is left.
+        They follow each other: where a log has leapt, the rest is read with another call. The first one says what the chain was before it if it is the first that is left.
         """
 
     def read_handshakes(

@@ -21,6 +21,9 @@ KEPT_BYTES = 32 << 20
 """What is kept of a log's handshakes at most: half a year, in which the largest room makes about 62 MB, a room of 300
 about 15 MB (docs/design.md, section 5)."""
 
+LEAP_ENTRIES = 1 << 20
+"""How far the log of a restored server leaps at least: more than was added between two seconds of any clock."""
+
 INBOX_ENTRIES = 1000
 """Welcomes kept for one device: the oldest are dropped first, and their senders can invite again."""
 
@@ -73,6 +76,16 @@ class Numbers:
         self.last = last
         self.stored = last
         self._answers = bytearray(answers)
+
+    @property
+    def newest(self) -> int:
+        """The seq of the newest submission whose answer is kept; 0: none is."""
+        return int(_ANSWER.unpack_from(self._answers, len(self._answers) - _ANSWER.size)[0]) if self._answers else 0
+
+    def raise_to(self, number: int) -> None:
+        """Go on after `number`: the submissions up to it are lost, and so are the answers to them."""
+        self.last = number
+        self._answers.clear()
 
     def extend(self, answers: list[bytes]) -> None:
         """Note that the next numbers were accepted; `answers`: what `pack_answer` made of each."""
@@ -140,6 +153,8 @@ class Head:
     held_time: int = 0  # of the first of them; 0: there was none
     topic: str = ""  # of a room
     owner_time: int = 0  # of the newest commit by an owner; 0: it has none
+    resumed: int = 0  # the server was restored from a backup, and the log went on after this seq; 0: never
+    lost_after: int = 0  # the newest seq in that backup, or in an earlier one: what came between is lost
     numbers: dict[bytes, Numbers] = field(default_factory=dict)
     members: dict[bytes, Membership] = field(default_factory=dict)
     departed: dict[bytes, Departed] = field(default_factory=dict)
@@ -157,9 +172,22 @@ class Head:
             numbers = self.numbers[device] = Numbers()
         return numbers
 
+    def unread(self, cursor: int) -> int:
+        """How many entries there are behind a cursor."""
+        lost = self.resumed - max(cursor, self.lost_after) if cursor < self.resumed else 0
+        return self.seq - cursor - lost
+
+    def follow_number(self, device: bytes, number: int) -> None:
+        """Take the first number of a device since a restore as its next: those before it may be lost."""
+        numbers = self.numbers_of(device)
+        if number > numbers.last + 1 and numbers.newest <= self.resumed:
+            numbers.raise_to(number - 1)
+
     def record(self, entry: LogEntry) -> None:
         """Move to an entry that was added before."""
         if entry.kind == MLS_MESSAGE:
+            if self.resumed:
+                self.follow_number(entry.device, entry.number)
             self.numbers_of(entry.device).extend([pack_answer(entry.seq, entry.time, self.chain, entry.chain)])
         self.seq, self.time, self.epoch, self.chain = entry.seq, entry.time, entry.epoch, entry.chain
 

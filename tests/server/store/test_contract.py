@@ -11,6 +11,7 @@ from securechat.server.store.records import (
     INBOX_ENTRIES,
     KEPT_BYTES,
     KEPT_SECONDS,
+    LEAP_ENTRIES,
     READER_ENTRIES,
     READER_SECONDS,
     Checkpoint,
@@ -20,7 +21,9 @@ from securechat.server.store.records import (
     InboxEntry,
     LogEntry,
     Membership,
+    Numbers,
     RoomRow,
+    pack_answer,
 )
 from securechat.wire.chain import CHAIN_START
 from tests.support.stores import ALICE, BOB, DIRECT, NOW, ROOM, entries_for, make, read, same, set_cursors, tidy, write
@@ -501,3 +504,52 @@ def test_the_size_counts_what_is_kept(store: Store) -> None:
     assert size.entries == 5
     assert size.handshake_bytes == 10 + len(b"info")
     assert size.disk_bytes > 0
+
+
+def test_the_log_of_a_restored_server_leaps_and_loses_nothing_that_is_left(reopen: Open) -> None:
+    store = reopen()
+    head = make(store)
+    write(store, head, READER_ENTRIES + 10, run=10)
+    tidy(store, NOW + 60_000)
+    write(store, head, 3)
+    left, numbers = head.seq, head.numbers_of(ALICE).last
+    for now in (NOW, NOW + 10 * LEAP_ENTRIES):  # the clock may be anywhere
+        store.conversations.resume(now)
+        store.commit()
+        store = reopen()
+        loaded = store.conversations.load(ROOM)
+        assert loaded is not None
+        before, head = head, loaded
+        assert (head.lost_after, head.resumed) == (left, head.seq)
+        assert head.seq >= before.seq + LEAP_ENTRIES
+        assert head.seq >= before.seq + now - before.time
+        assert (head.epoch, head.chain, head.time) == (before.epoch, before.chain, before.time)
+        assert head.numbers_of(ALICE).last == numbers
+    assert read(store)[-1] == left
+    unread = len(read(store))
+    write(store, head, 2)
+    tidy(store, NOW + 60_000)
+    assert read(store)[-3:] == [left, head.seq - 1, head.seq]
+    assert [each.seq for each in store.logs.read(ROOM, left - 1, 1 << 40, 9, 999)] == [left]
+    kept = len(read(store))
+    assert READER_ENTRIES <= kept < READER_ENTRIES + 10  # whole runs
+    assert store.size().entries == kept < unread + 2
+    assert store.conversations.load(ROOM).seq == head.resumed + 2  # type: ignore[union-attr]  # it is there
+
+
+def test_unread_entries_are_counted_without_those_that_are_lost() -> None:
+    head = Head(ROOM, "direct", "", 1_010, NOW, 7, CHAIN_START, b"", resumed=1_000, lost_after=20)
+    assert [head.unread(cursor) for cursor in (0, 19, 20, 500, 1_000, 1_004, 1_010)] == [30, 11, 10, 10, 10, 6, 0]
+
+
+def test_the_first_number_of_a_device_since_a_restore_may_be_any_later_one() -> None:
+    head = Head(ROOM, "direct", "", 1_010, NOW, 7, CHAIN_START, b"", resumed=1_000, lost_after=20)
+    head.numbers[ALICE] = Numbers(5, pack_answer(20, NOW, bytes(32), bytes(32)))
+    head.follow_number(ALICE, 5)
+    assert head.numbers_of(ALICE).last == 5
+    head.follow_number(ALICE, 9)
+    assert head.numbers_of(ALICE).last == 8
+    head.record(LogEntry(1_011, NOW, ALICE, 9, 7, bytes(32), b"x"))
+    assert head.numbers_of(ALICE).last == 9
+    head.follow_number(ALICE, 12)  # known now
+    assert head.numbers_of(ALICE).last == 9

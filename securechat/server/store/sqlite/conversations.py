@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from securechat.server.store.records import (
+    LEAP_ENTRIES,
     Checkpoint,
     Departed,
     Head,
@@ -65,7 +66,8 @@ class Conversations:
         if ref is None:
             return None
         (row,) = self._writer.rows(
-            "SELECT id, kind, name, seq, time, epoch, chain, group_info, first_seq, held_bytes, 0, topic, owner_time"
+            "SELECT id, kind, name, seq, time, epoch, chain, group_info, first_seq, held_bytes, 0, topic, owner_time,"
+            " resumed, lost_after"
             " FROM conversations WHERE ref = ?",
             ref,
         )
@@ -117,6 +119,34 @@ class Conversations:
             "UPDATE conversations SET name = ?, topic = ?, owner_time = ? WHERE ref = ?",
             head.name, head.topic, head.owner_time, self._logs.refs[head.id],
         )  # fmt: skip
+
+    def resume(self, now: int) -> None:
+        """See the port."""
+        for conversation, ref in self._logs.refs.items():
+            head = self.load(conversation)
+            if head is None:
+                continue
+            seq = head.seq + max(LEAP_ENTRIES, now - head.time)
+            older = head.lost_after >= head.first_seq  # entries from before an earlier restore are left
+            lost_after = head.lost_after if older else head.seq
+            self._writer.execute(
+                "UPDATE conversations SET seq = ?, time = ?, epoch = ?, chain = ?, resumed = ?, lost_after = ?"
+                " WHERE ref = ?",
+                seq, head.time, head.epoch, head.chain, seq, lost_after, ref,
+            )  # fmt: skip
+            self._writer.execute_many(
+                "INSERT OR REPLACE INTO numbers VALUES (?, ?, ?, ?)",
+                [(ref, device, each.last, each.encode()) for device, each in head.numbers.items()],
+            )
+        for statement in (  # the tail has no gaps
+            "UPDATE conversations SET held_bytes = held_bytes"
+            " + (SELECT coalesce(sum(size), 0) FROM tail WHERE conversation = ref)",
+            "INSERT INTO history SELECT conversation, first, last, time, size, entries FROM tail"
+            " WHERE conversation IN (SELECT ref FROM conversations)",
+            "DELETE FROM tail",
+        ):
+            self._writer.execute(statement)
+        self._writer.execute("UPDATE meta SET value = ? WHERE key = 'next_id'", self._logs.next_id.to_bytes(8, "big"))
 
     def read_group(self, conversation: bytes) -> tuple[bytes, list[tuple[int, bytes]]] | None:
         """See the port."""

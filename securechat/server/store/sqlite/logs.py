@@ -156,6 +156,8 @@ class Logs:
             for entry in chain(self._read_history(reader, ref, after, upto), self._read_tail(reader, runs)):
                 if entry.seq > upto or len(found) == max_entries or size >= max_bytes:
                     break
+                if found and entry.seq != found[-1].seq + 1:
+                    break
                 if entry.seq > after:
                     found.append(entry)
                     size += entry.size
@@ -207,8 +209,11 @@ class Logs:
         with self._database.snapshot() as reader:
             for ref in list(self.histories):  # by its ends: counting would read all of the history
                 (count,) = reader.execute(
-                    "SELECT (SELECT last FROM history WHERE conversation = ?1 ORDER BY last DESC LIMIT 1)"
-                    " - (SELECT first FROM history WHERE conversation = ?1 ORDER BY last LIMIT 1) + 1",
+                    "SELECT newest - oldest + 1 - iif(oldest <= lost_after AND newest > resumed, resumed - lost_after, 0)"
+                    " FROM (SELECT resumed, lost_after,"
+                    " (SELECT last FROM history WHERE conversation = ref ORDER BY last DESC LIMIT 1) AS newest,"
+                    " (SELECT first FROM history WHERE conversation = ref ORDER BY last LIMIT 1) AS oldest"
+                    " FROM conversations WHERE ref = ?)",
                     (ref,),
                 ).fetchone()
                 moved += count or 0

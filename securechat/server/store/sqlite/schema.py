@@ -153,7 +153,15 @@ CREATE TABLE words (
 """
 """What the operator has said and nobody has carried out."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _RUNS, _HANDSHAKES, _CHECKPOINTS, _ROOMS, _SITE_KEY, _WORDS)
+_RESUMED = """
+ALTER TABLE conversations ADD COLUMN resumed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE conversations ADD COLUMN lost_after INTEGER NOT NULL DEFAULT 0;
+"""
+"""Where logs went on after the server was restored from a backup, and what is left from before that."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (
+    _FIRST, _RUNS, _HANDSHAKES, _CHECKPOINTS, _ROOMS, _SITE_KEY, _WORDS, _RESUMED,
+)  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
 

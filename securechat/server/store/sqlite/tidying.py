@@ -159,11 +159,16 @@ class Tidying:
 
     def _trim(self, ref: int, old: int, allowance: Allowance) -> list[Trimmed]:
         """Delete entries that everybody has read, and in rooms those past a reader's limits, as many as are allowed."""
-        found = self._writer.rows("SELECT id, kind, seq, first_seq, held_bytes FROM conversations WHERE ref = ?", ref)
+        found = self._writer.rows(
+            "SELECT id, kind, seq, first_seq, held_bytes, resumed, lost_after FROM conversations WHERE ref = ?", ref
+        )
         if not found:
             self._logs.histories.discard(ref)
             return []
-        conversation, kind, seq, first_seq, held = found[0]
+        conversation, kind, seq, first_seq, held, resumed, lost_after = found[0]
+        surplus = seq - READER_ENTRIES  # entries up to here are too many
+        if surplus < resumed:
+            surplus -= resumed - lost_after
         floor = self._writer.one("SELECT min(cursor) FROM members WHERE conversation = ?", ref) or 0  # all have read it
         given_up = 0
         first_time = 0  # of the first row that stays
@@ -176,7 +181,7 @@ class Tidying:
                 first_time = time
                 break
             if last > floor:
-                past_limits = time < old or held > READER_BYTES or last <= seq - READER_ENTRIES
+                past_limits = time < old or held > READER_BYTES or last <= surplus
                 if kind == "direct" or not past_limits:
                     first_time = time
                     whole = False
