@@ -70,6 +70,7 @@ class Base:
     way: Way
     signer: DeviceCertificate  # on whose word
     time: int  # milliseconds
+    restored: bool = False  # the server has lost our branch
 
 
 @dataclass

@@ -90,7 +90,7 @@ def judge_base(conversation: Conversation, base: Base, group: PublicGroup, steps
     offered = shown(
         base.way, group, name=name, signer=leaf_of(base.signer), steps=steps, in_date=in_date(base.signer, now)
     )
-    return judge(context, replace(known(conversation), standing="gone"), offered)
+    return judge(context, replace(known(conversation), standing="lost" if base.restored else "gone"), offered)
 
 
 def judge_commit(conversation: Conversation, commit: PublicStagedCommit, after: People) -> Verdict:

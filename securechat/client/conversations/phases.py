@@ -65,6 +65,7 @@ _AFTER: Final[dict[tuple[Phase, Event], Phase]] = {
     ("ahead", "entered"): "member",
     ("ahead", "repaired"): "resync",  # the server may have other handshakes of our epoch by now
     ("ahead", "retried"): "member",
+    ("ahead", "recovered"): "resync",
     ("stopped", "entered"): "member",
     ("stopped", "repaired"): "member",
     ("ended", "opened-again"): "opening",

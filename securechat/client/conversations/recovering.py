@@ -1,6 +1,7 @@
 """Recovering: a way back where the handshakes from our state on are gone (docs/design.md, section 6, Following).
 
-    open room              the newest GroupInfo: whoever runs the server can walk in there anyway
+    open room              the newest GroupInfo: whoever runs the server can walk in there anyway. In the room of a
+                           restored server it is taken though its epoch is lower than ours
     others, after 30 days  a checkpoint of somebody who owned the room in our trusted state, or of the peer: GroupInfo
                            and tree of a commit of theirs. The handshakes from there on are walked
     else                   we wait: the server may have lost them for a while only
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
-from securechat.client.conversations import offers
+from securechat.client.conversations import offers, phases
 from securechat.client.conversations.conversation import Base, Conversation
 from securechat.client.conversations.entering import check_departures
 from securechat.client.doors.checks import GONE_SECONDS
@@ -49,11 +50,11 @@ class Recovering:
     def pump(self) -> None:
         """Ask, if nobody has been asked on this connection. Call inside a transaction."""
         row = self._conversation.row
-        if self._asking or self._over or self.backoff.waiting or row.phase != "cut-off":
+        if self._asking or self._over or self.backoff.waiting or row.phase not in phases.WAITING:
             return
         if row.kind == "open":
             self._ask(Resync(0, row.id))
-        elif self._context.clock.seconds() - row.followed // 1000 > GONE_SECONDS:
+        elif row.phase == "cut-off" and self._context.clock.seconds() - row.followed // 1000 > GONE_SECONDS:
             self._ask(FetchCheckpoints(0, row.id))
 
     def _ask(self, request: FromClient) -> None:
@@ -63,7 +64,7 @@ class Recovering:
             self._asking = False
             conversation = self._conversation
             self._context.touched.add(conversation.id)
-            if conversation.row.phase != "cut-off":
+            if conversation.row.phase not in phases.WAITING:
                 return
             if isinstance(reply, Refused) and reply.code in RETRYABLE:
                 self.backoff.wait(reply.retry_after / 1000)
@@ -114,7 +115,7 @@ class Recovering:
         policy.check_joining(group, kind=row.kind, name="" if row.kind == "direct" else row.name)
         departed = check_departures(group, checkpoint.departures)
         signer = certificate_of(group.member(info.signer))
-        base = Base(group, departed, info.signer, checkpoint.seq, way, signer, checkpoint.time)
+        base = Base(group, departed, info.signer, checkpoint.seq, way, signer, checkpoint.time, row.phase == "ahead")
         verdict = offers.judge_base(conversation, base, group, steps=())
         if not verdict.lets_in:
             raise PeerError(verdict.why)

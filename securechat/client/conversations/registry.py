@@ -137,7 +137,9 @@ class Registry:
             conversation.forget_doubts()
             conversation.supersede()
         else:
-            conversation.advance("repaired")
+            # An open room of a restored server is entered anew in any case.
+            again = conversation.row.phase == "ahead" and conversation.row.kind == "open"
+            conversation.advance("retried" if again else "repaired")
             self.follow(conversation)
 
     # --- the connection -------------------------------------------------------------------------------------------

@@ -116,7 +116,8 @@ class LogStore(Protocol):
     def read(self, conversation: bytes, after: int, upto: int, max_entries: int, max_bytes: int) -> list[LogEntry]:
         """Return the next entries after `after` in order, at least one if there is any. Any thread.
 
-        They follow each other: where a log has leapt, the rest is read with another call. The first one says what the chain was before it if it is the first that is left.
+        They follow each other: where a log has leapt, the rest is read with another call. The first one says what the
+        chain was before it if it is the first that is left.
         """
 
     def read_handshakes(

@@ -139,10 +139,14 @@ class Conversations:
                 [(ref, device, each.last, each.encode()) for device, each in head.numbers.items()],
             )
         for statement in (  # the tail has no gaps
-            "UPDATE conversations SET held_bytes = held_bytes"
-            " + (SELECT coalesce(sum(size), 0) FROM tail WHERE conversation = ref)",
-            "INSERT INTO history SELECT conversation, first, last, time, size, entries FROM tail"
-            " WHERE conversation IN (SELECT ref FROM conversations)",
+            (
+                "UPDATE conversations SET held_bytes = held_bytes"
+                " + (SELECT coalesce(sum(size), 0) FROM tail WHERE conversation = ref)"
+            ),
+            (
+                "INSERT INTO history SELECT conversation, first, last, time, size, entries FROM tail"
+                " WHERE conversation IN (SELECT ref FROM conversations)"
+            ),
             "DELETE FROM tail",
         ):
             self._writer.execute(statement)

@@ -209,7 +209,8 @@ class Logs:
         with self._database.snapshot() as reader:
             for ref in list(self.histories):  # by its ends: counting would read all of the history
                 (count,) = reader.execute(
-                    "SELECT newest - oldest + 1 - iif(oldest <= lost_after AND newest > resumed, resumed - lost_after, 0)"
+                    "SELECT newest - oldest + 1"
+                    " - iif(oldest <= lost_after AND newest > resumed, resumed - lost_after, 0)"
                     " FROM (SELECT resumed, lost_after,"
                     " (SELECT last FROM history WHERE conversation = ref ORDER BY last DESC LIMIT 1) AS newest,"
                     " (SELECT first FROM history WHERE conversation = ref ORDER BY last LIMIT 1) AS oldest"
