@@ -5,7 +5,7 @@ open room a re-entry. So what an account commits there is counted: nobody is sto
 counted is what honest members owe the group:
 
     a fresh path           one commit for each `MESSAGES_PER_COMMIT` messages that the account says there
-    departed leaves        a commit that drops them and does nothing else
+    departed leaves        a commit that drops them and does nothing else; the same for what the operator has said
     coming back            `RE_ENTRIES` a day, each the first after a commit of another account that this device
                            has reported as one that it cannot process
 
@@ -18,7 +18,6 @@ from typing import Final, NamedTuple
 
 from securechat.errors import RefusedError
 from securechat.mls.framing import SenderType
-from securechat.mls.public_group import PublicStagedCommit
 from securechat.server.sequencer.conversation import Conversation
 from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
@@ -103,7 +102,7 @@ class Budgets:
         full_at, re_entries_full_at = budget.full_at, budget.re_entries_full_at
         said = budget.said + number - 1 - budget.counted.get(device, number - 1)
         reported, answered = budget.reported.get(device, 0), budget.answered.get(device, 0)
-        if _only_drops_departed(conversation, staged):
+        if _only_does_what_is_due(conversation, checked):
             pass
         elif (
             staged.sender.type == SenderType.NEW_MEMBER_COMMIT
@@ -153,11 +152,14 @@ class Budgets:
         return budget
 
 
-def _only_drops_departed(conversation: Conversation, staged: PublicStagedCommit) -> bool:
+def _only_does_what_is_due(conversation: Conversation, checked: Checked) -> bool:
+    """Whether a commit drops departed leaves and carries out words: where there are any, it changes no other rules."""
+    staged = checked.staged
+    same_rules = staged.after.extensions == staged.before.extensions
     return (
         staged.sender.type == SenderType.MEMBER
-        and bool(staged.removed)
+        and (bool(staged.removed) or not same_rules)
         and not staged.added
-        and staged.after.extensions == staged.before.extensions
+        and (same_rules or bool(checked.words))
         and conversation.departed_leaves.issuperset(leaf for leaf, _ in staged.removed)
     )

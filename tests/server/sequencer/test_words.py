@@ -178,6 +178,22 @@ def test_a_word_that_does_not_fit_on_the_disk_was_not_said(
     assert server.speak("#lobby", "bar", "bob") is None
 
 
+def test_carrying_out_what_the_operator_says_uses_up_no_budget(
+    server: MemoryServer, lobby: tuple[MemoryPerson, MemoryPerson, MemoryPerson, bytes]
+) -> None:
+    alice, _, _, room = lobby  # on their first day, and they have entered
+    for action in ("bar", "unbar", "bar", "unbar"):
+        assert server.speak("#lobby", action, "eve") is None
+        assert isinstance(carry_out(server, alice, room), m.Accepted)
+    assert server.speak("#lobby", "bar", "mallory") is None
+    assert isinstance(carry_out(server, alice, room), m.Accepted)
+    while isinstance(reply := alice.change(room), m.Accepted):
+        pass
+    refused(reply, "slow-down", "may change #lobby")
+    assert server.speak("#lobby", "bar", "eve") is None
+    assert isinstance(carry_out(server, alice, room), m.Accepted)
+
+
 def test_with_the_last_one_the_room_goes(server: MemoryServer, enter: Enter) -> None:
     alice = enter("alice")
     alice.open_room("#lobby")
