@@ -20,7 +20,7 @@ from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.decisions import Decisions
 from securechat.client.conversations.registry import Registry
-from securechat.client.conversations.rule_changes import subject
+from securechat.client.conversations.rule_changes import OF_MEMBERS, subject
 from securechat.client.conversations.welcomes import unanswered
 from securechat.client.device import Device
 from securechat.client.link.login import LoginProcedure
@@ -541,20 +541,35 @@ class Engine:
             raise UsageError(f"You are in {name} already.")
         self._context.answers.wait_for(("conversation", self._registry.add(kind, name).id))
 
-    def _change(self, conversation: bytes, action: Literal["add", "remove"], account: str) -> None:
+    def _check_replaceable(self, room: Conversation, account: str) -> None:
+        """Raise `UsageError` unless the user has accepted another key of somebody than the one that is in a room."""
+        written_to = self._context.pins.of(account).written_to
+        if written_to is not None and all(
+            each.identity_key != written_to for each in room.present if each.account == account
+        ):
+            return
+        absent = account in {each.account for each in room.absent}
+        under = " under the key that you accept. /trust another one first" if absent else ""
+        raise UsageError(f"{account} is in {room.row.name}{under}.")
+
+    def _change(self, conversation: bytes, action: Literal["add", "remove", "replace"], account: str) -> None:
         account = normalise_account(account)
         room = self._open_for_talk(self._get(conversation))
         if room.row.phase not in phases.READING:
             raise UsageError("You are not in this room yet.")
         rules = policy.rules_of(room.group.public.extensions)
         own = policy.Identity(self.account, self._context.device.identity_key)
-        takes_back = action == "remove" and account in {each.account for each in unanswered(room)}
+        here = account in room.row.members
+        if action == "add" and here:
+            self._check_replaceable(room, account)
+            action = "replace"
+        takes_back = here and account in {each.account for each in unanswered(room)}
         if own not in (rules.who_adds if action == "add" or takes_back else rules.owners):
             raise UsageError(f"Only the owner of {room.row.name} can do that.")
         if account == self.account:
             raise UsageError("That is you. /leave leaves a room.")
-        if (account in room.row.members) == (action == "add"):
-            raise UsageError(f"{account} is {'' if action == 'add' else 'not '}in {room.row.name}.")
+        if action == "remove" and not here:
+            raise UsageError(f"{account} is not in {room.row.name}.")
         changes = self._context.vault.changes
         asked = next((each.id for each in changes.load(room.id) if (each.action, each.value) == (action, account)), 0)
         self._context.answers.wait_for(("change", asked or changes.add(room.id, action, account)))
@@ -635,7 +650,7 @@ class Engine:
         changes, answers = self._context.vault.changes, self._context.answers
         new = ChangeRow(0, action, value, data)
         for each in changes.load(room.id):
-            if each.action not in ("add", "remove") and subject(each) == subject(new):
+            if each.action not in OF_MEMBERS and subject(each) == subject(new):
                 changes.delete(each.id)
                 answers.refuse(("change", each.id), "local", "Another change took the place of this one.")
         answers.wait_for(("change", changes.add(room.id, action, value, data)))

@@ -19,6 +19,7 @@ Change = Literal[
     "renamed", "topic", "owner", "no-owner", "inviter", "no-inviter", "barred", "unbarred",
 ]  # fmt: skip
 """`new-device`, `new-key`: somebody who was in it has another device, or another identity key, than before.
+`new-key` has a `by` where an owner has put it in place of the old one.
 `re-entered`: a device has replaced its own leaf, as it does after `/repair` or from an older copy of itself.
 `beside`: the other one has opened a second private conversation, and the first one goes on.
 `merged`: what waited in another one of the same name waits here now.
@@ -256,7 +257,7 @@ class ConversationChanged(Event):
     conversation: ConversationSnapshot
     change: Change
     account: str = ""  # whom it is about, or who caused it, where that is one person; the new name or topic
-    by: str = ""  # who has changed the rules
+    by: str = ""  # who has changed the rules, or somebody's key
 
 
 @dataclass(frozen=True)

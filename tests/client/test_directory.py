@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from securechat.client import commands, events
+from securechat.errors import UsageError
 from securechat.identity import pins
 from securechat.identity.certificate import DeviceCertificate
 from securechat.ui.text.sentences import sentences
@@ -214,3 +215,110 @@ def test_in_a_room_lines_go_out_and_its_owner_is_told_what_to_do(
     settle(alice, carol, bob_again)
     assert carol.texts("#den")[-1] == "alice: to who is here"
     bob_again.stop()
+
+
+@pytest.fixture
+def den(people: World) -> list[Person]:
+    """Alice's #den, with bob, who may invite, and carol."""
+    alice, bob, carol = everybody = people("alice", "bob", "carol")
+    alice.do(commands.CreateRoom("#den"))
+    settle(alice)
+    for guest in (bob, carol):
+        alice.do(commands.Invite(alice.id_of("#den"), guest.name))
+        settle(*everybody)
+    alice.do(commands.SetInviter(alice.id_of("#den"), "bob", inviter=True))
+    settle(*everybody)
+    return everybody
+
+
+def changes(person: Person, name: str) -> list[tuple[str, str, str]]:
+    """What was told of a room's members and rules: what, about whom, by whom."""
+    told = person.of(events.ConversationChanged)
+    return [
+        (each.change, each.account, each.by)
+        for each in told
+        if isinstance(each, events.ConversationChanged) and each.conversation.name == name
+    ]
+
+
+@pytest.mark.parametrize("decide", ["trust", "verify"])
+def test_an_owner_puts_an_accepted_key_in_place_of_the_old_in_one_commit(
+    den: list[Person], server: MemoryServer, anew: Callable[[Person], Person], decide: str
+) -> None:
+    alice, bob, carol = den
+    room = alice.id_of("#den")
+    bob_again = anew(bob)
+    everybody = [alice, carol, bob_again]
+    settle(*everybody)
+    with pytest.raises(UsageError, match="under the key that you accept. /trust another one first"):
+        alice.do(commands.Invite(room, "bob"))
+    if decide == "trust":
+        alice.do(commands.Trust("bob"))
+    else:
+        alice.safety_numbers("bob")
+        alice.do(commands.Verify("bob", key_of(bob_again)))
+    settle(*everybody)
+    last = [each for each in told(alice) if each.conversation == room][-1]  # type: ignore[attr-defined]  # as above
+    assert words(alice, last, "#den").endswith("/invite bob puts the new key in place of the old.")
+    epoch = server.head(room).epoch
+    invite = commands.Invite(room, "bob")
+    alice.do(invite)
+    settle(*everybody)
+    assert [each for each in alice.of(events.Done) if each.command == invite.id]
+    assert bob_again.state_of("#den") == "open"
+    assert ("new-key", "bob", "alice") in changes(carol, "#den")
+    assert ("no-inviter", "bob", "alice") in changes(carol, "#den")
+    assert not [each for each in changes(carol, "#den") if each[0] == "removed"]
+    for person in (alice, carol):
+        found = person.engine.snapshot.find("#den")
+        assert found is not None
+        assert (found.members, found.inviters, found.absent) == (("alice", "bob", "carol"), (), ())
+    assert server.head(room).epoch == epoch + 2  # the replacement, and bob's own path
+    for person in everybody:
+        person.say("#den", f"here is {person.name}")
+        settle(*everybody)
+    texts = [f"{person.name}: here is {person.name}" for person in everybody]
+    assert [person.texts("#den")[-3:] for person in everybody] == [texts] * 3
+    bob_again.stop()
+
+
+def test_nobody_is_put_in_the_place_of_who_is_there_under_the_accepted_key(den: list[Person]) -> None:
+    alice, bob, _ = den
+    room = alice.id_of("#den")
+    with pytest.raises(UsageError, match="bob is in #den"):
+        alice.do(commands.Invite(room, "bob"))
+    with pytest.raises(UsageError, match="carol is in #den"):
+        bob.do(commands.Invite(room, "carol"))
+    settle(*den)
+    assert alice.engine.snapshot.find("#den").members == ("alice", "bob", "carol")  # type: ignore[union-attr]  # there
+
+
+def test_a_key_package_under_another_key_than_the_accepted_one_replaces_nobody(
+    den: list[Person], server: MemoryServer
+) -> None:
+    """Alice has accepted a key that the server has no key package for: what it hands out is refused, bob stays."""
+    alice, _, _ = den
+    room = alice.id_of("#den")
+    with alice.vault.transaction():
+        alice.engine._context.pins.trust("bob", b"k" * 32)
+    epoch = server.head(room).epoch
+    alice.do(commands.Invite(room, "bob"))
+    settle(*den)
+    (refused,) = alice.of(events.Refused)
+    assert "is not accepted: /trust or /verify decides" in refused.text  # type: ignore[attr-defined]  # a Refused
+    assert server.head(room).epoch == epoch
+
+
+def test_somebody_who_may_only_invite_replaces_nobody_who_has_answered(
+    den: list[Person], anew: Callable[[Person], Person]
+) -> None:
+    alice, bob, carol = den
+    talking(bob, carol)
+    carol_again = anew(carol)
+    everybody = [alice, bob, carol_again]
+    settle(*everybody)
+    bob.do(commands.Trust("carol"))
+    settle(*everybody)
+    with pytest.raises(UsageError, match="Only the owner of #den can do that"):
+        bob.do(commands.Invite(bob.id_of("#den"), "carol"))
+    carol_again.stop()

@@ -1,5 +1,7 @@
 """The real thing: a server process, clients over TLS, files on disk."""
 
+import io
+import queue
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,11 +11,15 @@ import pytest
 
 from securechat import certs
 from securechat.client import commands, events
+from securechat.client.core import ChatClient
+from securechat.client.vault.vault import Vault
 from securechat.errors import RefusedError, StorageError, TrustError, UnreachableError
+from securechat.ui.exit_codes import ExitCode
+from securechat.ui.scripts import run_send
 from securechat.ui.view.listing import Listing
 from securechat.ui.view.rows import Line, line_of
 from securechat.ui.view.timeline import Timeline
-from tests.support.live import LiveClient, LiveServer
+from tests.support.live import CHEAP, PASSWORD, PATIENCE, LiveClient, LiveServer
 
 Clients = Callable[..., list[LiveClient]]
 
@@ -206,6 +212,59 @@ def test_a_second_device_without_the_identity_key_is_told_what_to_do(server: Liv
     bob.wait_for(events.Held)
     assert isinstance(bob.answer(commands.Trust("alice")), events.Done)
     alice.read("bob", "bob: is it?")
+
+
+def send(client: LiveClient, to: str, text: str) -> tuple[ExitCode, str]:
+    """`securechat send`, by somebody who is not running. Returns its exit code and what it has to say."""
+    told: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
+    errors = io.StringIO()
+    vault = Vault.open(client.path, client.name, PASSWORD, cost=CHEAP)
+    program = ChatClient(client.settings, vault, on_event=told.put)
+    code = run_send(program, told, to, text, wait=False, timeout=PATIENCE, errors=errors)
+    vault.close()
+    return code, errors.getvalue()
+
+
+def test_a_contact_who_starts_anew_is_reached_once_their_key_is_accepted(
+    server: LiveServer, clients: Clients
+) -> None:
+    alice, bob = clients("alice", "bob")
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
+    bob.read("alice", "alice: hello")
+    bob.say("alice", "hi")
+    alice.read("bob", "bob: hi")
+    alice.do(commands.CreateRoom("#den"))
+    alice.answer(commands.Invite(alice.id_of("#den"), "bob"))
+    bob.wait_until(lambda: bob.client.find("#den") is not None)
+    bob.close()
+    alice.close()
+    assert send(alice, "bob", "before")[0] == ExitCode.OK  # the twin: he is away, and his device is not gone
+    bob.path = server.folder / "elsewhere" / "bob.vault"
+    bob.settings = replace(bob.settings, new_identity=True)
+    bob.start()
+    bob.wait_for(events.Ready)
+    code, said = send(alice, "bob", "after")
+    assert code == ExitCode.UNTRUSTED
+    assert said.startswith("securechat: bob will not get what you write: the server says that bob has no device")
+    alice.start()
+    there = alice.wait_for(events.Unreachable, lambda event: event.new is not None).new
+    assert there is not None
+    assert f"/trust bob {there.key}" in said
+    assert [shown.key for shown in alice.safety_numbers("bob")][1:] == [there.key]
+    listing = commands.ListMembers(alice.id_of("bob"))
+    alice.do(listing)
+    found = alice.wait_for(events.MemberList, lambda event: event.command == listing.id)
+    assert (found.absent, dict(each[:2] for each in found.members)) == (("bob",), {"alice": True, "bob": False})
+    assert isinstance(alice.answer(commands.Trust("bob")), events.Done)
+    bob.read("alice", "alice: after")
+    bob.say("alice", "it is me")
+    alice.read("bob", "bob: it is me")
+    alice.answer(commands.Invite(alice.id_of("#den"), "bob"))
+    bob.wait_until(lambda: bob.client.find("#den") is not None)
+    alice.say("#den", "welcome back")
+    bob.read("#den", "alice: welcome back")
+    bob.say("#den", "thanks")
+    alice.read("#den", "bob: thanks")
 
 
 def test_a_server_under_another_ca_is_refused(server: LiveServer, tmp_path: Path) -> None:

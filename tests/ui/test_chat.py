@@ -9,6 +9,7 @@ from securechat.client.events import (
     Alarm,
     AskedByLine,
     Connected,
+    ConversationChanged,
     Disconnected,
     Done,
     Ended,
@@ -41,6 +42,7 @@ from securechat.client.events import (
     RoomListed,
     SafetyNumber,
     Stopped,
+    Unreachable,
     Waiting,
 )
 from securechat.errors import InternalError, RefusedError, TrustError, UnreachableError
@@ -478,6 +480,10 @@ EVENTS: list[tuple[Event, tuple[str, ...]]] = [
         ("In #lobby: alice ✓ (online), bob (invited, has not answered)",),
     ),
     (
+        MemberList(LOBBY.id, (("alice", True, "verified"), ("bob", True, "accepted")), absent=("bob",)),
+        ("alice ✓ (online), bob (will not get this: the server says that this device is gone)",),
+    ),
+    (
         Invited(CLUB),
         (
             "bob (key 1a2b) invites you to the room #club.", "belongs to bob and lists bob, carol.",
@@ -518,6 +524,20 @@ EVENTS: list[tuple[Event, tuple[str, ...]]] = [
         ("Asked bob to let you into #staff; bob has to be online", "Key 1a2b of bob is accepted by the line"),
     ),
     (AskedByLine("bob", "1a2b", "", known=True), ("Asked bob; bob has to be online", "is the one you know")),
+    (
+        Unreachable(BOB.id, "bob", "1a2b", KeyShown("bob", "3c4d", "changed")),
+        ("!! bob will not get what you write", "under key 1a2b, but under 3c4d", "what waits goes to that key"),
+    ),
+    (Unreachable(BOB.id, "bob", "1a2b"), ("!! bob will not get", "under key 1a2b. It waits here until bob is back.")),
+    (
+        Unreachable(LOBBY.id, "bob", "1a2b", KeyShown("bob", "3c4d", "changed")),
+        ("!! bob does not get what is said in #lobby", "/verify bob 3c4d", "Then /invite bob puts the new key in"),
+    ),
+    (
+        Unreachable(LOBBY.id, "bob", "1a2b", KeyShown("bob", "3c4d", "verified")),
+        ("3c4d (verified). /invite bob puts the new key in place of the old.",),
+    ),
+    (Unreachable(LOBBY.id, "bob", "1a2b"), ("!! bob does not get what is said in #lobby", "under key 1a2b.")),
     (Refused("not-allowed", "You are not an owner."), ("!! The server says: You are not an owner.",)),
 ]
 
@@ -558,6 +578,19 @@ def test_each_change_of_a_conversation_is_told_in_words(
     screen: Screen, where: Any, change: str, account: str, part: str
 ) -> None:
     assert part in screen.change(where, change, account)
+
+
+def test_who_puts_a_new_key_in_place_of_the_old_is_named(screen: Screen) -> None:
+    changed = ConversationChanged(LOBBY, "new-key", "bob", "carol")
+    assert screen.tell(changed).startswith("-- carol has put the new key of bob in place of the old in #lobby.")
+    assert screen.tell(replace(changed, by="alice")).startswith("-- You have put the new key of bob")
+
+
+def test_the_list_says_who_will_not_get_what_is_said(screen: Screen) -> None:
+    screen.client.add(replace(BOB, absent=("bob",)))
+    assert "/go bob  (bob will not get this)" in screen.type("/go")
+    screen.client.add(BOB)
+    assert "will not get" not in screen.type("/go")
 
 
 def test_the_same_presence_in_several_conversations_is_told_once(screen: Screen) -> None:

@@ -19,6 +19,7 @@ from securechat.client.events import (
     KeyShown,
     Ready,
     Refused,
+    Unreachable,
     Waiting,
 )
 from securechat.client.events import InviteLine as ListedLine
@@ -105,12 +106,18 @@ def test_send_says_why_it_failed_by_its_exit_code_and_one_line(
     ("answer", "code", "reason"),
     [
         (Held(BOB.id, (KeyShown("bob", "1a2b", "changed"),)), ExitCode.UNTRUSTED, "/trust bob 1a2b"),
+        (
+            Unreachable(BOB.id, "bob", "1a2b", KeyShown("bob", "3c4d", "changed")),
+            ExitCode.UNTRUSTED,
+            "no device any more under key 1a2b, but under 3c4d (not the accepted key)",
+        ),
+        (Unreachable(BOB.id, "bob", "1a2b"), ExitCode.UNTRUSTED, "It waits here until bob is back."),
         (Refused("reader-full", "Bob has been away for too long."), ExitCode.FULL, "too long"),
         (Refused("not-found", "There is no account bob."), ExitCode.FAILURE, "The server says: There is no account"),
     ],
 )
 def test_send_ends_by_what_answers_it_and_by_nothing_else(
-    answer: Held | Refused, code: ExitCode, reason: str
+    answer: Held | Refused | Unreachable, code: ExitCode, reason: str
 ) -> None:
     elsewhere = Held(b"c" * 32, (KeyShown("carol", "1a2b", "changed"),))
     script = Script(*ONLINE, elsewhere, Refused("busy", "Something of an earlier run."))

@@ -83,14 +83,16 @@ class Committing:
         rules = before = policy.rules_of(conversation.group.public.extensions)
         for change in changes[:1] if self._one_by_one else changes:
             rules = rule_changes.apply(rules, change)
+            leaves = (leaf for leaf, person in conversation.people.items() if person.account == change.value)
+            removals = (removal for removal in map(Remove, leaves) if removal not in proposals)
             if change.action in ("remove", "bar"):
-                leaves = (leaf for leaf, person in conversation.people.items() if person.account == change.value)
-                proposals += (removal for removal in map(Remove, leaves) if removal not in proposals)
-            elif change.action != "add":
+                proposals += removals
+            elif change.action not in ("add", "replace"):
                 pass
             elif change.data:
                 with self._refusing(change):
-                    proposals.append(Add(self._still_in_date(change.data, now)))
+                    package = self._still_in_date(change.data, now)
+                    proposals += [*(removals if change.action == "replace" else ()), Add(package)]
             elif change.id not in self._fetching:
                 self._fetching.add(change.id)
                 self._context.request(FetchKeyPackages(0, change.value), self._fetched_for(change))

@@ -398,13 +398,16 @@ class Conversation:
 
     def settle_changes(self) -> None:
         """Forget the requested changes that are in force now, whoever made them."""
-        here = {person.account for person in self.people.values()}
+        if not (wanted := self.context.vault.changes.load(self.id)):
+            return
+        standing = self.context.pins.standing
+        here = {each.account: standing(each.account, each.identity_key) for each in self.people.values()}
         ours = {each.person.account: each for each in self.context.added if each.room == self.id}
         rules = policy.rules_of(self.group.public.extensions)
-        for change in self.context.vault.changes.load(self.id):
+        for change in wanted:
             if rule_changes.is_in_force(change, rules, here):
                 self.context.vault.changes.delete(change.id)
-                if change.action == "add" and change.value in ours:
+                if change.action in ("add", "replace") and change.value in ours:
                     ours[change.value].change = change.id  # it is answered once their invitation is in the log
                 else:
                     self.context.answers.done(("change", change.id))

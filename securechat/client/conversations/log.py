@@ -446,9 +446,10 @@ def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> Non
     context = conversation.context
     wanted = context.vault.changes.load(conversation.id)
     by = {each.value: context.answers.waiting(("change", each.id)) for each in wanted}
-    for change, account in changes(before, conversation.present):  # whoever had left was told of then
-        conversation.tell(change, account, by.get(account, 0))
     committer = certificate_of(public.committer)
+    for change, account in changes(before, conversation.present):  # whoever had left was told of then
+        replaced_by = committer.account if change == "new-key" and account != committer.account else ""
+        conversation.tell(change, account, by.get(account, 0), replaced_by)
     old, new = (policy.rules_of(group.extensions) for group in (public.before, public.after))
     for kind, about in rule_changes.told(old, new) if not said else ():  # the operator's were told when they were said
         conversation.tell(kind, about, by.get(about, 0), committer.account)

@@ -5,13 +5,18 @@ Several wait together and go into one commit. Whom a change is about it names by
 when the user asked: nobody else gets the right because the tree has changed meanwhile.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Final
 
 from securechat.client.events import Change
-from securechat.client.vault.conversations import ChangeRow
+from securechat.client.vault.conversations import Action, ChangeRow
+from securechat.identity.pins import WRITTEN_TO, Standing
 from securechat.policy import Identity, Rules
 from securechat.policy.rules import in_order
+
+OF_MEMBERS: Final = frozenset[Action](("add", "remove", "replace"))
+"""Changes that are about who is in; each of the others is about one thing in the rules."""
 
 
 def subject(change: ChangeRow) -> str:
@@ -20,7 +25,7 @@ def subject(change: ChangeRow) -> str:
 
 
 def apply(rules: Rules, change: ChangeRow) -> Rules:
-    """Return the rules with a change made; the same for a change of the members."""
+    """Return the rules with a change made. Somebody's new key does not get what the one before it was allowed to."""
     value = change.value
     owners = tuple(each for each in rules.owners if each.account != value)
     inviters = tuple(each for each in rules.inviters if each.account != value)
@@ -43,13 +48,17 @@ def apply(rules: Rules, change: ChangeRow) -> Rules:
             return replace(rules, topic=value)
         case "rename":
             return replace(rules, name=value)
-        case "add" | "remove":
+        case "replace" if change.data:  # the key package is there: so this is the commit
+            return replace(rules, owners=owners, inviters=inviters)
+        case "add" | "remove" | "replace":
             return rules
 
 
-def is_in_force(change: ChangeRow, rules: Rules, here: Collection[str]) -> bool:
-    """Whether a change is made, by whomever; `here`: the accounts that are in the tree."""
-    if change.action in ("add", "remove"):
+def is_in_force(change: ChangeRow, rules: Rules, here: Mapping[str, Standing]) -> bool:
+    """Whether a change is made, by whomever; `here`: the accounts that are in the tree, and how their keys stand."""
+    if change.action == "replace":
+        return here.get(change.value) in WRITTEN_TO
+    if change.action in OF_MEMBERS:
         return (change.value in here) == (change.action == "add")
     return apply(rules, change) == rules
 

@@ -70,7 +70,10 @@ class StagedRow:
     commit_state: bytes = field(repr=False)  # empty if the request holds no commit
 
 
-Action = Literal["add", "remove", "owner", "no-owner", "inviter", "no-inviter", "bar", "unbar", "topic", "rename"]
+Action = Literal[
+    "add", "remove", "replace", "owner", "no-owner", "inviter", "no-inviter", "bar", "unbar", "topic", "rename"
+]
+"""`replace`: somebody's accepted key takes the place of the one that they have in the room."""
 
 
 @dataclass(frozen=True)

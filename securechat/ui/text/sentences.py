@@ -451,6 +451,9 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
             yield _notice(f"You are in {where} ({count}). Earlier messages cannot be read.{opened}")
         case "new-device":
             yield _notice(f"{who} is in {where} with a new device.")
+        case "new-key" if event.by:
+            by = "You have" if event.by == own else f"{clean_line(event.by)} has"
+            yield _notice(f"{by} put the new key of {who} in place of the old in {where}. /safety {who} shows it.")
         case "new-key":
             yield _warning(f"{who} is in {where} under another key than before. /safety {who} shows it.")
         case "re-entered":

@@ -95,6 +95,55 @@ def test_another_identity_key_is_refused_unless_it_replaces_the_old_one(enter: E
             refused(again.ask(m.Resume, old.token, old.device), "token-refused")
 
 
+def test_who_shares_a_conversation_with_a_device_that_is_dropped_is_told_and_nobody_else(enter: Enter) -> None:
+    alice, bob, conversation = chat(enter)
+    stranger = enter("carol")
+    alice.subscribe(conversation)
+    with Person(alice.server, "bob") as new:
+        new.login(publish=False)
+        assert isinstance(new.ask(m.PublishDevice, new.certificate().encode(), replace_identity=True), m.Done)
+        gone = [m.Gone(bob.device, new.certificate().encode())]
+        assert alice.take(m.DirectoryNews) == m.DirectoryNews(conversation, gone)
+        assert alice.subscribe(conversation).gone == gone  # and whoever comes later
+        members = alice.ask(m.Members, conversation).members
+        both = {"alice": True, "bob": False}
+        assert members == [m.Member(account, here, here) for account, here in both.items()]
+        for other in (stranger, new):
+            other.ask(m.ListRooms)  # whatever was on its way has come
+            assert not [each for each in other.received if isinstance(each, m.DirectoryNews)]
+    with Person(alice.server, "bob") as back:
+        back.device, back.identity, back.signature = bob.device, bob.identity, bob.signature
+        back.login(publish=False)
+        assert isinstance(back.ask(m.PublishDevice, back.certificate().encode(), replace_identity=True), m.Done)
+        assert alice.take(m.DirectoryNews) == m.DirectoryNews(conversation, [])
+        assert alice.subscribe(conversation).gone == []
+
+
+def test_a_device_that_is_published_again_or_beside_another_is_no_news(enter: Enter) -> None:
+    alice, bob, conversation = chat(enter)
+    assert alice.subscribe(conversation).gone == []
+    bob.publish()
+    with Person(alice.server, "bob") as second:
+        second.identity = bob.identity
+        second.login()
+    assert alice.subscribe(conversation).gone == []
+    assert not [each for each in alice.received if isinstance(each, m.DirectoryNews)]
+
+
+def test_in_a_large_room_devices_that_are_gone_are_told_on_request_alone(
+    enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("securechat.server.sequencer.news.MAX_TOLD", 1)
+    alice, _, conversation = chat(enter)
+    alice.subscribe(conversation)
+    with Person(alice.server, "bob") as new:
+        new.login(publish=False)
+        assert isinstance(new.ask(m.PublishDevice, new.certificate().encode(), replace_identity=True), m.Done)
+        assert alice.subscribe(conversation).gone == []
+        assert [each.published for each in alice.ask(m.Members, conversation).members] == [True, False]
+    assert not [each for each in alice.received if isinstance(each, m.DirectoryNews)]
+
+
 def test_a_second_device_of_the_same_identity_is_welcome(enter: Enter) -> None:
     first, bob = enter("alice"), enter("bob")
     with Person(first.server, "alice") as second:
