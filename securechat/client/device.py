@@ -154,9 +154,13 @@ class Device:
         """Whether the server's last-resort key package is missing or growing old."""
         return self._vault.key_packages.newest_last_resort() < now + LAST_RESORT_RENEWAL_SECONDS
 
-    def forget_expired_key_packages(self, now: int) -> None:
-        """Delete the private side of key packages that no honest Welcome can use any more."""
+    def forget_expired_key_packages(self, now: int) -> int:
+        """Delete the private side of key packages that no honest Welcome can use any more. Returns how many are left.
+
+        Last-resort ones are not counted.
+        """
         self._vault.key_packages.delete_expired(now - _CLOCK_SKEW)
+        return self._vault.key_packages.count()
 
     def _keep(self, row: DeviceRow) -> None:
         self._vault.device.save(row)

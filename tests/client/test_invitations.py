@@ -80,6 +80,28 @@ def test_nobody_is_in_a_room_before_they_have_said_yes(people: World) -> None:
     assert alice.texts("#club")[-1] == "bob: here I am"
 
 
+def test_who_was_away_for_longer_than_their_key_packages_last_can_be_invited_when_they_are_back(
+    server: MemoryServer, people: World
+) -> None:
+    alice, bob = people("alice", "bob")
+    club = room(alice)
+    bob.cut()
+    server.now += 100 * DAY
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice)
+    (refused,) = alice.of(events.Refused)
+    assert isinstance(refused, events.Refused)
+    assert refused.text == "bob was not added: bob has been away too long; nothing could be sent"
+    bob.connect()
+    settle(alice, bob)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    bob.say("#club", "here I am")
+    settle(alice, bob)
+    assert alice.texts("#club")[-1] == "bob: here I am"
+    assert not alice.of(events.Alarm)
+
+
 def test_who_has_not_answered_is_listed_so_until_their_first_commit(people: World) -> None:
     alice, bob = people("alice", "bob")
     refuse_all(bob)

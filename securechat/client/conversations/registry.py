@@ -153,8 +153,8 @@ class Registry:
         """The device has its seat and is published: read everything, and let everything take its next step."""
         context, device = self._context, self._context.device
         self._connected = True
-        self._key_packages = key_packages
-        device.forget_expired_key_packages(context.clock.seconds())
+        usable = device.forget_expired_key_packages(context.clock.seconds())
+        self._key_packages = min(key_packages, usable)  # after a long absence the server's have expired, too
         self._awaited = {device.id}
         self._replenish()
         self._follow_inbox()

@@ -107,6 +107,11 @@ class KeyPackageTable:
         """Forget key packages that nobody may use any more; `before` in seconds since 1970."""
         self._database.run("DELETE FROM key_packages WHERE not_after < ?", before)
 
+    def count(self) -> int:
+        """Return how many there are, but for last-resort ones."""
+        (count,) = self._database.one("SELECT count(*) FROM key_packages WHERE NOT last_resort")
+        return int(count)
+
     def newest_last_resort(self) -> int:
         """Return when the newest last-resort key package expires, in seconds since 1970; 0 without one."""
         (newest,) = self._database.one("SELECT max(not_after) FROM key_packages WHERE last_resort")

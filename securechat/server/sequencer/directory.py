@@ -14,7 +14,7 @@ from securechat.server.sequencer.operations import KeyPackagesChecked, Tokens, T
 from securechat.server.sequencer.seats import Seats
 from securechat.server.sequencer.session import Session, Sessions
 from securechat.server.sequencer.turn import Turn
-from securechat.server.sequencer.validation import Validator
+from securechat.server.sequencer.validation import Validator, in_date
 from securechat.server.store.port import DirectoryStore
 from securechat.server.store.records import Device
 from securechat.wire import limits
@@ -164,11 +164,27 @@ class Directory:
             only_last_resort = False
         except RefusedError:
             only_last_resort = True  # others have asked for too many: an honest requester is not refused for that
-        taken = [self._store.take_key_package(each.device, only_last_resort=only_last_resort) for each in devices]
-        key_packages = [key_package for key_package in taken if key_package is not None]
+        taken = [self._take(each.device, only_last_resort=only_last_resort) for each in devices]
+        key_packages = [key_package for key_package in taken if key_package]
+        if not key_packages and any(each is not None for each in taken):
+            raise RefusedError("not-found", f"{request.account} has been away too long; nothing could be sent")
         if not key_packages:
             raise RefusedError("busy", f"{request.account} is still setting up; try again in a moment")
         self._turn.answer(session, KeyPackages(request.id, request.account, key_packages))
+
+    def _take(self, device: bytes, *, only_last_resort: bool) -> bytes | None:
+        """Take the first key package that is in date, and drop those before it; empty: all are out of date.
+
+        None: the device has none at all.
+        """
+        stale: bytes | None = None
+        while taken := self._store.take_key_package(device, only_last_resort=only_last_resort):
+            if in_date(taken, self._turn.time // 1000):
+                return taken
+            if taken == stale:  # the last-resort one, which is there until another takes its place
+                return b""
+            stale = taken
+        return None if stale is None else b""
 
     def certificate(self, session: Session) -> DeviceCertificate:
         """Return the certificate of a session's device, or raise RefusedError `not-now` before it is published."""

@@ -12,6 +12,7 @@ from securechat.errors import PeerError
 from securechat.identity import certificate as certificates
 from securechat.identity.certificate import DeviceCertificate, certificate_of
 from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
+from securechat.mls.errors import OutsideLifetime
 from securechat.mls.framing import PublicMessage, decode_body
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.key_package import KeyPackage
@@ -25,6 +26,15 @@ SNAPSHOT_EPOCHS = 64
 
 SNAPSHOT_BYTES = 256 << 10
 """Bytes of a commit after which a snapshot is due at once: the commits since one are kept whatever their size."""
+
+
+def in_date(key_package: bytes, now: int) -> bool:
+    """Whether a key package that was sound when it came may still be used at `now` (seconds)."""
+    try:
+        decode_body(key_package, KeyPackage).leaf_node.verify_lifetime(now)
+    except OutsideLifetime:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from securechat.server.store.records import Head
 from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat.wire.chain import CHAIN_START, next_chain
+from tests.support import wire_client
 from tests.support.log import logged
 from tests.support.memory_server import MemoryPerson as Person
 from tests.support.memory_server import MemoryServer
@@ -626,6 +627,20 @@ def test_key_packages_are_handed_out_once_and_then_the_last_resort(enter: Enter)
     assert len(set(handed)) == 3
     assert handed[2] == handed[3]
     assert bob.ask(m.PublishKeyPackages, [bob.key_package()], b"").key_packages == 1
+
+
+def test_key_packages_that_have_expired_are_not_handed_out(
+    server: MemoryServer, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire_client, "time", SimpleNamespace(time=lambda: server.now / 1000, monotonic=time.monotonic))
+    alice, bob = enter("alice"), enter("bob")
+    server.now += 81 * 86_400_000
+    answer = alice.ask(m.FetchKeyPackages, "bob")
+    refused(answer, "not-found")
+    assert answer.text == "bob has been away too long; nothing could be sent"
+    fresh = bob.key_package()
+    bob.ask(m.PublishKeyPackages, [], fresh)
+    assert alice.ask(m.FetchKeyPackages, "bob").key_packages == [fresh]
 
 
 def test_key_packages_of_others_are_not_taken(enter: Enter) -> None:
