@@ -34,13 +34,9 @@ def _of(person: Person, event: events.Event) -> Iterator[str]:
             yield from (f"key {shown.key} of {shown.account}" for shown in event.whose)
         case events.Held():
             yield f"lines to {', '.join(sorted(shown.account for shown in event.whose))}"
-        case events.OutOfStep(what="nothing-left"):
-            yield f"a new invitation by {event.account}"
-        case events.OutOfStep(what="own-commit"):
-            yield "was that you?"
         case events.Stopped():
             yield f"a repair: {event.reason}"
-        case events.Alarm():  # no honest story tells of one
+        case events.Alarm(kind=kind) if kind != "time":  # a clock that is wrong is told of, and holds nothing
             yield event.text
 
 

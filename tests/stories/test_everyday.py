@@ -7,8 +7,8 @@ import pytest
 
 from securechat.client import commands, events
 from tests.stories.asking import forget, play, questions, there
-from tests.stories.town import ROOMS, Town, copy, neighbours, pass_days, put_back, read_each_other, start_afresh
-from tests.support.people import Person, settle
+from tests.stories.town import ROOMS, Place, Town, copy, neighbours, put_back, start_afresh
+from tests.support.people import Person
 
 
 def asked(*people: Person) -> list[int]:
@@ -32,7 +32,7 @@ def test_a_new_phone_is_asked_about_by_each_contact_and_each_owner_and_by_no_mem
     play(*people)
     invite_again(people, owners)
     for name, owner in zip(ROOMS, owners, strict=True):
-        read_each_other([alice, owner, bob], name)
+        Place(town, name, alice, owner, bob).all_read_each_other()
     for friend in friends:
         friend.say("alice", "good to see you")
     play(*people)
@@ -51,7 +51,7 @@ def test_a_new_member_is_asked_once(town: Town) -> None:
     people = [*everybody.everybody, dave]
     owners[0].do(commands.Invite(owners[0].id_of("#one"), "dave"))
     play(*people)
-    read_each_other([owners[0], bob, dave], "#one")
+    Place(town, "#one", owners[0], bob, dave).all_read_each_other()
     assert asked(dave) == [1]
     assert asked(*everybody.everybody) == [0] * 15
 
@@ -60,13 +60,13 @@ def test_forty_days_away_ask_nobody_anything(town: Town) -> None:
     alice, friends, owners, bob = everybody = neighbours(town)
     alice.cut()
     for name, owner in zip(ROOMS, owners, strict=True):
-        pass_days(town, 14, name, owner, bob)
+        Place(town, name, owner, bob).pass_days(14, owner, bob)
     alice.connect()
     play(*everybody.everybody)
     for name, owner in zip(ROOMS, owners, strict=True):
-        read_each_other([alice, owner, bob], name)
+        Place(town, name, alice, owner, bob).all_read_each_other()
     for friend in friends:
-        read_each_other_in_private(alice, friend)
+        Place(town, "", alice, friend).all_read_each_other()
     assert alice.of(events.Gap)
     assert asked(*everybody.everybody) == [0] * 15
 
@@ -82,7 +82,7 @@ def test_a_room_whose_owner_is_gone_goes_on_with_a_second_one(town: Town) -> Non
     bob.do(commands.Remove(bob.id_of("#one"), owner.name))
     bob.do(commands.Invite(bob.id_of("#one"), "dave"))
     play(*everybody.everybody, dave)
-    read_each_other([alice, bob, dave], "#one")
+    Place(town, "#one", alice, bob, dave).all_read_each_other()
     assert asked(alice, bob) == [0, 0]
     assert asked(dave) == [1]
 
@@ -96,7 +96,7 @@ def test_a_room_whose_only_owner_is_gone_is_founded_anew_with_an_invitation_each
     for each in (bob, *friends):
         alice.do(commands.Invite(alice.id_of("#one-again"), each.name))
     play(*people)
-    read_each_other([alice, bob, *friends], "#one-again")
+    Place(town, "#one-again", alice, bob, *friends).all_read_each_other()
     assert asked(bob, *friends) == [1] * 11
     assert asked(alice) == [0]
 
@@ -108,7 +108,7 @@ def test_two_who_open_at_once_are_asked_nothing(town: Town) -> None:
         one.do(commands.OpenDirect(other.name, f"from {one.name}", ask=False))
     play(alice, bob)
     assert alice.texts("bob") == bob.texts("alice")
-    read_each_other_in_private(alice, bob)
+    Place(town, "", alice, bob).all_read_each_other()
     assert asked(alice, bob) == [0, 0]
 
 
@@ -131,9 +131,9 @@ def test_a_name_with_a_new_key_is_one_question_for_all_conversations(town: Town,
     play(*people)
     invite_again(people, owners)
     for name, owner in zip(ROOMS, owners, strict=True):
-        read_each_other([alice, owner, bob], name)
-    read_each_other([alice, bob], "#lobby")
-    read_each_other_in_private(alice, bob)
+        Place(town, name, alice, owner, bob).all_read_each_other()
+    Place(town, "#lobby", alice, bob).all_read_each_other()
+    Place(town, "", alice, bob).all_read_each_other()
     assert asked(bob) == [1]
 
 
@@ -148,11 +148,11 @@ def test_who_leaves_and_comes_back_is_asked_once_and_in_an_open_room_not_at_all(
     play(*everybody.everybody)
     alice.do(commands.JoinRoom("#lobby"))
     play(*everybody.everybody)
-    read_each_other([alice, bob], "#lobby")
+    Place(town, "#lobby", alice, bob).all_read_each_other()
     assert asked(*everybody.everybody) == [0] * 15
     owners[0].do(commands.Invite(owners[0].id_of("#one"), "alice"))
     play(*everybody.everybody)
-    read_each_other([alice, owners[0], bob], "#one")
+    Place(town, "#one", alice, owners[0], bob).all_read_each_other()
     assert asked(*everybody.everybody) == [1, *[0] * 14]
 
 
@@ -181,19 +181,8 @@ def test_the_laptop_of_yesterday_asks_nothing_and_nobody_else_notices(town: Town
     put_back(alice, yesterday)
     play(*everybody.everybody)
     for name, owner in zip(ROOMS, owners, strict=True):
-        read_each_other([alice, owner, bob], name)
+        Place(town, name, alice, owner, bob).all_read_each_other()
     for friend in friends:
-        read_each_other_in_private(alice, friend)
+        Place(town, "", alice, friend).all_read_each_other()
     assert asked(*everybody.everybody) == [0] * 15
     assert not [event for each in (*friends, *owners, bob) for event in each.of(events.ConversationChanged)]
-
-
-def read_each_other_in_private(one: Person, other: Person) -> None:
-    """Have two people say something to each other, and see that both read it."""
-    one.say(other.name, "are you there?")
-    settle(one, other)
-    other.say(one.name, "I am")
-    settle(one, other)
-    said = [f"{one.name}: are you there?", f"{other.name}: I am"]
-    assert other.texts(one.name)[-2:] == one.texts(other.name)[-2:] == said
-    assert there(one, other.name).group.epoch_authenticator == there(other, one.name).group.epoch_authenticator

@@ -4,11 +4,11 @@ The crowd has real keys and leaves in the tree, and can read, but runs no client
 """
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from securechat.client import commands
+from securechat.client.conversations.conversation import Conversation
 from securechat.wire import messages as wire
 from tests.stories.asking import forget, there
 from tests.support.memory_server import MemoryPerson, MemoryServer
@@ -18,11 +18,12 @@ DAY: Final = 86_400_000  # milliseconds
 
 
 class Town:
-    """Who lives at one server. Close it with `close`."""
+    """Who lives at one server. Close it with `close`; what is in the folder then can be opened again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.server = MemoryServer(folder / "server", max_clients=1000)
+        self.server.now = max(self.server.now, self.server.store.newest() + 1)
         self.people: list[Person] = []
         self._crowd: list[MemoryPerson] = []
 
@@ -41,16 +42,29 @@ class Town:
         self.server.now += int(days * DAY)
         self.server.advance(self.server.seconds + days * DAY / 1000)
         self.server.tidy()
-        here = [person for person in self.people if person.link is not None]
-        for person in here:
+        for person in self.here:
             person.engine.handle_timer()
-        settle(*here)
+        self.exchange()
 
-    def move_in(self, *names: str, **settings: object) -> list[Person]:
-        """Make people who have an account, and are connected."""
-        new = [Person(self.server, self.folder, name, **settings) for name in names]
+    @property
+    def here(self) -> list[Person]:
+        """Who is connected."""
+        return [person for person in self.people if person.link is not None]
+
+    def exchange(self) -> None:
+        """Move messages until nobody has anything left to say now; what is tried again later waits."""
+        moved = True
+        while moved:
+            moved = self.server.finish_checks()
+            for person in self.here:
+                moved |= person.push() or person.pull(8)
+
+    def move_in(self, *names: str) -> list[Person]:
+        """Make people who have an account, or open their vaults again, and connect them."""
+        new = [Person(self.server, self.folder, name) for name in names]
         for person in new:
-            person.register()
+            if person.engine.snapshot.conversations == {}:
+                person.register()
             person.connect()
         self.people += new
         self.settle()
@@ -101,15 +115,6 @@ class Town:
         assert isinstance(reply, wire.Accepted), reply
 
 
-def pass_days(town: Town, days: int, room: str, *speakers: Person, every: int = 7) -> None:
-    """Let days go by, a week at a time, in which some people talk."""
-    for day in range(0, days, every):
-        town.pass_time(min(every, days - day))
-        for speaker in speakers:
-            speaker.say(room, f"{speaker.name} on day {day}")
-            settle(*[each for each in town.people if each.link is not None])
-
-
 def copy(person: Person, folder: Path) -> Path:
     """Put a copy of somebody's vault aside. They are connected again after it."""
     person.stop()
@@ -130,15 +135,49 @@ def put_back(person: Person, folder: Path) -> None:
     person.connect()
 
 
-def read_each_other(people: Sequence[Person], name: str) -> None:
-    """Have each say something, and see that all others read it, in one epoch that all agree on."""
-    for person in people:
-        person.say(name, f"{person.name} is here")
-        settle(*people)
-    for person in people:
-        said = {f"{each.name}: {each.name} is here" for each in people}
-        assert said <= set(person.texts(name)), f"{person.name} reads {person.texts(name)[-len(people):]}"
-    assert len({there(each, name).group.epoch_authenticator for each in people}) == 1
+class Place:
+    """A conversation, and those in it who run a client."""
+
+    def __init__(self, town: Town, room: str, *people: Person) -> None:
+        """`room`: its name, or nothing if it is the private conversation of two."""
+        self._town = town
+        self._room = room
+        self.people = people
+
+    def called(self, person: Person) -> str:
+        """What somebody knows it by."""
+        return self._room or next(each.name for each in self.people if each is not person)
+
+    def there(self, person: Person) -> Conversation:
+        """The conversation as somebody's client has it."""
+        return there(person, self.called(person))
+
+    def texts(self, person: Person) -> list[str]:
+        """What somebody has of it."""
+        return person.texts(self.called(person))
+
+    def say(self, person: Person, text: str) -> None:
+        """Have somebody say something; everybody who is connected gets it."""
+        person.say(self.called(person), text)
+        self._town.exchange()
+
+    def pass_days(self, days: int, *speakers: Person, every: int = 7) -> None:
+        """Let days go by, a week at a time, in which some people talk."""
+        for day in range(0, days, every):
+            self._town.pass_time(min(every, days - day))
+            for speaker in speakers:
+                self.say(speaker, f"{speaker.name} on day {day}")
+
+    def all_read_each_other(self, *without: Person) -> None:
+        """Have everybody say something: all others read it, in one epoch that all agree on."""
+        people = [person for person in self.people if person not in without]
+        for person in people:
+            person.say(self.called(person), f"{person.name} is here")
+            settle(*people)
+        said = [f"{person.name}: {person.name} is here" for person in people]
+        for person in people:
+            assert self.texts(person)[-len(said) :] == said, person.name
+        assert len({self.there(person).group.epoch_authenticator for person in people}) == 1
 
 
 class Neighbours(NamedTuple):
