@@ -331,6 +331,32 @@ def test_a_new_identity_of_a_contact_is_told_and_holds_what_is_to_be_sent(crowd:
     assert alice.id_of("bob") == received.message.conversation
 
 
+def test_a_device_that_is_said_to_be_gone_delays_a_line_and_gives_it_to_nobody(
+    hostile: HostileServer, crowd: Crowd, rogue: Enter
+) -> None:
+    """The server says that bob has a new device, shows its own, and would hand out that one's key packages."""
+    alice, bob = crowd("alice", "bob")
+    conversation = direct(alice, bob)
+    impostor = rogue("bob", register=False)
+    swap(hostile, [impostor.key_package()])
+    gone = m.Gone(hostile.link("bob").device, impostor.certificate().encode())
+    opened = len(asked(hostile, "alice", m.OpenDirect))
+    hostile.link("alice").tell_client(m.DirectoryNews(conversation, [gone]))
+    told = alice.wait_for(events.Unreachable)
+    form = pins.short(impostor.identity.public_key().public_bytes_raw())
+    assert told == events.Unreachable(conversation, "bob", key_of(bob), events.KeyShown("bob", form, "changed"))
+    said = alice.say("bob", "for bob only")
+    alice.wait_for(events.Unreachable, lambda event: event.command == said.id)
+    assert {each.key: each.trust for each in alice.safety_numbers("bob")} == {
+        key_of(bob): "accepted", form: "changed",
+    }  # fmt: skip
+    assert unsent(alice, "bob") == ["for bob only"]
+    hostile.link("alice").tell_client(m.DirectoryNews(conversation, []))  # the twin: it has told the truth again
+    bob.read("alice", "alice: for bob only")
+    assert len(asked(hostile, "alice", m.OpenDirect)) == opened
+    assert alice.id_of("bob") == conversation
+
+
 def test_a_key_that_comes_while_safety_numbers_are_compared_is_not_verified(
     hostile: HostileServer, crowd: Crowd, rogue: Enter
 ) -> None:

@@ -245,7 +245,7 @@ def test_a_contact_who_starts_anew_is_reached_once_their_key_is_accepted(
     bob.wait_for(events.Ready)
     code, said = send(alice, "bob", "after")
     assert code == ExitCode.UNTRUSTED
-    assert said.startswith("securechat: bob will not get what you write: the server says that bob has no device")
+    assert said.startswith("securechat: bob will not get what you write, nor what was not read yet: the server says")
     alice.start()
     there = alice.wait_for(events.Unreachable, lambda event: event.new is not None).new
     assert there is not None

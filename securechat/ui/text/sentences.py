@@ -102,7 +102,7 @@ def why_unreachable(event: Unreachable, conversation: ConversationSnapshot | Non
     gone = f"the server says that {who} has no device any more under key {event.key}"
     direct = conversation is None or conversation.kind == "direct"
     text = (
-        f"{who} will not get what you write: {gone}"
+        f"{who} will not get what you write, nor what was not read yet: {gone}"
         if direct
         else f"{who} does not get what is said in {where}: {gone}"
     )
