@@ -44,9 +44,9 @@ def asked(hostile: HostileServer, account: str, kind: type[m.Request]) -> list[m
     ]
 
 
-def swap(hostile: HostileServer, packages: Iterable[bytes]) -> None:
+def swap(hostile: HostileServer, packages: Iterable[bytes], *, to: str = "alice") -> None:
     """Give out other key packages than those asked for."""
-    hostile.lie(m.KeyPackages, lambda _, reply: [m.KeyPackages(reply.id, reply.account, list(packages))], to="alice")
+    hostile.lie(m.KeyPackages, lambda _, reply: [m.KeyPackages(reply.id, reply.account, list(packages))], to=to)
 
 
 def flip_last(encoded: bytes) -> bytes:
@@ -154,6 +154,28 @@ def test_at_first_contact_a_lying_server_can_sit_in_the_middle_until_safety_numb
     old = alice.client.conversation(shadow.conversation)
     assert old is not None
     assert old.state == "closed"
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_who_comes_by_a_line_gives_nothing_to_a_key_that_the_server_makes_up(
+    hostile: HostileServer, crowd: Crowd, rogue: Enter, lies: bool  # noqa: FBT001  a parameter of the test
+) -> None:
+    """The first contact that the server can sit in the middle of is none with a line."""
+    alice, bob = crowd("alice", "bob")
+    alice.do(commands.MakeInviteLine())
+    made = alice.wait_for(events.InviteLineMade)
+    if lies:
+        impostor = rogue("alice", register=False)
+        swap(hostile, [impostor.key_package()], to="bob")
+    bob.do(commands.UseInviteLine(made.text))
+    if lies:
+        (shown,) = bob.wait_for(events.Held).whose
+        assert (shown.account, shown.trust) == ("alice", "changed")
+        assert not asked(hostile, "bob", m.OpenDirect)
+    else:
+        alice.wait_for(events.InviteLineUsed)
+        bob.wait_until(lambda: state(bob, "alice") == "open")
+        say(alice, "bob", "it is you", bob)
 
 
 def test_comparing_the_key_that_a_conversation_has_already_leaves_everything_where_it_is(crowd: Crowd) -> None:

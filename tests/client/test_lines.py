@@ -149,6 +149,56 @@ def test_who_talks_already_comes_by_a_line_in_the_same_conversation(people: Worl
     assert bob.of(events.AskedByLine)[0].known  # type: ignore[attr-defined]
 
 
+def test_a_line_used_while_its_commit_was_lost_in_a_crash_lets_in_once(people: World) -> None:
+    alice, bob = strangers(people, "alice", "bob")
+    staff = room(alice)
+    text = line(alice)
+    alice.server.inward = lambda _link, message: [] if isinstance(message, wire.Commit) else [message]
+    bob.do(commands.UseInviteLine(text))
+    settle(alice, bob)
+    (mine,) = listed(alice)
+    assert mine.user == "bob"  # noted together with what is to be done
+    assert bob.state_of("#staff") == ""
+    alice.crash()
+    alice.server.inward = lambda _link, message: [message]
+    alice.connect()
+    settle(alice, bob)
+    assert bob.state_of("#staff") == "open"
+    commits = [entry for entry in alice.server.entries(staff) if entry.group_info]
+    assert len(commits) == 2  # alice's addition, and bob's fresh path
+
+
+def test_with_a_line_about_a_stranger_asks_as_ever(people: World) -> None:
+    alice, bob, carl = strangers(people, "alice", "bob", "carl")
+    line(alice, "")
+    bob.do(commands.OpenDirect("alice", "may I?", ask=True))
+    settle(alice, bob)
+    assert len(questions(alice)) == 1
+    assert alice.state_of("bob") == "request"
+    club = room(carl, "#club")
+    carl.do(commands.Invite(club, "alice"))
+    settle(alice, carl)
+    (invited,) = alice.of(events.Invited)
+    assert isinstance(invited, events.Invited)
+    assert invited.invitation.first_contact  # and asked once, for both
+    assert len(questions(alice)) == 2
+
+
+def test_a_line_leads_nowhere_but_to_its_room(people: World) -> None:
+    alice, bob = strangers(people, "alice", "bob")
+    room(alice)
+    text, other = line(alice), room(alice, "#other")
+    alice.cut()
+    bob.do(commands.UseInviteLine(text))
+    settle(bob)
+    alice.connect()
+    alice.do(commands.Invite(other, "bob"))
+    settle(alice, bob)
+    assert bob.state_of("#staff") == "open"
+    assert [each.name for each in bob.engine.snapshot.invitations.values()] == ["#other"]
+    assert bob.state_of("#other") == ""
+
+
 # --- and for nobody else ------------------------------------------------------------------------------------------
 
 
@@ -426,6 +476,20 @@ def test_a_line_leads_to_an_invite_room_that_one_may_add_to(people: World) -> No
     settle(alice)
     with pytest.raises(UsageError, match="cannot invite to #open"):
         line(alice, "#open")
+
+
+def test_neither_command_nor_event_nor_body_shows_a_line_when_printed(people: World) -> None:
+    alice, bob = strangers(people, "alice", "bob")
+    text = line(alice, "")
+    made = events.InviteLineMade(listed(alice)[0], text)
+    told = (commands.UseInviteLine(text), commands.MakeInviteLine(code=text))
+    bob.do(commands.UseInviteLine(text))
+    settle(alice, bob)
+    for each in (made, *told, *alice.happened, *bob.happened, forge(alice, bob, text)):
+        assert text not in repr(each)
+    with pytest.raises(UsageError) as refused:
+        bob.do(commands.UseInviteLine(text[:-1] + "0"))
+    assert text[:-1] not in str(refused.value)
 
 
 def test_the_vault_keeps_no_secret_of_a_line(people: World) -> None:

@@ -47,6 +47,8 @@ class Arrival:
 def receive(conversation: Conversation, arrival: Arrival) -> None:
     """Handle a message. One of an unknown kind, or that has no place here, is kept and shown as something that came."""
     body = arrival.body
+    if not isinstance(body, LineProof | Invite):  # these answer for themselves whether it is a request
+        conversation.tell_request()
     if isinstance(body, Body) and not (kind_of(body).direct_only and conversation.row.kind != "direct"):
         HANDLERS[type(body)](conversation, arrival)
     else:

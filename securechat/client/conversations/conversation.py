@@ -96,6 +96,7 @@ class Conversation:
         self.exhausted = False  # nothing is left behind our cursor but what is to come
         self.settled = False  # we have caught up, on this connection
         self._told_claim = False
+        self.untold = False  # whether they ask to talk with us, and the user has not heard of it yet
         self._missed = False  # a gap was passed
         self.gone: dict[bytes, bytes] = {}  # see `absent`: device -> the certificate that its account has there instead
         self.told_absent = frozenset[events.Unreachable]()  # of those who are absent now
@@ -326,6 +327,12 @@ class Conversation:
     def tell(self, change: events.Change, account: str = "", command: int = 0, by: str = "") -> None:
         """Tell the front end that the conversation has changed; `command`: the one that caused it."""
         self.context.emit(events.ConversationChanged(self.snapshot(), change, account, by, command=command))
+
+    def tell_request(self) -> None:
+        """Tell that they ask to talk with us, if that was put off."""
+        if self.untold:
+            self.untold = False
+            self.tell("request", self.row.name)
 
     def tell_entered(self, change: events.Change) -> None:
         """Tell the front end that we are in."""

@@ -233,12 +233,13 @@ class Lines:
 
     def _ask(self, direct: Conversation, who: Identity) -> None:
         """Whoever opens a conversation with a proof that does not let them in asks by it."""
+        direct.tell_request()
         if self._context.pins.standing(*who) == "unknown" and not direct.row.closed and direct.row.asked != "theirs":
             direct.row.asked = "theirs"
             direct.tell("request", who.account)
 
     def _agree(self, direct: Conversation) -> None:
-        direct.row.asked = ""
+        direct.row.asked, direct.untold = "", False
         direct.put(Accept())
         direct.tell("accepted", self._context.device.account)
 

@@ -506,13 +506,12 @@ class Welcomes:
         self._begin(verdict, conversation, welcomed, opened.group)
         self._registry.replace_older(conversation)
         unknown = self._context.pins.standing(conversation.row.name, conversation.peer_key) == "unknown"
-        # Whoever opens a conversation with us asks by it, whatever they say first. While lines of ours are about, what
-        # they say first shows whether they ask or come by one (`lines`); nothing is sent to an unknown key meanwhile.
-        by_line = unknown and self._context.vault.lines.any_unused(self._context.clock.milliseconds())
-        if unknown and not by_line:
+        if unknown:  # whoever opens a conversation with us asks by it, whatever they say first
             conversation.row.asked = "theirs"
         invites = unknown and any(inviter == opened.inviter for _, inviter, _ in self._vault.inviters())
-        if not invites and not by_line:  # else the invitation that comes asks for both
+        if unknown and not invites:  # while lines of ours are about, what they say first shows whether they come by one
+            conversation.untold = self._context.vault.lines.any_unused(self._context.clock.milliseconds())
+        if not invites and not conversation.untold:  # else the invitation that comes asks for both
             conversation.tell_entered("request" if unknown else "opened")
         self._registry.follow(conversation)
 
