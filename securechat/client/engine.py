@@ -462,7 +462,7 @@ class Engine:
 
     def _confirm(self, command: commands.Confirm) -> None:
         conversation = self._get(command.conversation)
-        if not conversation.asked_about:
+        if conversation.asked_about is None:
             raise UsageError("Nothing waits for that here.")
         if command.question != conversation.question:
             raise UsageError("Others have come meanwhile. Look at who they are first.")

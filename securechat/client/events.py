@@ -214,7 +214,7 @@ class KeyShown:
 
 @dataclass(frozen=True)
 class Held(Event):
-    """Our message is not sent, because of the keys of those in `whose`.
+    """Our message is not sent, because of the keys of those in `whose`, or because it was typed before a long absence.
 
     `question`: not 0 where `Confirm` with that number lets it go; otherwise `Trust`, `Verify` or `Accept` decides.
     """
@@ -222,6 +222,7 @@ class Held(Event):
     conversation: bytes
     whose: tuple[KeyShown, ...]
     question: int = 0
+    after_absence: bool = False
 
 
 @dataclass(frozen=True)

@@ -132,3 +132,64 @@ def test_a_commit_that_does_not_say_when_it_was_made_is_none() -> None:
     for data in (bytes(8), bytes(15), bytes(17), bytes(8) + b"\xff" * 8):
         with pytest.raises(PeerError, match="when it was made"):
             decode_time(data)
+
+
+@pytest.mark.parametrize("days", [6, 8])
+def test_lines_that_waited_through_a_long_absence_take_one_enter(
+    people: World, server: MemoryServer, days: float
+) -> None:
+    alice, bob = team(people)
+    bob.cut()
+    bob.say("#team", "typed on the way to the airport")
+    pass_days(server, days, alice)
+    bob.connect()
+    bob.say("#team", "typed on the way back")  # in the state that bob sees: nothing is asked about it
+    settle(alice, bob)
+    read = [text for text in alice.texts("#team") if text.startswith("bob")]
+    if days < 7:
+        assert len(read) == 2
+        assert not bob.of(events.Held)
+        return
+    assert read == []
+    asked = bob.of(events.Held)[-1]
+    assert isinstance(asked, events.Held)
+    assert asked.after_absence
+    assert not asked.whose
+    bob.crash()
+    bob.connect()
+    settle(alice, bob)
+    assert not [text for text in alice.texts("#team") if text.startswith("bob")]
+    asked = bob.of(events.Held)[-1]
+    assert isinstance(asked, events.Held)
+    bob.do(commands.Confirm(bob.id_of("#team"), asked.question))
+    settle(alice, bob)
+    assert [text for text in alice.texts("#team") if text.startswith("bob")] == [
+        "bob: typed on the way to the airport", "bob: typed on the way back",
+    ]  # fmt: skip
+
+
+def test_being_there_in_silence_is_no_absence(people: World, server: MemoryServer) -> None:
+    alice, bob = team(people)
+    alice.cut()  # so that no owner's commit comes
+    pass_days(server, 8, bob)
+    bob.cut()
+    bob.say("#team", "said in the train")
+    bob.connect()
+    alice.connect()
+    settle(alice, bob)
+    assert not bob.of(events.Held)
+    assert alice.texts("#team")[-1] == "bob: said in the train"
+
+
+def test_a_room_that_belongs_to_nobody_asks_nothing_after_an_absence(people: World, server: MemoryServer) -> None:
+    alice, bob = people("alice", "bob")
+    for person in (alice, bob):
+        person.do(commands.JoinRoom("#lobby"))
+        settle(alice, bob)
+    bob.cut()
+    bob.say("#lobby", "back soon")
+    pass_days(server, 8, alice)
+    bob.connect()
+    settle(alice, bob)
+    assert not bob.of(events.Held)
+    assert "bob: back soon" in alice.texts("#lobby")

@@ -282,6 +282,7 @@ INSERT INTO pins SELECT account, identity_key, state = 'verified', NULL FROM new
 DROP TABLE new_pins;
 DROP TABLE confirmed;
 ALTER TABLE conversations DROP COLUMN roster;
+ALTER TABLE conversations DROP COLUMN returned;
 ALTER TABLE outbox DROP COLUMN roster;
 ALTER TABLE conversations ADD COLUMN members TEXT NOT NULL DEFAULT '';
 UPDATE conversations SET phase = 'gone' WHERE phase = 'ended';

@@ -37,6 +37,12 @@ from securechat.wire.messages import Commit, OpenDirect, OpenRoom, Truncated
 PATH_MESSAGES: Final = 50
 """Own messages after which we commit a fresh path: until then a thief reads on (docs/design.md, section 6, Healing)."""
 
+LONG_MILLISECONDS: Final = 7 * 86_400_000
+"""An absence after which lines that wait in a room with owners are asked about: a week, in which an owner commits."""
+
+_NOTED_MILLISECONDS: Final = 86_400_000
+"""Having been there for a day without an entry is written down: less often than the end of every connection."""
+
 _CLAIM: Final = (
     "The server claims that this device has said {} things here; the log, with all that is in it, shows {}. The claim "
     "is ignored."
@@ -123,7 +129,8 @@ class Conversation:
         self._staged_loaded = False
         self.holding: tuple[int, int, tuple[PersonRow, ...]] | None = None  # roster, pins: whose keys hold (`holds`)
         self.confirmed = context.vault.conversations.confirmed(row.id)
-        self.question, self.asked_about = 0, frozenset[PersonRow]()  # what `Confirm` answers now, and whom it lets read
+        self.question = 0  # the one that `Confirm` answers now
+        self.asked_about: frozenset[PersonRow] | None = None  # whom it lets read; None: nothing is asked
         self._shown: tuple[tuple[int, int], tuple[str, ...], tuple[Standing, ...]] | None = None  # see `_members`
 
     @classmethod
@@ -286,7 +293,8 @@ class Conversation:
 
     def confirm(self) -> None:
         """The user lets those read who were asked about last: in an open room for ever, elsewhere as they are now."""
-        asked, self.asked_about = self.asked_about, frozenset()
+        asked, self.asked_about = self.asked_about or frozenset(), None
+        self.row.returned = 0
         if self.row.kind == "open":
             persons = {person[:2] for person in asked}
             self.context.vault.conversations.confirm(self.id, persons)
@@ -296,6 +304,14 @@ class Conversation:
             self.row.persons = tuple(
                 person._replace(door=0) if person in asked else person for person in self.row.persons
             )
+
+    def note_return(self) -> None:
+        """We read the log again: lines that wait were typed for people of long ago, if we were away for long."""
+        row, now = self.row, self.context.clock.milliseconds()
+        away = bool(row.followed) and now - row.followed > LONG_MILLISECONDS
+        if away and row.owners and self.context.vault.outbox.holds_anything(self.id):
+            row.roster += 1
+            row.returned = row.roster
 
     def forget_door(self, account: str, key: bytes) -> None:
         """The user has decided on a key, whatever way it came by."""
@@ -484,6 +500,10 @@ class Conversation:
 
     def lost_connection(self) -> None:
         """The connection is gone, and with it the answers to whatever was on its way."""
+        now = self.context.clock.milliseconds()
+        if self.settled and now - self.row.followed > _NOTED_MILLISECONDS:  # nothing was said, and we were there
+            self.row.followed = now
+            self.context.touched.add(self.id)
         self.lost_track()
         self.base = None
         self.late_since = 0.0

@@ -5,6 +5,8 @@
     open      the same, until the user lets it read with one `Confirm`, once for ever
     any but   somebody who came by a door after the line was typed, until the user confirms them
     open
+    owned     that we were away for more than a week since the line was typed, until the user confirms it: nobody can
+              prove that the state shown to us is the newest (`freshness`)
 
 Handshakes and leaving are never held, and none of this decides whether a commit is valid (invariant 8).
 """
@@ -37,10 +39,11 @@ def held(conversation: Conversation, roster: int) -> events.Held | None:
     whose, confirmable = holding(conversation), row.kind == "open"
     if not whose:
         whose, confirmable = arrived(conversation, roster), True
-    if not whose:
+    absent = roster < row.returned
+    if not whose and not absent:
         return None
     question = conversation.ask(whose) if confirmable else 0
-    return events.Held(row.id, tuple(shown(conversation, person) for person in whose), question)
+    return events.Held(row.id, tuple(shown(conversation, person) for person in whose), question, absent)
 
 
 def shown(conversation: Conversation, person: PersonRow) -> events.KeyShown:

@@ -52,6 +52,7 @@ def begin_reading(conversation: Conversation, subscribed: Subscribed) -> None:
     elif head < row.cursor or (subscribed.epoch is not None and subscribed.epoch < conversation.group.epoch):
         conversation.outrun(head)
     else:
+        conversation.note_return()
         conversation.settle()
 
 

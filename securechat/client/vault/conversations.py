@@ -53,6 +53,7 @@ class ConversationRow:
     epoch: int = 0
     confirmed: int = 0  # when an owner has last signed the state, by their clock, milliseconds since 1970
     roster: int = 0  # rises whenever those in the conversation are others than before
+    returned: int = 0  # the roster with which we came back after a long absence, until the user confirms; else 0
     persons: tuple[PersonRow, ...] = ()  # in the tree, without departed ones; sorted
 
     @property

@@ -246,9 +246,14 @@ CREATE TABLE words (
 """
 """What the operator has said in a room and no commit has carried out."""
 
+_RETURNED: Final = """
+ALTER TABLE conversations ADD COLUMN returned INTEGER NOT NULL DEFAULT 0;
+"""
+"""After a long absence, lines that were typed before wait for the user."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED,
-    _PINS, _RULES, _KEPT, _LINES, _WORDS,
+    _PINS, _RULES, _KEPT, _LINES, _WORDS, _RETURNED,
 )  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 

@@ -81,6 +81,12 @@ def why_held(event: Held, conversation: ConversationSnapshot | None) -> str:
     named = [f"{clean_line(each.account)} (key {each.key}: {TRUST[each.trust].words})" for each in event.whose]
     more = f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
     whose = ", ".join(named[:MAX_NAMED]) + more
+    if event.after_absence:
+        new = f" New there: {whose}." if named else ""
+        return (
+            f"Your message in {where} waits: you were away for more than a week, and nobody can prove that the server "
+            f"shows the newest state.{new} See /who; an empty line (Enter alone) sends it."
+        )
     first = event.whose[0]
     who = clean_line(first.account)
     which = f"{who} {first.key}"
