@@ -349,6 +349,16 @@ def remove(data: Path, room: str, name: str) -> None:
     do(data, Speak(room, "remove", name))
 
 
+@rooms.command("new-key")
+@click.pass_obj
+def new_site_key(data: Path) -> None:
+    """Make a new site key, if others may know the old one. Everybody in these rooms is told."""
+    from securechat.server.operator.protocol import ChangeSiteKey
+    from securechat.ui.admin import do
+
+    do(data, ChangeSiteKey())
+
+
 @admin.group()
 def clock() -> None:
     """The server's clock: while it has leapt by more than a day, the server accepts nothing."""

@@ -38,6 +38,7 @@ from securechat.server.logs import get_logger, set_level
 from securechat.server.operator.admin import Admin, AdminServer
 from securechat.server.operator.protocol import socket_path
 from securechat.server.rates import Rates, address_key
+from securechat.server.sequencer.operations import Answer
 from securechat.server.sequencer.sequencer import Sequencer
 from securechat.server.status import Counters, Status
 from securechat.server.store.sqlite.database import knows_people
@@ -311,12 +312,21 @@ class Server:
             expel=self._sequencer.expel,
             speak=self._sequencer.speak,
             survey=self._sequencer.survey,
+            change_site_key=self._change_site_key,
             status=self.status,
             unready=self._unready,
             accept_clock=self._clock.accept,
             address=self.address,
         )
         return AdminServer(path, admin)
+
+    def _change_site_key(self, answer: Answer) -> None:
+        def changed(error: SecurechatError | None) -> None:
+            if error is None:
+                self._hello = self._make_hello()
+            answer(error)
+
+        self._sequencer.change_site_key(changed)
 
     def _open_metrics(self) -> "MetricsServer | None":
         if self._config.metrics_port is None:
@@ -333,7 +343,7 @@ class Server:
         config = self._config
         return Hello(
             [limits.PROTOCOL_VERSION], config.name, config.greeting, self._store.server_id, config.registration,
-            self._store.site_key.public,
+            self._store.site_keys[0].public,
         )  # fmt: skip
 
     def _listen(self) -> socket.socket:

@@ -82,7 +82,12 @@ def show_status(data: Path) -> str:
 
 
 def do(
-    data: Path, request: protocol.SetEnabled | protocol.RevokeInvite | protocol.Speak | protocol.AcceptClock
+    data: Path,
+    request: protocol.SetEnabled
+    | protocol.RevokeInvite
+    | protocol.Speak
+    | protocol.ChangeSiteKey
+    | protocol.AcceptClock,
 ) -> None:
     """Carry out a request that only succeeds or fails."""
     ask(data, request)

@@ -242,6 +242,34 @@ def test_words_are_followed_where_messages_are_gone(server: MemoryServer, lobby:
     assert lines(alice)[-1:] == ["I am back"]
 
 
+def test_a_new_site_key_is_told_and_counts_once_somebody_has_spoken(server: MemoryServer, lobby: list[Person]) -> None:
+    alice, bob, _mallory = lobby
+    assert server.speak("#lobby", "site-key") is None
+    settle(*lobby)
+    assert told(bob) == ["The operator of this server has a new key for #lobby, signed by the old one."]
+    assert server.speak("#lobby", "remove", "mallory") is None  # under the old one still
+    settle(*lobby)
+    alice.say("#lobby", "carried out")
+    settle(*lobby)
+    assert rules_of(there(bob).group.public.extensions).site_key == server.store.site_keys[0].public
+    assert server.speak("#lobby", "bar", "mallory") is None
+    settle(*lobby)
+    assert told(bob)[-1:] == ["The operator of this server barred mallory from #lobby."]
+    assert not [person.name for person in lobby if person.of(events.Alarm)]
+
+    def old(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Entry) and message.kind == OPERATORS_WORD:
+            return [signed(message, server.store.site_keys[1])]
+        return [message]
+
+    only(bob, old)
+    assert server.speak("#lobby", "bar", "eve") is None
+    settle(alice, bob)
+    (alarm,) = (event for event in bob.happened if isinstance(event, events.Alarm))
+    assert "a signature does not fit" in alarm.text
+    assert not alice.of(events.Alarm)
+
+
 def test_the_room_that_somebody_founds_belongs_to_them(server: MemoryServer, people: World) -> None:
     alice, bob = people("alice", "bob")
     alice.do(commands.JoinRoom("#garden"))
@@ -289,7 +317,7 @@ def test_a_word_that_the_operator_did_not_say_is_the_servers_fault(
 
     def altered(message: wire.FromServer) -> list[wire.FromServer]:
         if lie and isinstance(message, wire.Entry) and message.kind == OPERATORS_WORD:
-            return [LIES[lie][0](message, server.store.site_key)]
+            return [LIES[lie][0](message, server.store.site_keys[0])]
         return [message]
 
     only(bob, altered)
@@ -334,7 +362,7 @@ def test_a_word_in_a_room_that_belongs_to_somebody_is_refused(server: MemoryServ
     room = there(bob, "#garden")
     seq, now = room.row.cursor + 1, server.now
     word = Word(server.store.server_id, room.id, room.row.epoch, seq, now, "bar", b"eve")
-    encoded = word.signed(server.store.site_key).encode()
+    encoded = word.signed(server.store.site_keys[0]).encode()
     assert bob.link is not None
     bob.link.send(wire.Entry(room.id, seq, now, NO_DEVICE, OPERATORS_WORD, encoded, b""))
     settle(alice, bob)
@@ -374,7 +402,7 @@ def test_a_joiner_checks_the_words_that_it_is_shown(
 
     def altered(message: wire.FromServer) -> list[wire.FromServer]:
         if isinstance(message, wire.JoinOffer) and lie:
-            foreign = replace(Word.decode(old[0]), conversation=b"c" * 32).signed(server.store.site_key).encode()
+            foreign = replace(Word.decode(old[0]), conversation=b"c" * 32).signed(server.store.site_keys[0]).encode()
             shown = {"withheld": [], "of another room": [foreign], "replayed": old}[lie]
             return [change(message, words=shown)]
         return [message]

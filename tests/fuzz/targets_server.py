@@ -297,7 +297,8 @@ def operator() -> Iterator[admin.Admin]:
     ):
         yield admin.Admin(
             data, accounts, store, Counters(), expel=lambda *_: None, speak=lambda said: said.answer(None),
-            survey=lambda answer: answer([]), status=lambda: STATUS, unready=str, accept_clock=lambda: None, address="",
+            survey=lambda answer: answer([]), change_site_key=lambda answer: answer(None), status=lambda: STATUS,
+            unready=str, accept_clock=lambda: None, address="",
         )  # fmt: skip
 
 
@@ -383,7 +384,7 @@ def seeds() -> dict[str, list[bytes]]:
         protocol.ListUsers(), protocol.AddUser("bob", 7), protocol.ResetPassword("alice", 7),
         protocol.SetEnabled("alice", enabled=True), protocol.CreateInvite(1), protocol.ListInvites(),
         protocol.RevokeInvite("00000000"), protocol.ListRooms(), protocol.Speak("#lobby", "bar", "alice"),
-        protocol.AcceptClock(),
+        protocol.ChangeSiteKey(), protocol.AcceptClock(),
         protocol.GetStatus(),
     ]  # fmt: skip
     nothing_yet = Word(bytes(16), bytes(32), 1, 2, 3, "bar", b"alice", bytes(32))

@@ -289,7 +289,9 @@ def test_what_makes_no_sense_is_said_so_and_ends_with_2(run: Callable[..., str])
     assert "there is no account" in run("users", "disable", "nobody", code=ExitCode.FAILURE)
 
 
-def test_the_operator_keeps_order_in_rooms_that_belong_to_nobody(run: Callable[..., str], enter: Enter) -> None:
+def test_the_operator_keeps_order_in_rooms_that_belong_to_nobody(
+    server: Server, run: Callable[..., str], enter: Enter
+) -> None:
     alice, mallory = enter("alice"), enter("mallory")
     assert re.search(r"#lobby\s+0\s+nobody", run("rooms", "list"))
     alice.open_room("#lobby")
@@ -312,6 +314,13 @@ def test_the_operator_keeps_order_in_rooms_that_belong_to_nobody(run: Callable[.
     ):
         assert text in run("rooms", *arguments, code=ExitCode.FAILURE)
     assert "#staff" not in run("rooms", "list")
+    alice.subscribe(room)
+    assert run("rooms", "new-key") == ""
+    word = alice.take(m.Entry, lambda entry: entry.kind == OPERATORS_WORD and b"mallory" not in entry.payload)
+    new, old = server._store.site_keys
+    assert new.public in word.payload
+    assert server._hello.site_key == new.public
+    assert alice.hello.site_key == old.public
     run("rooms", "bar", "no#room", "alice", code=ExitCode.USAGE)
 
 

@@ -221,7 +221,7 @@ class MemoryServer:
         self.desk = LoginDesk(config, self.accounts, self._workers, rates, counters, self.sequencer)
         self.hello = m.Hello(
             [limits.PROTOCOL_VERSION], config.name, "hello", self.store.server_id, config.registration,
-            self.store.site_key.public,
+            self.store.site_keys[0].public,
         )  # fmt: skip
 
     def stop(self) -> None:
@@ -281,9 +281,11 @@ class MemoryServer:
         while self.sequencer.housekeep(self.seconds):
             pass
 
-    def speak(self, room: str, action: Action, account: str) -> SecurechatError | None:
-        """The operator says something in a room; why it was refused, if it was."""
+    def speak(self, room: str, action: Action, account: str = "") -> SecurechatError | None:
+        """The operator says something in a room, or names a new site key; why it was refused, if it was."""
         answers: list[SecurechatError | None] = []
+        if action == "site-key":
+            self.sequencer.change_site_key(lambda _: None)
         self.sequencer.speak(Speak(room, action, account, answers.append))
         self.run()
         (answer,) = answers

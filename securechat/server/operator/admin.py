@@ -27,7 +27,7 @@ from securechat.server.config import ACCOUNTS_FILE
 from securechat.server.logs import get_logger
 from securechat.server.operator import backup, protocol
 from securechat.server.operator.protocol import Reply, Request
-from securechat.server.sequencer.operations import OwnerlessRoom, Speak
+from securechat.server.sequencer.operations import Answer, OwnerlessRoom, Speak
 from securechat.server.status import Counters, Status
 from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.server.workers import join
@@ -60,6 +60,7 @@ class Admin:
         expel: Callable[[str, str], None],
         speak: Callable[[Speak], None],
         survey: Callable[[Callable[[list[OwnerlessRoom]], None]], None],
+        change_site_key: Callable[[Answer], None],
         status: Callable[[], Status],
         unready: Callable[[], str],
         accept_clock: Callable[[], None],
@@ -67,7 +68,7 @@ class Admin:
     ) -> None:
         """`expel(account, text)` ends the sessions of an account; `unready` says why no clients are taken, if so.
 
-        `speak` and `survey`: say something in rooms that belong to nobody, and look at them.
+        `speak`, `survey`, `change_site_key`: in rooms that belong to nobody, see the sequencer.
 
         `accept_clock`: the clock is right, although it has leapt.
         """
@@ -78,6 +79,7 @@ class Admin:
         self._expel = expel
         self._speak = speak
         self._survey = survey
+        self._change_site_key = change_site_key
         self._status = status
         self._unready = unready
         self._accept_clock = accept_clock
@@ -117,20 +119,15 @@ class Admin:
                 log.info("invite revoked", invite=invite.id, account=invite.account)
                 return protocol.Done()
             case protocol.ListRooms():
-                seen: Future[list[OwnerlessRoom]] = Future()
-                self._survey(seen.set_result)
-                return protocol.Rooms([protocol.Room(each.name, each.people, each.barred) for each in _answer(seen)])
+                return protocol.Rooms([protocol.Room(each.name, each.people, each.barred) for each in self._rooms()])
             case protocol.Speak(room, action, name):
-                said: Future[None] = Future()
-
-                def answer(error: SecurechatError | None) -> None:
-                    if error is None:
-                        said.set_result(None)
-                    else:
-                        said.set_exception(error)
-
-                self._speak(Speak(normalise_room(room), action, self._existing(name), answer))
-                _answer(said)
+                room, name = normalise_room(room), self._existing(name)
+                _done(lambda answer: self._speak(Speak(room, action, name, answer)))
+                return protocol.Done()
+            case protocol.ChangeSiteKey():
+                _done(self._change_site_key)
+                for room in [each.name for each in self._rooms() if each.people]:
+                    _done(lambda answer, room=room: self._speak(Speak(room, "site-key", "", answer)))  # type: ignore[misc]  # bound now
                 return protocol.Done()
             case protocol.AcceptClock():
                 self._accept_clock()
@@ -153,6 +150,11 @@ class Admin:
                     stream, database, content, server_id=self._store.server_id, time=int(time.time() * 1000)
                 )
         log.info("backup made")
+
+    def _rooms(self) -> list[OwnerlessRoom]:
+        seen: Future[list[OwnerlessRoom]] = Future()
+        self._survey(seen.set_result)
+        return _answer(seen)
 
     def _existing(self, name: str) -> str:
         name = normalise_account(name)
@@ -253,6 +255,20 @@ def _read(connection: socket.socket) -> Request:
 
 def _encode(reply: Reply) -> bytes:
     return msgspec.json.encode(reply) + b"\n"
+
+
+def _done(ask: Callable[[Answer], None]) -> None:
+    """Ask the sequencer for something that only succeeds or fails, and wait. Raises its refusal."""
+    done: Future[None] = Future()
+
+    def answer(error: SecurechatError | None) -> None:
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    ask(answer)
+    _answer(done)
 
 
 def _answer(future: Future[Value]) -> Value:

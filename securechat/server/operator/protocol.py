@@ -89,6 +89,10 @@ class Speak(_Message):
     account: str
 
 
+class ChangeSiteKey(_Message):
+    """Make a new site key, and name it in the rooms that belong to nobody. Reply: `Done`."""
+
+
 class AcceptClock(_Message):
     """The clock is right, although it has leapt. Reply: `Done`."""
 
@@ -111,6 +115,7 @@ Request = (
     | RevokeInvite
     | ListRooms
     | Speak
+    | ChangeSiteKey
     | AcceptClock
     | GetStatus
     | Backup

@@ -146,14 +146,25 @@ class DepartureChecked:
     group: PublicGroup
 
 
+Answer = Callable[[SecurechatError | None], None]
+"""Gets why something was not done, or None once it is on disk."""
+
+
+@dataclass(frozen=True)
+class ChangeSiteKey:
+    """Make a new site key. Rooms hear of it by `Speak`."""
+
+    answer: Answer
+
+
 @dataclass(frozen=True)
 class Speak:
-    """Have the operator say something in a room. `answer` gets why it was not said, or None once it is on disk."""
+    """Have the operator say something in a room. `account`: whom it is about; empty: the new site key."""
 
     room: str
     action: Action
     account: str
-    answer: Callable[[SecurechatError | None], None]
+    answer: Answer
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,11 @@ The name is in the rules, which all members agree on; the index follows them in 
 all gone keeps its people, and after a while not its name.
 """
 
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from securechat.errors import RefusedError
+from securechat.identity.site_key import SiteKey
 from securechat.policy import Rules
 from securechat.server.sequencer.conversation import Conversations
 from securechat.server.sequencer.turn import Turn
@@ -27,14 +29,14 @@ class RoomNames:
         store: ConversationStore,
         conversations: Conversations,
         ownerless: frozenset[str],
-        site_key: bytes,
+        site_keys: Callable[[], Iterable[SiteKey]],
     ) -> None:
-        """`ownerless`: the rooms that the operator names; they belong to nobody, and `site_key` is in their rules."""
+        """`ownerless`: the rooms that the operator names; they belong to nobody, and a site key is in their rules."""
         self._turn = turn
         self._store = store
         self._conversations = conversations
         self._ownerless = ownerless
-        self._site_key = site_key
+        self._site_keys = site_keys
 
     def claim(self, rules: Rules) -> None:
         """Make sure that a room of these rules can have its name. Raises RefusedError, having changed nothing."""
@@ -43,7 +45,7 @@ class RoomNames:
             raise RefusedError("ownerless", f"the operator has named {name}: it is open, and belongs to nobody")
         if not owned and name not in self._ownerless:
             raise RefusedError("not-allowed", f"whoever opens {name} has to be its owner")
-        if not owned and rules.site_key != self._site_key:
+        if not owned and rules.site_key not in (key.public for key in self._site_keys()):
             raise RefusedError("not-allowed", f"the rules of {name} do not name the site key of this server")
         holder = self._store.room(name)
         if holder is None:

@@ -35,7 +35,9 @@ from securechat.server.sequencer.leaving import Leaving
 from securechat.server.sequencer.messages import Messages
 from securechat.server.sequencer.news import News
 from securechat.server.sequencer.operations import (
+    Answer,
     Attach,
+    ChangeSiteKey,
     CheckpointsRead,
     CommitChecked,
     DepartureChecked,
@@ -145,7 +147,7 @@ class Sequencer:
         self._groups = groups = Groups(kept, conversations, validator, checks)
         news = News(kept, devices, conversations, sessions)
         self._reading = reading = Reading(turn, logs, inboxes, conversations, news, readers, self._hand_in)
-        names = RoomNames(turn, kept, conversations, rooms, store.site_key.public)
+        names = RoomNames(turn, kept, conversations, rooms, lambda: store.site_keys)
         self._leases = leases = Leases(turn, kept, conversations, names, groups)
         self._presence = presence = Presence(turn, kept, devices, conversations, sessions)
         self._seats = Seats(turn, devices, sessions, presence, reading, leases, rates, seats)
@@ -159,9 +161,8 @@ class Sequencer:
         founding = Founding(turn, kept, devices, conversations, names, directory, commits, validator, checks)
         leaving = Leaving(turn, kept, conversations, groups, leases, validator, checks)
         words = Words(
-            turn, kept, conversations, groups, leases, checks,
-            server_id=store.server_id, site_key=store.site_key, rooms=rooms,
-        )  # fmt: skip
+            turn, store, conversations, groups, leases, checks, rooms=rooms
+        )
         messages = Messages(turn, logs, conversations, leases, reading)
         questions = Questions(turn, kept, devices, conversations, sessions, budgets, readers, self._hand_in)
         self._writing: dict[type, Handler] = {
@@ -179,6 +180,7 @@ class Sequencer:
             PublishKeyPackages: directory.publish_key_packages,
             KeyPackagesChecked: directory.key_packages_checked,
             FetchKeyPackages: directory.fetch_key_packages,
+            ChangeSiteKey: lambda _, change: words.change_site_key(change),
             Speak: lambda _, speak: words.speak(speak),
             SpeakReady: lambda _, result: words.ready(result),
             Rejected: self._rejected,
@@ -228,6 +230,10 @@ class Sequencer:
     def speak(self, speak: Speak) -> None:
         """Have the operator say something."""
         self._hand_in(None, speak)
+
+    def change_site_key(self, answer: Answer) -> None:
+        """Make a new site key."""
+        self._hand_in(None, ChangeSiteKey(answer))
 
     def survey(self, answer: Callable[[list[OwnerlessRoom]], None]) -> None:
         """Look at the rooms that belong to nobody."""
@@ -290,7 +296,7 @@ class Sequencer:
             log.error("the disk is full; nothing is accepted")
             self._undo()
             for session, operation in batch:
-                if isinstance(operation, Speak | SpeakReady):
+                if isinstance(operation, ChangeSiteKey | Speak | SpeakReady):
                     _asked(operation).answer(StorageError("the server's disk is full"))
                 for request in _requests_in(operation):
                     session.outlet.send(Refused(request.id, "disk-full", "the server's disk is full; try again later"))
@@ -436,8 +442,8 @@ class Sequencer:
                 end_process(error)
 
 
-def _asked(operation: Speak | SpeakReady) -> Speak:
-    return operation if isinstance(operation, Speak) else operation.operation
+def _asked(operation: ChangeSiteKey | Speak | SpeakReady) -> ChangeSiteKey | Speak:
+    return operation.operation if isinstance(operation, SpeakReady) else operation
 
 
 def _requests_in(operation: object) -> list[Request]:

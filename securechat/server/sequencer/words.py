@@ -7,7 +7,6 @@ does to the members' devices is what their leaving does; whoever commits next ca
 from securechat import policy
 from securechat.errors import PeerError, RefusedError
 from securechat.identity.certificate import certificate_of
-from securechat.identity.site_key import SiteKey
 from securechat.mls.public_group import PublicGroup
 from securechat.policy import Rules, Word
 from securechat.policy.words import carried_out, leaf_hash, leaf_of_account
@@ -16,9 +15,9 @@ from securechat.server.sequencer.checks import Checks
 from securechat.server.sequencer.conversation import Conversation, Conversations
 from securechat.server.sequencer.groups import Groups
 from securechat.server.sequencer.leases import Leases
-from securechat.server.sequencer.operations import OwnerlessRoom, Speak, SpeakReady, Survey, Surveyed
+from securechat.server.sequencer.operations import ChangeSiteKey, OwnerlessRoom, Speak, SpeakReady, Survey, Surveyed
 from securechat.server.sequencer.turn import Turn
-from securechat.server.store.port import ConversationStore
+from securechat.server.store.port import Store
 from securechat.server.store.records import Departed
 
 log = get_logger(__name__)
@@ -30,24 +29,21 @@ class Words:
     def __init__(
         self,
         turn: Turn,
-        store: ConversationStore,
+        store: Store,
         conversations: Conversations,
         groups: Groups,
         leases: Leases,
         checks: Checks,
         *,
-        server_id: bytes,
-        site_key: SiteKey,
         rooms: frozenset[str],
     ) -> None:
         self._turn = turn
-        self._store = store
+        self._site = store
+        self._store = store.conversations
         self._conversations = conversations
         self._groups = groups
         self._leases = leases
         self._checks = checks
-        self._server_id = server_id
-        self._site_key = site_key
         self._rooms = rooms
 
     def survey(self, operation: Survey) -> None:
@@ -72,6 +68,12 @@ class Words:
             return Surveyed(operation, rooms)
 
         self._checks.load(work)
+
+    def change_site_key(self, operation: ChangeSiteKey) -> None:
+        """Make a new site key."""
+        self._site.change_site_key()
+        self._turn.after(lambda: operation.answer(None))
+        log.info("new site key")
 
     def speak(self, operation: Speak) -> None:
         """Say something, once the room's group is in memory. Raises RefusedError."""
@@ -98,10 +100,14 @@ class Words:
         found = leaf_of_account(group, operation.account)
         going = found if operation.action in ("bar", "remove") else None
         time = self._turn.time_in(head)
+        key = next((key for key in self._site.site_keys if key.public == rules.site_key), None)
+        if key is None:
+            raise RefusedError("not-allowed", f"the rules of {rules.name} name a site key that this server never had")
+        about = operation.account.encode() or self._site.site_keys[0].public
         word = Word(
-            self._server_id, head.id, head.epoch, head.seq + 1, time, operation.action, operation.account.encode(),
+            self._site.server_id, head.id, head.epoch, head.seq + 1, time, operation.action, about,
             leaf_hash(going[1]) if going is not None else b"",
-        ).signed(self._site_key)  # fmt: skip
+        ).signed(key)  # fmt: skip
         try:
             policy.check_word(group, word.encode(), seq=word.seq, time=time, before=words)
         except PeerError as error:

@@ -187,8 +187,14 @@ class Store(Protocol):
         """The 16 bytes that name this server, drawn when the store was made."""
 
     @property
-    def site_key(self) -> SiteKey:
-        """By which the operator speaks in rooms that belong to nobody; made when the store was."""
+    def site_keys(self) -> tuple[SiteKey, ...]:
+        """By which the operator speaks in rooms that belong to nobody: the newest first, the last made with the store.
+
+        The old ones are kept: the rules of a room name them until its members have heard of a new one.
+        """
+
+    def change_site_key(self) -> None:
+        """Make a new one."""
 
     @property
     def conversations(self) -> ConversationStore:

@@ -54,7 +54,7 @@ def test_rooms_that_the_operator_names_have_no_owner_and_all_others_have_their_f
     refused(found(alice, Rules("invite", "#hall", owners=(me,))), "ownerless", "belongs to nobody")
     refused(found(alice, Rules("open", "#garden")), "not-allowed", "has to be its owner")
     refused(found(alice, Rules("open", "#garden", owners=(other,))), "invalid-commit", "has to be its owner")
-    key = server.store.site_key.public
+    key = server.store.site_keys[0].public
     assert alice.hello.site_key == key
     refused(found(alice, Rules("open", "#hall")), "not-allowed", "do not name the site key")
     refused(found(alice, Rules("open", "#hall", site_key=b"k" * 32)), "not-allowed", "do not name the site key")

@@ -36,10 +36,10 @@ def test_what_was_committed_is_there_after_a_crash_and_the_rest_is_not(reopen: O
     head = make(store)
     write(store, head, 3)
     store.logs.append(head, [LogEntry(4, NOW, ALICE, 4, 7, bytes(32), b"never committed")])
-    server_id, site_key = store.server_id, store.site_key
+    server_id, site_key = store.server_id, store.site_keys[0]
     store = reopen()
-    assert (store.server_id, store.site_key.public) == (server_id, site_key.public)
-    assert store.site_key.sign(b"word") == site_key.sign(b"word")
+    assert (store.server_id, store.site_keys[0].public) == (server_id, site_key.public)
+    assert store.site_keys[0].sign(b"word") == site_key.sign(b"word")
     assert read(store) == [1, 2, 3]
     assert same(store.conversations.load(ROOM), head)
 
@@ -420,6 +420,21 @@ def test_departures_are_remembered_until_the_tree_has_dropped_them(reopen: Open)
     store.commit()
     del head.departed[ALICE]
     assert same(reopen().conversations.load(ROOM), head)
+
+
+def test_a_new_site_key_is_kept_beside_the_old_ones(reopen: Open) -> None:
+    store = reopen()
+    (first,) = store.site_keys
+    store.change_site_key()
+    store.rollback()
+    assert [key.public for key in store.site_keys] == [first.public]
+    store.change_site_key()
+    store.change_site_key()
+    store.commit()
+    keys = [key.public for key in store.site_keys]
+    assert keys[2:] == [first.public]
+    assert len(set(keys)) == 3
+    assert [key.public for key in reopen().site_keys] == keys
 
 
 def test_words_of_the_operator_wait_until_they_are_carried_out(reopen: Open) -> None:

@@ -11,7 +11,8 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from securechat.identity.site_key import SiteKey
+from securechat.identity.certificate import KEY_LENGTH
+from securechat.identity.site_key import SiteKey, new_private
 from securechat.server.store.records import Head, LogEntry
 from securechat.server.store.sqlite.database import Database, marks
 from securechat.server.store.sqlite.tail import RunRow, Tail, decode_run, encode_run
@@ -44,7 +45,7 @@ class Logs:
             try:
                 self.server_id: bytes = meta["server_id"]
                 self.next_id = int.from_bytes(meta["next_id"], "big")
-                self.site_key = SiteKey(meta["site_key"])
+                self.site_keys = _site_keys(meta)
             except KeyError as error:
                 raise database.damaged(f"its {error} is missing") from error
             self._read_refs()
@@ -59,6 +60,15 @@ class Logs:
             self.histories = {ref for (ref,) in connection.execute("SELECT DISTINCT conversation FROM history")}
         self.untidy |= self.histories
         writer.after_rollback(self._rolled_back)
+
+    def change_site_key(self) -> None:
+        """See `port.Store`."""
+        old = dict(self._writer.rows("SELECT key, value FROM meta WHERE key LIKE '%site_key%'"))
+        kept = old["site_key"] + old.get("old_site_keys", b"")
+        private = new_private()
+        self._writer.execute("UPDATE meta SET value = ? WHERE key = 'site_key'", private)
+        self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('old_site_keys', ?)", kept)
+        self.site_keys = (SiteKey(private), *self.site_keys)
 
     def _read_refs(self) -> None:
         self.refs = dict(self._writer.rows("SELECT id, ref FROM conversations"))
@@ -118,6 +128,7 @@ class Logs:
         self._cursors = []
         self.tail.forget_heads()
         self._read_refs()
+        self.site_keys = _site_keys(dict(self._writer.rows("SELECT key, value FROM meta")))
 
     # --- looking up -------------------------------------------------------------------------------------------------
 
@@ -225,3 +236,9 @@ class Logs:
         with self._database.snapshot() as reader:
             (size,) = reader.execute("SELECT coalesce(sum(handshake_bytes), 0) FROM conversations").fetchone()
         return int(size)
+
+
+def _site_keys(meta: dict[str, bytes]) -> tuple[SiteKey, ...]:
+    """The newest first. Raises KeyError if there is none."""
+    private = meta["site_key"] + meta.get("old_site_keys", b"")
+    return tuple(SiteKey(private[at : at + KEY_LENGTH]) for at in range(0, len(private), KEY_LENGTH))

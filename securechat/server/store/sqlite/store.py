@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from securechat.identity.site_key import SiteKey
 from securechat.server.store.records import Size, Trimmed
 from securechat.server.store.sqlite.conversations import Conversations
 from securechat.server.store.sqlite.database import Database
@@ -41,7 +42,15 @@ class SQLiteStore:
             database.close()
             raise
         self.server_id = self.logs.server_id
-        self.site_key = self.logs.site_key
+
+    @property
+    def site_keys(self) -> tuple[SiteKey, ...]:
+        """See `port.Store`."""
+        return self.logs.site_keys
+
+    def change_site_key(self) -> None:
+        """See `port.Store`."""
+        self.logs.change_site_key()
 
     def commit(self) -> None:
         """See `port.Store`."""
