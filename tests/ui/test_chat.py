@@ -656,6 +656,21 @@ def test_in_a_pipe_a_held_message_ends_the_client_as_a_matter_of_trust() -> None
     assert screen.chat.exit_code == ExitCode.UNTRUSTED
 
 
+def test_in_a_pipe_a_text_to_somebody_whose_device_is_gone_ends_with_what_to_do() -> None:
+    screen = Screen(piped=True, online=False, start=False)
+    screen.client.add(BOB)
+    screen.tell(Ready())
+    gone = Unreachable(BOB.id, "bob", "1a2b", KeyShown("bob", "3c4d", "changed"))
+    screen.tell(gone)  # news, about no text of ours
+    screen.type("/msg bob hello")
+    assert not screen.idle()
+    screen.tell(replace(gone, command=screen.commands()[-1].id))
+    assert screen.idle()
+    screen.chat.quit()
+    screen.settle()
+    assert screen.chat.exit_code == ExitCode.UNTRUSTED
+
+
 def test_an_own_message_that_was_not_sent_says_why_and_is_waited_for_no_longer() -> None:
     screen = Screen(online=False, start=False)
     screen.client.add(BOB)
