@@ -559,6 +559,8 @@ class Engine:
             raise UsageError("You are not in this room yet.")
         rules = policy.rules_of(room.group.public.extensions)
         own = policy.Identity(self.account, self._context.device.identity_key)
+        if account == self.account:
+            raise UsageError("That is you. /leave leaves a room.")
         here = account in room.row.members
         if action == "add" and here:
             self._check_replaceable(room, account)
@@ -566,8 +568,6 @@ class Engine:
         takes_back = here and account in {each.account for each in unanswered(room)}
         if own not in (rules.who_adds if action == "add" or takes_back else rules.owners):
             raise UsageError(f"Only the owner of {room.row.name} can do that.")
-        if account == self.account:
-            raise UsageError("That is you. /leave leaves a room.")
         if action == "remove" and not here:
             raise UsageError(f"{account} is not in {room.row.name}.")
         changes = self._context.vault.changes
