@@ -330,6 +330,7 @@ class AskedByLine(Event):
     account: str
     key: str  # its short form
     room: str  # empty: the line led to nothing but them
+    until: int  # by when their client has to be online, in milliseconds since 1970
     known: bool  # whether the key was accepted before
 
 

@@ -36,7 +36,9 @@ from securechat.client.events import (
     Invitation,
     Invited,
     InviteLineMade,
+    InviteLineRefused,
     InviteLines,
+    InviteLineUsed,
     KeyChanged,
     Message,
     Ready,
@@ -372,7 +374,7 @@ def run_recv(
     def judge(event: Event) -> ExitCode | None:
         nonlocal caught_up
         match event:
-            case KeyChanged():
+            case KeyChanged() | InviteLineUsed() | InviteLineRefused():
                 for sentence in sentences(event, None, client.account):
                     run.complain(sentence.text)
             case Invited(invitation=invitation) if caught_up:

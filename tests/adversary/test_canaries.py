@@ -16,6 +16,7 @@ import pytest
 
 from securechat.client import commands, events
 from securechat.client.password import login_secret
+from securechat.identity.invite_line import decode
 from securechat.server.config import STORE_FILE
 from securechat.transport.tls import server_context
 from securechat.wire import messages as m
@@ -149,6 +150,14 @@ def converse(world: World) -> None:
     bob.do(commands.Bye(bob.id_of("alice")))
     alice.wait_until(lambda: state(alice, "bob") == "closed")
     direct(alice, carol)
+    alice.do(commands.CreateRoom("#club"))
+    alice.wait_until(lambda: state(alice, "#club") == "open")
+    alice.do(commands.MakeInviteLine("#club"))
+    text = alice.wait_for(events.InviteLineMade).text
+    world.said["an invite line"] = text.encode()
+    world.said["its secret"] = decode(text, 0).voucher.secret  # type: ignore[union-attr]  # it has one
+    bob.do(commands.UseInviteLine(text))
+    bob.wait_until(lambda: state(bob, "#club") == "open")
 
 
 def test_no_canary_of_a_whole_conversation_is_anywhere(world: World) -> None:
@@ -161,7 +170,7 @@ def test_no_canary_of_a_whole_conversation_is_anywhere(world: World) -> None:
     }
     keys = {name: key for person in world.people for name, key in keys_of(person).items()}
     site_key = site_key_of(world.folder / "server" / "data")
-    assert len(world.said) == 9
+    assert len(world.said) == 11
     assert len(keys) > 30
 
     def check() -> None:

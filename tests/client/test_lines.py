@@ -75,7 +75,8 @@ def test_who_uses_a_line_is_in_the_room_and_nobody_was_asked_anything(people: Wo
     settle(alice, bob)
     (asked,) = bob.of(events.AskedByLine)
     key = pins.short(key_of(alice))
-    assert asked == events.AskedByLine("alice", key, "#staff", known=False, command=asked.command)
+    until = listed(alice)[0].until
+    assert asked == events.AskedByLine("alice", key, "#staff", until, known=False, command=asked.command)
     assert alice.of(events.InviteLineUsed) == [
         events.InviteLineUsed(alice.id_of("bob"), "bob", pins.short(key_of(bob)), "#staff")
     ]
@@ -429,6 +430,21 @@ def test_a_line_of_another_server_or_of_ones_own_is_refused(people: World) -> No
     with pytest.raises(UsageError, match="good for registering alone"):
         bob.do(commands.UseInviteLine(replace(whole, voucher=None).encode()))
     assert standing(bob, alice) == "unknown"
+
+
+def test_who_thinks_better_of_a_line_is_not_taken_in_by_it(people: World) -> None:
+    alice, bob = strangers(people, "alice", "bob")
+    room(alice)
+    text = line(alice)
+    alice.cut()
+    bob.do(commands.UseInviteLine(text))
+    settle(bob)
+    bob.do(commands.Distrust("alice"))
+    alice.connect()
+    settle(alice, bob)
+    assert alice.of(events.InviteLineUsed)
+    assert bob.state_of("#staff") == ""
+    assert not bob.engine.snapshot.invitations
 
 
 def test_an_invitation_by_somebody_else_to_the_same_room_is_asked_about(people: World) -> None:

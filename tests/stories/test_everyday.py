@@ -56,6 +56,17 @@ def test_a_new_member_is_asked_once(town: Town) -> None:
     assert asked(*everybody.everybody) == [0] * 15
 
 
+def test_a_new_member_who_comes_by_a_line_is_asked_nothing_and_nobody_else_is(town: Town) -> None:
+    _, _, owners, bob = everybody = neighbours(town)
+    (dave,) = town.move_in("dave")
+    forget(dave)
+    told = owners[0].do(commands.MakeInviteLine("#one"))
+    dave.do(commands.UseInviteLine(next(each.text for each in told if isinstance(each, events.InviteLineMade))))
+    play(*everybody.everybody, dave)
+    Place(town, "#one", owners[0], bob, dave).all_read_each_other()
+    assert asked(dave, *everybody.everybody) == [0] * 16
+
+
 def test_forty_days_away_ask_nobody_anything(town: Town) -> None:
     alice, friends, owners, bob = everybody = neighbours(town)
     alice.cut()

@@ -175,7 +175,7 @@ def test_remote_text_cannot_fake_a_line_in_any_event(screen: Screen) -> None:
             InviteLines((replace(LINE, room=evil, user=evil, key="1a2b", used=1),)),
             InviteLineUsed(BOB.id, evil, "1a2b", evil),
             *(InviteLineRefused(BOB.id, evil, "1a2b", evil, why, evil, "3c4d", 1) for why in get_args(LineRefusal)),
-            AskedByLine(evil, "1a2b", evil, known=False),
+            AskedByLine(evil, "1a2b", evil, 1, known=False),
         )
     ]
     shown.append(screen.change(replace(LOBBY, name=evil, members=(evil,)), "members", evil))
@@ -520,10 +520,10 @@ EVENTS: list[tuple[Event, tuple[str, ...]]] = [
     (InviteLineRefused(BOB.id, "bob", "1a2b", "#staff", "barred"), ("bob is barred there",)),
     (InviteLineRefused(BOB.id, "bob", "1a2b", "#staff", "inside"), ("bob is in it already",)),
     (
-        AskedByLine("bob", "1a2b", "#staff", known=False),
-        ("Asked bob to let you into #staff; bob has to be online", "Key 1a2b of bob is accepted by the line"),
+        AskedByLine("bob", "1a2b", "#staff", 1_700_049_600_000, known=False),
+        ("Asked bob to let you into #staff; bob has to be online until 15 Nov 2023", "Key 1a2b of bob is accepted by"),
     ),
-    (AskedByLine("bob", "1a2b", "", known=True), ("Asked bob; bob has to be online", "is the one you know")),
+    (AskedByLine("bob", "1a2b", "", 1, known=True), ("Asked bob; bob has to be online", "is the one you know")),
     (
         Unreachable(BOB.id, "bob", "1a2b", KeyShown("bob", "3c4d", "changed")),
         ("!! bob will not get what you write", "under key 1a2b, but under 3c4d", "what waits goes to that key"),

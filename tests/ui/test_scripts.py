@@ -15,7 +15,9 @@ from securechat.client.events import (
     Held,
     Invitation,
     InviteLineMade,
+    InviteLineRefused,
     InviteLines,
+    InviteLineUsed,
     KeyShown,
     Ready,
     Refused,
@@ -132,6 +134,15 @@ def test_send_without_an_answer_ends_in_time_and_with_wait_it_stands_in_the_queu
     script = Script(Connected("s", ""), Waiting(1))
     assert script.send(wait=True, timeout=0.05) == ExitCode.TIMEOUT
     assert "Time is up" in script.errors.getvalue()
+
+
+def test_recv_tells_who_has_come_by_a_line() -> None:
+    used = InviteLineUsed(BOB.id, "bob", "1a2b", "#staff")
+    refused = InviteLineRefused(BOB.id, "carl", "3c4d", "#staff", "used", "bob", "1a2b", 1)
+    script = Script(Connected("s", ""), used, refused, Ready())
+    assert script.recv() == ExitCode.OK
+    assert "bob has come by your invite line: key 1a2b is accepted." in script.errors.getvalue()
+    assert "carl (key 3c4d) comes with your invite line to #staff" in script.errors.getvalue()
 
 
 # --- invite lines -------------------------------------------------------------------------------------------------

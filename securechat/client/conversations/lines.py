@@ -160,9 +160,8 @@ class Lines:
         package = device.make_key_packages(1, context.clock.seconds())[0] if voucher.room else b""
         claim = Claim(voucher.server_id, voucher.room, inviter, own, package)
         proof = line_proof.prove(voucher.secret, claim)
-        context.emit(
-            events.AskedByLine(inviter.account, pins.short(inviter.identity_key), voucher.title, known=known)
-        )
+        key = pins.short(inviter.identity_key)
+        context.emit(events.AskedByLine(inviter.account, key, voucher.title, voucher.until, known=known))
         return direct.put(LineProof(line_proof.public_half(voucher.secret), package, proof))
 
     # --- proofs that come -----------------------------------------------------------------------------------------

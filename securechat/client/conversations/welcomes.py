@@ -607,8 +607,11 @@ class Welcomes:
         return offers.judge(self._context, before, offered)
 
     def _by_line(self, row: InviteRow) -> bool:
-        """Whether an invite line that we have used names this room and this inviter. Others' are ordinary ones."""
-        return self._context.vault.lines.leads(row.conversation, row.inviter, self._context.clock.milliseconds())
+        """Whether an invite line that we have used names this room and this inviter, whose key is still accepted."""
+        context = self._context
+        if context.pins.standing(*row.inviter) not in WRITTEN_TO:
+            return False
+        return context.vault.lines.leads(row.conversation, row.inviter, context.clock.milliseconds())
 
     def _ask(self, row: InviteRow, welcome: WelcomeRow) -> None:
         before, question = self.questions.get(row.conversation), self._question(row, welcome)

@@ -215,7 +215,7 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
             who = clean_line(event.account)
             into = f" to let you into {clean_line(event.room)}" if event.room else ""
             key = f"Key {event.key} of {who} " + ("is the one you know" if event.known else "is accepted by the line")
-            yield _notice(f"Asked {who}{into}; {who} has to be online for the answer. {key}.")
+            yield _notice(f"Asked {who}{into}; {who} has to be online until {_day(event.until)}. {key}.")
         case PresenceChanged():
             yield _notice(f"{clean_line(event.account)} {_PRESENCE[event.state]}.")
         case OperatorSpoke():
