@@ -15,6 +15,7 @@ from securechat.client.events import Event
 from securechat.client.pins import PinBook
 from securechat.client.vault.vault import Vault
 from securechat.identity.certificate import DeviceCertificate
+from securechat.policy import Rules
 from securechat.wire.messages import CommitFailed, FromClient, Reply
 
 ReplyHandler = Callable[[Reply], None]
@@ -47,7 +48,8 @@ class Added:
 
     room: bytes
     person: DeviceCertificate
-    opens: bytes  # SHA-256 of the group context that their Welcome opens
+    rules: Rules  # of the epoch that their Welcome opens: a later commit may have come in the same transaction
+    opens: bytes  # SHA-256 of its group context
     change: int = 0  # the user's change that asked for it; 0: that is not known any more
 
 

@@ -52,6 +52,11 @@ def waiting(person: Person) -> int:
     return len(person.vault.invitations.inviters())
 
 
+def changes(person: Person) -> list[str]:
+    """What has happened to a person's conversations."""
+    return [event.change for event in person.happened if isinstance(event, events.ConversationChanged)]
+
+
 # --- asking -------------------------------------------------------------------------------------------------------
 
 
@@ -130,8 +135,7 @@ def test_an_unknown_inviter_asks_for_both_at_once(people: World) -> None:
     settle(alice, bob)
     (question,) = asked(bob)
     assert question.first_contact
-    changes = [event.change for event in bob.happened if isinstance(event, events.ConversationChanged)]
-    assert changes == []  # one question for both
+    assert changes(bob) == []  # one question for both
     bob.do(commands.AcceptInvitation(club))
     settle(alice, bob)
     assert (alice.state_of("bob"), bob.state_of("alice")) == ("open", "open")
@@ -402,6 +406,44 @@ def test_no_crash_parts_an_addition_from_its_invitation(people: World, steps: in
     bob.say("#club", "in")
     settle(alice, bob)
     assert alice.texts("#club") == ["bob: in"]
+
+
+@pytest.mark.parametrize("then", ["nothing", "rename", "remove"])
+def test_whatever_follows_an_addition_in_one_batch_the_invitation_fits_its_welcome(people: World, then: str) -> None:
+    alice, bob, carol = people("alice", "bob", "carol")
+    refuse_all(carol)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    alice.do(commands.SetOwner(club, "bob", owner=True))
+    settle(alice, bob)
+    alice.do(commands.Invite(club, "carol"))
+    while not any(isinstance(message, wire.Commit) for message in alice.to_server):
+        assert alice.push() or alice.pull()
+    while alice.push():
+        pass
+    alice.cut()  # before the server's answer to the commit
+    settle(bob, carol)
+    if then == "rename":
+        bob.do(commands.Rename(club, "#team"))
+    elif then == "remove":
+        bob.do(commands.Remove(club, "alice"))
+    settle(bob, carol)
+    alice.connect()
+    settle(alice, bob, carol)
+    assert ("removed" in changes(alice)) == (then == "remove")
+    (question,) = asked(carol)
+    assert (question.inviter, question.owners) == ("alice", ("alice", "bob"))
+    carol.do(commands.AcceptInvitation(club))
+    settle(alice, bob, carol)
+    name = "#team" if then == "rename" else "#club"
+    carol.say(name, "here I am")
+    settle(alice, bob, carol)
+    assert bob.texts(name) == ["carol: here I am"]
+    assert not carol.of(events.Alarm)
+    alice.say("carol", "and we go on talking")
+    settle(alice, bob, carol)
+    assert carol.texts("alice")[-1] == "alice: and we go on talking"
 
 
 def test_a_welcome_is_not_acknowledged_before_it_is_kept_and_can_be_opened_later(

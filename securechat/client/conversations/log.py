@@ -326,8 +326,8 @@ def _note_invited(conversation: Conversation, commit: PublicStagedCommit) -> Non
     if conversation.row.kind != "invite":
         return
     context, departed = conversation.context, conversation.departed
-    opens = sha256(commit.after.context.encode()).digest()
-    context.added += (Added(conversation.id, certificate_of(node), opens) for _, node in commit.added)
+    rules, opens = policy.rules_of(commit.after.extensions), sha256(commit.after.context.encode()).digest()
+    context.added += (Added(conversation.id, certificate_of(node), rules, opens) for _, node in commit.added)
     silent = [
         certificate_of(node)
         for leaf, node in commit.removed

@@ -236,9 +236,7 @@ class Registry:
             else:
                 welcomes.take(direct, sender, body)
         while context.added:
-            added = context.added.pop(0)
-            if (room := self.get(added.room)) is not None:
-                welcomes.invite(room, added)
+            welcomes.invite(context.added.pop(0))
         while context.removed:
             where, people = context.removed.pop(0)
             welcomes.withdraw(where, people)

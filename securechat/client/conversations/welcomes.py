@@ -353,12 +353,14 @@ class Welcomes:
 
     # --- what we send ---------------------------------------------------------------------------------------------
 
-    def invite(self, room: Conversation, added: Added) -> None:
-        """Send somebody whom our commit has just added their invitation, in the transaction that merges it."""
-        context, who = self._context, Identity.of(added.person)
-        rules = policy.rules_of(room.group.public.extensions)
+    def invite(self, added: Added) -> None:
+        """Send somebody whom our commit has just added their invitation, in the transaction that merges it.
+
+        We may be out of the room again by then: they are in its tree, and nobody else can invite them to that epoch.
+        """
+        context, who, rules = self._context, Identity.of(added.person), added.rules
         until = context.clock.milliseconds() + WAIT_MILLISECONDS
-        body = Invite(room.id, "invite", rules.name, _role(rules, who), rules.owners, added.opens, until)
+        body = Invite(added.room, "invite", rules.name, _role(rules, who), rules.owners, added.opens, until)
         direct = self.direct_with(who)
         if direct is None:
             direct = self._registry.add("direct", who.account)
