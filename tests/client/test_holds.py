@@ -294,3 +294,13 @@ def test_no_decision_is_taken_on_our_own_name(people: World, command: type[comma
     (alice,) = people("alice")
     with pytest.raises(UsageError, match="That is you|Look at the safety number"):
         alice.do(command("alice"))
+
+
+def test_a_refused_key_is_accepted_again_by_its_name_alone(den: list[Person]) -> None:
+    alice, bob = den
+    decide(alice, "refuse", "bob", key_of(bob))
+    form = pins.short(key_of(bob))
+    with pytest.raises(UsageError, match=f"You have refused what is known of bob. /trust bob {form} accepts it again."):
+        alice.do(commands.Trust("bob"))
+    alice.do(commands.Trust("bob", form))
+    assert book(alice).standing("bob", key_of(bob)) == "accepted"

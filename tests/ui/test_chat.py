@@ -195,6 +195,25 @@ def test_plain_text_goes_to_the_current_conversation_and_is_shown_once(screen: S
     assert screen.chat.prompt == "[bob] > "
 
 
+def test_a_renamed_room_stays_the_current_one_also_when_another_room_gets_its_name(screen: Screen) -> None:
+    screen.type("/go #private", "one")
+    del screen.client.known["#private"]
+    renamed = replace(PRIVATE, name="#crew")
+    screen.client.change(renamed, "renamed", "#crew")
+    screen.client.add(conversation("#private", "open"))
+    screen.type("two")
+    assert screen.chat.prompt == "[#crew] > "
+    assert [call.conversation for call in screen.client.calls if isinstance(call, commands.Send)] == [PRIVATE.id] * 2
+
+
+def test_a_key_that_was_refused_is_not_drawn_as_a_new_device(screen: Screen) -> None:
+    refused = Held(BOB.id, (KeyShown("bob", "1a2b", "refused"),))
+    screen.client.tell(refused)
+    shown = screen.type("/help")
+    assert "You have refused that key: /trust bob 1a2b accepts it again" in shown
+    assert "new device" not in shown
+
+
 def test_an_invitation_is_answered_by_the_rooms_name_or_alone(screen: Screen) -> None:
     screen.client.asked.append(CLUB)
     screen.type("/accept #club")

@@ -77,8 +77,12 @@ class Decisions:
         """The user accepts a key without having compared it."""
         book = self._context.pins
         others = [key for key in self._known(account) if book.standing(account, key) not in WRITTEN_TO]
+        refused = [key for key in others if book.standing(account, key) == "refused"]
         if not form:
-            others = [key for key in others if book.standing(account, key) != "refused"]
+            others = [key for key in others if key not in refused]
+        if refused and not others:
+            known = " or ".join(f"/trust {account} {pins.short(key)}" for key in refused)
+            raise UsageError(f"You have refused what is known of {account}. {known} accepts it again.")
         if not others:
             raise UsageError(f"No other key of {account} is known; there is nothing to trust.")
         key = self._pick(account, form, others, "/trust")

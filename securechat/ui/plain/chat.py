@@ -116,7 +116,8 @@ class Chat:
         self._ready = False
         self._held = False  # a line waits for a decision that nobody can make in a pipe, or for somebody who is away
         self._failure = ExitCode.OK
-        self._current = ""  # the current conversation's name, which outlives its id
+        self._current = ""  # the current conversation's name; what is typed goes there
+        self._current_id = b""  # its id, once it is known: a room may be renamed, and another one get its name
         self._opening = ""  # the name of the conversation that has been asked for and is not there yet
         self._opened_by = 0  # the command that asked for it
         self._kept: list[str] = []  # lines typed meanwhile
@@ -177,7 +178,7 @@ class Chat:
 
     def _confirm(self) -> None:
         """Enter alone answers what is asked in the current conversation. In a pipe nobody can be asked."""
-        conversation = self._client.find(self._current) if self._current else None
+        conversation = self._find_current()
         if conversation is not None and not self._piped and (question := self._questions.pop(conversation.id, 0)):
             self._do_command(Confirm(conversation.id, question))
 
@@ -209,11 +210,26 @@ class Chat:
         """Return the current conversation. Raises `UsageError` saying how to get one."""
         if not self._current:
             raise UsageError("Nobody hears you yet: /msg USER TEXT talks to somebody, /join #room enters a room.")
-        conversation = self._client.find(self._current)
+        conversation = self._find_current()
         if conversation is None:
-            gone, self._current = self._current, ""
+            gone = self._current
+            self._turn_to("")
             raise UsageError(f"{gone} is gone. /go shows your conversations.")
         return conversation
+
+    def _find_current(self) -> ConversationSnapshot | None:
+        """Return the current conversation, if there is one: the same one for as long as it goes on, else its heir."""
+        if not self._current:
+            return None
+        found = self._client.conversation(self._current_id) if self._current_id else None
+        if found is None or found.state == "closed":
+            found = self._client.find(self._current)
+        if found is not None:
+            self._turn_to(found.name, found.id)
+        return found
+
+    def _turn_to(self, name: str, conversation: bytes = b"") -> None:
+        self._current, self._current_id = name, conversation
 
     def _direct(self, rest: str, what: str) -> ConversationSnapshot:
         """Return the direct conversation with the user in `rest`, or the current one if that is empty."""
@@ -241,7 +257,8 @@ class Chat:
         self._client.do(command)
 
     def _open(self, name: str, command: Command) -> None:
-        self._current = self._opening = name
+        self._turn_to(name)
+        self._opening = name
         self._opened_by = command.id
         self._do_command(command)
 
@@ -271,7 +288,7 @@ class Chat:
             self._open(account, OpenDirect(account, text, ask=False))
         else:
             self._say(found, text)
-            self._current = account
+            self._turn_to(account)
 
     def _chat(self, rest: str) -> None:
         account = self._other(_one(rest, "/chat USER"))
@@ -293,7 +310,7 @@ class Chat:
             self._open(asked.name, AcceptInvitation(asked.conversation))
         else:
             self._do_command(Accept(asked.id))
-            self._current = asked.name
+            self._turn_to(asked.name)
 
     def _decline(self, rest: str) -> None:
         asked = self._asked(rest, "/decline")
@@ -349,7 +366,7 @@ class Chat:
         room, days, *more = [*rest.split(), "", ""] if rest.startswith("#") else ["", *rest.split(), ""]
         if any(more) or (days and not (days.isascii() and days.isdigit() and len(days) < 4)):
             raise UsageError("Type /invite-line #room, or /invite-line #room DAYS; without a room, it leads to you.")
-        here = self._client.find(self._current) if self._current and not rest.startswith("#") else None
+        here = self._find_current() if not rest.startswith("#") else None
         if here is not None and here.kind == "invite":
             room = here.name
         self._do_command(MakeInviteLine(room, int(days)) if days else MakeInviteLine(room))
@@ -398,7 +415,7 @@ class Chat:
             self._list_conversations()
             return
         conversation = self._named(rest)
-        self._current = conversation.name
+        self._turn_to(conversation.name, conversation.id)
         self._listing.see(conversation.id)
         if not self._piped:
             self._show(notice(f"You are talking in {conversation.name} now."))
@@ -432,7 +449,7 @@ class Chat:
         conversation = self._named(rest) if rest else self._here()
         self._do_command(Leave(conversation.id))
         if conversation.name == self._current:
-            self._current = ""
+            self._turn_to("")
 
     def _bye(self, rest: str) -> None:
         self._do_command(Bye(self._direct(rest, "/bye").id))
@@ -518,6 +535,8 @@ class Chat:
     def event(self, event: Event) -> None:
         """Show an event, and go on with what was waiting for it."""
         self._listing.fold(event)
+        if isinstance(event, ConversationChanged):
+            self._find_current()  # it may have another name now
         match event:
             case Received(message=message) | Refused(message=Message() as message):
                 self._show_message(message)
@@ -582,7 +601,7 @@ class Chat:
         """What was asked for exists, or never will."""
         if not came_about and self._opening:
             if self._current == self._opening:
-                self._current = ""
+                self._turn_to("")
             if not self._piped:
                 self._kept.clear()  # typed for a conversation that never came to be
         self._opening, self._opened_by = "", 0

@@ -95,6 +95,11 @@ def why_held(event: Held, conversation: ConversationSnapshot | None) -> str:
             f"Your message in {where} waits. Reading there: {whose}. /safety {who} shows the numbers; "
             f"an empty line (Enter alone) lets it go to them."
         )
+    if first.trust == "refused":
+        return (
+            f"Your message in {where} is held for {whose}. You have refused that key: /trust {which} accepts it again; "
+            f"/safety {who} shows what is known."
+        )
     new = f"Either {who} has a new device, or somebody sits between you. " if first.trust != "unknown" else ""
     return (
         f"Your message in {where} is held for {whose}. {new}Compare /safety {who}, then /verify {which}; "
