@@ -1,8 +1,8 @@
-"""What it costs to keep handshakes for who is away: bytes on disk, and the CPU time to bring them to a reader.
+"""What it costs to keep handshakes for who is away, and to follow them: bytes, and CPU time of server and client.
 
-Real commits of rooms of 30 and 300 in which every parent node has a key, each by another member, with certificates and
-rules as in use; the real store and the sequencer's reading, without connections. Held against the same entries as
-history, before they were given up.
+Real commits of rooms of 3, 30 and 300 in which every parent node has a key, each by another member, with certificates
+and rules as in use. The real store and the sequencer's reading, without connections; held against the same entries as
+history, before they were given up. At the client the engine with the checks of a log, without its vault.
 """
 
 import os
@@ -20,14 +20,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.work.mls_growth import spread, view
+from securechat import policy
+from securechat.client.conversations.numbers import encode_commit
+from securechat.client.conversations.walking import Walk
 from securechat.identity.certificate import CLOCK_SKEW, DeviceCertificate, credential, issue, leaf_validator
 from securechat.mls.crypto.sealing import SignaturePrivateKey
 from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519 as SUITE
+from securechat.mls.framing import decode_body
 from securechat.mls.group import Group, StagedCommit
+from securechat.mls.group_info import GroupInfo
 from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_package
 from securechat.mls.leaf_node import Capabilities, Lifetime
 from securechat.mls.proposals import Add, Proposal
+from securechat.mls.public_group import verify_group_info
 from securechat.mls.tree_math import LeafIndex
+from securechat.mls.welcome import Welcome
 from securechat.policy import Identity, Rules, known_extensions
 from securechat.server.clock import ServerClock
 from securechat.server.sequencer.conversation import Conversations
@@ -39,9 +46,9 @@ from securechat.server.sequencer.validation import SNAPSHOT_EPOCHS
 from securechat.server.store.records import READER_SECONDS, Checkpoint, Head, LogEntry, Membership
 from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.wire.chain import CHAIN_START, MLS_MESSAGE, next_chain
-from securechat.wire.messages import Subscribe
+from securechat.wire.messages import Entry, Subscribe
 
-SIZES: Final = (30, 300)  # members
+SIZES: Final = (3, 30, 300)  # members
 COMMITS: Final = 1_000
 ROUNDS: Final = 7
 NOW: Final = int(time.time())
@@ -50,10 +57,11 @@ ROOM: Final = b"R" * 32
 READER: Final = b"r" * 16
 CAPABILITIES: Final = Capabilities(cipher_suites=(SUITE.value,), extensions=known_extensions())
 GOAL: Final = 1.5  # times what history costs
+FOLLOW_GOAL: Final = 5.0  # seconds, in the largest room: somebody waits for it, and sees how far it is
 
 
 def doors() -> Iterator[Figure]:
-    """Bytes on disk, and CPU time to a reader, of 1,000 commits."""
+    """Bytes on disk, CPU time to a reader, and the reader's own, of 1,000 commits."""
     for size in SIZES:
         with tempfile.TemporaryDirectory() as folder:
             yield from _measure(size, Path(folder))
@@ -63,7 +71,7 @@ def _measure(size: int, folder: Path) -> Iterator[Figure]:
     case = f"{COMMITS:,} commits of a room of {size}"
     store = SQLiteStore(folder / "chat.db", durable=False)
     made = time.process_time()
-    _fill(store, size)
+    room = _fill(store, size)
     made = time.process_time() - made
     history = median(_stream(store, folder) for _ in range(ROUNDS))
     while store.tidy((NOW + READER_SECONDS + 60) * 1000)[1]:
@@ -77,6 +85,8 @@ def _measure(size: int, folder: Path) -> Iterator[Figure]:
     checkpoint = store.conversations.read_checkpoints(ROOM)[0]
     yield Figure(case, "one checkpoint", (len(checkpoint.tree) + len(checkpoint.group_info)) / 1024, "KiB")
     yield Figure(case, "server CPU to a reader", 1000 * handshakes, "ms", baseline=1000 * history, goal=GOAL)
+    yield Figure(case, "client CPU, with secrets", _follow(room), "s", goal=FOLLOW_GOAL)
+    yield Figure(case, "client CPU, without secrets", _walk(room), "s", goal=FOLLOW_GOAL)
     store.close()
     yield Figure(case, "database, group and checkpoint included", _used(folder / "chat.db") / 1024, "KiB")
 
@@ -114,32 +124,52 @@ class Member:
         return cls(certificate, bundle, signature)
 
 
-def _commit(group: Group, *proposals: Proposal) -> StagedCommit:
-    return group.commit(proposals, tree_in_welcome=False, validate=leaf_validator(SERVER, NOW), now=NOW)
+VALIDATE: Final = leaf_validator(SERVER, NOW)
 
 
-def _fill(store: SQLiteStore, size: int) -> None:
-    """Make the room and its commits, each in a transaction, and one reader who has read none."""
+@dataclass(frozen=True)
+class Room:
+    """What somebody has to follow: their state, with its secrets, and the entries that came since."""
+
+    reader: Member
+    group: Group
+    log: list[Entry]
+
+
+def _commit(group: Group, *proposals: Proposal, number: int = 1) -> StagedCommit:
+    return group.commit(
+        proposals, authenticated_data=encode_commit(number, NOW * 1000), tree_in_welcome=False, validate=VALIDATE,
+        now=NOW,
+    )  # fmt: skip
+
+
+def _fill(store: SQLiteStore, size: int) -> Room:
+    """Make the room and its commits, each in a transaction, and one reader who has read none: the last member."""
     members = [Member.make(number) for number in range(size)]
     owner, *others = members
+    reader = members[-1]
     rules = Rules("invite", "#bench", owners=(Identity.of(owner.certificate),))
     alone = Group.create(ROOM, owner.bundle, owner.signature, extensions=(rules.extension(),))
-    group = _commit(alone, *(Add(other.bundle.key_package) for other in others)).group
-    for leaf in spread(size):
+    added = _commit(alone, *(Add(other.bundle.key_package) for other in others))
+    group, theirs = added.group, _join(added, reader)
+    for leaf in spread(size - 1):
         assert group is not None
-        group = _commit(_view(group, leaf, members)).group
+        staged = _commit(_view(group, leaf, members))
+        group, theirs = staged.group, _stage(theirs, staged.message, staged.group_info or b"")
     assert group is not None
+    log: list[Entry] = []
     head = Head(ROOM, "invite", "#bench", 0, NOW * 1000, group.epoch, CHAIN_START, b"")
     for device in (READER, owner.certificate.device_id):
         head.members[device] = Membership(device, "reader", 0, CHAIN_START, None, 0)
     store.conversations.create(head, None, group.public.encode())
     for number in range(COMMITS):
-        leaf = LeafIndex(number % size)
-        staged = _commit(_view(group, leaf, members))
+        leaf, own_number = LeafIndex(number % (size - 1)), number // (size - 1) + 1
+        staged = _commit(_view(group, leaf, members), number=own_number)
         assert staged.group is not None
         group = staged.group
         device = members[leaf].certificate.device_id
-        entry = _entry(head, device, number // size + 1, staged)
+        entry = _entry(head, device, own_number, staged)
+        log.append(Entry(ROOM, entry.seq, entry.time, device, entry.kind, entry.payload, entry.group_info))
         head.record(entry)
         head.group_info = entry.group_info
         store.logs.append(head, [entry])
@@ -150,6 +180,25 @@ def _fill(store: SQLiteStore, size: int) -> None:
             checkpoint = Checkpoint("owner", entry.seq, entry.time, entry.chain, entry.group_info, tree, ())
             store.conversations.put_checkpoint(ROOM, checkpoint)
         store.commit()
+    return Room(reader, theirs, log)
+
+
+def _join(added: StagedCommit, reader: Member) -> Group:
+    assert added.group is not None
+    assert added.welcome is not None
+    welcome, tree = decode_body(added.welcome, Welcome), added.group.public.tree
+    return Group.join(welcome, reader.bundle, reader.signature, tree=tree, validate=VALIDATE, now=NOW)
+
+
+def _stage(group: Group, commit: bytes, group_info: bytes) -> Group:
+    """Take a commit with the checks of the client's log."""
+    staged = group.stage(commit, validate=VALIDATE, now=NOW)
+    policy.check_commit(staged.public, departed=frozenset())
+    assert staged.group is not None
+    info = decode_body(group_info, GroupInfo)
+    verify_group_info(staged.public.after, info, signer=staged.public.committer_leaf)
+    staged.group.verify_external_key(info)
+    return staged.group
 
 
 def _view(group: Group, leaf: LeafIndex, members: list[Member]) -> Group:
@@ -162,6 +211,28 @@ def _entry(head: Head, device: bytes, number: int, staged: StagedCommit) -> LogE
     chain = next_chain(head.chain, ROOM, seq, time_, device, number, staged.message, group_info)
     epoch = staged.public.after.epoch
     return LogEntry(seq, time_, device, number, epoch, chain, staged.message, group_info, MLS_MESSAGE, head.chain)
+
+
+# --- the client ---------------------------------------------------------------------------------------------------
+
+
+def _follow(room: Room) -> float:
+    """Return the CPU seconds in which a member follows the log with the group's secrets."""
+    began, group = time.process_time(), room.group
+    for entry in room.log:
+        group = _stage(group, entry.payload, entry.group_info)
+    return time.process_time() - began
+
+
+def _walk(room: Room) -> float:
+    """Return the CPU seconds in which the same is walked without secrets."""
+    began = time.process_time()
+    walk = Walk(room.group.public, (), device=room.reader.certificate, after_seq=0)
+    for entry in room.log:
+        walk.receive(entry, VALIDATE)
+    taken = time.process_time() - began
+    assert len(walk.passed) == COMMITS
+    return taken
 
 
 # --- the reader ---------------------------------------------------------------------------------------------------
