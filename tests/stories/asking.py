@@ -33,7 +33,7 @@ def _of(person: Person, event: events.Event) -> Iterator[str]:
         case events.Held(question=0):
             yield from (f"key {shown.key} of {shown.account}" for shown in event.whose)
         case events.Held():
-            yield f"lines to {', '.join(sorted(shown.account for shown in event.whose))}"
+            yield f"lines to {', '.join(sorted(shown.account for shown in event.whose)) or 'a room of long ago'}"
         case events.Stopped():
             yield f"a repair: {event.reason}"
         case events.Alarm(kind=kind) if kind != "time":  # a clock that is wrong is told of, and holds nothing
@@ -67,14 +67,14 @@ def _answers(person: Person) -> Iterator[commands.Command]:
     for changed in events_of(person, events.KeyChanged):
         if changed.key not in decided:
             yield commands.Trust(changed.account, changed.key)
-    for conversation in engine.snapshot.conversations.values():
-        if conversation.state == "request":
-            yield commands.Accept(conversation.id)
+    for each in engine.snapshot.conversations.values():
+        if each.state == "request":
+            yield commands.Accept(each.id)
     yield from map(commands.AcceptInvitation, engine.snapshot.invitations)
-    for held in events_of(person, events.Held):
-        found = there(person, held.conversation)
-        if held.question and found.asked_about and found.question == held.question:
-            yield commands.Confirm(held.conversation, held.question)
+    for conversation, question in {(held.conversation, held.question) for held in events_of(person, events.Held)}:
+        found = there(person, conversation)
+        if question and found.asked_about is not None and found.question == question:
+            yield commands.Confirm(conversation, question)
 
 
 def events_of(person: Person, kind: type[E]) -> list[E]:
