@@ -42,6 +42,10 @@ KEY_PACKAGE_STOCK: Final = 20
 KEY_PACKAGE_LOW: Final = 10
 """When only this many are left, we publish new ones."""
 
+MAX_KEY_PACKAGES: Final = 500
+"""Private sides kept of key packages that were published and led to no Welcome yet. A server can claim at each login
+that none is left: then the oldest are forgotten, and a Welcome for one of those leads nowhere."""
+
 LAST_RESORT_RENEWAL_SECONDS: Final = 60 * 86_400
 """A last-resort key package that expires sooner is replaced, so that the server never has an expired one."""
 
@@ -148,6 +152,7 @@ class Device:
                 public.reference(SUITE), bundle.encode(), last_resort=last_resort, not_after=not_after
             )
             encoded.append(MLSMessage(public).encode())
+        self._vault.key_packages.keep_newest(MAX_KEY_PACKAGES)
         return encoded
 
     def needs_last_resort(self, now: int) -> bool:

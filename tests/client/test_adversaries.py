@@ -13,7 +13,7 @@ from securechat.client import commands, events
 from securechat.client.conversations.conversation import MAX_OFFERED_NUMBER
 from securechat.client.conversations.entering import _leaf_of
 from securechat.client.conversations.numbers import encode_commit, encode_number
-from securechat.client.device import Device
+from securechat.client.device import KEY_PACKAGE_STOCK, MAX_KEY_PACKAGES, Device
 from securechat.client.vault.identity import DeviceRow
 from securechat.client.vault.vault import Vault
 from securechat.errors import RefusedError, TrustError, UsageError
@@ -1025,6 +1025,25 @@ def test_two_devices_of_one_account_cannot_publish_one_key(
     assert isinstance(twin.engine.failure, RefusedError)
     assert "another device of this account has the same signature key" in str(twin.engine.failure)
     twin.stop()
+
+
+def test_a_server_that_never_has_key_packages_does_not_fill_the_vault(people: World) -> None:
+    (alice,) = people("alice")
+    table = alice.vault.key_packages
+    for _ in range(MAX_KEY_PACKAGES // KEY_PACKAGE_STOCK + 2):
+        alice.cut()
+        alice.connect()
+        only(alice, lambda message: [
+            msgspec.structs.replace(message, key_packages=0) if isinstance(message, wire.LoggedIn) else message
+        ])  # fmt: skip
+        settle(alice)
+    assert table.count() == MAX_KEY_PACKAGES
+    assert table.newest_last_resort()
+    alice.server.outward = lambda _link, message: [message]
+    (bob,) = people("bob")
+    bob.do(commands.OpenDirect("alice", "still there?", ask=False))
+    settle(alice, bob)
+    assert alice.texts("bob") == ["bob: still there?"]
 
 
 def test_key_packages_that_cannot_stand_in_one_group_end_no_client(

@@ -107,6 +107,11 @@ class KeyPackageTable:
         """Forget key packages that nobody may use any more; `before` in seconds since 1970."""
         self._database.run("DELETE FROM key_packages WHERE not_after < ?", before)
 
+    def keep_newest(self, limit: int) -> None:
+        """Forget all but the newest `limit` key packages, last-resort ones not counted."""
+        newest = "SELECT rowid FROM key_packages WHERE NOT last_resort ORDER BY rowid DESC LIMIT ?"
+        self._database.run(f"DELETE FROM key_packages WHERE NOT last_resort AND rowid NOT IN ({newest})", limit)  # noqa: S608  # no value is in it
+
     def count(self) -> int:
         """Return how many there are, but for last-resort ones."""
         (count,) = self._database.one("SELECT count(*) FROM key_packages WHERE NOT last_resort")
