@@ -283,6 +283,30 @@ def test_a_welcome_under_the_id_of_somebody_elses_conversation_is_refused(
     say(bob, "alice", "still me", alice)
 
 
+def test_a_welcome_under_the_id_that_a_conversation_had_at_first_is_refused(
+    hostile: HostileServer, crowd: Crowd, rogue: Enter
+) -> None:
+    """Alice and bob open at once. Alice's id gives way to bob's, and the server has a `bob` of its own use it."""
+    alice, bob = crowd("alice", "bob")
+    hostile.from_client[m.OpenDirect] = lambda link, _: [] if link.account == "alice" else None
+    alice.do(commands.OpenDirect("bob", "from alice", ask=False))
+    alice.wait_until(lambda: bool(sent(hostile, "alice", m.OpenDirect)))
+    first = alice.id_of("bob")
+    bob.do(commands.OpenDirect("alice", "from bob", ask=False))
+    alice.wait_until(lambda: alice.id_of("bob") != first)
+    hostile.from_client.clear()
+    mallory, impostor = rogue("mallory"), rogue("bob", register=False)
+    (add,) = mallory.adds("alice")
+    shadow = Shadow(hostile, impostor, first)
+    shadow.seq = 99
+    hostile.link("alice").tell_client(shadow.found(Rules("direct"), add.key_package, epoch=9))
+    told = alice.wait_for(events.Alarm)
+    assert told.text == "An invitation was refused: it leads to an id that was only ever ours"
+    say(alice, "bob", "still you?", bob)
+    say(bob, "alice", "still me", alice)
+    assert shadow.read == []
+
+
 # --- resync -------------------------------------------------------------------------------------------------------
 
 

@@ -425,7 +425,7 @@ class Registry:
         try:
             self.welcomes.receive(welcomed)
         except PeerError as error:
-            known = self.get(welcomed.conversation)
+            known = self._conversations.get(welcomed.conversation)
             awaited = known is not None and known.row.phase in phases.AWAITING
             if new or known is None or awaited:
                 self._context.emit(events.Alarm("rules", welcomed.conversation, f"An invitation was refused: {error}"))

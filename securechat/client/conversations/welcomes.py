@@ -173,6 +173,8 @@ class Welcomes:
     def receive(self, welcomed: Welcomed) -> None:
         """Take a Welcome from the inbox. Raises `PeerError` if it is not what it should be."""
         conversation = self._registry.get(welcomed.conversation)
+        if conversation is not None and conversation.id != welcomed.conversation:
+            raise PeerError("it leads to an id that was only ever ours")  # an alias: nobody has a group under it
         if (
             conversation is not None
             and conversation.row.phase in phases.PLACED
