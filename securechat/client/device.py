@@ -155,6 +155,11 @@ class Device:
         self._vault.key_packages.keep_newest(MAX_KEY_PACKAGES)
         return encoded
 
+    def forget_key_packages(self, encoded: list[bytes]) -> None:
+        """Delete the private sides of key packages that were not published after all."""
+        for each in encoded:
+            self._vault.key_packages.delete(decode_body(each, KeyPackage).reference(SUITE))
+
     def needs_last_resort(self, now: int) -> bool:
         """Whether the server's last-resort key package is missing or growing old."""
         return self._vault.key_packages.newest_last_resort() < now + LAST_RESORT_RENEWAL_SECONDS

@@ -1027,18 +1027,31 @@ def test_two_devices_of_one_account_cannot_publish_one_key(
     twin.stop()
 
 
-def test_a_server_that_never_has_key_packages_does_not_fill_the_vault(people: World) -> None:
+@pytest.mark.parametrize("takes_them", [False, True])
+def test_a_server_that_never_has_key_packages_does_not_fill_the_vault(
+    people: World, takes_them: bool  # noqa: FBT001  a parameter of the test
+) -> None:
+    """`takes_them`: it also says that it keeps whatever it is given."""
     (alice,) = people("alice")
     table = alice.vault.key_packages
+
+    def lie(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.LoggedIn):
+            return [msgspec.structs.replace(message, key_packages=0)]
+        if takes_them and isinstance(message, wire.Refused):
+            return [wire.Stock(message.id, KEY_PACKAGE_STOCK)]
+        return [message]
+
     for _ in range(MAX_KEY_PACKAGES // KEY_PACKAGE_STOCK + 2):
         alice.cut()
         alice.connect()
-        only(alice, lambda message: [
-            msgspec.structs.replace(message, key_packages=0) if isinstance(message, wire.LoggedIn) else message
-        ])  # fmt: skip
+        only(alice, lie)
         settle(alice)
-    assert table.count() == MAX_KEY_PACKAGES
     assert table.newest_last_resort()
+    if takes_them:
+        assert table.count() == MAX_KEY_PACKAGES
+        return
+    assert table.count() == limits.MAX_KEY_PACKAGES
     alice.server.outward = lambda _link, message: [message]
     (bob,) = people("bob")
     bob.do(commands.OpenDirect("alice", "still there?", ask=False))

@@ -480,12 +480,16 @@ class Registry:
         if fresh or last_resort:
             if not self._ready:
                 self._awaited.add(_STOCK)  # until they are there, nobody can begin a conversation with us
-            self._context.request(PublishKeyPackages(0, fresh, last_resort), self._handle_stock)
+            made = [*fresh, *([last_resort] if last_resort else [])]
 
-    def _handle_stock(self, reply: Reply) -> None:
-        self._awaited.discard(_STOCK)
-        if isinstance(reply, Stock):
-            self._key_packages = reply.key_packages
+            def answer(reply: Reply) -> None:
+                self._awaited.discard(_STOCK)
+                if isinstance(reply, Stock):
+                    self._key_packages = reply.key_packages
+                else:  # nobody has them, or ever will
+                    device.forget_key_packages(made)
+
+            self._context.request(PublishKeyPackages(0, fresh, last_resort), answer)
 
     # --- details --------------------------------------------------------------------------------------------------
 
