@@ -19,6 +19,10 @@ MLS_MESSAGE = 1
 """An entry's `kind`: an MLS message, submitted by a device under a number. The others, 2 for a statement and 3 for a
 word of the operator, have no device and no number: both are zero. Nobody makes statements yet."""
 
+HANDED_BACK = 4
+"""A handshake that a restored server had lost, and got back from a member. Its device made and numbered it before that,
+so it is no part of the counting: messages between are lost."""
+
 OPERATORS_WORD = 3
 NO_DEVICE = bytes(DEVICE_ID_LENGTH)
 

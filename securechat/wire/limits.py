@@ -28,6 +28,9 @@ MAX_COMMIT = MAX_FRAME - MAX_GROUP_INFO - 1024
 MAX_CHECKPOINTS = 4
 """Checkpoints of one conversation, each the newest of its account: with 1,000 devices their trees fill a frame."""
 
+MAX_HANDED_BACK = 64
+"""Handshakes in one request that hands them back: they are checked in less than a second."""
+
 MAX_PROPOSAL = 8192
 """Bytes of a departure: it stands in offers and Welcomes until the tree has dropped its device."""
 

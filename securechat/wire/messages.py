@@ -334,6 +334,23 @@ class Leave(Request):
     proposal: ProposalBytes
 
 
+class Handshake(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """A commit with its GroupInfo, or a departure, as its entry had them."""
+
+    payload: CommitBytes
+    group_info: GroupInfoBytes
+
+
+class HandBack(Request):
+    """Gives a restored server commits and departures that it has lost. Reply: `Done`.
+
+    They follow each other from the log's present epoch on; those that the log has again by now are passed over.
+    """
+
+    conversation: ConversationId
+    handshakes: Annotated[list[Handshake], Meta(max_length=limits.MAX_HANDED_BACK)]
+
+
 class FetchCheckpoints(Request):
     """Asks for states from which a device that was away too long may go on. Reply: `Checkpoints`.
 
@@ -550,8 +567,8 @@ class Refused(Reply):
 
 FromClient = (
     ClientHello | Register | Login | Resume | PublishDevice | PublishKeyPackages | FetchKeyPackages
-    | OpenDirect | OpenRoom | Join | Resync | Submit | Commit | Leave | FetchCheckpoints | CommitFailed | ListRooms
-    | Members | Subscribe | Acknowledge | Ping | Pong | Closing
+    | OpenDirect | OpenRoom | Join | Resync | Submit | Commit | Leave | HandBack | FetchCheckpoints | CommitFailed
+    | ListRooms | Members | Subscribe | Acknowledge | Ping | Pong | Closing
 )  # fmt: skip
 
 FromServer = (

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from securechat.client import commands, events
+from securechat.server.sequencer import budgets
 from securechat.server.store.sqlite.store import SQLiteStore
-from tests.client.test_following import there, told
-from tests.support.memory_server import MemoryServer
+from securechat.wire import messages as wire
+from tests.client.test_following import renew, there, told
+from tests.support.memory_server import Link, MemoryServer
 from tests.support.people import Person, settle
 
 World = Callable[..., list[Person]]
@@ -121,3 +124,176 @@ def test_an_open_room_is_the_servers_and_whoever_knows_more_enters_it_anew(
     talk(everybody, "#lobby", "anew")
     for person in everybody:
         assert not asked(person)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_a_direct_conversation_lacks_is_handed_back(
+    people: World, backups: Backups, tmp_path: Path, times: int
+) -> None:
+    everybody = alice, bob = people("alice", "bob")
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
+    settle(*everybody)
+    bob.say("alice", "hi")
+    settle(*everybody)
+    backups.take(tmp_path / "backup")
+    for time in range(times):
+        talk(everybody, "alice-bob", f"lost {time}")
+        renew(alice, "bob", bob)
+        renew(bob, "alice", alice)
+        epoch = there(alice, "bob").group.epoch
+        backups.put_back(tmp_path / "backup", *everybody)
+        come_back(everybody)
+        talk(everybody, "alice-bob", f"anew {time}")
+        assert there(alice, "bob").group.epoch > epoch
+    for person in everybody:
+        assert not asked(person)
+        assert person.state_of(_their(person, "alice-bob")) == "open"
+
+
+@pytest.mark.parametrize("first", ["alice", "bob", "carol", "dave"])
+def test_whoever_comes_first_all_of_a_room_find_together_again(
+    people: World, backups: Backups, tmp_path: Path, first: str
+) -> None:
+    everybody = alice, bob, carol, dave = people("alice", "bob", "carol", "dave")
+    alice.do(commands.CreateRoom("#club"))
+    settle(*everybody)
+    for name in ("bob", "carol"):
+        alice.do(commands.Invite(alice.id_of("#club"), name))
+        settle(*everybody)
+    backups.take(tmp_path / "backup")
+    bob.cut()  # and so he is behind the others
+    alice.do(commands.Invite(alice.id_of("#club"), "dave"))
+    settle(alice, carol, dave)
+    renew(carol, "#club", alice, dave)
+    alice.say("#club", "lost")
+    settle(alice, carol, dave)
+    backups.put_back(tmp_path / "backup", *everybody)
+    everybody.sort(key=lambda person: person.name != first)
+    come_back(everybody)
+    talk(everybody, "#club", "anew")
+    assert set(there(bob, "#club").row.members) == {"alice", "bob", "carol", "dave"}
+    for person in everybody:
+        assert not asked(person)
+
+
+
+def test_who_goes_on_in_the_servers_branch_first_makes_the_lost_one_wait(
+    people: World, backups: Backups, tmp_path: Path
+) -> None:
+    """There are two honest branches then: nobody goes back, and the others are told that they need an invitation."""
+    everybody = alice, bob, carol = people("alice", "bob", "carol")
+    alice.do(commands.CreateRoom("#club"))
+    settle(*everybody)
+    for name in ("bob", "carol"):
+        alice.do(commands.Invite(alice.id_of("#club"), name))
+        settle(*everybody)
+    backups.take(tmp_path / "backup")
+    bob.cut()
+    renew(carol, "#club", alice)
+    mine = there(carol, "#club").group.epoch_authenticator
+    backups.put_back(tmp_path / "backup", *everybody)
+    bob.connect()
+    bob.say("#club", "in the branch of the server")  # behind the gap, so a fresh path comes first
+    settle(bob)
+    for person in (alice, carol):
+        person.connect()
+    settle(*everybody)
+    assert there(carol, "#club").group.epoch_authenticator == mine
+    assert "bob: in the branch of the server" not in carol.texts("#club")
+    for person in (alice, carol):
+        assert told(person, events.OutOfStep) == ["ahead", "nothing-left"]
+        assert not person.of(events.Stopped)
+
+
+@pytest.mark.parametrize("lie", ["nothing", "altered", "out of order", "of another conversation", "another GroupInfo"])
+def test_what_is_handed_back_is_checked_like_a_new_commit(
+    server: MemoryServer, people: World, backups: Backups, tmp_path: Path, lie: str
+) -> None:
+    everybody = alice, bob = people("alice", "bob")
+    for name in ("#club", "#other"):
+        alice.do(commands.CreateRoom(name))
+        settle(*everybody)
+        alice.do(commands.Invite(alice.id_of(name), "bob"))
+        settle(*everybody)
+    backups.take(tmp_path / "backup")
+    for name in ("#club", "#other"):
+        renew(alice, name, bob)
+        renew(bob, name, alice)
+    room, epoch = alice.id_of("#club"), there(alice, "#club").group.epoch
+    backups.put_back(tmp_path / "backup", *everybody)
+    before = server.head(room).epoch
+    refusals: list[str] = []
+
+    def inward(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        if isinstance(message, wire.HandBack) and message.conversation == room:
+            asked_for.add((link, message.id))
+            first, *others = message.handshakes
+            payload, info = first.payload, first.group_info
+            bad = {
+                "nothing": message.handshakes,
+                "altered": [wire.Handshake(payload[:300] + bytes([payload[300] ^ 1]) + payload[301:], info), *others],
+                "out of order": others,
+                "of another conversation": list(elsewhere),
+                "another GroupInfo": [wire.Handshake(payload, others[0].group_info), *others],
+            }[lie]
+            return [msgspec.structs.replace(message, handshakes=bad)]
+        if isinstance(message, wire.HandBack):
+            elsewhere[:] = message.handshakes
+        return [message]
+
+    def outward(link: Link, message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Refused) and (link, message.id) in asked_for:
+            refusals.append(message.code)
+        return [message]
+
+    asked_for: set[tuple[Link, int]] = set()
+    elsewhere: list[wire.Handshake] = []
+    server.inward, server.outward = inward, outward
+    for person in everybody:  # what #other has lost is known first
+        person.connect()
+    for _ in range(200):
+        for person in everybody:
+            person.push()
+            person.pull()
+        server.advance(server.seconds + 0.01)
+    if lie == "nothing":
+        assert server.head(room).epoch >= epoch
+    else:
+        assert server.head(room).epoch == before
+    expected = {"nothing": set(), "out of order": {"not-now"}, "of another conversation": {"bad-request"}}
+    assert set(refusals) == expected.get(lie, {"invalid-commit"})
+
+
+def test_a_flood_of_what_is_handed_back_meets_its_budget_and_a_log_that_has_lost_nothing_takes_none(
+    server: MemoryServer, people: World, backups: Backups, tmp_path: Path
+) -> None:
+    everybody = alice, _ = people("alice", "bob")
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
+    settle(*everybody)
+    conversation = alice.id_of("bob")
+
+    def hand_back(count: int) -> list[str]:
+        replies: list[str] = []
+
+        def outward(link: Link, message: wire.FromServer) -> list[wire.FromServer]:
+            if link is alice.link and isinstance(message, wire.Refused) and message.id == 77:
+                replies.append(message.code)
+                return []
+            return [message]
+
+        server.outward = outward
+        assert alice.link is not None
+        alice.link.receive(wire.HandBack(77, conversation, [wire.Handshake(b"x", b"")] * count))
+        server.run()
+        return replies
+
+    assert hand_back(1) == ["not-allowed"]
+    backups.take(tmp_path / "backup")
+    backups.put_back(tmp_path / "backup", *everybody)
+    come_back(everybody)
+    for _ in range(budgets.HANDED_BACK // 50):
+        assert hand_back(50) == ["invalid-commit"]
+    assert hand_back(50) == ["slow-down"]
+    server.seconds += 3600
+    assert hand_back(50) == ["invalid-commit"]
+    talk(everybody, "alice-bob", "calm")

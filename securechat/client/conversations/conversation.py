@@ -6,6 +6,7 @@ belongs to past epochs; once we are out, everything but the history.
 `log` processes its entries, `outbox` makes our own submissions, `entering` is the way in.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -19,6 +20,7 @@ from securechat.client.context import Context
 from securechat.client.conversations import evidence, phases, rule_changes
 from securechat.client.conversations.trail import Trail
 from securechat.client.conversations.walking import Effort, Walk, in_date
+from securechat.client.doors.checks import GONE_SECONDS
 from securechat.client.doors.facts import Verdict, Way
 from securechat.client.vault.conversations import ConversationRow, PersonRow, StagedRow
 from securechat.client.vault.outbox import Dropped, OutboxRow
@@ -32,7 +34,7 @@ from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
 from securechat.policy import Identity, Word, rules_of
 from securechat.wire.limits import MAX_COUNT
-from securechat.wire.messages import Commit, OpenDirect, OpenRoom, Truncated
+from securechat.wire.messages import Commit, Entry, OpenDirect, OpenRoom, Truncated
 
 PATH_MESSAGES: Final = 50
 """Own messages after which we commit a fresh path: until then a thief reads on (docs/design.md, section 6, Healing)."""
@@ -53,7 +55,8 @@ _CUT_OFF: Final = (
     "help, have somebody invite you again."
 )
 _AHEAD: Final = (
-    "The server was restored from a backup, and lost what was said since in {}. What you say waits. /repair rejoins."
+    "The server was restored from a backup, and lost what was changed since in {}. What you say waits until it has got "
+    "that back from you and the others."
 )
 
 MAX_OFFERED_NUMBER: Final = MAX_COUNT >> 1
@@ -63,6 +66,7 @@ People = dict[LeafIndex, DeviceCertificate]
 StagedRequest = OpenDirect | OpenRoom | Commit
 _decode_request: Final = msgspec.msgpack.Decoder(StagedRequest).decode
 _encode_request: Final = msgspec.msgpack.Encoder().encode
+_decode_entry: Final = msgspec.msgpack.Decoder(Entry).decode
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,9 @@ class Conversation:
         self.gap: Truncated | None = None  # messages are gone, by the server's word: counts once an entry comes past it
         self.effort = Effort()  # of catching up
         self.entered: set[LeafIndex] = set()  # who came in by themselves, as we found when we caught up
+        self._told_ahead = False
+        self.server_epoch: int | None = None  # the server's when we found that we are ahead of it
+        self._led_here: set[bytes] | None = None  # digests of the handshakes that are kept
         self.base: Base | None = None  # where a walk begins, if not in our own state
         self.walk: Walk | None = None  # while handshakes are followed without secrets
         self.repairing = False  # the user goes on, whatever has stopped us
@@ -495,6 +502,7 @@ class Conversation:
     def lost_track(self) -> None:
         """What the server sends from now on belongs to no subscription, until it says that a new one begins."""
         self.live = self.settled = self.exhausted = False
+        self._led_here = None
         self.walk = self.gap = None
         self.effort = Effort()
 
@@ -506,6 +514,7 @@ class Conversation:
             self.context.touched.add(self.id)
         self.lost_track()
         self.base = None
+        self._told_ahead = False
         self.late_since = 0.0
         if self._staged is not None:
             self._staged.submitted = False
@@ -672,6 +681,13 @@ class Conversation:
         """Whether what would stop us is passed by the user's word: our leaf is replaced in the state that we know."""
         return self.repairing and self.row.phase in phases.READING
 
+    def led_here(self, entry: Entry) -> bool:
+        """Whether an entry brings a handshake that we have processed in our way to this state."""
+        if self._led_here is None:
+            kept = self.context.vault.handshakes.load(self.id, after=0)
+            self._led_here = {_digest(_decode_entry(each)) for _, each, _ in kept}
+        return _digest(entry) in self._led_here
+
     def cut_off(self) -> None:
         """The handshakes that lead on from our state are gone. Another connection may bring them."""
         if self._goes_on:
@@ -687,7 +703,17 @@ class Conversation:
             self.supersede()
             return
         self.advance("ahead")
-        self.context.emit(events.OutOfStep(self.id, "ahead", count=max(self.row.cursor - head, 0)))
+        if not self._told_ahead:
+            self._told_ahead = True
+            self.context.emit(events.OutOfStep(self.id, "ahead", count=max(self.row.cursor - head, 0)))
+
+    def unknown(self) -> None:
+        """The restored server does not know that we are in. Others can tell it, as long as they keep what shows it."""
+        if self.context.clock.seconds() - self.row.followed // 1000 > GONE_SECONDS:
+            self.lose()
+        else:
+            self.server_epoch = None
+            self.outrun(self.row.cursor)
 
     def delayed(self) -> events.Delayed:
         """Why what is said here waits, while the log does not lead on from our state."""
@@ -783,3 +809,7 @@ class Conversation:
         self.stop()
         advice = "Nothing more is read or sent here. Compare with the others in some other way; /repair rejoins."
         self.context.emit(events.Alarm("history", self.id, f"{text}. {advice}"))
+
+
+def _digest(entry: Entry) -> bytes:
+    return hashlib.sha256(entry.payload + entry.group_info).digest()

@@ -31,7 +31,7 @@ from securechat.mls.group import StagedCommit
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.leaf_node import LeafNodeSource
 from securechat.mls.public_group import PublicStagedCommit, verify_group_info
-from securechat.wire.chain import MLS_MESSAGE, NO_DEVICE, OPERATORS_WORD, next_chain
+from securechat.wire.chain import HANDED_BACK, MLS_MESSAGE, NO_DEVICE, OPERATORS_WORD, next_chain
 from securechat.wire.messages import Accepted, Entry, Subscribed, Truncated
 
 _OWN_NAME: Final = (
@@ -50,6 +50,7 @@ def begin_reading(conversation: Conversation, subscribed: Subscribed) -> None:
     if row.phase in phases.WALKING:
         conversation.begin_walk()
     elif head < row.cursor or (subscribed.epoch is not None and subscribed.epoch < conversation.group.epoch):
+        conversation.server_epoch = subscribed.epoch
         conversation.outrun(head)
     else:
         conversation.note_return()
@@ -95,10 +96,12 @@ def _receive(conversation: Conversation, entry: Entry) -> None:
         _receive_word(conversation, entry)
         return
     try:
-        if entry.kind != MLS_MESSAGE:
+        if entry.kind not in (MLS_MESSAGE, HANDED_BACK):
             raise PeerError(f"entry {entry.seq} is of a kind that this program does not know")
         header = read_header(entry.payload)
         handshake = header.content_type != ContentType.APPLICATION
+        if entry.kind == HANDED_BACK and not handshake:
+            raise PeerError(f"entry {entry.seq} was handed back, and is a message")
         if entry.group_info and header.content_type != ContentType.COMMIT:
             raise PeerError(f"entry {entry.seq} has a GroupInfo, and is no commit")
         number = decode_number(header)
@@ -111,7 +114,11 @@ def _receive(conversation: Conversation, entry: Entry) -> None:
         conversation.distrust(f"the log does not fit together: {error}")
         return
     if header.epoch < epoch and handshake:
-        conversation.outrun(entry.seq - 1)
+        if entry.kind == HANDED_BACK and conversation.led_here(entry):
+            _advance(conversation, entry, number, handshake=False)
+        else:
+            conversation.server_epoch = header.epoch
+            conversation.outrun(entry.seq - 1)
     else:
         _follow(conversation, entry, number, header.content_type)
 
@@ -190,7 +197,7 @@ def _follow(conversation: Conversation, entry: Entry, number: int, content_type:
     row, trail = conversation.row, conversation.trail
     own = entry.device == conversation.context.device.id
     last = trail.last_number(entry.device)
-    if (last is not None and number != last + 1) or (own and number <= row.number):
+    if entry.kind == MLS_MESSAGE and ((last is not None and number != last + 1) or (own and number <= row.number)):
         last = row.number if own else last
         problem = f"entry {entry.seq} is number {number} of a device whose last was {last}"
         conversation.distrust(f"the log does not fit together: {problem}")
@@ -206,7 +213,7 @@ def _advance(conversation: Conversation, entry: Entry, number: int, *, handshake
     if row.phase in phases.ENDED:
         return
     if entry.device == conversation.context.device.id:
-        row.number = number
+        row.number = max(row.number, number)
     if in_hole:  # neither chain nor numbers go on from here
         _keep(conversation, entry, b"")
         if entry.seq == row.hole - 1:
@@ -220,7 +227,7 @@ def _advance(conversation: Conversation, entry: Entry, number: int, *, handshake
     row.followed = conversation.context.clock.milliseconds()
     dates.note_entry(conversation, entry.seq, entry.time)
     trail.add(row.chain)
-    if number:
+    if entry.kind == MLS_MESSAGE:
         trail.note_number(entry.device, number)
 
 

@@ -14,6 +14,7 @@ from securechat.client.context import Context
 from securechat.client.conversations import directory, log, phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.entering import Entering, new_conversation_id
+from securechat.client.conversations.handing_back import HandingBack
 from securechat.client.conversations.lines import Lines
 from securechat.client.conversations.outbox import Outbox
 from securechat.client.conversations.recovering import Recovering
@@ -61,6 +62,7 @@ class Registry:
         self._entering: dict[bytes, Entering] = {}
         self._standing: dict[bytes, Waiting] = {}
         self._recovering: dict[bytes, Recovering] = {}
+        self._handing_back: dict[bytes, HandingBack] = {}
         self._inbox_head = 0
         self._inbox_read = 0  # newest inbox entry that this connection has brought
         self._key_packages = 0  # at the server
@@ -174,6 +176,7 @@ class Registry:
         self._entering.clear()
         self._standing.clear()
         self._recovering.clear()
+        self._handing_back.clear()
         self._acknowledged.clear()
         self._unacknowledged.clear()
         for conversation in self:
@@ -244,7 +247,7 @@ class Registry:
     @property
     def timer(self) -> float | None:
         """When to call `handle_timer`, on the monotonic clock."""
-        every = (self._outboxes, self._entering, self._recovering)
+        every = (self._outboxes, self._entering, self._recovering, self._handing_back)
         waits = [way.backoff.until for ways in every for way in ways.values()]
         if self._unacknowledged:
             waits.append(self._acknowledge_at)
@@ -259,7 +262,7 @@ class Registry:
         if self._unacknowledged and now >= self._acknowledge_at:
             self.acknowledge()
         self.welcomes.expire()
-        for ways in (self._outboxes, self._entering, self._recovering):
+        for ways in (self._outboxes, self._entering, self._recovering, self._handing_back):
             for conversation, way in ways.items():
                 if way.backoff.until and now >= way.backoff.until:
                     way.backoff.until = 0.0
@@ -362,6 +365,9 @@ class Registry:
             elif isinstance(reply, Refused):
                 if reply.code == "not-found":
                     conversation.lose()
+                elif reply.code == "not-now" and row.phase in phases.READING:
+                    self._awaited.discard(conversation.id)
+                    conversation.unknown()
                 elif reply.code in RETRYABLE:
                     raise PeerError(f"the server does not let us read a conversation: {reply.text}")
                 else:  # that one alone cannot be read: more of them than a server lets one session read, for example
@@ -543,6 +549,11 @@ class Registry:
             if outbox is None:
                 outbox = self._outboxes[conversation.id] = Outbox(conversation)
             outbox.pump()
+        elif conversation.row.phase == "ahead" and conversation.row.kind != "open":
+            if (handing_back := self._handing_back.get(conversation.id)) is None:
+                handing_back = self._handing_back[conversation.id] = HandingBack(conversation)
+            if handing_back.pump():
+                self.follow(conversation)
         elif conversation.row.phase in phases.WAITING:
             if (recovering := self._recovering.get(conversation.id)) is None:
                 recovering = self._recovering[conversation.id] = Recovering(conversation)

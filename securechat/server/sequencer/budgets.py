@@ -39,6 +39,10 @@ MESSAGES_PER_COMMIT: Final = 50
 RE_ENTRIES: Final = 10
 """Re-entries a day that are not counted."""
 
+HANDED_BACK: Final = 1000
+"""Handshakes an hour that an account hands back to a restored conversation: a week of the largest, and each is checked
+in 3 ms."""
+
 MAX_SAID: Final = OPEN_COMMITS * MESSAGES_PER_COMMIT
 """Messages kept to earn commits: honest members commit at once, others do not save up."""
 
@@ -62,14 +66,15 @@ class _Allowance(NamedTuple):
     burst: int
     seconds: float
 
-    def take(self, full_at: float, now: float) -> _Taken:
-        """Take one where all will have come back at `full_at` (see `rates.Bucket`). Times in monotonic seconds."""
-        full_at = max(full_at, now) + self.seconds / self.burst
+    def take(self, full_at: float, now: float, count: int = 1) -> _Taken:
+        """Take some where all will have come back at `full_at` (see `rates.Bucket`). Times in monotonic seconds."""
+        full_at = max(full_at, now) + count * self.seconds / self.burst
         wait = full_at - now - self.seconds
         return _Taken(full_at, wait if wait > 1e-6 else 0.0)  # sums of intervals are rounded
 
 
 _RE_ENTERING: Final = _Allowance(RE_ENTRIES, _DAY)
+_HANDING_BACK: Final = _Allowance(HANDED_BACK, _HOUR)
 
 
 @dataclass(slots=True)
@@ -78,6 +83,7 @@ class _Budget:
 
     full_at: float = 0.0
     re_entries_full_at: float = 0.0
+    handed_back_full_at: float = 0.0
     said: int = 0  # messages that have earned nothing yet
     counted: dict[bytes, int] = field(default_factory=dict)  # device -> its number up to which they are in `said`
     reported: dict[bytes, int] = field(default_factory=dict)  # device -> seq of the newest bad commit it reported
@@ -127,6 +133,15 @@ class Budgets:
             conversation.commits.append((seq, session.account))
 
         self._turn.after(count)
+
+    def spend_handed_back(self, conversation: Conversation, session: Session, count: int) -> None:
+        """Count handshakes that are handed back, good or not. Raises RefusedError `slow-down`, and counts nothing."""
+        budget = self._budget(session.account, conversation)
+        taken = _HANDING_BACK.take(budget.handed_back_full_at, self._turn.now, count)
+        if taken.wait:
+            text = f"this account may hand {HANDED_BACK} changes of {conversation.head.title} back an hour"
+            raise RefusedError("slow-down", text, retry_after=taken.wait)
+        budget.handed_back_full_at = taken.full_at
 
     def report(self, conversation: Conversation, session: Session, seq: int) -> None:
         """A device cannot process the commit `seq`: if another account made it, coming back is not counted."""

@@ -12,6 +12,7 @@ from securechat.errors import RefusedError
 from securechat.identity.certificate import certificate_of
 from securechat.mls.framing import Header, SenderType
 from securechat.mls.leaf_node import LeafNode
+from securechat.mls.public_group import PublicStagedCommit
 from securechat.server.sequencer.budgets import Budgets
 from securechat.server.sequencer.checks import Checks
 from securechat.server.sequencer.conversation import Conversation, Conversations, not_found
@@ -108,37 +109,42 @@ class Commits:
             raise
 
         external = staged.sender.type == SenderType.NEW_MEMBER_COMMIT
-        removed = [certificate_of(leaf).device_id for _, leaf in staged.removed]
-        head = conversation.head
-        out = tuple(device for device in removed if device != session.device)
+        out = removed_by(staged)
         run = self._turn.run(conversation, session)
         time = checked.checked.time
         entry = run.add(
             request.id, request.commit, staged.after.epoch, time,
             group_info=request.group_info, joins=external, last_for=out,
         )  # fmt: skip
+        self.bring_in(conversation, entry, checked.checked, request.welcome)
+        self._leases.accepted(conversation, session.device)
+        return True
+
+    def bring_in(self, conversation: Conversation, entry: LogEntry, checked: Checked, welcome: bytes) -> None:
+        """Bring an appended commit into force, whoever handed it in."""
+        staged, head = checked.staged, conversation.head
+        committer = certificate_of(staged.committer)
+        removed = [certificate_of(leaf).device_id for _, leaf in staged.removed]
         self._store.drop_departed(head.id, [device for device in removed if device in head.departed])
         for device in removed:
             head.departed.pop(device, None)
             member = head.members.get(device)
-            if member is not None and member.last_seq is None and device != session.device:
+            if member is not None and member.last_seq is None and device != committer.device_id:
                 member.last_seq = entry.seq
                 self._store.put_members(head.id, [member])
         if head.words:
-            due = {word.seq for word in policy.still_due(staged, checked.checked.words)}
+            due = {word.seq for word in policy.still_due(staged, checked.words)}
             done = [seq for seq in head.words if seq not in due]
             self._store.drop_words(head.id, done)
             for seq in done:
                 del head.words[seq]
-        head.group_info = request.group_info
-        if external:
-            self.admit(conversation, entry, [(session.device, session.account)])
+        head.group_info = entry.group_info
+        if staged.sender.type == SenderType.NEW_MEMBER_COMMIT:
+            self.admit(conversation, entry, [(committer.device_id, committer.account)])
         if head.kind != "direct":
-            self._names.follow(head, checked.checked)
-        self.apply(conversation, entry, checked.checked, request.welcome)
+            self._names.follow(head, checked)
+        self.apply(conversation, entry, checked, welcome)
         conversation.lease_queue.offered.clear()  # every offer was for the epoch before
-        self._leases.accepted(conversation, session.device)
-        return True
 
     def rejected(self, session: Session, conversation_id: bytes) -> None:
         """Give the lease of a device, with whose commit a worker found fault, to the next one."""
@@ -160,6 +166,8 @@ class Commits:
         if header.epoch != head.epoch:
             self._leases.release(conversation, session.device)
             raise self._leases.refuse_stale(conversation, session.device)
+        if (wait := conversation.closed_until - self._turn.now) > 0:
+            raise RefusedError("not-now", "changes that the server has lost are handed back", retry_after=wait)
         self._leases.check(conversation, session.device)
         if external:
             self._leases.check_offer(conversation, session.device)
@@ -174,10 +182,10 @@ class Commits:
             account, info = certificate_of(staged.committer).account, head.group_info
             checkpoint = Checkpoint(account, entry.seq, entry.time, entry.chain, info, checked.tree, departed)
             self._store.put_checkpoint(head.id, checkpoint)
+        added = [certificate_of(leaf) for _, leaf in staged.added]
+        self.admit(conversation, entry, [(each.device_id, each.account) for each in added])
         if welcome:
-            added = [certificate_of(leaf) for _, leaf in staged.added]
             devices = [certificate.device_id for certificate in added]
-            self.admit(conversation, entry, [(each.device_id, each.account) for each in added])
             inbox_entry = InboxEntry(0, entry.time, head.id, entry.seq, entry.chain, welcome, checked.tree, departed)
             self._inboxes.deliver(inbox_entry, devices)
             self._turn.after(lambda: self._reading.notify_inboxes(devices))
@@ -193,3 +201,10 @@ class Commits:
         if (unknown := self._directory.unknown([certificate_of(leaf) for leaf in leaves])) is not None:
             text = f"a device of {unknown.account} is not in the directory, or not any more"
             raise RefusedError("invalid-commit", text)
+
+
+def removed_by(staged: PublicStagedCommit) -> tuple[bytes, ...]:
+    """Return the devices that a commit puts out; its maker, who comes back, is none of them."""
+    committer = certificate_of(staged.committer).device_id
+    removed = (certificate_of(leaf).device_id for _, leaf in staged.removed)
+    return tuple(device for device in removed if device != committer)

@@ -14,6 +14,13 @@ from securechat.server.store.records import Head, Membership
 COMMITS_REMEMBERED = 64
 """Newest commits whose authors are known, for reports of those that cannot be processed: more than are bad in a row."""
 
+RETURN_SECONDS = 60.0
+"""How long members of a conversation of a restored server have to come back, from when the first has, before anybody
+goes on in its epoch: clients that are running try again within half a minute."""
+
+HAND_BACK_SECONDS = 2.0
+"""How long those have who are all back: whoever knows of more hands it back at once."""
+
 IDLE_SECONDS = 600.0
 """How long an unused conversation stays in memory."""
 
@@ -42,7 +49,18 @@ class Conversation:
     """`head` and `group` are what the store has; `readers` read live: they have everything up to `head.seq`."""
 
     __slots__ = (
-        "_prefix", "_prefix_epoch", "commits", "group", "head", "lease_queue", "loading", "readers", "tree", "used",
+        "_prefix",
+        "_prefix_epoch",
+        "back",
+        "closed_until",
+        "commits",
+        "group",
+        "head",
+        "lease_queue",
+        "loading",
+        "readers",
+        "tree",
+        "used",
     )  # fmt: skip
 
     def __init__(self, head: Head) -> None:
@@ -53,6 +71,8 @@ class Conversation:
         self.readers: dict[bytes, Session] = {}
         self.lease_queue = LeaseQueue()
         self.commits: deque[tuple[int, str]] = deque(maxlen=COMMITS_REMEMBERED)  # seq and account
+        self.closed_until = 0.0  # monotonic seconds; until then no new commit is taken (`handing_back`)
+        self.back: set[bytes] = set()  # devices that have come back since a restore
         self.used = 0.0
         self._prefix = b""
         self._prefix_epoch = -1
@@ -74,6 +94,19 @@ class Conversation:
         """Move to another epoch's group."""
         self.group = group
         self.tree = tree
+
+    def come_back(self, device: bytes, now: float) -> None:
+        """A member reads the log of a restored server: until somebody has gone on there, others may know of more.
+
+        So the first new commit waits for all members, or for `RETURN_SECONDS`. `now` in monotonic seconds.
+        """
+        head = self.head
+        if not head.resumed or head.kind == "open" or any(each.newest > head.resumed for each in head.numbers.values()):
+            return
+        self.back.add(device)
+        self.closed_until = self.closed_until or now + RETURN_SECONDS
+        if self.back.issuperset(member.device for member in self.present):
+            self.closed_until = min(self.closed_until, now + HAND_BACK_SECONDS)
 
     def reload(self, store: ConversationStore) -> bool:
         """Forget what could not be written; return False if the conversation itself is not in the store."""

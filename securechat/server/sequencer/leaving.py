@@ -13,7 +13,7 @@ from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
 from securechat.server.sequencer.validation import Validator
 from securechat.server.store.port import ConversationStore
-from securechat.server.store.records import Departed
+from securechat.server.store.records import Departed, LogEntry
 from securechat.wire.messages import Leave
 
 
@@ -68,18 +68,23 @@ class Leaving:
         run = self._turn.run(conversation, session)
         time = self._turn.time_in(head)
         entry = run.add(request.id, request.proposal, head.epoch, time, last_for=(session.device,))
-        member = head.members[session.device]
-        member.last_seq = entry.seq
-        self._store.save_handshake(head.id, entry)
-        self._store.put_members(head.id, [member])
-        departed = Departed(session.device, checked.leaf, request.proposal, checked.group.context.encode())
-        head.departed[session.device] = departed
-        self._store.put_departed(head.id, departed)
+        context = checked.group.context.encode()
+        self.depart(conversation, entry, Departed(session.device, checked.leaf, request.proposal, context))
         self._leases.accepted(conversation, session.device)
         if not conversation.present:  # the last one out
             self._store.delete(head.id)
             self._conversations.remove(conversation)
             self._turn.after(lambda: self._leases.close(conversation))
+
+    def depart(self, conversation: Conversation, entry: LogEntry, departed: Departed) -> None:
+        """Bring an appended departure into force."""
+        head, device = conversation.head, departed.device
+        self._store.save_handshake(head.id, entry)
+        if (member := head.members.get(device)) is not None and member.last_seq is None:
+            member.last_seq = entry.seq
+            self._store.put_members(head.id, [member])
+        head.departed[device] = departed
+        self._store.put_departed(head.id, departed)
 
     def _may_leave(self, conversation: Conversation, session: Session, request: Leave) -> bool:
         """Whether a departure may be tried; answers retries, raises RefusedError otherwise."""

@@ -5,15 +5,18 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from securechat.errors import SecurechatError
+from securechat.errors import RefusedError, SecurechatError
 from securechat.mls.framing import Header
 from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
 from securechat.policy.words import Action
 from securechat.server.sequencer.validation import Checked, Founded
+from securechat.server.store.records import Departed
 from securechat.wire.messages import (
     Checkpoints,
     Commit,
+    HandBack,
+    Handshake,
     Leave,
     OpenDirect,
     OpenRoom,
@@ -197,6 +200,31 @@ class Surveyed:
 
     operation: Survey
     rooms: list[OwnerlessRoom]
+
+
+@dataclass(frozen=True)
+class Returned:
+    """A handshake that was handed back and follows from those before it: a commit, or else a departure."""
+
+    handshake: Handshake
+    account: str  # of its maker
+    device: bytes
+    number: int
+    commit: Checked | None
+    departed: Departed | None
+
+
+@dataclass(frozen=True)
+class HandBackChecked:
+    """A validation worker has checked handshakes that are handed back to a conversation in the state (epoch, departed).
+
+    `problem`: why it goes no further than `returned`; None: all is well.
+    """
+
+    request: HandBack
+    state: tuple[int, frozenset[LeafIndex]]
+    returned: tuple[Returned, ...]
+    problem: RefusedError | None
 
 
 @dataclass(frozen=True)

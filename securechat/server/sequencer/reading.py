@@ -35,6 +35,9 @@ PORTION_BYTES = 256 << 10
 ON_THE_SPOT = 32
 """Entries read within the turn to make a reader live. Else one close behind a busy log might never catch up."""
 
+UNKNOWN_SECONDS = 10.0
+"""When somebody may ask again who says to be in a room of a restored server, and is not known there."""
+
 FALL_BEHIND_BYTES = 512 << 10
 """Backlog of a connection past which its live subscriptions fall behind."""
 
@@ -78,9 +81,13 @@ class Reading:
         else:
             conversation = self._conversations.find(request.conversation, self._turn.now)
             member = conversation.head.members.get(session.device)
+            head = conversation.head
+            if member is None and head.resumed and head.kind == "invite":
+                text = "this server was restored: another member can hand back what shows that you are in"
+                raise RefusedError("not-now", text, retry_after=UNKNOWN_SECONDS)
             if member is None:
                 raise not_found()
-            head = conversation.head
+            conversation.come_back(session.device, self._turn.now)
             numbers = head.numbers.get(session.device)
             # A removed device learns of nothing later.
             end, epoch = (head.seq, head.epoch) if member.last_seq is None else (member.last_seq, None)

@@ -30,6 +30,7 @@ from securechat.server.sequencer.conversation import Conversations
 from securechat.server.sequencer.directory import Directory
 from securechat.server.sequencer.founding import Founding
 from securechat.server.sequencer.groups import Groups
+from securechat.server.sequencer.handing_back import HandingBack
 from securechat.server.sequencer.leases import Leases
 from securechat.server.sequencer.leaving import Leaving
 from securechat.server.sequencer.messages import Messages
@@ -46,6 +47,7 @@ from securechat.server.sequencer.operations import (
     Drained,
     Expel,
     GroupRead,
+    HandBackChecked,
     KeyPackagesChecked,
     OwnerlessRoom,
     Portion,
@@ -77,6 +79,7 @@ from securechat.wire.messages import (
     CommitFailed,
     FetchCheckpoints,
     FetchKeyPackages,
+    HandBack,
     Join,
     Leave,
     ListRooms,
@@ -98,6 +101,7 @@ Handler: TypeAlias = Callable[[Session, Any], None]
 
 _ADDING: frozenset[type] = frozenset((
     Commit, CommitChecked, Leave, DepartureChecked, OpenDirect, DirectChecked, OpenRoom, RoomChecked, Speak, SpeakReady,
+    HandBack, HandBackChecked,
 ))  # fmt: skip
 """Besides messages, what adds to a log or begins one: not done while the clock is in doubt."""
 
@@ -160,6 +164,9 @@ class Sequencer:
         )
         founding = Founding(turn, kept, devices, conversations, names, directory, commits, validator, checks)
         leaving = Leaving(turn, kept, conversations, groups, leases, validator, checks)
+        handing_back = HandingBack(
+            turn, logs, conversations, groups, commits, leaving, budgets, validator, checks
+        )
         words = Words(
             turn, store, conversations, groups, leases, checks, rooms=rooms
         )
@@ -171,6 +178,8 @@ class Sequencer:
             CommitChecked: self._commit_checked,
             Leave: leaving.leave,
             DepartureChecked: leaving.departure_checked,
+            HandBack: handing_back.hand_back,
+            HandBackChecked: handing_back.checked,
             OpenDirect: founding.open_direct,
             DirectChecked: founding.direct_checked,
             OpenRoom: founding.open_room,

@@ -8,11 +8,12 @@ from securechat.server.clock import ServerClock
 from securechat.server.sequencer.conversation import Conversation, Conversations
 from securechat.server.sequencer.session import Session
 from securechat.server.store.records import Head, LogEntry, pack_answer
-from securechat.wire.chain import MLS_MESSAGE, NO_DEVICE, OPERATORS_WORD, next_chain
+from securechat.wire.chain import HANDED_BACK, MLS_MESSAGE, NO_DEVICE, OPERATORS_WORD, next_chain
 from securechat.wire.messages import (
     Accepted,
     Checkpoints,
     Done,
+    Handshake,
     JoinOffer,
     KeyPackages,
     MemberList,
@@ -39,7 +40,7 @@ reader that needs one entry should not pay for many."""
 class Run:
     """Entries that the turn adds to a log one after the other, for one session: they share whatever that costs.
 
-    A word of the operator is a run of its own.
+    What no session has submitted is a run of its own.
 
     `accepted` is what the session gets in their place. `last_for`: devices that get nothing after these entries.
     `full`: the next entry begins another run.
@@ -50,7 +51,7 @@ class Run:
     )  # fmt: skip
 
     def __init__(self, conversation: Conversation, session: Session | None) -> None:
-        """`session`: none for a word of the operator."""
+        """`session`: None where none has submitted it."""
         self.conversation = conversation
         self.session = session
         self.entries: list[LogEntry] = []
@@ -117,12 +118,32 @@ class Run:
 
     def add_word(self, word: bytes, time: int, *, last_for: tuple[bytes, ...]) -> LogEntry:
         """Add a word of the operator, as the only entry; `last_for` as in `add`."""
+        return self._add_alone(NO_DEVICE, 0, word, b"", OPERATORS_WORD, self._head.epoch, time, last_for)
+
+    def add_handed_back(
+        self, handshake: Handshake, device: bytes, number: int, epoch: int, time: int, *, last_for: tuple[bytes, ...]
+    ) -> LogEntry:
+        """Add a handshake that a restored server had lost, as the only entry. `device` made it as its `number`."""
+        payload, group_info = handshake.payload, handshake.group_info
+        return self._add_alone(device, number, payload, group_info, HANDED_BACK, epoch, time, last_for)
+
+    def _add_alone(
+        self,
+        device: bytes,
+        number: int,
+        payload: bytes,
+        group_info: bytes,
+        kind: int,
+        epoch: int,
+        time: int,
+        last_for: tuple[bytes, ...],
+    ) -> LogEntry:
         head = self._head
         seq, before = head.seq + 1, head.chain
-        chain = next_chain(before, head.id, seq, time, NO_DEVICE, 0, word, kind=OPERATORS_WORD)
-        entry = LogEntry(seq, time, NO_DEVICE, 0, head.epoch, chain, word, b"", OPERATORS_WORD, before)
+        chain = next_chain(before, head.id, seq, time, device, number, payload, group_info, kind)
+        entry = LogEntry(seq, time, device, number, epoch, chain, payload, group_info, kind, before)
         self.entries.append(entry)
-        head.seq, head.time, head.chain = seq, time, chain
+        head.seq, head.time, head.epoch, head.chain = seq, time, epoch, chain
         self.last_for, self.full = last_for, True
         return entry
 
@@ -179,10 +200,14 @@ class Turn:
         self, conversation: Conversation, word: bytes, time: int, *, last_for: tuple[bytes, ...]
     ) -> LogEntry:
         """Add a word of the operator to a log; `last_for` as in `Run.add`."""
+        return self.run_of_none(conversation).add_word(word, time, last_for=last_for)
+
+    def run_of_none(self, conversation: Conversation) -> Run:
+        """Return a new run for an entry that no session has submitted."""
         run = Run(conversation, None)
         self.runs.append(run)
         self._conversations.touch(conversation)
-        return run.add_word(word, time, last_for=last_for)
+        return run
 
     def answer(self, session: Session, reply: Answer) -> None:
         """Reply to a request."""

@@ -107,13 +107,14 @@ class Validator:
         words: tuple[Word, ...] = (),
         *,
         commit: bytes,
-        welcome: bytes,
+        welcome: bytes | None,
         group_info: bytes,
         time: int,
     ) -> Checked:
         """Check a commit and what comes with it; `departed`: leaves of departed devices; `time` in ms.
 
-        `words`: of the operator, still to be carried out.
+        `words`: of the operator, still to be carried out. `welcome`: None for a commit that is handed back: whoever it
+        adds has had one.
         """
         now = time // 1000
         validate = certificates.leaf_validator(self.server_id, now)
@@ -121,7 +122,8 @@ class Validator:
         policy.check_proposals(message, group)
         staged = group.stage(message, validate=validate, now=now)
         rules = policy.check_commit(staged, departed=departed, words=words)
-        _check_welcome(staged, welcome)
+        if welcome is not None:
+            _check_welcome(staged, welcome)
         verify_group_info(staged.after, decode_body(group_info, GroupInfo), signer=staged.committer_leaf)
         due = staged.after.epoch % SNAPSHOT_EPOCHS == 0 or len(commit) > SNAPSHOT_BYTES
         snapshot = staged.after.encode() if due else None

@@ -55,10 +55,11 @@ class ConversationStore(Protocol):
         """Keep a room's name, which is free or was its own (empty: it has none any more), topic and `owner_time`."""
 
     def resume(self, now: int) -> None:
-        """Let all logs go on after a leap (`LEAP_ENTRIES`), because the server was restored; `now` in ms.
+        """Let all logs leap, because the server was restored; `now` in ms.
 
-        Clients know entries that the store has lost. A log has fewer entries than milliseconds, so none of their seqs
-        comes again, nor after another restore from the same backup. Nothing but `commit` and `close` may follow.
+        Clients know entries that the store has lost. A log leaps by `LEAP_ENTRIES`, and by one for each millisecond
+        since its newest entry: it gets fewer than that. So no seq comes again, nor after another restore from the same
+        backup. Nothing but `commit` and `close` may follow.
         """
 
     def put_members(self, conversation: bytes, members: Iterable[Membership]) -> None:

@@ -60,6 +60,7 @@ TABLE: dict[type[m.Request], Row] = {
     m.Submit: Row("bad-request", "not-found"),
     m.Commit: Row("bad-request", "bad-request", "bad-request"),
     m.Leave: Row("bad-request", "not-found"),
+    m.HandBack: Row("not-allowed", "not-found"),
     m.FetchCheckpoints: Row("Checkpoints", "not-found", "Checkpoints"),
     m.CommitFailed: Row("Done", "not-found", "Done"),
     m.ListRooms: Row("Rooms", "Rooms", "Rooms", enrolling="Rooms"),

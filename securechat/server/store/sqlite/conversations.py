@@ -126,7 +126,7 @@ class Conversations:
             head = self.load(conversation)
             if head is None:
                 continue
-            seq = head.seq + max(LEAP_ENTRIES, now - head.time)
+            seq = head.seq + LEAP_ENTRIES + max(now - head.time, 0)
             older = head.lost_after >= head.first_seq  # entries from before an earlier restore are left
             lost_after = head.lost_after if older else head.seq
             self._writer.execute(
