@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from securechat.client import commands, events
 from securechat.client.conversations.lines import MAX_LINES
+from securechat.client.device import Device
 from securechat.content.registry import LineProof
 from securechat.errors import UsageError
 from securechat.identity import line_proof, pins
@@ -350,6 +352,55 @@ def test_the_key_package_of_another_device_lets_nobody_in(people: World) -> None
     is_ordinary_request(alice, bob)
 
 
+@pytest.mark.parametrize("same", ["device", "identity key", "account"])
+def test_only_the_device_that_sends_the_proof_is_added(people: World, tmp_path: Path, same: str) -> None:
+    """The twin is the sender's own device, whose package comes from another vault only here."""
+    alice, bob = strangers(people, "alice", "bob")
+    room(alice)
+    text = line(alice)
+    (tmp_path / "else").mkdir()
+    other = Person(alice.server, tmp_path / "else", "bob")
+    mine, device = bob.engine._context.device.row, other.engine._context.device
+    kept = {"device": mine, "identity key": replace(mine, device_id=device.id, certificate=b"", server_id=b"")}
+    with other.vault.transaction():
+        forged = Device(other.vault, kept.get(same, device.row))
+        forged.meet_server(mine.server_id, other.clock.seconds())
+        (package,) = forged.make_key_packages(1, other.clock.seconds())
+    other.stop()
+    send(alice, bob, forge(alice, bob, text, key_package=package))
+    if same == "device":
+        assert alice.of(events.InviteLineUsed)
+    else:
+        is_ordinary_request(alice, bob)
+
+
+def test_who_is_in_already_is_not_added_again_and_the_line_stays_good(people: World) -> None:
+    alice, bob = strangers(people, "alice", "bob")
+    staff = room(alice)
+    bob.do(commands.UseInviteLine(line(alice)))
+    settle(alice, bob)
+    second = line(alice)
+    with pytest.raises(UsageError, match="in #staff already"):
+        bob.do(commands.UseInviteLine(second))
+    send(alice, bob, forge(alice, bob, second))  # by another program of his
+    assert [each.why for each in alice.of(events.InviteLineRefused)] == ["inside"]  # type: ignore[attr-defined]
+    assert [each.user for each in listed(alice)] == ["bob", ""]
+    assert alice.engine.snapshot.conversations[staff].members == ("alice", "bob")
+
+
+def test_the_same_proof_once_more_changes_nothing_and_is_not_told(people: World) -> None:
+    alice, bob = strangers(people, "alice", "bob")
+    staff = room(alice)
+    body = forge(alice, bob, line(alice))
+    send(alice, bob, body)
+    alice.do(commands.Remove(staff, "bob"))
+    settle(alice, bob)
+    before = len(alice.happened)
+    send(alice, bob, body)
+    assert alice.engine.snapshot.conversations[staff].members == ("alice",)
+    assert alice.happened[before:] == []
+
+
 def test_a_line_for_another_room_leads_only_there(people: World) -> None:
     alice, bob = strangers(people, "alice", "bob")
     staff, other = room(alice), room(alice, "#other")
@@ -445,6 +496,27 @@ def test_who_thinks_better_of_a_line_is_not_taken_in_by_it(people: World) -> Non
     assert alice.of(events.InviteLineUsed)
     assert bob.state_of("#staff") == ""
     assert not bob.engine.snapshot.invitations
+
+
+def test_a_line_counts_for_nothing_once_another_key_of_its_inviter_is_accepted(people: World) -> None:
+    alice, carol, bob = strangers(people, "alice", "carol", "bob")
+    staff = room(alice)
+    carol.obliging = True
+    alice.do(commands.Invite(staff, "carol"))
+    settle(alice, carol)
+    alice.do(commands.SetInviter(staff, "carol", inviter=True))
+    settle(alice, carol)
+    text = line(carol)
+    carol.cut()
+    bob.do(commands.UseInviteLine(text))
+    settle(bob)
+    with bob.engine._unit():
+        bob.engine._context.pins.trust("carol", bytes(31) + b"\1")
+    carol.connect()
+    settle(alice, carol, bob)
+    assert carol.of(events.InviteLineUsed)
+    assert bob.state_of("#staff") == ""
+    assert not bob.of(events.Invited)
 
 
 def test_an_invitation_by_somebody_else_to_the_same_room_is_asked_about(people: World) -> None:
