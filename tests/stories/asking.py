@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from securechat.client import commands, events
 from securechat.client.conversations.conversation import Conversation
+from securechat.client.engine import Engine
 from securechat.identity import pins
 from tests.support.people import Person, settle
 
@@ -16,16 +17,21 @@ E = TypeVar("E", bound=events.Event)
 
 def questions(person: Person) -> set[str]:
     """What somebody was asked since `Person.happened` was last emptied. About one key there is one question."""
-    return {question for event in person.happened for question in _of(person, event)}
+    return asked_in(person.happened, person.engine)
 
 
-def _of(person: Person, event: events.Event) -> Iterator[str]:
+def asked_in(happened: list[events.Event], engine: Engine) -> set[str]:
+    """The same, of any client."""
+    return {question for event in happened for question in _of(engine, event)}
+
+
+def _of(engine: Engine, event: events.Event) -> Iterator[str]:
     match event:
         case events.Invited(invitation=about):
             key = f"key {about.key[:4]} of {about.inviter}"
             yield key if about.first_contact else f"invitation to {about.name} by {about.inviter}"
         case events.ConversationChanged(change="request", conversation=about):
-            found = person.engine._registry.get(about.id)
+            found = engine._registry.get(about.id)
             assert found is not None
             yield f"key {pins.short(found.peer_key)} of {about.name}"
         case events.KeyChanged():

@@ -14,6 +14,7 @@ import pytest
 from securechat.client import commands, events
 from securechat.client.context import Clock
 from securechat.server.sequencer import validation
+from tests.client.test_restored import Backups
 from tests.stories.asking import events_of, forget, play, questions
 from tests.stories.town import Place, Town, copy, put_back
 from tests.support.people import Person
@@ -208,6 +209,28 @@ def test_a_server_whose_clock_was_fifty_days_ahead_holds_up_for_so_long(town: To
     assert "bob: while its clock is wrong" in place.texts(alice)
     place.all_read_each_other()
     assert asked(place) == [NOTHING] * len(place.people)
+
+
+# --- a restored server ---------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_was_restored_twice_is_handed_back_what_it_has_lost(town: Town, place: Place) -> None:
+    backups, backup = Backups(town.server, town.folder / "server"), town.folder / "backup"
+    backups.take(backup)
+    for time in ("once", "twice"):
+        town.pass_time(8)
+        for person in place.people:  # with a fresh path each
+            place.say(person, f"lost {time}")
+        lost = place.there(place.people[0]).group
+        backups.put_back(backup, *place.people)
+        assert town.server.head(lost.group_id).epoch < lost.epoch
+        for person in place.people:
+            person.connect()
+        play(*place.people)
+        place.all_read_each_other()
+        assert place.there(place.people[0]).group.epoch >= lost.epoch
+    assert asked(place) == [NOTHING] * len(place.people)
+    assert f"{place.people[0].name}: lost once" in place.texts(place.people[-1])
 
 
 # --- the owner is gone ---------------------------------------------------------------------------------------------
