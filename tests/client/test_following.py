@@ -12,6 +12,7 @@ from securechat.client import commands, device, events
 from securechat.client.conversations.conversation import Conversation
 from securechat.mls.framing import ContentType, SenderType, read_header
 from securechat.wire import messages as wire
+from securechat.wire.chain import MLS_MESSAGE
 from tests.support.memory_server import Link, MemoryServer, refuse
 from tests.support.people import Person, only, settle
 
@@ -556,6 +557,60 @@ def test_an_offer_that_is_not_the_state_walked_to_is_not_entered(
         bob.say("#club", "in")
         settle(*club)
         assert alice.texts("#club")[-1] == "bob: in"
+
+
+@pytest.mark.parametrize("step", ["offer", "commit"])
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("lie", ["garbage", "later epoch", ""])
+def test_a_walk_that_ends_while_its_request_is_on_its_way_gives_nothing_up(
+    server: MemoryServer, club: list[Person], tmp_path: Path, lie: str, refused: bool, step: str  # noqa: FBT001  a parameter of the test
+) -> None:
+    """The server has a bad handshake come before its answer to `step`, which is the true one, or a refusal."""
+    alice, bob, carol = club
+    room = alice.id_of("#club")
+    yesterday = copy(bob, tmp_path / "yesterday")
+    settle(*club)
+    renew(bob, "#club", alice, carol)
+    newest = server.entries(room)[-1].payload
+    epoch = slice(37, 45)  # behind the version, the wire format and the group id
+    payload = {"garbage": b"", "later epoch": newest[: epoch.start] + bytes([1] * 8) + newest[epoch.stop :]}
+    request, answer = (wire.Resync, wire.JoinOffer) if step == "offer" else (wire.Commit, wire.Accepted)
+    lied: list[object] = []
+
+    def lie_before(link: Link, message: wire.FromServer) -> list[wire.FromServer]:
+        if link is not bob.link or lied or not lie or not isinstance(message, answer | wire.Refused):
+            return [message]
+        lied.append(message)
+        seq, author = server.head(room).seq + 1, alice.engine._context.device.id
+        return [wire.Entry(room, seq, server.now, author, MLS_MESSAGE, payload[lie], b""), message]
+
+    def refuse_it(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        if link is not bob.link or not isinstance(message, request):
+            return [message]
+        refuse(link, message, "not-allowed")
+        return []
+
+    put_back(bob, yesterday)
+    server.outward = lie_before
+    if refused:
+        server.inward = refuse_it
+    bob.say("#club", "waits")
+    settle(*club)
+    server.outward, server.inward = lambda _link, message: [message], lambda _link, message: [message]
+    assert bool(lied) == bool(lie)
+    if lie or refused:
+        assert bob.state_of("#club") == "stopped"
+        assert alice.texts("#club") == []
+        group = there(bob, "#club").group
+        bob.crash()
+        assert there(bob, "#club").group.epoch_authenticator == group.epoch_authenticator  # it is on the disk
+        bob.connect()
+        settle(*club)
+    if bob.state_of("#club") == "stopped":  # a new connection alone tries again what was cut off
+        bob.do(commands.Repair(room))
+        settle(*club)
+    assert bob.state_of("#club") == "open"
+    assert alice.texts("#club") == ["bob: waits"]
 
 
 # --- handshakes gone, server behind --------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from securechat.content.registry import Body, encode_body
 from securechat.errors import InternalError, PeerError, StorageError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
 from securechat.identity.pins import WORST_FIRST, Standing
+from securechat.mls.framing import SenderType
 from securechat.mls.group import Group, StagedCommit
 from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
@@ -792,6 +793,17 @@ class Conversation:
         self.advance("distrusted")
         self.walk, self.repairing = None, False
         self._tell_waiting()
+
+    def go_on(self, event: Literal["repaired", "retried"]) -> None:
+        """Try again what stands. If our request to enter was on its way when the walk ended, it is what goes on.
+
+        The server may have taken it: then its answer is the only way into the epoch that we have made.
+        """
+        self.advance(event)
+        ours = self.staged.commit if self.staged is not None else None
+        entering = ours is not None and ours.public.sender.type == SenderType.NEW_MEMBER_COMMIT
+        if entering and self.row.phase in phases.READING:
+            self.advance("superseded")
 
     def _tell_waiting(self) -> None:
         text = f"{self.row.name} has stopped: what you said or changed waits until /repair has rejoined it."

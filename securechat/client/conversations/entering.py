@@ -148,14 +148,14 @@ class Entering:
                 self._ask(Resync(0, row.id), self._handle_offer)
 
     def _ask(self, request: FromClient, handler: Callable[[Reply], None]) -> None:
-        self._asking = True
+        self._asking, phase = True, self._conversation.row.phase
 
         def answer(reply: Reply) -> None:
             self._asking = False
             self._context.touched.add(self._conversation.id)
             conversation = self._conversation
-            if self._registry.get(conversation.id) is conversation and conversation.row.phase not in phases.ENDED:
-                handler(reply)  # otherwise it became another conversation meanwhile
+            if self._registry.get(conversation.id) is conversation and conversation.row.phase == phase:
+                handler(reply)  # otherwise the log has led elsewhere, or it became another conversation, meanwhile
 
         self._context.request(request, answer)
 
@@ -408,6 +408,11 @@ class Entering:
             raise InternalError("a staged external commit without its group")
         if len(accepted.chain) != CHAIN_LENGTH or accepted.seq == 0:
             raise PeerError("the server let us in at no place in the log")
+        verdict = self._judge(staged.commit.public.before)
+        if not verdict.lets_in:  # something has changed since the offer
+            conversation.unstage()
+            self._fail("local", f"The server's answer is refused. What is missing: {verdict.why}.")
+            return
         if accepted.seq <= row.cursor:
             # The server has lost entries, or let somebody found the room again under the id of a deleted one.
             self._registry.archive(conversation)
@@ -418,7 +423,7 @@ class Entering:
         removed = {leaf for leaf, _ in staged.commit.public.removed}
         base = conversation.base
         conversation.begin(
-            self._judge(staged.commit.public.before),
+            verdict,
             staged.commit.group,
             seq=accepted.seq,
             chain=accepted.chain,
@@ -530,7 +535,7 @@ class Entering:
             conversation.keep_trying(text)
         elif conversation.row.phase == "resync":
             conversation.gave_up(text)
-        else:
+        elif conversation.row.phase in phases.NEW:  # there is no state yet
             self._registry.abandon(self._conversation, code, text)
 
 

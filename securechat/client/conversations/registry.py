@@ -141,7 +141,7 @@ class Registry:
         else:
             # An open room of a restored server is entered anew in any case.
             again = conversation.row.phase == "ahead" and conversation.row.kind == "open"
-            conversation.advance("retried" if again else "repaired")
+            conversation.go_on("retried" if again else "repaired")
             self.follow(conversation)
 
     # --- the connection -------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ class Registry:
         self.welcomes.begin()
         for conversation in self:
             if conversation.row.phase in phases.WAITING:
-                conversation.advance("retried")
+                conversation.go_on("retried")
             if conversation.row.phase in phases.FOLLOWING:
                 self.follow(conversation)
             elif conversation.row.phase not in phases.ENDED:
