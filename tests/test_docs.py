@@ -62,7 +62,10 @@ def test_every_test_that_is_named_exists() -> None:
         for name in re.findall(r"\btest_\w+\.py", text):
             found += 1
             assert name in names, (paper.name, name)
-        for fragment in re.findall(r"`((?:an?|another|at|one|the|what|who)_[a-z_]+)`", text):
+        known = r"(?:an?|another|at|one|the|what|who)_[a-z_]+"
+        if paper.name == "attacks.md":  # every name there of four words or more is a test's
+            known += r"|[a-z]+(?:_[a-z]+){3,}"
+        for fragment in re.findall(rf"`({known})`", text):
             found += 1
             assert re.search(rf"^def test_\w*{fragment}", code, re.MULTILINE), (paper.name, fragment)
     assert found > 50
