@@ -3,16 +3,20 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from securechat.client import commands, device, events
-from securechat.client.conversations.conversation import Conversation
-from securechat.mls.framing import ContentType, SenderType, read_header
+from securechat.client.conversations.conversation import MAX_OFFERED_NUMBER, Conversation
+from securechat.client.conversations.numbers import encode_number
+from securechat.mls.framing import ContentType, MLSMessage, PrivateMessage, SenderType, read_header
+from securechat.server.store.records import LogEntry
 from securechat.wire import messages as wire
 from securechat.wire.chain import MLS_MESSAGE
+from securechat.wire.limits import MAX_COUNT
 from tests.support.memory_server import Link, MemoryServer, refuse
 from tests.support.people import Person, only, settle
 
@@ -75,7 +79,7 @@ def renew(person: Person, name: str, *others: Person) -> None:
     settle(person, *others)
 
 
-def is_message(entry: wire.Entry) -> bool:
+def is_message(entry: wire.Entry | LogEntry) -> bool:
     return read_header(entry.payload).content_type == ContentType.APPLICATION
 
 
@@ -459,6 +463,70 @@ def test_bytes_that_the_server_ascribes_to_us_take_nothing_away(server: MemorySe
     settle(alice, bob)
     assert alice.texts("bob")[-1] == "bob: still me"
     assert not resyncs(server, conversation)
+
+
+@pytest.mark.parametrize("number", [MAX_COUNT, MAX_OFFERED_NUMBER, 9])
+def test_an_entry_ascribed_to_us_behind_a_gap_does_not_use_up_our_numbers(
+    server: MemoryServer, pair: list[Person], people: World, number: int
+) -> None:
+    """Nobody signs a message that can be read by nobody. A number that no server decodes would end each connection."""
+    alice, bob = pair
+    (carol,) = people("carol")
+    carol.do(commands.OpenDirect("bob", "hello", ask=False))
+    settle(bob, carol)
+    bob.say("carol", "hi")
+    settle(bob, carol)
+    conversation, row = bob.id_of("alice"), there(bob, "alice").row
+    message = MLSMessage.decode(next(each.payload for each in server.entries(conversation) if is_message(each)))
+    assert isinstance(message.body, PrivateMessage)
+    forged = MLSMessage(replace(message.body, authenticated_data=encode_number(number))).encode()
+    only(bob, lambda message: [] if isinstance(message, wire.Entry) else [message])
+    for _ in range(2):  # in whose places the gap and the forged entry come
+        alice.say("bob", "withheld")
+        settle(alice, bob)
+    server.outward = lambda _link, message: [message]
+    assert bob.link is not None
+    bob.link.send(wire.Truncated(conversation, row.cursor + 2, b"\1" * 32))
+    bob.link.send(
+        wire.Entry(conversation, row.cursor + 2, server.now, bob.engine._context.device.id, MLS_MESSAGE, forged, b"")
+    )
+    settle(alice, bob, carol)
+    assert bob.state_of("alice") == "stopped"
+    assert "a number that it has not given us" in told(bob, events.Alarm)[-1]
+    bob.cut()
+    bob.connect()  # to a server that is honest now
+    bob.say("carol", "does it get there?")
+    settle(alice, bob, carol)
+    assert carol.texts("bob")[-1] == "bob: does it get there?"
+    bob.do(commands.Repair(conversation))
+    settle(alice, bob)
+    bob.say("alice", "and this")
+    settle(alice, bob)
+    bob.do(commands.Repair(conversation))  # what alice says shows the gap for what it is
+    settle(alice, bob)
+    assert alice.texts("bob")[-1] == "bob: and this"
+
+
+def test_an_older_copy_goes_on_behind_its_own_messages_after_a_gap(
+    server: MemoryServer, pair: list[Person], tmp_path: Path
+) -> None:
+    alice, bob = pair
+    conversation = bob.id_of("alice")
+    yesterday = copy(bob, tmp_path / "yesterday")
+    settle(*pair)
+    for text in ("gone", "left"):
+        bob.say("alice", text)
+        settle(*pair)
+    bob.cut()
+    with losing(server, bob, conversation, server.head(conversation).seq):
+        put_back(bob, yesterday)
+        settle(*pair)
+    assert told(bob, events.OutOfStep) == ["older-copy"]
+    assert bob.of(events.Gap)
+    bob.say("alice", "from the old copy")
+    settle(*pair)
+    assert alice.texts("bob")[-1] == "bob: from the old copy"
+    assert bob.state_of("alice") == "open"
 
 
 # --- an older copy -------------------------------------------------------------------------------------------------

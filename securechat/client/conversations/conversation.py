@@ -620,6 +620,15 @@ class Conversation:
         self.void_ciphertexts()
         self.row.sent_on_path = PATH_MESSAGES
 
+    @property
+    def highest_number(self) -> int:
+        """The highest number that an entry of our own can have behind a gap: one that we have used, or the server's.
+
+        Nobody has signed what we do not know ourselves, so it is no more than the server's word either.
+        """
+        used = self.context.vault.outbox.last_number(self.id, self.row.number)
+        return max(used, min(self.claimed, MAX_OFFERED_NUMBER))
+
     def _settle_number(self) -> None:
         """We have caught up, and messages of our own may have been among those that are gone: go on behind them.
 

@@ -295,7 +295,8 @@ class Entering:
     def _enter(self, offer: JoinOffer) -> None:
         """Make the external commit for an offer. Raises `PeerError` if it is not what we meant to enter."""
         conversation, device = self._conversation, self._context.device
-        if offer.number > MAX_OFFERED_NUMBER:
+        number = offer.number + 1
+        if number > MAX_OFFERED_NUMBER:
             raise PeerError("The server claims that this device has said more here than can be counted.")
         now = self._context.clock.seconds()
         info = decode_body(offer.group_info, GroupInfo)
@@ -307,7 +308,7 @@ class Entering:
             credential=device.credential,
             capabilities=CAPABILITIES,
             remove_own_old_leaf=_leaf_of(tree, device),
-            authenticated_data=encode_commit(offer.number + 1, self._context.clock.milliseconds()),
+            authenticated_data=encode_commit(number, self._context.clock.milliseconds()),
             validate=device.validator(now),
             now=now,
         )
@@ -343,7 +344,6 @@ class Entering:
             self._waiting = Waiting(conversation)
         conversation.set_departed(departed)
         conversation.set_words(words)
-        number = offer.number + 1
         request = Commit(0, conversation.id, number, commit.message, b"", commit.group_info or b"")
         conversation.stage(number, request, commit)
         self.pump()
@@ -355,7 +355,8 @@ class Entering:
             return  # the subscription has begun anew meanwhile
         if offer.conversation != conversation.id:
             raise PeerError("The server offered another conversation than the one to re-enter.")
-        if offer.number > MAX_OFFERED_NUMBER:
+        number = max(offer.number, walk.number) + 1
+        if number > MAX_OFFERED_NUMBER:
             raise PeerError("The server claims that this device has said more here than can be counted.")
         now = self._context.clock.seconds()
         info = decode_body(offer.group_info, GroupInfo)
@@ -371,7 +372,6 @@ class Entering:
         verdict = self._judge(walk.group)
         if not verdict.lets_in:
             raise PeerError(f"The server's offer is refused. What is missing: {verdict.why}.")
-        number = max(offer.number, walk.number) + 1
         commit = Group.join_external(
             info,
             walk.group.tree,

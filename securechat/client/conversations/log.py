@@ -202,6 +202,9 @@ def _follow(conversation: Conversation, entry: Entry, number: int, content_type:
         problem = f"entry {entry.seq} is number {number} of a device whose last was {last}"
         conversation.distrust(f"the log does not fit together: {problem}")
         return
+    if own and last is None and number > conversation.highest_number:
+        conversation.distrust(f"entry {entry.seq} is ours by the server's word, with a number that it has not given us")
+        return
     if _process(conversation, entry, number, content_type, own=own):
         _advance(conversation, entry, number, handshake=content_type != ContentType.APPLICATION)
 
