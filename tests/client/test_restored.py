@@ -177,6 +177,35 @@ def test_whoever_comes_first_all_of_a_room_find_together_again(
 
 
 
+def test_a_room_of_ten_finds_together_after_two_restores_and_nobody_is_asked(
+    people: World, backups: Backups, tmp_path: Path
+) -> None:
+    everybody = people("alice", *(f"member{number}" for number in range(9)))
+    alice, *others = everybody
+    alice.do(commands.CreateRoom("#club"))
+    settle(*everybody)
+    for person in others:
+        alice.do(commands.Invite(alice.id_of("#club"), person.name))
+    settle(*everybody)
+    backups.take(tmp_path / "backup")
+    for time in range(2):
+        away, here = everybody[7:], everybody[:7]
+        for person in away:
+            person.cut()
+        for person in here[:3]:
+            renew(person, "#club", *here)
+        alice.say("#club", f"lost {time}")
+        settle(*here)
+        backups.put_back(tmp_path / "backup", *everybody)
+        come_back(everybody)
+        alice.say("#club", f"anew {time}")
+        settle(*everybody)
+        for person in everybody:
+            assert person.texts("#club")[-1] == f"alice: anew {time}"
+            assert not asked(person)
+        assert len({there(person, "#club").group.epoch_authenticator for person in everybody}) == 1
+
+
 def test_who_goes_on_in_the_servers_branch_first_makes_the_lost_one_wait(
     people: World, backups: Backups, tmp_path: Path
 ) -> None:
@@ -297,3 +326,62 @@ def test_a_flood_of_what_is_handed_back_meets_its_budget_and_a_log_that_has_lost
     server.seconds += 3600
     assert hand_back(50) == ["invalid-commit"]
     talk(everybody, "alice-bob", "calm")
+
+
+def test_who_is_not_known_any_more_waits_for_the_others_whatever_they_try(
+    server: MemoryServer, people: World, backups: Backups, tmp_path: Path
+) -> None:
+    everybody = alice, bob = people("alice", "bob")
+    alice.do(commands.CreateRoom("#club"))
+    settle(*everybody)
+    backups.take(tmp_path / "backup")
+    alice.do(commands.Invite(alice.id_of("#club"), "bob"))
+    settle(*everybody)
+    talk(everybody, "#club", "lost")
+    backups.put_back(tmp_path / "backup", *everybody)
+    bob.connect()
+    _wait(server, bob)
+    assert there(bob, "#club").row.phase == "ahead"
+    bob.do(commands.Repair(bob.id_of("#club")))
+    _wait(server, bob)
+    assert there(bob, "#club").row.phase == "ahead"
+    assert bob.link is not None
+    assert bob.link.open
+    alice.connect()
+    settle(*everybody)
+    talk(everybody, "#club", "anew")
+    for person in everybody:
+        assert not [*person.of(events.Alarm), *person.of(events.Held), *person.of(events.Stopped)]
+
+
+def test_an_entry_said_to_be_handed_back_is_no_way_round_the_checks(
+    server: MemoryServer, people: World
+) -> None:
+    """A message cannot be one, and a commit is checked as ever; only its number does not count."""
+    everybody = alice, bob = people("alice", "bob")
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
+    settle(*everybody)
+    bob.say("alice", "hi")
+    settle(*everybody)
+
+    def outward(link: Link, message: wire.FromServer) -> list[wire.FromServer]:
+        if link is bob.link and isinstance(message, wire.Entry):
+            return [msgspec.structs.replace(message, kind=4)]
+        return [message]
+
+    server.outward = outward
+    alice.say("bob", "by another kind")
+    settle(*everybody)
+    assert "alice: by another kind" not in bob.texts("alice")
+    (alarm,) = bob.of(events.Alarm)
+    assert "was handed back, and is a message" in getattr(alarm, "text", "")
+
+
+def _wait(server: MemoryServer, person: Person) -> None:
+    """Let a minute go by for somebody who has something to try again, up to an answer."""
+    for _ in range(60):
+        server.advance(server.seconds + 1)
+        if person.engine.timer is not None and person.engine.timer <= server.seconds:
+            person.engine.handle_timer()
+        while person.push() or person.pull(8):
+            pass

@@ -63,7 +63,7 @@ _AFTER: Final[dict[tuple[Phase, Event], Phase]] = {
     ("cut-off", "retried"): "member",
     ("cut-off", "recovered"): "resync",
     ("ahead", "entered"): "member",
-    ("ahead", "repaired"): "resync",  # the server may have other handshakes of our epoch by now
+    ("ahead", "repaired"): "member",
     ("ahead", "retried"): "member",
     ("ahead", "recovered"): "resync",
     ("stopped", "entered"): "member",

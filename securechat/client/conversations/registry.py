@@ -134,14 +134,12 @@ class Registry:
         self._entering.pop(conversation.id, None)
         self._outboxes.pop(conversation.id, None)
         self._context.touched.add(conversation.id)
-        conversation.repairing = True
+        conversation.repairing = conversation.row.phase != "ahead"  # there is nothing to go past: it is asked once more
         if conversation.row.phase in phases.READING:  # its history begins anew where our leaf is replaced
             conversation.forget_doubts()
             conversation.supersede()
         else:
-            # An open room of a restored server is entered anew in any case.
-            again = conversation.row.phase == "ahead" and conversation.row.kind == "open"
-            conversation.go_on("retried" if again else "repaired")
+            conversation.go_on("repaired")
             self.follow(conversation)
 
     # --- the connection -------------------------------------------------------------------------------------------
@@ -368,7 +366,7 @@ class Registry:
                 elif reply.code == "not-now" and row.phase in phases.READING:
                     self._awaited.discard(conversation.id)
                     conversation.unknown()
-                elif reply.code in RETRYABLE:
+                elif reply.code in RETRYABLE and reply.code != "not-now":
                     raise PeerError(f"the server does not let us read a conversation: {reply.text}")
                 else:  # that one alone cannot be read: more of them than a server lets one session read, for example
                     self._awaited.discard(conversation.id)
