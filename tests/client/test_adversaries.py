@@ -1121,3 +1121,17 @@ def test_a_disk_that_is_full_in_the_middle_of_a_turn_is_told_and_tried_again(
     settle(alice, bob)
     assert tries == 3
     assert bob.texts("alice") == ["alice: hello"]
+
+
+def test_presence_is_told_of_members_alone(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    for person in (alice, bob):
+        person.do(commands.JoinRoom("#lobby"))
+        settle(alice, bob)
+    assert alice.link is not None
+    for account in ("bob", "mallory"):
+        alice.link.send(wire.Presence(alice.id_of("#lobby"), account, "dropped"))
+    settle(alice, bob)
+    told = [event.account for event in alice.happened if isinstance(event, events.PresenceChanged)]
+    assert "bob" in told
+    assert "mallory" not in told

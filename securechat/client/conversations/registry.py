@@ -190,7 +190,8 @@ class Registry:
         elif conversation is None:
             pass  # a conversation we are out of
         elif isinstance(message, Presence):
-            self._context.emit(events.PresenceChanged(message.conversation, message.account, message.state))
+            if message.account in conversation.row.members:  # of anybody else there is nothing to say
+                self._context.emit(events.PresenceChanged(message.conversation, message.account, message.state))
         elif isinstance(message, DirectoryNews):
             directory.receive(conversation, message.gone)
         else:
