@@ -355,7 +355,8 @@ class Engine:
 
     def _repair(self, command: commands.Repair) -> None:
         conversation = self._get(command.conversation)
-        disputed = conversation.row.phase in phases.READING and conversation.doubts
+        contested = bool(conversation.doubts) or conversation.misnumbered
+        disputed = conversation.row.phase in phases.READING and contested
         if conversation.row.phase not in phases.REPAIRABLE and not disputed:
             raise UsageError("There is nothing to repair: this conversation has not stopped.")
         self._context.answers.wait_for(("conversation", conversation.id))

@@ -438,6 +438,47 @@ def test_a_server_that_insists_on_another_number_is_told_about_and_nothing_is_gi
         assert there(bob, "alice").group is group
 
 
+@pytest.mark.parametrize("number", [0, 1 << 40, MAX_OFFERED_NUMBER])
+def test_a_number_that_the_server_claims_behind_a_gap_mutes_nobody_for_good(
+    server: MemoryServer, pair: list[Person], number: int
+) -> None:
+    """Messages are gone, so that no log says otherwise. `number`: 0 for the true one."""
+    alice, bob = pair
+    room = bob.id_of("alice")
+    bob.cut()
+    for text in ("missed", "missed too", "the newest"):
+        alice.say("bob", text)
+    settle(alice)
+    bob.connect()
+    with losing(server, bob, room, server.head(room).seq):
+        lose = server.outward
+
+        def claim(link: Link, message: wire.FromServer) -> list[wire.FromServer]:
+            if isinstance(message, wire.Subscribed) and link is bob.link and message.conversation == room and number:
+                message = change(message, last=number)
+            return lose(link, message)
+
+        server.outward = claim
+        for _ in range(40):  # the server takes nothing under that number, and he tries again and again
+            bob.push()
+            bob.pull(8)
+    bob.cut()
+    bob.connect()
+    bob.say("alice", "do you hear me?")
+    for _ in range(200):
+        if bob.of(events.Delayed):
+            break
+        if not (bob.push() or bob.pull(8)):
+            server.advance(server.seconds + 1)
+            bob.engine.handle_timer()
+    if number:
+        (delayed,) = told(bob, events.Delayed)
+        assert delayed.endswith("/repair rejoins.")
+        bob.do(commands.Repair(room))
+    settle(alice, bob)
+    assert alice.texts("bob")[-1] == "bob: do you hear me?"
+
+
 def test_bytes_that_the_server_ascribes_to_us_take_nothing_away(server: MemoryServer, pair: list[Person]) -> None:
     alice, bob = pair
     conversation = bob.id_of("alice")

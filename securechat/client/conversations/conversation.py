@@ -120,6 +120,7 @@ class Conversation:
         self._led_here: set[bytes] | None = None  # digests of the handshakes that are kept
         self.base: Base | None = None  # where a walk begins, if not in our own state
         self.walk: Walk | None = None  # while handshakes are followed without secrets
+        self.misnumbered = False  # the server insists that we have said something else
         self.repairing = False  # the user goes on, whatever has stopped us
         self.astray = False  # the log has to be read anew, from an earlier place
         self.doubts = context.vault.doubts.load(row.id)  # account -> the weight of its word, of those who contradict
@@ -411,7 +412,8 @@ class Conversation:
         self.unstage()
         self.replace_group(verdict, group)
         self.advance("entered")
-        self.walk, self.base, self.gap, self.repairing = None, None, None, False
+        self.walk, self.base, self.gap = None, None, None
+        self.repairing = self.misnumbered = False
         row.cursor, row.chain, row.number, row.hole = seq, chain, number or 0, 0
         row.sent_on_path = 0
         row.path_time = row.followed = self.context.clock.milliseconds()

@@ -14,7 +14,7 @@ _TOLD_SECONDS: Final = 10.0
 
 _OTHER_NUMBER: Final = (
     "The server insists that this device has said something else in {} than the log shows. What you say waits, and is "
-    "tried again; if it stays like this, ask the operator of the server."
+    "tried again; if it stays like this, /repair rejoins."
 )
 
 
@@ -54,7 +54,7 @@ class Waiting:
     def tell_other_number(self, number: int) -> None:
         """The server expects another number than ours: what counts is the log. Tell if it insists."""
         if self._refused_number == number:
-            row = self._conversation.row
+            row, self._conversation.misnumbered = self._conversation.row, True
             self.tell(events.Delayed(row.id, "wrong-number", _OTHER_NUMBER.format(row.name)))
         self._refused_number = number
 
