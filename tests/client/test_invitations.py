@@ -107,6 +107,28 @@ def test_who_was_away_for_longer_than_their_key_packages_last_can_be_invited_whe
     assert not alice.of(events.Alarm)
 
 
+def test_who_left_and_is_invited_again_by_a_stranger_is_asked_about_the_stranger_first(people: World) -> None:
+    alice, bob, carol = people("alice", "bob", "carol")
+    club = room(alice)
+    for name in ("bob", "carol"):
+        alice.do(commands.Invite(club, name))
+        settle(alice, bob, carol)
+    alice.do(commands.SetOwner(club, "bob", owner=True))
+    settle(alice, bob, carol)
+    refuse_all(carol)
+    carol.do(commands.Leave(club))
+    settle(alice, bob, carol)
+    bob.do(commands.Invite(club, "carol"))
+    settle(alice, bob, carol)
+    requests = [event for event in carol.of(events.ConversationChanged) if event.change == "request"]  # type: ignore[attr-defined]
+    assert [event.account for event in requests] == ["bob"]  # type: ignore[attr-defined]
+    assert asked(carol) == []
+    carol.do(commands.Accept(carol.id_of("bob")))
+    settle(alice, bob, carol)
+    (question,) = asked(carol)
+    assert (question.inviter, question.again) == ("bob", True)
+
+
 def test_who_has_not_answered_is_listed_so_until_their_first_commit(people: World) -> None:
     alice, bob = people("alice", "bob")
     refuse_all(bob)

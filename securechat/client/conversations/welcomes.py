@@ -158,6 +158,7 @@ class Welcomes:
         self._vault = context.vault.invitations
         self.questions: dict[bytes, events.Invitation] = {}
         """Invitations that the user has not answered, by room."""
+        self._alone: set[bytes] = set()  # direct conversations whose request was told without the invitation
         self.dropped = 0
         """Welcomes and invitations not kept because too many wait."""
         self._repeated: dict[bytes, int] = {}  # room that we are in -> when a Welcome into it was told
@@ -239,8 +240,17 @@ class Welcomes:
                 self._drop(row)
                 text = f"An invitation by {row.inviter.account} was refused. What was missing: {verdict.why}."
                 self._context.emit(events.Alarm("rules", conversation, text))
+            else:
+                self._tell_alone(row)
         if fitting:  # whom the user knows is asked about before a stranger, and the newest first
             self._ask(*min(fitting, key=lambda each: self._is_stranger(each[0])))
+
+    def _tell_alone(self, row: InviteRow) -> None:
+        """An invitation waits until its inviter is accepted: so the user is asked about them without it, once."""
+        direct = self._registry.get(row.direct)
+        if direct is not None and direct.row.asked == "theirs" and direct.id not in self._alone:
+            self._alone.add(direct.id)
+            direct.tell("request", direct.row.name)
 
     def notice_return(self, conversation: Conversation) -> None:
         """If all that is left of a log begins where a Welcome has added us again, nothing leads there from our state.
