@@ -9,9 +9,9 @@ from typing import Final
 
 from securechat.client.events import Alarm, Event, FirstContact, KeyChanged
 from securechat.client.vault.identity import PinTable
-from securechat.errors import UsageError
+from securechat.errors import TrustError, UsageError
 from securechat.identity import pins
-from securechat.identity.certificate import DeviceCertificate
+from securechat.identity.certificate import KEY_LENGTH, DeviceCertificate
 from securechat.identity.pins import Pins, Standing
 
 MAX_MET: Final = 10_000
@@ -80,6 +80,8 @@ class PinBook:
 
         Raises `TrustError` as `Pins.accept` does.
         """
+        if len(key) != KEY_LENGTH:  # nobody is there
+            raise TrustError(f"{account} shows no key.")
         before = self.of(account)
         after = before.accept(key)
         if after is not before:

@@ -10,9 +10,11 @@ from securechat.client import commands, events
 from securechat.client.conversations import welcomes
 from securechat.client.conversations.conversation import Conversation
 from securechat.content.registry import INVITATION_DAYS, Body, Invite
-from securechat.errors import UsageError
+from securechat.errors import TrustError, UsageError
 from securechat.identity.pins import digest
+from securechat.mls.proposals import Remove
 from securechat.policy import Identity
+from securechat.policy.departures import departure_data
 from securechat.wire import messages as wire
 from tests.support.memory_server import MemoryServer
 from tests.support.people import Person, only, settle
@@ -672,3 +674,48 @@ def test_who_was_removed_and_invited_again_while_away_is_asked(people: World, la
     bob.say("#club", "back")
     settle(alice, bob, carol)
     assert carol.texts("#club") == ["bob: back"]
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_direct_welcome_whose_maker_has_left_leads_nowhere(
+    server: MemoryServer, people: World, left: bool  # noqa: FBT001  a parameter of the test
+) -> None:
+    """Else what was typed first would go into a conversation with nobody, and a key of no bytes would be accepted."""
+    alice, bob = people("alice", "bob")
+    server.inward = lambda link, message: (
+        [] if link is alice.link and isinstance(message, wire.FetchKeyPackages) else [message]
+    )
+    alice.do(commands.OpenDirect("bob", "for bob alone", ask=False))
+
+    kept: list[wire.Welcomed] = []
+    only(alice, lambda message: kept.append(message) or [] if isinstance(message, wire.Welcomed) else [message])  # type: ignore[func-returns-value]  # a test's filter
+    bob.do(commands.OpenDirect("alice", "hello", ask=False))
+    settle(alice, bob)
+    (welcomed,) = kept
+    server.outward = lambda _link, message: [message]
+    if left:
+        conversation = bob.engine._registry.get(welcomed.conversation)
+        assert conversation is not None
+        group = conversation.group
+        leaving = departure_data(2, group.public.member(group.own_leaf))
+        proof = group.propose(Remove(group.own_leaf), authenticated_data=leaving)
+        welcomed.departures = [wire.Departure(proof, group.public.context.encode())]
+    assert alice.link is not None
+    alice.link.send(welcomed)
+    settle(alice, bob)
+    accepted = alice.engine._context.pins.of("bob").written_to
+    assert accepted == (None if left else bob.engine._context.device.identity_key)
+    assert bool(alice.of(events.Alarm)) == left
+    assert ("bob: hello" in alice.texts("bob")) == (not left)
+
+
+def test_no_key_but_one_of_thirty_two_bytes_is_accepted(people: World) -> None:
+    (alice,) = people("alice")
+    book = alice.engine._context.pins
+    with alice.vault.transaction():
+        for length in (0, 31, 33):
+            with pytest.raises(TrustError):
+                book.accept("bob", bytes(length))
+        assert book.of("bob").written_to is None
+        book.accept("bob", bytes(32))
+    assert book.standing("bob", bytes(32)) == "accepted"

@@ -422,7 +422,7 @@ class Welcomes:
         if group.group_id != welcomed.conversation:
             raise PeerError("it leads into another conversation than the server says")
         rules = policy.check_state(group.public)
-        check_departures(group.public, welcomed.departures)
+        departed = check_departures(group.public, welcomed.departures)
         people = tuple(certificate_of(leaf) for _, leaf in group.public.members())
         signer = certificate_of(group.public.member(entrance.signer))
         if any(person.account == device.account and person.device_id != device.id for person in people):
@@ -436,6 +436,8 @@ class Welcomes:
                 raise PeerError("it leads into a direct conversation with nobody")
             if signer not in others:
                 raise PeerError("it leads into a direct conversation that somebody else has made")
+            if departed:  # an honest server gives the first commit of a log, before which nobody can have left
+                raise PeerError("it leads into a direct conversation that its maker has left")
             name = signer.account
         facts = _Facts(
             rules.kind, name, _role(rules, Identity(device.account, device.identity_key)), rules.owners,
