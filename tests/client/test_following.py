@@ -570,6 +570,58 @@ def test_an_older_copy_goes_on_behind_its_own_messages_after_a_gap(
     assert bob.state_of("alice") == "open"
 
 
+@pytest.mark.parametrize("what", ["message", "commit"])
+@pytest.mark.parametrize("then", ["taken", "left out"])
+def test_what_the_server_takes_after_it_has_refused_it_is_no_other_copy_of_the_vault(
+    server: MemoryServer, club: list[Person], what: str, then: str
+) -> None:
+    """A walk without secrets is nothing that a server can cause by itself."""
+    alice, bob, _ = club
+    room, device, taken = alice.id_of("#club"), alice.engine._context.device.id, then == "taken"
+    refused: list[tuple[Link, wire.Submit | wire.Commit]] = []
+
+    def refuse_first(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        if link is not alice.link or not isinstance(message, wire.Submit | wire.Commit) or refused:
+            return [message]
+        refused.append((link, message))
+        refuse(link, message, "not-allowed", "no")
+        return []
+
+    server.inward = refuse_first
+    if what == "message":
+        alice.do(commands.Send(room, "unheard"))
+    else:
+        alice.do(commands.Remove(room, "carol"))
+    settle(*club)
+    assert alice.of(events.Refused)
+    ((link, message),) = refused
+
+    def as_entry(answer: wire.FromServer) -> list[wire.FromServer]:
+        if not isinstance(answer, wire.Accepted):
+            return [answer]
+        if isinstance(message, wire.Submit):
+            return [wire.Entry(room, answer.seq, answer.time, device, MLS_MESSAGE, message.payload, b"")]
+        return [wire.Entry(room, answer.seq, answer.time, device, MLS_MESSAGE, message.commit, message.group_info)]
+
+    if taken:
+        only(alice, as_entry)
+        link.receive(change(message, id=4000))
+        settle(*club)
+        server.outward = lambda _link, message: [message]
+        assert "after it had refused it" in told(alice, events.Alarm)[-1]
+        assert alice.state_of("#club") == "stopped"
+        assert not alice.of(events.OutOfStep)
+        assert not resyncs(server, room)
+        alice.do(commands.Repair(room))
+        settle(*club)
+    alice.say("#club", "and on")
+    settle(*club)
+    assert bob.texts("#club")[-1] == "alice: and on"
+    assert bool(alice.of(events.Alarm)) == taken
+    assert len(resyncs(server, room)) == taken
+    assert ("carol" in there(alice, "#club").row.members) == (what == "message" or not taken)
+
+
 # --- an older copy -------------------------------------------------------------------------------------------------
 
 

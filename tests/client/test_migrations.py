@@ -293,7 +293,7 @@ UPDATE conversations SET members = (
 DROP TABLE members;
 DROP TABLE unread;
 DROP TABLE ignored;
-DROP TABLE doubts;
+DROP TABLE doubts; DROP TABLE refused;
 ALTER TABLE conversations DROP COLUMN confirmed;
 ALTER TABLE messages RENAME TO new_messages;
 CREATE TABLE messages (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from securechat.client.events import Message
-from securechat.client.vault.conversations import ConversationRow
+from securechat.client.vault.conversations import KEPT_REFUSED, ConversationRow
 from securechat.client.vault.identity import DeviceRow
 from securechat.client.vault.key_file import Cost, WrongPasswordError
 from securechat.client.vault.outbox import OutboxRow
@@ -81,7 +81,7 @@ def test_a_process_that_dies_in_a_transaction_leaves_what_was_before(path: Path)
     program = """
 import os, sys
 from pathlib import Path
-from securechat.client.vault.conversations import ConversationRow
+from securechat.client.vault.conversations import KEPT_REFUSED, ConversationRow
 from securechat.client.vault.key_file import Cost
 from securechat.client.vault.vault import Vault
 vault = Vault.open(Path(sys.argv[1]), "alice", "correct horse", cost=Cost(1, 8, 1))
@@ -249,4 +249,15 @@ def test_a_deferred_statement_that_fails_ends_its_transaction(path: Path) -> Non
     with pytest.raises(StorageError, match="cannot be used"):
         add_twice()
     assert vault.conversations.load() == []
+    vault.close()
+
+
+def test_the_newest_of_what_was_refused_is_kept(path: Path) -> None:
+    vault = open_vault(path)
+    with vault.transaction():
+        for number in range(KEPT_REFUSED + 1):
+            vault.refused.add(CONVERSATION, b"%d" % number)
+        vault.refused.add(b"o" * 32, b"0")
+    assert [vault.refused.has(CONVERSATION, b"%d" % number) for number in (0, 1, KEPT_REFUSED)] == [False, True, True]
+    assert vault.refused.has(b"o" * 32, b"0")
     vault.close()

@@ -209,6 +209,8 @@ class Committing:
             return
         removed = {leaf for leaf, _ in staged.commit.public.removed} if staged.commit is not None else set()
         conversation.unstage()
+        if isinstance(staged.request, Commit):
+            self._vault.refused.add(conversation.id, staged.request.commit)
         if refused.code == "not-found":
             conversation.lose()
         elif refused.code == "commit-first" or not conversation.departed <= removed:

@@ -294,6 +294,9 @@ def _process_own(conversation: Conversation, entry: Entry, number: int, content_
 def _process_unknown(conversation: Conversation, entry: Entry, content_type: ContentType) -> bool:
     """Process an entry that is said to be our own, and that this vault does not know: is it an older copy?"""
     context = conversation.context
+    if context.vault.refused.has(conversation.id, entry.payload):
+        conversation.distrust("the server took what you had said or changed after it had refused it")
+        return False
     if content_type == ContentType.APPLICATION:
         conversation.unstage()  # its number is used
         conversation.freshen()

@@ -246,6 +246,7 @@ class Outbox:
             conversation.lose()
         elif first:
             self._void = True  # those after it move up by one number
+            self._vault.refused.add(conversation.id, current.payload)
             self._give_up(current, refused.code, refused.text)
 
     def _give_up(self, item: OutboxRow, code: str, text: str) -> None:

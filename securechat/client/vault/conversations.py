@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple
 
 from securechat.client.vault.database import Statements
@@ -25,6 +26,11 @@ KEPT_MILLISECONDS: Final = 30 * 86_400_000
 
 KEPT_BYTES: Final = 16 << 20
 """Of one conversation at most: 30 days of the largest room take 10 MB."""
+
+
+KEPT_REFUSED: Final = 256
+"""Digests of refused submissions that are kept of one conversation, 32 bytes each: the user hears of each refusal, or
+waits longer after each."""
 
 
 @dataclass
@@ -96,6 +102,7 @@ _SAVE: Final = (
 
 _WORKING_TABLES: Final = (
     "groups", "staged", "departures", "words", "numbers", "chain", "changes", "outbox", "handshakes", "doubts",
+    "refused",
 )  # fmt: skip
 """Tables that a conversation needs while we are in it, by their column `conversation`."""
 
@@ -214,6 +221,27 @@ class GroupTable:
         """Replace them, each with its seq."""
         self._database.run("DELETE FROM words WHERE conversation = ?", conversation)
         self._database.run_many("INSERT INTO words VALUES (?, ?, ?)", [(conversation, *word) for word in words])
+
+
+class RefusedTable:
+    """Digests of what the server has refused for good."""
+
+    def __init__(self, database: Statements) -> None:
+        self._database = database
+
+    def add(self, conversation: bytes, message: bytes) -> None:
+        """Note that an MLS message was refused; the oldest gives way to more than `KEPT_REFUSED`."""
+        self._database.run("INSERT OR IGNORE INTO refused VALUES (?, ?)", conversation, sha256(message).digest())
+        self._database.run(
+            "DELETE FROM refused WHERE conversation = ? AND rowid <= (SELECT rowid FROM refused WHERE conversation = ?"
+            " ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
+            conversation, conversation, KEPT_REFUSED,
+        )  # fmt: skip
+
+    def has(self, conversation: bytes, message: bytes) -> bool:
+        """Whether an MLS message was refused."""
+        sql = "SELECT 1 FROM refused WHERE conversation = ? AND digest = ?"
+        return self._database.one(sql, conversation, sha256(message).digest()) is not None
 
 
 class DoubtTable:

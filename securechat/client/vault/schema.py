@@ -251,9 +251,14 @@ ALTER TABLE conversations ADD COLUMN returned INTEGER NOT NULL DEFAULT 0;
 """
 """After a long absence, lines that were typed before wait for the user."""
 
+_REFUSED: Final = """
+CREATE TABLE refused (conversation BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (conversation, digest)) STRICT;
+"""
+"""What the server has refused for good: an honest one does not put it into the log afterwards."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED,
-    _PINS, _RULES, _KEPT, _LINES, _WORDS, _RETURNED,
+    _PINS, _RULES, _KEPT, _LINES, _WORDS, _RETURNED, _REFUSED,
 )  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 

@@ -15,6 +15,7 @@ from securechat.client.vault.conversations import (
     DoubtTable,
     GroupTable,
     HandshakeTable,
+    RefusedTable,
     TrailTable,
 )
 from securechat.client.vault.database import Database
@@ -41,6 +42,7 @@ class Vault(Database):
         self.trails = TrailTable(self)
         self.handshakes = HandshakeTable(self)
         self.doubts = DoubtTable(self)
+        self.refused = RefusedTable(self)
         self.changes = ChangeTable(self)
         self.invitations = InvitationTable(self)
         self.lines = InviteLineTable(self)
