@@ -16,7 +16,7 @@ from securechat.mls.proposals import Remove
 from securechat.policy import Identity
 from securechat.policy.departures import departure_data
 from securechat.wire import messages as wire
-from tests.support.memory_server import MemoryServer
+from tests.support.memory_server import Link, MemoryServer
 from tests.support.people import Person, only, settle
 
 World = Callable[..., list[Person]]
@@ -719,3 +719,40 @@ def test_no_key_but_one_of_thirty_two_bytes_is_accepted(people: World) -> None:
         assert book.of("bob").written_to is None
         book.accept("bob", bytes(32))
     assert book.standing("bob", bytes(32)) == "accepted"
+
+
+@pytest.mark.parametrize("when", ["never", "while it waits", "while it is on its way"])
+def test_a_key_that_is_refused_before_it_is_added_does_not_stay(server: MemoryServer, people: World, when: str) -> None:
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    befriend(alice, bob)
+    club = room(alice)
+
+    def inward(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        if link is alice.link and isinstance(message, wire.Commit) and when == "while it waits":
+            link.send(wire.Refused(message.id, "busy", "later", retry_after=60_000))
+            return []
+        return [message]
+
+    server.inward = inward
+    if when == "while it is on its way":
+        only(alice, lambda message: [] if isinstance(message, wire.Accepted) else [message])
+    invite = commands.Invite(club, "bob")
+    alice.do(invite)
+    for _ in range(40):
+        alice.push()
+        alice.pull(8)
+    if when != "never":
+        alice.do(commands.Distrust("bob", digest(bob.engine._context.device.identity_key)))
+    server.inward, server.outward = lambda _link, message: [message], lambda _link, message: [message]
+    if when == "while it is on its way":
+        alice.cut()  # the answer is lost: the log brings our commit
+        alice.connect()
+    settle(alice, bob)
+    there = alice.engine._registry.get(club)
+    assert there is not None
+    here = {person.account for person in there.people.values()}
+    assert here == ({"alice", "bob"} if when == "never" else {"alice"})
+    assert bool(asked(bob)) == (when == "never")
+    told = [event.code for event in alice.happened if isinstance(event, events.Refused) and event.command == invite.id]
+    assert told == ([] if when == "never" else ["local"])

@@ -27,6 +27,7 @@ from securechat.client.device import CAPABILITIES, check_key_packages
 from securechat.client.vault.conversations import ChangeRow
 from securechat.client.vault.outbox import OutboxRow
 from securechat.errors import InternalError, PeerError
+from securechat.identity.certificate import DeviceCertificate, certificate_of
 from securechat.identity.pins import WRITTEN_TO, short
 from securechat.mls.framing import ContentType, MLSMessage, decode_body
 from securechat.mls.key_package import KeyPackage
@@ -91,7 +92,7 @@ class Committing:
                 pass
             elif change.data:
                 with self._refusing(change):
-                    package = self._still_in_date(change.data, now)
+                    package = self._still_good(change.data, now)
                     proposals += [*(removals if change.action == "replace" else ()), Add(package)]
             elif change.id not in self._fetching:
                 self._fetching.add(change.id)
@@ -110,9 +111,7 @@ class Committing:
                     book = self._context.pins
                     book.write_first(change.value, person.identity_key)  # to invite somebody is to write to them
                     book.meet(person, self._conversation.id)
-                    if book.standing(change.value, person.identity_key) not in WRITTEN_TO:
-                        form = short(person.identity_key)
-                        raise PeerError(f"Their key {form} is not accepted: /trust or /verify decides.")
+                    self._check_accepted(person)
                     self._vault.changes.save_package(change.id, MLSMessage(package).encode())
             elif isinstance(reply, Refused) and reply.code in RETRYABLE:
                 self._backoff.wait(reply.retry_after / 1000)
@@ -129,8 +128,9 @@ class Committing:
         except PeerError as error:
             self._drop(change, "local", f"{change.value} was not added: {error} Invite them again.")
 
-    def _still_in_date(self, encoded: bytes, now: int) -> KeyPackage:
-        """Return a key package that was sound when it came. Raises PeerError if its dates have passed since.
+    def _still_good(self, encoded: bytes, now: int) -> KeyPackage:
+        """Return a key package that was sound, and under an accepted key, when it came. Raises PeerError if its dates
+        have passed since, or its key is accepted no more.
 
         Nothing else is verified here, since the commit does that.
         """
@@ -141,7 +141,13 @@ class Committing:
             validate(package.leaf_node, entering=True)
         except PeerError as error:
             raise PeerError(f"Their key package is not good any more: {error}.") from error
+        self._check_accepted(certificate_of(package.leaf_node))
         return package
+
+    def _check_accepted(self, person: DeviceCertificate) -> None:
+        """Raise `PeerError` unless the user has accepted somebody's key."""
+        if self._context.pins.standing(person.account, person.identity_key) not in WRITTEN_TO:
+            raise PeerError(f"Their key {short(person.identity_key)} is not accepted: /trust or /verify decides.")
 
     def _commit(self, proposals: list[Proposal], now: int) -> None:
         conversation = self._conversation
@@ -170,7 +176,12 @@ class Committing:
         request = staged.request
         if not isinstance(request, Commit):
             raise InternalError("a member has staged something else than a commit")
-        staged.submitted = True
+        if staged.put_off and self._adds_unaccepted(staged):  # the user has refused a key meanwhile
+            self._conversation.unstage()
+            self._vault.refused.add(self._conversation.id, request.commit)
+            self._context.touched.add(self._conversation.id)
+            return
+        staged.submitted, staged.put_off = True, False
 
         def answer(reply: Reply) -> None:
             self._context.touched.add(self._conversation.id)
@@ -184,6 +195,12 @@ class Committing:
                 self._handle_refusal(staged, reply)
 
         self._context.request(msgspec.structs.replace(request), answer)
+
+    def _adds_unaccepted(self, staged: Staged) -> bool:
+        added = staged.commit.public.added if staged.commit is not None else ()
+        people = (certificate_of(leaf) for _, leaf in added)
+        standing = self._context.pins.standing
+        return any(standing(each.account, each.identity_key) not in WRITTEN_TO for each in people)
 
     def _handle_refusal(self, staged: Staged, refused: Refused) -> None:
         conversation = self._conversation
@@ -203,7 +220,7 @@ class Committing:
             self._backoff.wait()
             return
         if refused.code in RETRYABLE:
-            staged.submitted = False
+            staged.submitted, staged.put_off = False, True
             self._backoff.wait(refused.retry_after / 1000)
             self._waiting.tell_long(refused)
             return

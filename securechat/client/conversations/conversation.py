@@ -92,6 +92,7 @@ class Staged:
     request: StagedRequest
     commit: StagedCommit | None
     submitted: bool = False  # on this connection
+    put_off: bool = False  # by the server, on this connection: it is in no log
 
 
 class Conversation:
@@ -520,7 +521,7 @@ class Conversation:
         self._told_ahead = False
         self.late_since = 0.0
         if self._staged is not None:
-            self._staged.submitted = False
+            self._staged.submitted = self._staged.put_off = False
 
     def void_ciphertexts(self) -> None:
         """Forget the ciphertexts of everything that waits: it is encrypted again, in order."""

@@ -371,6 +371,12 @@ class Welcomes:
         We may be out of the room again by then: they are in its tree, and nobody else can invite them to that epoch.
         """
         context, who, rules = self._context, Identity.of(added.person), added.rules
+        if context.pins.standing(*who) not in WRITTEN_TO:  # refused while our commit was on its way
+            context.vault.changes.add(added.room, "remove", who.account)
+            context.touched.add(added.room)
+            text = f"{who.account} was added under a key that you have refused since, and is removed again."
+            context.answers.refuse(("change", added.change), "local", text)
+            return
         until = context.clock.milliseconds() + WAIT_MILLISECONDS
         body = Invite(added.room, "invite", rules.name, _role(rules, who), rules.owners, added.opens, until)
         direct = self.direct_with(who)
