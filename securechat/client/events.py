@@ -425,11 +425,12 @@ class OutOfStep(Event):
     own-commit: at `time` (ms) the device changed something that this vault does not know: another copy of it did.
     checkpoint: we are back on the word of `account`, of `time`. nothing-left: there is no such word; `account`, or
     whoever owns the room, has to invite us again. cut-off: the server has lost what leads on from here; lines wait.
+    not-found: it says that we are not in it; lines wait until the user leaves, or the log shows a removal.
     ahead: the server has lost `count` entries that we know, or more; lines wait.
     """
 
     conversation: bytes
-    what: Literal["older-copy", "own-commit", "cut-off", "checkpoint", "nothing-left", "ahead"]
+    what: Literal["older-copy", "own-commit", "cut-off", "not-found", "checkpoint", "nothing-left", "ahead"]
     time: int = 0
     count: int = 0
     account: str = ""

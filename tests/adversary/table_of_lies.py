@@ -291,7 +291,7 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
             "Refused login-refused": ["login-refused"],
             "Refused name-taken": ["name-taken"],
             "Refused not-allowed": ["not-allowed"],
-            "Refused local; #lobby is closed": ["not-found"],
+            "Delayed not-found": ["not-found"],
             "Refused ownerless": ["ownerless"],
             "Delayed reader-full": ["reader-full"],
             "Refused registration-closed": ["registration-closed"],
@@ -432,7 +432,7 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
             ],
             "Disconnected": ["busy", "disk-full", "leased", "reader-full"],
             "Gap; OutOfStep ahead": ["not-now"],  # as of a restored server: nothing is given up
-            "#lobby is closed": ["not-found"],
+            "OutOfStep not-found": ["not-found"],
             "the truth": ["slow-down"],
         },
     },

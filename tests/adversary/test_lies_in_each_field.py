@@ -2,7 +2,7 @@
 
 Every lie is told once, to a real client that is in the middle of something honest. Whatever it is: the client lives on,
 also after a restart; all conversations go on, or have stopped where the table says so; no state is shared with anybody
-new, and none was given up but at the word `not-found`; and the user was told what the table says, no more and no less.
+new, and none was given up; and the user was told what the table says, no more and no less.
 """
 
 import struct

@@ -479,6 +479,73 @@ def test_a_number_that_the_server_claims_behind_a_gap_mutes_nobody_for_good(
     assert alice.texts("bob")[-1] == "bob: do you hear me?"
 
 
+@pytest.mark.parametrize("request_", [wire.Subscribe, wire.Submit, wire.Commit])
+@pytest.mark.parametrize("removed", [False, True])
+def test_the_word_that_we_are_not_in_it_ends_nothing_that_the_log_does_not(
+    server: MemoryServer, club: list[Person], request_: type[wire.Subscribe | wire.Submit | wire.Commit], removed: bool  # noqa: FBT001  a parameter of the test
+) -> None:
+    """`removed`: it is true, and the log says so once the server lets it be read."""
+    alice, bob, carol = club
+    room = bob.id_of("#club")
+    bob.cut()
+    if request_ is wire.Commit:
+        there(bob, "#club").row.sent_on_path = 50
+    bob.say("#club", "waits")
+    if removed:
+        alice.do(commands.Remove(room, "bob"))
+        settle(alice, carol)
+        only(bob, lambda message: [] if isinstance(message, wire.Entry) else [message])
+
+    def deny(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        if link is not bob.link or not isinstance(message, request_) or message.conversation != room:
+            return [message]
+        refuse(link, message, "not-found")
+        return []
+
+    server.inward = deny
+    bob.connect()
+    for _ in range(60):
+        bob.push()
+        bob.pull(8)
+    assert bob.state_of("#club") in ("open", "stopped")
+    if request_ is wire.Subscribe:
+        assert told(bob, events.OutOfStep) == ["not-found"]
+    elif not removed:
+        (delayed,) = told(bob, events.Delayed)
+        assert delayed.startswith("The server says that you are not in #club")
+    server.inward, server.outward = lambda _link, message: [message], lambda _link, message: [message]
+    bob.crash()
+    bob.connect()
+    settle(*club)
+    assert bob.state_of("#club") == ("closed" if removed else "open")
+    assert (("removed", "alice") in changes(bob)) == removed
+    assert alice.texts("#club") == ([] if removed else ["bob: waits"])
+
+
+def test_who_leaves_where_the_server_does_not_know_them_is_out(server: MemoryServer, pair: list[Person]) -> None:
+    alice, bob = pair
+    room = bob.id_of("alice")
+
+    def deny(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        if link is not bob.link or not isinstance(message, wire.Subscribe) or message.conversation != room:
+            return [message]
+        refuse(link, message, "not-found")
+        return []
+
+    server.inward = deny
+    bob.cut()
+    bob.connect()
+    bob.say("alice", "waits")
+    settle(alice, bob)
+    assert told(bob, events.OutOfStep) == ["not-found"]
+    assert bob.state_of("alice") == "stopped"
+    bob.do(commands.Leave(room))
+    settle(alice, bob)
+    assert bob.state_of("alice") == "closed"
+    assert ("left", "bob") in changes(bob)
+    assert bob.texts("alice")[-1] == "bob: waits [You have left this conversation.]"
+
+
 def test_bytes_that_the_server_ascribes_to_us_take_nothing_away(server: MemoryServer, pair: list[Person]) -> None:
     alice, bob = pair
     conversation = bob.id_of("alice")

@@ -224,13 +224,16 @@ class Committing:
             self._backoff.wait(refused.retry_after / 1000)
             self._waiting.tell_long(refused)
             return
+        if refused.code == "not-found":
+            staged.submitted = False
+            self._waiting.tell_denied()
+            self._backoff.wait()
+            return
         removed = {leaf for leaf, _ in staged.commit.public.removed} if staged.commit is not None else set()
         conversation.unstage()
         if isinstance(staged.request, Commit):
             self._vault.refused.add(conversation.id, staged.request.commit)
-        if refused.code == "not-found":
-            conversation.lose()
-        elif refused.code == "commit-first" or not conversation.departed <= removed:
+        if refused.code == "commit-first" or not conversation.departed <= removed:
             self._backoff.wait()  # somebody has left meanwhile: the next commit removes them, too
         else:
             self._drop_changes(refused.code, refused.text)

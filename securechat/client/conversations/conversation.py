@@ -55,6 +55,10 @@ _CUT_OFF: Final = (
     "The server has lost what leads on from here in {}. What you say waits; /repair tries again. If that does not "
     "help, have somebody invite you again."
 )
+DENIED: Final = (
+    "The server says that you are not in {}: it has lost that, or somebody has removed you. What you say waits; /leave "
+    "gives it up."
+)
 _AHEAD: Final = (
     "The server was restored from a backup, and lost what was changed since in {}. What you say waits until it has got "
     "that back from you and the others."
@@ -121,6 +125,7 @@ class Conversation:
         self._led_here: set[bytes] | None = None  # digests of the handshakes that are kept
         self.base: Base | None = None  # where a walk begins, if not in our own state
         self.walk: Walk | None = None  # while handshakes are followed without secrets
+        self.denied = False  # the server says that we are not in it, on this connection
         self.misnumbered = False  # the server insists that we have said something else
         self.repairing = False  # the user goes on, whatever has stopped us
         self.astray = False  # the log has to be read anew, from an earlier place
@@ -505,7 +510,7 @@ class Conversation:
 
     def lost_track(self) -> None:
         """What the server sends from now on belongs to no subscription, until it says that a new one begins."""
-        self.live = self.settled = self.exhausted = False
+        self.live = self.settled = self.exhausted = self.denied = False
         self._led_here = None
         self.walk = self.gap = None
         self.effort = Effort()
@@ -589,11 +594,22 @@ class Conversation:
         self.row.closed = True
         return self.context.vault.outbox.add(self.id, "leave", b"", 0)
 
-    def lose(self) -> None:
-        """The server says that we are not in this conversation any more."""
-        self.row.closed = True
-        self.end("You are no longer in this conversation.")
-        self.tell("removed")
+    def deny(self) -> None:
+        """The server says that we are not in this conversation: no more than its word. Who wanted to leave is out.
+
+        Otherwise our state stays, and what is said waits: a removal that we have not seen the log brings, if any is to.
+        """
+        if self.row.closed and self.row.phase not in phases.ENDED:
+            self.end("You have left this conversation.")
+            self.tell("left", self.context.device.account)
+        elif self.row.phase in phases.FOLLOWING:
+            self.denied = True
+            self._wait("not-found")
+
+    def _wait(self, what: Literal["cut-off", "not-found"]) -> None:
+        self.advance("cut-off")
+        self.walk = self.base = None
+        self.context.emit(events.OutOfStep(self.id, what))
 
     # --- trouble --------------------------------------------------------------------------------------------------
 
@@ -706,9 +722,7 @@ class Conversation:
         if self._goes_on:
             self.supersede()
             return
-        self.advance("cut-off")
-        self.walk = self.base = None
-        self.context.emit(events.OutOfStep(self.id, "cut-off"))
+        self._wait("cut-off")
 
     def outrun(self, head: int) -> None:
         """The server is behind us, at `head`: it was restored from a backup. We never go back."""
@@ -723,14 +737,14 @@ class Conversation:
     def unknown(self) -> None:
         """The restored server does not know that we are in. Others can tell it, as long as they keep what shows it."""
         if self.context.clock.seconds() - self.row.followed // 1000 > GONE_SECONDS:
-            self.lose()
+            self.deny()
         else:
             self.server_epoch = None
             self.outrun(self.row.cursor)
 
     def delayed(self) -> events.Delayed:
         """Why what is said here waits, while the log does not lead on from our state."""
-        text = _CUT_OFF if self.row.phase == "cut-off" else _AHEAD
+        text = DENIED if self.denied else _CUT_OFF if self.row.phase == "cut-off" else _AHEAD
         return events.Delayed(self.id, "local", text.format(self.row.name))
 
     def gave_up(self, text: str) -> None:

@@ -243,7 +243,8 @@ class Outbox:
                 self._await(lambda: conversation.row.number >= number)
             # otherwise it only followed one that was refused itself
         elif refused.code == "not-found":
-            conversation.lose()
+            self._waiting.tell_denied()
+            self.backoff.wait()
         elif first:
             self._void = True  # those after it move up by one number
             self._vault.refused.add(conversation.id, current.payload)

@@ -52,6 +52,8 @@ class Recovering:
         row = self._conversation.row
         if self._asking or self._over or self.backoff.waiting or row.phase not in phases.WAITING:
             return
+        if self._conversation.denied:
+            return  # who is not in it gets nothing there
         if row.kind == "open":
             self._ask(Resync(0, row.id))
         elif row.phase == "cut-off" and self._context.clock.seconds() - row.followed // 1000 > GONE_SECONDS:

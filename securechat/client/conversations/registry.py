@@ -363,7 +363,7 @@ class Registry:
                 log.begin_reading(conversation, reply)
             elif isinstance(reply, Refused):
                 if reply.code == "not-found":
-                    conversation.lose()
+                    conversation.deny()
                 elif reply.code == "not-now" and row.phase in phases.READING:
                     self._awaited.discard(conversation.id)
                     conversation.unknown()

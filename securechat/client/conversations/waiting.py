@@ -6,7 +6,7 @@ from typing import Final
 
 from securechat.client import events
 from securechat.client.answers import Key
-from securechat.client.conversations.conversation import Conversation
+from securechat.client.conversations.conversation import DENIED, Conversation
 from securechat.wire.messages import Refused
 
 _TOLD_SECONDS: Final = 10.0
@@ -57,6 +57,14 @@ class Waiting:
             row, self._conversation.misnumbered = self._conversation.row, True
             self.tell(events.Delayed(row.id, "wrong-number", _OTHER_NUMBER.format(row.name)))
         self._refused_number = number
+
+    def tell_denied(self) -> None:
+        """The server says that we are not in it. If we were removed the log says so; whoever wanted to leave is out."""
+        conversation = self._conversation
+        if conversation.row.closed:
+            conversation.deny()
+        else:
+            self.tell(events.Delayed(conversation.id, "not-found", DENIED.format(conversation.row.name)))
 
     def over(self) -> None:
         """Nothing waits any more."""

@@ -380,6 +380,11 @@ def _out_of_step(event: OutOfStep, where: str) -> str:
             return f"Nothing leads on from here in {where} any more: ask {who} to invite you again. What you say waits."
         case "cut-off":
             return f"The server has lost what leads on from here in {where}. What you say waits; /repair tries again."
+        case "not-found":
+            return (
+                f"The server says that you are not in {where}: it has lost that, or somebody has removed you. What you "
+                "say waits; /leave gives it up."
+            )
         case "ahead":
             lost = f"{event.count} entries" if event.count else "what was said last"
             return f"The server was restored from a backup: in {where} it has lost {lost}. What you say waits."
