@@ -109,16 +109,24 @@ class Invite(Command):
 
 @dataclass(frozen=True)
 class AcceptInvitation(Command):
-    """Enter a room that we are invited to (`Invited`). Done when we are in."""
+    """Enter a room that we are invited to (`Invited`). Done when we are in.
+
+    `question`: the number in the invitation.
+    """
 
     conversation: bytes
+    question: int
 
 
 @dataclass(frozen=True)
 class DeclineInvitation(Command):
-    """Stay out of a room that we are invited to. With `never`, the same for all that this inviter sends later."""
+    """Stay out of a room that we are invited to. With `never`, the same for all that this inviter sends later.
+
+    `question`: the number in the invitation.
+    """
 
     conversation: bytes
+    question: int
     never: bool = False
 
 

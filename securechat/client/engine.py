@@ -377,11 +377,11 @@ class Engine:
         self._ask(command, "which rooms there are", ListRooms(0), answer)
 
     def _accept_invitation(self, command: commands.AcceptInvitation) -> None:
-        self._registry.welcomes.accept(command.conversation)
+        self._registry.welcomes.accept(command.conversation, command.question)
         self._done()
 
     def _decline_invitation(self, command: commands.DeclineInvitation) -> None:
-        self._registry.welcomes.decline(command.conversation, never=command.never)
+        self._registry.welcomes.decline(command.conversation, command.question, never=command.never)
         self._done()
 
     def _make_invite_line(self, command: commands.MakeInviteLine) -> None:

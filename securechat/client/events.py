@@ -124,6 +124,7 @@ class Invitation:
     known: tuple[str, ...]  # those of them that are listed under the key we know them by
     text: str = field(repr=False)
     until: int = 0  # when it ends, in milliseconds since 1970
+    question: int = 0  # which the answer names: another invitation to this room is another question
 
 
 LineRefusal = Literal["used", "key", "no-right", "barred", "inside"]

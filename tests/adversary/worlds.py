@@ -89,8 +89,8 @@ class Reader(Person):
             assert len(self.of(events.Disconnected)) < MAX_CONNECTIONS, f"no end of it: {reason}"
             self.connect()
         elif self.obliging:
-            for room in self.engine.snapshot.invitations:
-                self.do(commands.AcceptInvitation(room))
+            for room, invitation in self.engine.snapshot.invitations.items():
+                self.do(commands.AcceptInvitation(room, invitation.question))
         return True
 
     @property

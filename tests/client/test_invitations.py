@@ -9,7 +9,7 @@ import pytest
 from securechat.client import commands, events
 from securechat.client.conversations import welcomes
 from securechat.client.conversations.conversation import Conversation
-from securechat.content.registry import INVITATION_DAYS, Body, Invite
+from securechat.content.registry import INVITATION_DAYS, Body, Invite, encode_body
 from securechat.errors import TrustError, UsageError
 from securechat.identity.pins import digest
 from securechat.mls.proposals import Remove
@@ -78,7 +78,7 @@ def test_nobody_is_in_a_room_before_they_have_said_yes(people: World) -> None:
     assert not question.first_contact
     assert bob.of(events.Invited) == [events.Invited(question)]
     assert bob.state_of("#club") == ""
-    bob.do(commands.AcceptInvitation(club))
+    bob.do(commands.AcceptInvitation(club, bob.question(club)))
     settle(alice, bob)
     assert asked(bob) == []
     assert bob.texts("#club") == ["alice: before bob has answered"]
@@ -146,7 +146,7 @@ def test_who_has_not_answered_is_listed_so_until_their_first_commit(people: Worl
         return told.invited
 
     assert listed() == ("bob",)
-    bob.do(commands.AcceptInvitation(club))
+    bob.do(commands.AcceptInvitation(club, bob.question(club)))
     settle(alice, bob)
     assert listed() == ()
 
@@ -160,7 +160,7 @@ def test_an_unknown_inviter_asks_for_both_at_once(people: World) -> None:
     (question,) = asked(bob)
     assert question.first_contact
     assert changes(bob) == []  # one question for both
-    bob.do(commands.AcceptInvitation(club))
+    bob.do(commands.AcceptInvitation(club, bob.question(club)))
     settle(alice, bob)
     assert (alice.state_of("bob"), bob.state_of("alice")) == ("open", "open")
 
@@ -177,7 +177,7 @@ def test_a_question_survives_a_restart_and_is_asked_once(people: World) -> None:
     bob.connect()
     settle(alice, bob)
     assert len(bob.of(events.Invited)) == 1
-    bob.do(commands.AcceptInvitation(club))
+    bob.do(commands.AcceptInvitation(club, bob.question(club)))
     settle(alice, bob)
     assert bob.state_of("#club") == "open"
 
@@ -189,7 +189,7 @@ def test_no_leaves_the_room_and_is_told(people: World) -> None:
     club = room(alice)
     alice.do(commands.Invite(club, "bob"))
     settle(alice, bob)
-    bob.do(commands.DeclineInvitation(club))
+    bob.do(commands.DeclineInvitation(club, bob.question(club)))
     settle(alice, bob)
     alice.say("#club", "then without")
     settle(alice, bob)
@@ -211,7 +211,7 @@ def test_a_no_to_a_room_that_has_gone_on_removes_the_leaf_all_the_same(people: W
     for name in ("bob", "carol"):
         alice.do(commands.Invite(club, name))
         settle(alice, bob, carol)
-    bob.do(commands.DeclineInvitation(club))
+    bob.do(commands.DeclineInvitation(club, bob.question(club)))
     settle(alice, bob, carol)
     assert len(alice.engine._registry.get(club).people) == 2  # type: ignore[union-attr]  # it is there
     carol.say("#club", "without bob")
@@ -225,7 +225,7 @@ def test_no_to_a_stranger_is_no_to_both(people: World) -> None:
     alice.do(commands.Invite(room(alice), "bob"))
     settle(alice, bob)
     (question,) = asked(bob)
-    bob.do(commands.DeclineInvitation(question.conversation))
+    bob.do(commands.DeclineInvitation(question.conversation, bob.question(question.conversation)))
     settle(alice, bob)
     assert (asked(bob), bob.state_of("alice"), bob.state_of("#club")) == ([], "closed", "")
     assert alice.state_of("bob") == "closed"
@@ -241,7 +241,7 @@ def test_never_declines_what_the_same_key_sends_later_in_silence(people: World) 
     first, second = room(alice), room(alice, "#den")
     alice.do(commands.Invite(first, "bob"))
     settle(alice, bob)
-    bob.do(commands.DeclineInvitation(first, never=True))
+    bob.do(commands.DeclineInvitation(first, bob.question(first), never=True))
     settle(alice, bob)
     alice.do(commands.Invite(second, "bob"))
     settle(alice, bob)
@@ -263,7 +263,7 @@ def test_an_invitation_that_is_taken_back_is_told_and_cannot_be_accepted(people:
     assert bob.of(events.InvitationEnded) == [events.InvitationEnded(question, "withdrawn")]
     assert waiting(bob) == 0
     with pytest.raises(UsageError, match="no invitation"):
-        bob.do(commands.AcceptInvitation(club))
+        bob.do(commands.AcceptInvitation(club, bob.question(club)))
 
 
 @pytest.mark.parametrize("days", [INVITATION_DAYS - 1, INVITATION_DAYS + 1])
@@ -285,7 +285,7 @@ def test_an_invitation_ends_after_fourteen_days_while_nobody_restarts(
     assert bob.of(events.InvitationEnded) == ([events.InvitationEnded(question, "expired")] if ended else [])
     assert waiting(bob) == (0 if ended else 1)
     if not ended:
-        bob.do(commands.AcceptInvitation(club))
+        bob.do(commands.AcceptInvitation(club, bob.question(club)))
         assert bob.state_of("#club") == "open"
 
 
@@ -314,7 +314,7 @@ def test_the_newest_invitation_to_a_room_counts(people: World) -> None:
             alice.do(commands.Remove(club, "bob"))
             settle(alice, bob)
     assert len(asked(bob)) == 1
-    bob.do(commands.AcceptInvitation(club))
+    bob.do(commands.AcceptInvitation(club, bob.question(club)))
     settle(alice, bob)
     bob.say("#club", "at last")
     settle(alice, bob)
@@ -350,14 +350,14 @@ def test_a_newer_invitation_voids_the_question_until_its_own_welcome_is_there(pe
     settle(alice, bob)
     assert asked(bob) == []
     with pytest.raises(UsageError, match="no invitation"):
-        bob.do(commands.AcceptInvitation(club))
+        bob.do(commands.AcceptInvitation(club, bob.question(club)))
     bob.server.outward = lambda _link, message: [message]
     for message in held:
         assert bob.link is not None
         bob.link.send(message)
     settle(alice, bob)
     assert len(bob.of(events.Invited)) == 2
-    bob.do(commands.AcceptInvitation(club))
+    bob.do(commands.AcceptInvitation(club, bob.question(club)))
     settle(alice, bob)
     bob.say("#club", "in")
     settle(alice, bob)
@@ -383,12 +383,59 @@ def test_another_inviter_to_the_same_room_takes_nothing_away(people: World, decl
         bob.engine._registry.welcomes.consider(club)
     assert asked(bob) == [question]
     if decline:
-        bob.do(commands.DeclineInvitation(club))
+        bob.do(commands.DeclineInvitation(club, bob.question(club)))
     else:
-        bob.do(commands.AcceptInvitation(club))
+        bob.do(commands.AcceptInvitation(club, bob.question(club)))
     settle(alice, bob, mallory)
     assert asked(bob) == []
     assert bob.state_of("#club") == ("" if decline else "open")
+
+
+@pytest.mark.parametrize("mallory_is", ["a stranger", "known"])
+def test_an_answer_is_to_the_question_that_was_shown(people: World, mallory_is: str) -> None:
+    """Mallory and the server make a group under the id of the room that alice invites to."""
+    alice, bob, mallory = people("alice", "bob", "mallory")
+    refuse_all(bob)
+    if mallory_is == "known":
+        befriend(mallory, bob)
+    else:
+        mallory.do(commands.OpenDirect("bob", "hi", ask=True))
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob, mallory)
+    (question,) = asked(bob)
+    assert (question.inviter, question.first_contact) == ("alice", True)
+    (row,) = bob.vault.invitations.invites(club)
+    (welcome,) = bob.vault.invitations.welcomes(club)
+    key = mallory.engine._context.device.identity_key
+    other = Identity("mallory", key)
+    facts, body = welcomes._decode_facts(welcome.facts), welcomes._body_of(row)
+    signer = facts.signer._replace(account="mallory", identity=key)
+    facts = msgspec.structs.replace(facts, owners=(other,), signer=signer)
+    body = msgspec.structs.replace(body, owners=(other,))
+    invite = replace(row, inviter=other, told=False, direct=bob.id_of("mallory"), body=encode_body(body)[1])
+    with bob.engine._unit():
+        bob.vault.invitations.save_invite(invite)
+        bob.vault.invitations.add_welcome(replace(welcome, inviter=other, facts=msgspec.msgpack.encode(facts)))
+        bob.engine._registry.welcomes.consider(club)
+    (now,) = asked(bob)
+    if mallory_is == "known":  # who is known is asked about before a stranger
+        assert now.inviter == "mallory"
+        with pytest.raises(UsageError, match="another invitation"):
+            bob.do(commands.AcceptInvitation(club, question.question))
+        with pytest.raises(UsageError, match="another invitation"):
+            bob.do(commands.DeclineInvitation(club, question.question))
+        assert asked(bob) == [now]
+        bob.do(commands.DeclineInvitation(club, now.question))
+        assert [each.inviter for each in asked(bob)] == ["alice"]
+        return
+    assert now == question
+    bob.do(commands.AcceptInvitation(club, now.question))
+    settle(alice, bob, mallory)
+    bob.say("#club", "in")
+    settle(alice, bob, mallory)
+    assert alice.texts("#club") == ["bob: in"]
+    assert bob.engine._context.pins.standing("mallory", key) == "unknown"
 
 
 def test_a_question_ends_with_its_welcome(people: World) -> None:
@@ -421,7 +468,7 @@ def test_no_crash_parts_an_addition_from_its_invitation(people: World, steps: in
     alice.connect()
     settle(alice, bob)
     assert [question.name for question in asked(bob)] == ["#club"]
-    bob.do(commands.AcceptInvitation(club))
+    bob.do(commands.AcceptInvitation(club, bob.question(club)))
     for _ in range(steps):
         bob.push() or bob.pull()
     bob.crash()
@@ -458,7 +505,7 @@ def test_whatever_follows_an_addition_in_one_batch_the_invitation_fits_its_welco
     assert ("removed" in changes(alice)) == (then == "remove")
     (question,) = asked(carol)
     assert (question.inviter, question.owners) == ("alice", ("alice", "bob"))
-    carol.do(commands.AcceptInvitation(club))
+    carol.do(commands.AcceptInvitation(club, carol.question(club)))
     settle(alice, bob, carol)
     name = "#team" if then == "rename" else "#club"
     carol.say(name, "here I am")
@@ -490,7 +537,7 @@ def test_a_welcome_is_not_acknowledged_before_it_is_kept_and_can_be_opened_later
         bob.vault.key_packages.delete_expired(1 << 50)
     bob.crash()
     bob.connect()
-    bob.do(commands.AcceptInvitation(club))
+    bob.do(commands.AcceptInvitation(club, bob.question(club)))
     settle(alice, bob)
     assert bob.state_of("#club") == "open"
 
@@ -517,7 +564,7 @@ def test_one_inviter_fills_their_own_places_and_many_leave_room_for_those_we_kno
     settle(alice, bob)
     assert waiting(bob) == 4
     assert "#club" in {question.name for question in asked(bob)}
-    bob.do(commands.AcceptInvitation(club))
+    bob.do(commands.AcceptInvitation(club, bob.question(club)))
     settle(alice, bob)
     assert bob.state_of("#club") == "open"
     assert not bob.of(events.Alarm)
@@ -613,7 +660,7 @@ def test_who_has_left_is_asked_before_they_are_in_again(people: World) -> None:
     assert bob.state_of("#club") == "closed"
     (question,) = asked(bob)
     assert question.again
-    bob.do(commands.AcceptInvitation(club))
+    bob.do(commands.AcceptInvitation(club, bob.question(club)))
     settle(alice, bob)
     bob.say("#club", "back")
     settle(alice, bob)
@@ -669,7 +716,7 @@ def test_who_was_removed_and_invited_again_while_away_is_asked(people: World, la
     bob.say("#club", "typed before the answer")
     settle(alice, bob, carol)
     assert carol.texts("#club") == []
-    bob.do(commands.AcceptInvitation(club))
+    bob.do(commands.AcceptInvitation(club, bob.question(club)))
     settle(alice, bob, carol)
     bob.say("#club", "back")
     settle(alice, bob, carol)

@@ -76,7 +76,8 @@ def _answers(person: Person) -> Iterator[commands.Command]:
     for each in engine.snapshot.conversations.values():
         if each.state == "request":
             yield commands.Accept(each.id)
-    yield from map(commands.AcceptInvitation, engine.snapshot.invitations)
+    for room, invitation in engine.snapshot.invitations.items():
+        yield commands.AcceptInvitation(room, invitation.question)
     for conversation, question in {(held.conversation, held.question) for held in events_of(person, events.Held)}:
         found = there(person, conversation)
         if question and found.asked_about is not None and found.question == question:

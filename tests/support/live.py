@@ -130,7 +130,7 @@ class LiveClient:
     def _note(self, event: events.Event) -> None:
         self.happened.append(event)
         if self.obliging and isinstance(event, events.Invited):
-            self.do(commands.AcceptInvitation(event.invitation.conversation))
+            self.do(commands.AcceptInvitation(event.invitation.conversation, event.invitation.question))
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition holds; it is checked after each event."""

@@ -122,9 +122,14 @@ class Person:
         self.engine.receive([_decode_server(_encode(message)) for message in batch])
         self.flush()
         if self.obliging:
-            for room in self.engine.snapshot.invitations:
-                self.do(commands.AcceptInvitation(room))
+            for room, invitation in self.engine.snapshot.invitations.items():
+                self.do(commands.AcceptInvitation(room, invitation.question))
         return True
+
+    def question(self, room: bytes) -> int:
+        """The number of the invitation to a room that they see now; 0 if there is none."""
+        invitation = self.engine.snapshot.invitations.get(room)
+        return invitation.question if invitation is not None else 0
 
     # --- what there is to see -------------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ LOBBY = conversation("#lobby", "open", members=("alice", "bob", "carol"))
 PRIVATE = conversation("#private", "invite")
 CLUB = Invitation(
     b"c" * 32, "#club", "bob", "1a2b" * 16, first_contact=False, again=False, role="member", owners=("bob",),
-    members=("bob", "carol"), known=("carol",), text="",
+    members=("bob", "carol"), known=("carol",), text="", question=3,
 )  # fmt: skip
 
 LINE = InviteLine("1a2b3c4d", "#staff", 1_700_049_600_000)
@@ -220,9 +220,9 @@ def test_an_invitation_is_answered_by_the_rooms_name_or_alone(screen: Screen) ->
     assert screen.chat.prompt == "[#club] > "
     screen.type("/decline", "/never bob")
     assert screen.commands() == [
-        commands.AcceptInvitation(CLUB.conversation),
-        commands.DeclineInvitation(CLUB.conversation),
-        commands.DeclineInvitation(CLUB.conversation, never=True),
+        commands.AcceptInvitation(CLUB.conversation, 3),
+        commands.DeclineInvitation(CLUB.conversation, 3),
+        commands.DeclineInvitation(CLUB.conversation, 3, never=True),
     ]
     assert "no invitation to #other" in screen.type("/accept #other")
     assert "carol has not invited you" in screen.type("/never carol")

@@ -73,6 +73,9 @@ MAX_WAITING_BYTES: Final = 64 << 20
 REPEATED_MILLISECONDS: Final = 86_400_000
 """Welcomes into a room that we are in are told of once in this time."""
 
+_OURS: Final[dict[str, Any]] = {"first_contact": False, "again": False, "known": (), "question": 0}
+"""What a question says of us, and not of the invitation."""
+
 _decode_welcomed: Final = msgspec.msgpack.Decoder(Welcomed).decode
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -156,6 +159,7 @@ class Welcomes:
         self._context = context
         self._registry = registry
         self._vault = context.vault.invitations
+        self._asked_last = 0  # number of the newest question
         self.questions: dict[bytes, events.Invitation] = {}
         """Invitations that the user has not answered, by room."""
         self._alone: set[bytes] = set()  # direct conversations whose request was told without the invitation
@@ -166,8 +170,10 @@ class Welcomes:
         self._ends = 0  # when the first thing that waits ends, milliseconds since 1970; 0: nothing waits
         self._note()
         for row in sorted(self._vault.invites(), key=self._is_stranger):
-            if row.told and (welcome := self._welcome_of(row)) is not None:
-                self.questions.setdefault(row.conversation, self._question(row, welcome))
+            welcome = self._welcome_of(row) if row.told else None
+            if welcome is not None and row.conversation not in self.questions:
+                self._asked_last += 1
+                self.questions[row.conversation] = self._question(row, welcome, self._asked_last)
 
     # --- what comes -----------------------------------------------------------------------------------------------
 
@@ -242,8 +248,15 @@ class Welcomes:
                 self._context.emit(events.Alarm("rules", conversation, text))
             else:
                 self._tell_alone(row)
-        if fitting:  # whom the user knows is asked about before a stranger, and the newest first
-            self._ask(*min(fitting, key=lambda each: self._is_stranger(each[0])))
+        if fitting:
+            self._ask(*min(fitting, key=lambda each: self._precedence(each[0])))
+
+    def _precedence(self, row: InviteRow) -> int:
+        """Whom the user knows is asked about first, the newest of them, and then the stranger who was asked about."""
+        if not self._is_stranger(row):
+            return 0
+        question = self.questions.get(row.conversation)
+        return 1 if question is not None and _is_about(question, row) else 2
 
     def _tell_alone(self, row: InviteRow) -> None:
         """An invitation waits until its inviter is accepted: so the user is asked about them without it, once."""
@@ -305,21 +318,21 @@ class Welcomes:
         if (question.inviter, question.key) not in self._context.accepts_from:
             return False
         try:
-            self.accept(question.conversation)
+            self.accept(question.conversation, question.question)
         except UsageError as error:
             self._context.emit(events.Alarm("rules", question.conversation, str(error)))
         return True
 
     # --- what the user answers ------------------------------------------------------------------------------------
 
-    def accept(self, conversation: bytes) -> None:
+    def accept(self, conversation: bytes, number: int) -> None:
         """Enter a room that we are invited to. Raises `UsageError`, having changed nothing."""
-        self._accept(*self._asked(conversation))
+        self._accept(*self._asked(conversation, number))
 
     def _enter_by_line(self, row: InviteRow, welcome: WelcomeRow) -> None:
         """Enter the room that an invite line has named. If that cannot be now, the user is asked as ever."""
         try:
-            self._accept(self._question(row, welcome), row, welcome)
+            self._accept(self._question(row, welcome, 0), row, welcome)
         except UsageError:
             self._ask(row, welcome)
 
@@ -352,9 +365,9 @@ class Welcomes:
             direct.put(Accept())
             direct.tell("accepted", self._context.device.account)
 
-    def decline(self, conversation: bytes, *, never: bool) -> None:
+    def decline(self, conversation: bytes, number: int, *, never: bool) -> None:
         """Stay out of a room; with `never`, of every one that this key invites to. Raises `UsageError`."""
-        _, row, welcome = self._asked(conversation)
+        _, row, welcome = self._asked(conversation, number)
         self._decline(row, welcome)
         if never:
             self._vault.refuse(row.inviter)
@@ -636,10 +649,12 @@ class Welcomes:
         return context.vault.lines.leads(row.conversation, row.inviter, context.clock.milliseconds())
 
     def _ask(self, row: InviteRow, welcome: WelcomeRow) -> None:
-        before, question = self.questions.get(row.conversation), self._question(row, welcome)
-        self.questions[row.conversation] = question
+        before, question = self.questions.get(row.conversation), self._question(row, welcome, self._asked_last + 1)
         if before is not None and _same(before, question):
+            self.questions[row.conversation] = replace(question, question=before.question)
             return  # asked already; what we know of the inviter may have changed since
+        self._asked_last += 1
+        self.questions[row.conversation] = question
         self._vault.save_invite(replace(row, told=True))
         if not self._accepts(question):
             self._context.emit(events.Invited(question))
@@ -649,7 +664,7 @@ class Welcomes:
         direct = self._registry.get(row.direct)
         return direct is None or direct.row.asked == "theirs"
 
-    def _question(self, row: InviteRow, welcome: WelcomeRow) -> events.Invitation:
+    def _question(self, row: InviteRow, welcome: WelcomeRow, number: int) -> events.Invitation:
         body, facts, inviter = _body_of(row), _decode_facts(welcome.facts), row.inviter
         context = self._context
         others = [each.key for each in facts.people if each.device != context.device.id]
@@ -668,15 +683,18 @@ class Welcomes:
             ),
             text=body.text,
             until=row.until,
+            question=number,
         )
 
-    def _asked(self, conversation: bytes) -> tuple[events.Invitation, InviteRow, WelcomeRow]:
-        """Return a question and what it is about. Raises `UsageError`."""
+    def _asked(self, conversation: bytes, number: int) -> tuple[events.Invitation, InviteRow, WelcomeRow]:
+        """Return a question and what it is about. Raises `UsageError`, also if it is another one than `number`."""
         question = self.questions.get(conversation)
         row = self._row_of(question) if question is not None else None
         welcome = self._welcome_of(row) if row is not None else None
         if question is None or row is None or welcome is None:
             raise UsageError("You have no invitation to that room.")
+        if question.question != number:
+            raise UsageError(f"There is another invitation to {question.name} by now. Look at it, then answer it.")
         return question, row, welcome
 
     def _row_of(self, question: events.Invitation) -> InviteRow | None:
@@ -802,8 +820,8 @@ def _is_about(question: events.Invitation, row: InviteRow) -> bool:
 
 
 def _same(one: events.Invitation, other: events.Invitation) -> bool:
-    """Whether two questions are about one invitation."""
-    return (one.inviter, one.key, one.until, one.text) == (other.inviter, other.key, other.until, other.text)
+    """Whether two questions are about one invitation, whatever we know of the people in it."""
+    return replace(one, **_OURS) == replace(other, **_OURS)
 
 
 def _body_of(row: InviteRow) -> Invite:

@@ -307,7 +307,7 @@ class Chat:
     def _accept(self, rest: str) -> None:
         asked = self._asked(rest, "/accept")
         if isinstance(asked, Invitation):
-            self._open(asked.name, AcceptInvitation(asked.conversation))
+            self._open(asked.name, AcceptInvitation(asked.conversation, asked.question))
         else:
             self._do_command(Accept(asked.id))
             self._turn_to(asked.name)
@@ -315,7 +315,7 @@ class Chat:
     def _decline(self, rest: str) -> None:
         asked = self._asked(rest, "/decline")
         if isinstance(asked, Invitation):
-            self._do_command(DeclineInvitation(asked.conversation))
+            self._do_command(DeclineInvitation(asked.conversation, asked.question))
         else:
             self._do_command(Decline(asked.id))
 
@@ -324,7 +324,7 @@ class Chat:
         invitation = next((each for each in self._client.invitations() if each.inviter == account), None)
         if invitation is None:
             raise UsageError(f"{account} has not invited you to anything.")
-        self._do_command(DeclineInvitation(invitation.conversation, never=True))
+        self._do_command(DeclineInvitation(invitation.conversation, invitation.question, never=True))
 
     def _asked(self, rest: str, what: str) -> ConversationSnapshot | Invitation:
         """Return the question that is meant: a request to talk, or an invitation to a room."""
