@@ -274,32 +274,84 @@ def test_where_the_handshakes_are_gone_and_nothing_comes_a_stale_epoch_tells_so(
     assert alice.texts("#club")[-1] == carol.texts("#club")[-1] == "bob: back"
 
 
-@pytest.mark.parametrize("expired", [False, True])
+@pytest.mark.parametrize("server_says", ["the truth", "that it is live"])
+@pytest.mark.parametrize("carol_is", ["in date", "expired", "expired, and bob restarts"])
 def test_who_entered_by_themselves_while_we_were_away_and_is_out_of_date_holds_what_waits(
-    server: MemoryServer, people: World, monkeypatch: pytest.MonkeyPatch, expired: bool  # noqa: FBT001  a parameter of the test
+    server: MemoryServer, people: World, monkeypatch: pytest.MonkeyPatch, carol_is: str, server_says: str
 ) -> None:
     """An external commit is nobody's word but its maker's, and that key may have been stolen long ago."""
     alice, bob = people("alice", "bob")
-    monkeypatch.setattr(device, "CERTIFICATE_SECONDS", 3 * 86_400 if expired else 60 * 86_400)
+    expired = carol_is != "in date"
+    monkeypatch.setattr(device, "CERTIFICATE_SECONDS", (3 if expired else 60) * 86_400)
     (carol,) = people("carol")
     everybody = alice, bob, carol
     alice.do(commands.CreateRoom("#club"))
     settle(*everybody)
+    room = alice.id_of("#club")
     for name in ("bob", "carol"):
-        alice.do(commands.Invite(alice.id_of("#club"), name))
+        alice.do(commands.Invite(room, name))
         settle(*everybody)
     bob.cut()
     there(carol, "#club").supersede()
-    carol.engine._context.touched.add(alice.id_of("#club"))
+    carol.engine._context.touched.add(room)
     carol.engine.handle_timer()
     settle(alice, carol)
     carol.cut()
+    alice.say("#club", "and then")
+    settle(alice)
     server.now += 5 * DAY
     bob.say("#club", "typed before")
+    cursor = there(bob, "#club").row.cursor
+
+    def call_live(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Subscribed) and message.conversation == room:
+            return [change(message, head=cursor)]
+        return [message]
+
+    if server_says == "that it is live":
+        only(bob, call_live)
     bob.connect()
+    if carol_is == "expired, and bob restarts":
+        (entered,) = resyncs(server, room)
+        while there(bob, "#club").row.cursor < entered:
+            bob.push()
+            bob.pull()
+        assert there(bob, "#club").row.cursor < server.head(room).seq
+        bob.crash()
+        server.outward = lambda _link, message: [message]
+        bob.connect()
     settle(alice, bob)
     assert ("bob: typed before" in alice.texts("#club")) == (not expired)
     assert bool(bob.of(events.Held)) == expired
+    bob.say("#club", "typed after")
+    settle(alice, bob)
+    if expired:
+        held = bob.of(events.Held)[-1]
+        assert isinstance(held, events.Held)
+        assert [each.account for each in held.whose] == ["carol"]
+        bob.do(commands.Confirm(room, held.question))
+    settle(alice, bob)
+    assert alice.texts("#club")[-2:] == ["bob: typed before", "bob: typed after"]
+
+
+
+@pytest.mark.parametrize("by_checkpoint", [False, True])
+def test_who_came_in_out_of_date_and_has_a_leaf_in_date_by_now_holds_nothing_more(
+    club: list[Person], *, by_checkpoint: bool
+) -> None:
+    _, bob, _ = club
+    conversation = there(bob, "#club")
+    leaf, carol = next((leaf, each) for leaf, each in conversation.people.items() if each.account == "carol")
+    key = carol.account, carol.identity_key
+    if by_checkpoint:  # which is another reason to hold, and stays one
+        conversation.came_by_door([key])
+    old = replace(carol, not_before=1, not_after=2)
+    conversation.people[leaf] = old
+    conversation.note_entered(old)
+    for now, forgiven in ((old, False), (carol, not by_checkpoint)):
+        conversation.people[leaf] = now
+        conversation.forgive_stale()
+        assert [bool(each.door) for each in conversation.row.persons if each[:2] == key] == [not forgiven]
 
 
 def test_handshakes_are_kept_for_a_month_and_sixteen_mebibytes(

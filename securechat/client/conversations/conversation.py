@@ -119,7 +119,7 @@ class Conversation:
         self.claimed = 0  # our newest number, by the server's word then
         self.gap: Truncated | None = None  # messages are gone, by the server's word: counts once an entry comes past it
         self.effort = Effort()  # of catching up
-        self.entered: set[LeafIndex] = set()  # who came in by themselves, as we found when we caught up
+        self._stale: set[tuple[str, bytes]] = set()  # who hold what waits only since they came in out of date
         self._told_ahead = False
         self.server_epoch: int | None = None  # the server's when we found that we are ahead of it
         self._led_here: set[bytes] | None = None  # digests of the handshakes that are kept
@@ -345,6 +345,29 @@ class Conversation:
         self.row.persons = tuple(
             person._replace(door=self.row.roster) if person[:2] in came else person for person in self.row.persons
         )
+
+    def note_entered(self, person: DeviceCertificate) -> None:
+        """Somebody came in by themselves. Out of date by our own clock, that may be an old, stolen key: no member has
+        let it in, and lines that were typed before wait.
+
+        At once, whether we had caught up or not: that is the server's word, and no restart may forget it.
+        """
+        if in_date(person, self.context.clock.seconds()):
+            return
+        came = (person.account, person.identity_key)
+        if any(each[:2] == came and not each.door for each in self.row.persons):
+            self._stale.add(came)
+        self.row.roster += 1
+        self.came_by_door([came])
+
+    def forgive_stale(self) -> None:
+        """Whoever had come in out of date, and has a leaf that is in date by now, holds nothing any more."""
+        now = self.context.clock.seconds()
+        for person in self.people.values() if self._stale else ():
+            came = (person.account, person.identity_key)
+            if came in self._stale and in_date(person, now):
+                self._stale.discard(came)
+                self.forget_door(*came)
 
     @property
     def command(self) -> int:
@@ -618,13 +641,6 @@ class Conversation:
         if self.row.phase not in phases.READING or not self.caught_up or self.settled:
             return
         self.settled, self.effort = True, Effort()
-        now = self.context.clock.seconds()
-        entered = [self.people[leaf] for leaf in self.entered if leaf in self.people]
-        self.entered.clear()
-        # Who entered by themselves, and is out of date by now, may be an old, stolen key: no member has let it in.
-        if stale := [(each.account, each.identity_key) for each in entered if not in_date(each, now)]:
-            self.row.roster += 1  # lines were typed for them as they were before
-            self.came_by_door(stale)
         self.row.followed = self.context.clock.milliseconds()
         if self.trail.last_number(self.context.device.id) is None:
             self._settle_number()

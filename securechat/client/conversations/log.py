@@ -448,11 +448,12 @@ def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> Non
     said = conversation.words
     conversation.set_words(policy.still_due(public, said))
     conversation.trail.open_epoch(entry.seq)
-    if public.sender.type == SenderType.NEW_MEMBER_COMMIT and not conversation.caught_up:
-        conversation.entered.add(public.committer_leaf)
     if entry.seq >= conversation.row.hole:
         conversation.row.hole = 0  # the chain of this epoch is known from its beginning
     conversation.note_members()
+    if public.sender.type == SenderType.NEW_MEMBER_COMMIT:
+        conversation.note_entered(certificate_of(public.committer))
+    conversation.forgive_stale()
     freshness.note_commit(conversation, public)
     for leaf, person in conversation.people.items():
         if person != people.get(leaf):
