@@ -51,6 +51,17 @@ def normalise_room(name: str) -> str:
     return "#" + _normalise(name[1:], "a room's name after the '#'", MAX_ROOM - 1)
 
 
+def normalise_title(name: str) -> str:
+    """The one spelling of what somebody types to name a conversation: an account, a room, or a room's second title.
+
+    A second title is `##room~1a2b`: no room's name begins so. Raises UsageError for what can be none of these.
+    """
+    if not name.startswith("##"):
+        return normalise_room(name) if name.startswith("#") else normalise_account(name)
+    room, _, digits = name[1:].rpartition("~")
+    return f"#{normalise_room(room)}~{digits.lower()}"
+
+
 def normalise_password(text: str) -> str:
     """The one spelling of a password, 1 to 1,024 bytes of UTF-8. Errors say nothing about the characters in it."""
     if len(text) > MAX_PASSWORD * _WORST_SHRINKAGE:

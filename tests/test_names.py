@@ -9,6 +9,7 @@ from securechat.names import (
     normalise_account,
     normalise_password,
     normalise_room,
+    normalise_title,
 )
 from securechat.wire.limits import MAX_ACCOUNT, MAX_ROOM
 
@@ -77,6 +78,18 @@ def test_a_room_is_a_hash_sign_and_a_name() -> None:
     for bad in ("lobby", "#", "##lobby", "#" + "x" * 32, "# lobby", "#lоbby", ""):
         with pytest.raises(UsageError, match="a room's name"):
             normalise_room(bad)
+
+
+def test_a_second_title_is_no_rooms_name() -> None:
+    assert [normalise_title(typed) for typed in ("Alice", "#Club", "##Club~1A2B", "##a~b~1a2b")] == [
+        "alice", "#club", "##club~1a2b", "##a~b~1a2b",
+    ]  # fmt: skip
+    for typed in ("##club~1a2b", "##club"):
+        with pytest.raises(UsageError):
+            normalise_room(typed)
+    for typed in ("##club", "##", "##~1a2b", "###club~1a2b", "#", ""):
+        with pytest.raises(UsageError):
+            normalise_title(typed)
 
 
 def test_names_that_differ_only_in_case_collide() -> None:

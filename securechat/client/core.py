@@ -16,7 +16,7 @@ from securechat.client.link.runner import Runner
 from securechat.client.settings import ClientSettings
 from securechat.client.vault.vault import Vault
 from securechat.errors import UsageError
-from securechat.names import normalise_account, normalise_room
+from securechat.names import normalise_title
 
 
 class ChatClient:
@@ -59,8 +59,8 @@ class ChatClient:
         return self._engine.snapshot.get(conversation)
 
     def find(self, name: str) -> ConversationSnapshot | None:
-        """Return the newest conversation called so: `#room`, or an account. Raises `UsageError` for no proper name."""
-        return self._engine.snapshot.find(normalise_room(name) if name.startswith("#") else normalise_account(name))
+        """Return the one called so: `#room`, a title, or an account. Raises `UsageError` for no proper name."""
+        return self._engine.snapshot.find(normalise_title(name))
 
     def invitations(self) -> list[Invitation]:
         """Return the invitations that wait for an answer."""

@@ -33,7 +33,7 @@ from securechat.content.registry import Request as RequestToTalk
 from securechat.errors import InternalError, PeerError, SecurechatError, UsageError
 from securechat.identity import invite_line
 from securechat.identity.pins import WRITTEN_TO
-from securechat.names import normalise_account, normalise_room
+from securechat.names import normalise_account, normalise_room, normalise_title
 from securechat.transport.tls import pin_of
 from securechat.wire.limits import MAX_TOPIC
 from securechat.wire.messages import (
@@ -385,7 +385,7 @@ class Engine:
         self._done()
 
     def _make_invite_line(self, command: commands.MakeInviteLine) -> None:
-        room = normalise_room(command.room) if command.room else ""
+        room = normalise_title(command.room) if command.room else ""
         settings = self._settings
         pin = settings.pin.strip().lower() if settings.ca_file is None else pin_of(settings.ca_file)
         blank = invite_line.InviteLine(settings.address, pin, command.code)

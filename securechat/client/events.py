@@ -15,13 +15,14 @@ Trust = Standing
 
 Change = Literal[
     "opened", "joined", "new-device", "new-key", "re-entered", "request", "accepted", "declined", "bye", "closed",
-    "members", "left", "removed", "beside", "merged",
+    "members", "left", "removed", "beside", "merged", "namesake",
     "renamed", "topic", "owner", "no-owner", "inviter", "no-inviter", "barred", "unbarred",
 ]  # fmt: skip
 """`new-device`, `new-key`: somebody who was in it has another device, or another identity key, than before.
 `new-key` has a `by` where an owner has put it in place of the old one.
 `re-entered`: a device has replaced its own leaf, as it does after `/repair` or from an older copy of itself.
 `beside`: the other one has opened a second private conversation, and the first one goes on.
+`namesake`: a room has a name by which another one goes here, so that this one has a second title (`name`).
 `merged`: what waited in another one of the same name waits here now.
 """
 
@@ -65,7 +66,7 @@ class ConversationSnapshot:
 
     id: bytes
     kind: Literal["direct", "invite", "open"]
-    name: str  # the room's name, or the other account
+    name: str  # the room's name, or the other account; a room's second title where another one goes by its name here
     members: tuple[str, ...]  # accounts, own included, sorted
     state: Literal["requested", "request", "open", "closed", "stopped"]
     # requested: we asked, no answer yet; request: they asked us; stopped: see `Stopped`
@@ -87,11 +88,11 @@ class ConversationSnapshot:
     def outranks(self, older: "ConversationSnapshot") -> bool:
         """Whether this counts in place of an older conversation of the same name.
 
-        One that we are in goes before a closed one, and one with an accepted key before one without. Of two private
-        ones with that key the older goes on until the user leaves it; otherwise the newest counts.
+        One that we are in goes before a closed one, and one with an accepted key before one without. Of two of these
+        the older goes on until the user leaves it; otherwise the newest counts.
         """
         rank = self.rank
-        return rank > older.rank or (rank == older.rank and not (self.kind == "direct" and rank == _FIT))
+        return rank > older.rank or rank == older.rank < _FIT
 
     @property
     def rank(self) -> int:

@@ -50,7 +50,7 @@ from securechat.client.events import (
 from securechat.content.registry import MAX_TEXT, check_text
 from securechat.errors import RefusedError, SecurechatError, UsageError
 from securechat.identity.invite_line import InviteLine
-from securechat.names import normalise_account, normalise_room
+from securechat.names import normalise_title
 from securechat.ui.exit_codes import ExitCode, exit_code
 from securechat.ui.text.clean import clean_line
 from securechat.ui.text.sentences import sentences, title, why_held, why_silent, why_unreachable
@@ -198,7 +198,7 @@ def run_send(
     """
     run = _Run(client, events, wait=wait, timeout=timeout, errors=errors)
     try:
-        name = normalise_room(to) if to.startswith("#") else normalise_account(to)
+        name = normalise_title(to)
     except SecurechatError as error:
         run.complain(str(error))
         return ExitCode.USAGE

@@ -263,6 +263,7 @@ def test_a_newer_vault_that_was_closed_is_refused_without_a_trace(path: Path) ->
 
 
 BACK = """
+ALTER TABLE conversations DROP COLUMN title;
 ALTER TABLE conversations DROP COLUMN topic;
 ALTER TABLE conversations DROP COLUMN owners;
 ALTER TABLE conversations DROP COLUMN inviters;

@@ -6,6 +6,8 @@ import pytest
 
 from securechat.client import commands, events
 from securechat.errors import UsageError
+from securechat.identity.invite_line import decode
+from securechat.server.sequencer.room_names import RoomNames
 from tests.support.memory_server import MemoryServer
 from tests.support.people import Person, settle
 
@@ -101,6 +103,94 @@ def test_a_renamed_room_is_known_by_its_new_name_before_and_after_a_restart(gard
     carol.do(commands.JoinRoom(NAME))  # the old name is free
     settle(*garden)
     assert carol.id_of(NAME) != room
+
+
+@pytest.mark.parametrize("lets", ["a lying server", "ninety days"])
+@pytest.mark.parametrize("end", ["goes on", "is left", "is lost"])
+def test_a_name_goes_on_meaning_the_room_that_bore_it_first(
+    server: MemoryServer, people: World, monkeypatch: pytest.MonkeyPatch, lets: str, end: str
+) -> None:
+    alice, bob, mallory = everybody = people("alice", "bob", "mallory")
+    rooms: dict[str, bytes] = {}
+    for owner, name in ((mallory, "#fun"), (alice, "#club")):
+        owner.do(commands.CreateRoom(name))
+        settle(*everybody)
+        rooms[name] = owner.id_of(name)
+        owner.do(commands.Invite(rooms[name], "bob"))
+        settle(*everybody)
+    if end == "is left":
+        bob.do(commands.Leave(rooms["#club"]))
+    elif end == "is lost":
+        alice.do(commands.Remove(rooms["#club"], "bob"))
+    settle(*everybody)
+    if lets == "ninety days":
+        alice.cut()
+        for _ in range(91):
+            server.now += 86_400_000
+            settle(bob, mallory)
+    else:
+        for name in ("claim", "follow"):
+            monkeypatch.setattr(RoomNames, name, lambda *_, **__: None)
+    mallory.do(commands.Rename(rooms["#fun"], "#club"))
+    settle(bob, mallory)
+    title = f"##club~{rooms['#fun'].hex()[:4]}"
+    told = [each for each in bob.of(events.ConversationChanged) if isinstance(each, events.ConversationChanged)]
+    assert [(each.conversation.name, each.account) for each in told if each.change == "namesake"] == [(title, "#club")]
+    bob.crash()
+    bob.connect()
+    settle(bob, mallory)
+    assert (bob.id_of("#club"), bob.id_of(title)) == (rooms["#club"], rooms["#fun"])
+    assert bob.state_of("#club") == ("open" if end == "goes on" else "closed")
+    if end == "goes on":
+        bob.say("#club", "secret")
+    bob.say(title, "hello")
+    settle(bob, mallory)
+    assert mallory.texts("#club") == ["bob: hello"]
+    alice.cut()
+    alice.connect()
+    settle(*everybody)
+    assert alice.texts("#club") == (["bob: secret"] if end == "goes on" else [])
+    mallory.do(commands.Rename(rooms["#fun"], "#fun"))
+    settle(*everybody)
+    assert bob.id_of("#fun") == rooms["#fun"]
+
+
+def test_a_new_room_may_have_the_name_of_one_that_is_over(garden: list[Person]) -> None:
+    alice, bob, carol = garden
+    old = bob.id_of(NAME)
+    for person in (bob, carol, alice):
+        person.do(commands.Leave(old))
+        settle(*garden)
+    bob.do(commands.CreateRoom(NAME))
+    settle(*garden)
+    assert bob.id_of(NAME) != old
+    assert "namesake" not in {change for change, _, _ in changes(bob)}
+    bob.do(commands.MakeInviteLine(NAME))
+
+
+def test_an_invite_line_leads_into_the_room_whose_title_was_typed(
+    people: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = people("alice", "bob")
+    alice.do(commands.CreateRoom("#club"))
+    bob.do(commands.CreateRoom("#fun"))
+    settle(alice, bob)
+    alice.do(commands.Invite(alice.id_of("#club"), "bob"))
+    settle(alice, bob)
+    fun = bob.id_of("#fun")
+    for name in ("claim", "follow"):
+        monkeypatch.setattr(RoomNames, name, lambda *_, **__: None)
+    bob.do(commands.Rename(fun, "#club"))
+    settle(alice, bob)
+    refused(bob, commands.MakeInviteLine("#club"), "You cannot invite to #club")  # it is alice's
+    (made,) = [
+        each
+        for each in bob.do(commands.MakeInviteLine(f"##club~{fun.hex()[:4]}"))
+        if isinstance(each, events.InviteLineMade)
+    ]
+    voucher = decode(made.text, 0).voucher
+    assert voucher is not None
+    assert (voucher.room, voucher.title) == (fun, "#club")
 
 
 def test_a_taken_name_is_refused_in_words_and_nothing_changes(garden: list[Person]) -> None:

@@ -206,6 +206,20 @@ def test_a_renamed_room_stays_the_current_one_also_when_another_room_gets_its_na
     assert [call.conversation for call in screen.client.calls if isinstance(call, commands.Send)] == [PRIVATE.id] * 2
 
 
+def test_a_room_that_gets_the_name_of_another_is_told_and_reached_by_its_second_title(screen: Screen) -> None:
+    screen.type("/go #private", "one")
+    second = conversation("##private~1a2b", "invite")
+    screen.client.add(second)
+    shown = screen.change(second, "namesake", "#private")
+    assert "!! This room is called #private, too." in shown
+    assert "/go ##private~1a2b talks there" in " ".join(shown.split())
+    screen.type("two", "/go ##private~1A2B", "three")
+    assert screen.chat.prompt == "[##private~1a2b] > "
+    sent = [call.conversation for call in screen.client.calls if isinstance(call, commands.Send)]
+    assert sent == [PRIVATE.id, PRIVATE.id, second.id]
+    assert "/go ##private~1a2b  (here)" in " ".join(screen.type("/go").split("\n")).replace("   ", "  ")
+
+
 def test_a_key_that_was_refused_is_not_drawn_as_a_new_device(screen: Screen) -> None:
     refused = Held(BOB.id, (KeyShown("bob", "1a2b", "refused"),))
     screen.client.tell(refused)

@@ -270,7 +270,7 @@ class Conversation:
         """Return the conversation as it is now."""
         row = self.row
         state: Literal["requested", "request", "open", "closed", "stopped"] = "open"
-        if row.closed or row.phase in phases.ENDED:
+        if self.is_over:
             state = "closed"
         elif row.phase in phases.REPAIRABLE:
             state = "stopped"
@@ -278,8 +278,8 @@ class Conversation:
             state = "requested" if row.asked == "ours" else "request"
         members, trust = self._members()
         return events.ConversationSnapshot(
-            row.id, row.kind, row.name, members, state, row.epoch, row.own_bye, row.their_bye, self.unconfirmed, trust,
-            row.topic, tuple(row.owners.split()), tuple(row.inviters.split()),
+            row.id, row.kind, self.title, members, state, row.epoch, row.own_bye, row.their_bye, self.unconfirmed,
+            trust, row.topic, tuple(row.owners.split()), tuple(row.inviters.split()),
             tuple(sorted(self.doubts)),
             tuple(sorted({person.account for person in self.absent})),
         )  # fmt: skip
@@ -294,6 +294,16 @@ class Conversation:
                 trust[account] = min(trust.get(account, standing), standing, key=WORST_FIRST.index)
             self._shown = key, tuple(trust), tuple(trust.values())
         return self._shown[1:]
+
+    @property
+    def title(self) -> str:
+        """What it is called here: by its name, or by a second title."""
+        return self.row.title or self.row.name
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is said here any more."""
+        return self.row.closed or self.row.phase in phases.ENDED
 
     @property
     def peer_key(self) -> bytes:

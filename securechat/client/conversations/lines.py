@@ -71,7 +71,7 @@ class Lines:
     # --- given out ------------------------------------------------------------------------------------------------
 
     def make(self, room: str, days: int) -> tuple[Voucher, str]:
-        """Return what a new line vouches for, and its mark. `room`: its name, or empty. Raises `UsageError`."""
+        """Return what a new line vouches for, and its mark. `room`: its name, title or empty. Raises `UsageError`."""
         context, device = self._context, self._context.device
         if not 1 <= days <= MAX_DAYS:
             raise UsageError(f"A line is good for 1 to {MAX_DAYS} days.")
@@ -88,7 +88,8 @@ class Lines:
         self._vault.expire(now)
         self._vault.give(row)
         own = Identity(device.account, device.identity_key)
-        return Voucher(device.row.server_id, *own, row.room, room, secret, until), _mark(row)
+        name = where.row.name if where is not None else ""
+        return Voucher(device.row.server_id, *own, row.room, name, secret, until), _mark(row)
 
     def listed(self) -> tuple[events.InviteLine, ...]:
         """Return the lines that have not ended, oldest first."""
@@ -119,7 +120,7 @@ class Lines:
 
     def _title(self, room: bytes) -> str:
         known = self._registry.get(room) if room else None
-        return known.row.name if known is not None else ""
+        return known.title if known is not None else ""
 
     # --- used by us -----------------------------------------------------------------------------------------------
 

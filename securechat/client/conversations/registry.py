@@ -46,6 +46,10 @@ _STOCK: Final = b"key packages"
 """Stands for the answer to `PublishKeyPackages`, beside ids of logs."""
 
 
+_TITLE_DIGITS: Final = 4
+"""Hexadecimal digits of a room's id in its second title: people tell few rooms apart by them."""
+
+
 class Registry:
     """The set of conversations."""
 
@@ -101,10 +105,11 @@ class Registry:
         return self._named.get(name, [])
 
     def find(self, name: str) -> Conversation | None:
-        """Return the conversation of this name that counts (`ConversationSnapshot.outranks`)."""
+        """Return the conversation of this name or title that counts (`ConversationSnapshot.outranks`)."""
         best: Conversation | None = None
-        for each in self.named(name):
-            if best is None or each.snapshot().outranks(best.snapshot()):
+        room = name[1:].rpartition("~")[0] if name.startswith("##") else name
+        for each in self.named(room):
+            if each.title == name and (best is None or each.snapshot().outranks(best.snapshot())):
                 best = each
         return best
 
@@ -113,7 +118,9 @@ class Registry:
         now = self._context.clock.milliseconds()
         row = ConversationRow(new_conversation_id(), kind, name, phases.FIRST[kind], now)
         self._context.touched.add(row.id)
-        return self.keep(Conversation(self._context, row))
+        conversation = self.keep(Conversation(self._context, row))
+        self.entitle(conversation)
+        return conversation
 
     def leave(self, older: Conversation) -> None:
         """Leave a direct conversation because another one is to take its place, and tell it."""
@@ -314,7 +321,9 @@ class Registry:
         vault.history.move(old, new, waiting_only=not fresh)
         merged = heir is not None
         if heir is None:
-            heir_row = ConversationRow(new, row.kind, row.name, row.phase, row.created, asked=row.asked)
+            heir_row = ConversationRow(
+                new, row.kind, row.name, row.phase, row.created, asked=row.asked, title=row.title
+            )
             heir = self.keep(Conversation(self._context, heir_row))
         elif heir.row.phase in phases.ENDED:
             heir.reopen("joined-again" if row.phase == "joining" else "opened-again")
@@ -340,7 +349,9 @@ class Registry:
     def archive(self, conversation: Conversation) -> None:
         """Move the history into a closed conversation of its own: the log starts over."""
         row = conversation.row
-        old = ConversationRow(new_conversation_id(), row.kind, row.name, "ended", row.created, closed=True)
+        old = ConversationRow(
+            new_conversation_id(), row.kind, row.name, "ended", row.created, closed=True, title=row.title
+        )
         self.keep(Conversation(self._context, old))
         self._context.touched.add(old.id)
         self._context.vault.history.move_accepted(row.id, old.id)
@@ -505,6 +516,22 @@ class Registry:
         self._indexed[conversation.id] = conversation.row.name
         return conversation
 
+    def entitle(self, conversation: Conversation, *, renamed: bool = False) -> None:
+        """Give a room that has got its name now a second title, if another one goes by that name here.
+
+        Whoever types the name means the room that they know by it; the second title stays when that one is left. A
+        name that the user brought here, by a new room, is free once the older room is over; one that comes by
+        `renamed` is not, as nobody has asked for it.
+        """
+        row = conversation.row
+        row.title = ""
+        others = [each for each in self._named[row.name] if each is not conversation and (renamed or not each.is_over)]
+        if row.kind == "direct" or all(each.row.title for each in others):
+            return
+        digits, taken = row.id.hex(), {each.row.title for each in others}
+        titles = (f"#{row.name}~{digits[:length]}" for length in range(_TITLE_DIGITS, len(digits) + 1))
+        row.title = next(title for title in titles if title not in taken)  # ids are of one length, and differ
+
     def _follow_name(self, conversation: Conversation) -> None:
         """Find a renamed conversation under its new name alone."""
         old, new = self._indexed[conversation.id], conversation.row.name
@@ -512,6 +539,9 @@ class Registry:
             self._named[old].remove(conversation)
             self._named.setdefault(new, []).append(conversation)
             self._indexed[conversation.id] = new
+            self.entitle(conversation, renamed=True)
+            if conversation.row.title:
+                conversation.tell("namesake", new)
 
     def _note_cursor(self, log_id: bytes, cursor: int) -> None:
         """Acknowledge a log's new entries: at once if they are many, otherwise after a moment, together with more."""

@@ -105,6 +105,9 @@ class RegistryPort(Protocol):
     def keep(self, conversation: Conversation) -> Conversation:
         """Add a conversation under the id that it has."""
 
+    def entitle(self, conversation: Conversation) -> None:
+        """Give a room that has got its name now a second title, if another one goes by that name here."""
+
     def follow(self, conversation: Conversation) -> None:
         """Read the conversation's log from its cursor on."""
 
@@ -567,9 +570,12 @@ class Welcomes:
             if conversation.row.phase not in phases.ENDED:
                 conversation.end(f"This message was not sent: you have entered {opened.facts.name} anew.")
             conversation.reopen("awaited-again")
+        self._registry.entitle(conversation)
         self._begin(verdict, conversation, welcomed, opened.group)
         conversation.row.path_time = 0  # a path at once: the leaf's key came from a key package
         conversation.tell_entered("joined")
+        if conversation.row.title:
+            conversation.tell("namesake", opened.facts.name)
         self._registry.follow(conversation)
 
     def _new_row(self, conversation: bytes, facts: _Facts) -> Conversation:

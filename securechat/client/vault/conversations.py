@@ -53,6 +53,7 @@ class ConversationRow:
     own_bye: bool = False
     their_bye: bool = False
     closed: bool = False  # we only leave, and say nothing more
+    title: str = ""  # a room's second title, where another one goes by its name here (`registry.entitle`)
     topic: str = ""
     owners: str = ""  # accounts, with blanks between them
     inviters: str = ""

@@ -256,9 +256,14 @@ CREATE TABLE refused (conversation BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY 
 """
 """What the server has refused for good: an honest one does not put it into the log afterwards."""
 
+_TITLES: Final = """
+ALTER TABLE conversations ADD COLUMN title TEXT NOT NULL DEFAULT '';
+"""
+"""A room that gets the name of another one is called otherwise here."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED,
-    _PINS, _RULES, _KEPT, _LINES, _WORDS, _RETURNED, _REFUSED,
+    _PINS, _RULES, _KEPT, _LINES, _WORDS, _RETURNED, _REFUSED, _TITLES,
 )  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 

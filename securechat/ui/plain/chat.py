@@ -67,7 +67,7 @@ from securechat.client.events import (
 )
 from securechat.errors import RefusedError, SecurechatError, UsageError
 from securechat.identity.invite_line import is_line
-from securechat.names import normalise_account, normalise_room
+from securechat.names import normalise_account, normalise_room, normalise_title
 from securechat.ui.exit_codes import ExitCode, exit_code
 from securechat.ui.text.clean import clean
 from securechat.ui.text.sentences import absent, title, unconfirmed, why_silent
@@ -422,7 +422,7 @@ class Chat:
 
     def _named(self, rest: str) -> ConversationSnapshot:
         """Return the conversation with the room or user in `rest`. Raises `UsageError` saying how to get one."""
-        name = normalise_room(rest) if rest.startswith("#") else normalise_account(rest)
+        name = normalise_title(rest)
         conversation = self._client.find(name)
         if conversation is None:
             how = f"/join {name} enters it" if name.startswith("#") else f"/msg {name} TEXT begins one"

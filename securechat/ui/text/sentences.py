@@ -71,7 +71,7 @@ class Sentence:
 
 
 def title(conversation: ConversationSnapshot | None) -> str:
-    """Return a conversation's name: `#room` or the other account."""
+    """Return a conversation's name: `#room`, its second title, or the other account."""
     return "a conversation" if conversation is None else clean_line(conversation.name)
 
 
@@ -508,6 +508,12 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
             yield _notice(f"Now in {where}{'' if by_us else f', changed by {who}'}: {names}")
         case "renamed":
             yield _notice(f"The room is called {where} now{_by(event, own)}.")
+        case "namesake":
+            known = clean_line(event.account)
+            yield _warning(
+                f"This room is called {known}, too. You know another one by that name, which keeps it here; the "
+                f"new one is {where}, and /go {where} talks there."
+            )
         case "topic":
             about = f": {clean_line(event.account)}" if event.account else " is gone."
             yield _notice(f"The topic of {where}{_by(event, own)}{about} (the server can read topics)")
