@@ -9,7 +9,7 @@ import pytest
 from securechat.client import commands, events
 from securechat.client.conversations import welcomes
 from securechat.client.conversations.conversation import Conversation
-from securechat.content.registry import INVITATION_DAYS, Body, Invite, encode_body
+from securechat.content.registry import INVITATION_DAYS, Accept, Body, Invite, encode_body
 from securechat.errors import TrustError, UsageError
 from securechat.identity.pins import digest
 from securechat.mls.proposals import Remove
@@ -163,6 +163,29 @@ def test_an_unknown_inviter_asks_for_both_at_once(people: World) -> None:
     bob.do(commands.AcceptInvitation(club, bob.question(club)))
     settle(alice, bob)
     assert (alice.state_of("bob"), bob.state_of("alice")) == ("open", "open")
+
+
+@pytest.mark.parametrize("who", ["bob", "mallory"])
+def test_nobody_answers_their_own_request(people: World, who: str) -> None:
+    """`who` says yes to what mallory has asked."""
+    bob, mallory = people("bob", "mallory")
+    refuse_all(bob)
+    mallory.do(commands.OpenDirect("bob", "hi", ask=True))
+    settle(bob, mallory)
+    if who == "bob":
+        bob.do(commands.Accept(bob.id_of("mallory")))
+    else:
+        theirs = mallory.engine._registry.find("bob")
+        assert theirs is not None
+        with mallory.engine._unit():
+            theirs.put(Accept())
+    settle(bob, mallory)
+    assert bob.state_of("mallory") == ("open" if who == "bob" else "request")
+    assert ("accepted" in changes(bob)) == (who == "bob")
+    mallory.do(commands.Invite(room(mallory), "bob"))
+    settle(bob, mallory)
+    (question,) = asked(bob)
+    assert question.first_contact == (who == "mallory")
 
 
 def test_a_question_survives_a_restart_and_is_asked_once(people: World) -> None:

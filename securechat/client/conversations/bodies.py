@@ -115,6 +115,11 @@ def _accept(conversation: Conversation, arrival: Arrival) -> None:
     conversation.tell("accepted", arrival.account)
 
 
+def _accepted(conversation: Conversation, arrival: Arrival) -> None:
+    if conversation.row.asked == "ours":  # nobody answers their own request
+        _accept(conversation, arrival)
+
+
 def _decline(conversation: Conversation, arrival: Arrival) -> None:
     conversation.close()
     conversation.tell("declined", arrival.account)
@@ -134,7 +139,7 @@ def _about_invitation(conversation: Conversation, arrival: Arrival) -> None:
 HANDLERS: Final[dict[type[Body], Callable[[Conversation, Arrival], None]]] = {
     Text: _text,
     Request: _request,
-    Accept: _accept,
+    Accept: _accepted,
     Decline: _decline,
     Bye: _bye,
     Invite: _about_invitation,

@@ -172,7 +172,7 @@ class Welcomes:
         self._invited: set[bytes] = set()  # rooms that an invitation is there for
         self._ends = 0  # when the first thing that waits ends, milliseconds since 1970; 0: nothing waits
         self._note()
-        for row in sorted(self._vault.invites(), key=self._is_stranger):
+        for row in sorted(self._vault.invites(), key=lambda row: not self._knows(row.inviter)):
             welcome = self._welcome_of(row) if row.told else None
             if welcome is not None and row.conversation not in self.questions:
                 self._asked_last += 1
@@ -256,7 +256,7 @@ class Welcomes:
 
     def _precedence(self, row: InviteRow) -> int:
         """Whom the user knows is asked about first, the newest of them, and then the stranger who was asked about."""
-        if not self._is_stranger(row):
+        if self._knows(row.inviter):
             return 0
         question = self.questions.get(row.conversation)
         return 1 if question is not None and _is_about(question, row) else 2
@@ -500,9 +500,8 @@ class Welcomes:
             self.dropped += 1
 
     def _knows(self, who: Identity) -> bool:
-        """Whether the user talks with this account."""
-        direct = self.direct_with(who)
-        return direct is not None and direct.row.asked != "theirs"
+        """Whether the user has accepted this key, whatever has come from it."""
+        return self._context.pins.standing(*who) in WRITTEN_TO
 
     def _keep(self, welcomed: Welcomed, opened: _Opened) -> None:
         if any(row.context == opened.context for row in self._vault.welcomes(welcomed.conversation)):
@@ -665,11 +664,6 @@ class Welcomes:
         if not self._accepts(question):
             self._context.emit(events.Invited(question))
 
-    def _is_stranger(self, row: InviteRow) -> bool:
-        """Whether the user has not said yes to talking with an inviter."""
-        direct = self._registry.get(row.direct)
-        return direct is None or direct.row.asked == "theirs"
-
     def _question(self, row: InviteRow, welcome: WelcomeRow, number: int) -> events.Invitation:
         body, facts, inviter = _body_of(row), _decode_facts(welcome.facts), row.inviter
         context = self._context
@@ -679,7 +673,7 @@ class Welcomes:
             facts.name,
             inviter.account,
             digest(inviter.identity_key),
-            first_contact=self._is_stranger(row),
+            first_contact=not self._knows(inviter),
             again=self._registry.get(row.conversation) is not None,
             role=facts.role,
             owners=tuple(sorted({account for account, _ in body.owners})),
