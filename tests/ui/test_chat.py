@@ -220,6 +220,16 @@ def test_a_room_that_gets_the_name_of_another_is_told_and_reached_by_its_second_
     assert "/go ##private~1a2b  (here)" in " ".join(screen.type("/go").split("\n")).replace("   ", "  ")
 
 
+def test_who_enters_an_open_room_hears_whom_they_know_there_and_under_which_key(screen: Screen) -> None:
+    people = ("alice", "bob", "carol", "dave")
+    there = replace(LOBBY, members=people, trust=("verified", "verified", "changed", "unknown"))
+    screen.client.change(there, "joined", "alice")
+    shown = screen.type("/help")
+    assert "You are in #lobby (4 people)" in shown
+    assert "-- Listed there, of those you know: bob ✓." in shown
+    assert "!! There under another key than the one you know: carol (other key!)." in shown
+
+
 def test_a_key_that_was_refused_is_not_drawn_as_a_new_device(screen: Screen) -> None:
     refused = Held(BOB.id, (KeyShown("bob", "1a2b", "refused"),))
     screen.client.tell(refused)

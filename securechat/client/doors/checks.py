@@ -133,7 +133,7 @@ NOT_BACK: Final = Check("epoch above T", lambda case: case.offered.epoch > case.
 FOLLOWS: Final = Check("unbroken handshakes from T", lambda case: case.offered.steps is not None)
 ANCHORED: Final = Check("signed by an owner in T (direct: the peer)", _signed_by_anchor)
 BY_ANCHOR: Final = Check(
-    "the inviter owned the room in T (direct: the peer), and wrote after T",
+    "the inviter owned the room in T (direct: the peer), and the invitation came after T",
     lambda case: (
         case.offered.invitation is not None
         and case.offered.invitation.inviter in case.anchors

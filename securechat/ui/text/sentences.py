@@ -70,6 +70,19 @@ class Sentence:
     text: str
 
 
+def _known_there(conversation: ConversationSnapshot, own: str) -> Iterator[Sentence]:
+    """Say whom of those in a room the user knows, and who is there under another key. A leaf proves nothing more."""
+    there = [each for each in zip(conversation.members, conversation.trust, strict=True) if each[0] != own]
+    for trusts, tell, words in (
+        (("accepted", "verified"), _notice, "Listed there, of those you know"),
+        (("changed", "changed-verified", "refused"), _warning, "There under another key than the one you know"),
+    ):
+        names = [beside(clean_line(name), trust) for name, trust in there if trust in trusts]
+        if names:
+            more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+            yield tell(f"{words}: {', '.join(names[:MAX_NAMED])}{more}.")
+
+
 def title(conversation: ConversationSnapshot | None) -> str:
     """Return a conversation's name: `#room`, its second title, or the other account."""
     return "a conversation" if conversation is None else clean_line(conversation.name)
@@ -465,6 +478,7 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
             count = _people(len(conversation.members))
             opened = " Whoever runs this server can walk in." if conversation.kind == "open" else ""
             yield _notice(f"You are in {where} ({count}). Earlier messages cannot be read.{opened}")
+            yield from _known_there(conversation, own)
         case "new-device":
             yield _notice(f"{who} is in {where} with a new device.")
         case "new-key" if event.by:
