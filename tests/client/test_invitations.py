@@ -15,6 +15,7 @@ from securechat.identity.pins import digest
 from securechat.mls.proposals import Remove
 from securechat.policy import Identity
 from securechat.policy.departures import departure_data
+from securechat.server.sequencer.room_names import RoomNames
 from securechat.wire import messages as wire
 from tests.support.memory_server import Link, MemoryServer
 from tests.support.people import Person, only, settle
@@ -562,6 +563,40 @@ def test_a_welcome_is_not_acknowledged_before_it_is_kept_and_can_be_opened_later
     bob.connect()
     bob.do(commands.AcceptInvitation(club, bob.question(club)))
     settle(alice, bob)
+    assert bob.state_of("#club") == "open"
+
+
+@pytest.mark.parametrize("first", ["goes on", "has stopped"])
+def test_a_room_whose_name_one_knows_is_left_before_another_is_entered_by_that_name(
+    people: World, server: MemoryServer, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """A server alone can stop a room; its name leads to no other one because of that."""
+    alice, bob, mallory = everybody = people("alice", "bob", "mallory")
+    befriend(mallory, bob)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(*everybody)
+    refuse_all(bob)
+    if first == "has stopped":
+        assert bob.link is not None
+        bob.link.send(wire.Entry(club, server.head(club).seq + 1, server.now, bytes(16), 9, b"", b""))
+        settle(*everybody)
+    assert bob.state_of("#club") == ("stopped" if first == "has stopped" else "open")
+    for name in ("claim", "follow"):
+        monkeypatch.setattr(RoomNames, name, lambda *_, **__: None)
+    theirs = room(mallory, "#fun")
+    mallory.do(commands.Rename(theirs, "#club"))
+    settle(*everybody)
+    mallory.do(commands.Invite(theirs, "bob"))
+    settle(*everybody)
+    with pytest.raises(UsageError, match="You are in another room #club. Leave that one first"):
+        bob.do(commands.AcceptInvitation(theirs, bob.question(theirs)))
+    assert bob.id_of("#club") == club
+    bob.do(commands.Leave(club))
+    settle(*everybody)
+    bob.do(commands.AcceptInvitation(theirs, bob.question(theirs)))
+    settle(*everybody)
+    assert bob.id_of("#club") == theirs
     assert bob.state_of("#club") == "open"
 
 

@@ -706,7 +706,7 @@ class Welcomes:
         if question.until <= self._context.clock.milliseconds():
             raise UsageError(f"The invitation to {name} has ended. Ask {inviter} for another one.")
         namesake = self._registry.find(name)
-        if namesake is not None and namesake.id != question.conversation and namesake.row.phase in phases.GOING_ON:
+        if namesake is not None and namesake.id != question.conversation and not namesake.is_over:
             raise UsageError(f"You are in another room {name}. Leave that one first if you want to change to this one.")
         read = sum(each.row.phase in phases.GOING_ON for each in self._registry)
         if read >= MAX_SUBSCRIPTIONS - 1:  # the inbox is one of them
