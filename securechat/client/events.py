@@ -423,7 +423,8 @@ class Gap(Event):
 class OutOfStep(Event):
     """This device's state and the log do not fit together, and `what` is done about it.
 
-    older-copy: this vault is an older copy: the device has said more than it knows. Told once, of all conversations.
+    older-copy: by the server's word, which no signature bears out, the device has said more than this vault knows, so
+    that it is an older copy. Told once, of all conversations.
     own-commit: at `time` (ms) the device changed something that this vault does not know: another copy of it did.
     checkpoint: we are back on the word of `account`, of `time`. nothing-left: there is no such word; `account`, or
     whoever owns the room, has to invite us again. cut-off: the server has lost what leads on from here; lines wait.

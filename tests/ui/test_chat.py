@@ -34,6 +34,7 @@ from securechat.client.events import (
     LoggedIn,
     MemberList,
     NumberedKey,
+    OutOfStep,
     PresenceChanged,
     Ready,
     Received,
@@ -501,6 +502,10 @@ EVENTS: list[tuple[Event, tuple[str, ...]]] = [
     (Disconnected("The server does not answer.", 2.4), ("The server does not answer.", "2 s")),
     (LoggedIn("alice", resumed=True), ("alice",)),
     (Waiting(3), ("full", "number 3")),
+    (
+        OutOfStep(LOBBY.id, "older-copy"),
+        ("has said more than your data knows", "somebody else has a copy of your data, or the server says so falsely"),
+    ),
     (Held(BOB.id, (KeyShown("bob", "1a2b", "changed"),)), ("!! ", "held", "/safety bob", "/verify bob", "/trust bob")),
     (KeyChanged("bob", "1a2b", "changed"), ("!! ", "Another key", "/safety bob", "bob 1a2b")),
     (KeyChanged("bob", "1a2b", "refused"), ("!! ", "that you have refused")),

@@ -375,8 +375,9 @@ def _out_of_step(event: OutOfStep, where: str) -> str:
     match event.what:
         case "older-copy":
             return (
-                f"This is an older copy of your data: in {where} this device has said more than it knows. It goes on "
-                "with fresh keys. If you have not restored a backup, somebody else has a copy."
+                f"The server shows that in {where} this device has said more than your data knows. It goes on with "
+                "fresh keys. If you have not restored a backup, somebody else has a copy of your data, or the server "
+                "says so falsely."
             )
         case "own-commit":
             when = time.strftime("%d %b %Y, %H:%M", time.localtime(event.time / 1000))
