@@ -1055,3 +1055,46 @@ def test_a_checkpoint_of_anybody_else_leads_nowhere(server: MemoryServer, club: 
     assert told(bob, events.OutOfStep) == ["cut-off", "nothing-left"]
     assert there(bob, "#club").group is group
     assert not resyncs(server, room)
+
+
+def test_a_checkpoint_leads_back_into_a_room_that_was_renamed_while_we_were_away(
+    server: MemoryServer, club: list[Person]
+) -> None:
+    alice, bob, carol = club
+    room = alice.id_of("#club")
+    bob.cut()
+    renew(carol, "#club", alice)
+    alice.do(commands.Rename(room, "#orchard"))
+    settle(alice, carol)
+    renew(alice, "#orchard", carol)
+    alices = alice.engine._context.device.id
+    owners = max(entry.seq for entry in server.entries(room) if entry.device == alices and entry.group_info)
+    renew(carol, "#orchard", alice)
+    alice.say("#orchard", "not for bob")
+    settle(alice, carol)
+    server.now += 40 * DAY
+    forget(server, room, owners)
+    bob.connect()
+    settle(*club)
+    assert told(bob, events.OutOfStep) == ["cut-off", "checkpoint"]
+    assert bob.id_of("#orchard") == room
+    assert bob.state_of("#orchard") == "open"
+
+
+def test_an_open_room_that_was_renamed_while_we_were_away_is_entered_anew(server: MemoryServer, people: World) -> None:
+    everybody = alice, bob, carol = people("alice", "bob", "carol")
+    for person in everybody:
+        person.do(commands.JoinRoom("#garden"))
+        settle(*everybody)
+    room = alice.id_of("#garden")
+    bob.cut()
+    alice.do(commands.Rename(room, "#orchard"))
+    settle(alice, carol)
+    upto = server.head(room).seq
+    carol.say("#orchard", "not for bob")
+    settle(alice, carol)
+    forget(server, room, upto)
+    bob.connect()
+    settle(*everybody)
+    assert bob.id_of("#orchard") == room
+    assert bob.state_of("#orchard") == "open"

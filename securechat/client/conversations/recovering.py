@@ -114,7 +114,8 @@ class Recovering:
         if group.group_id != conversation.id:
             raise PeerError("it is of another conversation")
         row = conversation.row
-        policy.check_joining(group, kind=row.kind, name="" if row.kind == "direct" else row.name)
+        # The id is the room's identity: its name may have changed while we were away.
+        policy.check_joining(group, kind=row.kind, name=policy.rules_of(group.extensions).name)
         departed = check_departures(group, checkpoint.departures)
         signer = certificate_of(group.member(info.signer))
         base = Base(group, departed, info.signer, checkpoint.seq, way, signer, checkpoint.time, row.phase == "ahead")
