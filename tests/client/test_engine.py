@@ -396,6 +396,39 @@ def refuse_numbers(server: MemoryServer, code: wire.Code, *numbers: int, times: 
     server.inward = inward
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_follows_a_refused_message_moves_up(people: World, server: MemoryServer, *, lost: bool) -> None:
+    """`lost`: with the connection, before what follows is answered."""
+    alice, bob = people("alice", "bob")
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
+    settle(alice, bob)
+    submitted: list[wire.FromClient] = []
+
+    def refuse_first(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        if link is not alice.link or not isinstance(message, wire.Submit):
+            return [message]
+        submitted.append(message)
+        if len(submitted) == 1:
+            refuse(link, message, "too-large")
+        return [] if lost or len(submitted) == 1 else [message]
+
+    server.inward = refuse_first
+    for text in ("one", "two", "three"):
+        alice.say("bob", text)
+    while alice.push():
+        pass
+    assert len(submitted) == 3
+    if lost:
+        alice.pull(1)
+        assert alice.of(events.Refused)
+        server.inward = lambda _link, message: [message]
+        alice.crash()
+        alice.connect()
+    settle(alice, bob)
+    assert bob.texts("alice") == ["alice: hello", "alice: two", "alice: three"]
+    assert sum("[This message was not sent" in line for line in alice.texts("bob")) == 1
+
+
 @pytest.mark.parametrize("code", sorted(wire.RETRYABLE))
 def test_what_is_refused_for_now_is_not_overtaken(people: World, server: MemoryServer, code: wire.Code) -> None:
     alice, bob = people("alice", "bob")

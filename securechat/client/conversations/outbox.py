@@ -16,6 +16,7 @@ While a key is not accepted or somebody who came by a door is not confirmed (`ho
 """
 
 from collections.abc import Callable
+from itertools import count
 from typing import Final
 
 from securechat import policy
@@ -66,7 +67,6 @@ class Outbox:
         self._vault = conversation.context.vault
         self._on_their_way: set[int] = set()  # numbers of messages and leaves without their answer
         self._refused = False  # since nothing was on its way
-        self._void = False  # the ciphertexts cannot be used any more
         self._held: events.Held | events.Unreachable | None = None  # why what the user says is not sent
         self._full = False  # the other side does not read
         self._waiting = Waiting(conversation)
@@ -95,11 +95,10 @@ class Outbox:
                 self._committing.submit(staged)
             return
         items = self._vault.outbox.first(row.id, WINDOW)
-        if self._void or any(item.payload and item.epoch != conversation.group.epoch for item in items):
+        if self._are_void(items):
             if self._on_their_way:
                 return
             conversation.void_ciphertexts()
-            self._void = False
             items = self._vault.outbox.first(row.id, WINDOW)
         if not self._on_their_way:
             self._refused = False
@@ -107,6 +106,18 @@ class Outbox:
                 return
         if not self._refused:
             self._submit_items(items)
+
+    def _are_void(self, items: list[OutboxRow]) -> bool:
+        """Whether ciphertexts cannot be used any more: another epoch has begun, or one before them was given up.
+
+        The vault says so, and not this connection: it may be lost before those after it are answered.
+        """
+        numbers = count(self._conversation.row.number + 1)
+        epoch = self._conversation.group.epoch
+        return any(
+            item.payload and (item.number, item.epoch) != (number, epoch)
+            for item, number in zip(items, numbers, strict=False)
+        )
 
     def _look(self) -> None:
         """See how fresh the room is, and when to look again."""
@@ -146,7 +157,6 @@ class Outbox:
         """Whoever leaves waits neither for a decision on a key nor for a device: what is held is not sent."""
         if self._on_their_way:
             return
-        self._void = True  # what is left moves up
         if isinstance(held, events.Held):
             why = f"it was held for the key of {held.whose[0].account}, and you left"
         else:
