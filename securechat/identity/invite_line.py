@@ -121,17 +121,21 @@ def is_line(text: str) -> bool:
     return text.strip().lower().startswith(PREFIX)
 
 
-def decode(text: str, now: int) -> InviteLine:
-    """Read a line; `now` in milliseconds since 1970. Spaces, line breaks and capitals are forgiven.
+class CutOffError(UsageError):
+    """A line whose end is missing."""
 
-    Raises `UsageError`, which says what is wrong and quotes nothing.
+
+def decode(text: str, now: int) -> InviteLine:
+    """Read a line; `now` in milliseconds since 1970. Spaces, line breaks, capitals and `_MARGIN` are forgiven.
+
+    Raises `UsageError`, which says what is wrong and quotes nothing; `CutOffError` if the rest may yet come.
     """
     if len(text) > MAX_TEXT:
         raise UsageError("This is no invite line: it is much longer than one.")
-    compact = "".join(text.split()).lower()
+    compact = "".join(text.replace(_MARGIN, "").split()).lower()
     if not compact.startswith(PREFIX):
         if compact and PREFIX.startswith(compact):
-            raise UsageError(_CUT_OFF)
+            raise CutOffError(_CUT_OFF)
         raise UsageError(f"This is no invite line: one begins with {PREFIX}.")
     line = _parse(_body(compact.removeprefix(PREFIX)))
     voucher = line.voucher
@@ -148,13 +152,13 @@ def _body(letters: str) -> bytes:
         raise UsageError(f"This invite line has a character that belongs to none, {wrong} after {PREFIX}. {_AGAIN}")
     data = _bytes(letters)
     if len(data) < _HEAD:
-        raise UsageError(_CUT_OFF)
+        raise CutOffError(_CUT_OFF)
     if data[0] != VERSION:
         raise UsageError("This invite line is of another version of securechat, or damaged. Update, or copy it again.")
     whole = _HEAD + int.from_bytes(data[1:_HEAD], "big") + _CHECKSUM
     expected = -(-whole * 8 // 5)
     if len(letters) < expected:
-        raise UsageError(_CUT_OFF)
+        raise CutOffError(_CUT_OFF)
     if len(letters) > expected:
         raise UsageError(f"This invite line goes on after its end. {_AGAIN}")
     if data[-_CHECKSUM:] != _checksum(data[:-_CHECKSUM]) or _letters(data) != letters:
@@ -204,4 +208,7 @@ def _bytes(letters: str) -> bytes:
 
 
 _AGAIN: Final = "Copy it again, from its beginning to its end."
+_MARGIN: Final = "┃"
+"""What our own terminal client draws before each row of a broken line but the first: it is copied with the line."""
+
 _CUT_OFF: Final = f"This invite line is cut off. {_AGAIN}"

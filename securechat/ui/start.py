@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from securechat.client.events import Event
 from securechat.client.settings import ClientSettings
 from securechat.errors import RefusedError, StorageError, UsageError
-from securechat.identity.invite_line import MAX_TEXT, InviteLine, decode, is_line
+from securechat.identity.invite_line import MAX_TEXT, CutOffError, InviteLine, decode, is_line
 from securechat.names import normalise_account, normalise_password
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
@@ -111,6 +111,8 @@ def read_line(source: str | None) -> tuple[str, InviteLine]:
         )
     if source is None and sys.stdin.isatty():
         text = _ask("Paste the invite line: ")
+        while _is_cut_off(text) and (more := _ask("And the rest of it: ")):  # a terminal may have broken it
+            text += more
     else:
         try:
             if source is None or source == "-":
@@ -124,6 +126,16 @@ def read_line(source: str | None) -> tuple[str, InviteLine]:
         except UnicodeDecodeError:
             raise UsageError("This is no invite line: it is not text.") from None
     return text, decode(text, int(time.time() * 1000))
+
+
+def _is_cut_off(text: str) -> bool:
+    try:
+        decode(text, int(time.time() * 1000))
+    except CutOffError:
+        return len(text) <= MAX_TEXT
+    except UsageError:
+        return False
+    return False
 
 
 def prepare_join(user: str, vault: Path, password_file: Path | None, line: InviteLine) -> Start:

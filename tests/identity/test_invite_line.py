@@ -22,6 +22,7 @@ from securechat.identity.invite_line import (
     is_line,
 )
 from securechat.identity.line_proof import Claim
+from securechat.ui.view.lines import wrap
 from securechat.wire.limits import MAX_TIME
 
 NOW = 1_762_000_000_000
@@ -56,6 +57,12 @@ def test_capitals_and_line_breaks_of_a_mail_are_forgiven() -> None:
     assert decode(f"  {wrapped.upper()}\n", NOW) == LINE
 
 
+def test_a_line_may_be_copied_from_our_own_terminal_client() -> None:
+    shown = wrap(f"-- {TEXT}", 80, lambda _: 1)
+    assert shown.count("\n") > 2
+    assert decode(shown.removeprefix("-- "), NOW) == LINE
+
+
 def test_every_wrong_character_is_found() -> None:
     for place in range(len(TEXT)):
         other = "b" if TEXT[place] == "a" else "a"
@@ -67,7 +74,7 @@ def test_every_wrong_character_is_found() -> None:
 def test_any_text_is_a_line_or_refused(text: str) -> None:
     for each in (text, PREFIX + text, TEXT + text.replace(" ", "x")):
         with suppress(UsageError):
-            assert decode(each, NOW).encode() == "".join(each.split()).lower()
+            assert decode(each, NOW).encode() == "".join(each.replace("┃", "").split()).lower()
 
 
 @pytest.mark.parametrize("length", [3, len(PREFIX), len(PREFIX) + 3, len(TEXT) - 200, len(TEXT) - 1])
