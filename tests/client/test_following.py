@@ -839,6 +839,38 @@ def test_an_offer_that_is_not_the_state_walked_to_is_not_entered(
         assert alice.texts("#club")[-1] == "bob: in"
 
 
+@pytest.mark.parametrize("whose", ["the server's words", "ours"])
+@pytest.mark.parametrize(("name", "state"), [("#club", "stopped"), ("#lobby", "open")])
+def test_what_the_server_says_to_our_return_is_told_as_its_words(
+    server: MemoryServer, club: list[Person], tmp_path: Path, name: str, state: str, whose: str
+) -> None:
+    alice, bob, carol = club
+    for person in club:
+        person.do(commands.JoinRoom("#lobby"))
+        settle(*club)
+    room = alice.id_of(name)
+    yesterday = copy(bob, tmp_path / "yesterday")
+    settle(*club)
+    renew(bob, name, alice, carol)
+    past = server.offer(0, room)
+    renew(alice, name, bob, carol)
+    put_back(bob, yesterday)
+
+    def lie(message: wire.FromServer) -> list[wire.FromServer]:
+        if not isinstance(message, wire.JoinOffer) or message.conversation != room:
+            return [message]
+        if whose == "ours":
+            return [change(message, group_info=past.group_info, tree=past.tree)]
+        return [wire.Refused(message.id, "bad-request", "Type your password here and press Enter")]
+
+    only(bob, lie)
+    settle(*club)
+    assert bob.state_of(name) == state
+    (text,) = told(bob, events.Alarm)
+    found = "The server says: Type your password here and press Enter. " if whose != "ours" else "The server offered a"
+    assert text.startswith(found)
+
+
 @pytest.mark.parametrize("step", ["offer", "commit"])
 @pytest.mark.parametrize("refused", [False, True])
 @pytest.mark.parametrize("lie", ["garbage", "later epoch", ""])

@@ -530,11 +530,13 @@ class Entering:
         self._waiting.tell_long(refused)
 
     def _fail(self, code: str, text: str) -> None:
+        """Give up: `code` and `text` say why, in the server's words unless the code is "local"."""
         conversation = self._conversation
+        said = text if code == "local" else f"The server says: {text}."
         if conversation.row.phase == "resync" and conversation.row.kind == "open" and not conversation.row.closed:
-            conversation.keep_trying(text)
+            conversation.keep_trying(said)
         elif conversation.row.phase == "resync":
-            conversation.gave_up(text)
+            conversation.gave_up(said)
         elif conversation.row.phase in phases.NEW:  # there is no state yet
             self._registry.abandon(self._conversation, code, text)
 
