@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from securechat.client import commands, events
-from securechat.client.conversations import welcomes
+from securechat.client.conversations import registry, welcomes
 from securechat.client.conversations.conversation import Conversation
 from securechat.content.registry import INVITATION_DAYS, Accept, Body, Invite, encode_body
 from securechat.errors import TrustError, UsageError
@@ -461,6 +461,30 @@ def test_an_answer_is_to_the_question_that_was_shown(people: World, mallory_is: 
     assert alice.texts("#club") == ["bob: in"]
     assert bob.engine._context.pins.standing("mallory", key) == "unknown"
 
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_requests_that_end_unanswered_are_kept_up_to_a_bound(
+    people: World, monkeypatch: pytest.MonkeyPatch, *, answered: bool
+) -> None:
+    monkeypatch.setattr(registry, "MAX_REQUESTS", 2)
+    bob, mallory = people("bob", "mallory")
+    for number in range(5):
+        mallory.do(commands.OpenDirect("bob", f"request {number}", ask=True))
+        settle(bob, mallory)
+        if answered:
+            bob.do(commands.Accept(bob.id_of("mallory")))
+            settle(bob, mallory)
+        mallory.do(commands.Leave(mallory.id_of("bob")))
+        settle(bob, mallory)
+    for _ in range(2):
+        kept = [each for each in bob.engine._registry if each.row.name == "mallory"]
+        lines = [bob.vault.history.newest(each.id, 10)[0].text for each in kept]
+        assert lines == [f"request {number}" for number in range(0 if answered else 2, 5)]
+        assert bob.vault.one("SELECT count(*) FROM conversations WHERE name = 'mallory'")[0] == len(kept)
+        bob.stop()
+        bob.start()
+        bob.connect()
+        settle(bob, mallory)
 
 def test_a_question_ends_with_its_welcome(people: World) -> None:
     alice, bob = people("alice", "bob")

@@ -42,6 +42,10 @@ from securechat.wire.messages import (
     Welcomed,
 )
 
+MAX_REQUESTS: Final = 20
+"""Requests of one account that ended before the user answered, and are kept: whoever asks and leaves again can do so
+any number of times."""
+
 _STOCK: Final = b"key packages"
 """Stands for the answer to `PublishKeyPackages`, beside ids of logs."""
 
@@ -460,6 +464,9 @@ class Registry:
         same accepted key (its device has a later certificate) is left, and what waits goes on. Everything else stays.
         """
         account, key, pins = newer.row.name, newer.peer_key, self._context.pins
+        over = (each for each in self._named[account] if each.row.phase in phases.ENDED and each.row.asked == "theirs")
+        for request in [*over][:-MAX_REQUESTS]:
+            self._forget(request)
         for older in list(self._named[account]):
             if older is newer or older.row.closed:
                 continue
@@ -477,6 +484,19 @@ class Registry:
                     self.leave(older)
                 else:
                     newer.tell("beside", account)
+
+    def _forget(self, request: Conversation) -> None:
+        """Delete a request that nobody has answered, with what was said in it."""
+        self._context.vault.history.forget(request.id)
+        self._context.vault.conversations.delete(request.id)
+        self._named[self._indexed.pop(request.id)].remove(request)
+        for kept in (
+            self._conversations, self._acknowledged, self._outboxes, self._entering, self._standing, self._recovering,
+            self._handing_back,
+        ):  # fmt: skip
+            kept.pop(request.id, None)
+        for noted in (self._unacknowledged, self._awaited, self._context.touched):
+            noted.discard(request.id)
 
     def used_key_package(self) -> None:
         """One of our key packages at the server is used up."""

@@ -187,6 +187,11 @@ class History(Pages):
         )
         self._recount(conversation, new)
 
+    def forget(self, conversation: bytes) -> None:
+        """Delete the lines of a conversation in which none of ours waits."""
+        self._writer.run("DELETE FROM messages WHERE conversation = ?", conversation)
+        self._recount(conversation)
+
     def move_lines(self, local_ids: list[int], new: bytes) -> None:
         """Move lines of our own to another conversation."""
         self._unaccepted.clear()
