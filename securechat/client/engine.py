@@ -539,7 +539,9 @@ class Engine:
         name = normalise_room(name)
         conversation = self._registry.find(name)
         if conversation is not None and not conversation.row.closed:
-            raise UsageError(f"You are in {name} already.")
+            if not conversation.denied or not conversation.row.kind == kind == "open":
+                raise UsageError(f"You are in {name} already.")
+            self._registry.leave(conversation)  # the server knows nothing of us there: by the user's word we come anew
         self._context.answers.wait_for(("conversation", self._registry.add(kind, name).id))
 
     def _check_replaceable(self, room: Conversation, account: str) -> None:

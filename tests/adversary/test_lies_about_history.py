@@ -481,7 +481,7 @@ def test_a_membership_tag_that_does_not_fit_proves_nothing(hostile: HostileServe
 @pytest.mark.parametrize(
     ("lie", "told"),
     [
-        (lambda entry: change(entry, kind=4), "is of a kind that this program does not know"),
+        (lambda entry: change(entry, kind=5), "is of a kind that this program does not know"),
         (lambda entry: change(entry, group_info=b"x"), "has a GroupInfo, and is no commit"),
     ],
     ids=["kind", "GroupInfo"],

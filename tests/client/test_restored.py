@@ -119,6 +119,7 @@ def test_an_open_room_is_the_servers_and_whoever_knows_more_enters_it_anew(
     assert epoch <= there(alice, "#lobby").group.epoch
     assert bob.texts("#lobby")[-1] == "alice: waits"
     assert "carol" not in there(alice, "#lobby").row.members  # she has to come again
+    assert told(carol, events.OutOfStep) == ["not-found"]
     carol.do(commands.JoinRoom("#lobby"))
     settle(*everybody)
     talk(everybody, "#lobby", "anew")

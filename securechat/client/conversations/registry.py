@@ -127,7 +127,7 @@ class Registry:
         return conversation
 
     def leave(self, older: Conversation) -> None:
-        """Leave a direct conversation because another one is to take its place, and tell it."""
+        """Leave a conversation because another one is to take its place, and tell it."""
         if older.row.phase in phases.REPAIRABLE | phases.AWAITING:
             older.row.closed = True
             older.end("It is not known whether this message was sent.")  # it is not followed, so nobody will know more
