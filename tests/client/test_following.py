@@ -11,8 +11,13 @@ import pytest
 
 from securechat.client import commands, device, events
 from securechat.client.conversations.conversation import MAX_OFFERED_NUMBER, Conversation
-from securechat.client.conversations.numbers import encode_number
-from securechat.mls.framing import ContentType, MLSMessage, PrivateMessage, SenderType, read_header
+from securechat.client.conversations.numbers import encode_commit, encode_number
+from securechat.identity.certificate import certificate_of
+from securechat.mls.framing import ContentType, MLSMessage, PrivateMessage, SenderType, decode_body, read_header
+from securechat.mls.group import Group
+from securechat.mls.group_info import GroupInfo
+from securechat.mls.key_package import KeyPackage
+from securechat.mls.proposals import Add
 from securechat.server.store.records import LogEntry
 from securechat.wire import messages as wire
 from securechat.wire.chain import MLS_MESSAGE
@@ -739,6 +744,52 @@ def test_what_the_server_takes_after_it_has_refused_it_is_no_other_copy_of_the_v
     assert bool(alice.of(events.Alarm)) == taken
     assert len(resyncs(server, room)) == taken
     assert ("carol" in there(alice, "#club").row.members) == (what == "message" or not taken)
+
+
+@pytest.mark.parametrize("branch", ["ours", "another"])
+def test_a_commit_of_ours_counts_in_the_state_alone_that_it_was_made_in(
+    server: MemoryServer, club: list[Person], people: World, branch: str
+) -> None:
+    """Else it would bring in whoever is in the other branch, whom nothing has named."""
+    alice, bob, _ = club
+    (mallory,) = people("mallory")
+    room, own, conversation = alice.id_of("#club"), bob.engine._context.device, there(bob, "#club")
+    now, validate = server.now // 1000, own.validator(server.now // 1000)
+    package = mallory.engine._context.device.make_key_packages(1, now)[0]
+    fork: Group | None = there(alice, "#club").group
+    assert fork is not None
+    if branch == "another":
+        fork = fork.commit(
+            [Add(decode_body(package, KeyPackage))], by_reference=None, authenticated_data=encode_commit(9, server.now),
+            tree_in_welcome=False, validate=validate, now=now,
+        ).group  # fmt: skip
+    assert fork is not None
+    number = conversation.row.number + 1
+    ours = Group.join_external(
+        decode_body(fork.group_info(with_tree=False), GroupInfo), fork.public.tree, own.signature,
+        credential=own.credential, capabilities=device.CAPABILITIES,
+        remove_own_old_leaf=conversation.group.own_leaf, authenticated_data=encode_commit(number, server.now),
+        validate=validate, now=now,
+    )  # fmt: skip
+    assert ours.group_info is not None
+    seq = conversation.row.cursor + 1
+
+    def accept(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        if isinstance(message, wire.Commit):
+            link.send(wire.Accepted(message.id, room, number, seq, server.now, b""))
+        return []
+
+    server.inward = accept
+    with bob.engine._unit():
+        conversation.stage(number, wire.Commit(0, room, number, ours.message, b"", ours.group_info), ours)
+        bob.engine._context.touched.add(room)
+    while bob.push() or bob.pull():
+        pass
+    members = {certificate_of(node).account for _, node in conversation.group.public.members()}
+    assert "mallory" not in members
+    assert bob.state_of("#club") == ("open" if branch == "ours" else "stopped")
+    alarms = told(bob, events.Alarm)
+    assert ["another state than this one" in each for each in alarms] == ([True] if branch == "another" else [])
 
 
 # --- an older copy -------------------------------------------------------------------------------------------------

@@ -261,6 +261,9 @@ def _process_own(conversation: Conversation, entry: Entry, number: int, content_
         and staged.commit is not None
         and (staged.number, staged.commit.message) == (number, entry.payload)
     ):
+        if staged.commit.public.before.context != conversation.group.public.context:
+            conversation.distrust("the server took a change of yours that leads on from another state than this one")
+            return False
         if staged.commit.group_info != entry.group_info:
             conversation.distrust("the server altered the GroupInfo that came with a change of yours")
             return False
