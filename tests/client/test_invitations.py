@@ -885,3 +885,53 @@ def test_a_key_that_is_refused_before_it_is_added_does_not_stay(server: MemorySe
     assert bool(asked(bob)) == (when == "never")
     told = [event.code for event in alice.happened if isinstance(event, events.Refused) and event.command == invite.id]
     assert told == ([] if when == "never" else ["local"])
+
+
+def test_unanswered_requests_have_a_bound_and_those_one_knows_have_room(
+    people: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(welcomes, "MAX_WAITING", 2)
+    bob, carol, *crowd = people("bob", "carol", "p1", "p2", "p3", "p4")
+    befriend(bob, carol)
+    carol.do(commands.Leave(carol.id_of("bob")))
+    settle(bob, carol)
+    for person in crowd[:3]:
+        person.do(commands.OpenDirect("bob", person.name, ask=True))
+        settle(bob, person)
+    assert "p3" not in {each.message.text for each in bob.of(events.Received)}  # type: ignore[attr-defined]  # by `of`
+    assert [bob.state_of(person.name) for person in crowd[:3]] == ["request", "request", "closed"]
+    assert crowd[2].state_of("bob") == "closed"
+    assert bob.engine._registry.welcomes.dropped == 1
+    crowd[0].do(commands.Leave(crowd[0].id_of("bob")))
+    settle(bob, *crowd)
+    crowd[3].do(commands.OpenDirect("bob", ask=True))  # one that is over gives way
+    settle(bob, *crowd)
+    assert [bob.state_of(person.name) for person in crowd] == ["", "request", "", "request"]
+    carol.do(commands.OpenDirect("bob", "me again", ask=False))
+    settle(bob, carol)
+    assert bob.texts("carol")[-1] == "carol: me again"
+    bob.do(commands.OpenDirect("p3", "what was it?", ask=False))  # nobody is kept out by it
+    settle(bob, *crowd)
+    assert crowd[2].texts("bob") == ["bob: what was it?"]
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_whoever_is_never_to_invite_asks_nothing_either(
+    people: World, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """A server that lets nobody out cannot fill the vault with what is being left: `most` of it are entered."""
+    monkeypatch.setattr(welcomes, "MAX_LEAVING", most)
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    bob.do(commands.DeclineInvitation(club, bob.question(club), never=True))
+    alice.do(commands.Leave(alice.id_of("bob")))
+    settle(alice, bob)
+    alice.do(commands.OpenDirect("bob", "again", ask=True))
+    settle(alice, bob)
+    assert (alice.state_of("bob"), bob.state_of("alice")) == ("closed" if most else "requested", "closed")
+    assert bob.texts("alice") == []
+    assert len(bob.engine._registry.named("alice")) == 1 + most
+    assert bob.engine._registry.welcomes.dropped == 1

@@ -46,7 +46,9 @@ class Arrival:
 
 def receive(conversation: Conversation, arrival: Arrival) -> None:
     """Handle a message. One of an unknown kind, or that has no place here, is kept and shown as something that came."""
-    body = arrival.body
+    body, row, sender = arrival.body, conversation.row, arrival.sender
+    if row.closed and row.asked == "theirs" and sender is not None and _standing(conversation, sender) == "unknown":
+        return  # turned away unheard: too many ask, or these are never to
     if not isinstance(body, LineProof | Invite):  # these answer for themselves whether it is a request
         conversation.tell_request()
     if isinstance(body, Body) and not (kind_of(body).direct_only and conversation.row.kind != "direct"):

@@ -466,7 +466,7 @@ class Registry:
         account, key, pins = newer.row.name, newer.peer_key, self._context.pins
         over = (each for each in self._named[account] if each.row.phase in phases.ENDED and each.row.asked == "theirs")
         for request in [*over][:-MAX_REQUESTS]:
-            self._forget(request)
+            self.forget(request)
         for older in list(self._named[account]):
             if older is newer or older.row.closed:
                 continue
@@ -485,7 +485,7 @@ class Registry:
                 else:
                     newer.tell("beside", account)
 
-    def _forget(self, request: Conversation) -> None:
+    def forget(self, request: Conversation) -> None:
         """Delete a request that nobody has answered, with what was said in it."""
         self._context.vault.history.forget(request.id)
         self._context.vault.conversations.delete(request.id)

@@ -80,6 +80,10 @@ _decode_welcomed: Final = msgspec.msgpack.Decoder(Welcomed).decode
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
+MAX_LEAVING: Final = 100
+"""Conversations that we are leaving, beyond which no more are entered to be left: an honest server lets us out."""
+
+
 class RegistryPort(Protocol):
     """What Welcomes need of the set of conversations."""
 
@@ -107,6 +111,9 @@ class RegistryPort(Protocol):
 
     def entitle(self, conversation: Conversation) -> None:
         """Give a room that has got its name now a second title, if another one goes by that name here."""
+
+    def forget(self, request: Conversation) -> None:
+        """Delete a request that nobody has answered, with what was said in it."""
 
     def follow(self, conversation: Conversation) -> None:
         """Read the conversation's log from its cursor on."""
@@ -499,6 +506,21 @@ class Welcomes:
             drop(oldest)
             self.dropped += 1
 
+    def _has_room_for_request(self, who: Identity) -> bool:
+        """Say whether one more private conversation of somebody's is kept. Requests that ended unanswered give way:
+        accounts cost little, and keys nothing."""
+        if self._context.pins.standing(*who) != "unknown":
+            return True
+        if self._vault.refuses(who):
+            return False
+        asking = [each for each in self._registry if each.row.asked == "theirs"]
+        over = [each for each in asking if each.row.phase in phases.ENDED]
+        for oldest in over[: max(0, len(asking) - MAX_WAITING + 1)]:
+            asking.remove(oldest)
+            self._registry.forget(oldest)
+        theirs = sum(each.row.name == who.account and each not in over for each in asking)
+        return theirs < MAX_OF_INVITER and len(asking) < MAX_WAITING
+
     def _knows(self, who: Identity) -> bool:
         """Whether the user has accepted this key, whatever has come from it."""
         return self._context.pins.standing(*who) in WRITTEN_TO
@@ -536,6 +558,11 @@ class Welcomes:
         verdict = self._judge_direct(opened, conversation)
         if not verdict.lets_in:
             raise PeerError(f"it is refused; what is missing: {verdict.why}")
+        welcome = conversation is not None or self._has_room_for_request(opened.inviter)
+        leaving = sum(each.row.closed and each.row.phase in phases.INSIDE for each in self._registry)
+        if not welcome and leaving >= MAX_LEAVING:
+            self.dropped += 1
+            return
         if conversation is None:
             conversation = self._new_row(welcomed.conversation, opened.facts)
         elif conversation.row.phase in phases.ENDED:
@@ -545,6 +572,11 @@ class Welcomes:
         unknown = self._context.pins.standing(conversation.row.name, conversation.peer_key) == "unknown"
         if unknown:  # whoever opens a conversation with us asks by it, whatever they say first
             conversation.row.asked = "theirs"
+        if not welcome:
+            self.dropped += 1
+            conversation.close()  # as if declined: they may ask again, and the user may write to them
+            self._registry.follow(conversation)
+            return
         invites = unknown and any(inviter == opened.inviter for _, inviter, _ in self._vault.inviters())
         if unknown and not invites:  # while lines of ours are about, what they say first shows whether they come by one
             conversation.untold = self._context.vault.lines.any_unused(self._context.clock.milliseconds())
