@@ -410,7 +410,7 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
         },
     },
     "Refused: reading": {
-        "": "Disconnected",
+        "": "nothing",
         "code": {
             "Alarm server": [
                 "bad-request",
@@ -430,7 +430,7 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
                 "unknown-message",
                 "wrong-number",
             ],
-            "Disconnected": ["busy", "disk-full", "leased", "reader-full"],
+            "nothing": ["busy", "disk-full", "leased", "reader-full"],  # asked again by itself
             "Gap; OutOfStep ahead": ["not-now"],  # as of a restored server: nothing is given up
             "OutOfStep not-found": ["not-found"],
             "the truth": ["slow-down"],

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 
 from securechat import policy
 from securechat.client import commands, events
+from securechat.client.backoff import MAX_RETRY_SECONDS
 from securechat.client.conversations.conversation import MAX_OFFERED_NUMBER
 from securechat.client.conversations.entering import _leaf_of
 from securechat.client.conversations.numbers import encode_commit, encode_number
@@ -999,6 +1001,50 @@ def test_a_log_too_many_is_told_and_the_others_are_read(people: World, monkeypat
     bob.say("#one", "hello")
     settle(alice, bob)
     assert alice.texts("#one") == ["bob: hello"]
+
+
+@pytest.mark.parametrize("code", ["busy", "slow-down", "disk-full", "leased", "reader-full"])
+@pytest.mark.parametrize("times", [1, 8])
+def test_a_log_that_cannot_be_read_now_is_asked_for_again_and_the_others_are_read(
+    people: World, server: MemoryServer, code: wire.Code, times: int
+) -> None:
+    alice, bob = people("alice", "bob")
+    for room in ("#one", "#two"):
+        for person in (alice, bob):
+            person.do(commands.JoinRoom(room))
+            settle(alice, bob)
+    alice.cut()
+    for room in ("#one", "#two"):
+        bob.say(room, "while alice is away")
+    settle(bob)
+    one = bob.id_of("#one")
+    asked: list[tuple[float, int, list[str]]] = []
+
+    def inward(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        if link is not alice.link or not isinstance(message, wire.Subscribe) or message.conversation != one:
+            return [message]
+        asked.append((server.seconds, len(alice.of(events.Ready)), alice.texts("#two")))
+        if len(asked) > times:
+            return [message]
+        refuse(link, message, code, "come again")
+        return []
+
+    server.inward = inward
+    alice.happened.clear()
+    alice.say("#one", "waits")
+    alice.connect()
+    settle(alice, bob)
+    assert len(asked) == times + 1
+    for (before, *_), (at, ready, others) in pairwise(asked):
+        assert 0 < at - before <= MAX_RETRY_SECONDS
+        assert (ready, others) == (1, ["bob: while alice is away"])  # the others are read meanwhile
+    assert not alice.of(events.Disconnected)
+    assert alice.texts("#one") == ["bob: while alice is away", "alice: waits"]
+    assert bob.texts("#one")[-1] == "alice: waits"
+    told = [each.text for each in alice.happened if isinstance(each, events.Delayed)]
+    assert len(told) == (times > 1)  # once, if it lasts
+    assert all(text.startswith("#one cannot be read now, the server says: come again. ") for text in told)
+    assert not alarms(alice, "server")
 
 
 def twin_of(server: MemoryServer, folder: Path, person: Person) -> Person:

@@ -167,7 +167,7 @@ BROKEN: dict[checks.Check, tuple[Change, ...]] = {
     checks.ANCHORED: (offer(signer=CAROL), offer(signer=None)),
     checks.BY_ANCHOR: (trust(owners=frozenset({DAVE.key})), trust(time=NOW)),
     checks.IN_DATE: (offer(in_date=False),),
-    checks.LONG_AWAY: (trust(time=NOW - 60),),
+    checks.LONG_AWAY: (trust(time=NOW - 60), trust(time=NOW - 20 * 86_400)),
     checks.TWO: (people(also=DAVE), offer(signer=DAVE)),
     checks.DATED_STEPS: (
         offer(steps=(Step(DAVE, "add", in_date=False), Step(ALICE, "path"))),

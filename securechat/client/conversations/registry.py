@@ -18,6 +18,7 @@ from securechat.client.conversations.handing_back import HandingBack
 from securechat.client.conversations.lines import Lines
 from securechat.client.conversations.outbox import Outbox
 from securechat.client.conversations.recovering import Recovering
+from securechat.client.conversations.unread import Unread
 from securechat.client.conversations.waiting import Waiting
 from securechat.client.conversations.welcomes import Welcomes
 from securechat.client.device import KEY_PACKAGE_LOW, KEY_PACKAGE_STOCK
@@ -71,6 +72,7 @@ class Registry:
         self._standing: dict[bytes, Waiting] = {}
         self._recovering: dict[bytes, Recovering] = {}
         self._handing_back: dict[bytes, HandingBack] = {}
+        self._unread: dict[bytes, Unread] = {}
         self._inbox_head = 0
         self._inbox_read = 0  # newest inbox entry that this connection has brought
         self._key_packages = 0  # at the server
@@ -186,6 +188,7 @@ class Registry:
         self._standing.clear()
         self._recovering.clear()
         self._handing_back.clear()
+        self._unread.clear()
         self._acknowledged.clear()
         self._unacknowledged.clear()
         for conversation in self:
@@ -257,7 +260,7 @@ class Registry:
     @property
     def timer(self) -> float | None:
         """When to call `handle_timer`, on the monotonic clock."""
-        every = (self._outboxes, self._entering, self._recovering, self._handing_back)
+        every = (self._outboxes, self._entering, self._recovering, self._handing_back, self._unread)
         waits = [way.backoff.until for ways in every for way in ways.values()]
         if self._unacknowledged:
             waits.append(self._acknowledge_at)
@@ -272,11 +275,13 @@ class Registry:
         if self._unacknowledged and now >= self._acknowledge_at:
             self.acknowledge()
         self.welcomes.expire()
-        for ways in (self._outboxes, self._entering, self._recovering, self._handing_back):
+        for ways in (self._outboxes, self._entering, self._recovering, self._handing_back, self._unread):
             for conversation, way in ways.items():
                 if way.backoff.until and now >= way.backoff.until:
                     way.backoff.until = 0.0
                     self._context.touched.add(conversation)
+                    if ways is self._unread and (late := self.get(conversation)) and late.row.phase in phases.FOLLOWING:
+                        late.astray = True
         self._context.touched.update(each for each, outbox in self._outboxes.items() if 0 < outbox.due <= now)
 
     def acknowledge(self) -> None:
@@ -368,6 +373,8 @@ class Registry:
             return  # `begin` does it
         self._acknowledged[conversation.id] = row.cursor
         conversation.lost_track()
+        if (unread := self._unread.get(conversation.id)) is not None:
+            unread.backoff.until = 0.0
         after_seq = conversation.walk_from if row.phase in phases.WALKING else row.cursor
         if not self._ready:
             self._awaited.add(conversation.id)
@@ -375,6 +382,7 @@ class Registry:
         def answer(reply: Reply) -> None:
             context.touched.add(conversation.id)
             if isinstance(reply, Subscribed):
+                self._unread.pop(conversation.id, None)
                 log.begin_reading(conversation, reply)
             elif isinstance(reply, Refused):
                 if reply.code == "not-found":
@@ -382,8 +390,9 @@ class Registry:
                 elif reply.code == "not-now" and row.phase in phases.READING:
                     self._awaited.discard(conversation.id)
                     conversation.unknown()
-                elif reply.code in RETRYABLE and reply.code != "not-now":
-                    raise PeerError(f"the server does not let us read a conversation: {reply.text}")
+                elif reply.code in RETRYABLE:  # the others are read meanwhile
+                    self._awaited.discard(conversation.id)
+                    self._unread.setdefault(conversation.id, Unread(conversation)).put_off(reply)
                 else:  # that one alone cannot be read: more of them than a server lets one session read, for example
                     self._awaited.discard(conversation.id)
                     text = f"The server does not let you read {conversation.row.name}. It says: {reply.text}."

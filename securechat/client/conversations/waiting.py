@@ -9,7 +9,7 @@ from securechat.client.answers import Key
 from securechat.client.conversations.conversation import DENIED, Conversation
 from securechat.wire.messages import Refused
 
-_TOLD_SECONDS: Final = 10.0
+TOLD_SECONDS: Final = 10.0
 """A wait that the server asks for is told if it is longer: nobody notices a shorter one."""
 
 _OTHER_NUMBER: Final = (
@@ -43,7 +43,7 @@ class Waiting:
     def tell_long(self, refused: Refused) -> None:
         """Tell that the server wants us to try again later, if it is much later: a budget is used up, for example."""
         seconds = refused.retry_after / 1000
-        if seconds > _TOLD_SECONDS:
+        if seconds > TOLD_SECONDS:
             row, minutes = self._conversation.row, math.ceil(seconds / 60)
             text = (
                 f"{row.name} has to wait, the server says: {refused.text}. Nothing is lost: what waits is tried again "
