@@ -109,8 +109,11 @@ class KeyPackageTable:
 
     def keep_newest(self, limit: int) -> None:
         """Forget all but the newest `limit` key packages, last-resort ones not counted."""
-        newest = "SELECT rowid FROM key_packages WHERE NOT last_resort ORDER BY rowid DESC LIMIT ?"
-        self._database.run(f"DELETE FROM key_packages WHERE NOT last_resort AND rowid NOT IN ({newest})", limit)  # noqa: S608  # no value is in it
+        self._database.run(
+            "DELETE FROM key_packages WHERE NOT last_resort AND rowid NOT IN"
+            " (SELECT rowid FROM key_packages WHERE NOT last_resort ORDER BY rowid DESC LIMIT ?)",
+            limit,
+        )
 
     def count(self) -> int:
         """Return how many there are, but for last-resort ones."""
