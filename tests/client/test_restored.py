@@ -299,10 +299,11 @@ def test_a_flood_of_what_is_handed_back_meets_its_budget_and_a_log_that_has_lost
 ) -> None:
     everybody = alice, _ = people("alice", "bob")
     alice.do(commands.OpenDirect("bob", "hello", ask=False))
+    alice.do(commands.JoinRoom("#lobby"))
     settle(*everybody)
-    conversation = alice.id_of("bob")
+    direct, lobby = alice.id_of("bob"), alice.id_of("#lobby")
 
-    def hand_back(count: int) -> list[str]:
+    def hand_back(count: int, conversation: bytes = direct) -> list[str]:
         replies: list[str] = []
 
         def outward(link: Link, message: wire.FromServer) -> list[wire.FromServer]:
@@ -321,6 +322,7 @@ def test_a_flood_of_what_is_handed_back_meets_its_budget_and_a_log_that_has_lost
     backups.take(tmp_path / "backup")
     backups.put_back(tmp_path / "backup", *everybody)
     come_back(everybody)
+    assert hand_back(1, lobby) == ["not-allowed"]  # everybody can enter it anew
     for _ in range(budgets.HANDED_BACK // 50):
         assert hand_back(50) == ["invalid-commit"]
     assert hand_back(50) == ["slow-down"]

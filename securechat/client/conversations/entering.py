@@ -315,23 +315,10 @@ class Entering:
         before = commit.public.before
         if before.group_id != offer.conversation:
             raise PeerError("The server offered the group of another conversation.")
-        row = conversation.row
-        # The id is a known room's identity: its name may have changed while we were away.
-        name = row.name if row.phase == "joining" else policy.rules_of(before.extensions).name
-        policy.check_joining(before, kind=row.kind, name=name)
-        if row.kind == "direct":
-            strangers = {certificate_of(leaf).account for _, leaf in before.members()} - {device.account, row.name}
-            if strangers:
-                names = ", ".join(sorted(strangers))
-                raise PeerError(
-                    f"The server led you to a conversation with {names} in place of {row.name}. Nothing was sent."
-                )
+        policy.check_joining(before, kind=conversation.row.kind, name=conversation.row.name)
         words = policy.check_words(before, offer.words)
         departed = check_departures(before, offer.departures) | policy.leaves_to_go(before, words)
         policy.check_commit(commit.public, departed=departed, words=words)
-        known = self._registry.get(offer.conversation)
-        if known is not None and known.row.name == row.name and before.epoch < known.row.epoch:
-            raise PeerError("The server offered a past state of the conversation, with members who may be gone.")
         verdict = self._judge(before)
         if verdict.action == "ignore":  # we are in it already, and stay in the state that we have
             self._conversation = self._registry.rebind(conversation, before.group_id)
