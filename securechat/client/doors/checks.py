@@ -4,13 +4,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from securechat.client.doors.facts import Key, Known, Leaf, Offered, Pins, Trusted
+from securechat.content.registry import INVITATION_DAYS
 from securechat.value import value
 
 GONE_SECONDS: Final = 30 * 86_400
 """For younger states the server still has every handshake, unless it has lost them: then no checkpoint is taken."""
-
-INVITATION_SECONDS: Final = 14 * 86_400
-"""The longest life of an invitation."""
 
 _ACCEPTED: Final = frozenset(("accepted", "verified"))
 _AGAINST: Final = frozenset(("changed-verified", "refused"))
@@ -97,7 +95,7 @@ def _signed_by_inviter(case: Case) -> bool:
 
 def _in_time(case: Case) -> bool:
     said = case.offered.invitation
-    return said is not None and case.now <= said.until <= said.time + INVITATION_SECONDS
+    return said is not None and case.now <= said.until <= said.time + INVITATION_DAYS * 86_400
 
 
 def _signed_by_anchor(case: Case) -> bool:
