@@ -256,9 +256,8 @@ class Outbox:
             self._waiting.tell_denied()
             self.backoff.wait()
         elif first:
-            self._void = True  # those after it move up by one number
             self._vault.refused.add(conversation.id, current.payload)
-            self._give_up(current, refused.code, refused.text)
+            self._give_up(current, refused.code, refused.text)  # those after it move up by one number
 
     def _give_up(self, item: OutboxRow, code: str, text: str) -> None:
         """It will never be sent: `code` and `text` say why, in the server's words unless the code is "local"."""

@@ -134,7 +134,6 @@ class Offered:
     invitation: Invitation | None = None
     steps: tuple[Step, ...] | None = ()  # None: no unbroken handshakes lead here from what we trust
     in_date: bool = True  # the signer's certificate, by our own clock
-    shut: bool = False  # welcome: the other direct conversation with this person is over, for both
     asked_for: bool = False  # the user typed /repair
     fault: str = ""  # what the engine or the rules refuse in it
 

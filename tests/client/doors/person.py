@@ -193,8 +193,7 @@ def show(state: State, conv: Conv, way: Way, number: int, said: Said | None, *, 
     return Offered(
         way, branch.group, branch.kind, name, branch.epoch, branch.members, branch.owners, branch.author,
         _context(branch), _invitation(state, said), _steps(world, walked, expired), asked_for=by_hand,
-        in_date=branch.author not in expired,
-        shut=conv.standing in ("left", "lost"), fault=_fault(world, way, number, walked),
+        in_date=branch.author not in expired, fault=_fault(world, way, number, walked),
     )  # fmt: skip
 
 
