@@ -3,7 +3,10 @@
 A stamp in .venv says what was installed from what: interpreter, path of the repository, pyproject.toml. As long as it
 fits, there is nothing to do. Of several calls at once, one works and the others wait.
 
-Two extras are special. `interop` consists of foreign programs, which exist for some systems only, and npm packages.
+The variable VENV names another folder than .venv: `scripts/test --python` keeps one for each interpreter.
+
+The lab (lab/, a distribution of its own) comes with any of them: the tests are built on its people. Two extras are
+special. `interop` consists of foreign programs, which exist for some systems only, and npm packages.
 `sslyze` is a dependency group with an environment of its own, .venv/sslyze, because it cannot be installed beside our
 `cryptography`. Whatever of these cannot be had is named, and the set-up goes on without it; its tests skip.
 """
@@ -21,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-VENV = ROOT / ".venv"
+VENV = ROOT / os.environ.get("VENV", ".venv")
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "securechat.json"
+LAB = ROOT / "lab"
 
 INTEROP = ROOT / "tests" / "interop"
 INTEROP_STAMP = VENV / "interop.json"
@@ -36,7 +40,8 @@ TRY_AGAIN = 3600
 def main(wanted: set[str]) -> None:
     """Leave a .venv that has securechat and at least the wanted extras, or exit with a message."""
     interpreter = f"{sys.version} {os.path.realpath(sys.executable)} {ROOT}"
-    project = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    projects = [(folder / "pyproject.toml").read_bytes() for folder in (ROOT, LAB)]
+    project = hashlib.sha256(b"\0".join(projects)).hexdigest()
     with Path(__file__).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
         stamp = read_stamp(STAMP)
@@ -53,13 +58,16 @@ def main(wanted: set[str]) -> None:
 
 def install(extras: set[str], origin: dict[str, str], *, fresh: bool) -> None:
     """Install securechat with its extras, into a `fresh` .venv or the old one, and write the stamp."""
-    print("setting up .venv (once; about a minute) ...", file=sys.stderr, flush=True)
+    print(f"setting up {VENV.name} (once; about a minute) ...", file=sys.stderr, flush=True)
     STAMP.unlink(missing_ok=True)  # until this is done, nothing can be relied on
     if fresh:
-        run([sys.executable, "-m", "venv", "--clear", str(VENV)], "cannot make .venv")
-    package = f"{ROOT}[{','.join(sorted(extras))}]" if extras else str(ROOT)
+        run([sys.executable, "-m", "venv", "--clear", str(VENV)], f"cannot make {VENV.name}")
+    ours = extras - {"lab"}
+    packages = ["--editable", f"{ROOT}[{','.join(sorted(ours))}]" if ours else str(ROOT)]
+    if extras:
+        packages += ["--editable", str(LAB)]
     run(
-        [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", package],
+        [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages],
         "pip cannot install what securechat needs; is there a network?",
     )
     STAMP.write_text(json.dumps({**origin, "extras": sorted(extras)}))

@@ -157,7 +157,7 @@ def play(stage: Stage) -> None:
         person.sees("no rooms yet")  # the answer comes once this person's keys are at the server
 
     alice.says("/chat bob")
-    bob.sees("alice asks to chat")
+    bob.sees("asks to chat with you: /accept alice")
     bob.says("/accept alice")
     alice.sees("bob has accepted")
     alice.says(SPOKEN[0])

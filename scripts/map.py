@@ -24,7 +24,7 @@ PLACES = {
     "a held message": ("client/conversations/outbox", "identity/pins"),
     "a full disk": ("server/store/sqlite/writer", "server/sequencer/sequencer"),
     "a hostile frame": ("wire/frames", "wire/protocol"),
-    "a hostile line": ("ui/text/clean",),
+    "a hostile line": ("clean",),
     "the safety number": ("identity/safety_number",),
 }
 """What newcomers look for, and the modules that have it."""
@@ -34,7 +34,8 @@ def build() -> str:
     """The text of the map as it has to be now."""
     places = (f"| {what} | {', '.join(map(_link, modules))} |\n" for what, modules in PLACES.items())
     where = "\n## Where is ...?\n\n| what | where |\n|---|---|\n" + "".join(places)
-    return HEAD + where + "".join(_folder(folder) for folder in _folders(ROOT / "securechat"))
+    packages = [folder for top in ("securechat", "lab/securechat_lab") for folder in _folders(ROOT / top)]
+    return HEAD + where + "".join(map(_folder, packages))
 
 
 def _link(module: str) -> str:

@@ -54,3 +54,8 @@ class StorageError(SecurechatError):
 
 class InternalError(SecurechatError):
     """Something that cannot happen did: a bug in securechat."""
+
+
+def sentence(text: str) -> str:
+    """Return a text of somebody else as the end of a sentence of ours: with one full stop, whatever they end with."""
+    return f"{text.rstrip('. ')}."

@@ -7,12 +7,14 @@ and one script per name, so that a Cyrillic `а` cannot hide in a Latin `alice`.
 still look like a Latin one; that is what safety numbers are for.)
 
 Whether a member's name is valid must not depend on whose Python asks, or groups would fork (docs/design.md, invariant
-8). So names are judged by Unicode 3.2, the one version that every Python carries beside its own: all widely used
-scripts are in it. Passwords, which only their owner's client judges, may hold the newest emoji.
+8), nor whether a password is: people have more than one machine. So both are judged by Unicode 3.2, the one version
+that every Python carries beside its own: all widely used scripts are in it. What it does not know yet is in no name; in
+a password it is a symbol, as the newest emoji are.
 """
 
 import unicodedata
 from functools import lru_cache
+from string import hexdigits
 
 from precis_i18n import get_profile
 
@@ -28,12 +30,42 @@ _REMEMBERED = 4096
 _WORST_SHRINKAGE = 4
 """Normalisation (NFC) makes a string at most this many times shorter: what is longer is refused unread."""
 
+_HEXADECIMAL = frozenset(hexdigits)
+
 _UNICODE = unicodedata.ucd_3_2_0
 _ACCOUNT_PROFILE = get_profile(
     "UsernameCaseMapped",
     unicodedata=_UNICODE,  # type: ignore[arg-type]  # the stub lacks what the documentation of get_profile allows
 )
-_PASSWORD_PROFILE = get_profile("OpaqueString")
+
+
+class _WithSymbols:
+    """Unicode 3.2, in which all that it has no character for is a symbol. As the module `unicodedata`."""
+
+    unidata_version = _UNICODE.unidata_version
+    bidirectional, combining, normalize = _UNICODE.bidirectional, _UNICODE.combining, _UNICODE.normalize
+
+    def category(self, character: str) -> str:
+        category = _UNICODE.category(character)
+        return "So" if category == "Cn" else category
+
+
+_PASSWORD_PROFILE = get_profile(
+    "OpaqueString",
+    unicodedata=_WithSymbols(),  # type: ignore[arg-type]  # as above
+)
+_NOT_IN_PASSWORDS = {
+    "empty": "be empty",
+    "controls": "hold control characters",
+    **dict.fromkeys(
+        ("precis_ignorable_properties", "zero_width_joiner", "zero_width_nonjoiner"),
+        "hold invisible characters, as some emoji do that are made of several",
+    ),
+}
+_NOR_IN_PASSWORDS = (
+    "hold a character that RFC 8265 keeps out of them, such as half of one, one for private use, or a mark that "
+    "belongs beside letters of one script"
+)
 
 _JAPANESE = dict.fromkeys(("CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"), "HAN AND KANA")
 _SCRIPT_ALIASES = _JAPANESE | {"ARABIC-INDIC": "ARABIC", "EXTENDED": "ARABIC"}  # the digits used with Arabic letters
@@ -59,18 +91,20 @@ def normalise_title(name: str) -> str:
     if not name.startswith("##"):
         return normalise_room(name) if name.startswith("#") else normalise_account(name)
     room, _, digits = name[1:].rpartition("~")
+    if not digits or not _HEXADECIMAL.issuperset(digits):
+        raise UsageError("a second title ends as it is shown, in ~ and digits from 0 to f, as in '##lobby~1a2b'")
     return f"#{normalise_room(room)}~{digits.lower()}"
 
 
 def normalise_password(text: str) -> str:
-    """The one spelling of a password, 1 to 1,024 bytes of UTF-8. Errors say nothing about the characters in it."""
+    """The one spelling of a password, 1 to 1,024 bytes of UTF-8. Errors do not name the characters in it."""
     if len(text) > MAX_PASSWORD * _WORST_SHRINKAGE:
         raise UsageError(f"a password has at most {MAX_PASSWORD:,} bytes")
     try:
         password: str = _PASSWORD_PROFILE.enforce(text)
-    except UnicodeError:
-        # Not chained: the original error holds the password.
-        raise UsageError("a password must not be empty or hold control characters or unassigned ones") from None
+    except UnicodeEncodeError as error:
+        why = _NOT_IN_PASSWORDS.get(error.reason.removeprefix("DISALLOWED/"), _NOR_IN_PASSWORDS)
+        raise UsageError(f"a password must not {why}") from None  # not chained: the original error holds the password
     if len(password.encode()) > MAX_PASSWORD:
         raise UsageError(f"a password has at most {MAX_PASSWORD:,} bytes")
     return password

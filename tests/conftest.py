@@ -1,5 +1,8 @@
 """Settings and fixtures for the whole suite."""
 
+import os
+import sys
+import threading
 from collections.abc import Generator
 from pathlib import Path
 
@@ -7,13 +10,20 @@ import pytest
 import trustme
 from hypothesis import settings
 
-from tests.support.cheap import make_clients_cheap, make_server_cheap
+from securechat import dumps
+from tests.support.cheap import make_clients_cheap, make_server_cheap, make_stocks_small
+from tests.support.newest import make_new_ones_at_once
 
 # Speed is measured by scripts/bench; a busy machine must not fail a property. The same examples in each run: what fails
 # was broken by the change at hand. `--hypothesis-profile=long` looks for what nobody has met yet.
 settings.register_profile("securechat", deadline=None, derandomize=True)
 settings.register_profile("long", deadline=None, max_examples=5000, print_blob=True)
+settings.register_profile("few", deadline=None, derandomize=True, max_examples=20)  # once for each mutant
 settings.load_profile("securechat")
+
+make_new_ones_at_once()
+
+os.environ["XDG_CONFIG_HOME"] = os.devnull  # no settings file of whoever runs the tests
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +39,23 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def process_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is run in this process leaves its limits alone; `test_dumps` starts others to look at."""
+    monkeypatch.setattr(dumps, "forbid", lambda: None)
+
+
 @pytest.fixture
 def cheap_argon2(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process a password is derived and hashed for nothing; `support.cheap` does the same for another one."""
     make_server_cheap(monkeypatch.setitem)
     make_clients_cheap(monkeypatch.setitem, monkeypatch.setattr)
+
+
+@pytest.fixture
+def small_stocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process a client keeps 4 key packages at the server."""
+    make_stocks_small(monkeypatch.setattr)
 
 
 LONG = ("faults", "test_commands", "test_live", "test_mls_vectors")
@@ -42,6 +64,25 @@ LONG = ("faults", "test_commands", "test_live", "test_mls_vectors")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not any(name in item.path.parts or name == item.path.stem for name in LONG))
+
+
+# ---- a test that failed may leave a thread of the server's, which the interpreter would wait for, for ever
+
+STATUS = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Name such threads and end the process. (xdist ends its workers by itself.)"""
+    left = [each.name for each in threading.enumerate() if not each.daemon and each is not threading.main_thread()]
+    if left and not hasattr(config, "workerinput"):
+        sys.stdout.write(f"left running: {', '.join(left)}\n")
+        sys.stdout.flush()
+        os._exit(config.stash.get(STATUS, 0) or 1)  # a test that passes must not leave any
 
 
 # ---- --no-skips: in CI, where everything can be had, nothing may skip

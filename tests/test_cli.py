@@ -21,7 +21,7 @@ def test_the_program_runs_as_a_process_and_tells_its_version(tmp_path: Path) -> 
     program = "from securechat.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True,
-        env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}, timeout=60,
+        env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])}, timeout=60,
     )  # fmt: skip
     assert done.stdout.startswith("securechat, version ")
 
@@ -54,6 +54,20 @@ def test_an_error_is_one_line_and_an_exit_code_without_traceback(tmp_path: Path)
     assert run("no-such-command")[0] == ExitCode.USAGE
 
 
+def test_a_command_that_is_not_there_names_the_one_that_was_meant() -> None:
+    code, _, err = run("cleint")
+    assert (code, "No such command 'cleint'. Did you mean client?" in err) == (ExitCode.USAGE, True)
+    code, _, err = run("zzz")
+    assert (code, "Did you mean" in err) == (ExitCode.USAGE, False)
+
+
+def test_a_second_host_does_not_replace_the_first_in_silence() -> None:
+    for command in ("server", "doctor"):
+        code, _, err = run(command, "--host", "127.0.0.1", "--host", "::1")
+        assert code == ExitCode.USAGE
+        assert "a server listens on one address, and not on 127.0.0.1 and ::1; `--host ::` is all addresses" in err
+
+
 def test_the_server_gets_its_settings_from_flags_and_names_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "server.toml").write_text("prot = 1\n")
     code, _, err = run("server", "--config", str(tmp_path / "server.toml"))
@@ -83,14 +97,29 @@ def test_an_empty_path_is_refused_wherever_one_can_be_given(tmp_path: Path, monk
     given = list(path_parameters(cli.main))
     assert {name for _, name in given} == {
         "--out", "--config", "--data", "--cert", "--key", "FILE", "--ca", "--vault", "--password-file",
+        "--passphrase-file", "--new-password-file",
     }  # fmt: skip
     for arguments, name in given:
         code, out, err = run(*arguments)
         assert (code, out) == (ExitCode.USAGE, ""), arguments
-        assert f"Invalid value for '{name}': a path cannot be empty; the current folder is `.`" in err
+        assert f"Invalid value for '{name}'" in err
+        assert ": a path cannot be empty; the current folder is `.`" in err
     assert list(tmp_path.iterdir()) == []
     code, out, _ = run("gen-certs", "--out", ".")  # the twin
     assert (code, "made the CA    ca.pem\n" in out) == (ExitCode.OK, True)
+
+
+def test_the_home_folder_may_be_written_where_no_shell_puts_it_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for home in ("~", "$HOME"):
+        assert run("gen-certs", f"--out={home}/certs")[0] == ExitCode.OK
+        assert (tmp_path / "certs" / "ca.pem").exists()
+    code, _, err = run("recv", "--user", "alice", "--vault", "~/v", "--ca", "~/certs/ca.pem", "--server", "[::1]:1")
+    assert (code, "nothing listens" in err) == (ExitCode.UNREACHABLE, True)
+    code, _, err = run("gen-certs", "--out=~nobody-here/x")
+    assert (code, "nobody knows the home folder that ~nobody-here/x" in err) == (ExitCode.USAGE, True)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +17,25 @@ import pytest
 import trustme
 
 from securechat import certs
+from securechat.client.password_source import PasswordSource
+from securechat.client.recovery_file import open_recovery
+from securechat.client.vault.vault import Vault
 from securechat.identity.invite_line import InviteLine
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.view.lines import CONTINUATION
-from tests.support.terminal import Terminal
+from securechat_lab.cast.terminal import Terminal
 
 SECURECHAT = [sys.executable, "-m", "tests.support.cheap"]
+ELSEWHERE = [sys.executable, "-c", """\
+from securechat.ui import recovery
+recovery.is_loopback = lambda host: False
+from tests.support.cheap import make_clients_cheap
+make_clients_cheap()
+from securechat.cli import main
+main()
+"""]  # fmt: skip
+"""The same for a server on another machine, as it seems: nobody is asked for a recovery file of one on this one."""
+
 SECONDS = 60
 
 
@@ -36,6 +50,7 @@ class Site:
         """Who somebody is and where the server is, said by variables; options on the command line beat them."""
         password = self.folder / f"{user}.password"
         if not password.exists():
+            password.touch(mode=0o600)
             password.write_text(f"the password of {user}\n")
         return os.environ | {
             "SECURECHAT_USER": user,
@@ -69,6 +84,7 @@ def open_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     leaf = ca.issue_cert("127.0.0.1")
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
     leaf.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    ca.cert_pem.write_to_path(tmp_path / "server.pem", append=True)  # for who knows it by its pin
     servers: list[subprocess.Popen[bytes]] = []
 
     def begin(*settings: str) -> Site:
@@ -85,7 +101,7 @@ def open_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     yield begin
     for process in servers:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(SECONDS) == 0
         assert process.stdout is not None
         process.stdout.close()
 
@@ -116,7 +132,8 @@ def test_a_room_and_a_private_chat_over_pipes(open_site: Callable[..., Site]) ->
     assert "You are in #lobby (2 people). Earlier messages cannot be read." in shown
     assert "first" not in shown
     assert f"bob: second\n{CONTINUATION}line\n" in shown
-    assert re.search(r"-- In #lobby: alice( \?)?, bob ✓ \(online\)\n", shown)  # before or after the first contact
+    listed = r"-- In #lobby: alice( \?)? \(listed\), bob ✓ \(you, online\)\n"  # before or after the first contact
+    assert re.search(listed, shown)
     assert "-- You have asked alice to chat.\n" in shown
     shown = site.run("alice", "client", typed="/accept\nof course\n/bye\n/safety bob\n")
     assert "bob has entered #lobby" in shown
@@ -127,7 +144,7 @@ def test_a_room_and_a_private_chat_over_pipes(open_site: Callable[..., Site]) ->
     assert re.findall(r"\b\d{5}\b", shown) == alices_number
     assert "alice has accepted" in shown
     assert "alice: of course" in shown
-    assert "The conversation alice has ended." in shown
+    assert "You and alice have both said bye: the chat is over." in shown
 
 
 def test_an_invitation_is_answered_over_pipes_and_by_a_programs_settings(open_site: Callable[..., Site]) -> None:
@@ -216,13 +233,198 @@ def test_somebody_new_pastes_a_line_at_a_terminal_and_is_in(
         terminal.send(line[:60].encode() + b"\n")  # as a terminal has broken it
         terminal.wait(lambda: terminal.cursor_row.endswith("And the rest of it:"))
         terminal.send("      ┃ ".encode() + line[60:].encode() + b"\n")
-        for question in ("New password of dave:", "The same again:"):
+        for question in ("New password of dave (Enter makes one):", "The same again:"):
             terminal.wait(lambda question=question: terminal.cursor_row == question)  # type: ignore[misc]  # bound now
             terminal.send(b"secret of dave\n")
+        terminal.wait(lambda: terminal.cursor_row.endswith("Enter for later:"), 60.0)
+        terminal.send(b"\n")
+        terminal.wait(lambda: any("recovery --user dave" in row for row in terminal.rows), 60.0)
         terminal.wait(lambda: any("You are in." in row for row in terminal.rows), 60.0)
         terminal.type("/quit")
         terminal.send(b"\r")
         assert terminal.wait_for_end() == ExitCode.OK
+
+
+def test_a_recovery_file_is_the_account_under_a_passphrase_that_is_shown_once(
+    open_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    site = open_site()
+    out = tmp_path / "recovery"
+    missing = site.run("alice", "recovery", "--out", str(out), code=ExitCode.USAGE)
+    assert "alice is not set up on this computer" in missing
+    site.run("alice", "recv", "--register")
+    assert "Say where to" in site.run("alice", "recovery", code=ExitCode.USAGE)
+    done = subprocess.run(
+        [*SECURECHAT, "recovery", "--out", str(out), "--line", "--qr"], env=site.environment("alice"),
+        capture_output=True, timeout=SECONDS, check=True,
+    )  # fmt: skip
+    line, qr = done.stdout.decode().split("\n", 1)
+    assert out.read_text() == f"{line}\n"
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert "\N{LOWER HALF BLOCK}" in qr
+    assert len(max(qr.split("\n"), key=len)) <= 80
+    passphrase = re.search(r"shown once: (\S+)\n", done.stderr.decode())
+    assert passphrase is not None
+    assert passphrase[1] not in done.stdout.decode()
+    contents = open_recovery(out.read_bytes(), passphrase[1])
+    assert (contents.account, contents.address) == ("alice", site.address)
+    vault = Vault.open(
+        next((site.folder / "vaults").glob("alice@*.vault")), "alice", PasswordSource.typed("the password of alice")
+    )
+    device = vault.device.load()
+    vault.close()
+    assert device is not None
+    assert (contents.public, contents.server_id) == (device.identity.public, device.server_id)
+    refused = site.run("alice", "recovery", "--out", str(out), code=ExitCode.FAILURE)
+    assert "is there already" in refused
+    assert out.read_text() == f"{line}\n"
+
+
+def test_its_owner_may_choose_the_passphrase_and_no_weak_one(open_site: Callable[..., Site], tmp_path: Path) -> None:
+    site = open_site()
+    site.run("alice", "recv", "--register")
+    own, out = "glacier tulip Harvest violin copper", tmp_path / "recovery"
+    given = tmp_path / "passphrase"
+    for weak, code in (("alice in wonderland", ExitCode.USAGE), (own, ExitCode.OK)):
+        given.write_text(f"{weak}\n")
+        told = site.run("alice", "recovery", "--out", str(out), "--passphrase-file", str(given), code=code)
+        assert weak not in told
+        assert ("too easy to guess" in told) == (code != ExitCode.OK)
+        assert "shown once" not in told
+        assert out.exists() == (code == ExitCode.OK)
+    assert open_recovery(out.read_bytes(), own).account == "alice"
+    where = [
+        "--user", "alice", "--server", site.address, "--ca", str(site.folder / "ca.pem"),
+        "--vault", str(site.folder / "vaults"), "--password-file", str(site.folder / "alice.password"),
+    ]  # fmt: skip
+    typed = ["password123", own, "another one", own, own]
+    asked = [1, 1, 2, 1, 2]  # once and once more
+    command = [*SECURECHAT, "recovery", *where, "--choose", "--line"]
+    with Terminal(command, orders=False) as terminal:
+        for answer, times in zip(typed, asked, strict=True):
+            question = "Passphrase for the recovery file:" if times == 1 else "The same again:"
+            terminal.wait(lambda question=question: terminal.cursor_row == question, 60.0)  # type: ignore[misc]  # bound now
+            terminal.send(f"{answer}\n".encode())
+            terminal.wait(lambda question=question: terminal.cursor_row != question, 60.0)  # type: ignore[misc]  # bound now
+        assert terminal.wait_for_end() == ExitCode.OK
+        shown = "".join(terminal.rows)
+        assert "too easy to guess" in shown
+        assert "These were not the same." in shown
+        assert not any(word in shown for word in ("password123", own))
+        line = re.search(r"screcovery1[a-z2-7]+", shown)
+        assert line is not None
+        assert open_recovery(line[0].encode(), own.upper()).account == "alice"
+
+
+def test_on_a_new_computer_a_recovery_file_is_all_it_takes(open_site: Callable[..., Site], tmp_path: Path) -> None:
+    site = open_site()
+    out, passphrase = tmp_path / "alice.recovery", tmp_path / "passphrase"
+    for user in ("alice", "bob", "carol"):
+        site.run(user, "client", "--register", typed="/join #lobby\n")
+    site.run("alice", "client", typed="/msg bob hello\n/create #club\n/invite bob\n")
+    site.run("bob", "client", typed="/accept alice\nhi\n/accept #club\n")
+    done = subprocess.run(
+        [*SECURECHAT, "recovery", "--out", str(out)], env=site.environment("alice"), capture_output=True,
+        timeout=SECONDS, check=True,
+    )  # fmt: skip
+    shown = re.search(r"shown once: (\S+)\n", done.stderr.decode())
+    assert shown is not None
+    passphrase.write_text(f"{shown[1]}\n")
+    site.run("alice", "recv")  # the last start on the old computer
+    (tmp_path / "vaults").rename(tmp_path / "dead disk")
+    (tmp_path / "vaults").mkdir()
+    for file in (tmp_path / "dead disk").glob("[!a]*"):
+        file.rename(tmp_path / "vaults" / file.name)
+
+    def recover(file: Path, code: ExitCode = ExitCode.OK) -> str:
+        return site.run("alice", "recover", str(file), "--passphrase-file", str(passphrase), code=code)
+
+    damaged, wrong = tmp_path / "damaged", "2" * 20
+    damaged.write_text(out.read_text()[:-9])
+    assert "recovery file" in recover(damaged, ExitCode.USAGE)
+    assert "cannot be read" in recover(tmp_path / "none", ExitCode.USAGE)
+    passphrase.write_text(wrong)
+    assert "does not open" in recover(out, ExitCode.USAGE)
+    passphrase.write_text(f"{shown[1]}\n")
+    password = site.folder / "alice.password"
+    right = password.read_text()
+    password.write_text("another password\n")
+    recover(out, ExitCode.LOGIN_REFUSED)
+    password.write_text(right)
+    told = recover(out)
+    assert "You can talk with bob" in told
+    assert "You are back in #club" in told
+    assert "You are back in #lobby" in told
+    assert "3 conversations" in told
+    assert "1 revoked" in told
+    assert "set up on this computer already" in recover(out, ExitCode.USAGE)
+    for to in ("bob", "#club", "#lobby"):
+        site.run("alice", "send", "--to", to, typed=f"back in {to}")
+    assert set(site.recv("bob")) >= {(("alice" if to == "bob" else to), "alice", f"back in {to}")
+                                     for to in ("bob", "#club", "#lobby")}  # fmt: skip
+    site.run("bob", "client", typed="".join(f"/go {to}\nwelcome back\n" for to in ("alice", "#club", "#lobby")))
+    assert {(each, sender) for each, sender, text in site.recv("alice") if text == "welcome back"} == {
+        ("bob", "bob"), ("#club", "bob"), ("#lobby", "bob"),
+    }  # fmt: skip
+
+
+def test_from_any_computer_a_recovery_file_shuts_the_lost_one_out(
+    open_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    site = open_site()
+    out, passphrase = tmp_path / "alice.recovery", tmp_path / "passphrase"
+    own = "glacier tulip Harvest violin copper"
+    passphrase.write_text(own)
+    site.run("alice", "client", "--register", typed="/create #club\n")
+    site.run("alice", "recovery", "--out", str(out), "--passphrase-file", str(passphrase))
+    revoke = ("revoke", str(out), "--passphrase-file", str(passphrase))
+    passphrase.write_text("another passphrase")
+    assert "does not open" in site.run("alice", *revoke, code=ExitCode.USAGE)
+    site.run("alice", "send", "--to", "#club", typed="she is still in")
+    passphrase.write_text(own)
+    told = site.run("alice", *revoke)
+    assert re.match(r"Revoked: [0-9a-f]{8}\. No device speaks for alice now\.\n", told)
+    assert "there is nothing to revoke" in site.run("alice", *revoke)
+    told = site.run("alice", "send", "--to", "#club", typed="the thief", code=ExitCode.UNTRUSTED)
+    assert "start securechat, and type /rotate" in told
+    (tmp_path / "vaults").rename(tmp_path / "dead disk")
+    (tmp_path / "vaults").mkdir()
+    told = site.run("alice", "recover", str(out), "--passphrase-file", str(passphrase))
+    assert "You are back in #club" in told
+    site.run("alice", "send", "--to", "#club", typed="on a new computer")
+
+
+def test_a_forgotten_password_is_no_end_for_who_has_a_recovery_file(
+    open_site: Callable[..., Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = open_site()
+    out, passphrase, password = (tmp_path / name for name in ("alice.recovery", "passphrase", "alice.password"))
+    site.run("alice", "client", "--register", typed="/create #club\n")
+    done = subprocess.run(
+        [*SECURECHAT, "recovery", "--out", str(out)], env=site.environment("alice"), capture_output=True,
+        timeout=SECONDS, check=True,
+    )  # fmt: skip
+    passphrase.write_text(re.findall(r"shown once: (\S+)\n", done.stderr.decode())[0])
+    site.run("alice", "recv")
+    (tmp_path / "vaults").rename(tmp_path / "dead disk")
+    password.write_text("a new password of alice\n")
+    recover = ("recover", str(out), "--passphrase-file", str(passphrase))
+    site.run("alice", *recover, code=ExitCode.LOGIN_REFUSED)
+    shown = subprocess.run(
+        [*SECURECHAT, "admin", "--data", str(tmp_path / "data"), "users", "reset-password", "alice"],
+        capture_output=True, timeout=SECONDS, check=True,
+    )  # fmt: skip
+    (code,) = re.findall(r"code   (\S+)", shown.stdout.decode())
+    monkeypatch.setenv("SECURECHAT_INVITE", "wrong" + code)
+    site.run("alice", *recover, code=ExitCode.LOGIN_REFUSED)
+    monkeypatch.setenv("SECURECHAT_INVITE", code)
+    told = site.run("alice", *recover)
+    assert "You are back in #club" in told
+    assert "1 revoked" in told
+    monkeypatch.delenv("SECURECHAT_INVITE")
+    site.run("alice", "send", "--to", "#club", typed="with the new password")
+    password.write_text("the password of alice\n")
+    site.run("alice", "recv", "--vault", str(tmp_path / "another"), code=ExitCode.LOGIN_REFUSED)
 
 
 def test_each_failure_has_its_exit_code_and_one_line_of_reason(open_site: Callable[..., Site]) -> None:
@@ -261,7 +463,7 @@ def test_each_failure_has_its_exit_code_and_one_line_of_reason(open_site: Callab
         fails(ExitCode.FULL, "full", "bob", "recv")
         fails(ExitCode.TIMEOUT, "Time is up", "bob", "send", "--wait", "--timeout", "1", "--to", "alice")
         seated.send_signal(signal.SIGINT)  # the usual end of --follow
-        assert seated.wait(20) == ExitCode.OK
+        assert seated.wait(SECONDS) == ExitCode.OK
     fails(ExitCode.UNTRUSTED, "another identity key", "alice", "recv", "--vault", str(site.folder / "new"))
 
 
@@ -287,16 +489,26 @@ def terminal(open_site: Callable[..., Site]) -> Iterator[Terminal]:
     """Somebody new at a terminal."""
     site = open_site()
     where = ["--server", site.address, "--ca", str(site.folder / "ca.pem"), "--vault", str(site.folder / "vaults")]
-    with Terminal([*SECURECHAT, "client", "--user", "carol", *where], orders=False) as opened:
+    with Terminal([*ELSEWHERE, "client", "--user", "carol", *where], orders=False) as opened:
         yield opened
 
 
-def test_somebody_new_registers_and_talks_at_a_terminal(terminal: Terminal) -> None:
+def test_somebody_new_registers_and_talks_at_a_terminal(terminal: Terminal, tmp_path: Path) -> None:
     terminal.wait(lambda: terminal.cursor_row.endswith("Make a new account? [Y/n]"))
     terminal.send(b"\n")
-    for question in ("New password of carol:", "The same again:"):
+    for question in ("New password of carol (Enter makes one):", "The same again:"):
         terminal.wait(lambda question=question: terminal.cursor_row == question)  # type: ignore[misc]  # bound now
         terminal.send(b"secret of carol\n")
+    for answer in (tmp_path / "none" / "file", tmp_path / "recovery"):
+        terminal.wait(lambda: terminal.cursor_row.endswith("Enter for later:"), 60.0)
+        terminal.send(f"{answer}\n".encode())
+        terminal.wait(lambda: terminal.cursor_row.endswith("o asks for your own:"), 60.0)
+        terminal.send(b"\n")
+    terminal.wait(lambda: terminal.cursor_row.endswith("then press Enter:"))
+    shown = re.search(r"shown once: ([a-z2-9-]{23})", "".join(terminal.rows))
+    assert shown is not None
+    assert open_recovery((tmp_path / "recovery").read_bytes(), shown[1]).account == "carol"
+    terminal.send(b"\n")
     terminal.wait(lambda: any("You are in." in row for row in terminal.rows))
     terminal.type("/join #lobby")
     terminal.send(b"\r")
@@ -308,3 +520,24 @@ def test_somebody_new_registers_and_talks_at_a_terminal(terminal: Terminal) -> N
     terminal.send(b"\r")
     assert terminal.wait_for_end() == ExitCode.OK
     assert not any("secret" in row for row in terminal.rows)
+
+
+def test_a_password_is_changed_and_the_other_device_takes_it_over(open_site: Callable[..., Site]) -> None:
+    site = open_site()
+    old, new, weak = (site.folder / f"alice.{what}" for what in ("password", "new", "weak"))
+    site.run("alice", "send", "--register", "--to", "#lobby", typed="hello")
+    shutil.copytree(site.folder / "vaults", site.folder / "other")  # as a backup would: it still has the old one
+    new.write_text("glacier tulip harvest\n")
+    weak.write_text("hunter2\n")
+    assert "too easy to guess" in site.run("alice", "password", "--new-password-file", str(weak), code=ExitCode.USAGE)
+    site.run("alice", "password", "--new-password-file", str(new))
+    told = site.run("alice", "recv", code=ExitCode.LOGIN_REFUSED)
+    assert "The password does not open the vault" in told
+    assert "`securechat password` takes both" in told
+    site.run("alice", "recv", "--password-file", str(new))
+    other = ("--vault", str(site.folder / "other"))
+    told = site.run("alice", "recv", *other, code=ExitCode.LOGIN_REFUSED)
+    assert "The account has another password by now than your data here" in told
+    site.run("alice", "password", *other, "--new-password-file", str(new))
+    site.run("alice", "recv", *other, "--password-file", str(new))
+    assert old.read_text() == "the password of alice\n"

@@ -6,7 +6,7 @@ import pytest
 
 from securechat.errors import UsageError
 from securechat.server.config import RoomNames, ServerConfig, load_config
-from securechat.server.rate import Rate
+from securechat.server.rate import Rate, Size
 
 RATES = [name for name, value in vars(ServerConfig()).items() if isinstance(value, Rate)]
 
@@ -33,8 +33,10 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
 def test_every_setting_can_stand_in_the_file_and_in_the_environment(tmp_path: Path) -> None:
     values = {
         "host": "::", "port": 1, "data": "d", "cert": "c", "key": "k", "name": "n", "greeting": "g\nh",
-        "max_clients": 2, "registration": "invite", "invite_code": "i", "metrics_port": 3, "durability": "memory",
-        "show_ciphertext": True, "log_level": "debug", "rooms": "#b #A", **dict.fromkeys(RATES, "7 + 0.5/s"),
+        "max_clients": 2, "max_clients_per_address": 2,
+        "registration": "invite", "invite_code": "i", "metrics_port": 3, "durability": "memory",
+        "show_ciphertext": True, "log_level": "debug", "rooms": "#b #A", "bytes_per_account": "3 GiB",
+        "disk_floor": "5 MiB", **dict.fromkeys(RATES, "7 + 0.5/s"),
     }  # fmt: skip
     toml = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
     assert values.keys() == {field.name for field in fields(ServerConfig)}
@@ -43,10 +45,55 @@ def test_every_setting_can_stand_in_the_file_and_in_the_environment(tmp_path: Pa
     assert from_file == from_environment == load_config(values, {})
     assert from_file == ServerConfig(
         host="::", port=1, data=Path("d"), cert=Path("c"), key=Path("k"), name="n", greeting="g\nh",
-        max_clients=2, registration="invite", invite_code="i", metrics_port=3, durability="memory",
+        max_clients=2, max_clients_per_address=2,
+        registration="invite", invite_code="i", metrics_port=3, durability="memory",
         show_ciphertext=True, log_level="debug", rooms=RoomNames(("#a", "#b")),
-        **dict.fromkeys(RATES, Rate(7, 0.5)),
+        bytes_per_account=Size(3 << 30), disk_floor=Size(5 << 20), **dict.fromkeys(RATES, Rate(7, 0.5)),
     )  # fmt: skip
+
+
+def test_what_is_beaten_need_not_make_sense() -> None:
+    with pytest.raises(UsageError, match="SECURECHAT_PORT"):
+        load_config({}, {"SECURECHAT_PORT": "many"})
+    assert load_config({"port": 3}, {"SECURECHAT_PORT": "many"}).port == 3
+
+
+def test_the_port_of_a_service_that_kubernetes_tells_of_is_none_of_ours(tmp_path: Path) -> None:
+    environment = {"SECURECHAT_PORT": "tcp://10.96.0.1:4433", "SECURECHAT_PORT_4433_TCP_PORT": "4433"}
+    assert load_config({}, environment).port == 4433
+    assert load_config({"port": 3}, environment).port == 3
+    assert load_config({}, environment, written(tmp_path, "port = 5")).port == 5
+    of_metrics = {"SECURECHAT_METRICS_PORT": "tcp://10.96.0.1:9100"}
+    assert load_config({}, of_metrics) == load_config({}, {})
+    with pytest.raises(UsageError, match="SECURECHAT_MAX_CLIENTS"):  # what nobody sets for us is a mistake
+        load_config({}, {"SECURECHAT_MAX_CLIENTS": "tcp://10.96.0.1:4433"})
+
+
+@pytest.mark.parametrize("empty", ["", "\n"])
+def test_an_empty_variable_counts_as_unset(tmp_path: Path, empty: str) -> None:
+    file = written(tmp_path, 'name = "file"\nport = 1\n')
+    names = ("NAME", "PORT", "DATA", "HOST", "REGISTRATION", "METRICS_PORT", "INVITE_CODE", "ROOMS")
+    config = load_config({}, {f"SECURECHAT_{name}": empty for name in names}, file)
+    assert config == load_config({}, {}, file)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_secret_from_a_file_in_the_environment_has_no_line_break_at_its_end(end: str) -> None:
+    assert load_config({}, {"SECURECHAT_INVITE_CODE": f"open sesame{end}"}).invite_code == "open sesame"
+
+
+@pytest.mark.parametrize("home", ["~", "$HOME", "${HOME}"])
+def test_a_path_may_begin_at_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    monkeypatch.setenv("HOME", "/home/alice")
+    wanted = Path("/home/alice/chat")
+    assert load_config({}, {}, written(tmp_path, f'data = "{home}/chat"\n')).data == wanted
+    assert load_config({}, {"SECURECHAT_DATA": f"{home}/chat"}).data == wanted
+    assert load_config({}, {"SECURECHAT_DATA": home}).data == Path("/home/alice")
+    for other in (f"{home}x/chat", f"chat/{home}"):
+        if not other.startswith("~"):
+            assert load_config({}, {"SECURECHAT_DATA": other}).data == Path(other)
+    with pytest.raises(UsageError, match="SECURECHAT_DATA: nobody knows the home folder that ~nobody-here/x begins"):
+        load_config({}, {"SECURECHAT_DATA": "~nobody-here/x"})
 
 
 @pytest.mark.parametrize(
@@ -60,8 +107,8 @@ def test_every_setting_can_stand_in_the_file_and_in_the_environment(tmp_path: Pa
         ("port = 1\r\nprot = 2\r\n", 2),
         ("port = 1\n[prot]\nhost = 1\n", 2),
         ("port = 1\nprot.x = 1\n", 2),
-        ('name = """\n"" \\"""[\n"""""\nhost = \'\'\'\n"""\'\'\'\n# it\'s "[\nprot = 1', 7),
-        ("greeting = \"\\\"[\"\nhost = '\\'\nprot = [ # ]\n\"]\",\n]\n", 3),
+        ('name = """\n"" \\"""[\n"""""\ngreeting = \'\'\'\n"""\'\'\'\n# it\'s "[\nprot = 1', 7),
+        ("greeting = \"\\\"[\"\nname = '\\'\nprot = [ # ]\n\"]\",\n]\n", 3),
         ("prot = [\n" + "1,\n" * 5000 + "]", 1),  # half a minute and more, were it read line by line
     ],
 )
@@ -86,7 +133,7 @@ def test_an_unknown_setting_is_an_error_that_names_file_and_line(tmp_path: Path,
         ("\ndata = 7", "line 2, data: Expected a path"),
         ('data = ""', "line 1, data: Expected a path"),
         ('registration = "perhaps"', "line 1, registration: Invalid enum value 'perhaps'"),
-        ('host = ""', "line 1, host: Expected `str` of length >= 1"),
+        ('host = ""', "line 1, host: the name of a host cannot be empty"),
         ("port = 1\nport = 2\n", "line 2"),
         ("port =\n", "line 1, column 7"),
         ("a = " + "[" * 15_000, "server.toml: "),

@@ -25,6 +25,12 @@ def citations() -> Iterator[tuple[Path, str, str]]:
                     yield path, kind, which
 
 
+def test_ci_runs_tests_that_are_there() -> None:
+    named = re.findall(r"tests/[\w/.]+", (ROOT / ".ci/run").read_text())
+    assert named
+    assert [each for each in named if not (ROOT / each).exists()] == []
+
+
 def anchors(paper: Path) -> set[str]:
     """The targets of links into a paper, made of its headings as forges do."""
     headings = re.findall(r"^#+ (.+)$", paper.read_text(), re.MULTILINE)

@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -18,6 +19,7 @@ from tests.test_deploy import parse
 
 ROOT = Path(__file__).parents[1]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+NOTHING: dict[str, Any] = dict.fromkeys(Status.__annotations__, 0) | {"held_most": [], "refused_by_rate": {}}
 LEVELS = {"info", "warning", "error", "critical"}
 
 
@@ -38,7 +40,7 @@ def test_every_command_that_is_shown_can_be_typed() -> None:
     read = parse(["admin", "--data", "x", "users", "add", "NAME", "--days", "3"])
     assert (read["name"], read["days"]) == ("NAME", 3)
     with pytest.raises(click.UsageError):
-        parse(["admin", "users", "delete", "NAME"])
+        parse(["admin", "users", "erase", "NAME"])
 
 
 def test_every_file_that_is_shown_is_there_and_the_settings_name_the_same() -> None:
@@ -53,7 +55,7 @@ def test_every_file_that_is_shown_is_there_and_the_settings_name_the_same() -> N
 
 def test_the_table_of_metrics_is_that_of_the_program() -> None:
     registry = CollectorRegistry()
-    registry.register(ServerCollector(Counters(), lambda: Status(*[0] * 10)))
+    registry.register(ServerCollector(Counters(), lambda: Status(**NOTHING)))
     told = re.findall(r"^\| `(securechat_\w+)` \|", OPERATIONS, re.MULTILINE)
     assert told == sorted(told, key=[metric.name for metric in registry.collect()].index)
     assert set(told) == {metric.name for metric in registry.collect()}

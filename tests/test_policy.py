@@ -54,15 +54,23 @@ from securechat.policy import (
     check_proposals,
     check_state,
     departure_data,
+    epoch_state,
     rules_of,
     states,
 )
-from securechat.policy.commits import replacements
+from securechat.policy.commits import _check_used, replacements
 from securechat.policy.judges import JUDGES
-from securechat.policy.rules import MAX_RULES, READERS, VERSION, extension_type
+from securechat.policy.rules import MAX_BARRED, MAX_RULES, READERS, VERSION, extension_type
 from securechat.policy.support import check_support
 from securechat.tlscodec import Writer
-from securechat.wire.limits import MAX_GROUP_INFO
+from securechat.wire.limits import (
+    EPOCH_STATE_LENGTH,
+    MAX_ACCOUNT,
+    MAX_COUNT,
+    MAX_GROUP_INFO,
+    MAX_PROPOSAL,
+    MAX_TOPIC,
+)
 
 SERVER = b"S" * 16
 NOW = 1_800_000_000
@@ -78,7 +86,7 @@ class Device:
     number: int = 1
     identity: str = ""
     suite_value: int = SUITE.value
-    since: int = 1  # seconds before NOW that its certificate begins
+    seq: int = 5  # of its certificate
     lasting: int = 1  # seconds from NOW that it is valid
     versions: tuple[int, ...] = (VERSION,)  # of the rules that its program knows
     id: bytes = b""  # if it takes another one than its own
@@ -108,7 +116,9 @@ class Device:
             account=self.account,
             device_id=self.device_id,
             signature_key=self.signature.public_key,
-            not_before=NOW - self.since,
+            not_before=NOW - 1,
+            seq=self.seq,
+            previous=bytes([1] * 32),
             not_after=NOW + self.lasting,
         )
 
@@ -355,6 +365,7 @@ def test_another_cipher_suite_is_refused() -> None:
 def test_a_room_has_at_most_so_many_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     group = group_of(OPEN, ALICE, BOB)[0]
     joining = enter(group, CAROL)
+    monkeypatch.setattr(states, "MAX_ROOM_DEVICES", 3)
     allowed(joining)
     monkeypatch.setattr(states, "MAX_ROOM_DEVICES", 2)
     refused(joining, "more than 2 devices")
@@ -389,8 +400,16 @@ def test_a_direct_conversation_has_two_members_from_its_first_commit_on() -> Non
         both = (BOB, *others)
         refused(commit(found(DIRECT), *(Add(each.bundle().key_package) for each in both)), "of two people")
     alice = group_of(DIRECT, ALICE, BOB)[0]
-    for newcomer in (CAROL, Device("bob", 2, since=0)):
+    for newcomer in (CAROL, Device("bob", 2, seq=6)):
         refused(commit(alice, Add(newcomer.bundle().key_package)), "to a direct conversation of two people")
+
+
+def test_three_people_are_no_direct_conversation() -> None:
+    """Whoever enters judges a state alone: nobody shows them the commit that has led to it."""
+    check_state(group_of(DIRECT, ALICE, BOB)[0].public)
+    check_state(group_of(INVITE, ALICE, BOB, CAROL)[0].public)
+    with pytest.raises(PeerError, match="is between two people"):
+        check_state(group_of(DIRECT, ALICE, BOB, CAROL)[0].public)
 
 
 def test_who_stays_alone_in_a_direct_conversation_cannot_add_somebody_else() -> None:
@@ -467,15 +486,32 @@ def test_new_rules_are_sound_and_stand_alone() -> None:
     refused(commit(alice, GroupContextExtensions((Extension(RULES_EXTENSION, b"x"),))), "unknown kind")
 
 
+def test_whose_commits_are_checkpoints() -> None:
+    assert [OWNED.is_anchor(each.who) for each in (ALICE, BOB)] == [True, False]
+    assert [rules.is_anchor(BOB.who) for rules in (DIRECT, OPEN, INVITE)] == [True, False, False]
+
+
+def test_the_longest_names_and_topic_fit() -> None:
+    letter = "\N{CJK UNIFIED IDEOGRAPH-20000}"  # four bytes
+    longest = replace(INVITE, name="#" + letter * 31, topic=letter * MAX_TOPIC, barred=(letter * 32,))
+    assert Rules.decode(longest.encode()) == longest
+    for longer in (replace(INVITE, topic="x" * (MAX_TOPIC + 1)), replace(INVITE, barred=("x" * 33,))):
+        with pytest.raises(DecodeError, match="longer than"):
+            Rules.decode(longer.encode())
+
+
 def test_rules_have_a_limit_as_a_whole() -> None:
     people = tuple(Identity(f"{number:03}" + "x" * 29, bytes(32)) for number in range(128))
     barred = tuple(f"z{number:03}" + "x" * 28 for number in range(256))
     fits = replace(INVITE, owners=people[:64], inviters=people[64:], barred=barred[:200])
     assert len(fits.encode()) <= MAX_RULES
     assert rules_of((fits.extension(),)) == fits
-    large = replace(fits, barred=barred)
-    with pytest.raises(DecodeError, match="16,384 are allowed"):
-        rules_of((large.extension(),))
+    topic = replace(fits, barred=barred[:205], topic="")
+    full = replace(topic, topic="t" * (MAX_RULES - len(topic.encode()) - 1))
+    assert len(full.encode()) in (MAX_RULES - 1, MAX_RULES)
+    for large in (replace(full, topic=f"{full.topic}tt"), replace(fits, barred=barred)):
+        with pytest.raises(DecodeError, match="16,384 are allowed"):
+            rules_of((large.extension(),))
 
 
 def test_the_largest_rules_fit_into_a_group_info_on_the_wire() -> None:
@@ -653,6 +689,10 @@ def test_pre_shared_keys_are_not_used() -> None:
     alice = group_of(INVITE, ALICE, BOB)[0]
     psk = PreSharedKey(PreSharedKeyId(PskType.EXTERNAL, bytes(32), psk_id=b"x"))
     refused(commit(alice, psk, psks=lambda _: bytes(32)), "not used here: PreSharedKey")
+    _check_used(Remove(LeafIndex(1)), ALICE.certificate, external=True)
+    for proposal in (psk, Add(CAROL.bundle().key_package), GroupContextExtensions((OPEN.extension(),))):
+        with pytest.raises(PeerError, match="enters with a proposal that is not allowed"):
+            _check_used(proposal, ALICE.certificate, external=True)
 
 
 def test_a_path_keeps_device_and_identity() -> None:
@@ -679,7 +719,7 @@ def test_a_path_keeps_device_and_identity() -> None:
 def test_an_account_and_a_device_stand_in_a_conversation_once() -> None:
     alice = group_of(INVITE, ALICE, BOB)[0]
     allowed(commit(alice, Add(CAROL.bundle().key_package)))
-    refused(commit(alice, Add(Device("bob", 2, since=0).bundle().key_package)), "bob is in the conversation twice")
+    refused(commit(alice, Add(Device("bob", 2, seq=6).bundle().key_package)), "bob is in the conversation twice")
     refused(commit(alice, Add(Device("bob", 1, "again").bundle().key_package)), "is in the conversation twice")
     posing = Device("carol", id=BOB.device_id)
     refused(commit(alice, Add(posing.bundle().key_package)), "device is in the conversation twice")
@@ -718,11 +758,11 @@ def test_a_leaf_gives_way_to_a_later_certificate_of_the_same_identity_key(kind: 
     old = leaf(alice, BOB)
     allowed(enter(alice, BOB, old))  # resync
     refused(enter(alice, CAROL, old), "carol enters by removing bob")
-    phone = Device("bob", 2, since=0)
+    phone = Device("bob", 2, seq=6)
     allowed(enter(alice, phone, old))
     assert replacements(enter(alice, phone, old).public) == ((BOB.certificate, phone.certificate),)
     assert replacements(enter(alice, BOB, old).public) == ()
-    for older in (Device("bob", 2), Device("bob", 2, since=5)):  # of the same moment, and of an earlier one
+    for older in (Device("bob", 2), Device("bob", 2, seq=4)):  # of the same place in the chain, and of an earlier one
         refused(enter(alice, older, old), "bob puts an older certificate of bob in place of a newer one")
 
 
@@ -744,8 +784,8 @@ def test_another_identity_key_enters_only_an_open_room_by_itself_and_can_be_seen
 # --- replacement by others
 
 GHOST = Device("bob", 2, "ghost")
-PHONE = Device("bob", 2, since=0)
-OLD_PHONE = Device("bob", 2, since=9)
+PHONE = Device("bob", 2, seq=6)
+OLD_PHONE = Device("bob", 2, seq=4)
 
 
 @pytest.mark.parametrize(
@@ -853,10 +893,48 @@ def test_a_departure_names_its_number_and_its_leaf() -> None:
     assert departure_data(258, own) == bytes(6) + b"\1\2" + hashlib.sha256(own.encode()).digest()
 
 
+def test_a_proof_of_leaving_has_a_size_that_no_rules_change() -> None:
+    barred = tuple(sorted(f"{number:03}{'ä' * (MAX_ACCOUNT - 3)}" for number in range(MAX_BARRED)))
+    large = replace(OPEN, barred=barred)
+    assert len(large.encode()) > MAX_RULES * 0.95
+    alice, bob = group_of(large, ALICE, BOB)
+    proposal, state = departure(bob, MAX_COUNT), epoch_state(bob.public)
+    assert check_departure(alice.public, proposal, state) == leaf(alice, BOB)
+    assert MAX_PROPOSAL * 0.75 < len(proposal) <= MAX_PROPOSAL
+    assert len(state) == EPOCH_STATE_LENGTH
+
+
+def test_a_proof_of_leaving_is_as_long_as_an_offer_has_room_for_whoever_brings_it() -> None:
+    """Only members can check the tag, and a restored server takes back what it never saw as a `Leave`."""
+    alice, bob = group_of(OPEN, ALICE, BOB)
+    message = MLSMessage.decode(departure(bob)).body
+    assert isinstance(message, PublicMessage)
+    room = MAX_PROPOSAL - len(departure(bob)) + 32 - 1  # a length of 64 or more takes a byte more
+    for filler in (bytes(room), bytes(room + 1), bytes(20_000)):
+        proposal = MLSMessage(replace(message, membership_tag=filler)).encode()
+        if len(filler) == room:
+            assert len(proposal) == MAX_PROPOSAL
+            assert check_departure(alice.public, proposal) == leaf(alice, BOB)
+        else:
+            with pytest.raises(PeerError, match="256 are allowed"):
+                check_departure(alice.public, proposal)
+
+
+def test_a_proof_of_leaving_is_for_one_conversation() -> None:
+    alice, bob = group_of(OPEN, ALICE, BOB)
+    _, elsewhere = group_of(replace(OPEN, name="#other"), ALICE, BOB)
+    context = alice.public.context
+    assert check_departure(alice.public, departure(bob)) == leaf(alice, BOB)
+    with pytest.raises(PeerError, match="another conversation"):
+        check_departure(replace(alice.public, context=replace(context, group_id=b"o" * 32)), departure(bob))
+    with pytest.raises(PeerError):
+        check_departure(alice.public, departure(elsewhere))
+
+
 def test_who_has_come_back_is_not_taken_out_again_by_an_old_proof() -> None:
     alice, bob = group_of(OPEN, ALICE, BOB)
-    old, context = departure(bob), bob.public.context.encode()
-    place = check_departure(alice.public, old, context)
+    old, state = departure(bob), epoch_state(bob.public)
+    place = check_departure(alice.public, old, state)
     without = commit(alice, Remove(place)).group
     assert without is not None
     for there, back in ((without, enter(without, BOB)), (alice, enter(alice, BOB, place))):
@@ -865,23 +943,23 @@ def test_who_has_come_back_is_not_taken_out_again_by_an_old_proof() -> None:
         assert back.group is not None
         assert leaf(after, BOB) == place
         with pytest.raises(PeerError, match="come back"):
-            check_departure(after.public, old, context)
+            check_departure(after.public, old, state)
         again = departure(back.group, 3)
-        assert check_departure(after.public, again, after.public.context.encode()) == place
+        assert check_departure(after.public, again) == place
 
 
 def test_a_signed_removal_of_oneself_proves_that_one_has_left_now_and_later() -> None:
-    alice, bob = group_of(INVITE, ALICE, BOB)
-    proposal, context = departure(bob), bob.public.context.encode()
-    assert check_departure(alice.public, proposal, context) == leaf(alice, BOB)
-    entered = commit(alice, Add(CAROL.bundle().key_package)).group
+    alice, bob = group_of(OPEN, ALICE, BOB)
+    proposal, state = departure(bob), epoch_state(bob.public)
+    assert check_departure(alice.public, proposal, state) == leaf(alice, BOB)
+    entered = alice.stage(enter(alice, CAROL).message, validate=validate, now=NOW).group  # what can be in between
     assert entered is not None
-    assert check_departure(entered.public, proposal, context) == leaf(alice, BOB)
+    assert check_departure(entered.public, proposal, state) == leaf(alice, BOB)
 
 
 def test_a_proof_of_leaving_with_one_thing_wrong_is_refused() -> None:
     alice, bob, carol = group_of(INVITE, ALICE, BOB, CAROL)
-    context = alice.public.context
+    state = epoch_state(alice.public)
     later = commit(alice).group
     without_bob = commit(alice, Remove(leaf(alice, BOB))).group
     assert later is not None
@@ -896,27 +974,27 @@ def test_a_proof_of_leaving_with_one_thing_wrong_is_refused() -> None:
     message = MLSMessage.decode(good).body
     assert isinstance(message, PublicMessage)
     signature, longer = message.auth.signature, message.content.authenticated_data + b"x"
-    other_context = replace(context, tree_hash=bytes(32))
-    for group, proposal, given_context, reason in (
-        (alice, carol.propose(Remove(leaf(alice, BOB))), context, "something else"),
-        (alice, bob.propose_add(DAVE.bundle().key_package, validate=validate, now=NOW), context, "something else"),
-        (alice, commit(bob).message, context, "something else"),
-        (alice, bob.encrypt(b"bye"), context, "PublicMessage"),
-        (found(INVITE), good, context, "another epoch"),
-        (alice, good, replace(context, group_id=b"H" * 32), "another conversation"),
-        (alice, good, later.public.context, "another epoch"),
-        (alice, good, other_context, "signature"),
-        (alice, good.replace(signature, bytes(64)), context, "signature"),
-        (with_dave, good, context, "come back"),
-        (alice, unnamed, context, "come back"),
-        (alice, number_only, context, "come back"),
-        (alice, bob.propose(Remove(bob.own_leaf), authenticated_data=of_alice), context, "come back"),
-        (alice, bob.propose(Remove(bob.own_leaf), authenticated_data=longer), context, "come back"),
-        (without_bob, good, context, "member|blank|leaf"),
+    other_state = bytes(32) + state[32:]
+    for group, proposal, shown, reason in (
+        (alice, carol.propose(Remove(leaf(alice, BOB))), state, "something else"),
+        (alice, bob.propose_add(DAVE.bundle().key_package, validate=validate, now=NOW), state, "something else"),
+        (alice, commit(bob).message, state, "something else"),
+        (alice, bob.encrypt(b"bye"), state, "PublicMessage"),
+        (found(INVITE), good, state, "another epoch"),
+        (alice, good, epoch_state(later.public), "signature"),
+        (later, good, b"", "another epoch"),
+        (alice, good, other_state, "signature"),
+        (alice, good.replace(signature, bytes(64)), state, "signature"),
+        (with_dave, good, state, "come back"),
+        (alice, unnamed, state, "come back"),
+        (alice, number_only, state, "come back"),
+        (alice, bob.propose(Remove(bob.own_leaf), authenticated_data=of_alice), state, "come back"),
+        (alice, bob.propose(Remove(bob.own_leaf), authenticated_data=longer), state, "come back"),
+        (without_bob, good, state, "member|blank|leaf"),
     ):
-        assert check_departure(alice.public, good, context.encode()) == leaf(alice, BOB)
+        assert check_departure(alice.public, good, state) == leaf(alice, BOB)
         with pytest.raises(PeerError, match=reason):
-            check_departure(group.public, proposal, given_context.encode())
+            check_departure(group.public, proposal, shown)
 
 
 def test_a_judgement_is_the_same_for_the_server_and_for_each_member() -> None:

@@ -73,10 +73,45 @@ def test_a_word_is_good_for_one_place_of_one_log_under_the_site_key_of_its_rules
     wrong(alice, say(alice, "bar", "bob", leaf=b""), "another leaf than theirs")
 
 
+def test_a_word_is_of_a_kind_that_there_is_and_names_what_that_kind_names() -> None:
+    alice = group_of(LOBBY, ALICE, BOB)[0]
+    encoded = say(alice, "bar", "bob")
+    at = len(SERVER) + 32 + 3 * 8
+    assert encoded[at] == 1
+    for kind in (0, 6, 255):
+        with pytest.raises(DecodeError, match="unknown kind"):
+            Word.decode(encoded[:at] + bytes([kind]) + encoded[at + 1 :])
+    assert (Word.decode(encoded).version, Word.decode(encoded).account) == (0, "bob")
+    upgrade = Word.decode(say(alice, "upgrade", about=b"\0\3"))
+    assert (upgrade.version, upgrade.account) == (3, "")
+
+
+def test_words_that_are_shown_to_a_newcomer_were_said_up_to_now_and_in_order() -> None:
+    alice = group_of(LOBBY, ALICE, BOB)[0]
+    first, second = say(alice, "bar", "bob"), say(alice, "bar", "carol", seq=8)
+    assert len(check_words(alice.public, [first, second])) == 2
+    earlier = say(alice, "bar", "carol", epoch=alice.epoch - 1)
+    assert len(check_words(alice.public, [earlier])) == 1
+    for words in ([second, first], [first, first], [say(alice, "bar", "carol", epoch=alice.epoch + 1)]):
+        with pytest.raises(PeerError, match="not in the order"):
+            check_words(alice.public, words)
+
+
+def test_a_word_names_an_account_that_can_be_and_a_leaf_where_one_has_to_go() -> None:
+    alice = group_of(LOBBY, ALICE, BOB)[0]
+    assert heard(alice, say(alice, "bar", "x" * 32)).account == "x" * 32
+    wrong(alice, say(alice, "bar", "x" * 33), "makes no sense")
+    wrong(alice, say(alice, "bar", "bob", leaf=b"l" * 31), "makes no sense")
+    barred = group_of(replace(LOBBY, barred=("bob",)), ALICE)[0]
+    assert heard(barred, say(barred, "unbar", "bob")).leaf == b""
+    wrong(barred, say(barred, "unbar", "bob", leaf=b"l" * 32), "makes no sense")
+
+
 def test_rooms_that_belong_to_somebody_do_not_belong_to_the_operator() -> None:
     for rules in (OWNED, OPEN, Rules("direct")):
         alice = group_of(rules, ALICE, BOB)[0]
-        wrong(alice, say(alice, "bar", "bob"), "does not belong to the server's operator")
+        whose = f"{rules.name or 'This conversation'} does not belong to the server's operator"
+        wrong(alice, say(alice, "bar", "bob"), whose)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +140,13 @@ def test_words_that_wait_have_a_limit() -> None:
         words.append(heard(alice, say(alice, "bar", f"user{number}", seq=number), words, seq=number))
     wrong(alice, say(alice, "bar", "another"), "wait for somebody to carry them out", words)
     allowed(carry_out(alice, *words), *words)
+
+
+def test_as_many_can_be_barred_as_the_rules_hold() -> None:
+    barred = tuple(f"user{number:03}" for number in range(255))
+    alice = group_of(replace(LOBBY, barred=barred), ALICE)[0]
+    last = heard(alice, say(alice, "bar", "user255"))
+    wrong(alice, say(alice, "bar", "user256", seq=8), "256 accounts cannot be barred", [last], seq=8)
 
 
 def test_the_next_commit_removes_who_is_barred_and_bars_them_and_does_nothing_else() -> None:

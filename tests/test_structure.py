@@ -82,5 +82,50 @@ def test_the_view_model_runs_without_the_core() -> None:
     loaded = done.stdout.split()
     assert "securechat.ui.view.timeline" in loaded
     others = {name for name in loaded if name.count(".") and not name.startswith("securechat.ui")}
-    core = {"securechat.client", "securechat.client.events", "securechat.errors"}
-    assert others == core | {"securechat.identity", "securechat.identity.pins"}  # how a key may stand: names, no more
+    core = {"securechat.clean", "securechat.client", "securechat.errors"}
+    core |= {f"securechat.client.{each}" for each in ("events", "message", "preferences", "query", "snapshot")}
+    core |= {"securechat.names", "securechat.wire", "securechat.wire.limits"}  # how long a name may be
+    keys = {"securechat.identity", "securechat.identity.pins"}  # how a key may stand: names, no more
+    assert others == core | keys | {"securechat.value"}  # what events are made with
+
+
+PARTS = {"Parts", "ServerParts", "Timing"}
+"""What a weakened build is made with: `client.parts`, `server.parts`."""
+
+
+def weakened(tree: ast.Module) -> list[str]:
+    """Where a program is built from other parts than the product's."""
+    found = []
+    for each in ast.walk(tree):
+        if isinstance(each, ast.Call):
+            name, given = ast.unparse(each.func).rpartition(".")[2], each.args + [word.value for word in each.keywords]
+            of_parts = name == "replace" and any(ast.unparse(one).endswith("parts") for one in given)
+            handed = [ast.unparse(word.value) for word in each.keywords if word.arg == "parts"]
+            if (name in PARTS and given) or of_parts or set(handed) - {"parts"}:
+                found.append(ast.unparse(each))
+    return found
+
+
+def test_only_the_lab_and_tests_build_from_other_parts() -> None:
+    paths = [path for folder in ("securechat", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    assert len(paths) > 300
+    assert [(path.name, each) for path in paths for each in weakened(ast.parse(path.read_text()))] == []
+
+
+@pytest.mark.parametrize(
+    "way", ["Parts(record=lax)", "parts.Parts(clock)", "ServerParts(*given)", "Timing(5)", "replace(parts, trust=all)",
+            "Parts(**read(file))", "ChatClient(settings, vault, parts=load())"],
+)  # fmt: skip
+def test_other_parts_are_found(way: str) -> None:
+    assert weakened(ast.parse(f"client = {way}"))
+    assert not weakened(ast.parse("Parts(); Engine(settings, vault, parts=parts); replace(row, cursor=1)"))
+
+
+def test_what_a_user_sets_never_meets_the_parts() -> None:
+    modules = [ROOT / "securechat/server/process.py", ROOT / "securechat/server/config.py"]
+    modules += [ROOT / "securechat/client/settings.py"]
+    modules += [*(ROOT / "securechat/cli").rglob("*.py"), *(ROOT / "securechat/ui").rglob("*.py")]
+    for path in modules:
+        assert not [name for name in named(ast.parse(path.read_text())) if ".parts" in name], path
+    users = {path.stem for path in (ROOT / "securechat/client").rglob("*.py") if "client.parts" in path.read_text()}
+    assert users == {"core", "engine", "context", "outbox"}  # who takes them, who keeps them, and a constant

@@ -1,5 +1,6 @@
 import contextlib
 import datetime as dt
+import hashlib
 import socket
 import ssl
 import threading
@@ -11,22 +12,31 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from securechat import certs
 from securechat.errors import PeerError, StorageError, UnreachableError, UsageError
+from securechat.transport.certificate_files import MAX_FILE, pin_of, public_key_pin, read_certificate
 from securechat.transport.deadline import Deadline
 from securechat.transport.tls import (
     check_protocol,
     client_context,
     client_context_for_pin,
     describe_tls_failure,
-    public_key_pin,
+    rehearse_handshake,
     server_context,
+    shown_by,
 )
+from securechat.transport.tls_connection import TLSConnection
 from tests.support.tls import handshake
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -176,22 +186,173 @@ def test_an_encrypted_key_is_refused_without_asking_the_terminal(tmp_path: Path,
     key = ec.generate_private_key(ec.SECP256R1())
     encryption = BestAvailableEncryption(b"hunter2")
     (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
-    with pytest.raises(StorageError, match="not a usable certificate"):
+    with pytest.raises(StorageError, match=r"key\.pem is encrypted.*`openssl pkey -in"):
         server_context(folder / "server.pem", tmp_path / "key.pem")
 
 
-@pytest.mark.parametrize("content", [b"", b"no certificate", b"\xff\xfe"])
-def test_a_ca_file_without_a_certificate_is_refused_in_words(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "ca.pem").write_bytes(content)
-    with pytest.raises(StorageError, match="not a usable CA certificate"):
-        client_context(tmp_path / "ca.pem")
+@pytest.mark.parametrize("alternative", [True, False])
+def test_a_certificate_that_names_its_host_as_a_common_name_alone_is_for_no_host(
+    folder: Path, tmp_path: Path, *, alternative: bool
+) -> None:
+    ca = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
+    ca_key = load_pem_private_key((folder / "ca-key.pem").read_bytes(), password=None)
+    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = dt.datetime.now(dt.UTC)
+    key_id = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    subject = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "localhost")])
+    builder = (
+        x509.CertificateBuilder(ca.subject, subject, key.public_key(), 7, now - dt.timedelta(1), now + dt.timedelta(1))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id), critical=False)
+    )
+    if alternative:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    chain, key_file = tmp_path / "server.pem", tmp_path / "key.pem"
+    chain.write_bytes(builder.sign(ca_key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # somebody else's, who does not look
+    server.load_cert_chain(chain, key_file)
+    client = client_context(folder / "ca.pem")
+    if alternative:
+        handshake(server, client, "localhost")
+        server_context(chain, key_file)
+        return
+    assert "is not for localhost" in reason_of_refusal(server, client)
+    with pytest.raises(StorageError, match="for no host: it has no subject alternative name"):
+        server_context(chain, key_file)
+
+
+# --- files, and what they may be instead ----------------------------------------------------------------------------
+
+
+def ca_of(subject: str, issuer: x509.Certificate | None = None, key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
+    """A CA in PEM: signed by itself, or by `key` as that of `issuer`."""
+    own = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, subject)])
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder(
+            issuer.subject if issuer else name, name, own.public_key(), 7, now, now + dt.timedelta(9)
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key or own, hashes.SHA256())
+        .public_bytes(Encoding.PEM)
+    )
+
+
+def intermediate(folder: Path) -> bytes:
+    key = load_pem_private_key((folder / "ca-key.pem").read_bytes(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return ca_of("below", x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes()), key)
+
+
+def signed_by_another(_: Path) -> bytes:
+    return ca_of("a", x509.load_pem_x509_certificate(ca_of("a")), ec.generate_private_key(ec.SECP256R1()))
+
+
+def der(folder: Path) -> bytes:
+    return x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes()).public_bytes(Encoding.DER)
+
+
+def der_key(folder: Path) -> bytes:
+    key = load_pem_private_key((folder / "server-key.pem").read_bytes(), password=None)
+    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+
+def leaf(folder: Path) -> bytes:
+    return read_certificate(folder / "server.pem").public_bytes(Encoding.PEM)
+
+
+def whole(folder: Path) -> bytes:
+    return (folder / "ca.pem").read_bytes()
+
+
+FAULTS: list[tuple[Callable[[Path], bytes], str]] = [
+    (lambda _: b" ", "is empty"),
+    (lambda _: b"no certificate", "holds no certificate in PEM, which begins with `-----BEGIN`"),
+    (lambda folder: whole(folder).decode().encode("utf-16"), "is text in UTF-16: save it as UTF-8"),
+    (lambda folder: whole(folder).decode().encode("utf-16-be"), "is text in UTF-16: save it as UTF-8"),
+    (der, "is in DER; `openssl x509 -inform der -in "),
+    (lambda folder: whole(folder)[:200], "is damaged, and the certificate in it cannot be read"),
+    (lambda folder: (folder / "ca-key.pem").read_bytes(), "holds no certificate, but: private key"),
+    (lambda _: b"x" * (MAX_FILE + 1), "is larger than 1 MiB"),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "fault"),
+    [
+        *FAULTS,
+        (intermediate, "holds an intermediate CA: name the one at the top, which signed itself .'CN=securechat"),
+        (leaf, "holds the certificate of a server, not of its CA"),
+        (signed_by_another, "whose own signature is not right"),
+    ],
+)
+def test_what_a_ca_file_is_instead_is_said_in_one_sentence(
+    folder: Path, tmp_path: Path, make: Callable[[Path], bytes], fault: str
+) -> None:
+    (tmp_path / "ca.pem").write_bytes(make(folder))
+    for use in (client_context, pin_of):
+        with pytest.raises(StorageError, match=fault):
+            use(tmp_path / "ca.pem")
+
+
+@pytest.mark.parametrize(("make", "fault"), FAULTS)
+def test_what_a_servers_certificate_is_instead_is_said_in_one_sentence(
+    folder: Path, tmp_path: Path, make: Callable[[Path], bytes], fault: str
+) -> None:
+    (tmp_path / "server.pem").write_bytes(make(folder))
+    with pytest.raises(StorageError, match=fault):
+        server_context(tmp_path / "server.pem", folder / "server-key.pem")
+
+
+@pytest.mark.parametrize(
+    ("make", "fault"),
+    [
+        (lambda _: b"", "is empty"),
+        (whole, "holds no private key, but: certificate"),
+        (der_key, "is in DER; `openssl pkey -inform der -in "),
+        (lambda folder: (folder / "server-key.pem").read_bytes()[:90], "is damaged, and the private key in it"),
+    ],
+)
+def test_what_a_servers_key_is_instead_is_said_in_one_sentence(
+    folder: Path, tmp_path: Path, make: Callable[[Path], bytes], fault: str
+) -> None:
+    (tmp_path / "key.pem").write_bytes(make(folder))
+    with pytest.raises(StorageError, match=fault):
+        server_context(folder / "server.pem", tmp_path / "key.pem")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pem: "# Prüfstelle für 東京\n".encode() + pem,
+        lambda pem: "# Pr\xfcfstelle\n".encode("latin-1") + pem,
+        lambda pem: b"\xef\xbb\xbf" + pem,
+        lambda pem: pem.replace(b"\n", b"\r\n"),
+    ],
+)
+def test_comments_and_a_byte_order_mark_are_no_fault(
+    folder: Path, tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    for name in ("ca.pem", "server.pem"):
+        (tmp_path / name).write_bytes(change((folder / name).read_bytes()))
+    server = server_context(tmp_path / "server.pem", folder / "server-key.pem")
+    handshake(server, client_context(tmp_path / "ca.pem"), "localhost")
+    assert pin_of(tmp_path / "ca.pem") == pin_of(folder / "ca.pem")
+
+
+def test_the_chain_of_a_server_names_its_ca_and_several_cas_have_no_one_pin(folder: Path, tmp_path: Path) -> None:
+    assert pin_of(folder / "server.pem") == pin_of(folder / "ca.pem")
+    (tmp_path / "ca.pem").write_bytes(whole(folder) + ca_of("another"))
+    assert len(client_context(tmp_path / "ca.pem").get_ca_certs()) == 2
+    with pytest.raises(UsageError, match="several CAs"):
+        pin_of(tmp_path / "ca.pem")
 
 
 # --- pins ---------------------------------------------------------------------------------------------------------
-
-
-def pin_of(ca_file: Path) -> str:
-    return public_key_pin(x509.load_pem_x509_certificate(ca_file.read_bytes()))
 
 
 def test_a_pin_leads_to_a_verified_connection(server: ssl.SSLContext, folder: Path) -> None:
@@ -217,8 +378,9 @@ def test_a_server_under_another_ca_does_not_match_the_pin(server: ssl.SSLContext
 
 
 def test_a_pin_of_the_server_certificate_itself_is_not_a_ca(server: ssl.SSLContext, folder: Path) -> None:
+    pin = public_key_pin(read_certificate(folder / "server.pem"))
     with listening(tls_server(server)) as port, pytest.raises(UnreachableError, match="does not show the CA"):
-        client_context_for_pin("127.0.0.1", port, pin_of(folder / "server.pem"), Deadline(PATIENCE))
+        client_context_for_pin("127.0.0.1", port, pin, Deadline(PATIENCE))
 
 
 def test_who_shows_the_pinned_ca_without_its_key_gains_nothing(folder: Path, tmp_path: Path) -> None:
@@ -253,6 +415,38 @@ def test_a_certificate_about_the_pinned_key_that_the_key_did_not_sign_is_ignored
         client_context_for_pin("127.0.0.1", port, public_key_pin(true_ca), Deadline(PATIENCE))
 
 
+def test_both_sides_of_a_connection_know_the_certificate_that_it_has(
+    folder: Path, client: ssl.SSLContext, tmp_path: Path
+) -> None:
+    chain, key = tmp_path / "server.pem", tmp_path / "server-key.pem"
+    certs.generate(tmp_path / "new")
+    for path in (chain, key):
+        path.write_bytes((folder / path.name).read_bytes())
+    server = server_context(chain, key)
+    leaf = read_certificate(chain)
+    for path in (chain, key):  # the file is another one now, and the context is not
+        path.write_bytes((tmp_path / "new" / path.name).read_bytes())
+    expected = hashlib.sha256(leaf.public_bytes(Encoding.DER)).digest()
+    assert shown_by(server) == expected
+    assert shown_by(server_context(chain, key)) != expected
+    ours, theirs = TLSConnection(client, server_hostname="localhost"), TLSConnection(server)
+    while not (ours.established and theirs.established):
+        theirs.receive(ours.data_to_send())
+        ours.receive(theirs.data_to_send())
+    assert ours.shown() == expected
+
+
+def test_a_server_that_wants_another_group_is_rehearsed_to_the_end(folder: Path) -> None:
+    """A HelloRetryRequest: both sides say hello twice. The server of Debian's Python 3.11 asks for it by itself."""
+    server = server_context(folder / "server.pem", folder / "server-key.pem")
+    server.set_ecdh_curve("secp384r1")
+    leaf, ca = read_certificate(folder / "server.pem"), read_certificate(folder / "ca.pem")
+    assert shown_by(server) == hashlib.sha256(leaf.public_bytes(Encoding.DER)).digest()
+    rehearse_handshake(server, ca, "localhost")
+    with pytest.raises(UnreachableError, match="is not for example.org"):
+        rehearse_handshake(server, ca, "example.org")
+
+
 @pytest.mark.parametrize("pin", ["", "sha256:", "md5:" + "0" * 64, "sha256:" + "0" * 63, "sha256:" + "g" * 64])
 def test_a_malformed_pin_is_refused_before_any_connection(pin: str) -> None:
     with pytest.raises(UsageError, match="a pin looks like"):
@@ -279,7 +473,7 @@ def test_looking_for_a_pin_keeps_to_its_deadline(folder: Path) -> None:
 def reason_of_refusal(server: ssl.SSLContext, client: ssl.SSLContext, host: str = "localhost") -> str:
     with pytest.raises(ssl.SSLError) as caught:
         handshake(server, client, host)
-    return describe_tls_failure(caught.value, host, 4433)
+    return describe_tls_failure(caught.value, host, 4433, client)
 
 
 def test_a_wrong_name_is_named_with_the_next_step(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
@@ -309,8 +503,16 @@ def test_wrong_dates_are_named_with_the_next_step(folder: Path, tmp_path: Path, 
     certs.generate(tmp_path, now=dt.datetime.now(dt.UTC) + dt.timedelta(days=days))
     server = server_context(tmp_path / "server.pem", tmp_path / "server-key.pem")
     text = reason_of_refusal(server, client_context(tmp_path / "ca.pem"))
-    assert words in text
+    assert f"the certificate of localhost {'is ' if days > 0 else ''}{words}" in text
     assert "clock" in text
+
+
+def test_it_is_said_whether_the_ca_has_expired_or_the_hosts_certificate(tmp_path: Path) -> None:
+    certs.generate(tmp_path, days=certs.MAX_DAYS, now=dt.datetime.now(dt.UTC) - certs.CA_LIFE - dt.timedelta(days=1))
+    server = server_context(tmp_path / "server.pem", tmp_path / "server-key.pem")
+    text = reason_of_refusal(server, client_context(tmp_path / "ca.pem"))
+    assert "the CA that you trust for localhost has expired" in text
+    assert "--new-ca" in text
 
 
 def test_an_old_tls_version_is_named(client: ssl.SSLContext, folder: Path) -> None:

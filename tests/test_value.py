@@ -25,6 +25,17 @@ class Dataclass:
 
 
 @value
+class Numbered:
+    number: int = field(default=0, kw_only=True)
+    id: int = field(default=0, kw_only=True, compare=False)
+
+
+@value
+class Named(Numbered):
+    name: str
+
+
+@value
 class Positive:
     number: int
 
@@ -57,6 +68,18 @@ def test_is_equal_and_hashes_by_its_fields_and_type() -> None:
     assert Value(1, b"x") != object()
     assert hash(Positive(3)) == hash(Positive(3))
     assert len({Positive(3), Positive(3), Positive(4)}) == 2
+
+
+def test_takes_over_fields_and_how_they_are_given_and_compared() -> None:
+    assert [each.name for each in fields(Named)] == ["number", "id", "name"]
+    made = Named("x", number=1, id=1)
+    assert (made.name, made.number, made.id) == ("x", 1, 1)
+    assert made == Named("x", number=1, id=2)
+    assert hash(made) == hash(Named("x", number=1, id=2))
+    assert made not in (Named("x", number=2, id=1), Named("y", number=1, id=1), Numbered(number=1, id=1))
+    assert Numbered() == Numbered(id=1)
+    with pytest.raises(TypeError):
+        Named("x", 1)  # type: ignore[call-arg]  # that is the point
 
 
 def test_cannot_be_changed_but_replaced() -> None:

@@ -20,6 +20,7 @@ from scripts.benchmarks.work import (
     dead_reader,
     doors,
     flood,
+    hostile,
     idle,
     login,
     login_timing,
@@ -27,15 +28,17 @@ from scripts.benchmarks.work import (
     mls_growth,
     relay,
     restart,
+    rotation,
 )
 
 SERVERS: dict[str, Callable[[Run], Iterator[Figure]]] = {
     "relay": relay.relay, "fan-out": relay.fan_out, "idle": idle.idle, "login": login.login,
     "dead-reader": dead_reader.dead_reader, "restart": restart.restart,
+    "hostile": hostile.hostile, "hostile-large": hostile.hostile_large,
 }  # fmt: skip
 OTHERS: dict[str, Callable[[], Iterator[Figure]]] = {
     "flood": flood.flood, "login-timing": login_timing.login_timing, "mls": mls.mls, "mls-growth": mls_growth.growth,
-    "client": client.client, "doors": doors.doors,
+    "client": client.client, "doors": doors.doors, "rotation": rotation.rotation,
 }  # fmt: skip
 BENCHES = (*SERVERS, *OTHERS)
 
@@ -47,6 +50,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--table", action="store_true", help="a table in Markdown, a column for each system")
     parser.add_argument("--rounds", type=int, help=f"how often each does the same work (3; {beside.ROUNDS} --beside)")
+    parser.add_argument("--short", action="store_true", help="hostile: the floods alone that are made to cost the most")
     parser.add_argument("--alone", action="store_true", help="without the servers of others, where they are installed")
     parser.add_argument(
         "--beside", type=Path, metavar="CHECKOUT",
@@ -72,7 +76,7 @@ def main() -> None:
     if arguments.beside:
         _compare(arguments.beside, chosen, rounds, as_json=arguments.json)
         return
-    run = Run(rounds, [] if arguments.alone else peers.installed())
+    run = Run(rounds, [] if arguments.alone else peers.installed(), arguments.short)
     if set(chosen) & set(SERVERS) and not arguments.alone:
         print(peers.described(), file=sys.stderr, flush=True)
     benches = {name: partial(bench, run) for name, bench in SERVERS.items()} | OTHERS

@@ -36,6 +36,7 @@ class Run:
 
     rounds: int = 3
     peers: Sequence[type[Packaged]] = ()
+    short: bool = False
 
 
 def durable(folder: Path, certs: Path) -> SecureChat:

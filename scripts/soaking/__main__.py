@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.soaking import crowds, faults
+from scripts.soaking import crowds, faults, hostile
 
 SOAKS: dict[str, Callable[[Path, float], None]] = {
     soak.__name__: soak
     for soak in (
         faults.chaos, faults.kills, faults.stops,
         crowds.readers, crowds.resume, crowds.storm, crowds.adds, crowds.duplex,
+        hostile.hostile,
     )
 }  # fmt: skip
 

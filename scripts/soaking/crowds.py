@@ -1,6 +1,6 @@
 """Many clients of one server: some do not read, all come back at once, hundreds enter at once, one connection is full.
 
-The clients speak the wire protocol and MLS (tests/support/wire_client.py), and do only what they are told.
+The clients speak the wire protocol and MLS (lab/securechat_lab/cast/wire_client.py), and do only what they are told.
 """
 
 import multiprocessing
@@ -18,11 +18,11 @@ from pathlib import Path
 from scripts.soaking import watch
 from securechat.transport.tls import client_context
 from securechat.wire import messages as m
-from tests.support import wire_client
+from securechat_lab.cast import wire_client
+from securechat_lab.cast.wire_client import Person
 from tests.support.chaos import ChaosProxy
 from tests.support.crowd import DUPLEX_SIZE, Ticket, flow_both_ways, invite_all, pour, prepare, read_on, talk
 from tests.support.live import LiveServer
-from tests.support.wire_client import Person
 
 UNBOUNDED = {
     "SECURECHAT_SUBMISSIONS_PER_ACCOUNT": "1000000 + 1000000/s",
@@ -298,7 +298,7 @@ def duplex(folder: Path, part: float) -> None:
         room = bob.accept_welcome()
         end = time.monotonic() + DUPLEX_SECONDS * part
         with watch.bounded_wal(folder / "data") as wal:
-            said, heard = flow_both_ways(alice, bob, room, end)
+            said, heard = flow_both_ways(alice, bob, room, lambda _: time.monotonic() >= end)
         size = (said + heard) * DUPLEX_SIZE / (1 << 20)
         print(
             f"duplex   {said:,} and {heard:,} messages of {DUPLEX_SIZE:,} bytes in {DUPLEX_SECONDS * part:.0f} s,"

@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from scripts.soaking import watch
+from securechat_lab.cast.live import Through
 from tests.support.chaos import FAULTS, ChaosProxy
-from tests.support.live import LiveServer, Through
+from tests.support.live import LiveServer
 from tests.support.talker import TOLD
 from tests.support.talker_process import Talker, close_and_look, gather, say_last_words, talk_and_kill
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from securechat.client.events import Done, Event, Message, Refused
+from securechat.client.events import Done, Event, Refused
+from securechat.client.message import Message
 
 Key = tuple[Literal["item", "change", "conversation"], int | bytes]
 """What a command waits for: that an item of the outbox is in the log, a change of the members in force, or a

@@ -7,13 +7,16 @@ vault.
 """
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from securechat.client.preferences import Preference
+from securechat.value import value
 
 _ids: Final = itertools.count(1)
 
 
-@dataclass(frozen=True)
+@value
 class Command:
     """Base of all commands. `id` is unique within the process; two commands are equal if they ask for the same."""
 
@@ -23,7 +26,7 @@ class Command:
 # --- talking ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@value
 class Send(Command):
     """Say something. `Said` when it is in the vault; done when the server has it on disk (`Delivered`)."""
 
@@ -31,7 +34,47 @@ class Send(Command):
     text: str = field(repr=False)
 
 
-@dataclass(frozen=True)
+@value
+class Act(Command):
+    """Say what we do, in the third person: "waves". As `Send`."""
+
+    conversation: bytes
+    text: str = field(repr=False)
+
+
+@value
+class Reply(Command):
+    """Say something in answer to a line, in its conversation. As `Send`."""
+
+    local_id: int
+    text: str = field(repr=False)
+
+
+@value
+class Edit(Command):
+    """Put another text in place of that of a line of ours. Done when the server has it (`Edited`)."""
+
+    local_id: int
+    text: str = field(repr=False)
+
+
+@value
+class Delete(Command):
+    """Take a line out of everybody's history: ours, or anybody's in a room that we own. Done as `Edit` (`Deleted`)."""
+
+    local_id: int
+
+
+@value
+class React(Command):
+    """Put an emoji or a short word under a line, or take ours back. Done as `Edit` (`Reacted`)."""
+
+    local_id: int
+    text: str
+    remove: bool = False
+
+
+@value
 class OpenDirect(Command):
     """Talk to somebody, in the existing conversation or in a new one; with `ask` they accept or decline first.
 
@@ -44,35 +87,35 @@ class OpenDirect(Command):
     ask: bool = field(kw_only=True)
 
 
-@dataclass(frozen=True)
+@value
 class Accept(Command):
     """Say yes to somebody who asks to talk. Done when the server has it."""
 
     conversation: bytes
 
 
-@dataclass(frozen=True)
+@value
 class Decline(Command):
     """Say no to somebody who asks to talk, which closes the conversation. Done when the server has it."""
 
     conversation: bytes
 
 
-@dataclass(frozen=True)
+@value
 class Bye(Command):
     """Say goodbye in a direct conversation; it closes when both have. Done when the server has it."""
 
     conversation: bytes
 
 
-@dataclass(frozen=True)
+@value
 class Leave(Command):
     """Leave for good, after everything said before is in the log. Done when we are out."""
 
     conversation: bytes
 
 
-@dataclass(frozen=True)
+@value
 class Repair(Command):
     """Resync a conversation that has stopped. Done when we are in."""
 
@@ -82,21 +125,21 @@ class Repair(Command):
 # --- rooms ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@value
 class JoinRoom(Command):
     """Enter an open room; if there is none of that name, make it. Done when we are in."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@value
 class CreateRoom(Command):
     """Make an invite room that we own. Done when it exists."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@value
 class Invite(Command):
     """Invite somebody to an invite room. Done when the server has the commit that adds them and the invitation.
 
@@ -107,7 +150,7 @@ class Invite(Command):
     account: str
 
 
-@dataclass(frozen=True)
+@value
 class AcceptInvitation(Command):
     """Enter a room that we are invited to (`Invited`). Done when we are in.
 
@@ -118,7 +161,7 @@ class AcceptInvitation(Command):
     question: int
 
 
-@dataclass(frozen=True)
+@value
 class DeclineInvitation(Command):
     """Stay out of a room that we are invited to. With `never`, the same for all that this inviter sends later.
 
@@ -130,7 +173,7 @@ class DeclineInvitation(Command):
     never: bool = False
 
 
-@dataclass(frozen=True)
+@value
 class MakeInviteLine(Command):
     """Make a line by which one person can come in: `InviteLineMade`. `room`: its name; empty: only to talk with us.
 
@@ -142,19 +185,19 @@ class MakeInviteLine(Command):
     code: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True)
+@value
 class ListInviteLines(Command):
     """Ask for the lines that were given out and have not ended: `InviteLines`."""
 
 
-@dataclass(frozen=True)
+@value
 class RevokeInviteLine(Command):
     """Take a line back, by its mark or the beginning of it: nobody is let in by it any more. `InviteLines` follows."""
 
     mark: str
 
 
-@dataclass(frozen=True)
+@value
 class UseInviteLine(Command):
     """Come in by a line: `AskedByLine`. It accepts the inviter's key. Done when the server has what asks them.
 
@@ -164,7 +207,7 @@ class UseInviteLine(Command):
     line: str = field(repr=False)
 
 
-@dataclass(frozen=True)
+@value
 class Remove(Command):
     """Remove somebody from a room that we own. Done when a commit has removed them."""
 
@@ -172,7 +215,7 @@ class Remove(Command):
     account: str
 
 
-@dataclass(frozen=True)
+@value
 class SetOwner(Command):
     """Make a member an owner of a room that we own, or no longer. Done when a commit has made it so."""
 
@@ -181,7 +224,7 @@ class SetOwner(Command):
     owner: bool
 
 
-@dataclass(frozen=True)
+@value
 class SetInviter(Command):
     """Let a member of an invite room that we own invite others, or no longer. Done when a commit has made it so."""
 
@@ -190,7 +233,7 @@ class SetInviter(Command):
     inviter: bool
 
 
-@dataclass(frozen=True)
+@value
 class Bar(Command):
     """Keep an account out of a room that we own; if it is in, it is removed. Done when a commit has made it so."""
 
@@ -198,7 +241,7 @@ class Bar(Command):
     account: str
 
 
-@dataclass(frozen=True)
+@value
 class Unbar(Command):
     """Let an account that was barred enter again. Done when a commit has made it so."""
 
@@ -206,7 +249,7 @@ class Unbar(Command):
     account: str
 
 
-@dataclass(frozen=True)
+@value
 class SetTopic(Command):
     """Say what a room that we own is about; the server can read it. Done when a commit has made it so."""
 
@@ -214,7 +257,18 @@ class SetTopic(Command):
     topic: str
 
 
-@dataclass(frozen=True)
+@value
+class SetLife(Command):
+    """Have what is said from then on go so many `seconds` after it was said; 0: stay. In rooms of ours, and in private.
+
+    Done when a commit has made it so.
+    """
+
+    conversation: bytes
+    seconds: int
+
+
+@value
 class Rename(Command):
     """Give a room that we own another name. Done when a commit has made it so."""
 
@@ -222,12 +276,12 @@ class Rename(Command):
     name: str
 
 
-@dataclass(frozen=True)
+@value
 class ListRooms(Command):
     """Ask the server for the rooms one could enter: `RoomList`."""
 
 
-@dataclass(frozen=True)
+@value
 class ListMembers(Command):
     """Ask who is in a conversation, and online: `MemberList`."""
 
@@ -237,14 +291,21 @@ class ListMembers(Command):
 # --- trust ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@value
 class ShowSafetyNumber(Command):
     """Ask for the numbers to compare with an account: `SafetyNumber`. `Verify` is about the keys that were shown."""
 
     account: str
 
 
-@dataclass(frozen=True)
+@value
+class ListDevices(Command):
+    """Ask for the devices of an account, by default our own: `Devices`."""
+
+    account: str = ""
+
+
+@value
 class Verify(Command):
     """Note that the safety number of a key was compared, which was shown before (`ShowSafetyNumber`).
 
@@ -255,7 +316,7 @@ class Verify(Command):
     key: str = ""
 
 
-@dataclass(frozen=True)
+@value
 class Trust(Command):
     """Accept another key of an account without comparing it; `key` as in `Verify`."""
 
@@ -263,7 +324,7 @@ class Trust(Command):
     key: str = ""
 
 
-@dataclass(frozen=True)
+@value
 class Distrust(Command):
     """Refuse a key of an account: nothing that is written goes to it. `key` as in `Verify`."""
 
@@ -271,7 +332,7 @@ class Distrust(Command):
     key: str = ""
 
 
-@dataclass(frozen=True)
+@value
 class Confirm(Command):
     """Let what is held in a conversation go to those whom `Held` has named; `question`: the number in it."""
 
@@ -279,25 +340,190 @@ class Confirm(Command):
     question: int
 
 
+@value
+class Unlock(Command):
+    """Give the password that `PasswordWanted` asks for. It is kept no longer than what waits for it takes.
+
+    Refused if it is not the vault's; done when what waited has been begun.
+    """
+
+    password: str = field(repr=False)
+
+
+@value
+class NameDevice(Command):
+    """Call a device of ours, named as in `RevokeDevice`, by a name that nobody else sees; empty: by none any more."""
+
+    device: str
+    name: str
+
+
+@value
+class ChangePassword(Command):
+    """Put another password in place of the one that opens vault and account: `PasswordReplaced`.
+
+    Refused if the old one is wrong, the new one easy to guess, or there is no connection. Done when both have it. The
+    account's other sessions end.
+    """
+
+    password: str = field(repr=False)
+    new: str = field(repr=False)
+
+
+@value
+class TakePassword(Command):
+    """Give the account's password, where the vault has an older one (`PasswordWanted`, `changed`).
+
+    If it is the account's, it is the vault's from then on: `PasswordReplaced`. If not, it is wanted again.
+    """
+
+    password: str = field(repr=False)
+
+
+@value
+class DeleteAccount(Command):
+    """Delete this account at the server, for good: `AccountDeleted`. `account`: its name again, so that it is meant.
+
+    What we can leave is left first. With `wipe`, this vault is deleted as well once it is closed.
+    """
+
+    account: str
+    password: str = field(repr=False)
+    wipe: bool = False
+
+
+@value
+class ListSessions(Command):
+    """Ask from where this account is logged in, and which devices can come back without the password: `OwnSessions`."""
+
+
+@value
+class EndSession(Command):
+    """End the session of a device of this account, by its mark (`OwnSessions`): it needs the password then.
+
+    Done when the server has done it. Of this device, only its right to come back without the password ends.
+    """
+
+    device: str
+
+
+@value
+class RevokeDevice(Command):
+    """Revoke a device of this account, by its mark (`Devices`), once the password is at hand.
+
+    From then on it speaks for the account no more: `DeviceRevoked`. To revoke this device is to give it a new key
+    (`Rotate`), which no copy of its data has.
+    """
+
+    device: str
+
+
+@value
+class Succeed(Command):
+    """Go on under a fresh identity key that the present one names as its successor, once the password is at hand.
+
+    Our leaves go, and our conversations end: `IdentitySucceeded`.
+    """
+
+
+@value
+class Rotate(Command):
+    """Give this device a new signature key now, once the password is at hand (`events.PasswordWanted`).
+
+    Also in the place of one that another program with our identity key has published (`events.OwnKeyUsed`).
+    """
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@value
 class Ignore(Command):
     """Hide an account's lines in open rooms on this device (`Ignored`), those that came before as well."""
 
     account: str
 
 
-@dataclass(frozen=True)
+@value
 class Unignore(Command):
     """Show them again."""
 
     account: str
 
 
-@dataclass(frozen=True)
+@value
+class Block(Command):
+    """Hear nothing more of an account (`Blocked`): what it asks gets no answer, and its lines in private and in open
+    rooms are hidden. It is not told."""
+
+    account: str
+
+
+@value
+class Unblock(Command):
+    """Hear it again, and what it has asked and said meanwhile."""
+
+    account: str
+
+
+@value
+class Reconnect(Command):
+    """Try to connect now, where the next try would come later by itself."""
+
+
+@value
+class ListContacts(Command):
+    """Ask for the people on whom we have decided (`ContactList`); with `part`, for all people and rooms that we know
+    whose names have it in them. Nobody else is asked.
+    """
+
+    part: str = ""
+
+
+@value
 class MarkShown(Command):
-    """Note that the user has seen everything that came in up to a line."""
+    """Note that everything that came in up to a line was shown."""
 
     local_id: int
+
+
+@value
+class Visit(Command):
+    """Note that the user is in a conversation, and has seen what came in there up to a line. An empty id: in none.
+
+    What came in after it is unread, also after a restart, and the user is found there again (`ChatClient.place`).
+    Others may be told that what came before was read (`Prefer`): a program without a person does not visit.
+    """
+
+    conversation: bytes
+    local_id: int = 0
+
+
+@value
+class MarkUnread(Command):
+    """Let a line of others, and what came in after it in its conversation, be unread again: `Unread`."""
+
+    local_id: int
+
+
+@value
+class Type(Command):
+    """Note that the user types in a conversation, or has stopped: say so while it goes on.
+
+    Others are told, those who are there, at most every three seconds, if that is preferred (`Prefer`).
+    """
+
+    conversation: bytes
+    typing: bool = True
+
+
+@value
+class Prefer(Command):
+    """Prefer something, in one conversation (and in those that follow it) or else in all: `PreferenceChanged`.
+
+    An empty `value`: what counts for all, or where nothing was said.
+    """
+
+    name: Preference
+    value: str
+    conversation: bytes = b""

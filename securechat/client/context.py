@@ -4,39 +4,30 @@ Only the vault does I/O here. Requests and events are collected while a transact
 is on disk (invariant 5: state first, bytes second).
 """
 
-import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Final
 
 from securechat.client.answers import Answers
+from securechat.client.chains import ChainBook
+from securechat.client.clock import Clock
 from securechat.client.device import Device
-from securechat.client.events import Event
+from securechat.client.errands import Errands, ReplyHandler
+from securechat.client.events import Alarm, Event, IdentitySucceeded
+from securechat.client.parts import Parts
 from securechat.client.pins import PinBook
+from securechat.client.unlocking import Unlocking
+from securechat.client.vault.preferences import Preferences
 from securechat.client.vault.vault import Vault
-from securechat.identity.certificate import DeviceCertificate
+from securechat.identity.certificate import CLOCK_SKEW, DeviceCertificate, in_date
+from securechat.identity.pins import short
+from securechat.identity.statements import Statement
 from securechat.policy import Rules
-from securechat.wire.messages import CommitFailed, FromClient, Reply
+from securechat.wire.messages import CommitFailed, FromClient
 
-ReplyHandler = Callable[[Reply], None]
-"""Handles the reply to a request: the one that the request's docstring names, or `Refused`."""
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Two clocks: `wall` in seconds since 1970, which may be set back, and `monotonic` for durations."""
-
-    wall: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
-
-    def seconds(self) -> int:
-        """Now, in whole seconds since 1970."""
-        return int(self.wall())
-
-    def milliseconds(self) -> int:
-        """Now, in milliseconds since 1970."""
-        return int(self.wall() * 1000)
-
+DAY_MILLISECONDS: Final = 86_400_000
+"""How long somebody who was told no is not heard if they ask again: a day."""
 
 Outgoing = tuple[FromClient, ReplyHandler | None]
 """A message for the server and, if it is a request, who takes the reply."""
@@ -59,15 +50,25 @@ class Context:
 
     vault: Vault
     device: Device
-    clock: Clock
+    parts: Parts
+    clock: Clock = field(init=False)
     events: list[Event] = field(default_factory=list, repr=False)
     answers: Answers = field(init=False)
+    errands: Errands = field(init=False)
     pins: PinBook = field(init=False)
+    unlocking: Unlocking = field(init=False)
+    chains: ChainBook = field(init=False)
     accepts_from: frozenset[tuple[str, str]] = frozenset()
     """Accounts, each with the digest of its key, whose invitations are accepted without asking."""
+    preferences: Preferences = field(init=False)
     ignored: set[str] = field(init=False)  # accounts whose lines in open rooms are hidden; the vault has the same
+    unwanted: dict[tuple[str, bytes], int] = field(init=False)
+    """Who is blocked, or was told no: until when, as in the vault."""
     alarmed: set[Hashable] = field(default_factory=set)  # alarms of time that were told in this session
     touched: set[bytes] = field(default_factory=set)  # conversations with something to do in this transaction
+    contradicted: set[tuple[str, bytes]] = field(default_factory=set)
+    """Accounts with a key of theirs in whose place another one is, or shows itself: it is asked what became of it."""
+    heard_of: set[str] = field(default_factory=set)  # accounts whose statements came in this transaction
     added: list[Added] = field(default_factory=list)
     """Whom our commits have added to rooms in this transaction: they get invitations."""
     said_of_invitations: list[tuple[bytes, DeviceCertificate | None, object]] = field(default_factory=list, repr=False)
@@ -76,18 +77,127 @@ class Context:
     """Rooms, and whom our commits have removed from them in this transaction before they had answered."""
     site_key = b""  # what goes into the rules of a room that belongs to nobody, by the server's word when it connected
     told_older_copy = False  # that this vault is one
+    founded = False  # a room of invitation, in this transaction: nobody else could let a new device of ours in
+    _server_clock: tuple[int, float] | None = None
+    """What it showed when it greeted us (s since 1970), and our monotonic clock then, if ours differed much."""
     outgoing: deque[Outgoing] = field(default_factory=deque, repr=False)
 
     def __post_init__(self) -> None:
         """Wire the parts that tell the front end something."""
+        self.clock = self.parts.clock
         self.answers = Answers(self.emit)
+        self.errands = Errands(self.clock.monotonic, self.request, self.emit)
         own = self.device
-        self.pins = PinBook(self.vault.pins, self.emit, own.account, own.identity_key)
+        self.pins = self.parts.pins(self.vault.pins, self.emit, own.account, own.identity_key)
+        self.unlocking = Unlocking(self.vault.password, own.row.identity, self.emit)
+        self.chains = ChainBook(self.vault.chains, self.emit, self.pins, own)
+        self.preferences = self.vault.preferences
         self.ignored = self.vault.ignored.load()
+        self.unwanted = self.vault.unwanted.load()
+
+    def blocks(self, account: str) -> bool:
+        """Whether the user has blocked an account."""
+        return self.unwanted.get((account, b"")) == 0
+
+    def is_unwanted(self, account: str, room: bytes = b"") -> bool:
+        """Whether the user hears nothing of it if an account asks now: to talk, or into a room."""
+        untils = (self.unwanted.get((account, each)) for each in {b"", room})
+        now = self.clock.milliseconds()
+        return any(until is not None and (until == 0 or now < until) for until in untils)
+
+    def said_no(self, account: str, room: bytes = b"") -> None:
+        """The user has said no to somebody who asked: let them wait before they are heard asking again."""
+        if not self.blocks(account):
+            now = self.clock.milliseconds()
+            self.vault.unwanted.expire(now)
+            self.unwanted = self.vault.unwanted.load()
+            self.unwanted[account, room] = now + DAY_MILLISECONDS
+            self.vault.unwanted.put(account, room, now + DAY_MILLISECONDS)
+
+    def hear_again(self, account: str) -> None:
+        """Whatever an account asks is heard again."""
+        for each in [each for each in self.unwanted if each[0] == account]:
+            del self.unwanted[each]
+            self.vault.unwanted.remove(*each)
+
+    def compare_clocks(self, time: int) -> None:
+        """The server has just told its time (ms since 1970)."""
+        differ = abs(self.clock.seconds() - time // 1000) > CLOCK_SKEW
+        self._server_clock = (time // 1000, self.clock.monotonic()) if differ else None
+
+    @property
+    def clock_trouble(self) -> str:
+        """Why our identity key signs nothing now, for the user; empty: it may.
+
+        What is dated in the future no server takes, nor anything that is signed after it.
+        """
+        if self._server_clock is None:
+            return ""
+        time, since = self._server_clock
+        ahead = self.clock.seconds() - time - int(self.clock.monotonic() - since)
+        if abs(ahead) <= CLOCK_SKEW:
+            return ""
+        return (
+            f"This machine's clock is {span(abs(ahead) * 1000)} {'ahead of' if ahead > 0 else 'behind'} the server's: "
+            "nothing is signed for your account before they agree. Set this machine's clock right; if it is, tell the "
+            "operator of the server."
+        )
+
+    def tell_clock_trouble(self) -> bool:
+        """Tell, once a session, that a wrong clock keeps us from signing. Returns whether one does."""
+        if self.clock_trouble and "signing" not in self.alarmed:
+            self.alarmed.add("signing")
+            self.emit(Alarm("time", b"", self.clock_trouble))
+        return bool(self.clock_trouble)
 
     def emit(self, event: Event) -> None:
         """Tell the front end, once the transaction is on disk."""
         self.events.append(self.answers.name(event))
+
+    def meet(self, person: DeviceCertificate, conversation: bytes) -> None:
+        """Take note of a verified certificate that shows itself in a conversation, and tell what is wrong with it."""
+        contradicted = self.pins.meet(person, conversation)
+        if contradicted is not None:
+            self.contradicted.add((person.account, contradicted))
+        self.chains.see(person)
+
+    def hear(self, statement: Statement) -> None:
+        """Take note of a verified statement: what was revoked, and which key follows which.
+
+        Logs are read in any order, so that what follows on it, or contests it, may have been heard before.
+        """
+        account = statement.account
+        if not self.chains.see(statement) or account == self.device.account:
+            return  # of our own key the user hears otherwise; what was heard before undoes no decision since
+        self.heard_of.add(account)
+        if statement.action == "contest":
+            self._contest(statement)
+        said, followed = statement if statement.action == "succeed" else None, set[bytes]()
+        while said is not None and said.identity_key not in followed:
+            followed.add(said.identity_key)
+            pinned = self.pins.succeed(account, said.identity_key, said.key)
+            seen = self.chains.of(account, said.identity_key)
+            if seen is not None and isinstance(seen.newest, Statement) and seen.newest.action == "contest":
+                self._contest(seen.newest)
+            after = self.chains.of(account, said.key) if pinned else None
+            said = None if after is None else after.succession
+
+    def _contest(self, contest: Statement) -> None:
+        if self.chains.may_contest(contest):
+            self.pins.contest(contest.account, contest.identity_key, contest.key)
+
+    def take_over(self) -> None:
+        """The server has the identity key that succeeds ours, if there is one: it is ours from now on."""
+        if self.device.heir is None:
+            return
+        self.device.take_over()
+        self.unlocking.use(self.device.row.identity)
+        self.pins.use(self.device.identity_key)
+        self.emit(IdentitySucceeded(short(self.device.identity_key)))
+
+    def in_force(self, certificate: DeviceCertificate) -> bool:
+        """Whether a certificate is in date by our own clock, not revoked, and the newest that was seen of its chain."""
+        return in_date(certificate, self.clock.seconds()) and self.chains.age(certificate) == "current"
 
     def request(self, request: FromClient, handler: ReplyHandler) -> None:
         """Send a request, once the transaction is on disk; it gets its id then. A lost connection drops `handler`."""
@@ -100,3 +210,12 @@ class Context:
     def report_failed_commit(self, conversation: bytes, seq: int) -> None:
         """Tell the server that a commit cannot be processed; its operator sees it in the log."""
         self.request(CommitFailed(0, conversation, seq), lambda _reply: None)
+
+
+def span(milliseconds: int) -> str:
+    """Say how long, about: the largest unit of which there are two."""
+    minutes = round(milliseconds / 60_000)
+    for unit, name in ((1440, "days"), (60, "hours")):
+        if minutes >= 2 * unit:
+            return f"{round(minutes / unit)} {name}"
+    return f"{minutes} minutes"

@@ -9,11 +9,17 @@ Nothing that a front end calls waits for the engine, the network or a write to t
 
 from collections.abc import Callable
 
+from securechat.clean import clean
 from securechat.client.commands import Command
 from securechat.client.engine import Engine
-from securechat.client.events import ConversationSnapshot, Event, Invitation, Message
+from securechat.client.events import Event
 from securechat.client.link.runner import Runner
+from securechat.client.message import Message
+from securechat.client.parts import Parts
+from securechat.client.query import Query
 from securechat.client.settings import ClientSettings
+from securechat.client.snapshot import ConversationSnapshot, Invitation
+from securechat.client.vault.folding import Folding
 from securechat.client.vault.vault import Vault
 from securechat.errors import UsageError
 from securechat.names import normalise_title
@@ -22,18 +28,26 @@ from securechat.names import normalise_title
 class ChatClient:
     """One account at one server. Every method may be called from any thread."""
 
-    def __init__(self, settings: ClientSettings, vault: Vault, *, on_event: Callable[[Event], None]) -> None:
+    clean: Callable[[str], str] = staticmethod(clean)
+    """What front ends show of a text of others."""
+
+    def __init__(
+        self, settings: ClientSettings, vault: Vault, *, on_event: Callable[[Event], None], parts: Parts = Parts()
+    ) -> None:
         """`on_event` is called on the client's own thread, in the order in which things happened; `Ended` is the last.
 
         The vault's opener closes it, after `Ended`. Raises `UsageError` or `StorageError`.
         """
-        if (settings.ca_file is None) == (not settings.pin):
-            raise UsageError("Name either the CA's file or its pin: it is how the server is known.")
-        if settings.register and settings.password is None:
-            raise UsageError("An account needs a password.")
-        self._engine = Engine(settings, vault)
+        trusted = vault.authorities.current()
+        if settings.ca_file is not None and settings.pin:
+            raise UsageError("Name either the CA's file or its pin, not both.")
+        if settings.ca_file is None and not settings.ca_pin and trusted is None:
+            raise UsageError("Name the CA's file or its pin: it is how the server is known.")
+        self.clean = parts.clean
+        self._engine = Engine(settings, vault, parts=parts)
         self._reader = vault.reader()
-        self._runner = Runner(settings, self._engine, on_event)
+        known = [] if trusted is None else [trusted]
+        self._runner = Runner(settings, known, self._engine, Folding(vault), on_event, parts.trust)
         self.account = self._engine.account
 
     def start(self) -> None:
@@ -51,8 +65,12 @@ class ChatClient:
     # --- what is there --------------------------------------------------------------------------------------------
 
     def conversations(self) -> list[ConversationSnapshot]:
-        """Return all conversations, oldest first."""
-        return list(self._engine.snapshot.conversations.values())
+        """Return all conversations, oldest first, but those with somebody whom the user does not hear."""
+        return [each for each in self._engine.snapshot.conversations.values() if not each.unheard]
+
+    def blocked(self) -> tuple[str, ...]:
+        """Return the accounts that are blocked, sorted."""
+        return self._engine.snapshot.blocked
 
     def conversation(self, conversation: bytes) -> ConversationSnapshot | None:
         """Return a conversation by its id, or by the one it had at first."""
@@ -83,10 +101,40 @@ class ChatClient:
         """Return a line with up to `limit` lines before it and as many after it, oldest first."""
         return self._reader.around(local_id, limit)
 
+    def past(self, name: str, limit: int, *, before: int = 0, after: int = 0) -> list[Message]:
+        """Return the newest `limit` lines under a name, or those before or after a line, oldest first.
+
+        Under a name is all that was said to a person or in a room of that name, in whichever conversation: a new one
+        begins where somebody has left or ended the one before, or has got another key. Lines follow each other by
+        conversation. Raises `UsageError` for no proper name, or a line that is not there.
+        """
+        found = self._engine.snapshot.called(normalise_title(name))
+        return self._reader.past([each.id for each in found], limit, before=before, after=after)
+
+    def search(self, query: Query, limit: int, before: int = 0) -> list[Message]:
+        """Return the newest `limit` lines that a query fits, newest first; with `before`, of those before that line.
+
+        Raises `UsageError` if it cannot be looked for, or there is no conversation of that name.
+        """
+        found = self._engine.snapshot.called(query.where) if query.where else ()
+        if query.where and not found:
+            raise UsageError(f"You have no conversation {query.where}: nothing can be found in it.")
+        return self._reader.search(query, [each.id for each in found], before, limit)
+
     def unread(self, after: int, limit: int) -> list[Message]:
         """Return the oldest `limit` lines of others after line `after` that no front end has shown, as they arrived."""
         return self._reader.unread(max(after, self._reader.shown()), limit)
 
     def unread_counts(self) -> dict[bytes, tuple[int, int]]:
-        """Return how many such lines there are, by conversation, and the local id of the newest of them."""
+        """Return how many lines of others have come in since the user was last in a conversation (`Visit`), by its id,
+        and the local id of the newest of them.
+        """
         return self._reader.unread_counts()
+
+    def first_unread(self, conversation: bytes) -> int:
+        """Return the local id of the first of these lines in a conversation; 0: there is none."""
+        return self._reader.first_unread(conversation)
+
+    def place(self) -> ConversationSnapshot | None:
+        """Return the conversation in which the user was last, if there is one."""
+        return self.conversation(self._reader.place())

@@ -5,127 +5,62 @@ conversation. An event that a command causes carries the command's id (`commands
 or the server chose is raw: clean it before you draw it.
 """
 
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from dataclasses import field
+from typing import Literal
 
-from securechat.identity.pins import WRITTEN_TO, Standing
+from securechat.client.message import Message
+from securechat.client.snapshot import ConversationSnapshot, Invitation
+from securechat.identity.pins import Standing
+from securechat.value import value
 
 Trust = Standing
 """How the key that somebody shows stands with the user (`identity.pins`)."""
 
 Change = Literal[
     "opened", "joined", "new-device", "new-key", "re-entered", "request", "accepted", "declined", "bye", "closed",
-    "members", "left", "removed", "beside", "merged", "namesake",
-    "renamed", "topic", "owner", "no-owner", "inviter", "no-inviter", "barred", "unbarred",
+    "leaving", "not-opened", "given-up",
+    "members", "left", "removed", "beside", "merged", "replaced", "namesake", "recovered",
+    "renamed", "topic", "life", "owner", "no-owner", "inviter", "no-inviter", "barred", "unbarred",
+    "revoked", "succeeded",
 ]  # fmt: skip
 """`new-device`, `new-key`: somebody who was in it has another device, or another identity key, than before.
 `new-key` has a `by` where an owner has put it in place of the old one.
 `re-entered`: a device has replaced its own leaf, as it does after `/repair` or from an older copy of itself.
-`beside`: the other one has opened a second private conversation, and the first one goes on.
+`beside`: the other one has opened a second private conversation, and the first one goes on. Told at the first thing
+said in it, which may be that it takes the place of the first one (`replaced`).
+`closed`: both have said bye. `leaving`: the user leaves it, and nothing is said there any more; `left` follows where
+that is in the log. `not-opened`: what was asked for never came to be, and `Refused` says why. `given-up`: it has ended
+here because another one of its name goes on in its place.
 `namesake`: a room has a name by which another one goes here, so that this one has a second title (`name`).
+`recovered`: a new device of ours has taken the place of a lost one in it.
+`replaced`: another one with the same key has taken its place (`OutOfStep` anew).
 `merged`: what waited in another one of the same name waits here now.
+`revoked`: somebody's identity key has revoked their device that is in it; its next commit takes that out.
+`succeeded`: somebody's identity key has named another one as its successor, which is not in it.
 """
 
 
-@dataclass(frozen=True)
+WhyPassword = Literal["login", "changed", "rotation", "renewal", "revocation", "succession", "keepsake"]
+"""`login`: the last login has expired, and the server wants another one. `changed`: the server has another password
+than this vault; the account's is wanted (`commands.TakePassword`), and becomes the vault's. `rotation`: this device's
+signature key is to be renewed in time. `renewal`: the user wants it renewed now. `revocation`: the user wants another
+device of this account revoked. `succession`: the user wants another identity key. `keepsake`: a room was founded, into
+which nobody but a device of later that knows of it could let itself; told once a session."""
+
+
+@value
 class Event:
     """Base of all events. `command`: the id of the command that caused it, or 0."""
 
     command: int = field(default=0, kw_only=True)
 
 
-@dataclass(frozen=True)
+@value
 class Done(Event):
     """The command was carried out."""
 
 
-@dataclass(frozen=True)
-class Message:
-    """One line of a conversation's history. `seq` and `time` (ms) are 0 until the server has accepted it."""
-
-    local_id: int
-    conversation: bytes
-    seq: int
-    time: int
-    sender: str
-    own: bool
-    text: str
-    trust: Trust = "unknown"
-    problem: str = ""  # not empty: the entry cannot be shown, and this says why
-    kind: str = ""  # of content, by its name in the registry; empty: nothing could be decrypted
-    device: bytes = b""  # this and `number` name the message for everybody; empty and 0 if they are unknown
-    number: int = 0
-    refers_to: tuple[bytes, int] | None = None  # the name of another message that this one is about
-    written: int = 0  # when, by the sender's clock (ms); 0: not known
-    doubt: str = ""  # not empty: its sender's history contradicts ours, and this says what is proven
-
-
-@dataclass(frozen=True)
-class ConversationSnapshot:
-    """A conversation as the core knows it now."""
-
-    id: bytes
-    kind: Literal["direct", "invite", "open"]
-    name: str  # the room's name, or the other account; a room's second title where another one goes by its name here
-    members: tuple[str, ...]  # accounts, own included, sorted
-    state: Literal["requested", "request", "open", "closed", "stopped"]
-    # requested: we asked, no answer yet; request: they asked us; stopped: see `Stopped`
-    epoch: int
-    own_bye: bool = False
-    their_bye: bool = False
-    unconfirmed_since: int = 0  # when an owner has last signed its state (ms), if that is more than two weeks ago
-    trust: tuple[Trust, ...] = ()  # how the key of each of `members` stands that it has here; of several, the worst
-    topic: str = ""
-    owners: tuple[str, ...] = ()  # accounts, sorted
-    inviters: tuple[str, ...] = ()
-    disputed: tuple[str, ...] = ()  # accounts that saw another history of it than we, sorted
-    absent: tuple[str, ...] = ()  # accounts whose devices here have left the directory, by the server's word; sorted
-
-    def trust_in(self, account: str) -> Trust | None:
-        """Return how the key of a member stands that it has here; None: it is none."""
-        return dict(zip(self.members, self.trust, strict=False)).get(account)
-
-    def outranks(self, older: "ConversationSnapshot") -> bool:
-        """Whether this counts in place of an older conversation of the same name.
-
-        One that we are in goes before a closed one, and one with an accepted key before one without. Of two of these
-        the older goes on until the user leaves it; otherwise the newest counts.
-        """
-        rank = self.rank
-        return rank > older.rank or rank == older.rank < _FIT
-
-    @property
-    def rank(self) -> int:
-        """How much it counts: not at all if it is closed, best if what is said in it goes to accepted keys."""
-        if self.state == "closed":
-            return 0
-        fits = self.kind != "direct" or self.trust_in(self.name) in (None, *WRITTEN_TO)
-        return _FIT if fits else 1
-
-
-_FIT: Final = 2
-
-
 InvitationEnd = Literal["withdrawn", "expired"]
-
-
-@dataclass(frozen=True)
-class Invitation:
-    """An invitation to a room, which waits for an answer. Who is in the room is what it lists, and proves nothing."""
-
-    conversation: bytes
-    name: str
-    inviter: str
-    key: str  # the inviter's key: 64 hexadecimal digits, of which people compare the first four
-    first_contact: bool  # this key was never accepted: the server could be the inviter
-    again: bool  # we were in this room before
-    role: Literal["member", "inviter", "owner"]
-    owners: tuple[str, ...]  # accounts, sorted
-    members: tuple[str, ...]  # the same, without ours
-    known: tuple[str, ...]  # those of them that are listed under the key we know them by
-    text: str = field(repr=False)
-    until: int = 0  # when it ends, in milliseconds since 1970
-    question: int = 0  # which the answer names: another invitation to this room is another question
 
 
 LineRefusal = Literal["used", "key", "no-right", "barred", "inside"]
@@ -136,7 +71,7 @@ LineRefusal = Literal["used", "key", "no-right", "barred", "inside"]
 """
 
 
-@dataclass(frozen=True)
+@value
 class InviteLine:
     """An invite line that this account has given out, and that has not ended."""
 
@@ -148,7 +83,7 @@ class InviteLine:
     used: int = 0  # when, in milliseconds since 1970
 
 
-@dataclass(frozen=True)
+@value
 class Connected(Event):
     """TLS is up and the server has introduced itself."""
 
@@ -156,7 +91,14 @@ class Connected(Event):
     greeting: str
 
 
-@dataclass(frozen=True)
+@value
+class Notice(Event):
+    """The server's operator says something: the server's word, and no member's."""
+
+    text: str
+
+
+@value
 class Disconnected(Event):
     """The connection is gone; the core tries again in `retry_in` seconds."""
 
@@ -164,7 +106,7 @@ class Disconnected(Event):
     retry_in: float
 
 
-@dataclass(frozen=True)
+@value
 class LoggedIn(Event):
     """The account is logged in on this device."""
 
@@ -172,40 +114,113 @@ class LoggedIn(Event):
     resumed: bool
 
 
-@dataclass(frozen=True)
+@value
+class PasswordWanted(Event):
+    """The password is needed, and `commands.Unlock` gives it, or `TakePassword`; what waits for it is done then.
+
+    Told once for each `why`, a rotation once a day. `problem`: why it is not at hand. `until`: before when it is needed
+    (ms since 1970); 0: no time is named.
+    """
+
+    why: WhyPassword
+    problem: str
+    until: int = 0
+
+
+@value
 class Waiting(Event):
     """The server is full; `place` in the queue for a seat."""
 
     place: int
 
 
-@dataclass(frozen=True)
+@value
 class Ready(Event):
     """Seated, and caught up with every log as it was at login: whatever follows is live."""
 
 
-@dataclass(frozen=True)
+@value
 class Received(Event):
     """Somebody's message."""
 
     message: Message
 
 
-@dataclass(frozen=True)
+@value
 class Said(Event):
     """Our own line is in the vault, and goes out when it can."""
 
     message: Message
 
 
-@dataclass(frozen=True)
+@value
 class Delivered(Event):
     """Our own line is on the server's disk: `seq` and `time` are set."""
 
     message: Message
 
 
-@dataclass(frozen=True)
+@value
+class Marked(Event):
+    """A member says that they have received our lines up to one seq, and read them up to another."""
+
+    conversation: bytes
+    account: str
+    delivered: int
+    read: int
+
+
+@value
+class Expired(Event):
+    """Lines of a conversation have ended with the life that its rules gave them, or reactions: they are in no page."""
+
+    conversation: bytes
+
+
+@value
+class Typing(Event):
+    """Somebody types, or has stopped. Whoever types says so again; after 10 seconds without, they do not any more."""
+
+    conversation: bytes
+    account: str
+    typing: bool
+
+
+@value
+class PreferenceChanged(Event):
+    """The user prefers something else from now on: as `Prefer` says."""
+
+    name: str
+    value: str
+    conversation: bytes
+
+
+@value
+class Edited(Event):
+    """A line has another text, by its sender. `before`: the old one, which is not kept."""
+
+    message: Message
+    before: str = field(repr=False)
+
+
+@value
+class Deleted(Event):
+    """A line was deleted, by the one in its `deleted_by`: nothing that it said is kept."""
+
+    message: Message
+
+
+@value
+class Reacted(Event):
+    """Somebody has put a reaction under a line, or taken one back: `message` has those that are there."""
+
+    message: Message
+    account: str
+    text: str
+    act: Literal["add", "remove"]
+
+
+@value
 class KeyShown:
     """A key as people name it."""
 
@@ -214,9 +229,11 @@ class KeyShown:
     trust: Trust
 
 
-@dataclass(frozen=True)
+@value
 class Held(Event):
     """Our message is not sent, because of the keys of those in `whose`, or because it was typed before a long absence.
+
+    `two_holders`: because two programs hold that key (`TwoHolders`).
 
     `question`: not 0 where `Confirm` with that number lets it go; otherwise `Trust`, `Verify` or `Accept` decides.
     """
@@ -225,9 +242,10 @@ class Held(Event):
     whose: tuple[KeyShown, ...]
     question: int = 0
     after_absence: bool = False
+    two_holders: bool = False
 
 
-@dataclass(frozen=True)
+@value
 class Unreachable(Event):
     """By the server's word a member's device is not in its directory any more, and will not get what is said.
 
@@ -241,7 +259,7 @@ class Unreachable(Event):
     new: KeyShown | None = None  # the other key that the account has in the directory now
 
 
-@dataclass(frozen=True)
+@value
 class Delayed(Event):
     """The server refuses messages to a conversation for now: they wait in order, and are tried again.
 
@@ -253,24 +271,24 @@ class Delayed(Event):
     text: str
 
 
-@dataclass(frozen=True)
+@value
 class ConversationChanged(Event):
     """A conversation appeared, or its state, members or name changed."""
 
     conversation: ConversationSnapshot
     change: Change
-    account: str = ""  # whom it is about, or who caused it, where that is one person; the new name or topic
-    by: str = ""  # who has changed the rules, or somebody's key
+    account: str = ""  # whom it is about, or who caused it, where that is one person; the new name, topic or life (s)
+    by: str = ""  # who has changed the rules, let somebody in, removed them, or changed their key
 
 
-@dataclass(frozen=True)
+@value
 class Invited(Event):
     """Somebody invites us to a room: `AcceptInvitation` or `DeclineInvitation` answers. It is in the snapshot, too."""
 
     invitation: Invitation
 
 
-@dataclass(frozen=True)
+@value
 class InvitationEnded(Event):
     """An invitation was taken back, or has waited too long; nothing was read or sent."""
 
@@ -278,7 +296,7 @@ class InvitationEnded(Event):
     why: InvitationEnd
 
 
-@dataclass(frozen=True)
+@value
 class InvitationDeclined(Event):
     """Somebody whom we have invited to a room does not want to come."""
 
@@ -286,7 +304,7 @@ class InvitationDeclined(Event):
     account: str
 
 
-@dataclass(frozen=True)
+@value
 class InviteLineMade(Event):
     """Answer to `MakeInviteLine`. `text` is the line, as secret as a password; it is not kept and not shown again."""
 
@@ -294,14 +312,14 @@ class InviteLineMade(Event):
     text: str = field(repr=False)
 
 
-@dataclass(frozen=True)
+@value
 class InviteLines(Event):
     """Answer to `ListInviteLines` and `RevokeInviteLine`: those that have not ended, oldest first."""
 
     lines: tuple[InviteLine, ...]
 
 
-@dataclass(frozen=True)
+@value
 class InviteLineUsed(Event):
     """Somebody has come by an invite line of ours: their key is accepted, and the room adds them."""
 
@@ -311,7 +329,7 @@ class InviteLineUsed(Event):
     room: str  # empty: the line led to nothing but us
 
 
-@dataclass(frozen=True)
+@value
 class InviteLineRefused(Event):
     """Somebody has the secret of an invite line of ours and is not let in by it: they ask like anybody else."""
 
@@ -325,7 +343,7 @@ class InviteLineRefused(Event):
     used: int = 0  # when, in milliseconds since 1970
 
 
-@dataclass(frozen=True)
+@value
 class AskedByLine(Event):
     """We have used an invite line: the inviter's key is accepted, and their client has to be online to let us in."""
 
@@ -336,7 +354,7 @@ class AskedByLine(Event):
     known: bool  # whether the key was accepted before
 
 
-@dataclass(frozen=True)
+@value
 class PresenceChanged(Event):
     """Somebody who shares a conversation came online, went away, or dropped."""
 
@@ -345,7 +363,7 @@ class PresenceChanged(Event):
     state: Literal["online", "offline", "dropped"]
 
 
-@dataclass(frozen=True)
+@value
 class KeyChanged(Event):
     """An account shows a key that is not the accepted one: `trust` says against what it stands."""
 
@@ -354,7 +372,60 @@ class KeyChanged(Event):
     trust: Trust
 
 
-@dataclass(frozen=True)
+@value
+class TwoHolders(Event):
+    """Two programs hold the identity key of somebody whom we write to: each has signed what the other one has not.
+
+    What we write to them waits until `Confirm`; told once.
+    """
+
+    account: str
+    key: str  # its short form
+
+
+@value
+class KeySucceeded(Event):
+    """A key that was accepted has named another one as its successor, which is accepted in its place.
+
+    `trust`: `accepted`, or `succeeded` where the old one was compared: then what is written waits for `Confirm`.
+    """
+
+    account: str
+    key: str  # the new one's short form
+    trust: Trust
+
+
+@value
+class KeyContested(Event):
+    """A key denies that it has named the one that succeeded it: neither is accepted before the user decides."""
+
+    account: str
+    old: str  # its short form
+    new: str  # the other's
+
+
+@value
+class OwnKeyUsed(Event):
+    """Another program with our identity key has signed something, at `time` (ms, by its own clock); told once."""
+
+    what: Literal["certify", "revoke", "succeed", "contest", "restart"]  # `identity.statements`
+    time: int
+    shut_out: bool = False  # this device does not speak for the account by it, and goes on once the user has decided
+
+
+@value
+class CameByOldKey(Event):
+    """Somebody came in by themselves, by a certificate that has run out, was revoked, or has a later one after it.
+
+    What was typed before waits until `Confirm`, or until they have renewed it.
+    """
+
+    conversation: bytes
+    account: str
+    key: str  # its short form
+
+
+@value
 class FirstContact(Event):
     """A key was accepted that nothing is known of: the user wrote to the account first, or said yes to it."""
 
@@ -362,7 +433,14 @@ class FirstContact(Event):
     key: str  # its short form
 
 
-@dataclass(frozen=True)
+@value
+class LookAlike(Event):
+    """Names that have just come up are easily taken for others that this client knows. Each is told once a session."""
+
+    pairs: tuple[tuple[str, str], ...]  # the new one, and the one known before: accounts, or names of rooms
+
+
+@value
 class KeyAccepted(Event):
     """The user has accepted a key; `verified`: after comparing the safety number."""
 
@@ -373,7 +451,7 @@ class KeyAccepted(Event):
     stops: tuple[str, ...] = ()  # names of conversations with another key of the account, where nothing more is sent
 
 
-@dataclass(frozen=True)
+@value
 class KeyRefused(Event):
     """The user has refused a key: nothing that is written goes to it."""
 
@@ -383,7 +461,16 @@ class KeyRefused(Event):
     stops: tuple[str, ...] = ()  # names of conversations with this key, where nothing more is sent
 
 
-@dataclass(frozen=True)
+@value
+class Unread(Event):
+    """The user has marked lines of others in a conversation as unread, so many, up to this one."""
+
+    conversation: bytes
+    lines: int
+    newest: int  # local id
+
+
+@value
 class Ignored(Event):
     """The lines of an account in open rooms are hidden here from now on; or, if not `ignored`, shown again."""
 
@@ -391,7 +478,15 @@ class Ignored(Event):
     ignored: bool
 
 
-@dataclass(frozen=True)
+@value
+class Blocked(Event):
+    """Nothing more is heard of an account, here; or, if not `blocked`, it is heard again."""
+
+    account: str
+    blocked: bool
+
+
+@value
 class OperatorSpoke(Event):
     """The server's operator said something in a room that belongs to nobody; everybody there carries it out.
 
@@ -403,7 +498,7 @@ class OperatorSpoke(Event):
     account: str = ""
 
 
-@dataclass(frozen=True)
+@value
 class Unconfirmed(Event):
     """No owner has signed the state of a room since `since` (ms): the server may be withholding what is newer."""
 
@@ -411,35 +506,79 @@ class Unconfirmed(Event):
     since: int
 
 
-@dataclass(frozen=True)
+@value
 class Gap(Event):
-    """The server gave up messages before `first_seq` while we were away."""
+    """Messages before `first_seq` are missing here.
+
+    `away`: the server gave them up before we had read them. `restored`: the log leaps, as it does where the server was
+    restored from a backup that lacks them. `re-entered`: this device could not read on, and came in again behind them.
+    """
 
     conversation: bytes
     first_seq: int
+    why: Literal["away", "restored", "re-entered"] = "away"
 
 
-@dataclass(frozen=True)
+@value
+class InvitationsMissed(Event):
+    """So many invitations and first messages have gone from the server before this device has had them."""
+
+    count: int
+
+
+@value
+class NotRegained(Event):
+    """A conversation that our keepsake names was not entered, and `why`. `account` could invite us again, if named."""
+
+    conversation: bytes
+    why: str
+    account: str
+
+
+@value
+class Recovered(Event):
+    """This device has taken the place of lost ones, of which `revoked` speak no more.
+
+    `kept`: when the keepsake was made (ms since 1970); 0: the server had none. `entered`: how many of the conversations
+    that it names were entered; `missing`: the names of the others.
+    """
+
+    kept: int
+    entered: int
+    missing: tuple[str, ...]
+    revoked: int
+
+
+@value
+class LostRevoked(Event):
+    """With the recovery file alone: these devices (marks) speak for the account no more, and no other one does."""
+
+    devices: tuple[str, ...]
+
+
+@value
 class OutOfStep(Event):
     """This device's state and the log do not fit together, and `what` is done about it.
 
     older-copy: by the server's word, which no signature bears out, the device has said more than this vault knows, so
-    that it is an older copy. Told once, of all conversations.
+    that it is an older copy: at `time` (ms), 0 if that is not known. Told once, of all conversations.
     own-commit: at `time` (ms) the device changed something that this vault does not know: another copy of it did.
     checkpoint: we are back on the word of `account`, of `time`. nothing-left: there is no such word; `account`, or
     whoever owns the room, has to invite us again. cut-off: the server has lost what leads on from here; lines wait.
     not-found: it says that we are not in it; lines wait until the user leaves, or the log shows a removal.
     ahead: the server has lost `count` entries that we know, or more; lines wait.
+    anew: a private conversation that it has lost goes on in this one, under the same key; `count` lines of ours there
+    may not have arrived.
     """
 
     conversation: bytes
-    what: Literal["older-copy", "own-commit", "cut-off", "not-found", "checkpoint", "nothing-left", "ahead"]
+    what: Literal["older-copy", "own-commit", "cut-off", "not-found", "checkpoint", "nothing-left", "ahead", "anew"]
     time: int = 0
     count: int = 0
     account: str = ""
 
 
-@dataclass(frozen=True)
+@value
 class Alarm(Event):
     """The server or a member did something that an honest one never does: `text` says what, who, and what to do."""
 
@@ -448,7 +587,7 @@ class Alarm(Event):
     text: str
 
 
-@dataclass(frozen=True)
+@value
 class Stopped(Event):
     """A commit of `culprit` cannot be processed. The conversation has stopped, until `/repair` or for good."""
 
@@ -459,7 +598,7 @@ class Stopped(Event):
     passed_over: bool = False  # in an open room: this device enters again past it, by itself
 
 
-@dataclass(frozen=True)
+@value
 class RoomListed:
     """One line of `RoomList`."""
 
@@ -470,14 +609,14 @@ class RoomListed:
     topic: str = ""
 
 
-@dataclass(frozen=True)
+@value
 class RoomList(Event):
     """Answer to `ListRooms`."""
 
     rooms: tuple[RoomListed, ...]
 
 
-@dataclass(frozen=True)
+@value
 class MemberList(Event):
     """Answer to `ListMembers`: accounts, whether they are online, and how the key stands that each has here.
 
@@ -489,9 +628,33 @@ class MemberList(Event):
     invited: tuple[str, ...] = ()  # those of them who have not answered their invitation
     ignored: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()  # those whose devices here are not in the directory any more, by the server's word
+    heard: tuple[str, ...] = ()  # others who have said or changed something since we came in; the rest are listed
 
 
-@dataclass(frozen=True)
+@value
+class Contact:
+    """Somebody that we know."""
+
+    account: str
+    key: str  # the short form of the key that is written to, else of one that was decided on; empty: of none was
+    trust: Trust  # how it stands
+    rooms: tuple[str, ...]  # names of those in which both of us are
+    talks: bool = False  # a private conversation with them goes on
+    ignored: bool = False
+    blocked: bool = False
+
+
+@value
+class ContactList(Event):
+    """Answer to `ListContacts`, by name: of many the first ones, and how many there are in all."""
+
+    part: str
+    contacts: tuple[Contact, ...]
+    count: int
+    rooms: tuple[str, ...] = ()  # names that have `part` in them
+
+
+@value
 class NumberedKey:
     """A key, and the safety number to compare for it."""
 
@@ -501,7 +664,7 @@ class NumberedKey:
     conversations: tuple[str, ...]  # names of those that show it
 
 
-@dataclass(frozen=True)
+@value
 class SafetyNumber(Event):
     """Answer to `ShowSafetyNumber`: every key that is known of the account, the accepted one first."""
 
@@ -509,7 +672,103 @@ class SafetyNumber(Event):
     keys: tuple[NumberedKey, ...]
 
 
-@dataclass(frozen=True)
+@value
+class DeviceShown:
+    """One device of an account. Times in milliseconds since 1970; certificates are dated by the device's own clock."""
+
+    device: str  # its mark: 8 hexadecimal digits
+    key: str  # the short form of the identity key that certifies it
+    since: int  # when it was certified first, as far as is known
+    renewed: int  # when last
+    until: int  # the end of that certificate
+    heard: int  # when it last said something, as far as this vault shows; of others: in private; 0: nothing of late
+    state: Literal["current", "older", "revoked"]  # older: another device has taken its place
+    own: bool = False  # it is this one
+    unpublished: bool = False  # it is revoked here, and the server has not taken that yet
+    name: str = ""  # what the user calls it, of our own ones
+
+
+@value
+class KeyRenewed(Event):
+    """This device has a new key, as the user wanted. `until`: the end of its certificate (ms since 1970)."""
+
+    until: int
+
+
+@value
+class DeviceRevoked(Event):
+    """The server has taken our revocation of a device: its session has ended, and nobody takes anything from it."""
+
+    device: str  # its mark
+
+
+@value
+class CaChanged(Event):
+    """The server is known by another CA from now on, the one that the user has named, and the former is not trusted."""
+
+    pin: str  # `sha256:` and the hash of its public key
+
+
+@value
+class SecretReplaced(Event):
+    """The account has had another secret at the server since `time` (ms), by a login that this program did not make."""
+
+    time: int
+
+
+@value
+class PasswordReplaced(Event):
+    """The account and this vault have a new password. `file`: ours comes from a file, which has the old one."""
+
+    file: bool
+
+
+@value
+class AccountDeleted(Event):
+    """The server has deleted our account, whose name nobody can take. `wiped`: this vault goes, too, when it closes."""
+
+    wiped: bool
+
+
+@value
+class SessionShown:
+    """A device of ours that is logged in, or can come back without the password. Times in ms since 1970; 0: not known.
+
+    `address`: from where, by the server's word, if it is there now. `name`: which the user has given it.
+    """
+
+    device: str  # its mark
+    name: str
+    own: bool  # it is this one
+    online: bool
+    address: str
+    used: int
+    expires: int
+
+
+@value
+class OwnSessions(Event):
+    """Answer to `ListSessions`: those that are there now first, then the one that was there last."""
+
+    sessions: tuple[SessionShown, ...]
+
+
+@value
+class IdentitySucceeded(Event):
+    """The server has our succession: this account goes on under another identity key, and its conversations end."""
+
+    key: str  # short form of the new one
+
+
+@value
+class Devices(Event):
+    """Answer to `ListDevices`, oldest first."""
+
+    account: str
+    devices: tuple[DeviceShown, ...]
+
+
+@value
 class Refused(Event):
     """Something was not carried out: `text` says why and what to do; `code` is the wire's, or "local".
 
@@ -521,7 +780,7 @@ class Refused(Event):
     message: Message | None = None
 
 
-@dataclass(frozen=True)
+@value
 class Ended(Event):
     """The core has stopped for good. `error` is None after `close`, else what ended it."""
 

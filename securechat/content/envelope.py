@@ -10,9 +10,15 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from securechat.content.registry import MAX_NAME, Body, Unknown, decode_body, encode_body
+from securechat.content.registry import MAX_NAME, Body, Name, Unknown, decode_body, encode_body, with_name
 from securechat.errors import DecodeError, UsageError
+from securechat.tlscodec import encode_varint
 from securechat.wire.limits import CHAIN_LENGTH, MAX_COUNT, MAX_TIME
+
+FLOOR: Final = 256
+"""Bytes, length included, that any content is padded to at least: a text of about 190 bytes, two lines of a screen.
+Most of what people write to each other is shorter, and Padmé alone tells short texts apart: it rounds a "no" to 57
+bytes and an "I love you" to 66."""
 
 _Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 _Time = Annotated[int, Meta(ge=0, le=MAX_TIME)]
@@ -73,20 +79,25 @@ def unplaced(body: tuple[str, bytes], sent: int) -> bytes:
     return _encode(_Outer(0, bytes(CHAIN_LENGTH), sent, *body))
 
 
-def place(content: bytes, seq: int, chain: bytes) -> bytes:
-    """Return our own content with the place that its sender has reached: what was said waits without one."""
+def place(content: bytes, seq: int, chain: bytes, about: Name | None = None) -> bytes:
+    """Return our own content with the place that its sender has reached: what was said waits without one.
+
+    `about`: the name of the message that it is about, if it is about one.
+    """
     outer = _decode_outer(content)
     outer.seq, outer.chain = seq, chain
+    if about is not None:
+        outer.data = with_name(outer.kind, outer.data, about)
     return _encode(outer)
 
 
 def padding(length: int) -> int:
-    """Return how many zero bytes to add to content of `length` bytes: Padmé, at most 12 % (PURBs, section 4.2).
+    """Return how many zero bytes to add to content of `length` bytes: up to FLOOR, above it Padmé (PURBs, section 4.2).
 
-    It leaves O(log log) bits of the length visible where no padding leaves O(log).
+    Padmé adds at most 12 %, and leaves O(log log) bits of the length visible where no padding leaves O(log). What is
+    rounded up is the content with the length before it (a vector of RFC 9420): that one's size differs as well.
     """
-    if length < 2:
-        return 0
-    exponent = length.bit_length() - 1
+    whole = len(encode_varint(length)) + length
+    exponent = whole.bit_length() - 1
     low_bits = (1 << (exponent - exponent.bit_length())) - 1
-    return -length & low_bits
+    return max(FLOOR - whole, -whole & low_bits)

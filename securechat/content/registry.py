@@ -8,7 +8,8 @@ To add a kind:
 4. `tests/test_content.py`: an example in `EXAMPLES`; tests walk all kinds and fail where one has no handler
 
 A kind's name is on the wire: it never changes, and neither do the fields of a struct; a change is a new kind. A client
-that does not know a kind keeps its bytes, and shows that something came.
+that does not know a kind keeps its bytes, and shows that something came, with what stands for it: a kind that shows
+people anything has that as its first field, a text. docs/content.md has the whole schema, and what it was taken from.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,16 @@ import msgspec
 from msgspec import Meta
 
 from securechat.errors import UsageError
-from securechat.wire.limits import CONVERSATION_ID_LENGTH, MAX_ACCOUNT, MAX_KEY_PACKAGE, MAX_ROOM, MAX_TIME
+from securechat.wire.limits import (
+    CONVERSATION_ID_LENGTH,
+    DEVICE_ID_LENGTH,
+    MAX_ACCOUNT,
+    MAX_COUNT,
+    MAX_IDENTITIES,
+    MAX_KEY_PACKAGE,
+    MAX_ROOM,
+    MAX_TIME,
+)
 
 MAX_TEXT: Final = 64 << 10
 """Bytes of one text in UTF-8: half of what fits into an entry (`wire.limits.MAX_PAYLOAD`), padding included."""
@@ -27,8 +37,9 @@ MAX_TEXT: Final = 64 << 10
 MAX_NAME: Final = 32
 """Characters of a kind's name."""
 
-MAX_OWNERS: Final = 64
-"""Owners that an invitation names: as many as the rules of a room hold (`policy.rules.MAX_IDENTITIES`)."""
+MAX_REACTION: Final = 16
+"""Characters of a reaction: the longest emoji of one picture, two people who kiss in two colours of skin, has ten. What
+an emoji is changes with each version of Unicode, and receivers must not differ: so this is all that is asked of it."""
 
 INVITATION_DAYS: Final = 14
 """Days for which an invitation can be answered: a holiday, and less than a log waits for a reader (30 days)."""
@@ -42,8 +53,25 @@ _Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 _Account = Annotated[str, Meta(min_length=1, max_length=MAX_ACCOUNT)]
 _Group = Annotated[bytes, Meta(min_length=CONVERSATION_ID_LENGTH, max_length=CONVERSATION_ID_LENGTH)]
 
+_Device = Annotated[bytes, Meta(min_length=DEVICE_ID_LENGTH, max_length=DEVICE_ID_LENGTH)]
+_Number = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+_Seq = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+
 Role = Literal["member", "inviter", "owner"]
 """What an invited person will be in the room."""
+
+
+class Name(NamedTuple):
+    """Names a message of a conversation, for everybody in it (docs/design.md, section 4, Numbers)."""
+
+    device: _Device
+    """Of its sender, 16 bytes."""
+    number: _Number
+    """Which of that device's submissions to the conversation it is, from 1."""
+
+
+NAMELESS: Final = Name(bytes(DEVICE_ID_LENGTH), 0)
+"""Stands for a message's name in what waits: the number is certain only once everything before has one."""
 
 
 class Body(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
@@ -65,6 +93,62 @@ class Text(Body, frozen=True):
     def check(self) -> None:
         """Bound the bytes: the field's type counts characters."""
         check_text(self.text)
+
+
+class Action(Body, frozen=True):
+    """Says what the sender does, in the third person: "waves" (`/me`)."""
+
+    text: _Text
+
+    def check(self) -> None:
+        """Bound the bytes: the field's type counts characters."""
+        check_text(self.text)
+
+
+class Reply(Body, frozen=True):
+    """Something said in answer to another message, which is shown beside it and not copied."""
+
+    text: _Text
+    about: Name
+
+    def check(self) -> None:
+        """Bound the bytes: the field's type counts characters."""
+        check_text(self.text)
+
+
+class Edit(Body, frozen=True):
+    """Puts another text in place of that of a message of the sender's, whose kind and place stay."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
+    about: Name
+    """The message as it was first said: an edit is no message, and cannot be edited."""
+
+    def check(self) -> None:
+        """Bound the bytes: the field's type counts characters."""
+        check_text(self.text)
+
+
+class Delete(Body, frozen=True):
+    """Takes a message out of the history of everybody: one of the sender's, or in a room of theirs anybody's."""
+
+    about: Name
+
+
+class Reaction(Body, frozen=True):
+    """Puts an emoji, or a short word, under a message, or takes one of the sender's back."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=MAX_REACTION)]
+    about: Name
+    act: Literal["add", "remove"]
+
+
+class Marks(Body, frozen=True):
+    """Says how far the sender has received and read what others have said. The newest counts, for all before it."""
+
+    delivered: _Seq
+    """The seq of a line, or of what came after it: everything up to it is on the sender's disk."""
+    read: _Seq
+    """The same of what a person has seen; at most `delivered`; 0: nothing, or they do not say."""
 
 
 class Request(Body, frozen=True):
@@ -101,7 +185,7 @@ class Invite(Body, frozen=True):
     kind: Literal["invite"]
     name: Annotated[str, Meta(min_length=1, max_length=MAX_ROOM)]
     role: Role
-    owners: Annotated[tuple[tuple[_Account, _Key], ...], Meta(max_length=MAX_OWNERS)]
+    owners: Annotated[tuple[tuple[_Account, _Key], ...], Meta(max_length=MAX_IDENTITIES)]
     """Account and identity key of each owner."""
     context: _Hash
     """SHA-256 of the GroupContext of the epoch that the Welcome opens."""
@@ -135,6 +219,17 @@ class LineProof(Body, frozen=True):
     proof: Annotated[bytes, Meta(min_length=64, max_length=64)]
 
 
+class Instead(Body, frozen=True):
+    """Says first that this private conversation takes the place of another one, which a restored server has lost.
+
+    It counts if both are with the same account, under the same key that the receiver has accepted, and this one came
+    later (docs/design.md, section 6, Following).
+    """
+
+    group: _Group
+    """The other one's id."""
+
+
 class Unknown(NamedTuple):
     """A body of a kind that this version does not know. Printing one shows neither."""
 
@@ -146,6 +241,12 @@ class Unknown(NamedTuple):
         return "Unknown(...)"
 
 
+class _StandIn(msgspec.Struct, array_like=True):
+    """How a body of a kind of later begins, if it shows anything; what else it has is not looked at."""
+
+    text: str
+
+
 class Kind(NamedTuple):
     """What one kind of content is."""
 
@@ -155,11 +256,19 @@ class Kind(NamedTuple):
     """What a body of this kind shows as a line of the history; None: it is no line, and only does something."""
     direct_only: bool = False
     """Whether it has no place in a room: there it is kept and not acted upon, like an unknown one."""
+    editable: bool = False
+    """Whether an `Edit` changes it: what it shows is its field `text`."""
 
 
 KINDS: Final = (
-    Kind("text", Text, line=attrgetter("text")),
-    Kind("request", Request, line=attrgetter("text"), direct_only=True),
+    Kind("text", Text, line=attrgetter("text"), editable=True),
+    Kind("action", Action, line=attrgetter("text"), editable=True),
+    Kind("reply", Reply, line=attrgetter("text"), editable=True),
+    Kind("edit", Edit),
+    Kind("delete", Delete),
+    Kind("reaction", Reaction),
+    Kind("marks", Marks),
+    Kind("request", Request, line=attrgetter("text"), direct_only=True, editable=True),
     Kind("accept", Accept, direct_only=True),
     Kind("decline", Decline, direct_only=True),
     Kind("bye", Bye, direct_only=True),
@@ -167,11 +276,13 @@ KINDS: Final = (
     Kind("invite-declined", DeclineInvite, direct_only=True),
     Kind("invite-withdrawn", WithdrawInvite, direct_only=True),
     Kind("line-proof", LineProof, direct_only=True),
+    Kind("instead", Instead, direct_only=True),
 )
 
 _BY_NAME: Final = {kind.name: kind for kind in KINDS}
 _BY_BODY: Final = {kind.body: kind for kind in KINDS}
 _encode: Final = msgspec.msgpack.Encoder().encode
+_decode_stand_in: Final = msgspec.msgpack.Decoder(_StandIn).decode
 _DECODERS: Final = {kind.name: msgspec.msgpack.Decoder(kind.body).decode for kind in KINDS}
 
 
@@ -198,6 +309,40 @@ def line_of(kind: str, data: bytes) -> str | None:
     """Return what a body that was decoded before shows as a line; None: this version cannot show it."""
     known = _BY_NAME.get(kind)
     return None if known is None or known.line is None else known.line(_DECODERS[kind](data))
+
+
+def stand_in(kind: str, data: bytes) -> str:
+    """Return the text that stands for a body of a kind that is not known, its first field; empty: it has none."""
+    if kind in _BY_NAME:
+        return ""
+    try:
+        text = _decode_stand_in(data).text
+        check_text(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, UsageError, RecursionError):
+        return ""
+    return text
+
+
+def is_message(kind: str) -> bool:
+    """Whether content of this kind is something said, which others can be about: what is not known, may be."""
+    return kind not in _BY_NAME or _BY_NAME[kind].line is not None
+
+
+def is_editable(kind: str) -> bool:
+    """Whether an `Edit` changes a message of this kind."""
+    return kind in _BY_NAME and _BY_NAME[kind].editable
+
+
+def with_text(kind: str, data: bytes, text: str) -> bytes:
+    """Return the bytes of a body of an editable kind with another text. Raises `UsageError` if that is too long."""
+    body = msgspec.structs.replace(_DECODERS[kind](data), text=text)
+    body.check()
+    return _encode(body)
+
+
+def with_name(kind: str, data: bytes, about: Name) -> bytes:
+    """Return the bytes of a body with the name of the message that it is about."""
+    return _encode(msgspec.structs.replace(_DECODERS[kind](data), about=about))
 
 
 def check_text(text: str) -> None:

@@ -5,18 +5,19 @@ identity_key[32], key_package<V>}. So a proof is good for one room of one invite
 the newcomer, by that key package. Nothing here keeps a secret.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from securechat.tlscodec import Writer
+from securechat.value import value
 
 LABEL: Final = b"securechat invite line proof v1"
 
 
-@dataclass(frozen=True)
+@value
 class Claim:
     """What the proof is about. Each of the two people is an account and its identity key (32 bytes)."""
 

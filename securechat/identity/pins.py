@@ -8,30 +8,39 @@ valid (invariant 8): it holds our own sending and marks what we read. All here a
     trust      the same for a key against the one that is accepted, which it takes the place of
     verify     the safety number of this key was compared; it takes the place of whichever was accepted
     refuse     nothing goes to this key
+
+A key may also name another one as its successor, by a signed statement (`identity.statements`). What was accepted is
+the new one then; what was compared is `succeeded`, until the user goes on (`go_on`) or compares again. Where the old
+key contests that, one of the two is a thief's: both are `contested`, and nothing goes to either until a person decides.
 """
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Literal
 
 from securechat.errors import TrustError
+from securechat.value import value
 
-State = Literal["accepted", "verified", "refused"]
-"""What a person has decided on a key. `verified`: accepted, and its safety number compared."""
+State = Literal["accepted", "verified", "refused", "succeeded", "contested"]
+"""What a person has decided on a key. `verified`: accepted, and its safety number compared. `succeeded`: a verified key
+has named it as its successor, and the person has not seen that. `contested`: the key before it denies that, or it
+denies the one after it."""
 
-Standing = Literal["unknown", "accepted", "verified", "changed", "changed-verified", "refused"]
+Standing = Literal[
+    "unknown", "accepted", "verified", "succeeded", "changed", "changed-verified", "contested", "refused",
+]  # fmt: skip
 """How a key stands. `unknown`: no key of the account is accepted, nor is this one refused. `changed`,
 `changed-verified`: another key of the account is accepted, or verified."""
 
-WRITTEN_TO: Final = frozenset[Standing](("accepted", "verified"))
+WRITTEN_TO: Final = frozenset[Standing](("accepted", "verified", "succeeded"))
 """A key that stands so may be written to."""
 
 CONTRADICTING: Final = frozenset[Standing](("changed-verified", "refused"))
 """A key that stands so is against what the user has verified or refused."""
 
 WORST_FIRST: Final[tuple[Standing, ...]] = (
-    "refused", "changed-verified", "changed", "unknown", "accepted", "verified",
+    "refused", "contested", "changed-verified", "changed", "succeeded", "unknown", "accepted", "verified",
 )  # fmt: skip
 """In the order in which people should look at them."""
 
@@ -39,7 +48,7 @@ SHORT: Final = 4
 """Hexadecimal digits of a key's short form. They tell apart the few keys of one account, and prove nothing."""
 
 
-@dataclass(frozen=True)
+@value
 class Pin:
     """What was decided on one key (32 bytes) of an account."""
 
@@ -48,7 +57,7 @@ class Pin:
     state: State
 
 
-@dataclass(frozen=True)
+@value
 class Pins:
     """The keys of one account that something was decided on."""
 
@@ -89,6 +98,22 @@ class Pins:
     def refuse(self, key: bytes) -> "Pins":
         """Let nothing go to `key`."""
         return Pins(self.account, {**self.states, key: "refused"})
+
+    def succeed(self, old: bytes, new: bytes) -> "Pins":
+        """The key `old` has named `new` as its successor. Changes nothing unless `old` is written to."""
+        if self.written_to != old or self.states.get(new) == "refused":
+            return self
+        return self._with(new, "accepted" if self.states[old] == "accepted" else "succeeded")
+
+    def contest(self, old: bytes, new: bytes) -> "Pins":
+        """The key `old` denies that `new` is its successor. Of no effect if `new` is not accepted, or was compared."""
+        if self.written_to != new or self.states[new] == "verified":
+            return self
+        return Pins(self.account, {**self.states, old: "contested", new: "contested"})
+
+    def go_on(self, key: bytes) -> "Pins":
+        """The user has seen that `key` succeeds one that they had compared, and accepts it."""
+        return self._with(key, "accepted") if self.states.get(key) == "succeeded" else self
 
     def _with(self, key: bytes, state: State) -> "Pins":
         """Give `key` a state that means: this is the one that is written to."""

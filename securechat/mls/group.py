@@ -13,7 +13,7 @@ The saved form has two parts, so that a message does not rewrite the tree: `publ
 epoch and with proposals, `secret_bytes` with every message. Neither holds a secret that was used up.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Self
 
@@ -86,6 +86,9 @@ from securechat.tlscodec import MAX_VECTOR, Reader, Writer
 from securechat.value import value
 
 _SAVED_VERSION = 1
+
+SignatureKeys = Mapping[bytes, SignaturePrivateKey]
+"""Our signature keys by their public halves: each of our leaves names its own."""
 
 
 def _is_available(proposal: Proposal, psks: PskLookup) -> bool:
@@ -166,6 +169,11 @@ class Group:
         return self._keys.leaf
 
     @property
+    def can_sign(self) -> bool:
+        """Whether we still have the private half of our leaf's signature key. Without it we can only follow."""
+        return not self._signature_private.is_wiped
+
+    @property
     def epoch_authenticator(self) -> bytes:
         """KDF.Nh bytes, equal for all who have the same view of the group (section 8.7); may be shown."""
         return bytes(self._secrets.epoch_authenticator)
@@ -178,6 +186,10 @@ class Group:
     def export(self, label: str, context: bytes, length: int) -> Secret:
         """MLS-Exporter (section 8.5): `length` secret bytes. Raises `UsageError` if that is too many."""
         return self._secrets.export(self.suite, label, context, length)
+
+    def sign(self, label: bytes, content: bytes) -> bytes:
+        """SignWithLabel with our leaf's key (section 5.1.2), for something beside the group's own messages."""
+        return self._signature_private.sign_with_label(label, content)
 
     # ---- how it comes into being
 
@@ -565,8 +577,11 @@ class Group:
         return bytes(writer)
 
     @classmethod
-    def load(cls, public_bytes: bytes, secret_bytes: bytes, signature_private: SignaturePrivateKey) -> Self:
-        """Load a saved group. Raises `DecodeError` if it is damaged or its parts do not match."""
+    def load(cls, public_bytes: bytes, secret_bytes: bytes, signature_keys: SignatureKeys) -> Self:
+        """Load a saved group, with the signature key that our own leaf names.
+
+        Raises `DecodeError` if it is damaged or its parts do not match, `UsageError` if that key is not among ours.
+        """
         public = PublicGroup.decode(public_bytes)
         suite = public.suite
         reader = Reader(secret_bytes)
@@ -584,7 +599,10 @@ class Group:
         if interim_transcript_hash(suite, confirmed, tag) != public.interim_transcript_hash:
             raise DecodeError("the two parts of a saved group do not belong together")
         keys.verify_fit(public.tree)
-        return cls(public, signature_private, secrets, keys, messages, pending)
+        private = signature_keys.get(public.member(keys.leaf).signature_key)
+        if private is None:
+            raise UsageError("the signature key that our own leaf names is not among ours")
+        return cls(public, private, secrets, keys, messages, pending)
 
     # ---- shared steps
 
@@ -663,13 +681,13 @@ class StagedCommit:
         return bytes(writer)
 
     @classmethod
-    def decode(cls, data: bytes, signature_private: SignaturePrivateKey) -> Self:
-        """Load a saved commit; the key is that of our own leaf after it. Raises `DecodeError` if it is damaged."""
+    def decode(cls, data: bytes, signature_keys: SignatureKeys) -> Self:
+        """Load a saved commit. Raises what `Group.load` raises, of which it loads the one after the commit."""
         reader = Reader(data)
         if reader.u16() != _SAVED_VERSION:
             raise DecodeError("a saved commit is of another version")
         public, message = PublicStagedCommit.read(reader), reader.vector()
         secrets, welcome, group_info = [reader.optional(Reader.vector) for _ in range(3)]
         reader.done()
-        group = None if secrets is None else Group.load(public.after.encode(), secrets, signature_private)
+        group = None if secrets is None else Group.load(public.after.encode(), secrets, signature_keys)
         return cls(public, message, group, welcome, group_info)

@@ -6,9 +6,18 @@ They run after the checks of RFC 9420, and raise `PeerError` that says who did w
 """
 
 from securechat.policy.commits import check_opening
-from securechat.policy.departures import check_departure, departure_data
+from securechat.policy.departures import check_departure, departure_data, epoch_state
 from securechat.policy.judges import check_commit, check_founding, check_joining, check_proposals, check_state
+from securechat.policy.revocations import (
+    check_revocations,
+    check_statement,
+    is_about,
+    revoked_leaves,
+    still_revoked,
+    with_revocation,
+)
 from securechat.policy.rules import Identity, Kind, Rules, known_extensions, rules_of
+from securechat.policy.successions import added_by_anybody, taken_over
 from securechat.policy.words import Word, barred, check_word, check_words, leaves_to_go, rules_due, still_due
 
 __all__ = [
@@ -16,6 +25,7 @@ __all__ = [
     "Kind",
     "Rules",
     "Word",
+    "added_by_anybody",
     "barred",
     "check_commit",
     "check_departure",
@@ -23,13 +33,21 @@ __all__ = [
     "check_joining",
     "check_opening",
     "check_proposals",
+    "check_revocations",
     "check_state",
+    "check_statement",
     "check_word",
     "check_words",
     "departure_data",
+    "epoch_state",
+    "is_about",
     "known_extensions",
     "leaves_to_go",
+    "revoked_leaves",
     "rules_due",
     "rules_of",
     "still_due",
+    "still_revoked",
+    "taken_over",
+    "with_revocation",
 ]

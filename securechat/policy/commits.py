@@ -1,18 +1,22 @@
 """What a commit may do, by who made it and in which kind of conversation.
 
     in a commit             direct                   invite room                      open room
-    Add                     the peer, in the first   owners and inviters              nobody
+    Add                     the peer, in the first   owners and inviters; where       nobody
+                                                     none is left, everybody their
+                                                     successors
     Remove                  departed devices         owners; inviters: who was added  owners; departed devices
                                                      and has not answered; departed
                                                      devices
-    change of the rules     life, version: both      owners                           owners
+    change of the rules     life, version: both      owners; successors               owners; successors
     external join           nobody                   nobody                           everybody, in place of what
                                                                                       their account had there
     external replacement    of one's own account     of one's own account             of one's own account
     of a leaf
 
-A regular commit has to remove every departed device. A leaf gives way to another of the same identity key only with the
-same signature key or a later certificate, whoever commits: else a thief of an old key puts the owner's new one out.
+A regular commit has to remove every departed device, and every revoked one (`revocations`); a leaf of an identity key
+that has named a successor counts as one, and the successor takes over what that key was (`successions`). A leaf gives
+way to another of the same identity key only with the same signature key or a later certificate, whoever commits: else a
+thief of an old key puts the owner's new one out.
 Somebody else's identity key replaces a leaf where the committer may remove it, in one commit with the Add.
 
 Whoever is barred has no leaf (`states`), so that a commit that bars somebody removes them, too. Kind and site key never
@@ -26,12 +30,15 @@ from dataclasses import replace
 
 from securechat.errors import PeerError
 from securechat.identity.certificate import DeviceCertificate, certificate_of
+from securechat.identity.statements import Statement
 from securechat.mls.framing import SenderType
 from securechat.mls.leaf_node import LeafNodeSource
 from securechat.mls.proposals import Add, ExternalInit, GroupContextExtensions, Proposal, Remove
 from securechat.mls.public_group import PublicStagedCommit
 from securechat.mls.tree_math import LeafIndex
+from securechat.policy.revocations import is_revoked, revoked_leaves
 from securechat.policy.rules import Identity, Rules
+from securechat.policy.successions import added_by_anybody, taken_over
 from securechat.policy.words import Word, carried_out
 
 
@@ -41,8 +48,9 @@ def judge_commit(
     after: Rules,
     departed: frozenset[LeafIndex],
     words: Sequence[Word],
+    revocations: Sequence[Statement],
 ) -> None:
-    """Check a commit in an epoch of version 2; `departed` and `words`: see `judges.check_commit`."""
+    """Check a commit in an epoch of version 2; `departed` and what follows: see `judges.check_commit`."""
     who = certificate_of(staged.committer)
     external = staged.sender.type == SenderType.NEW_MEMBER_COMMIT
     for committed in staged.proposals:
@@ -50,18 +58,23 @@ def judge_commit(
             raise PeerError(f"{who.account} commits a proposal by reference; it has to be in the commit.")
         _check_used(committed.proposal, who, external=external)
     _check_replacements(staged, who)
+    _check_entering(staged, who, revocations)
+    revoked = revoked_leaves(staged.before, revocations)
     if external:
-        _check_external(staged, before, who, departed)
+        _check_external(staged, before, who, departed - revoked)
         if words and who.account in carried_out(before, words).barred:
             raise PeerError(f"{who.account} enters {before.name}, from where the operator has barred them.")
         return
+    departed |= revoked
     _check_sender(staged, who, departed)
-    _check_adds(staged, before, who)
+    _check_adds(staged, before, who, departed, revocations)
     _check_removes(staged, before, who, departed)
     if words:
         _check_carried_out(before, after, who, words)
     elif any(isinstance(committed.proposal, GroupContextExtensions) for committed in staged.proposals):
-        _check_rules_change(before, after, Identity.of(who))
+        heirs = {Identity.of(each) for each in (who, *(certificate_of(leaf) for _, leaf in staged.added))}
+        if after == before or after != taken_over(before, revocations, heirs):
+            _check_rules_change(before, after, Identity.of(who))
 
 
 def check_opening(staged: PublicStagedCommit, *, peer: str) -> None:
@@ -95,9 +108,20 @@ def _check_replacements(staged: PublicStagedCommit, who: DeviceCertificate) -> N
             raise PeerError(f"{who.account} puts an older certificate of {old.account} in place of a newer one.")
 
 
+def _check_entering(
+    staged: PublicStagedCommit, who: DeviceCertificate, revocations: Sequence[Statement]
+) -> None:
+    entering = [certificate_of(leaf) for _, leaf in staged.added]
+    if staged.sender.type == SenderType.NEW_MEMBER_COMMIT:
+        entering.append(who)
+    for each in entering:
+        if is_revoked(each, revocations):
+            raise PeerError(f"A device of {each.account} enters that was revoked, or whose certificate is older.")
+
+
 def _gives_way(old: DeviceCertificate, new: DeviceCertificate) -> bool:
     """Whether a leaf gives way to another of the same identity key: a resync, or a later certificate."""
-    return new.signature_key == old.signature_key or new.not_before > old.not_before
+    return new.signature_key == old.signature_key or new.seq > old.seq
 
 
 def _check_sender(staged: PublicStagedCommit, who: DeviceCertificate, departed: frozenset[LeafIndex]) -> None:
@@ -110,7 +134,13 @@ def _check_sender(staged: PublicStagedCommit, who: DeviceCertificate, departed: 
         raise PeerError(f"{who.account} goes back to an older certificate in a commit.")
 
 
-def _check_adds(staged: PublicStagedCommit, rules: Rules, who: DeviceCertificate) -> None:
+def _check_adds(
+    staged: PublicStagedCommit,
+    rules: Rules,
+    who: DeviceCertificate,
+    departed: frozenset[LeafIndex],
+    revocations: Sequence[Statement],
+) -> None:
     added = [certificate_of(leaf) for _, leaf in staged.added]
     if rules.kind == "direct" and (len(added) > 1 or (added and staged.before.epoch > 0)):
         raise PeerError(f"{who.account} adds {added[-1].account} to a direct conversation of two people.")
@@ -118,8 +148,12 @@ def _check_adds(staged: PublicStagedCommit, rules: Rules, who: DeviceCertificate
         return
     if rules.kind == "open":
         raise PeerError(f"{who.account} adds {added[0].account} to an open room, which people enter by themselves.")
-    if Identity.of(who) not in rules.who_adds:
-        raise PeerError(f"{who.account} adds {added[0].account} without being an owner or inviter of {rules.name}.")
+    if Identity.of(who) in rules.who_adds:
+        return
+    anybody = added_by_anybody(staged.before, rules, departed, revocations)
+    for each in added:
+        if Identity.of(each) not in anybody:
+            raise PeerError(f"{who.account} adds {each.account} without being an owner or inviter of {rules.name}.")
 
 
 def _check_removes(

@@ -5,11 +5,11 @@ falls; the commit that raises it is judged by the version before it, and the sta
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from securechat.errors import PeerError
 from securechat.identity.certificate import DeviceCertificate
+from securechat.identity.statements import Statement
 from securechat.mls.commit import Commit
 from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
 from securechat.mls.framing import PublicMessage
@@ -21,16 +21,20 @@ from securechat.policy.rules import VERSION, Kind, Rules, rules_of
 from securechat.policy.states import judge_founding, judge_state
 from securechat.policy.support import check_support
 from securechat.policy.words import Word
+from securechat.value import value
 
 
-@dataclass(frozen=True)
+@value
 class Judge:
     """What one version of the rules has to say. Each function raises `PeerError`."""
 
     state: Callable[[PublicGroup, Rules], None]
     founding: Callable[[PublicGroup, Rules, DeviceCertificate], None]
-    commit: Callable[[PublicStagedCommit, Rules, Rules, frozenset[LeafIndex], Sequence[Word]], None]
-    """The commit, the rules before and after it, the leaves whose devices have left, the operator's words."""
+    commit: Callable[
+        [PublicStagedCommit, Rules, Rules, frozenset[LeafIndex], Sequence[Word], Sequence[Statement]], None
+    ]
+    """The commit, the rules before and after it, the leaves whose devices have left, the operator's words, what was
+    revoked."""
 
 
 JUDGES: Final[dict[int, Judge]] = {VERSION: Judge(judge_state, judge_founding, judge_commit)}
@@ -86,13 +90,18 @@ def check_proposals(message: PublicMessage, group: PublicGroup) -> None:
 
 
 def check_commit(
-    staged: PublicStagedCommit, *, departed: frozenset[LeafIndex], words: Sequence[Word] = ()
+    staged: PublicStagedCommit,
+    *,
+    departed: frozenset[LeafIndex],
+    words: Sequence[Word] = (),
+    revocations: Sequence[Statement] = (),
 ) -> Rules:
     """Check that the rules allow a commit; return the rules after it.
 
     `departed`: leaves of the epoch before it whose devices have left, or have to go by the operator's word. `words`:
     what the operator has said and no commit has carried out; only where the room belongs to nobody there are any.
+    `revocations`: of leaves that are still in the tree; these may be among `departed`, or not.
     """
     before, after = rules_of(staged.before.extensions), rules_of(staged.after.extensions)
-    JUDGES[before.version].commit(staged, before, after, departed, words)
+    JUDGES[before.version].commit(staged, before, after, departed, words, revocations)
     return check_state(staged.after)

@@ -24,7 +24,8 @@ goes over to a version only once each of its members knows that. Nothing here ne
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple, Self
 
@@ -33,7 +34,8 @@ from securechat.identity.certificate import KEY_LENGTH, RULES_EXTENSION, DeviceC
 from securechat.mls.extensions import Extension, Extensions
 from securechat.names import normalise_account, normalise_room
 from securechat.tlscodec import Reader, Struct, Writer
-from securechat.wire.limits import MAX_ACCOUNT, MAX_ROOM, MAX_TOPIC
+from securechat.value import value
+from securechat.wire.limits import MAX_ACCOUNT, MAX_IDENTITIES, MAX_ROOM, MAX_TOPIC
 
 Kind = Literal["direct", "invite", "open"]
 
@@ -43,11 +45,11 @@ VERSION: Final = 2
 MAX_RULES: Final = 16 << 10
 """Bytes: each commit that changes the rules carries them all, and so does each GroupInfo that brings a commit."""
 
-MAX_IDENTITIES: Final = 64
-"""Owners, and inviters, of one room."""
-
 MAX_BARRED: Final = 256
 """Accounts barred from one room. Accounts are free, so that no list ends a flood of them."""
+
+_REMEMBERED: Final = 64
+"""Rules that are remembered once they are read: of 16 KiB each at most, which are some 0.1 MiB in memory."""
 
 _KINDS: Final[tuple[Kind, ...]] = ("direct", "invite", "open")  # encoded as position + 1
 
@@ -64,7 +66,7 @@ class Identity(NamedTuple):
         return cls(certificate.account, certificate.identity_key)
 
 
-@dataclass(frozen=True)
+@value
 class Rules(Struct):
     """What a conversation is, and who may change it. Lists are in ascending order (`in_order`)."""
 
@@ -149,7 +151,13 @@ def rules_of(extensions: Extensions) -> Rules:
     data, version = extensions[0].data, versions[extensions[0].type]
     if len(data) > MAX_RULES:
         raise DecodeError(f"The rules of the conversation take {len(data):,} bytes; at most {MAX_RULES:,} are allowed.")
-    return replace(READERS[version](data), version=version)
+    return _decoded(READERS[version], version, data)
+
+
+@lru_cache(_REMEMBERED)
+def _decoded(read: Callable[[bytes], Rules], version: int, data: bytes) -> Rules:
+    """Read rules, or remember them: they are asked for at each step of a conversation, and seldom change."""
+    return replace(read(data), version=version)
 
 
 def _read_text(reader: Reader, longest: int) -> str:

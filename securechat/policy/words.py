@@ -21,7 +21,7 @@ nothing else. Only an upgrade waits for longer: until every member's program kno
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Literal, Self
 
 from securechat.errors import DecodeError, PeerError
@@ -35,6 +35,7 @@ from securechat.mls.tree_math import LeafIndex
 from securechat.policy.rules import MAX_BARRED, READERS, Rules, rules_of
 from securechat.policy.support import check_support
 from securechat.tlscodec import Reader, Struct, Writer
+from securechat.value import value
 from securechat.wire.limits import CONVERSATION_ID_LENGTH, MAX_ACCOUNT, MAX_WORDS, SERVER_ID_LENGTH
 
 Action = Literal["bar", "unbar", "remove", "upgrade", "site-key"]
@@ -44,7 +45,7 @@ LABEL: Final = b"securechat operator's word v1"
 _ACTIONS: Final[tuple[Action, ...]] = ("bar", "unbar", "remove", "upgrade", "site-key")  # encoded as position + 1
 
 
-@dataclass(frozen=True)
+@value
 class Word(Struct):
     """One word. `about`: see the module; `leaf`: 32 bytes, or none."""
 

@@ -1,6 +1,7 @@
 """The server put together: its threads, what each is for, and in which order they start and stop.
 
     main            waits for a signal                                        `process.run_server`
+    log             writes the log                                            `log_output.QueuedHandler`
     acceptor        takes connections                                         `carrying.reactor.Acceptor`
     io-*            TLS, frames, logins, and the sequencer's turn             `carrying.reactor.IOThread`
     password-*      Argon2                                                    `accounts.passwords.PasswordWorkers`
@@ -8,13 +9,16 @@
     validator-*     checks commits                                            `workers.WorkerPool`
     reader-*        reads history                                             `workers.WorkerPool`
     housekeeping    moves, expires and checkpoints                            `housekeeping.Housekeeping`
-    admin           answers the operator                                      `operator.admin.AdminServer`
+    admin           takes the operator's connections                          `operator.serving.AdminServer`
+    admin-request   answers one of them                                       `operator.serving.AdminServer`
     metrics         answers Prometheus and health checks                      `operator.metrics.MetricsServer`
 
 They talk through queues that an I/O thread empties. Each class says which thread owns what.
 """
 
 import contextlib
+import functools
+import os
 import socket
 import threading
 import time
@@ -22,6 +26,8 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
 from securechat.server.accounts.passwords import PasswordWorkers
@@ -35,19 +41,25 @@ from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig
 from securechat.server.descriptors import RESERVED_FILES, files_allowed
 from securechat.server.housekeeping import Housekeeping
 from securechat.server.logs import get_logger, set_level
-from securechat.server.operator.admin import Admin, AdminServer
+from securechat.server.operator.admin import Admin
 from securechat.server.operator.protocol import socket_path
+from securechat.server.operator.serving import AdminServer
+from securechat.server.parts import ServerParts
+from securechat.server.rate import Rate
 from securechat.server.rates import Rates, address_key
-from securechat.server.sequencer.operations import Answer
+from securechat.server.sequencer.operations import Answer, ChangeSiteKey
 from securechat.server.sequencer.sequencer import Sequencer
-from securechat.server.status import Counters, Status
+from securechat.server.space import Space
+from securechat.server.status import TOP_ACCOUNTS, Counters, Status
 from securechat.server.store.sqlite.database import knows_people
 from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.server.workers import WorkerPool
-from securechat.transport.tls import read_certificate, server_context
+from securechat.transport.certificate_files import issuer_of, read_certificate
+from securechat.transport.tls import server_context, shown_by
 from securechat.transport.waker import Waker
 from securechat.wire import limits
 from securechat.wire.messages import Closing, Hello
+from securechat.wire.possession import Channel
 
 if TYPE_CHECKING:
     from securechat.server.operator.metrics import MetricsServer
@@ -60,7 +72,16 @@ IO_THREADS = 1
 VALIDATORS = 2
 """Two, so that a big commit does not hold up a small one."""
 
+VALIDATION_SECONDS = 5
+VALIDATION_SHARE = 0.05
+"""Processor time of validators for one account: so much at once, which is the founding of several of the largest rooms,
+and a twentieth of a second a second from then on, ten commits."""
+
 READERS = 2
+
+READING_SECONDS = 60
+READING_SHARE = 0.5
+"""The same of readers: gigabytes of history at once, and then half a processor."""
 
 DRAIN_SECONDS = 5.0
 """How long a server that stops waits for its clients to take their last messages."""
@@ -75,11 +96,24 @@ BACKLOG = 1024
 """Connections that the system holds until the acceptor takes them."""
 
 
+def too_few_threads(error: RuntimeError) -> UsageError:
+    """Return the error of a thread that the system did not allow."""
+    return UsageError(f"{error}: the system allows too few of them; see `ulimit -u`, and TasksMax= of systemd")
+
+
+ALL_ADDRESSES = "::"
+"""The host for all addresses of this machine, of both families."""
+
+MAPPED = "::ffff:"
+"""What stands before the address of an IPv4 peer at a socket for both (RFC 4291, section 2.5.5.2)."""
+
+
 class Server:
     """A server: `start` returns when it listens, `stop` when everything has ended."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, *, parts: ServerParts = ServerParts()) -> None:
         self._config = config
+        self._parts = parts
         self.port = config.port
         """Where it listens. If port 0 was asked for: the one that was chosen, once it has started."""
         self.running = False
@@ -95,8 +129,7 @@ class Server:
             try:
                 self._open(opened)
             except RuntimeError as error:  # from starting a thread
-                text = f"{error}: the system allows too few of them; see `ulimit -u`, and TasksMax= of systemd"
-                raise UsageError(text) from error
+                raise too_few_threads(error) from error
             self._opened = opened.pop_all()
         self.running = True
         if self._metrics is not None:
@@ -106,7 +139,8 @@ class Server:
     def _open(self, opened: contextlib.ExitStack) -> None:
         """Open and start one part after the other; `opened` closes them in the reverse order."""
         config = self._config
-        self._context = server_context(config.cert, config.key)
+        context = server_context(config.cert, config.key)
+        self._certificate = context, shown_by(context)  # one value, so that a connection gets what belongs together
         self._certificate_expires = read_certificate(config.cert).not_valid_after_utc.timestamp()
         accounts_path, store_path = config.data / ACCOUNTS_FILE, config.data / STORE_FILE
         if accounts_path.exists() and not store_path.exists():
@@ -120,7 +154,10 @@ class Server:
         if self._most_connections < 1:
             raise UsageError(f"the system allows too few open files: {RESERVED_FILES} are needed without any client")
         self._clock = clock = ServerClock(config.data)
-        self._accounts = accounts = AccountStore(accounts_path, clock=clock.seconds)
+        self._space = space = Space(config.data, config.disk_floor)
+        self._accounts = accounts = AccountStore(
+            accounts_path, clock=clock.seconds, age=clock.age, write=space.or_release
+        )
         opened.callback(accounts.close)
         listener = self._listen()
         opened.callback(listener.close)
@@ -134,11 +171,18 @@ class Server:
             store_path, durable=config.durability == "disk", on_long_log=checkpoint_due.set
         )
         opened.callback(store.close)
+        if store.passed_over:
+            log.error(
+                "what stood behind a damaged place of the write-ahead log is lost", commits=store.passed_over
+            )
         clock.begin(store.newest() / 1000)
+        space.reusable = store.reusable
+        space.look()
+        opened.callback(functools.partial(clock.keep, at_once=True))
         if config.durability == "memory":
             log.warning("durability is `memory`: a power failure will lose messages that were acknowledged")
-        self._readers = WorkerPool("reader", READERS)
-        self._validators = WorkerPool("validator", VALIDATORS)
+        self._readers = WorkerPool("reader", READERS, Rate(READING_SECONDS, READING_SHARE), self._idle)
+        self._validators = WorkerPool("validator", VALIDATORS, Rate(VALIDATION_SECONDS, VALIDATION_SHARE), self._idle)
         self._rates = rates = Rates(config)
         wakers = [Waker() for _ in range(IO_THREADS)]
         for waker in wakers:
@@ -146,26 +190,35 @@ class Server:
         self._sequencer = sequencer = Sequencer(
             store,
             seats=config.max_clients,
+            share=config.share,
+            bytes_per_account=config.bytes_per_account,
             rates=rates,
             rooms=config.rooms,
             show_ciphertext=config.show_ciphertext,
             interrupt=wakers[0].wake,
-            tokens=accounts,
+            find_account=accounts.get,
             validators=self._validators,
             readers=self._readers,
             lock=threading.Lock(),
             counters=self._counters,
             clock=clock,
+            space=space,
+            accepts_commit=self._parts.accepts_commit,
         )
         opened.callback(sequencer.close)
+        sequencer.finish_deletions(account.name for account in accounts.all() if account.deleted)
         admin = self._open_admin(accounts, store)
         if admin is not None:
             opened.callback(admin.close)
-        self._workers = PasswordWorkers(accounts)
+        self._workers = PasswordWorkers(
+            accounts, ca=issuer_of(read_certificate(config.cert)), cost=self._parts.password_cost
+        )
         opened.callback(self._workers.close)
-        self._desk = LoginDesk(config, accounts, self._workers, rates, self._counters, sequencer)
+        self._desk = LoginDesk(config, accounts, self._workers, rates, self._counters, sequencer, space)
         self._hello = self._make_hello()
-        self._threads = [IOThread(f"io-{index}", sequencer.turn, waker) for index, waker in enumerate(wakers)]
+        self._threads = [
+            IOThread(f"io-{index}", sequencer.turn, waker, rates.messages.bucket) for index, waker in enumerate(wakers)
+        ]
         for pool in (self._readers, self._validators):
             opened.callback(pool.stop)
             pool.start()
@@ -173,10 +226,7 @@ class Server:
             opened.callback(self._metrics.stop)
             self._metrics.start()
             self.metrics_port = self._metrics.port
-        if admin is not None:
-            opened.callback(admin.stop)
-            admin.start()
-        housekeeping = Housekeeping(sequencer, store.checkpoint, checkpoint_due)
+        housekeeping = Housekeeping(sequencer, store.checkpoint, clock.keep, checkpoint_due, space.look)
         opened.callback(housekeeping.stop)
         housekeeping.start()
         opened.callback(self._end_sessions)
@@ -185,6 +235,9 @@ class Server:
         self._acceptor = Acceptor(listener, self._accept)
         opened.callback(self._acceptor.stop)
         self._acceptor.start()
+        if admin is not None:  # stopped first: what is being done for the operator needs all the others
+            opened.callback(admin.stop)
+            admin.start()
 
     @property
     def address(self) -> str:
@@ -201,6 +254,7 @@ class Server:
         try:
             config = load()
             context = server_context(config.cert, config.key)
+            shown = shown_by(context)
             certificate = read_certificate(config.cert)
             if not certificate.not_valid_before_utc <= datetime.now(UTC) < certificate.not_valid_after_utc:
                 raise StorageError(f"{config.cert} is out of date; `securechat gen-certs` renews it")
@@ -213,12 +267,15 @@ class Server:
         if fixed := [name for name in changed if name in FIXED]:
             log.warning("settings that the next start will change", settings=fixed)
         self._config = config = replace(config, **{name: getattr(self._config, name) for name in FIXED})
-        self._context = context
+        self._certificate = context, shown
         self._certificate_expires = certificate.not_valid_after_utc.timestamp()
         self._hello = self._make_hello()
         self._desk.config = config
+        self._workers.ca = issuer_of(certificate)
         self._rates.change(config)
-        self._sequencer.resize(config.max_clients)
+        self._sequencer.change_quota(config.bytes_per_account)
+        self._space.floor = config.disk_floor
+        self._sequencer.resize(config.max_clients, config.share)
         set_level(config.log_level)
         log.info(
             "reloaded",
@@ -242,6 +299,7 @@ class Server:
 
     def _accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
         host, port = address
+        host = host.removeprefix(MAPPED)
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         key = address_key(host)
         now = time.monotonic()
@@ -261,8 +319,12 @@ class Server:
             return
         thread = self._threads[self._accepted % len(self._threads)]
         self._accepted += 1
-        connection = Connection(thread, sock, shown, self._context, self._hello, now)
-        connection.handler = ClientHandler(connection, key, self._desk)
+        context, certificate = self._certificate
+        told = int(self._clock.seconds() * 1000)
+        hello = structs.replace(self._hello, nonce=os.urandom(limits.NONCE_LENGTH), time=told)
+        connection = Connection(thread, sock, shown, key, context, hello, now)
+        channel = Channel(hello.server_id, certificate, hello.nonce)
+        connection.handler = ClientHandler(connection, channel, key, self._desk)
         if (oldest := self._desk.newcomers.enter(key, connection)) is not None:
             self._counters.turned_away["gave-way"] += 1
             oldest.send(Closing("too-slow", "too many connections that are not logged in: the oldest gives way"))
@@ -272,7 +334,7 @@ class Server:
 
     def status(self) -> Status:
         """Return how things stand. Any thread, while the server runs."""
-        size = self._store.size()
+        size, held = self._store.size(), self._store.held_by_all()
         return Status(
             started=self._started,
             accounts=len(self._accounts),
@@ -280,11 +342,27 @@ class Server:
             sessions=self._sequencer.sessions,
             waiting=self._sequencer.waiting,
             password_queue=self._workers.waiting,
+            validation_queue=self._validators.waiting,
+            reading_queue=self._readers.waiting,
+            turn_queue=self._sequencer.handed_in,
             log_entries=size.entries,
             handshake_bytes=size.handshake_bytes,
             store_bytes=size.disk_bytes,
+            reusable_bytes=size.reusable_bytes,
+            disk_free_bytes=self._space.free,
+            disk_floor_bytes=int(self._space.floor),
+            disk_reserve_bytes=self._space.reserved,
             certificate_expires=self._certificate_expires,
+            commits_passed_over=self._store.passed_over,
+            held_bytes=sum(held),
+            quota_bytes=int(self._config.bytes_per_account),
+            held_most=held[:TOP_ACCOUNTS],
+            refused_by_rate=self._rates.refused(),
         )
+
+    def _idle(self) -> float:
+        """For how many seconds, ever, the I/O threads have had nothing to do."""
+        return sum(thread.idle for thread in self._threads)
 
     def _stuck(self) -> str:
         """Why the server is not alive, for `/livez`; empty: it is."""
@@ -297,7 +375,7 @@ class Server:
             return "stopping"
         if time.time() > self._certificate_expires:
             return "the certificate has expired: renew it and send SIGHUP"
-        return self._clock.problem or self._stuck()
+        return self._clock.problem or self._space.problem or self._stuck()
 
     def _open_admin(self, accounts: AccountStore, store: SQLiteStore) -> AdminServer | None:
         path = socket_path(self._config.data)
@@ -310,8 +388,7 @@ class Server:
             store,
             self._counters,
             expel=self._sequencer.expel,
-            speak=self._sequencer.speak,
-            survey=self._sequencer.survey,
+            operate=self._sequencer.operate,
             change_site_key=self._change_site_key,
             status=self.status,
             unready=self._unready,
@@ -326,7 +403,7 @@ class Server:
                 self._hello = self._make_hello()
             answer(error)
 
-        self._sequencer.change_site_key(changed)
+        self._sequencer.operate(ChangeSiteKey(changed))
 
     def _open_metrics(self) -> "MetricsServer | None":
         if self._config.metrics_port is None:
@@ -340,17 +417,23 @@ class Server:
     # --- helpers ----------------------------------------------------------------------------------------------------
 
     def _make_hello(self) -> Hello:
+        """What all are greeted with; each connection gets a nonce of its own in it, and the time."""
         config = self._config
         return Hello(
             [limits.PROTOCOL_VERSION], config.name, config.greeting, self._store.server_id, config.registration,
-            self._store.site_keys[0].public,
+            self._store.site_keys[0].public, b"", 0,
         )  # fmt: skip
 
     def _listen(self) -> socket.socket:
         config = self._config
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        both = config.host == ALL_ADDRESSES and socket.has_dualstack_ipv6()
+        if config.host == ALL_ADDRESSES and not both:
+            log.warning("IPv4 is not served: this system has no sockets for both", host=config.host)
         try:
-            return socket.create_server((config.host, config.port), family=family, backlog=BACKLOG)
+            return socket.create_server(
+                (config.host, config.port), family=family, backlog=BACKLOG, dualstack_ipv6=both
+            )
         except (OSError, ValueError) as error:  # ValueError: a label is too long, for one
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise UsageError(f"cannot listen on {config.host} port {config.port}: {reason}") from error

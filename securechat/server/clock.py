@@ -2,19 +2,24 @@
 
 A clock that is wrong for a second could expire what people have not read, or date a log so far ahead that it stands
 still for weeks. So a clock that differs by more than `MAX_LEAP` from what it last said is not believed: the server goes
-on counting by the steady clock, and takes no entries, until the clock is right again or the operator accepts it. Of the
-time while it did not run it knows only that it is not before its newest entry.
+on counting by the steady clock, and takes no entries, until the clock is right again or the operator accepts it.
+
+Of the time while it did not run the server knows only that it is not before what it has seen. So there is a second
+time, the *age*, by which things are deleted: it follows the clock, and never faster than `CATCH_UP` times what the
+server has seen pass. It is kept on the disk now and then. A server that starts with a clock far ahead dates by it, and
+deletes nothing because of it; when the clock is back at what the age tells, it is the clock before that was wrong.
 """
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from securechat.errors import RefusedError
-from securechat.files import write_atomically
+from securechat.errors import RefusedError, StorageError
+from securechat.files import open_to_read, write_atomically
 from securechat.server.logs import get_logger
 
 log = get_logger(__name__)
@@ -25,7 +30,14 @@ MAX_LEAP: Final = 86_400.0
 RETRY_SECONDS: Final = 60.0
 """When those who are refused because of a leap come again."""
 
-_ACCEPTED_FILE: Final = "clock-accepted"
+CATCH_UP: Final = 8
+"""How much faster than time passes the age may follow the clock. A server that runs three hours a day keeps up with it,
+and a clock has to be ahead for four days before something goes that is kept for thirty."""
+
+KEEP_SECONDS: Final = 600.0
+"""Seconds between two times that the age is written: a server that is killed has lost as much of it at most."""
+
+_AGE_FILE: Final = "age"
 
 
 def steady() -> float:
@@ -40,35 +52,58 @@ class ServerClock:
     def __init__(
         self, folder: Path, wall: Callable[[], float] = time.time, steady: Callable[[], float] = steady
     ) -> None:
-        """`folder`: where it remembers what the operator has accepted."""
-        self._file = folder / _ACCEPTED_FILE
+        """`folder`: where it keeps the age."""
+        self._file = folder / _AGE_FILE
         self._wall = wall
         self._steady = steady
         self._lock = threading.Lock()  # protects the rest
         self._believed, self._since = wall(), steady()
+        self._age, self._age_since = self._believed, self._since
+        self._kept_since = -KEEP_SECONDS
         self._leap = 0.0
 
     def begin(self, newest: float) -> None:
-        """The server has last run until `newest` (seconds since 1970) at least."""
+        """The server has last run until about its age, or, where none was kept, until `newest` (seconds since 1970)."""
         with self._lock:
             now = self._wall()
-            if now < newest - MAX_LEAP and not self._is_accepted(now):
+            self._age = newest if now < newest - MAX_LEAP or 0 < newest < now else now
+            with contextlib.suppress(OSError, ValueError), os.fdopen(open_to_read(self._file), "rb") as file:
+                newest = self._age = float(int(file.read(20)))
+            if now < newest - MAX_LEAP:
                 self._believed, self._since = newest, self._steady()
+            elif now > self._age + MAX_LEAP:
+                days = round((now - self._age) / 86_400, 1)
+                log.warning("has not run for long, or the clock is ahead: what expires waits", days=days)
         self.seconds()
 
     def seconds(self) -> float:
         """Now, in seconds since 1970."""
         with self._lock:
-            now, steady = self._wall(), self._steady()
-            expected = self._believed + steady - self._since
-            leap = now - expected if abs(now - expected) > MAX_LEAP else 0.0
-            if leap and not self._leap:
-                log.error("the clock has leapt; nothing is accepted", seconds=round(leap))
-            self._leap = leap
-            if leap:
-                return expected
+            return self._read()
+
+    def age(self) -> float:
+        """The time by which things are deleted, in seconds since 1970: at most now, unless that was set back."""
+        with self._lock:
+            self._read()
+            return self._age
+
+    def _read(self) -> float:
+        now, steady = self._wall(), self._steady()
+        expected = self._believed + steady - self._since
+        leap = now - expected if abs(now - expected) > MAX_LEAP else 0.0
+        if leap < 0 and now >= self._age - MAX_LEAP:
+            log.error("the clock was ahead since the start, and is right now", seconds=round(-leap))
+            leap = 0.0
+        if leap and not self._leap:
+            log.error("the clock has leapt; nothing is accepted", seconds=round(leap))
+        self._leap = leap
+        if leap:
+            now = expected
+        else:
             self._believed, self._since = now, steady
-            return now
+        self._age = max(self._age, min(now, self._age + CATCH_UP * (steady - self._age_since)))
+        self._age_since = steady
+        return now
 
     @property
     def problem(self) -> str:
@@ -90,12 +125,21 @@ class ServerClock:
         """The operator says that the clock is right. Raises StorageError."""
         with self._lock:
             self._believed, self._since = self._wall(), self._steady()
-            if self._leap < 0:  # entries from the future would make the next start doubt it again
-                write_atomically(self._file, str(int(self._believed)).encode())
+            self._age = min(self._age, self._believed)
+            self._write()
             self._leap = 0.0
 
-    def _is_accepted(self, now: float) -> bool:
-        accepted = float("inf")
-        with contextlib.suppress(OSError, ValueError):
-            accepted = int(self._file.read_bytes()[:20])
-        return now >= accepted - MAX_LEAP
+    def keep(self, *, at_once: bool = False) -> None:
+        """Write the age, if it is time to, or `at_once`. A disk that has no room for it is told to the log."""
+        with self._lock:
+            self._read()
+            if not at_once and self._age_since < self._kept_since + KEEP_SECONDS:
+                return
+            try:
+                self._write()
+            except StorageError as error:
+                log.warning("the server's age could not be kept", reason=str(error))
+
+    def _write(self) -> None:
+        self._kept_since = self._age_since
+        write_atomically(self._file, str(int(self._age)).encode())

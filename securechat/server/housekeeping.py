@@ -22,11 +22,23 @@ PORTION_PAUSE_SECONDS = 0.005
 class Housekeeping:
     """The thread."""
 
-    def __init__(self, sequencer: Sequencer, checkpoint: Callable[[], None], due: threading.Event) -> None:
-        """`checkpoint` ends each round; `due` is set when a round should not wait for its time."""
+    def __init__(
+        self,
+        sequencer: Sequencer,
+        checkpoint: Callable[[], None],
+        keep_age: Callable[[], None],
+        due: threading.Event,
+        look: Callable[[], None],
+    ) -> None:
+        """`checkpoint` and `keep_age` end each round; `due` is set when a round should not wait for its time.
+
+        `look` begins each: it sees how much of the disk is free.
+        """
         self._sequencer = sequencer
         self._checkpoint = checkpoint
+        self._keep_age = keep_age
         self._due = due
+        self._look = look
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping")
 
@@ -48,6 +60,7 @@ class Housekeeping:
             self._due.clear()
             more = False
             try:
+                self._look()
                 try:
                     end = time.monotonic() + PAUSE_SECONDS
                     while (more := self._sequencer.housekeep(now := time.monotonic())) and now < end:
@@ -55,6 +68,7 @@ class Housekeeping:
                             break
                 finally:
                     self._checkpoint()
+                    self._keep_age()
                 continue
             except StoreBrokenError as error:
                 end_process(error)

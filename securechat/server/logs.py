@@ -14,13 +14,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
-from typing import Any, TextIO, TypeAlias
-
-import structlog
-
-Logger: TypeAlias = structlog.stdlib.BoundLogger
-
-_Fields: TypeAlias = MutableMapping[str, Any]
+from typing import Any, TextIO
 
 _ROOT = "securechat"
 
@@ -28,40 +22,33 @@ _FIRST = ("time", "level", "event")
 """Fields that every line begins with."""
 
 
-def get_logger(name: str) -> Logger:
-    """Return the log of a module: `log.info("logged in", account=...)`. Lines go where `configure` said, or nowhere.
+class Logger(logging.LoggerAdapter[logging.Logger]):
+    """The log of a module: `log.info("logged in", account=...)`. Lines go where `log_output` writes, or nowhere.
 
     It uses the standard library's `logging`, so that a program that embeds a server decides what becomes of its lines.
     """
-    wrapped = structlog.wrap_logger(
-        logging.getLogger(name),
-        processors=[structlog.stdlib.filter_by_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
-    log: Logger = wrapped.bind()
-    return log
+
+    def process(self, msg: object, kwargs: MutableMapping[str, Any]) -> tuple[object, MutableMapping[str, Any]]:
+        """Return an event and its fields as a record's message, and the error that belongs to it."""
+        error = kwargs.pop("exc_info", None)
+        return _Line(event=msg, **kwargs), {"exc_info": error}
 
 
-def configure(stream: TextIO, level: str) -> None:
-    """Log to `stream` from `level` (`debug`, `info`...) on: readable if it is a terminal, else one JSON object a line.
-
-    Also logs the errors that would end a thread.
-    """
-    # Nobody sees what these would find out for each line (Logging HOWTO, Optimization).
-    logging._srcfile = None  # noqa: SLF001 - as the HOWTO says
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    root = logging.getLogger()  # other libraries' warnings too
-    root.handlers = [make_handler(stream)]
-    root.setLevel(logging.WARNING)
-    set_level(level)
-    threading.excepthook = _thread_ended
+def get_logger(name: str) -> Logger:
+    """Return the log of the module of this name."""
+    return Logger(logging.getLogger(name))
 
 
 def make_handler(stream: TextIO) -> logging.Handler:
     """Return the handler that writes our lines to a stream, for programs that configure `logging` themselves."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_Formatter(_readable if stream.isatty() else json.JSONEncoder(default=repr).encode))
+    handler.setFormatter(make_formatter(stream))
     return handler
+
+
+def make_formatter(stream: TextIO) -> logging.Formatter:
+    """Return what makes our lines for a stream: readable ones if it is a terminal, else JSON."""
+    return _Formatter(_readable if stream.isatty() else json.JSONEncoder(default=repr).encode)
 
 
 def set_level(level: str) -> None:
@@ -69,32 +56,35 @@ def set_level(level: str) -> None:
     logging.getLogger(_ROOT).setLevel(level.upper())
 
 
-def _thread_ended(args: threading.ExceptHookArgs) -> None:
+def thread_ended(args: threading.ExceptHookArgs) -> None:
+    """Log the error that ends a thread; for `threading.excepthook`."""
     if args.exc_value is not None and args.exc_type is not SystemExit:
         thread = args.thread.name if args.thread is not None else ""
         get_logger(__name__).critical("a thread has ended by an internal error", thread=thread, exc_info=args.exc_value)
 
 
-class _Formatter(logging.Formatter):
-    """What we need of structlog's own formatter, without its second record of each line, which takes half the time."""
+class _Line(dict[str, object]):
+    """One of our own lines: its event and fields."""
 
-    def __init__(self, render: Callable[[_Fields], str]) -> None:
+
+class _Formatter(logging.Formatter):
+    """Makes a line of a record: of one of our own, and of one of another library."""
+
+    def __init__(self, render: Callable[[Mapping[str, object]], str]) -> None:
         super().__init__()
         self._render = render
 
     def format(self, record: logging.LogRecord) -> str:
-        """Render one of our own lines, whose message is its event and fields, or one of another library."""
+        """Render an event with its fields, and what has gone wrong as the last of them."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        fields: _Fields = {"time": time, "level": record.levelname.lower(), "event": ""}
-        if hasattr(record, "_logger") and isinstance(record.msg, dict):
-            fields.update(record.msg)
-        else:
-            fields.update(event=record.getMessage(), exc_info=record.exc_info)
-        # A traceback shows lines of source and the error's text; never the values of variables.
-        return self._render(structlog.processors.format_exc_info(None, "", fields))
+        said = record.msg if isinstance(record.msg, _Line) else {"event": record.getMessage()}
+        fields = {"time": time, "level": record.levelname.lower(), "event": "", **said}
+        if record.exc_info:  # a traceback shows lines of source and the error's text; never the values of variables
+            fields["exception"] = self.formatException(record.exc_info)
+        return self._render(fields)
 
 
-def _readable(fields: Mapping[str, Any]) -> str:
+def _readable(fields: Mapping[str, object]) -> str:
     """`time level event key=value key=value`, and below it any traceback, whose lines cannot pass for log lines."""
     line = f"{fields['time']} {fields['level']:<8} {_shown(fields['event'])}"
     line += "".join(

@@ -1,4 +1,4 @@
-"""A rate as the operator writes it: `200 + 5/s`."""
+"""Rates and sizes as the operator writes them: `200 + 5/s`, `1 GiB`."""
 
 import re
 from typing import NamedTuple, Self
@@ -6,6 +6,27 @@ from typing import NamedTuple, Self
 from securechat.wire.limits import MAX_RETRY_AFTER
 
 _RATE = re.compile(r"(\d{1,9}) *\+ *(\d{1,9}(?:\.\d{1,6})?)/s", re.ASCII)
+
+
+_SIZE = re.compile(r"(\d{1,9}) *([KMGT]iB)?", re.ASCII)
+_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+
+class Size(int):
+    """Bytes. Written `256 MiB`, or as a number."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the written form. Raises ValueError."""
+        match = _SIZE.fullmatch(text)
+        if match is None:
+            raise ValueError("Expected a size, as in `256 MiB` or `1 GiB`")
+        return cls(int(match[1]) * _UNITS[match[2] or ""])
+
+    def __str__(self) -> str:
+        """The written form, in the largest unit that fits."""
+        unit = max((name for name, size in _UNITS.items() if self % size == 0), key=_UNITS.__getitem__)
+        return f"{self // _UNITS[unit]} {unit}".rstrip()
 
 
 class Rate(NamedTuple):

@@ -8,19 +8,33 @@ peer pass that offers no ALPN protocol at all.
 import contextlib
 import hashlib
 import hmac
+import os
 import re
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from securechat.errors import PeerError, StorageError, UnreachableError, UsageError
+from securechat.files import open_to_read
+from securechat.transport.certificate_files import (
+    CA,
+    certificate_names,
+    is_self_signed,
+    public_key_pin,
+    read_cas,
+    read_certificate,
+    read_chain,
+    read_key,
+)
 from securechat.transport.deadline import Deadline
+from securechat.transport.tcp import connect
 from securechat.wire.limits import ALPN
 
 _PIN = re.compile(r"sha256:[0-9a-f]{64}")
@@ -42,39 +56,26 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
         except ssl.SSLError:
             context.set_ecdh_curve("prime256v1")  # Python 3.11.2, which is Debian 12's, knows no other kind here
     try:
+        for path in (certificate, key):
+            os.close(open_to_read(path))  # nothing that OpenSSL would wait for, or that is gone at the next SIGHUP
         # The empty password keeps OpenSSL from asking the terminal for one.
         context.load_cert_chain(certificate, key, password="")  # nosec B106  # no password, see above
     except FileNotFoundError as error:
         missing = key if certificate.exists() else certificate
         raise StorageError(f"{missing} does not exist; `securechat gen-certs` makes certificates") from error
     except OSError as error:  # ssl.SSLError is one
+        read_chain(certificate)  # it or the key may be something else, which these two then say
+        read_key(key)
         raise StorageError(
             f"{certificate} and {key} are not a usable certificate and its key ({_reason(error)}); "
             "`securechat gen-certs` makes a new pair under the same CA"
         ) from error
+    if not certificate_names(read_certificate(certificate)):
+        raise StorageError(
+            f"{certificate} is for no host: it has no subject alternative name, and no client takes it by its common "
+            "name; `securechat gen-certs --host NAME` makes one that is"
+        )
     return context
-
-
-def read_certificate(path: Path) -> x509.Certificate:
-    """Return the first certificate of a PEM file: of a chain, the leaf. Raises StorageError."""
-    return read_chain(path)[0]
-
-
-def read_chain(path: Path) -> list[x509.Certificate]:
-    """Return the certificates of a PEM file, at least one. Raises StorageError."""
-    try:
-        return x509.load_pem_x509_certificates(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{path} is not a readable certificate: {_reason(error)}") from error
-
-
-def certificate_names(certificate: x509.Certificate) -> list[str]:
-    """Return the names and addresses that a server's certificate is for."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):  # ValueError: one that nobody can read
-        return []
-    return [str(name.value) for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
 
 
 def rehearse_handshake(server: ssl.SSLContext, ca: x509.Certificate, host: str) -> None:
@@ -84,16 +85,52 @@ def rehearse_handshake(server: ssl.SSLContext, ca: x509.Certificate, host: str) 
     """
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
-        client = _trusting(ca.public_bytes(Encoding.PEM).decode("ascii"))
-        sides = (
+        client = _trusting([ca])
+        _shake_hands(
             client.wrap_bio(to_client, to_server, server_hostname=host),
             server.wrap_bio(to_server, to_client, server_side=True),
         )
-        for side in (*sides, *sides):  # hello; reply; the client has verified; the server has finished
-            with contextlib.suppress(ssl.SSLWantReadError):
-                side.do_handshake()
     except OSError as error:  # ssl.SSLError is one
         raise UnreachableError(describe_tls_failure(error, host, 0)) from error
+
+
+def _shake_hands(client: ssl.SSLObject, server: ssl.SSLObject) -> None:
+    """Go through a handshake in memory, to its end. Raises `ssl.SSLError`.
+
+    Where the server knows another group than the client has guessed, both begin anew (RFC 8446, section 4.1.4): that of
+    Debian's Python 3.11 does so each time.
+    """
+    for side in (client, server) * 3:  # hello; not so; hello; reply; the client has verified; the server has finished
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+
+
+def digest_of(certificate: bytes | None) -> bytes:
+    """SHA-256 of a server's certificate (DER): it binds what is signed to a connection, as both of its sides see it.
+
+    This is RFC 5929's tls-server-end-point, but always with SHA-256. Python offers nothing that is of one connection
+    alone: `tls-unique` is not of TLS 1.3, and there is no way to RFC 9266's exporter.
+    """
+    if not certificate:
+        raise PeerError("the server shows no certificate")
+    return hashlib.sha256(certificate).digest()
+
+
+def shown_by(server: ssl.SSLContext) -> bytes:
+    """Return the `digest_of` the certificate that a server with this context shows, from a handshake in memory.
+
+    Its file may have been replaced since the context was made of it. Raises StorageError if no handshake succeeds.
+    """
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # we talk to ourselves
+    client = context.wrap_bio(to_client, to_server)
+    try:
+        _shake_hands(client, server.wrap_bio(to_server, to_client, server_side=True))
+        return digest_of(client.getpeercert(binary_form=True))
+    except OSError as error:  # ssl.SSLError is one
+        raise StorageError(f"nobody could connect with this certificate: {_reason(error)}") from error
 
 
 def shown_certificate(host: str, port: int, deadline: Deadline) -> x509.Certificate:
@@ -110,11 +147,19 @@ def shown_certificate(host: str, port: int, deadline: Deadline) -> x509.Certific
 
 
 def client_context(ca_file: Path) -> ssl.SSLContext:
-    """The client's side: trusts certificates of the CA in `ca_file` (PEM), nothing else. Raises StorageError."""
+    """The client's side: trusts certificates of the CAs in `ca_file` (PEM), nothing else. Raises StorageError."""
     try:
-        return _trusting(ca_file.read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; ValueError: not ASCII, or empty
+        return _trusting(read_cas(ca_file))
+    except ssl.SSLError as error:
         raise StorageError(f"{ca_file} is not a usable CA certificate: {_reason(error)}") from error
+
+
+def context_trusting(cas: Sequence[CA]) -> ssl.SSLContext:
+    """The client's side: trusts certificates of these CAs, nothing else. Raises StorageError if one is damaged."""
+    try:
+        return _trusting([x509.load_der_x509_certificate(ca.certificate) for ca in cas])
+    except (ValueError, ssl.SSLError) as error:
+        raise StorageError(f"a CA that was trusted before cannot be read any more: {error}") from error
 
 
 def client_context_for_pin(host: str, port: int, pin: str, deadline: Deadline) -> ssl.SSLContext:
@@ -135,34 +180,25 @@ def client_context_for_pin(host: str, port: int, pin: str, deadline: Deadline) -
     for der in chain:
         try:
             certificate = x509.load_der_x509_certificate(der)
-            if not hmac.compare_digest(public_key_pin(certificate), pin):
-                continue
-            # Its name and limits count only if the pinned key itself signed them.
-            certificate.verify_directly_issued_by(certificate)
-        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            found = hmac.compare_digest(public_key_pin(certificate), pin) and is_self_signed(certificate)
+        except (ValueError, UnsupportedAlgorithm):
             continue
-        return _trusting(certificate.public_bytes(Encoding.PEM).decode("ascii"))
+        if found:
+            return _trusting([certificate])
     raise UnreachableError(
         f"{host} does not show the CA with the pin {pin}. Check the pin with whoever runs the server; if they made a "
         "new CA, ask for its pin in a way you trust. If neither is so, somebody may be intercepting the connection."
     )
 
 
-def public_key_pin(certificate: x509.Certificate) -> str:
-    """`sha256:` and the hash of the SubjectPublicKeyInfo in hex, as `openssl x509 -pubkey` and RFC 7469 have it."""
-    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return f"sha256:{hashlib.sha256(spki).hexdigest()}"
-
-
-def pin_of(ca_file: Path) -> str:
-    """Return the pin of the one CA in a file (PEM). Raises `UsageError`."""
-    try:
-        certificates = x509.load_pem_x509_certificates(ca_file.read_bytes())
-    except (OSError, ValueError):
-        raise UsageError(f"{ca_file} is not a usable CA certificate.") from None
-    if len(certificates) != 1:
-        raise UsageError(f"{ca_file} holds several certificates: name the CA that others are to trust with --pin.")
-    return public_key_pin(certificates[0])
+def verified_by(tls: ssl.SSLObject) -> CA:
+    """On the client's side, after the handshake: the CA by which the server's certificate was verified."""
+    if sys.version_info >= (3, 13):
+        der = tls.get_verified_chain()[-1]
+    else:
+        # As in `_presented_chain`.
+        der = tls._sslobj.get_verified_chain()[-1].public_bytes(_ENCODING_DER)  # type: ignore[attr-defined]  # noqa: SLF001
+    return CA.of(x509.load_der_x509_certificate(der))
 
 
 def check_protocol(tls: ssl.SSLObject | ssl.SSLSocket) -> None:
@@ -171,13 +207,13 @@ def check_protocol(tls: ssl.SSLObject | ssl.SSLSocket) -> None:
         raise PeerError(f"the other side does not speak {ALPN}")
 
 
-def describe_tls_failure(error: Exception, host: str, port: int) -> str:
+def describe_tls_failure(error: Exception, host: str, port: int, context: ssl.SSLContext | None = None) -> str:
     """Why there is no secure connection to `host`, and what to do next, for the person at the client.
 
-    `error`: what the connection attempt, the handshake or `check_protocol` raised.
+    `error`: what the connection attempt, the handshake or `check_protocol` raised; `context`: the client's side of it.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _describe_certificate(error, host)
+        return _describe_certificate(error, host, context)
     if isinstance(error, PeerError):
         return f"what answers at {host} is not a securechat server of this version: {error}. Check host and port."
     if isinstance(error, ssl.SSLError):
@@ -208,12 +244,18 @@ _WRONG_NAME = {62, 64}
 _NOT_A_CA = {24, 79}
 
 
-def _describe_certificate(error: ssl.SSLCertVerificationError, host: str) -> str:
+def _describe_certificate(error: ssl.SSLCertVerificationError, host: str, context: ssl.SSLContext | None) -> str:
     code = error.verify_code
     if code in _WRONG_NAME:
         return (
             f"the server's certificate is not for {host}. Use a name or address that it was made for, or have the "
             f"operator run `securechat gen-certs --host {host}`."
+        )
+    if code == _EXPIRED and context is not None and _trusts_expired(context):
+        return (
+            f"the CA that you trust for {host} has expired. Check this computer's clock; if it is right, ask the "
+            "operator for a new one (`securechat gen-certs --new-ca`): its ca.pem or pin, in a way you trust, and pass "
+            "it with --ca or --pin."
         )
     if code == _EXPIRED:
         return (
@@ -231,6 +273,12 @@ def _describe_certificate(error: ssl.SSLCertVerificationError, host: str) -> str
     return f"the certificate of {host} is refused: {error.verify_message}. The operator can renew it: gen-certs."
 
 
+def _trusts_expired(context: ssl.SSLContext) -> bool:
+    """Whether each CA that a context trusts has expired: OpenSSL does not say which certificate of a chain it was."""
+    ends = [ssl.cert_time_to_seconds(str(ca["notAfter"])) for ca in context.get_ca_certs()]
+    return all(end < time.time() for end in ends)
+
+
 def _context(protocol: int) -> ssl.SSLContext:
     """What both sides share. A bare SSLContext: no system roots, no key log, no defaults that change with Python."""
     context = ssl.SSLContext(protocol)
@@ -240,10 +288,11 @@ def _context(protocol: int) -> ssl.SSLContext:
     return context
 
 
-def _trusting(ca_pem: str) -> ssl.SSLContext:
+def _trusting(cas: Sequence[x509.Certificate]) -> ssl.SSLContext:
     context = _context(ssl.PROTOCOL_TLS_CLIENT)  # which sets CERT_REQUIRED and check_hostname
+    context.hostname_checks_common_name = False  # RFC 9525, section 2: free text, which no CA has checked as a host
     context.verify_flags |= ssl.VERIFY_X509_STRICT
-    context.load_verify_locations(cadata=ca_pem)
+    context.load_verify_locations(cadata=b"".join(ca.public_bytes(Encoding.DER) for ca in cas))
     return context
 
 
@@ -264,7 +313,7 @@ def _unverified(host: str, port: int, deadline: Deadline) -> Iterator[ssl.SSLSoc
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # the certificate is what we are looking for; nothing is sent here
     with (
-        socket.create_connection((host, port), timeout=deadline.remaining()) as connection,
+        connect(host, port, deadline) as connection,
         context.wrap_socket(connection, server_hostname=host, do_handshake_on_connect=False) as tls,
     ):
         tls.settimeout(deadline.remaining())

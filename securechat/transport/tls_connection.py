@@ -8,7 +8,9 @@ call anything here (docs/design.md, invariant 10).
 import contextlib
 import ssl
 
-from securechat.transport.tls import check_protocol
+from securechat.transport.certificate_files import CA
+from securechat.transport.records import RecordCounter
+from securechat.transport.tls import check_protocol, digest_of, verified_by
 
 _READ_SIZE = 64 << 10
 """Bytes. One call of `read` returns one record, at most 16 KiB; asking for more costs nothing."""
@@ -24,6 +26,8 @@ class TLSConnection:
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_hostname is None, server_hostname=server_hostname
         )
+        self.counted = RecordCounter()
+        """The records that the peer has sent, those of the handshake included."""
         self.established = False
         self.ended = False  # the peer has sent its close_notify
         if server_hostname is not None:
@@ -32,24 +36,49 @@ class TLSConnection:
     def receive(self, ciphertext: bytes) -> bytes:
         """Return the plaintext that has become complete; empty during the handshake.
 
-        Raises ssl.SSLError when TLS refuses the peer, PeerError when it speaks another protocol inside; an alert for
-        it may then wait in `data_to_send`. `established` turns true once application data can be written.
+        Raises ssl.SSLError when TLS refuses the peer, PeerError when it speaks another protocol inside or sends too
+        many records without content; an alert for it may then wait in `data_to_send`. `established` turns true once
+        application data can be written.
         """
-        self._incoming.write(ciphertext)
-        if not self.established:
-            self._handshake()
+        plaintext: list[bytes] = []
+        begin, size, counted = 0, len(ciphertext), self.counted
+        while begin < size and not self.ended:
+            records, before = counted.records, len(plaintext)
+            end = counted.advance(ciphertext, begin)
+            whole = end - begin == size  # as nearly always: nothing is copied
+            self._incoming.write(ciphertext if whole else ciphertext[begin:end])
+            begin = end
             if not self.established:
-                return b""
-        plaintext = []
+                self._handshake()
+            if self.established:
+                self._read(plaintext)
+            content = len(plaintext) - before
+            counted.with_content += content
+            if counted.records - records > content:
+                counted.check()
+        return plaintext[0] if len(plaintext) == 1 else b"".join(plaintext)
+
+    def _read(self, plaintext: list[bytes]) -> None:
+        """Add the content of each record that is complete."""
         try:
-            while self._incoming.pending and not self.ended:  # cheaper than to read until it fails
-                plaintext.append(self._tls.read(_READ_SIZE))
-                self.ended = not plaintext[-1]  # a read of nothing: close_notify
+            while self._incoming.pending:  # cheaper than to read until it fails
+                content = self._tls.read(_READ_SIZE)
+                if not content:  # close_notify
+                    self.ended = True
+                    return
+                plaintext.append(content)
         except ssl.SSLWantReadError:  # less than a record is left
             pass
         except ssl.SSLZeroReturnError:
             self.ended = True
-        return plaintext[0] if len(plaintext) == 1 else b"".join(plaintext)
+
+    def shown(self) -> bytes:
+        """On the client's side, once it is established: the `digest_of` the server's certificate."""
+        return digest_of(self._tls.getpeercert(binary_form=True))
+
+    def verified_by(self) -> CA:
+        """On the client's side, once it is established: the CA that has signed for the server."""
+        return verified_by(self._tls)
 
     def write(self, plaintext: bytes) -> None:
         """Encrypt for the peer; `established` must be true."""

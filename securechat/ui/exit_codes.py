@@ -19,6 +19,18 @@ class ExitCode(IntEnum):
     TIMEOUT = 7
 
 
+MEANINGS: Final = {
+    ExitCode.OK: "done",
+    ExitCode.FAILURE: "failed",
+    ExitCode.USAGE: "wrong arguments or settings",
+    ExitCode.LOGIN_REFUSED: "login refused",
+    ExitCode.UNREACHABLE: "no connection, or TLS refused it",
+    ExitCode.UNTRUSTED: "a key is not the one we know, or a question waits for a person",
+    ExitCode.FULL: "full",
+    ExitCode.TIMEOUT: "out of time",
+}
+"""What each says, as `--help` and the README have it."""
+
 _BY_REFUSAL: Final = {
     "login-refused": ExitCode.LOGIN_REFUSED,
     "token-refused": ExitCode.LOGIN_REFUSED,
@@ -27,6 +39,7 @@ _BY_REFUSAL: Final = {
     "identity-differs": ExitCode.UNTRUSTED,
     "room-full": ExitCode.FULL,
     "reader-full": ExitCode.FULL,
+    "quota": ExitCode.FULL,
 }
 
 

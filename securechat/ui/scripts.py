@@ -4,70 +4,99 @@ Both start the core, watch its events until their own question is answered, and 
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from datetime import datetime
 from math import inf
 from queue import Empty, SimpleQueue
+from threading import TIMEOUT_MAX
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TextIO
 
+from securechat.clean import clean_line
 from securechat.client.commands import (
+    ChangePassword,
     Command,
     JoinRoom,
     ListInviteLines,
     MakeInviteLine,
     MarkShown,
     OpenDirect,
+    Reply,
     RevokeInviteLine,
     Send,
+    TakePassword,
     UseInviteLine,
 )
 from securechat.client.events import (
+    Alarm,
     AskedByLine,
     Connected,
-    ConversationSnapshot,
+    ConversationChanged,
     Delayed,
     Disconnected,
     Done,
     Ended,
     Event,
     Held,
-    Invitation,
     Invited,
     InviteLineMade,
     InviteLineRefused,
     InviteLines,
     InviteLineUsed,
     KeyChanged,
-    Message,
+    LostRevoked,
+    NotRegained,
+    OwnKeyUsed,
+    PasswordReplaced,
+    PasswordWanted,
     Ready,
     Received,
+    Recovered,
     Refused,
     Unreachable,
     Waiting,
 )
+from securechat.client.message import Message
+from securechat.client.snapshot import ConversationSnapshot, Invitation
 from securechat.content.registry import MAX_TEXT, check_text
 from securechat.errors import RefusedError, SecurechatError, UsageError
 from securechat.identity.invite_line import InviteLine
 from securechat.names import normalise_title
+from securechat.ui.called import program
 from securechat.ui.exit_codes import ExitCode, exit_code
-from securechat.ui.text.clean import clean_line
-from securechat.ui.text.sentences import sentences, title, why_held, why_silent, why_unreachable
+from securechat.ui.interrupts import Woken, interrupts_wake
+from securechat.ui.qr import show_beside
+from securechat.ui.text.sentences import sentences
+from securechat.ui.text.states import why_held, why_password, why_silent, why_unreachable
+from securechat.ui.text.wording import title
+from securechat.ui.told import tell
 from securechat.ui.view.lines import message_line
 from securechat.ui.view.rows import line_of
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
 
-Events = SimpleQueue[Event]
+Events = SimpleQueue[Event | Woken]
 """The queue whose `put` is the core's `on_event`."""
 
 UNREAD_AT_ONCE: Final = 500
 """Messages taken from the vault, printed and marked as read together."""
 
+REPLY_LINES: Final = 1000
+"""Newest messages among which the one is looked for that a program answers."""
+
 CLOSE_SECONDS: Final = 5.0
 """How long the core may take to say goodbye."""
+
+RECOVERY_SECONDS: Final = 600.0
+"""How long a recovery may get no further: three connections of a minute (`client.recovery`) are a third of it, the rest
+is for waits between them."""
+
+
+DECIDE: Final = "This device does not go on before you have decided: start securechat, and type /rotate."
+"""Said where another program with the identity key has been in: that is a question, and nobody is there to answer."""
 
 
 def read_text() -> str:
@@ -96,14 +125,19 @@ class _Run:
         self._events = events
         self._wait = wait
         self._deadline = inf if timeout is None else monotonic() + timeout
+        self.time_is_up = "Time is up."
+        self.takes_password = False  # the account's, where the vault has another one
         self._errors = errors
         self._reached = False
         self._ended = False
 
+    def extend(self, seconds: float) -> None:
+        """Let time be up so many seconds from now."""
+        self._deadline = monotonic() + seconds
+
     def complain(self, text: str) -> None:
         """Print one line for a person."""
-        self._errors.write(f"securechat: {clean_line(text)}\n")
-        self._errors.flush()
+        tell(f"securechat: {text}", self._errors)
 
     def complain_of(self, invitation: Invitation) -> None:
         """Say that an invitation waits for a person: a program answers none but those of its settings."""
@@ -129,7 +163,8 @@ class _Run:
         """
         self.client.start()
         try:
-            result = self._watch(judge)
+            with interrupts_wake(self._events.put):
+                result = self._watch(judge)
         except SecurechatError as error:
             self.complain(str(error))
             result = exit_code(error)
@@ -137,14 +172,15 @@ class _Run:
             result = interrupted
         except BrokenPipeError:  # the reader of our output has gone
             result = ExitCode.FAILURE
-        self._close()
+        finally:
+            self._close()
         return result
 
     def _watch(self, judge: Callable[[Event], ExitCode | None]) -> ExitCode:
         while True:
             event = self._next()
             if event is None:
-                self.complain("Time is up.")
+                self.complain(self.time_is_up)
                 return ExitCode.TIMEOUT
             result = self._judge_connection(event)
             if result is None:
@@ -153,10 +189,14 @@ class _Run:
                 return result
 
     def _next(self) -> Event | None:
-        try:
-            return self._events.get(timeout=None if self._deadline == inf else max(0.0, self._deadline - monotonic()))
-        except Empty:
-            return None
+        event: Event | Woken = Woken()
+        while isinstance(event, Woken):
+            left = min(max(0.0, self._deadline - monotonic()), TIMEOUT_MAX)
+            try:
+                event = self._events.get(timeout=None if self._deadline == inf else left)
+            except Empty:
+                return None
+        return event
 
     def _judge_connection(self, event: Event) -> ExitCode | None:
         match event:
@@ -165,6 +205,19 @@ class _Run:
             case Disconnected(reason=reason) if not self._reached:
                 self.complain(reason)
                 return ExitCode.UNREACHABLE
+            case PasswordWanted(why="changed") if self.takes_password:
+                pass
+            case PasswordWanted(why="login" | "changed"):
+                error = RefusedError("login-refused", why_password(event))
+                self.complain(f"{error} Programs need a password file that stays.")
+                return exit_code(error)
+            case PasswordWanted():
+                self.complain(f"{why_password(event)} Programs need a password file that stays.")
+            case OwnKeyUsed(shut_out=True):
+                for sentence in sentences(event, None, self.client.account):
+                    self.complain(sentence.text)
+                self.complain(DECIDE)
+                return ExitCode.UNTRUSTED
             case Waiting(place=place) if not self._wait:
                 self.complain(f"The server is full; {place} in the queue. With --wait this command waits.")
                 return ExitCode.FULL
@@ -187,11 +240,14 @@ def run_send(
     to: str,
     text: str,
     *,
+    reply: int = 0,
     wait: bool,
     timeout: float | None,
     errors: TextIO = sys.stderr,
 ) -> ExitCode:
     """Send `text` to an account or `#room`; OK once the server has it on disk. `timeout` in seconds.
+
+    `reply`: the seq of the message there that it answers, among the newest REPLY_LINES; 0: it answers none.
 
     If we are not in the room yet, we enter it first. A text that was queued and not accepted stays in the vault: the
     next client of this account sends it.
@@ -202,14 +258,15 @@ def run_send(
     except SecurechatError as error:
         run.complain(str(error))
         return ExitCode.USAGE
-    return run.until(_Sending(run, name, text).judge)
+    return run.until(_Sending(run, name, text, reply).judge)
 
 
 class _Sending:
     """One text's progress."""
 
-    def __init__(self, run: _Run, name: str, text: str) -> None:
+    def __init__(self, run: _Run, name: str, text: str, reply: int) -> None:
         self._run = run
+        self._reply = reply
         self._client = run.client
         self._name = name
         self._text = text
@@ -246,7 +303,17 @@ class _Sending:
         if found is not None and found.state == "request":
             self._run.complain(f"{why_silent(found)} Decide in `securechat client`.")
             return ExitCode.UNTRUSTED
-        if found is not None and found.state != "closed":
+        if self._reply:
+            lines = self._client.history(found.id, REPLY_LINES) if found is not None and found.state != "closed" else []
+            answered = next((line for line in lines if line.seq == self._reply), None)
+            if answered is None:
+                self._run.complain(
+                    f"There is no message {self._reply} in {self._name} among the newest {REPLY_LINES:,} that this "
+                    "device has: `securechat recv --json` shows each one's seq. Nothing was sent."
+                )
+                return ExitCode.FAILURE
+            self._do(Reply(answered.local_id, self._text))
+        elif found is not None and found.state != "closed":
             self._do(Send(found.id, self._text))
         elif self._name.startswith("#"):
             self._do(JoinRoom(self._name))
@@ -279,8 +346,9 @@ def run_invite(
             case InviteLineMade(line=line, text=text):
                 output.write(f"{text}\n")
                 output.flush()
+                show_beside(text)
                 run.complain(
-                    f"Whoever uses it first is taken for the one you give it to. `securechat invite --revoke "
+                    f"Whoever uses it first is taken for the one you give it to. `{program()} invite --revoke "
                     f"{line.mark}` takes it back."
                 )
             case InviteLines(lines=lines) if lines:
@@ -290,6 +358,99 @@ def run_invite(
             case Refused() if event.command == command.id:
                 return run.refused(event)
         return None
+
+    return run.until(judge)
+
+
+def run_password(
+    client: "ChatClient", events: Events, old: str, new: str, *, errors: TextIO = sys.stderr
+) -> ExitCode:
+    """Put another password in place of the present one, or take over the account's where that was done elsewhere."""
+    run = _Run(client, events, wait=True, timeout=None, errors=errors)
+    run.takes_password = True
+    command, taking, done = ChangePassword(old, new), 0, False
+
+    def judge(event: Event) -> ExitCode | None:
+        nonlocal taking, done
+        match event:
+            case PasswordWanted(why="changed") if taking:
+                run.complain(f"Neither is the password of {client.account}: one of both has to be.")
+                return ExitCode.LOGIN_REFUSED
+            case PasswordWanted(why="changed"):
+                take = TakePassword(new)
+                taking = take.id
+                client.do(take)
+            case PasswordReplaced():
+                done = True
+                for sentence in sentences(event, None, client.account):
+                    run.complain(sentence.text)
+            case Ready() if not done:
+                client.do(command)
+            case Refused() if event.command in (command.id, taking):
+                return run.refused(event)
+        return ExitCode.OK if done else None
+
+    return run.until(judge)
+
+
+def run_register(client: "ChatClient", events: Events, *, errors: TextIO = sys.stderr) -> ExitCode:
+    """Make the account and log in; OK once the server has this device. However full the server is, it waits."""
+    run = _Run(client, events, wait=True, timeout=None, errors=errors)
+
+    def judge(event: Event) -> ExitCode | None:
+        if isinstance(event, Waiting):
+            for sentence in sentences(event, None, client.account):
+                run.complain(sentence.text)
+        return ExitCode.OK if isinstance(event, Ready) else None
+
+    return run.until(judge)
+
+
+def run_recovery_of_device(
+    client: "ChatClient", events: Events, *, patience: float = RECOVERY_SECONDS, out: TextIO = sys.stdout
+) -> ExitCode:
+    """Let a new device take the place of lost ones; OK once it has, whether or not every conversation was entered.
+
+    Where another program has the identity key, a person decides, with the client; where nothing moves for `patience`
+    seconds, the same command goes on later.
+    """
+    run = _Run(client, events, wait=True, timeout=patience, errors=sys.stderr)
+    run.time_is_up = (
+        "The server has let this device get no further for a while. Nothing is lost: the same command goes on from "
+        "here. If it ends like this again, ask the server's operator."
+    )
+
+    def judge(event: Event) -> ExitCode | None:
+        moves = isinstance(event, Waiting | NotRegained | Recovered) or (
+            isinstance(event, ConversationChanged) and event.change == "recovered"
+        )
+        if moves:  # a queue takes as long as it takes
+            run.extend(inf if isinstance(event, Waiting) and event.place else patience)
+        if moves or isinstance(event, Alarm | OwnKeyUsed):
+            where = getattr(event, "conversation", None)
+            conversation = client.conversation(where) if isinstance(where, bytes) else where
+            told_of = sentences(event, conversation, client.account)
+            out.writelines(f"{clean_line(sentence.text)}\n" for sentence in told_of)
+            out.flush()
+        if isinstance(event, OwnKeyUsed):
+            run.complain(DECIDE)
+            return ExitCode.UNTRUSTED
+        return ExitCode.OK if isinstance(event, Recovered) else None
+
+    return run.until(judge)
+
+
+def run_revocation(
+    client: "ChatClient", events: Events, *, patience: float = RECOVERY_SECONDS, out: TextIO = sys.stdout
+) -> ExitCode:
+    """Revoke the lost devices of an account with its recovery file; OK once the server has that."""
+    run = _Run(client, events, wait=True, timeout=patience, errors=sys.stderr)
+
+    def judge(event: Event) -> ExitCode | None:
+        if isinstance(event, Waiting | Alarm | LostRevoked):
+            out.writelines(f"{clean_line(each.text)}\n" for each in sentences(event, None, client.account))
+            out.flush()
+        return ExitCode.OK if isinstance(event, LostRevoked) else None
 
     return run.until(judge)
 
@@ -338,7 +499,7 @@ def run_join(
 
 
 def _go_on(client: "ChatClient", line: InviteLine) -> str:
-    return f"securechat client --user {client.account} --server {line.address} --pin {line.pin}"
+    return f"{program()} client --user {shlex.quote(client.account)} --server {line.address}"
 
 
 def run_recv(
@@ -355,7 +516,9 @@ def run_recv(
     """Print the messages not read on this device yet; `follow`: go on until interrupted, or for `timeout` seconds.
 
     As JSON, one object a line: conversation, kind, seq, time (milliseconds since 1970), from, text, trust and problem,
-    which is not empty if a message cannot be shown. Otherwise cleaned lines for people.
+    which is not empty if a message cannot be shown; content, its kind (docs/content.md); what it answers, or null; when
+    it was edited, and who has deleted it. As it is when it is read: what becomes of it later is not told. Otherwise
+    cleaned lines for people.
     """
     run = _Run(client, events, wait=wait, timeout=timeout, errors=errors)
 
@@ -394,6 +557,7 @@ def run_recv(
 
 def _json_line(message: Message, conversation: ConversationSnapshot | None) -> str:
     """Return one line of ASCII: whatever others wrote is escaped."""
+    quote = message.quote
     return json.dumps(
         {
             "conversation": conversation.name if conversation else message.conversation.hex(),
@@ -404,6 +568,10 @@ def _json_line(message: Message, conversation: ConversationSnapshot | None) -> s
             "text": message.text,
             "trust": message.trust,
             "problem": message.problem,
+            "content": message.kind,
+            "answers": quote and {"from": quote.sender, "text": quote.text, "state": quote.state},
+            "edited": message.edited,
+            "deleted_by": message.deleted_by,
         }
     )
 

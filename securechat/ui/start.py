@@ -10,25 +10,38 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from securechat.client.addresses import Folder
 from securechat.client.events import Event
+from securechat.client.link.connecting import Greeting, ask_server, cas_in
+from securechat.client.password_source import PasswordSource
 from securechat.client.settings import ClientSettings
-from securechat.errors import RefusedError, StorageError, UsageError
-from securechat.identity.invite_line import MAX_TEXT, CutOffError, InviteLine, decode, is_line
-from securechat.names import normalise_account, normalise_password
+from securechat.client.vault_files import check_whole
+from securechat.codes import make_code
+from securechat.errors import RefusedError, TrustError, UnreachableError, UsageError
+from securechat.files import descriptor_of, open_to_read, others_can_read
+from securechat.hosts import normalise_host
+from securechat.identity.armour import MAX_TEXT, CutOffError
+from securechat.identity.invite_line import InviteLine, decode, is_line
+from securechat.lookalikes import check_new_account
+from securechat.names import normalise_account
+from securechat.strength import check_password
+from securechat.ui.told import tell
+from securechat.value import value
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
+    from securechat.client.recovery_file import RecoveryContents
+    from securechat.client.vault.vault import Vault
 
 DEFAULT_PORT: Final = 4433
 
-MAX_PASSWORD_FILE: Final = 8192
-"""Bytes. The longest password has 1,024; a larger file is not a password file."""
-
+DEFAULT_CA: Final = Path("certs/ca.pem")
+"""Where `gen-certs` writes it: for a first try on one machine."""
 
 SWITCH_SECONDS: Final = 0.0005
 """How long a thread that computes keeps the interpreter when another one asks for it; 5 ms by default.
@@ -37,66 +50,150 @@ The core's thread computes much while much comes in, and a front end that draws 
 """
 
 
-@dataclass(frozen=True)
+@value
 class Options:
     """The command line's options about who we are and where the server is."""
 
     user: str
     server: str
-    ca: Path
+    ca: Path | None  # None: the one that the vault knows, or DEFAULT_CA
     pin: str
     vault: Path
     password_file: Path | None
-    register: bool
+    register: bool | None  # None: where there is no vault
     new_identity: bool
     invite: str
     accept_invitations_of: tuple[str, ...] = ()  # `USER:KEY`
+    contest: bool = False
+    first_pin: str = ""
 
 
-@dataclass(frozen=True)
+@value
 class Start:
-    """What the core needs to start."""
+    """What the core needs to start. `greeting`: what the server has said, if it was asked where the vault is."""
 
     account: str
     vault: Path
-    password: str
+    password: PasswordSource
     settings: ClientSettings
-
-    def __repr__(self) -> str:
-        """The account only: the rest holds the password."""
-        return f"Start({self.account!r})"
+    greeting: Greeting | None = None
 
 
-def prepare(options: Options) -> Start:
-    """Check the options, and ask a person for the rest. Raises `UsageError` or `StorageError`."""
-    account = normalise_account(options.user)
+def prepare(options: Options, *, new: bool = True) -> Start:
+    """Check the options, and ask a person for the rest. Raises `UsageError` or `StorageError`.
+
+    Not `new`: only an account that is set up on this computer will do.
+    """
+    account = who(options.user)
     host, port = parse_server(options.server)
-    inviters = frozenset(map(parse_inviter, options.accept_invitations_of))
-    if not options.pin and not options.ca.is_file():
-        raise UsageError(
-            f"There is no CA certificate {options.ca} to know the server by. Ask its operator for ca.pem and give it "
-            "with --ca FILE, or give the pin that gen-certs printed with --pin."
-        )
-    vault = vault_path(options.vault, account, host, port)
-    register = options.register
-    if not register and not vault.exists() and sys.stdin.isatty():
-        register = _ask_whether_new(account, options.server)
-    if options.password_file is not None:
-        password = read_password(options.password_file)
-    else:
-        password = _ask_password(account, twice=register and not vault.exists())
     settings = ClientSettings(
         host,
         port,
         ca_file=None if options.pin else options.ca,
         pin=options.pin,
-        password=password,
-        register=register,
+        first_pin=options.first_pin,
         invite=options.invite,
-        accept_invitations_of=inviters,
+        accept_invitations_of=frozenset(map(parse_inviter, options.accept_invitations_of)),
+        contest=options.contest,
         new_identity=options.new_identity,
     )
-    return Start(account, vault, password, settings)
+    settings = _with_ca(settings)
+    folder = Folder(options.vault, account)
+    there, greeting = folder.at(settings.address), None
+    if len(there) == 1 and not _may_be_another(folder.ca_pin(there[0]), options, settings):
+        vault = there[0]
+    else:
+        vault, greeting, settings = _find_by_id(folder, settings, there)
+    check_whole(vault)
+    register = options.register if options.register is not None else not vault.exists()
+    if not new and not vault.exists():
+        raise UsageError(f"{account} is not set up on this computer for {options.server}: there is no vault {vault}.")
+    if not register and not vault.exists() and sys.stdin.isatty():
+        register = _ask_whether_new(account, options.server)
+    chosen = register and not vault.exists()
+    if chosen:
+        try:
+            check_new_account(account)
+        except UsageError as error:
+            if not sys.stdin.isatty():
+                raise
+            tell(str(error))
+            return prepare(replace(options, user=""), new=new)
+    if options.password_file is not None:
+        password = _password_in(options.password_file, account, chosen=chosen)
+    else:
+        password = _ask_password(account, chosen=chosen)
+    return Start(account, vault, password, replace(settings, register=register), greeting)
+
+
+def _may_be_another(known_pin: str, options: Options, settings: ClientSettings) -> bool:
+    """Whether the command line says that another server than a vault's may be at its address now."""
+    if not (known_pin and (settings.ca_file is not None or settings.pin or settings.first_pin)):
+        return False
+    return options.register is True or settings.ca_pin != f"sha256:{known_pin}"
+
+
+def _find_by_id(
+    folder: Folder, settings: ClientSettings, there: list[Path]
+) -> tuple[Path, Greeting | None, ClientSettings]:
+    """Ask the server at an address for its id: no vault knows the address, or several do, or what was `there` may have
+    given way to another server.
+
+    Where no CA was named, those that vaults know will do for the question, and the one at its usual place. For a new
+    vault only that one will, at an address that is new too: it is as if it was named.
+    """
+    named = settings.ca_file is not None or settings.pin or settings.first_pin
+    usual = cas_in(DEFAULT_CA) if not (named or there) and DEFAULT_CA.is_file() else []
+    known = [] if named else [*folder.cas(), *usual]
+    # What is opened without asking knows its server's id and CA itself.
+    unasked = folder.bare() if not (named or there) else there[0] if len(there) == 1 else None
+    if not named and not known:
+        if unasked is None:
+            raise _without_ca(DEFAULT_CA)
+        return unasked, None, settings
+    try:
+        greeting = ask_server(settings, known)
+    except UnreachableError:
+        if unasked is None:
+            raise
+        return unasked, None, settings
+    vault = folder.of(greeting.server_id)
+    if there and not named and not vault.exists():
+        raise TrustError(
+            f"{settings.address} leads to another server than before. If its operator set it up anew, name its CA "
+            "(--ca or --pin) and give --register. If not, do not log in."
+        )
+    if there and vault not in there:
+        tell(
+            f"{settings.address} leads to another server than before: if you did not expect that, end this now and ask "
+            f"the operator; the vault for the one that was there stays as it is ({there[0]})."
+        )
+    if not named and not vault.exists():
+        if greeting.ca.pin not in {ca.pin for ca in usual}:
+            raise _without_ca(DEFAULT_CA)
+        settings = replace(settings, ca_file=DEFAULT_CA)
+    return vault, greeting, replace(settings, server_id=greeting.server_id)
+
+
+def _with_ca(settings: ClientSettings) -> ClientSettings:
+    """Check that the CA's file is there; of a stream take the pin, for a file is read several times.
+
+    Raises `UsageError` if there is none, `StorageError` for a stream that holds no CA.
+    """
+    if settings.ca_file is None:
+        return settings
+    if descriptor_of(settings.ca_file) is not None:
+        return replace(settings, ca_file=None, pin=settings.ca_pin)
+    if not settings.ca_file.exists():
+        raise _without_ca(settings.ca_file)
+    return settings
+
+
+def _without_ca(file: Path) -> UsageError:
+    return UsageError(
+        f"There is no CA certificate {file} to know the server by. Ask its operator for ca.pem and give it with "
+        "--ca FILE, or give the pin that gen-certs printed with --pin."
+    )
 
 
 def read_line(source: str | None) -> tuple[str, InviteLine]:
@@ -118,11 +215,11 @@ def read_line(source: str | None) -> tuple[str, InviteLine]:
             if source is None or source == "-":
                 content = sys.stdin.buffer.read(MAX_TEXT + 1)
             else:
-                with Path(source).open("rb") as opened:
+                with os.fdopen(open_to_read(Path(source), once=True), "rb") as opened:
                     content = opened.read(MAX_TEXT + 1)
             text = content.decode()
         except OSError as error:
-            raise UsageError(f"{source} cannot be read: {os.strerror(error.errno or 0)}.") from None
+            raise UsageError(f"{source} cannot be read: {error.strerror}.") from None
         except UnicodeDecodeError:
             raise UsageError("This is no invite line: it is not text.") from None
     return text, decode(text, int(time.time() * 1000))
@@ -140,20 +237,65 @@ def _is_cut_off(text: str) -> bool:
 
 def prepare_join(user: str, vault: Path, password_file: Path | None, line: InviteLine) -> Start:
     """Return what the core needs to come in by a line: it registers where there is no vault. Raises as `prepare`."""
-    path = vault_path(vault, normalise_account(user), *parse_server(line.address))
     return prepare(
         Options(
             user,
             line.address,
-            ca=Path(),
-            pin=line.pin,
+            ca=None,
+            pin="",
             vault=vault,
             password_file=password_file,
-            register=not path.exists(),
+            register=None,
             new_identity=False,
             invite=line.code,
+            first_pin=line.pin,
         )
     )
+
+
+def prepare_recover(
+    contents: "RecoveryContents", vault: Path, password_file: Path | None, code: str, *, ca: Path | None, pin: str
+) -> Start:
+    """Return what the core needs on a new computer; with a `code` it sets a new password. Raises as `prepare`.
+
+    `ca` or `pin`: the server's CA, if it is another one than in the recovery file.
+    """
+    host, port = parse_server(contents.address)
+    path = Folder(vault, contents.account).of(contents.server_id)
+    check_whole(path)
+    if password_file is not None:
+        password = _password_in(password_file, contents.account, chosen=bool(code))
+    else:
+        password = _ask_password(contents.account, chosen=bool(code))
+    settings = ClientSettings(
+        host,
+        port,
+        ca_file=None if pin else ca,
+        pin=pin,
+        first_pin=contents.pin,
+        register=bool(code),
+        invite=code,
+    )
+    return Start(contents.account, path, password, _with_ca(settings))
+
+
+def who(user: str) -> str:
+    """Return the name of an account: the one given, or what somebody types, until it can be a name.
+
+    A typing error is theirs to mend, also behind --user; without a terminal it is an error. Raises `UsageError`.
+    """
+    there = sys.stdin.isatty() and sys.stderr.isatty()
+    while True:
+        try:
+            if user:
+                return normalise_account(user)
+        except UsageError as error:
+            if not there:
+                raise
+            tell(str(error))
+        if not there:
+            raise UsageError("Say who you are: with --user NAME, or with SECURECHAT_USER.")
+        user = _ask("Your user name: ").strip()
 
 
 def parse_server(server: str) -> tuple[str, int]:
@@ -161,7 +303,7 @@ def parse_server(server: str) -> tuple[str, int]:
     found = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?", server)
     if found is None or not 1 <= int(found[3] or DEFAULT_PORT) <= 65535:
         raise UsageError(f"{server!r} is not a server: give HOST:PORT, as in chat.example:4433 or [::1]:4433.")
-    return found[1] or found[2], int(found[3] or DEFAULT_PORT)
+    return normalise_host(found[1] or found[2]), int(found[3] or DEFAULT_PORT)
 
 
 def parse_inviter(inviter: str) -> tuple[str, str]:
@@ -170,30 +312,6 @@ def parse_inviter(inviter: str) -> tuple[str, str]:
     if re.fullmatch(r"[0-9a-fA-F]{64}", key) is None:
         raise UsageError(f"{inviter!r} is not USER:KEY: the key has 64 digits, as `securechat recv` shows it.")
     return normalise_account(account), key.lower()
-
-
-def vault_path(folder: Path, account: str, host: str, port: int) -> Path:
-    """Return the path of an account's vault for a server: one file each, with a name that every system takes."""
-
-    def safe(text: str) -> str:
-        return re.sub(r"[^\w.-]", lambda found: f"%{ord(found[0]):02X}", text)
-
-    return folder / f"{safe(account)}@{safe(host)}-{port}.vault"
-
-
-def read_password(file: Path) -> str:
-    """Return the first line of a file. Raises `StorageError` or `UsageError`."""
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(MAX_PASSWORD_FILE + 1)
-        line = content.decode().split("\n", 1)[0].removesuffix("\r")
-    except OSError as error:
-        raise StorageError(f"The password file {file} cannot be read: {os.strerror(error.errno or 0)}.") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"The password file {file} is not UTF-8 text.") from None
-    if len(content) > MAX_PASSWORD_FILE:
-        raise UsageError(f"{file} is too large to be a password file.")
-    return normalise_password(line)
 
 
 def _ask_whether_new(account: str, server: str) -> bool:
@@ -211,38 +329,135 @@ def _ask(question: str) -> str:
         raise UsageError("No answer: nothing was done.") from None
 
 
-def _ask_password(account: str, *, twice: bool) -> str:
+def ask_secret(question: str) -> str:
+    """Ask a person for something that is not shown. Raises `UsageError` if nobody is there."""
+    if not (sys.stdin.isatty() or sys.stderr.isatty()):
+        raise UsageError("Nobody is there to ask: give it in a file.")
+    try:
+        return getpass(question)
+    except EOFError:
+        sys.stderr.write("\n")  # the question has no line break
+        raise UsageError("No answer: nothing was done.") from None
+
+
+def _ask_password(account: str, *, chosen: bool) -> PasswordSource:
+    """Ask for a password; one that is `chosen` now is made, or has to be hard to guess and is asked for twice."""
     if not (sys.stdin.isatty() or sys.stderr.isatty()):
         raise UsageError("Nobody is there to ask for the password: give it in a file with --password-file.")
+    shown = sys.stderr.isatty()  # else one that is made would come into a file, and before nobody's eyes
+    made = " (Enter makes one)" if shown else ""
     while True:
         try:
-            password = getpass(f"{'New password' if twice else 'Password'} of {account}: ")
-            if twice and getpass("The same again: ") != password:
-                sys.stderr.write("These were not the same.\n")
-                continue
+            password = getpass(f"New password of {account}{made}: " if chosen else f"Password of {account}: ")
+            if chosen and shown and not password:
+                password = make_code()
+                tell(f"The password of {account} is shown once, keep it: {password}")
+            elif chosen:
+                check_password(password, account)
+                if getpass("The same again: ") != password:
+                    tell("These were not the same.")
+                    continue
+            return PasswordSource.typed(password)
+        except UsageError as error:  # it cannot be a password
+            if not sys.stdin.isatty():
+                raise
+            tell(str(error))
         except EOFError:
             sys.stderr.write("\n")  # the question has no line break
             raise UsageError("No password: nothing was done.") from None
-        return normalise_password(password)
+
+
+def _password_in(file: Path, account: str, *, chosen: bool) -> PasswordSource:
+    """Return the password in a file; one that is `chosen` now has to be hard to guess. Raises as `in_file`."""
+    warn_of_readers("password file", file)
+    source = PasswordSource.in_file(file)
+    if chosen:
+        with source.read() as password:
+            check_password(password.decode(), account)
+    return source
+
+
+def choose_password(account: str, file: Path | None) -> str:
+    """Return a new password, from a file or from who sits there. Raises as `prepare`, also for one that is weak."""
+    source = _ask_password(account, chosen=True) if file is None else _password_in(file, account, chosen=True)
+    with source.read() as password:
+        chosen = password.decode()
+    source.forget()
+    return chosen
+
+
+def warn_of_readers(what: str, file: Path) -> None:
+    """Tell who has put a secret into a file that other users of this machine can read."""
+    if others_can_read(file):
+        tell(f"Other users of this machine can read the {what} {file}: chmod 600 takes it from them.")
 
 
 @contextmanager
-def open_client(start: Start, on_event: Callable[[Event], None]) -> Iterator["ChatClient"]:
-    """Open the vault, yield the core, not started yet, and close the vault once the front end has finished.
+def open_vault(start: Start, *, again: bool = False) -> Iterator["Vault"]:
+    """Open the vault, and close it at the end. `again`: it will be opened once more, so the password is kept.
+
+    Who has typed a wrong password is asked again.
 
     Raises `StorageError`; `RefusedError` for the password.
     """
-    # Imported here: the vault brings the database, and the core brings all of MLS.
-    from securechat.client import core
-    from securechat.client.vault.key_file import WrongPasswordError
+    # Imported here: the vault brings the database.
     from securechat.client.vault.vault import Vault
+    from securechat.client.wrapping import WrongPasswordError
 
-    sys.setswitchinterval(SWITCH_SECONDS)
+    while True:
+        try:
+            vault = Vault.open(start.vault, start.account, start.password.copy() if again else start.password)
+            break
+        except WrongPasswordError as error:
+            hint = "If it was changed on another device, the one before opens it; `securechat password` takes both."
+            if not (start.password.is_typed and sys.stdin.isatty()):
+                raise RefusedError("login-refused", f"{error} {hint}") from None
+            tell(f"{error} {hint}")
+            with _ask_password(start.account, chosen=False).read() as password:
+                start.password.give(password.decode())
     try:
-        vault = Vault.open(start.vault, start.account, start.password)
-    except WrongPasswordError as error:
-        raise RefusedError("login-refused", str(error)) from None
-    try:
-        yield core.ChatClient(start.settings, vault, on_event=on_event)
+        _write_card(vault, start)
+        yield vault
+        _write_card(vault, start)  # the CA, and a new vault's server, are known by now
     finally:
         vault.close()
+
+
+def _write_card(vault: "Vault", start: Start) -> None:
+    """Write down what the vault knows of its server, to find the vault by it next time. Raises `StorageError`."""
+    device = vault.device.load()
+    server_id = (device.server_id if device is not None else b"") or start.settings.server_id
+    if not server_id or vault.discard_at_close:
+        return
+    folder = Folder(start.vault.parent, start.account)
+    known = vault.addresses.all()
+    if not known and not vault.authorities.is_empty():  # from before vaults knew any
+        known = folder.addresses(start.vault)
+        for address in known:
+            vault.addresses.add(address)
+    # One that has said the right id, under a CA that was named or known, is found there again if we are killed now.
+    new = [start.settings.address] if start.greeting is not None and start.settings.address not in known else []
+    folder.note(start.vault, server_id, [*known, *new], vault.authorities.current())
+
+
+@contextmanager
+def open_client(
+    start: Start, on_event: Callable[[Event], None], *, again: bool = False
+) -> Iterator["ChatClient"]:
+    """Open the vault, yield the core, not started yet, and close the vault once the front end has finished.
+
+    Parameters and errors as in `open_vault`.
+    """
+    from securechat.client import core  # only here: it brings all of MLS
+
+    sys.setswitchinterval(SWITCH_SECONDS)
+    with open_vault(start, again=again) as vault:
+        yield core.ChatClient(_beside(vault, start), vault, on_event=on_event)
+
+
+def _beside(vault: "Vault", start: Start) -> ClientSettings:
+    """Return the settings with the other vaults that there are."""
+    device = vault.device.load()
+    server_id = (device.server_id if device is not None else b"") or start.settings.server_id
+    others = Folder(start.vault.parent, start.account).beside(start.vault, server_id)
+    return replace(start.settings, other_vaults=tuple(others))

@@ -16,8 +16,11 @@ CHAIN_START = bytes(32)
 """chain_0: the chain of an empty log."""
 
 MLS_MESSAGE = 1
-"""An entry's `kind`: an MLS message, submitted by a device under a number. The others, 2 for a statement and 3 for a
-word of the operator, have no device and no number: both are zero. Nobody makes statements yet."""
+"""An entry's `kind`: an MLS message, submitted by a device under a number. Statements and words of the operator have no
+device and no number: both are zero."""
+
+STATEMENT = 2
+"""What an identity key has signed about its account and all members have to know (`identity.statements`)."""
 
 HANDED_BACK = 4
 """A handshake that a restored server had lost, and got back from a member. Its device made and numbered it before that,

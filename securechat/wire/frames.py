@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from securechat.errors import DecodeError
+from securechat.errors import DecodeError, InternalError
+from securechat.wire.limits import MAX_FRAME
 from securechat.wire.messages import Message
 
 _LENGTH = struct.Struct(">I")
@@ -18,17 +19,19 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def encode_frame(message: Message) -> bytes:
-    """Return the frame that carries `message`."""
-    body = _encoder.encode(message)
-    return _LENGTH.pack(len(body)) + body
+    """Return the frame that carries `message`. Raises `InternalError` if nobody could receive it."""
+    return encode_frames((message,))
 
 
 def encode_frames(messages: Iterable[Message]) -> bytes:
-    """Return the frames of messages that follow each other."""
+    """Return the frames of messages that follow each other. Raises `InternalError` if nobody could receive one."""
     encode, pack = _encoder.encode, _LENGTH.pack
     frames = []
     for message in messages:
         body = encode(message)
+        if len(body) > MAX_FRAME:
+            name = type(message).__name__
+            raise InternalError(f"a {name} of {len(body):,} bytes, where each receiver takes {MAX_FRAME:,} at most")
         frames.append(pack(len(body)))
         frames.append(body)
     return b"".join(frames)
@@ -45,6 +48,11 @@ class FrameReader:
         self.limit = limit
         self._partial = bytearray()
         self._needed = 0  # bytes of `_partial` with which `receive` can go on
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes kept of an incomplete frame."""
+        return len(self._partial)
 
     def receive(self, data: bytes) -> Iterator[bytes]:
         """Take bytes from the peer; yield the body of each frame that they complete.

@@ -17,13 +17,22 @@ MAX_FRAME = 2 << 20
 """Bytes of one message. The largest honest one adds 999 devices at once: commit, Welcome and tree, about 1 MB."""
 
 MAX_FRAME_BEFORE_LOGIN = 4096
-"""Bytes. Nothing before login is larger than names, a 32-byte secret and a token."""
+"""Bytes. Nothing before login is larger than names, a 32-byte secret and a token, or a text of 1,000 characters."""
+
+FRAME_OVERHEAD = 1024
+"""Bytes of a frame that are not for what a message carries: its name, ids, counts and lengths."""
 
 MAX_GROUP_INFO = 20 << 10
 """Bytes of a GroupInfo without its tree: the rules have at most 16 KiB, all else takes about 300 bytes."""
 
-MAX_COMMIT = MAX_FRAME - MAX_GROUP_INFO - 1024
+MAX_COMMIT = MAX_FRAME - MAX_GROUP_INFO - FRAME_OVERHEAD
 """Bytes of a commit: with its GroupInfo and the rest of its entry it has to fit into a frame."""
+
+MAX_WELCOME = 256 << 10
+"""Bytes of a Welcome: 999 new members take 152 KB, beside a GroupInfo."""
+
+MAX_TREE = 1200 << 10
+"""Bytes of a conversation's tree: 1,000 of the largest leaves and all that can be above them take 1.14 MB."""
 
 MAX_CHECKPOINTS = 4
 """Checkpoints of one conversation, each the newest of its account: with 1,000 devices their trees fill a frame."""
@@ -31,11 +40,23 @@ MAX_CHECKPOINTS = 4
 MAX_HANDED_BACK = 64
 """Handshakes in one request that hands them back: they are checked in less than a second."""
 
-MAX_PROPOSAL = 8192
-"""Bytes of a departure: it stands in offers and Welcomes until the tree has dropped its device."""
+MAX_PROPOSAL = 256
+"""Bytes of a departure, which takes about 200: with 1,000 of them an offer has to fit into a frame."""
+
+EPOCH_STATE_LENGTH = 64
+"""Bytes of what a departure's proof says of its epoch: two hashes of 32."""
+
+MAX_STATEMENT = 400
+"""Bytes of a statement: the longest takes 389. With those of all leaves an offer has to fit into a frame."""
 
 MAX_PAYLOAD = 128 << 10
 """Bytes of one application entry (an MLS PrivateMessage): a long text with room to spare."""
+
+MAX_EPHEMERAL = 256
+"""Bytes of something that is forwarded once: that somebody types takes 121."""
+
+MAX_EPHEMERAL_MEMBERS = 30
+"""Members of a conversation up to which such things are forwarded: each goes to all others."""
 
 MAX_ACCOUNT = 32
 """Characters of a user name (RFC 8265 leaves the maximum to the application)."""
@@ -46,6 +67,9 @@ MAX_ROOM = 32
 MAX_TOPIC = 200
 """Characters of a room's topic: a line or two, not a page."""
 
+MAX_NOTICE = 1000
+"""Characters of what the operator says to everybody: a paragraph."""
+
 MAX_GREETING = 400
 """Characters of the server's name or greeting: a paragraph, not a page."""
 
@@ -54,6 +78,12 @@ SECRET_LENGTH = 32
 
 TOKEN_LENGTH = 32
 """Bytes of a resume token."""
+
+NONCE_LENGTH = 32
+"""Bytes of `Hello.nonce`: no two connections of all servers have the same."""
+
+PROOF_LENGTH = 64
+"""Bytes of a proof that a device holds its key: an Ed25519 signature."""
 
 SERVER_ID_LENGTH = 16
 SITE_KEY_LENGTH = 32
@@ -72,21 +102,67 @@ CHAIN_LENGTH = 32
 MAX_DEVICES = 16
 """Devices of one account: as many may be published, and as many may hold resume tokens."""
 
+MAX_SESSIONS_LISTED = 64
+"""Sessions and tokens of one account that it is shown: more than it has devices."""
+
+MAX_ADDRESS = 64
+"""Characters of an IP address and its network interface: IPv6 takes 45."""
+
 MAX_KEY_PACKAGES = 100
 """Unused key packages the server keeps for one device; more would only be a way to fill its disk."""
 
 MAX_KEY_PACKAGE = 4096
 """Bytes of one key package: one leaf with a device certificate takes under 1 KiB."""
 
+REFERENCE_LENGTH = 32
+"""Bytes of a key package's reference (SHA-256)."""
+
+MAX_LEAF = 1024
+"""Bytes of a leaf, which takes about 400, wherever one is: with 1,000 of them a tree goes with all that belongs to it
+into one frame."""
+
+MAX_FOUNDING = MAX_GROUP_INFO + MAX_LEAF + 256
+"""Bytes of the GroupInfo that founds a conversation: its tree is one leaf."""
+
 MAX_CERTIFICATE = 2048
 """Bytes of a device certificate: one takes about 270."""
+
+IDENTITY_KEY_LENGTH = 32
+"""Bytes of an account's identity key (Ed25519)."""
+
+MAX_LINK = MAX_CERTIFICATE
+"""Bytes of what an identity key has signed: a device certificate, or a statement, which takes up to 400."""
+
+MAX_LINKS = 16
+"""Links of a chain in one request: a new identity takes three, a restored server asks for those that it has lost."""
+
+MAX_LINKS_FETCHED = 64
+"""Links of a chain in one reply: five years of rotations."""
+
+MAX_KEEPSAKE = 256 << 10
+"""Bytes of a keepsake's ciphertext: 1,000 conversations and 1,000 people. So much the server keeps of each account."""
+
+MAX_KEEPSAKE_ENCODED = MAX_KEEPSAKE + 512
+"""Bytes of a keepsake, with all that is around the ciphertext."""
 
 MAX_TOLD = 100
 """Members of a conversation up to which each is told who comes and goes, and whose device is gone; in larger ones
 clients ask (`Members`)."""
 
 MAX_ROOM_DEVICES = 1000
-"""Leaves of an open room (docs/design.md, section 6)."""
+"""Leaves of a conversation (docs/design.md, section 6)."""
+
+MAX_IDENTITIES = 64
+"""Owners, and inviters, of one room."""
+
+MAX_REVOCATIONS = MAX_ROOM_DEVICES + 2 * MAX_IDENTITIES
+"""Statements that wait in one conversation: each for a leaf, or for an identity that the rules name."""
+
+MAX_NAMED_REVOCATIONS = 2 * MAX_IDENTITIES
+"""Those that wait where a Welcome leads: the commit has removed the leaves that others were about."""
+
+MAX_LISTED_ROOMS = 1000
+"""Rooms in one list: with the longest names and topics they take half a frame."""
 
 MAX_SUBSCRIPTIONS = 1024
 """Logs that one session may read at once."""
@@ -103,6 +179,10 @@ ACKNOWLEDGE_SECONDS = 0.2
 
 MAX_RETRY_AFTER = 600_000
 """Milliseconds. The longest wait that a server can ask for: every rate allows at least one try in that time."""
+
+LEAP_ENTRIES = 1 << 20
+"""How far the log of a restored server leaps at least: more than was added between two seconds of any clock, and than
+anybody has missed by being away."""
 
 LEASE_SECONDS = 2.0
 """How long a joiner of an open room holds the right to commit."""

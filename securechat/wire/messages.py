@@ -4,6 +4,9 @@ docs/design.md, section 4. Each message is a MessagePack array whose first eleme
 follow in the order given here. Unknown fields are refused, so that no two readings of one message exist. Bodies of MLS
 objects are opaque `bytes` in their RFC 9420 encoding (`MLSMessage` unless said otherwise).
 
+What one client sends and another receives has one type in both messages, and the largest message that the server can
+make of such parts fits into a frame: what is accepted, every receiver can take (`tests/wire/test_bounds.py`).
+
 A *request* carries `id`, chosen by the client, and gets exactly one *reply* with the same `id`: the one named in its
 docstring, or `Refused`. Everything else is an *event* and is never answered. Times are milliseconds since 1970 (UTC).
 """
@@ -30,15 +33,26 @@ ConversationId = Annotated[
 ]
 Chain = Annotated[bytes, Meta(min_length=limits.CHAIN_LENGTH, max_length=limits.CHAIN_LENGTH)]
 Secret = Annotated[bytes, Meta(min_length=limits.SECRET_LENGTH, max_length=limits.SECRET_LENGTH)]
+FormerSecret = Annotated[bytes, Meta(max_length=limits.SECRET_LENGTH)]  # may be empty
+KeyBytes = Annotated[bytes, Meta(max_length=limits.IDENTITY_KEY_LENGTH)]  # of an account; may be empty
 Token = Annotated[bytes, Meta(min_length=limits.TOKEN_LENGTH, max_length=limits.TOKEN_LENGTH)]
+Nonce = Annotated[bytes, Meta(min_length=limits.NONCE_LENGTH, max_length=limits.NONCE_LENGTH)]
+Proof = Annotated[bytes, Meta(min_length=limits.PROOF_LENGTH, max_length=limits.PROOF_LENGTH)]
 CertificateBytes = Annotated[bytes, Meta(max_length=limits.MAX_CERTIFICATE)]
+Reference = Annotated[bytes, Meta(min_length=limits.REFERENCE_LENGTH, max_length=limits.REFERENCE_LENGTH)]
+LinkBytes = Annotated[bytes, Meta(max_length=limits.MAX_LINK)]
+KeepsakeBytes = Annotated[bytes, Meta(max_length=limits.MAX_KEEPSAKE_ENCODED)]
 KeyPackageBytes = Annotated[bytes, Meta(max_length=limits.MAX_KEY_PACKAGE)]
-Body = Annotated[bytes, Meta(max_length=limits.MAX_FRAME)]
+FoundingBytes = Annotated[bytes, Meta(max_length=limits.MAX_FOUNDING)]
+WelcomeBytes = Annotated[bytes, Meta(max_length=limits.MAX_WELCOME)]
+TreeBytes = Annotated[bytes, Meta(max_length=limits.MAX_TREE)]
 CommitBytes = Annotated[bytes, Meta(max_length=limits.MAX_COMMIT)]
 GroupInfoBytes = Annotated[bytes, Meta(max_length=limits.MAX_GROUP_INFO)]
 ProposalBytes = Annotated[bytes, Meta(max_length=limits.MAX_PROPOSAL)]
+StatementBytes = Annotated[bytes, Meta(max_length=limits.MAX_STATEMENT)]
 WordBytes = Annotated[bytes, Meta(max_length=limits.MAX_WORD)]
 EntryKind = Annotated[int, Meta(ge=1, le=255)]
+EphemeralBytes = Annotated[bytes, Meta(max_length=limits.MAX_EPHEMERAL)]
 Payload = Annotated[bytes, Meta(max_length=limits.MAX_PAYLOAD)]
 
 Code = Literal[
@@ -46,31 +60,36 @@ Code = Literal[
     "unknown-message",  # a message type this server does not know
     "not-now",  # not in this state: before login, while waiting, without a device
     "login-refused",  # unknown account or wrong password: the server does not say which
-    "token-refused",  # resume token unknown or expired: log in with the password
+    "token-refused",  # resume token unknown, expired, or not this device's by its proof: log in with the password
     "name-taken",  # the account exists and has another password
     "registration-closed",  # by the operator, or the invite code is wrong
     "busy",  # too much work queued: try again in a moment
     "slow-down",  # this address or account does too much: try again later
-    "identity-differs",  # the account has another identity key; see `PublishDevice`
+    "identity-differs",  # the account has another identity key; see `Publish`
+    "old-certificate",  # a certificate is not the one that its device has published: fetch or make it again
+    "chain-moved",  # this is not the next that the identity key signs; see `Publish`
     "not-found",  # does not exist, or is not yours: one answer for both, on purpose
+    "away",  # of whoever is to be added: their key packages have expired; ask again when they may be back
+    "inbox-full",  # of whoever is to be added: too much waits there unread, of you or of all; ask again later
     "ownerless",  # the operator names this room: it is open, and whoever makes it does not own it
     "exists",  # the room or direct conversation is there already; `Refused.conversation` is the id of the latter
     "stale-epoch",  # another commit came first: process it, encrypt again
     "commit-first",  # a device has left: commit its removal, then speak
     "leased",  # somebody is just entering this room: try the commit again
-    "wrong-number",  # not last + 1, or a used number with other bytes
+    "wrong-number",  # not last + 1, or a used number with other bytes; of a keepsake: not a higher one
     "invalid-commit",  # the commit breaks RFC 9420 or the rules of the conversation
     "not-allowed",  # the rules of the conversation forbid it
     "room-full",
     "reader-full",  # direct conversation: the peer has been away too long, and the log is full
     "too-large",
-    "disk-full",
+    "quota",  # the account has as much on the server's disk as it may: some of it has to be read first
+    "disk-full",  # of the server: its operator has to make room
 ]
 
-RETRYABLE: frozenset[Code] = frozenset(("busy", "slow-down", "leased", "disk-full", "reader-full", "not-now"))
+RETRYABLE: frozenset[Code] = frozenset(("busy", "slow-down", "leased", "disk-full", "quota", "reader-full", "not-now"))
 """The same request can be made again, at the earliest after `Refused.retry_after`."""
 
-Reason = Literal["bye", "shutdown", "replaced", "timeout", "protocol-error", "too-slow", "revoked"]
+Reason = Literal["bye", "shutdown", "replaced", "timeout", "protocol-error", "too-slow", "revoked", "logged-out"]
 
 
 class Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag=True, gc=False):
@@ -133,7 +152,9 @@ class ClientHello(Message):
 class Hello(Message):
     """First message of the server, sent without waiting for the client's.
 
-    `site_key`: goes into the rules of rooms that belong to nobody, for whoever founds one (`policy.rules`).
+    `site_key`: goes into the rules of rooms that belong to nobody, for whoever founds one (`policy.rules`). `nonce`:
+    drawn for this connection; a device that resumes signs it. `time`: the server's clock, in ms since 1970. Nobody goes
+    by it, but who signs by a clock that differs much would sign what no server takes.
     """
 
     versions: Annotated[list[U32], Meta(min_length=1, max_length=16)]
@@ -142,6 +163,8 @@ class Hello(Message):
     server_id: Annotated[bytes, Meta(min_length=limits.SERVER_ID_LENGTH, max_length=limits.SERVER_ID_LENGTH)]
     registration: Literal["open", "closed", "invite"]
     site_key: Annotated[bytes, Meta(min_length=limits.SITE_KEY_LENGTH, max_length=limits.SITE_KEY_LENGTH)]
+    nonce: Nonce
+    time: Time
 
 
 class Register(Request):
@@ -153,17 +176,100 @@ class Register(Request):
 
 
 class Login(Request):
-    """Logs one device in. Reply: `LoggedIn`. A second session of the device closes the first (`replaced`)."""
+    """Logs one device in. Reply: `LoggedIn`. A second session of the device closes the first (`replaced`).
+
+    `former`: the secret of a CA that signed for the server before; `secret` takes its place if that is the account's.
+    """
 
     account: Account
     secret: Secret
     device: DeviceId
+    former: FormerSecret = b""
 
 
 class Resume(Request):
-    """Logs in again with the token of an earlier `LoggedIn` of this device. Reply: `LoggedIn`."""
+    """Logs in again with the token of an earlier `LoggedIn` of this device. Reply: `LoggedIn`.
+
+    `proof`: made with the key that the directory has of the device (`wire.possession`).
+    """
 
     token: Token
+    device: DeviceId
+    proof: Proof
+
+
+class ExtendToken(Request):
+    """Has the token of the session's device last as long again as a new one. Reply: `TokenExtended`.
+
+    Refused (`token-refused`) once it has expired, and while the device's certificate has: then it takes the password.
+    """
+
+
+class TokenExtended(Reply):
+    """When the token ends now, in ms since 1970."""
+
+    expires: Time
+
+
+class ChangePassword(Request):
+    """Puts another secret in the place of the account's. Reply: `PasswordChanged`. The same again succeeds.
+
+    `secret`: the one that it has, also where the session began with the password. Other sessions end (`logged-out`).
+    """
+
+    secret: Secret
+    new: Secret
+
+
+class PasswordChanged(Reply):
+    """It is on disk, and no token of before is good any more: this is the device's new one, which ends at `expires`.
+
+    `secret_set` as in `LoggedIn`.
+    """
+
+    token: Token
+    expires: Time
+    secret_set: Time
+
+
+class DeleteAccount(Request):
+    """Deletes the account; its name stays taken. Reply: `Done`, and then its sessions end (`logged-out`).
+
+    `secret`: the account's, also where the session began with the password.
+    """
+
+    secret: Secret
+
+
+class FetchSessions(Request):
+    """Asks from where the account is logged in, and which devices can come back without the password: `SessionList`."""
+
+
+class SessionInfo(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """One device. `online`: it has a session, from `address` (empty: the server does not say), else that is empty.
+
+    `used`: when it last came in, and `expires`: when its token ends; ms since 1970, 0: not known, there is none.
+    """
+
+    device: DeviceId
+    online: bool
+    address: Annotated[str, Meta(max_length=limits.MAX_ADDRESS)]
+    used: Time
+    expires: Time
+
+
+class SessionList(Reply):
+    """Those that are online first, and of each kind the one that came in last."""
+
+    sessions: Annotated[list[SessionInfo], Meta(max_length=limits.MAX_SESSIONS_LISTED)]
+
+
+class EndSession(Request):
+    """Drops the token of a device of the account, and ends its session if it is another one's than this. Reply: `Done`.
+
+    Whoever wants in with that device needs the password.
+    """
+
     device: DeviceId
 
 
@@ -176,17 +282,27 @@ class Registered(Reply):
 class LoggedIn(Reply):
     """`place` 0: seated. Otherwise the server is full and this is the place in the queue; `Seat` tells each change.
 
-    `identity_key` is the account's identity key as the server has it (32 bytes, empty before the first
-    `PublishDevice`); `published` says whether this device is in its directory; `key_packages` counts the unused ones.
+    `identity_key` is the account's identity key as the server has it (32 bytes, empty before the first `Publish`), and
+    `chain_seq` and `chain_digest` are the head of its chain (`identity.statements.Head`). `certificate` is the one by
+    which this device is in the directory, empty: it is not. `secret_set`: when the account's secret took the place of
+    another one; 0: never, as far as the server knows.
     """
 
     account: Account
     token: Token
     token_expires: Time
     place: U32
-    identity_key: Annotated[bytes, Meta(max_length=32)]
-    published: bool
-    key_packages: U32
+    identity_key: KeyBytes
+    chain_seq: Count
+    chain_digest: Chain
+    certificate: CertificateBytes
+    secret_set: Time
+
+
+class SecretReplaced(Message):
+    """Another login of this account has put another secret in place of the one before, at this `time`."""
+
+    time: Time
 
 
 class Seat(Message):
@@ -198,29 +314,84 @@ class Seat(Message):
 # --- keys ---------------------------------------------------------------------------------------------------------
 
 
-class PublishDevice(Request):
-    """Puts the session's device into the directory. Reply: `Done`.
+class Publish(Request):
+    """Extends the chain of what an identity key has signed about the account. Reply: `Published`.
 
-    `certificate` is a device certificate (`identity.certificate`) of this account and device. The first one fixes the
-    account's identity key; another key is refused (`identity-differs`) unless `replace_identity`, which drops the
-    account's other devices from the directory.
+    `links`: device certificates and statements (`identity.statements`) that follow each other from the chain's head on;
+    else they are refused (`chain-moved`). The same ones again are answered as they were. The account's first one fixes
+    its identity key. Another key is refused (`identity-differs`), unless the old one's chain names it in a `succeed`,
+    or its own one the old key in a `restart`, for which the session must have begun with the password. With a
+    certificate of the session's device come its new key packages, in the place of those of the one before.
     """
 
-    certificate: CertificateBytes
-    replace_identity: bool
+    links: Annotated[list[LinkBytes], Meta(max_length=limits.MAX_LINKS)]
+    key_packages: Annotated[list[KeyPackageBytes], Meta(max_length=limits.MAX_KEY_PACKAGES)]
+    last_resort: KeyPackageBytes
+
+
+class Published(Reply):
+    """It is on disk. `enrolled`: the session's device is in the directory."""
+
+    enrolled: bool
+
+
+class FetchStatements(Request):
+    """Asks for what an identity key has signed about its account, after a `seq`. Reply: `Statements`.
+
+    `identity_key`: empty for the one that the account has now.
+    """
+
+    account: Account
+    identity_key: KeyBytes
+    after_seq: Count
+
+
+class Statements(Reply):
+    """Links of one chain that follow each other; `more`: there are more than fitted. None: there is no such chain."""
+
+    account: Account
+    identity_key: KeyBytes
+    links: Annotated[list[LinkBytes], Meta(max_length=limits.MAX_LINKS_FETCHED)]
+    more: bool
+
+
+class PutKeepsake(Request):
+    """Leaves what the account wants to find again when its devices are gone (`identity.keepsake`). Reply: `Done`.
+
+    It takes the place of the one before, which has a lower number (else `wrong-number`), or is the same. It is signed
+    by the account's present identity key (else `identity-differs`).
+    """
+
+    keepsake: KeepsakeBytes
+
+
+class FetchKeepsake(Request):
+    """Asks for the account's own keepsake. Reply: `StoredKeepsake`."""
+
+
+class StoredKeepsake(Reply):
+    """The newest keepsake that was left; empty: there is none."""
+
+    keepsake: KeepsakeBytes
 
 
 class PublishKeyPackages(Request):
-    """Adds key packages of the session's device; `last_resort`, if not empty, replaces the old one. Reply: `Stock`."""
+    """Adds key packages of the session's device, or asks which are left, where there are none. Reply: `Stock`.
+
+    `last_resort`: if not empty, the whole stock takes the place of the one before.
+    """
 
     key_packages: Annotated[list[KeyPackageBytes], Meta(max_length=limits.MAX_KEY_PACKAGES)]
     last_resort: KeyPackageBytes
 
 
 class Stock(Reply):
-    """How many unused key packages of the device the server now holds."""
+    """The device's key packages that the server holds, by their references (RFC 9420, section 5.2).
 
-    key_packages: U32
+    The last-resort one is the last. None is there once they have expired.
+    """
+
+    references: Annotated[list[Reference], Meta(max_length=limits.MAX_KEY_PACKAGES + 1)]
 
 
 class FetchKeyPackages(Request):
@@ -247,15 +418,18 @@ class OpenDirect(Request):
     """Opens the direct conversation with `peer`. Reply: `Accepted` (seq 1), or `Refused` `exists` with its id.
 
     `founding` is the GroupInfo of epoch 0 with its tree: one leaf, the session's device. `commit` adds the peer's
-    devices (number 1), `welcome` and `group_info` belong to it as in `Commit`.
+    devices (number 1), `welcome` and `group_info` belong to it as in `Commit`. `instead_of`: empty, or the direct
+    conversation that the two have, if the session's device is in it and cannot follow the branch that the log has: it
+    ends there for that device (docs/design.md, section 6, Following).
     """
 
     conversation: ConversationId
     peer: Account
-    founding: Body
+    founding: FoundingBytes
     commit: CommitBytes
-    welcome: Body
+    welcome: WelcomeBytes
     group_info: GroupInfoBytes
+    instead_of: Annotated[bytes, Meta(max_length=limits.CONVERSATION_ID_LENGTH)] = b""
 
 
 class OpenRoom(Request):
@@ -265,7 +439,7 @@ class OpenRoom(Request):
     """
 
     conversation: ConversationId
-    founding: Body
+    founding: FoundingBytes
     group_info: GroupInfoBytes
 
 
@@ -282,10 +456,13 @@ class Resync(Request):
 
 
 class Departure(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
-    """Proof that a device has left: its own signed Remove proposal, and the GroupContext it was signed under."""
+    """Proof that a device has left: its own signed Remove proposal, and the state of the epoch that it was signed in.
+
+    `state`: tree hash and confirmed transcript hash; the rest is as in the GroupContext of now.
+    """
 
     proposal: ProposalBytes
-    group_context: GroupInfoBytes
+    state: Annotated[bytes, Meta(min_length=limits.EPOCH_STATE_LENGTH, max_length=limits.EPOCH_STATE_LENGTH)]
 
 
 class JoinOffer(Reply):
@@ -293,15 +470,16 @@ class JoinOffer(Reply):
 
     `number` is the last one the device used in this conversation. `departures`: devices that have left but are
     still in the tree (docs/design.md, section 6, Leaving). `words`: what the operator has said and nobody has carried
-    out, as in the log (`policy.Word`).
+    out, as in the log (`policy.Word`). `revocations`: statements by which a leaf of the tree is revoked.
     """
 
     conversation: ConversationId
     number: Count
     group_info: GroupInfoBytes
-    tree: Body
+    tree: TreeBytes
     departures: Annotated[list[Departure], Meta(max_length=limits.MAX_ROOM_DEVICES)]
     words: Annotated[list[WordBytes], Meta(max_length=limits.MAX_WORDS)] = []
+    revocations: Annotated[list[StatementBytes], Meta(max_length=limits.MAX_REVOCATIONS)] = []
 
 
 class Submit(Request):
@@ -322,7 +500,7 @@ class Commit(Request):
     conversation: ConversationId
     number: Count
     commit: CommitBytes
-    welcome: Body
+    welcome: WelcomeBytes
     group_info: GroupInfoBytes
 
 
@@ -335,7 +513,7 @@ class Leave(Request):
 
 
 class Handshake(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
-    """A commit with its GroupInfo, or a departure, as its entry had them."""
+    """A commit with its GroupInfo, a departure or a statement, as its entry had them."""
 
     payload: CommitBytes
     group_info: GroupInfoBytes
@@ -363,15 +541,17 @@ class FetchCheckpoints(Request):
 class Checkpoint(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
     """The state after the commit at `seq`, which an owner, or one of a direct conversation's two, has made.
 
-    `group_info` is that of the commit's entry, `tree` and `departures` as in `JoinOffer`; `chain` is chain_seq.
+    `group_info` is that of the commit's entry, `tree`, `departures` and `revocations` as in `JoinOffer`; `chain` is
+    chain_seq.
     """
 
     seq: Count
     time: Time
     chain: Chain
     group_info: GroupInfoBytes
-    tree: Body
+    tree: TreeBytes
     departures: Annotated[list[Departure], Meta(max_length=limits.MAX_ROOM_DEVICES)]
+    revocations: Annotated[list[StatementBytes], Meta(max_length=limits.MAX_REVOCATIONS)]
 
 
 class Checkpoints(Reply):
@@ -418,7 +598,7 @@ class Room(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False
 class Rooms(Reply):
     """Open rooms, and the invite rooms of the asking device."""
 
-    rooms: Annotated[list[Room], Meta(max_length=10_000)]
+    rooms: Annotated[list[Room], Meta(max_length=limits.MAX_LISTED_ROOMS)]
 
 
 class Members(Request):
@@ -472,7 +652,9 @@ class Subscribed(Reply):
     """`last` is the newest number of this device, `head` the newest seq: entries up to it are catch-up.
 
     `epoch`: the conversation's at `head`. Who is in a later one knows of commits that the server has lost. None: of an
-    inbox, and for a device that has departed or was removed. `gone`: see `DirectoryNews`.
+    inbox, and for a device that has departed or was removed. `gone`: see `DirectoryNews`. `restored`: the epoch in
+    which the conversation was when the server was restored from a backup: what was handed back, or went on, has led on
+    from there. 0: it was not, or that is long ago.
     """
 
     conversation: LogId
@@ -480,13 +662,14 @@ class Subscribed(Reply):
     head: Count
     epoch: Count | None
     gone: GoneDevices
+    restored: Count = 0
 
 
 class Entry(Message):
     """One entry of a conversation's log.
 
-    `kind`: 1 for an MLS message (`chain.MLS_MESSAGE`); a client does not follow a log past a kind that it does not
-    know. `group_info` is what came with a commit, and empty for everything else.
+    `kind`: 1 for an MLS message; `wire.chain` has the others. A client does not follow a log past a kind that it does
+    not know. `group_info` is what came with a commit, and empty for everything else.
     """
 
     conversation: ConversationId
@@ -501,7 +684,8 @@ class Entry(Message):
 class Welcomed(Message):
     """An inbox entry: the commit at `join_seq` added the device to a conversation; `chain` is chain_join_seq.
 
-    `welcome` is the MLSMessage, `tree` the `optional<Node> ratchet_tree<V>` of that epoch.
+    `welcome` is the MLSMessage, `tree` the `optional<Node> ratchet_tree<V>` of that epoch; `departures` as in
+    `JoinOffer`, `revocations` those that wait because the rules name a key that is over.
     """
 
     seq: Count
@@ -509,9 +693,10 @@ class Welcomed(Message):
     conversation: ConversationId
     join_seq: Count
     chain: Chain
-    welcome: Body
-    tree: Body
+    welcome: WelcomeBytes
+    tree: TreeBytes
     departures: Annotated[list[Departure], Meta(max_length=limits.MAX_ROOM_DEVICES)]
+    revocations: Annotated[list[StatementBytes], Meta(max_length=limits.MAX_NAMED_REVOCATIONS)] = []
 
 
 class Truncated(Message):
@@ -519,7 +704,7 @@ class Truncated(Message):
 
     As `Entry` events follow the handshakes before `first_seq` that are left, then everything from there on. `chain` is
     chain_{first_seq-1}, provisional until a member's message confirms it. Said once more, with an empty `chain`, where
-    the handshakes that were left have come. Of an inbox it says that nothing is left in it, and `chain` is empty.
+    the handshakes that were left have come. Of an inbox it says what is not in it any more, and `chain` is empty.
     """
 
     conversation: LogId
@@ -542,6 +727,17 @@ class Presence(Message):
     state: Literal["online", "offline", "dropped"]
 
 
+class Ephemeral(Message):
+    """Something encrypted for those who are in a conversation and there now, such as that somebody types.
+
+    The server forwards it once to the other members who are online, and keeps nothing. It may drop it: where there are
+    many members, where a sender sends too much, and where a reader is slow. Nobody is told.
+    """
+
+    conversation: ConversationId
+    payload: EphemeralBytes
+
+
 class DirectoryNews(Message):
     """A member's device has been dropped from the directory, or is back.
 
@@ -551,6 +747,15 @@ class DirectoryNews(Message):
 
     conversation: ConversationId
     gone: GoneDevices
+
+
+class Notice(Message):
+    """The server's operator says something to everybody who is logged in, or to the members of a room.
+
+    It is the server's word and nobody else's. Clients show it as that, and do nothing about it.
+    """
+
+    text: Annotated[str, Meta(max_length=limits.MAX_NOTICE)]
 
 
 class Refused(Reply):
@@ -566,13 +771,16 @@ class Refused(Reply):
 
 
 FromClient = (
-    ClientHello | Register | Login | Resume | PublishDevice | PublishKeyPackages | FetchKeyPackages
-    | OpenDirect | OpenRoom | Join | Resync | Submit | Commit | Leave | HandBack | FetchCheckpoints | CommitFailed
-    | ListRooms | Members | Subscribe | Acknowledge | Ping | Pong | Closing
+    ClientHello | Register | Login | Resume | ExtendToken | ChangePassword | DeleteAccount | FetchSessions | EndSession
+    | Publish
+    | PublishKeyPackages | FetchStatements | FetchKeyPackages | PutKeepsake | FetchKeepsake | OpenDirect | OpenRoom
+    | Join | Resync | Submit | Commit | Leave | HandBack | FetchCheckpoints | CommitFailed | ListRooms | Members
+    | Subscribe | Acknowledge | Ephemeral | Ping | Pong | Closing
 )  # fmt: skip
 
 FromServer = (
-    Hello | Registered | LoggedIn | Seat | Stock | KeyPackages | Done | JoinOffer | Accepted | Checkpoints | Rooms
-    | MemberList | Subscribed | Entry | Welcomed | Truncated | Presence | DirectoryNews | Refused | Ping | Pong
+    Hello | Registered | LoggedIn | TokenExtended | PasswordChanged | SessionList | Seat | SecretReplaced | Published
+    | Stock | Statements | StoredKeepsake | KeyPackages | Done | JoinOffer | Accepted | Checkpoints | Rooms | MemberList
+    | Subscribed | Entry | Welcomed | Truncated | Presence | Ephemeral | DirectoryNews | Notice | Refused | Ping | Pong
     | Closing
 )  # fmt: skip

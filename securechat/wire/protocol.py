@@ -1,7 +1,8 @@
 """`securechat/1` as two machines without I/O: bytes in, messages out, bytes to send (docs/design.md, section 4).
 
 A pump feeds what arrived to `receive_data`, handles the messages it returns, hands its own to `send`, and writes what
-`data_to_send` returns. There is no socket, no thread and no clock inside: `now` is the pump's monotonic time in
+`data_to_send` returns. One that serves many takes no more from each at once than its budget allows; the rest waits, for
+`receive_more`. There is no socket, no thread and no clock inside: `now` is the pump's monotonic time in
 seconds, and `handle_timer` is called when `timer` has come.
 
 Parsing never raises through to the pump. A peer that breaks the rules becomes the event `Ended` with a `PeerError`,
@@ -14,37 +15,47 @@ The states of a session, the same table for both sides ("+": also allowed, as in
     AUTHENTICATING   + Ping, Pong                Registered, Refused            -> GREETED
                                                  LoggedIn                       -> WAITING, ENROLLING or READY
     WAITING          + Ping, Pong                Seat(0)                        -> ENROLLING or READY
-    ENROLLING        PublishDevice, PublishKeyPackages, ListRooms; + Ping, Pong
-                                                 Done                           -> READY
+                     from here on the server also says SecretReplaced
+    ENROLLING        Publish, FetchStatements, FetchKeepsake, ListRooms; + Ping, Pong
+                                                 Published (enrolled)           -> READY
     READY            everything but the hellos and the logins
     ENDED            nothing; both `Closing` sent, `Closing` received and the end of the stream lead here
 """
 
 import enum
+import math
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
 
 from securechat.errors import DecodeError, PeerError, UsageError
+from securechat.value import value
 from securechat.wire import limits
 from securechat.wire.frames import FrameReader, encode_frame, encode_frames, peek
 from securechat.wire.messages import (
     Accepted,
     Acknowledge,
+    ChangePassword,
     Checkpoints,
     ClientHello,
     Closing,
     Commit,
     CommitFailed,
+    DeleteAccount,
     DirectoryNews,
     Done,
+    EndSession,
     Entry,
+    Ephemeral,
+    ExtendToken,
     FetchCheckpoints,
+    FetchKeepsake,
     FetchKeyPackages,
+    FetchSessions,
+    FetchStatements,
     FromClient,
     FromServer,
     HandBack,
@@ -59,13 +70,17 @@ from securechat.wire.messages import (
     MemberList,
     Members,
     Message,
+    Notice,
     OpenDirect,
     OpenRoom,
+    PasswordChanged,
     Ping,
     Pong,
     Presence,
-    PublishDevice,
+    Publish,
+    Published,
     PublishKeyPackages,
+    PutKeepsake,
     Reason,
     Refused,
     Register,
@@ -76,13 +91,22 @@ from securechat.wire.messages import (
     Resync,
     Rooms,
     Seat,
+    SecretReplaced,
+    SessionList,
+    Statements,
     Stock,
+    StoredKeepsake,
     Submit,
     Subscribe,
     Subscribed,
+    TokenExtended,
     Truncated,
     Welcomed,
 )
+
+LARGE = limits.MAX_FRAME_BEFORE_LOGIN
+"""Bytes from which on a request is counted while it waits for its answer (`ServerProtocol.held`): those below it take
+a quarter of a megabyte, if all that one session may have in flight are as large."""
 
 
 class State(enum.Enum):
@@ -101,8 +125,16 @@ REPLY: dict[type[Message], type[Message]] = {
     Register: Registered,
     Login: LoggedIn,
     Resume: LoggedIn,
-    PublishDevice: Done,
+    ExtendToken: TokenExtended,
+    ChangePassword: PasswordChanged,
+    DeleteAccount: Done,
+    FetchSessions: SessionList,
+    EndSession: Done,
+    Publish: Published,
+    FetchStatements: Statements,
     PublishKeyPackages: Stock,
+    PutKeepsake: Done,
+    FetchKeepsake: StoredKeepsake,
     FetchKeyPackages: KeyPackages,
     OpenDirect: Accepted,
     OpenRoom: Done,
@@ -124,14 +156,14 @@ _Types = frozenset[type[Message]]
 _LOGINS: _Types = frozenset((Register, Login, Resume))
 _SIGNS: _Types = frozenset((Ping, Pong, Closing))
 _REQUESTS: _Types = frozenset(REPLY)
-_FIRST_STEPS: _Types = frozenset((PublishDevice, PublishKeyPackages, ListRooms))
+_FIRST_STEPS: _Types = frozenset((Publish, FetchStatements, FetchKeepsake, ListRooms))
 _FROM_CLIENT: dict[State, _Types] = {
     State.CONNECTED: frozenset((ClientHello, Closing)),
     State.GREETED: _LOGINS | _SIGNS,
     State.AUTHENTICATING: _SIGNS,
     State.WAITING: _SIGNS,
     State.ENROLLING: _SIGNS | _FIRST_STEPS,
-    State.READY: _SIGNS | _REQUESTS - _LOGINS | {Acknowledge},
+    State.READY: _SIGNS | _REQUESTS - _LOGINS | {Acknowledge, Ephemeral},
     State.ENDED: frozenset(),
 }
 """What a client may send in each state."""
@@ -144,24 +176,25 @@ _MOVES: dict[tuple[State, type[Message]], State] = {
     (State.AUTHENTICATING, Refused): State.GREETED,
     (State.AUTHENTICATING, LoggedIn): State.READY,  # unless it gives a place in the queue, or the device is unpublished
     (State.WAITING, Seat): State.READY,
-    (State.ENROLLING, Done): State.READY,
+    (State.ENROLLING, Published): State.READY,  # if the device is enrolled
 }
-_EVENTS: _Types = frozenset((Entry, Welcomed, Truncated, Presence, DirectoryNews))
+_EVENTS: _Types = frozenset((Entry, Welcomed, Truncated, Presence, Ephemeral, DirectoryNews, Notice))
 _FROM_SERVER: dict[State, _Types] = {  # replies aside: they follow their requests
     State.CONNECTED: frozenset((Hello, Closing)),
     State.GREETED: _SIGNS,
     State.AUTHENTICATING: _SIGNS,
-    State.WAITING: _SIGNS | {Seat},
-    State.ENROLLING: _SIGNS | _EVENTS,
-    State.READY: _SIGNS | _EVENTS,
+    State.WAITING: _SIGNS | {Seat, SecretReplaced, Notice},
+    State.ENROLLING: _SIGNS | _EVENTS | {SecretReplaced},
+    State.READY: _SIGNS | _EVENTS | {SecretReplaced},
     State.ENDED: frozenset(),
 }
 """What a server may send in each state."""
 
-_MOVERS = frozenset(message for _, message in _MOVES)
+MOVERS = frozenset(message for _, message in _MOVES)
+"""What moves a session on when it is sent or received."""
 
 
-@dataclass(frozen=True)
+@value
 class Ended:
     """The last event: the session is over.
 
@@ -182,15 +215,23 @@ class _Machine(ABC, Generic[Incoming]):
     _decoder: "msgspec.msgpack.Decoder[Incoming]"
     _known: frozenset[str]  # names of the messages that this side receives
 
-    def __init__(self, now: float) -> None:
-        self._enter(State.CONNECTED)
+    def __init__(self, now: float, units: Mapping[type[Message], int] | None = None) -> None:
+        self._units: Mapping[type, int] = units or {}
         self._frames = FrameReader(limits.MAX_FRAME_BEFORE_LOGIN)
+        self._bodies: Iterator[bytes] = iter(())  # of the frames that have arrived and were not looked at yet
+        self.waiting = 0
+        """Bytes of these, at most: as long as there are any, `receive_more` comes next, and not `receive_data`."""
+        self._enter(State.CONNECTED)
         self._outgoing: list[bytes] = []
         self._published = False
         self._since = now  # when CONNECTED or GREETED was entered
         self._heard = now  # when the peer last sent anything
         self._pinged = False
         self._in_flight: dict[int, type[Message]] = {}
+        self.messages = 0
+        """Messages that were received, of any kind."""
+        self.units = 0
+        """What they have cost."""
 
     # --- for the pump -----------------------------------------------------------------------------------------------
 
@@ -211,6 +252,11 @@ class _Machine(ABC, Generic[Incoming]):
             return []
         self._enter(State.ENDED)
         return [Ended()]
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes that are kept of the message which has not arrived as a whole."""
+        return self._frames.unfinished
 
     @property
     def ended(self) -> bool:
@@ -241,16 +287,27 @@ class _Machine(ABC, Generic[Incoming]):
         self._outgoing.append(encode_frame(Ping()))
         return []
 
-    def receive_data(self, data: bytes, now: float) -> list[Incoming | Ended]:
-        """Take bytes from the peer; return the messages in them. Nothing follows an `Ended`."""
-        events: list[Incoming | Ended] = []
+    def receive_data(self, data: bytes, now: float, most: float = math.inf) -> list[Incoming | Ended]:
+        """Take bytes from the peer; return the messages in them. Nothing follows an `Ended`.
+
+        Once they have cost `most` units, the rest waits for `receive_more`: `waiting` says so.
+        """
         if self.state is State.ENDED:
-            return events
+            return []
         self._heard = now
         self._pinged = False
-        decode, receive = self._decoder.decode, self._receive
+        self.waiting = len(data) + self._frames.unfinished
+        self._bodies = self._frames.receive(data)
+        return self.receive_more(now, most)
+
+    def receive_more(self, now: float, most: float) -> list[Incoming | Ended]:
+        """Return more of the messages that wait."""
+        events: list[Incoming | Ended] = []
+        decode, receive, unit_of = self._decoder.decode, self._receive, self._units.get
+        count = spent = 0
         try:
-            for body in self._frames.receive(data):
+            for body in self._bodies:
+                count += 1
                 try:
                     message = decode(body)
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:  # the latter: text that is not UTF-8
@@ -258,14 +315,26 @@ class _Machine(ABC, Generic[Incoming]):
                     if name in self._known:
                         raise DecodeError(f"a damaged {name}: {error}") from None
                     self._receive_unknown(name, request)
-                    continue
-                if (event := receive(message, now)) is not None:
-                    events.append(event)
-                    if type(event) is Ended:
-                        break
+                    spent += unit_of(Refused, 1)
+                else:
+                    spent += unit_of(type(message), 1)
+                    if (event := receive(message, now)) is not None:
+                        events.append(event)
+                        if type(event) is Ended:
+                            break
+                        if len(body) > LARGE:
+                            self._received_large(message, len(body))
+                    elif isinstance(message, Request):
+                        spent += unit_of(Refused, 1)
+                if spent >= most:
+                    break
+            else:
+                self.waiting = 0
         except PeerError as error:
             self.close("protocol-error", str(error)[:200])
             events.append(Ended(error=error))
+        self.messages += count
+        self.units += spent
         return events
 
     # --- the two sides ----------------------------------------------------------------------------------------------
@@ -282,6 +351,9 @@ class _Machine(ABC, Generic[Incoming]):
     def _receive_unknown(self, name: str, request: int | None) -> None:
         """Handle a message of a type this side does not know. Raises `PeerError`."""
 
+    def _received_large(self, message: Incoming, size: int) -> None:
+        """Hear that a message that goes on to the pump has more than LARGE bytes."""
+
     def _receive_sign(self, message: object) -> Ended | None:
         """Handle `Ping`, `Pong` and `Closing`, which both sides may receive."""
         if isinstance(message, Closing):
@@ -293,6 +365,8 @@ class _Machine(ABC, Generic[Incoming]):
 
     def _enter(self, state: State) -> None:
         self.state = state
+        if state is State.ENDED:
+            self._bodies, self.waiting = iter(()), 0
         self._from_client = _FROM_CLIENT[state]  # looked up once per state, not per message
         self._from_server = _FROM_SERVER[state]
 
@@ -303,7 +377,11 @@ class _Machine(ABC, Generic[Incoming]):
             return
         if isinstance(message, LoggedIn):
             self._frames.limit = limits.MAX_FRAME
-            self._published = message.published
+            self._published = bool(message.certificate)
+        if isinstance(message, Published):
+            self._published = message.enrolled
+            if not self._published:
+                return
         if isinstance(message, LoggedIn | Seat):
             moved = State.WAITING if message.place else State.READY if self._published else State.ENROLLING
         self._enter(moved)
@@ -315,10 +393,16 @@ class ServerProtocol(_Machine[FromClient]):
     _decoder = msgspec.msgpack.Decoder(FromClient)
     _known = frozenset(message.__name__ for message in typing.get_args(FromClient))
 
-    def __init__(self, hello: Hello, now: float) -> None:
-        """`hello` must announce `limits.PROTOCOL_VERSION`; `now` is when the connection was accepted."""
-        super().__init__(now)
+    def __init__(self, hello: Hello, now: float, units: Mapping[type[Message], int] | None = None) -> None:
+        """`hello` must announce `limits.PROTOCOL_VERSION`; `now` is when the connection was accepted.
+
+        `units`: what messages of each type cost; by default one each. A refusal costs as much as `Refused` beside it.
+        """
+        super().__init__(now, units)
         self._versions = frozenset(hello.versions)
+        self._large: dict[int, int] = {}  # bytes of large requests in flight, by id
+        self.held = 0
+        """Their sum."""
         self._outgoing.append(encode_frame(hello))
 
     @property
@@ -330,17 +414,26 @@ class ServerProtocol(_Machine[FromClient]):
         """Queue a reply or an event; return its size in bytes. A reply must answer an open request."""
         if self.state is State.ENDED:
             return 0  # the client is gone, and its last replies with it
-        kind = type(message)
         if isinstance(message, Reply):
-            request = self._in_flight.get(message.id)
-            if request is None or (kind is not Refused and REPLY[request] is not kind):
-                raise UsageError(f"{kind.__name__} {message.id} answers no open request")
-            del self._in_flight[message.id]
-        if kind in _MOVERS:
+            self._answer(type(message), message.id)
+        if type(message) in MOVERS:
             self._advance(message)
-        frame = encode_frame(message)
-        self._outgoing.append(frame)
-        return len(frame)
+        return self.send_frames(encode_frame(message))
+
+    def send_reply(self, kind: type[Reply], request: int, frame: bytes) -> int:
+        """The same for a reply that has been encoded already, and is no move of the table (`MOVERS`)."""
+        if self.state is State.ENDED:
+            return 0
+        self._answer(kind, request)
+        return self.send_frames(frame)
+
+    def _answer(self, kind: type[Reply], number: int) -> None:
+        request = self._in_flight.get(number)
+        if request is None or (kind is not Refused and REPLY[request] is not kind):
+            raise UsageError(f"{kind.__name__} {number} answers no open request")
+        del self._in_flight[number]
+        if self._large:
+            self.held -= self._large.pop(number, 0)
 
     def send_accepted(self, replies: Sequence[Accepted]) -> int:
         """The same for replies to `Submit`, of which there are many at once."""
@@ -353,6 +446,8 @@ class ServerProtocol(_Machine[FromClient]):
                 raise UsageError(f"Accepted {reply.id} answers no open request")
         for reply in replies:
             del in_flight[reply.id]
+        if self._large:
+            self.held -= sum(self._large.pop(reply.id, 0) for reply in replies)
         return self.send_frames(encode_frames(replies))
 
     def send_frames(self, frames: bytes) -> int:
@@ -383,7 +478,7 @@ class ServerProtocol(_Machine[FromClient]):
                 self._outgoing.append(encode_frame(Refused(message.id, "not-now", _NOT_NOW[self.state])))
                 return None
             in_flight[message.id] = kind
-            if kind in _MOVERS:
+            if kind in MOVERS:
                 self._advance(message)
             return message
         if kind not in self._from_client:
@@ -394,7 +489,12 @@ class ServerProtocol(_Machine[FromClient]):
             self._enter(State.GREETED)
             self._since = now
             return message
-        return message if isinstance(message, Acknowledge) else self._receive_sign(message)
+        return message if isinstance(message, Acknowledge | Ephemeral) else self._receive_sign(message)
+
+    def _received_large(self, message: FromClient, size: int) -> None:
+        if isinstance(message, Request):
+            self._large[message.id] = size
+            self.held += size
 
     def _receive_unknown(self, name: str, request: int | None) -> None:
         if request is None or self.state is State.CONNECTED or request in self._in_flight:

@@ -6,32 +6,31 @@ from pathlib import Path
 
 import pytest
 
-from securechat.client import backoff, events
-from securechat.client.conversations import registry
+from securechat.client import backoff, commands, events
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
+from securechat.server.rate import Size
 from securechat.server.sequencer import budgets
 from securechat.transport.tls import client_context, server_context
-from tests.adversary.rogue import Rogue
-from tests.support.hostile import HostileServer
-from tests.support.live import LiveClient
+from securechat_lab.cast.hostile import HostileServer
+from securechat_lab.cast.live import LiveClient
+from securechat_lab.cast.rogue import Rogue
 
 
 @pytest.fixture(autouse=True)
 def cheap(request: pytest.FixtureRequest) -> None:
-    request.getfixturevalue("cheap_argon2")
+    for each in ("cheap_argon2", "small_stocks"):
+        request.getfixturevalue(each)
 
 
 @pytest.fixture
 def server(certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """The honest server. Passwords cost nothing, and few key packages are made: everybody logs in here."""
-    monkeypatch.setattr(registry, "KEY_PACKAGE_STOCK", 4)
-    monkeypatch.setattr(registry, "KEY_PACKAGE_LOW", 2)
+    """The honest server."""
     monkeypatch.setattr(backoff, "RETRY_SECONDS", 0.05)  # clients come back at once: nobody here waits for a reason
     for limit in ("OPEN_COMMITS", "FIRST_DAY_COMMITS"):
         monkeypatch.setattr(budgets, limit, 100)  # a test repairs more often than people do in an hour
     cert, key = certificates / "server.pem", certificates / "server-key.pem"
-    server = Server(ServerConfig(port=0, data=tmp_path / "data", cert=cert, key=key))
+    server = Server(ServerConfig(port=0, data=tmp_path / "data", cert=cert, key=key, disk_floor=Size(1 << 20)))
     server.start()
     yield server
     server.stop()
@@ -68,6 +67,8 @@ def crowd(hostile: HostileServer, certificates: Path, tmp_path: Path) -> Iterato
         everybody.extend(new)
         for client in new:
             client.wait_for(events.Ready)
+            # What they have read they would tell seconds later: in a log of lies, in the middle of something else.
+            assert isinstance(client.answer(commands.Prefer("send-marks", "off")), events.Done)
         return new
 
     yield make

@@ -122,7 +122,7 @@ def _lies_about_lists(kind: inspect.ListType) -> dict[str, Make]:
     }
     if isinstance(item, inspect.StructType) and item.cls is m.Departure:
         return lies | {
-            "empty": lambda _, __: [m.Departure(b"", b"")],
+            "empty": lambda _, __: [m.Departure(b"", bytes(64))],
             "of another conversation": lambda _, elsewhere: [elsewhere.departure],
         }
     if isinstance(item, inspect.StructType):

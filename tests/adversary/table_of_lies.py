@@ -27,6 +27,8 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
             "the truth": ["open"],
         },
         "site_key": "nothing",
+        "nonce": "nothing",
+        "time": "nothing",
     },
     "LoggedIn": {
         "": "nothing",
@@ -42,8 +44,20 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
             "nothing": ["empty"],
             "Ended": ["one byte", "another"],
         },
-        "published": "nothing",
-        "key_packages": "nothing",
+        "chain_seq": "nothing",
+        "chain_digest": "nothing",
+        "certificate": "nothing",
+        "secret_set": {
+            "the truth": ["0", "one less"],
+            "SecretReplaced": ["one more", "the most"],
+        },
+    },
+    "SecretReplaced": {
+        "": "nothing",
+        "time": {
+            "the truth": ["0", "a year back"],
+            "SecretReplaced": ["the end"],
+        },
     },
     "Subscribed": {
         "": "nothing",
@@ -56,6 +70,10 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
             "nothing": ["one more", "the most", "none"],
         },
         "gone": "the truth",
+        "restored": {
+            "the truth": ["0", "one less"],
+            "nothing": ["one more", "the most"],
+        },
         "id": "Disconnected",
         "conversation": "nothing",
         "last": {
@@ -85,6 +103,7 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
             "Alarm rules; Refused local; #hall is closed": ["empty", "of another conversation"],
         },
         "words": "the truth",
+        "revocations": "the truth",
     },
     "Accepted: a message": {
         "": "nothing",
@@ -112,6 +131,18 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
         "chain": {
             "Disconnected; #hall is open": ["empty", "one byte"],
             "#hall is open": ["another"],
+        },
+    },
+    "Accepted: an opening": {
+        "": "FirstContact dave; dave is open",
+        "id": "Disconnected; FirstContact dave; dave is open",
+        "conversation": "Disconnected; FirstContact dave; dave is open",
+        "number": "Disconnected; FirstContact dave; dave is open",
+        "seq": "Disconnected; FirstContact dave; dave is open",
+        "time": "Disconnected; FirstContact dave; dave is open",
+        "chain": {
+            "FirstContact dave; dave is open": ["empty"],
+            "Disconnected; FirstContact dave; dave is open": ["one byte", "another"],
         },
     },
     "Rooms": {
@@ -248,6 +279,7 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
             "the truth": ["none", "twice"],
             "Alarm rules": ["empty", "of another conversation"],
         },
+        "revocations": "the truth",
     },
     "Truncated": {
         "": "nothing",
@@ -262,6 +294,16 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
         "state": {
             "the truth": ["dropped"],
             "nothing": ["offline", "online"],
+        },
+    },
+    "Ephemeral": {
+        "": "nothing",
+        "conversation": "nothing",
+        "payload": {
+            "nothing": [
+                "empty", "one byte less", "one byte more", "first byte altered", "last byte altered", "zeros",
+            ],
+            "Disconnected": ["of another conversation"],  # which is longer than one can be
         },
     },
     "DirectoryNews": {  # which is a lie from the start: bob's device is there
@@ -279,12 +321,22 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
             "the truth": ["certificate: empty", "certificate: one byte less", "certificate: zeros"],
         },
     },
+    "Notice": {  # shown as the server's word, whatever it says
+        "": "nothing",
+        "text": "nothing",
+    },
     "Refused: a message": {
         "": "nothing",
         "id": "Disconnected",
         "code": {
+            "Refused away": ["away"],
             "Refused bad-request": ["bad-request"],
-            "nothing": ["busy", "commit-first", "disk-full", "leased", "not-now", "stale-epoch", "wrong-number"],
+            "Refused inbox-full": ["inbox-full"],
+            "Refused chain-moved": ["chain-moved"],
+            "Refused old-certificate": ["old-certificate"],
+            "nothing": [
+                "busy", "commit-first", "disk-full", "leased", "not-now", "quota", "stale-epoch", "wrong-number",
+            ],
             "Refused exists": ["exists"],
             "Refused identity-differs": ["identity-differs"],
             "Refused invalid-commit": ["invalid-commit"],
@@ -312,8 +364,12 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
     "Refused: key packages": {
         "": "FirstContact dave; dave is open",
         "code": {
+            "Delayed away; later FirstContact dave; dave is open": ["away"],
             "Refused bad-request; dave is closed": ["bad-request"],
-            "FirstContact dave; dave is open": ["busy", "disk-full", "leased", "not-now", "reader-full"],
+            "Refused inbox-full; dave is closed": ["inbox-full"],
+            "Refused chain-moved; dave is closed": ["chain-moved"],
+            "Refused old-certificate; dave is closed": ["old-certificate"],
+            "FirstContact dave; dave is open": ["busy", "disk-full", "leased", "not-now", "quota", "reader-full"],
             "Refused commit-first; dave is closed": ["commit-first"],
             "Refused exists; dave is closed": ["exists"],
             "Refused identity-differs; dave is closed": ["identity-differs"],
@@ -336,8 +392,13 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
     "Refused: opening": {
         "": "FirstContact dave; dave is open",
         "code": {
+            "FirstContact dave; Refused away; dave is closed": ["away"],
             "FirstContact dave; Refused bad-request; dave is closed": ["bad-request"],
-            "FirstContact dave; dave is open": ["busy", "disk-full", "leased", "not-now", "reader-full"],
+            "FirstContact dave; Refused inbox-full; dave is closed": ["inbox-full"],
+            "FirstContact dave; Refused chain-moved; dave is closed": ["chain-moved"],
+            "FirstContact dave; dave is open": [
+                "busy", "disk-full", "leased", "not-now", "old-certificate", "quota", "reader-full",
+            ],
             "FirstContact dave; Refused commit-first; dave is closed": ["commit-first"],
             "Disconnected; FirstContact dave; dave is open": ["exists"],
             "FirstContact dave; Refused identity-differs; dave is closed": ["identity-differs"],
@@ -360,8 +421,12 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
     "Refused: a room": {
         "": "#hall is open",
         "code": {
+            "Refused away; #hall is closed": ["away"],
             "Refused bad-request; #hall is closed": ["bad-request"],
-            "#hall is open": ["busy", "disk-full", "leased", "not-found", "not-now", "reader-full"],
+            "Refused inbox-full; #hall is closed": ["inbox-full"],
+            "Refused chain-moved; #hall is closed": ["chain-moved"],
+            "Refused old-certificate; #hall is closed": ["old-certificate"],
+            "#hall is open": ["busy", "disk-full", "leased", "not-found", "not-now", "quota", "reader-full"],
             "Refused commit-first; #hall is closed": ["commit-first"],
             "Refused exists; #hall is closed": ["exists"],
             "Refused identity-differs; #hall is closed": ["identity-differs"],
@@ -382,7 +447,10 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
     "Refused: a commit": {
         "": "#hall is open",
         "code": {
+            "Refused away; #hall is closed": ["away"],
             "Refused bad-request; #hall is closed": ["bad-request"],
+            "Refused inbox-full; #hall is closed": ["inbox-full"],
+            "Refused chain-moved; #hall is closed": ["chain-moved"],
             "#hall is open": [
                 "busy",
                 "commit-first",
@@ -391,6 +459,8 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
                 "leased",
                 "not-found",
                 "not-now",
+                "old-certificate",
+                "quota",
                 "reader-full",
                 "stale-epoch",
                 "wrong-number",
@@ -413,14 +483,18 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
         "": "nothing",
         "code": {
             "Alarm server": [
+                "away",
                 "bad-request",
+                "chain-moved",
                 "commit-first",
                 "exists",
                 "identity-differs",
+                "inbox-full",
                 "invalid-commit",
                 "login-refused",
                 "name-taken",
                 "not-allowed",
+                "old-certificate",
                 "ownerless",
                 "registration-closed",
                 "room-full",
@@ -430,7 +504,7 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
                 "unknown-message",
                 "wrong-number",
             ],
-            "nothing": ["busy", "disk-full", "leased", "reader-full"],  # asked again by itself
+            "nothing": ["busy", "disk-full", "leased", "quota", "reader-full"],  # asked again by itself
             "Gap; OutOfStep ahead": ["not-now"],  # as of a restored server: nothing is given up
             "OutOfStep not-found": ["not-found"],
             "the truth": ["slow-down"],
@@ -440,15 +514,19 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
         "": "Disconnected",
         "code": {
             "Ended": [
+                "away",
                 "bad-request",
+                "chain-moved",
                 "commit-first",
                 "exists",
                 "identity-differs",
+                "inbox-full",
                 "invalid-commit",
                 "login-refused",
                 "name-taken",
                 "not-allowed",
                 "not-found",
+                "old-certificate",
                 "ownerless",
                 "registration-closed",
                 "room-full",
@@ -457,7 +535,7 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
                 "unknown-message",
                 "wrong-number",
             ],
-            "Disconnected": ["busy", "disk-full", "leased", "not-now", "reader-full"],
+            "Disconnected": ["busy", "disk-full", "leased", "not-now", "quota", "reader-full"],
             "the truth": ["slow-down"],
             "nothing": ["token-refused"],
         },
@@ -497,7 +575,19 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
                 "time: the end",
                 "chain: another",
             ],
-            "the truth": ["departures: none", "departures: twice"],
+            "the truth": [
+                "departures: none",
+                "departures: twice",
+                "revocations: none",
+                "revocations: twice",
+                "revocations: empty",
+                "revocations: one byte less",
+                "revocations: one byte more",
+                "revocations: first byte altered",
+                "revocations: last byte altered",
+                "revocations: zeros",
+                "revocations: of another conversation",
+            ],
         },
     },
     "Registered": {
@@ -506,13 +596,92 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
         "account": "nothing",
     },
     "Done": {
+        "": "#new is open",
+        "id": "Disconnected; #new is open",
+    },
+    "PasswordChanged": {
         "": "nothing",
         "id": "Disconnected",
+        "token": "nothing",
+        "expires": "nothing",
+        "secret_set": "later SecretReplaced",
+    },
+    "SessionList": {
+        "": "nothing",
+        "id": "Disconnected; Refused local",
+        "sessions": {
+            "nothing": [
+                "none",
+                "twice",
+                "device: another",
+                "device: unheard of",
+                "online: not",
+                "address: the longest",
+                "address: in the program's voice",
+                "used: 0",
+                "used: one less",
+                "used: one more",
+                "used: the most",
+                "expires: 0",
+                "expires: one less",
+                "expires: one more",
+                "expires: the most",
+            ],
+            "the truth": ["device: ours", "address: empty"],
+        },
+    },
+    "TokenExtended": {
+        "": "nothing",
+        "id": "Disconnected",
+        "expires": "nothing",
+    },
+    "Published": {
+        "": "nothing",
+        "id": "Disconnected",
+        "enrolled": "Disconnected",
+    },
+    "Statements": {
+        "": "nothing",
+        "id": "Disconnected",
+        "account": "nothing",
+        "identity_key": "nothing",
+        "links": {
+            "Disconnected": [
+                "twice",
+                "empty",
+                "one byte less",
+                "one byte more",
+                "first byte altered",
+                "last byte altered",
+                "zeros",
+                "of another conversation",
+            ],
+            "Ended; erin is mute": ["none"],
+        },
+        "more": "nothing",
+    },
+    "StoredKeepsake": {
+        "": "nothing",
+        "id": "Disconnected",
+        "keepsake": {
+            "nothing": ["empty"],
+            "Alarm server": [
+                "one byte less",
+                "one byte more",
+                "first byte altered",
+                "last byte altered",
+                "zeros",
+                "of another conversation",
+            ],
+        },
     },
     "Stock": {
         "": "nothing",
         "id": "Disconnected",
-        "key_packages": "nothing",
+        "references": {
+            "nothing": ["none", "twice", "first byte altered", "last byte altered", "zeros"],
+            "Disconnected": ["empty", "one byte less", "one byte more", "of another conversation"],
+        },
     },
     "Seat": {
         "": "nothing",
@@ -531,7 +700,7 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
         "": "Disconnected",
         "reason": {
             "Disconnected": ["bye", "protocol-error", "timeout", "too-slow"],
-            "Ended": ["replaced", "revoked"],
+            "Ended": ["logged-out", "replaced", "revoked"],
             "the truth": ["shutdown"],
         },
         "text": "Disconnected",

@@ -18,13 +18,14 @@ from securechat.client import commands, events
 from securechat.client.password import login_secret
 from securechat.identity.invite_line import decode
 from securechat.server.config import STORE_FILE
+from securechat.transport.certificate_files import pin_of
 from securechat.transport.tls import server_context
 from securechat.wire import messages as m
+from securechat_lab.cast.canaries import files, search, spellings
+from securechat_lab.cast.hostile import HostileServer, Link
+from securechat_lab.cast.live import LiveClient, identity_key
+from securechat_lab.cast.scenes import direct, happened, lobby, say, state
 from tests.adversary.conftest import Site
-from tests.adversary.scenes import direct, happened, lobby, say, state
-from tests.support.canaries import files, search, spellings
-from tests.support.hostile import HostileServer, Link
-from tests.support.live import PASSWORD, LiveClient
 from tests.support.server_process import ServerProcess
 
 
@@ -55,6 +56,7 @@ class World:
         self.tokens: dict[str, bytes] = {}
         self.server_id = b""
         self.people: list[LiveClient] = []
+        self.ca_pin = bytes.fromhex(pin_of(ca).removeprefix("sha256:"))
         self._site = Site(folder, ca, hostile.port)
         hostile.from_server[m.Hello] = self._note_server
         hostile.from_server[m.LoggedIn] = self._note_token
@@ -65,7 +67,7 @@ class World:
 
     def _note_token(self, _: Link, reply: m.Message) -> None:
         assert isinstance(reply, m.LoggedIn)
-        self.tokens[f"token of {reply.account}"] = reply.token
+        self.tokens[f"token {len(self.tokens)} of {reply.account}"] = reply.token  # each is good once
 
     def enter(self, name: str) -> LiveClient:
         self.passwords[name] = f"pass-{secrets.token_hex(12)}"
@@ -103,8 +105,10 @@ def world(certificates: Path, tmp_path: Path) -> Iterator[World]:
 def keys_of(person: LiveClient) -> dict[str, bytes]:
     """The secrets of a device and of its groups, as they are now."""
     engine = person.client._engine
-    row = engine._context.device.row
-    keys = {"identity": row.identity_private, "signature": row.signature_private}
+    context = engine._context
+    keys = {"identity": identity_key(person)}
+    for public in context.device.keys:
+        keys[f"signature {public.hex()}"] = context.vault.signature_keys.find(public) or b""
     for conversation in engine._registry:
         if conversation.row.phase == "member":
             group = conversation.group
@@ -162,10 +166,9 @@ def converse(world: World) -> None:
 
 def test_no_canary_of_a_whole_conversation_is_anywhere(world: World) -> None:
     converse(world)
-    vault_password = {"password of the vaults": PASSWORD.encode()}
     passwords = {f"password of {name}": password.encode() for name, password in world.passwords.items()}
     login_secrets = {
-        f"login secret of {name}": login_secret(password, world.server_id, name)
+        f"login secret of {name}": login_secret(bytearray(password.encode()), world.server_id, name, world.ca_pin)
         for name, password in world.passwords.items()
     }
     keys = {name: key for person in world.people for name, key in keys_of(person).items()}
@@ -177,11 +180,11 @@ def test_no_canary_of_a_whole_conversation_is_anywhere(world: World) -> None:
         server, vaults = world.server_side(), files(world.folder / "vaults")
         written = files(world.folder / "server")
         assert len(vaults) >= 9
-        assert search(server, world.said | passwords | vault_password | keys) == []
+        assert search(server, world.said | passwords | keys) == []
         assert search(written, login_secrets | world.tokens) == []
         assert search({"the log": world.server.log.read_bytes()}, site_key) == []
         assert search(vaults, site_key) == []
-        assert search(vaults, world.said | passwords | vault_password | keys | login_secrets | world.tokens) == []
+        assert search(vaults, world.said | passwords | keys | login_secrets | world.tokens) == []
 
     # The same search finds what does go over the wire, and names that are no secret.
     tapped = {"what clients sent": bytes(world.hostile.tapped)}

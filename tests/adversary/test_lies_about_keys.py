@@ -11,8 +11,9 @@ from securechat.client import commands, events
 from securechat.identity import pins
 from securechat.policy import Rules
 from securechat.wire import messages as m
-from tests.adversary.conftest import Crowd, Enter
-from tests.adversary.scenes import (
+from securechat_lab.cast.hostile import HostileServer
+from securechat_lab.cast.live import LiveClient
+from securechat_lab.cast.scenes import (
     assert_calm,
     compare,
     direct,
@@ -25,9 +26,8 @@ from tests.adversary.scenes import (
     unsent,
     verify,
 )
-from tests.adversary.shadow import Shadow
-from tests.support.hostile import HostileServer
-from tests.support.live import LiveClient
+from securechat_lab.cast.shadow import Shadow
+from tests.adversary.conftest import Crowd, Enter
 
 change = msgspec.structs.replace
 NOT_SOUND = "The key package that the server gave out for bob is not sound"
@@ -313,6 +313,9 @@ def test_a_second_conversation_under_the_same_key_stands_beside_the_first(
     shadow = Shadow(hostile, mallory, os.urandom(32))
     welcomed = shadow.found(Rules("direct"), add.key_package)
     hostile.link("alice").tell_client(change(welcomed, seq=1))
+    alice.wait_for(events.ConversationChanged, lambda event: event.conversation.id == shadow.conversation)
+    alice.wait_until(lambda: shadow.subscribed)
+    shadow.say(hostile.link("alice"), "over here")
     beside = alice.wait_for(events.ConversationChanged, lambda event: event.change == "beside")
     assert beside.conversation.id == shadow.conversation
     assert alice.id_of("mallory") == first

@@ -7,7 +7,7 @@ new, and none was given up; and the user was told what the table says, no more a
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -26,7 +26,8 @@ from tests.adversary.worlds import PEERS, WORRIES, Reader, World, put_back
 from tests.client.test_following import DAY, forget
 from tests.support.cheap import make_clients_cheap, make_server_cheap
 from tests.support.memory_server import Link, refuse
-from tests.support.people import Person
+from tests.support.people import Person, settle
+from tests.support.recovering import Recovering, file_of
 
 Act = Callable[[World], None]
 Where = Callable[[World, Any], bool]
@@ -118,6 +119,50 @@ def newcomer(world: World) -> None:
     world.victim.connect()
 
 
+def change_password(world: World) -> None:
+    old, world.alice.password = world.alice.password, "glacier tulip harvest"
+    world.alice.do(commands.ChangePassword(old, world.alice.password))
+
+
+def after_a_fortnight(world: World) -> None:
+    """Half of the token's life is over."""
+    world.server.now += 16 * DAY
+    connect(world)
+
+
+def renewed(world: World) -> None:
+    """Erin has started anew with another identity key, and comes back with the first."""
+    newcomer(world)
+    world.run()
+    first = world.victim
+    first.cut()
+    second = Reader(world.server, world.folder / "elsewhere", "erin", new_identity=True)
+    second.connect()
+    settle(second)
+    second.stop()
+    first.vault.close()
+    first.settings = replace(first.settings, new_identity=True)
+    first.start()
+    first.connect()
+
+
+class RecoveringReader(Recovering, Reader):
+    """Somebody with a recovery file, over the protocol that a live client uses."""
+
+
+def on_a_new_computer(world: World) -> None:
+    """Erin's computer is gone, and she goes on with a recovery file."""
+    newcomer(world)
+    world.run()
+    lost = world.victim
+    contents = file_of(lost)
+    lost.stop()
+    folder = world.folder / "new computer"
+    folder.mkdir()
+    world.victim = world.everybody[-1] = RecoveringReader(world.server, folder, contents)
+    world.victim.connect()
+
+
 def seated(world: World) -> None:
     """Alice waits for a seat, which dave leaves."""
     world.alice.connect()
@@ -136,6 +181,7 @@ SCENES: Final[dict[str, Scene]] = {
     "JoinOffer": Scene(m.JoinOffer, JOIN),
     "Accepted: a message": Scene(m.Accepted, say("#lobby")),
     "Accepted: a join": Scene(m.Accepted, JOIN),
+    "Accepted: an opening": Scene(m.Accepted, OPEN),
     "Rooms": Scene(m.Rooms, do(lambda _: commands.ListRooms())),
     "MemberList": Scene(m.MemberList, do(lambda world: commands.ListMembers(world.alice.id_of("#lobby")))),
     "Entry: a message": Scene(m.Entry, say("#lobby", "bob"), of("#lobby")),
@@ -154,9 +200,11 @@ SCENES: Final[dict[str, Scene]] = {
         )), of("#lobby")
     ),
     "Presence": Scene(m.Presence, lambda world: world.dave.cut() or world.bob.cut(), of("#lobby")),  # type: ignore[func-returns-value]  # both
+    "Ephemeral": Scene(m.Ephemeral, lambda world: void(world.bob.do(commands.Type(world.bob.id_of("#lobby"))))),
     "DirectoryNews": Scene(m.DirectoryNews, send(
         lambda world: m.DirectoryNews(world.alice.id_of("bob"), [m.Gone(world.bob.engine._context.device.id, b"")])
     )),
+    "Notice": Scene(m.Notice, send(lambda _: m.Notice("The server goes down at noon."))),
     "Refused: a message": refusing(m.Submit, say("#lobby")),
     "Refused: key packages": refusing(m.FetchKeyPackages, OPEN, ["", "code"]),
     "Refused: opening": refusing(m.OpenDirect, OPEN, ["", "code"]),
@@ -166,9 +214,16 @@ SCENES: Final[dict[str, Scene]] = {
     "Refused: a login": refusing(m.Resume, connect, ["", "code"]),
     "Checkpoints": Scene(m.Checkpoints, away_for_long, away=True),
     "Registered": Scene(m.Registered, newcomer),
-    "Done": Scene(m.Done, newcomer),
-    "Stock": Scene(m.Stock, newcomer),
+    "Done": Scene(m.Done, do(lambda _: commands.CreateRoom("#new"))),
+    "PasswordChanged": Scene(m.PasswordChanged, change_password),
+    "SessionList": Scene(m.SessionList, do(lambda _: commands.ListSessions())),
+    "TokenExtended": Scene(m.TokenExtended, after_a_fortnight),
+    "Published": Scene(m.Published, newcomer),
+    "Statements": Scene(m.Statements, renewed, lambda _, message: bool(message.links)),
+    "StoredKeepsake": Scene(m.StoredKeepsake, on_a_new_computer),
+    "Stock": Scene(m.Stock, connect),
     "Seat": Scene(m.Seat, seated, away=True, settings={"max_clients": 3}),
+    "SecretReplaced": Scene(m.SecretReplaced, send(lambda _: m.SecretReplaced(0))),
     "Ping": Scene(m.Ping, send(lambda _: m.Ping())),
     "Pong": Scene(m.Pong, send(lambda _: m.Pong())),
     "Closing": Scene(m.Closing, send(lambda _: m.Closing("shutdown", "Back soon."))),
@@ -248,7 +303,7 @@ def elsewhere_in(world: World) -> Elsewhere:
     return Elsewhere(
         other, alice.engine._context.device.id, world.bob.engine._context.device.id, carol.engine._context.device.id,
         "carol", entry.payload,
-        m.Departure(entry.payload, entry.payload),
+        m.Departure(entry.payload[: limits.MAX_PROPOSAL], bytes(limits.EPOCH_STATE_LENGTH)),
     )  # fmt: skip
 
 
@@ -268,19 +323,21 @@ def states(person: Person) -> dict[str, str]:
 def went_on(world: World) -> list[str]:
     """What of alice's is not read both ways any more, though it has not stopped."""
     alice, mute = world.alice, []
-    for name, who in PEERS.items():
-        if alice.state_of(name) != "open":
-            continue
-        peer: Any = getattr(world, who)
-        here, theirs = name, "alice" if name == who else name
+    peers: dict[str, tuple[Any, str]] = {  # of each conversation: somebody in it, and what they call it
+        name: (getattr(world, who), "alice" if name == who else name)
+        for name, who in PEERS.items()
+        if alice.state_of(name) == "open"
+    }
+    for peer, theirs in peers.values():
         peer.say(theirs, "after")
-        world.run()
-        if alice.state_of(name) != "open":
-            mute.append(f"{name} is stopped at the next message")
-            continue
-        alice.say(here, "and back")
-        world.run()
-        if f"{who}: after" not in alice.texts(here) or "alice: and back" not in peer.texts(theirs):
+    world.run()
+    going = {name: each for name, each in peers.items() if alice.state_of(name) == "open"}
+    mute += [f"{name} is stopped at the next message" for name in peers.keys() - going.keys()]
+    for name in going:
+        alice.say(name, "and back")
+    world.run()
+    for name, (peer, theirs) in going.items():
+        if f"{peer.name}: after" not in alice.texts(name) or "alice: and back" not in peer.texts(theirs):
             mute.append(f"{name} is mute")
     world.bob.do(commands.CreateRoom("#den"))
     world.run()

@@ -1,19 +1,27 @@
 """A server that breaks the protocol itself, or turns into another one. docs/design.md, sections 4 and 7."""
 
 import struct
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from securechat import certs
 from securechat.client import commands, events
+from securechat.client.password_source import PasswordSource
+from securechat.client.vault.vault import Vault
 from securechat.errors import RefusedError, TrustError
+from securechat.server.app import Server
+from securechat.transport.certificate_files import CA, read_certificate
+from securechat.transport.tls import server_context
 from securechat.ui.exit_codes import exit_code
 from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat.wire.frames import encode_frame
-from tests.adversary.conftest import Crowd
-from tests.adversary.scenes import assert_calm, direct, happened, say
-from tests.support.hostile import HostileServer, Link, Sent
+from securechat_lab.cast.hostile import HostileServer, Link, Sent
+from securechat_lab.cast.live import PASSWORD, LiveClient
+from securechat_lab.cast.scenes import assert_calm, direct, happened, say
+from tests.adversary.conftest import Crowd, Site
 
 change = msgspec.structs.replace
 
@@ -37,7 +45,7 @@ BROKEN: dict[str, tuple[Sent, str]] = {
     "a field too many": (array("Pong", 1), ""),
     "a field of another type": (array("Seat", "first"), ""),
     "a message that has no place here": (m.Seat(0), "Seat in state ready"),
-    "a second hello": (m.Hello([1], "", "", bytes(16), "open", bytes(32)), "Hello in state ready"),
+    "a second hello": (m.Hello([1], "", "", bytes(16), "open", bytes(32), bytes(32), 0), "Hello in state ready"),
     "a client's message": (m.Subscribe(1, bytes(32), 0), ""),
     "an answer to nothing": (m.Done(4_000_000), "Done 4000000 answers no open request"),
     "a time nobody can show": (m.Entry(bytes(32), 1, 1 << 62, bytes(16), 1, b"", b""), ""),
@@ -70,9 +78,9 @@ def is_loss(event: events.Event) -> bool:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (lambda request: m.Stock(request.id, 1), "Stock 1 answers no open request"),
+        (lambda request: m.Stock(request.id, []), "Stock 1 answers no open request"),
         (
-            lambda request: m.LoggedIn(request.id, "mallory", bytes(32), 1, 0, b"", published=True, key_packages=9),
+            lambda request: m.LoggedIn(request.id, "mallory", bytes(32), 1, 0, b"", 0, bytes(32), b"", 0),
             "the server logged us in as somebody else",
         ),
         (lambda _: b"\x00\x00\x10\x00" + bytes(3000), ""),
@@ -132,6 +140,37 @@ def test_another_server_behind_the_same_certificate_is_refused_before_anything_s
     say(alice, "bob", "back", bob)
 
 
+@pytest.mark.parametrize("imitated", [True, False])
+def test_a_server_that_imitates_another_gets_in_there_with_nobodys_token(
+    server: Server, certificates: Path, tmp_path: Path, *, imitated: bool
+) -> None:
+    """It has that one's id and nonces, and a CA that somebody was talked into; the twin has that one's certificate."""
+    alice = LiveClient(Site(tmp_path, certificates / "ca.pem", server.port), "alice")
+    alice.wait_for(events.Ready)
+    alice.close()
+    shown = certificates
+    if imitated:
+        shown = tmp_path / "imitation"
+        certs.generate(shown, ["localhost"])
+    context = server_context(shown / "server.pem", shown / "server-key.pem")
+    with HostileServer(context, ("127.0.0.1", server.port), certificates / "ca.pem") as hostile:
+        hostile.from_client[m.Login] = lambda *_: []
+        alice = LiveClient(Site(tmp_path, shown / "ca.pem", hostile.port), "alice", start=False)
+        vault = Vault.open(alice.path, "alice", PasswordSource.typed(PASSWORD))
+        with vault.transaction():  # once it has logged in by the password there, it resumes by the token
+            ca = CA.of(read_certificate(shown / "ca.pem"))
+            vault.authorities.take_up(ca)
+            vault.authorities.set_password(ca.pin)
+        vault.close()
+        alice.start()
+        tried = "token-refused" if imitated else "accepted"
+        alice.wait_until(lambda: server._counters.logins().get(("resume", tried)) == 1)
+        if not imitated:
+            assert alice.wait_for(events.LoggedIn).resumed
+        assert [kind for kind, _ in server._counters.logins() if kind == "resume"] == ["resume"]
+        alice.close()
+
+
 def test_another_identity_key_of_our_own_at_the_server_is_told_and_not_overwritten(
     hostile: HostileServer, crowd: Crowd
 ) -> None:
@@ -181,17 +220,31 @@ def test_a_farewell_behind_much_that_is_not_processed_yet_ends_the_connection_an
     alice.read("bob", "bob: n119")
 
 
-def test_what_was_stored_before_the_end_is_told_before_it(hostile: HostileServer, crowd: Crowd) -> None:
+@pytest.mark.parametrize(
+    ("reason", "says"),
+    [
+        ("replaced", "If that was not you, somebody has a copy of it: start again, and type /rotate"),
+        ("revoked", "change your password, start again, type /rotate, which brings this device back"),
+        ("logged-out", "Start again with the password that opens your data here: if the account has another one"),
+    ],
+)
+def test_what_was_stored_before_the_end_is_told_before_it(
+    hostile: HostileServer, crowd: Crowd, reason: m.Reason, says: str
+) -> None:
+    """And the end itself with what to do."""
     alice, bob = crowd("alice", "bob")
     direct(alice, bob)
 
     def last_words(link: Link, entry: m.Entry) -> list[bytes] | None:
-        return [encode_frame(entry) + encode_frame(m.Closing("replaced", ""))] if link.account == "alice" else None
+        closing = m.Closing(reason, "it is the third of May")
+        return [encode_frame(entry) + encode_frame(closing)] if link.account == "alice" else None
 
     hostile.from_server[m.Entry] = last_words  # type: ignore[assignment]  # raw bytes
     bob.say("alice", "last words")
     error = alice.wait_for(events.Ended).error
     assert isinstance(error, RefusedError)
-    assert error.code == "replaced"
+    assert error.code == reason
+    assert says in str(error)
+    assert str(error).endswith(" The server says: it is the third of May.")
     assert "last words" in [event.message.text for event in alice.happened if isinstance(event, events.Received)]
     alice.vault.close()

@@ -19,7 +19,7 @@ from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat.wire.frames import encode_frames
 from securechat.wire.protocol import ClientProtocol, Ended
-from tests.support.memory_server import Link, MemoryServer
+from tests.support.memory_server import AUTHORITY, SHOWN, Link, MemoryServer
 from tests.support.people import FAR, Person, settle
 
 PEERS: Final = {"bob": "bob", "carol": "carol", "#lobby": "bob", "#club": "bob"}
@@ -34,6 +34,7 @@ WORRIES: Final[dict[type[events.Event], str]] = {
     events.Alarm: "kind", events.Stopped: "", events.KeyChanged: "trust", events.Held: "", events.Gap: "",
     events.OutOfStep: "what", events.Refused: "code", events.Delayed: "code", events.Disconnected: "",
     events.FirstContact: "account", events.Ended: "", events.Unreachable: "account",
+    events.SecretReplaced: "",
 }  # fmt: skip
 """Events that say that something is not as it should be, and what of them tells one from another."""
 
@@ -46,7 +47,7 @@ class Reader(Person):
         assert self.link is None
         self.link = self.server.connect()
         self.protocol = ClientProtocol("test", self.server.seconds)
-        self.engine.connected()
+        self.engine.connected(SHOWN, AUTHORITY)
 
     def flush(self) -> None:
         """Take the engine's messages for the server, and its events."""

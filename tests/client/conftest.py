@@ -5,13 +5,27 @@ from pathlib import Path
 
 import pytest
 
+from securechat.server.sequencer import tokens
+from tests.support.cheap import verify_each_signature_once
 from tests.support.memory_server import MemoryServer
 from tests.support.people import Person, settle
 
+WHOLE_STOCKS = ("test_adversaries", "test_stock")
+"""Where it matters how many key packages a client has at the server."""
+
 
 @pytest.fixture(autouse=True)
-def cheap(request: pytest.FixtureRequest) -> None:
+def cheap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     request.getfixturevalue("cheap_argon2")
+    if request.path.stem not in WHOLE_STOCKS:
+        request.getfixturevalue("small_stocks")
+    verify_each_signature_once(monkeypatch.setattr)
+
+
+@pytest.fixture(autouse=True)
+def tokens_for_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However far a test turns the clock, people come back without being asked for the password."""
+    monkeypatch.setattr(tokens, "TOKEN_SECONDS", 100 * 365 * 86_400)
 
 
 @pytest.fixture
@@ -27,7 +41,7 @@ def people(server: MemoryServer, tmp_path: Path) -> Iterator[Callable[..., list[
     everybody: list[Person] = []
 
     def make(*names: str, **settings: object) -> list[Person]:
-        new = [Person(server, tmp_path, name, **settings) for name in names]
+        new = [Person(server, tmp_path, name, None, **settings) for name in names]
         for person in new:
             person.register()
             person.connect()

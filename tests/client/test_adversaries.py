@@ -12,10 +12,12 @@ import pytest
 from securechat import policy
 from securechat.client import commands, events
 from securechat.client.backoff import MAX_RETRY_SECONDS
-from securechat.client.conversations.conversation import MAX_OFFERED_NUMBER
-from securechat.client.conversations.entering import _leaf_of
+from securechat.client.conversations import resync
+from securechat.client.conversations.catching_up import MAX_OFFERED_NUMBER
+from securechat.client.conversations.external_commits import _leaf_of
 from securechat.client.conversations.numbers import encode_commit, encode_number
 from securechat.client.device import KEY_PACKAGE_STOCK, MAX_KEY_PACKAGES, Device
+from securechat.client.password_source import PasswordSource
 from securechat.client.vault.identity import DeviceRow
 from securechat.client.vault.vault import Vault
 from securechat.errors import RefusedError, TrustError, UsageError
@@ -29,8 +31,9 @@ from securechat.server.store.records import InboxEntry
 from securechat.wire import limits
 from securechat.wire import messages as wire
 from securechat.wire.chain import MLS_MESSAGE
+from tests.client.test_stock import take
 from tests.support.memory_server import Link, MemoryServer, refuse
-from tests.support.people import CHEAP, PASSWORD, Person, only, settle
+from tests.support.people import CHEAP, PASSWORD, Person, only, opened, settle
 
 World = Callable[..., list[Person]]
 
@@ -540,16 +543,17 @@ def test_a_broken_answer_costs_the_connection_and_no_more(server: MemoryServer, 
     assert alice.texts("bob") == bob.texts("alice")
 
 
-def test_a_refused_login_is_the_end(server: MemoryServer, people: World) -> None:
+def test_a_refused_login_asks_for_the_password_that_another_device_has_set(server: MemoryServer, people: World) -> None:
     (alice,) = people("alice")
     alice.cut()
-    alice.settings = replace(alice.settings, password=None)
     alice.crash()
-    server.outward = lambda _link, m: [wire.Refused(m.id, "token-refused", "") if isinstance(m, wire.LoggedIn) else m]
+    server.inward = deny
     alice.connect()
     while alice.push() or alice.pull():
         pass
-    assert isinstance(alice.engine.failure, RefusedError)
+    assert not alice.engine.failure
+    (wanted,) = alice.of(events.PasswordWanted)  # ours was typed at the start
+    assert wanted == events.PasswordWanted("changed", "The server says: ")
 
 
 @pytest.mark.parametrize("removed", [False, True])
@@ -575,7 +579,7 @@ def test_an_old_welcome_does_not_lead_back_into_a_past_epoch(
     with bob.vault.transaction():  # as if the Welcome were for the last-resort key package, which is kept
         for reference, bundle in kept:
             if bob.vault.key_packages.find(reference) is None:
-                bob.vault.key_packages.add(reference, bundle, last_resort=True, not_after=1 << 40)
+                bob.vault.key_packages.add(reference, bundle, last_resort=True, not_after=1 << 40, signature_key=b"")
     assert bob.link is not None
     bob.link.send(
         wire.Welcomed(
@@ -594,10 +598,11 @@ def restore_inbox(server: MemoryServer, person: Person, letters: int) -> None:
     store.inboxes.acknowledge(device, store.inboxes.newest(device))
     store._writer.execute("UPDATE inbox_heads SET seq = 0 WHERE device = ?", device)
     for old in server.letters[device][:letters]:
-        departed = tuple((each.proposal, each.group_context) for each in old.departures)
+        departed = tuple((each.proposal, each.state) for each in old.departures)
         store.inboxes.deliver(
             InboxEntry(0, old.time, old.conversation, old.join_seq, old.chain, old.welcome, old.tree, departed),
             [device],
+            "a",
         )
     store.commit()
     del server.letters[device][letters:]
@@ -691,7 +696,8 @@ def test_an_invitation_that_fails_is_told_whatever_its_number(
     settle(alice, bob, carol, dave)
     bob.connect()
     settle(alice, bob, carol, dave)
-    assert len(alarms(bob, "rules")) == 1
+    (told,) = alarms(bob, "key-package")
+    assert "with dave, by a key that it does not have" in told
 
 
 def test_who_was_away_longer_than_letters_are_kept_is_ready_all_the_same(server: MemoryServer, people: World) -> None:
@@ -750,7 +756,7 @@ def test_repair_does_not_lead_into_a_past_epoch(server: MemoryServer, lobby: lis
     def enter_anew(person: Person) -> None:
         conversation = person.engine._registry.find("#lobby")
         assert conversation is not None
-        conversation.supersede()
+        resync.supersede(conversation)
         person.engine._context.touched.add(conversation.id)
         person.engine.handle_timer()
         settle(*lobby)
@@ -815,21 +821,28 @@ def test_our_own_change_is_not_followed_once_somebody_has_left_before_it(
     assert any("all others have to refuse" in text for text in alarms(alice, "history"))
 
 
+def deny(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
+    """Neither our token nor our password is right."""
+    if not isinstance(message, wire.Resume | wire.Register | wire.Login):
+        return [message]
+    refuse(link, message, "token-refused" if isinstance(message, wire.Resume) else "login-refused")
+    return []
+
+
 def test_a_server_that_denies_to_know_us_costs_no_history(server: MemoryServer, pair: list[Person]) -> None:
     alice, _ = pair
     alice.cut()
-
-    def deny(link: Link, message: wire.FromClient) -> list[wire.FromClient]:
-        if not isinstance(message, wire.Resume | wire.Register | wire.Login):
-            return [message]
-        refuse(link, message, "token-refused" if isinstance(message, wire.Resume) else "login-refused")
-        return []
-
     server.inward = deny
     alice.connect()
     while alice.push() or alice.pull():
         pass
-    assert isinstance(alice.engine.failure, RefusedError)
+    assert alice.of(events.PasswordWanted) == [events.PasswordWanted("login", "")]
+    assert not alice.engine.failure
+    alice.do(commands.Unlock(PASSWORD))
+    while alice.push() or alice.pull():
+        pass
+    assert not alice.engine.failure  # another device may have set another password
+    assert alice.of(events.PasswordWanted)[1:] == [events.PasswordWanted("changed", "The server says: ")]
     assert alice.engine._context.device.row.token_expires == 0
     alice.stop()
     alice.start()
@@ -1048,12 +1061,20 @@ def test_a_log_that_cannot_be_read_now_is_asked_for_again_and_the_others_are_rea
 
 
 def twin_of(server: MemoryServer, folder: Path, person: Person) -> Person:
-    """Another device of the same account, which has copied its keys."""
+    """Another device of the same account, which has copied its keys, and certified itself behind the first."""
     folder.mkdir()
     row = person.engine._context.device.row
-    vault = Vault.open(folder / f"{person.name}.vault", person.name, PASSWORD, cost=CHEAP)
+    private = person.vault.signature_keys.find(row.signature_key)
+    assert private is not None
+    vault = Vault.open(folder / f"{person.name}.vault", person.name, PasswordSource.typed(PASSWORD), cost=CHEAP)
     with vault.transaction():
-        vault.device.save(DeviceRow(person.name, b"T" * 16, row.identity_private, row.signature_private))
+        own = DeviceRow(row.identity, b"T" * 16, row.signature_key, row.server_id)
+        vault.device.save(own)
+        vault.signature_keys.add(row.signature_key, private)
+        for link in person.engine._context.device.chain:
+            vault.signed.add(link.seq, link.encode())
+        with opened(row.identity) as key:
+            Device(vault, own)._certify(key, row.signature_key, person.clock.seconds())
     vault.close()
     twin = Person(server, folder, person.name)
     twin.register()
@@ -1073,31 +1094,20 @@ def test_two_devices_of_one_account_cannot_publish_one_key(
     twin.stop()
 
 
-@pytest.mark.parametrize("takes_them", [False, True])
-def test_a_server_that_never_has_key_packages_does_not_fill_the_vault(
-    people: World, takes_them: bool  # noqa: FBT001  a parameter of the test
-) -> None:
-    """`takes_them`: it also says that it keeps whatever it is given."""
+def test_a_server_that_never_has_key_packages_does_not_fill_the_vault(people: World) -> None:
     (alice,) = people("alice")
-    table = alice.vault.key_packages
 
     def lie(message: wire.FromServer) -> list[wire.FromServer]:
-        if isinstance(message, wire.LoggedIn):
-            return [msgspec.structs.replace(message, key_packages=0)]
-        if takes_them and isinstance(message, wire.Refused):
-            return [wire.Stock(message.id, KEY_PACKAGE_STOCK)]
-        return [message]
+        return [wire.Stock(message.id, []) if isinstance(message, wire.Stock) else message]
 
     for _ in range(MAX_KEY_PACKAGES // KEY_PACKAGE_STOCK + 2):
         alice.cut()
         alice.connect()
         only(alice, lie)
         settle(alice)
-    assert table.newest_last_resort()
-    if takes_them:
-        assert table.count() == MAX_KEY_PACKAGES
-        return
-    assert table.count() == limits.MAX_KEY_PACKAGES
+        take(alice.server, alice, KEY_PACKAGE_STOCK)
+    assert len(alice.engine._context.device.key_package_references()) == MAX_KEY_PACKAGES
+    assert [event.text for event in alice.of(events.Alarm) if "makes no more before" in event.text]  # type: ignore[attr-defined]
     alice.server.outward = lambda _link, message: [message]
     (bob,) = people("bob")
     bob.do(commands.OpenDirect("alice", "still there?", ask=False))
@@ -1181,3 +1191,9 @@ def test_presence_is_told_of_members_alone(people: World) -> None:
     told = [event.account for event in alice.happened if isinstance(event, events.PresenceChanged)]
     assert "bob" in told
     assert "mallory" not in told
+    for prefer, more in ((commands.Prefer("presence", "off"), 0), (commands.Prefer("presence", "on"), 1)):
+        alice.do(prefer)
+        alice.link.send(wire.Presence(alice.id_of("#lobby"), "bob", "online"))
+        settle(alice, bob)
+        now = [event.account for event in alice.happened if isinstance(event, events.PresenceChanged)]
+        assert len(now) - len(told) == more

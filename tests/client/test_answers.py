@@ -61,7 +61,7 @@ def test_a_refused_command_undoes_nothing_of_those_before_it_and_ends_nobody(peo
     say, forbidden, again = commands.Send(den, "one"), commands.Invite(den, "carol"), commands.Send(den, "two")
     give(bob, say, forbidden, again)
     settle(alice, bob)
-    assert refusal(bob, forbidden) == "Only the owner of #den can do that."
+    assert refusal(bob, forbidden) == "Only alice can invite people to #den."
     assert done(bob, say, again)
     assert alice.texts("#den") == ["bob: one", "bob: two"]
 
@@ -335,11 +335,15 @@ def test_what_a_front_end_asks_by_mistake_is_refused_and_ends_nobody(people: Wor
     class Unknown(Command):
         """None that the core knows."""
 
-    mistakes = [Unknown(), commands.MarkShown(-1), commands.MarkShown(1), commands.MarkShown(1 << 64)]
+    mistakes = [
+        Unknown(), commands.MarkShown(-1), commands.MarkShown(1), commands.MarkShown(1 << 64), commands.Visit(b"", 1),
+        commands.MarkUnread(9), commands.Visit(b"?" * 32),
+    ]  # fmt: skip
     question = commands.ListRooms()
     give(alice, *mistakes, question, question)
     settle(alice)
     assert [refusal(alice, each) for each in mistakes] == [
-        "This program does not know that command.", *["There is no such message."] * 3,
+        "This program does not know that command.", *["There is no such message."] * 5,
+        "There is no such conversation.",
     ]  # fmt: skip
     assert done(alice, question)

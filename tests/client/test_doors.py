@@ -91,7 +91,8 @@ DOORS: dict[str, tuple[Known, Offered]] = {
         ),
     ),
     "invite line": (replace(NOTHING, line=ALICE.key), WELCOME),
-    "direct request": (NOTHING, DIRECT_WELCOME),
+    "direct request": (NOTHING, replace(DIRECT_WELCOME, signer=MALLORY, members=frozenset({MALLORY, BOB}))),
+    "direct by a known key": (NOTHING, DIRECT_WELCOME),
     "invitation withdrawn": (known("invited"), Offered("removal", ROOM)),
     "invitation renewed": (known("invited"), WELCOME),
     "lost race": (replace(ALICE_DIRECT, standing="opening", fetched=ALICE.key), DIRECT_WELCOME),
@@ -101,13 +102,13 @@ DOORS: dict[str, tuple[Known, Offered]] = {
     "direct under another key": (
         ALICE_DIRECT, replace(DIRECT_WELCOME, signer=ANOTHER, members=frozenset({ANOTHER, BOB})),
     ),
-    "departed": (known("live"), replace(COMMIT, steps=(Step(DAVE, "re-enter", departed=True),))),
     "next commit": (known("live"), COMMIT),
     "live state": (known("live"), WELCOME),
     "walk": (known("away"), WALK),
     "checkpoint": (known("gone", OLD), CHECKPOINT),
     "nothing left": (known("gone", OLD), Offered("none", ROOM)),
     "invited back": (known("lost", OLD), WELCOME),
+    "keepsake of an open room": (known("recovered", replace(T, owners=frozenset()), **ROOM_OPEN), OPEN),
     "keepsake": (known("recovered"), CHECKPOINT),
     "old copy": (known("old-copy"), WALK),
     "own commit": (known("old-copy-commit"), replace(PUBLIC, asked_for=False)),
@@ -166,12 +167,15 @@ BROKEN: dict[checks.Check, tuple[Change, ...]] = {
     checks.FOLLOWS: (offer(steps=None),),
     checks.ANCHORED: (offer(signer=CAROL), offer(signer=None)),
     checks.BY_ANCHOR: (trust(owners=frozenset({DAVE.key})), trust(time=NOW)),
-    checks.IN_DATE: (offer(in_date=False),),
+    checks.IN_FORCE: (offer(in_force=False),),
     checks.LONG_AWAY: (trust(time=NOW - 60), trust(time=NOW - 20 * 86_400)),
     checks.TWO: (people(also=DAVE), offer(signer=DAVE)),
-    checks.DATED_STEPS: (
-        offer(steps=(Step(DAVE, "add", in_date=False), Step(ALICE, "path"))),
-        offer(steps=(Step(ALICE, "path", in_date=False),)),
+    checks.STEPS_IN_FORCE: (
+        offer(steps=(Step(DAVE, "add", in_force=False), Step(ALICE, "path"))),
+        offer(steps=(Step(ALICE, "path", in_force=False),)),
+    ),
+    checks.PEERS: (
+        lambda before, offered: people(also=DAVE)(replace(before, kind="direct"), replace(offered, kind="direct")),
     ),
     checks.BY_HAND: (offer(asked_for=False),),
     checks.MEANT: (offer(name="#other"),),
@@ -223,11 +227,31 @@ def test_a_leaf_of_our_own_name_raises_an_alarm_at_every_door() -> None:
         assert decide(before, replace(offered, members=offered.members | {forged}), PINS, NOW).alarm == {forged}
 
 
+def test_whoever_has_decided_on_a_key_is_asked_about_another_one() -> None:
+    opening = replace(ALICE_DIRECT, standing="opening")
+    assert decide(replace(opening, first=True), DIRECT_WELCOME, PINS, NOW).row == "lost race"
+    assert decide(opening, DIRECT_WELCOME, PINS, NOW).row == "lost race to another key"
+
+
+@pytest.mark.parametrize("door", ["own commit", "repair past a commit", "checkpoint", "keepsake"])
+def test_an_old_copy_rotates_before_it_takes_the_place_of_a_later_certificate(door: str) -> None:
+    before, offered = DOORS[door]
+    assert decide(before, offered, PINS, NOW).action == "resync"
+    verdict = decide(before, replace(offered, behind=True), PINS, NOW)
+    assert (verdict.row, verdict.action, verdict.lets_in) == (door, "rotate", False)
+
+
+def test_who_came_in_again_is_named_our_own_device_too() -> None:
+    steps = (Step(DAVE, "re-enter"), Step(ALICE, "path"), Step(BOB, "re-enter"), Step(CAROL, "enter"))
+    assert decide(known("away"), replace(WALK, steps=steps), PINS, NOW).back == {DAVE, BOB}
+    assert decide(*DOORS["walk"], PINS, NOW).back == frozenset()
+
+
 def test_one_enter_is_asked_for_only_if_somebody_is_new() -> None:
     before, offered = DOORS["checkpoint"]
     assert decide(before, offered, PINS, NOW).waits == "nothing"
     assert decide(before, replace(offered, members=EVERYBODY | {DAVE}), PINS, NOW).waits == "enter"
-    walked = replace(WALK, steps=(Step(DAVE, "re-enter", in_date=False), Step(ALICE, "path")))
+    walked = replace(WALK, steps=(Step(DAVE, "re-enter", in_force=False), Step(ALICE, "path")))
     assert decide(known("away"), walked, PINS, NOW).waits == "enter"
     assert decide(known("away"), replace(walked, steps=(Step(DAVE, "re-enter"),)), PINS, NOW).waits == "fresh-path"
 
@@ -241,7 +265,7 @@ def test_one_function_replaces_the_state_of_a_group() -> None:
                 named = [each for each in ast.walk(function) if isinstance(each, ast.Attribute)]
                 if any(each.attr == "_group" and isinstance(each.ctx, ast.Store) for each in named):
                     setting.add((path.stem, function.name))
-    names = ("__init__", "group", "use_keys", "replace_group", "end")
+    names = ("__init__", "group", "reload_group", "use_keys", "replace_group", "end")
     assert setting == {("conversation", name) for name in names}
     hints = get_type_hints(Conversation.replace_group)
     assert hints["verdict"] is Verdict

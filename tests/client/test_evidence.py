@@ -6,8 +6,9 @@ import pytest
 
 from securechat.client import commands, events
 from securechat.client.conversations.conversation import Conversation
-from securechat.client.conversations.evidence import FIRST_WAIT, LONGEST_WAIT, Patience, holds
+from securechat.client.conversations.evidence import holds
 from securechat.client.conversations.numbers import encode_commit
+from securechat.client.conversations.patience import FIRST_WAIT, LONGEST_WAIT, Patience
 from securechat.errors import UsageError
 from securechat.policy import Kind
 from securechat.server.sequencer.budgets import OPEN_COMMITS

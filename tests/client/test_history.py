@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from securechat.client.events import Message
+from securechat.client.message import Message
+from securechat.client.password_source import PasswordSource
 from securechat.client.vault.history import CANNOT_SHOW, Pages
-from securechat.client.vault.key_file import Cost
 from securechat.client.vault.vault import Vault
-from securechat.content.registry import Text, encode_body
+from securechat.client.wrapping import Cost
+from securechat.content.registry import Name, Text, encode_body
 from securechat.errors import StorageError, UsageError
 
 HERE, ELSEWHERE = b"h" * 32, b"e" * 32
@@ -19,7 +20,8 @@ HERE, ELSEWHERE = b"h" * 32, b"e" * 32
 
 @pytest.fixture
 def vault(tmp_path: Path) -> Iterator[Vault]:
-    vault = Vault.open(tmp_path / "alice.vault", "alice", "correct horse", cost=Cost(time=1, memory=8, lanes=1))
+    password = PasswordSource.typed("correct horse")
+    vault = Vault.open(tmp_path / "alice.vault", "alice", password, cost=Cost(time=1, memory=8, lanes=1))
     yield vault
     vault.close()
 
@@ -118,7 +120,7 @@ def test_a_line_keeps_its_name_its_kind_and_what_it_refers_to(vault: Vault) -> N
     with vault.transaction():
         line = vault.history.add(
             HERE, "bob", ("text", b"\x91\xa2hi"), own=False, trust="accepted", seq=1, time=1,
-            device=b"d" * 16, number=9, refers_to=(b"o" * 16, 3),
+            device=b"d" * 16, number=9, refers_to=Name(b"o" * 16, 3),
         )  # fmt: skip
     assert (line.kind, line.device, line.number, line.refers_to) == ("text", b"d" * 16, 9, (b"o" * 16, 3))
     assert vault.reader().message(line.local_id) == line
@@ -126,9 +128,9 @@ def test_a_line_keeps_its_name_its_kind_and_what_it_refers_to(vault: Vault) -> N
 
 def test_a_kind_that_is_not_known_is_kept_and_shown_as_such(vault: Vault) -> None:
     with vault.transaction():
-        line = vault.history.add(HERE, "bob", ("reaction", b"\x01\x02"), own=False, trust="accepted", seq=1)
-    assert (line.kind, line.text, line.problem) == ("reaction", "", CANNOT_SHOW)
-    assert vault.one("SELECT kind, body, problem FROM messages") == ("reaction", b"\x01\x02", "")
+        line = vault.history.add(HERE, "bob", ("poll", b"\x01\x02"), own=False, trust="accepted", seq=1)
+    assert (line.kind, line.text, line.problem) == ("poll", "", CANNOT_SHOW)
+    assert vault.one("SELECT kind, body, problem FROM messages") == ("poll", b"\x01\x02", "")
 
 
 @pytest.fixture
@@ -176,7 +178,7 @@ def test_a_page_costs_the_same_however_long_the_history_is(
 
     fill(1, 2_000)
     short = costs()
-    fill(2_000, 100_000)
+    fill(2_000, 20_000)
     assert costs() == pytest.approx(short, abs=1)
     assert max(short) < 100
 
@@ -191,23 +193,22 @@ def test_reading_the_unread_counts_costs_the_same_however_many_lines_they_count(
 
     fill(1, 1_000)
     few = cost_of(vault.history.unread_counts)
-    fill(1_000, 100_000)
+    fill(1_000, 20_000)
     assert cost_of(vault.history.unread_counts) == few <= 1
-    assert vault.history.unread_counts() == {HERE: (50_000, 99_999), ELSEWHERE: (49_999, 99_998)}
+    assert vault.history.unread_counts() == {HERE: (10_000, 19_999), ELSEWHERE: (9_999, 19_998)}
     with vault.transaction():
-        vault.history.mark_shown(99_900)
-        shown_again = cost_of(lambda: vault.history.mark_shown(99_950))
-    assert shown_again < 50  # only the lines in between are looked at
-    assert vault.history.unread_counts() == {HERE: (25, 99_999), ELSEWHERE: (24, 99_998)}
+        seen = [cost_of(lambda each=each: vault.history.see(each, 19_950)) for each in (HERE, ELSEWHERE)]  # type: ignore[misc]  # bound now
+    assert max(seen) < 50  # only the lines after it are looked at
+    assert vault.history.unread_counts() == {HERE: (25, 19_999), ELSEWHERE: (24, 19_998)}
 
 
-def test_unread_lines_stay_counted_when_they_move_and_until_they_are_shown(
+def test_unread_lines_stay_counted_when_they_move_and_until_they_are_seen_where_they_are(
     vault: Vault, lines: dict[str, Message]
 ) -> None:
     def check(here: int, elsewhere: int) -> None:
         counted = vault.all(
-            "SELECT conversation, count(*), max(local_id) FROM messages"
-            " WHERE own = 0 AND local_id > (SELECT local_id FROM shown) GROUP BY conversation"
+            "SELECT conversation, count(*), max(local_id) FROM messages LEFT JOIN seen USING (conversation)"
+            " WHERE own = 0 AND local_id > coalesce(line, 0) GROUP BY conversation"
         )
         found = vault.reader().unread_counts()
         assert found == {conversation: (count, newest) for conversation, count, newest in counted}
@@ -215,8 +216,9 @@ def test_unread_lines_stay_counted_when_they_move_and_until_they_are_shown(
 
     check(10, 10)
     with vault.transaction():
-        vault.history.mark_shown(lines["3"].local_id)
+        vault.history.see(HERE, lines["3"].local_id)
     check(9, 10)
+    assert vault.reader().first_unread(HERE) == lines["1"].local_id  # came in next
     with vault.transaction():
         vault.history.move(ELSEWHERE, HERE, waiting_only=True)  # a line of our own alone
     check(9, 10)
@@ -228,12 +230,12 @@ def test_unread_lines_stay_counted_when_they_move_and_until_they_are_shown(
         add(vault, 11, "another")
     check(20, 0)
     with vault.transaction():
-        vault.history.mark_shown(1_000)  # more than there is
-        vault.history.mark_shown(5)
+        vault.history.see(HERE, vault.history.last_id)
     check(0, 0)
+    assert vault.history.first_unread(HERE) == 0
     with vault.transaction():
-        add(vault, 12, "said before it was to be shown")
-    check(0, 0)
+        vault.history.see(HERE, vault.history.last_id - 1)
+    check(1, 0)  # marked as unread again
 
 
 def test_a_reader_sees_what_is_committed_while_a_transaction_is_open(vault: Vault) -> None:
@@ -247,7 +249,7 @@ def test_a_reader_sees_what_is_committed_while_a_transaction_is_open(vault: Vaul
         read: list[Message] = []
         thread = threading.Thread(target=lambda: read.extend(reader.newest(HERE, 10)))
         thread.start()
-        thread.join(10)
+        thread.join(60)
         assert texts(read) == ["first"]  # from another thread, without waiting for the writer
         assert texts(vault.history.newest(HERE, 10)) == ["first", "second"]
         assert reader.shown() == 0
@@ -296,3 +298,31 @@ def test_readers_serve_several_threads_and_end_with_the_vault(vault: Vault) -> N
     vault.close()
     with pytest.raises(StorageError, match="cannot be used"):
         reader.newest(HERE, 1)
+
+
+def test_what_ends_costs_no_walk_through_all_lines_for_each_conversation(vault: Vault) -> None:
+    many, each_has = [bytes([number]) * 32 for number in range(50)], 20
+    with vault.transaction():
+        for seq in range(1, each_has + 1):
+            for where in many:
+                body = encode_body(Text("hello"))
+                vault.history.add(where, "bob", body, own=False, trust="accepted", seq=seq, time=0, life=seq)
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    vault._connection.set_progress_handler(step, 100)  # instructions of SQLite
+    with vault.transaction():
+        assert vault.history.expire(1) == []
+    assert steps < 10  # nothing ends: none is looked at
+    with vault.transaction():
+        vault.history.see(many[0], vault.history.last_id)
+        assert len(vault.history.expire(1000)) == len(many)
+    vault._connection.set_progress_handler(None, 0)
+    assert steps < len(many) * each_has  # 100 instructions for each line, and not for each of each conversation
+    left = each_has - 1
+    assert vault.history.unread_counts() == {where: (left, vault.history.last_id - 49 + at)
+                                             for at, where in enumerate(many) if at}  # fmt: skip

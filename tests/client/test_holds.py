@@ -5,10 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from securechat.client import commands, events
+from securechat.client.conversations import roster
+from securechat.client.doors.facts import Key, Verdict
 from securechat.client.pins import PinBook
 from securechat.errors import UsageError
 from securechat.identity import pins
-from securechat.identity.certificate import DeviceCertificate
 from securechat.wire import messages as wire
 from tests.support.memory_server import MemoryServer
 from tests.support.people import Person, settle
@@ -164,7 +165,8 @@ def test_a_line_waits_for_one_enter_if_somebody_came_by_a_door_after_it_was_type
     assert [person.door for person in conversation.row.persons] == [0, 0, 0]
     if by_door:
         with bob.vault.transaction():
-            conversation.came_by_door([("carol", key_of(carol))])
+            verdict = Verdict("checkpoint", "resync", holding=frozenset((Key("carol", key_of(carol)),)))
+            roster.hold(conversation, verdict)
             conversation.save()
     bob.crash()
     bob.connect()
@@ -271,7 +273,7 @@ def test_another_key_under_our_own_name_is_an_alarm_once_and_never_ours(people: 
     (alice,) = people("alice")
     told: list[events.Event] = []
     pins_of_alice = PinBook(alice.vault.pins, told.append, "alice", key_of(alice))
-    certificate = DeviceCertificate.decode(alice.engine._context.device.certificate)
+    certificate = alice.engine._context.device.certificate
     pins_of_alice.meet(certificate, b"c" * 32)
     assert told == []  # the twin: that is this program
     impostor = type(certificate)(**{**vars(certificate), "identity_key": OTHER})

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from securechat.client import commands, engine, events
+from securechat.client import commands, contacts, events
 from securechat.errors import UsageError
 from tests.support.memory_server import MemoryServer
 from tests.support.people import Person, settle
@@ -64,7 +64,7 @@ def test_what_was_hidden_is_there_again_and_is_counted_once(people: World) -> No
     assert unread(alice, "#lobby") == 3
     alice.do(commands.Ignore("mallory"))
     assert unread(alice, "#lobby") == 1
-    alice.do(commands.MarkShown(alice.vault.history.last_id))
+    alice.do(commands.Visit(alice.id_of("#lobby"), alice.vault.history.last_id))
     assert alice.vault.history.unread_counts() == {}
     alice.do(commands.Unignore("mallory"))
     assert unread(alice, "#lobby") == 0
@@ -116,7 +116,7 @@ def test_what_makes_no_sense_is_refused(people: World, server: MemoryServer, mon
     alice.do(commands.Ignore("bob"))
     with pytest.raises(UsageError, match="ignored already"):
         alice.do(commands.Ignore("bob"))
-    monkeypatch.setattr(engine, "MAX_IGNORED", 1)
+    monkeypatch.setattr(contacts, "MAX_IGNORED", 1)
     with pytest.raises(UsageError, match="/unignore"):
         alice.do(commands.Ignore("carol"))
     assert server.conversations == []

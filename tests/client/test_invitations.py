@@ -7,18 +7,21 @@ import msgspec
 import pytest
 
 from securechat.client import commands, events
-from securechat.client.conversations import registry, welcomes
+from securechat.client.conversations import bounds, entrance, invitations, offers, registry, welcomes
 from securechat.client.conversations.conversation import Conversation
+from securechat.client.snapshot import Invitation
 from securechat.content.registry import INVITATION_DAYS, Accept, Body, Invite, encode_body
 from securechat.errors import TrustError, UsageError
 from securechat.identity.pins import digest
+from securechat.identity.statements import Link as ChainLink
 from securechat.mls.proposals import Remove
 from securechat.policy import Identity
-from securechat.policy.departures import departure_data
+from securechat.policy.departures import departure_data, epoch_state
 from securechat.server.sequencer.room_names import RoomNames
 from securechat.wire import messages as wire
+from tests.support.chains import later, revocation, show
 from tests.support.memory_server import Link, MemoryServer
-from tests.support.people import Person, only, settle
+from tests.support.people import PASSWORD, Person, only, settle
 
 World = Callable[..., list[Person]]
 DAY = 86_400_000
@@ -31,7 +34,7 @@ def room(owner: Person, name: str = "#club") -> bytes:
     return owner.id_of(name)
 
 
-def asked(person: Person) -> list[events.Invitation]:
+def asked(person: Person) -> list[Invitation]:
     """What a person has not answered."""
     return list(person.engine.snapshot.invitations.values())
 
@@ -42,6 +45,13 @@ def befriend(one: Person, other: Person) -> None:
     settle(one, other)
     other.do(commands.Accept(other.id_of(one.name)))
     settle(one, other)
+
+
+def renew(person: Person) -> None:
+    """Renew a person's signature key, which has run out meanwhile."""
+    person.do(commands.Rotate())
+    person.do(commands.Unlock(PASSWORD))
+    settle(person)
 
 
 def refuse_all(*people: Person) -> None:
@@ -88,6 +98,23 @@ def test_nobody_is_in_a_room_before_they_have_said_yes(people: World) -> None:
     assert alice.texts("#club")[-1] == "bob: here I am"
 
 
+def test_welcomes_into_a_room_that_one_is_in_are_told_once_a_day(server: MemoryServer, people: World) -> None:
+    (alice,) = people("alice")
+    club = alice.engine._registry.get(room(alice))
+
+    def told_after(milliseconds: int) -> int:
+        server.now += milliseconds
+        alice.happened.clear()
+        with alice.engine._unit():
+            alice.engine._registry._welcomes._tell_repeated(club)
+        alice.flush()
+        return len(alice.of(events.Alarm))
+
+    assert [told_after(0), told_after(0), told_after(0)] == [0, 1, 0]  # one may be an honest one that comes late
+    assert told_after(welcomes.REPEATED_MILLISECONDS - 1) == 0
+    assert told_after(1) == 1
+
+
 def test_who_was_away_for_longer_than_their_key_packages_last_can_be_invited_when_they_are_back(
     server: MemoryServer, people: World
 ) -> None:
@@ -95,6 +122,7 @@ def test_who_was_away_for_longer_than_their_key_packages_last_can_be_invited_whe
     club = room(alice)
     bob.cut()
     server.now += 100 * DAY
+    renew(alice)
     alice.do(commands.Invite(club, "bob"))
     settle(alice)
     (refused,) = alice.of(events.Refused)
@@ -102,6 +130,7 @@ def test_who_was_away_for_longer_than_their_key_packages_last_can_be_invited_whe
     assert refused.text == "bob was not added: bob has been away too long; nothing could be sent"
     bob.connect()
     settle(alice, bob)
+    renew(bob)
     alice.do(commands.Invite(club, "bob"))
     settle(alice, bob)
     bob.say("#club", "here I am")
@@ -323,7 +352,7 @@ def test_a_welcome_without_its_invitation_ends_as_well(people: World, server: Me
     server.now += (INVITATION_DAYS + 1) * DAY
     bob.engine.handle_timer()
     assert waiting(bob) == 0
-    assert bob.engine.timer is None
+    assert bob.engine._registry.invitations.timer is None
 
 
 def test_the_newest_invitation_to_a_room_counts(people: World) -> None:
@@ -366,7 +395,7 @@ def test_a_newer_invitation_voids_the_question_until_its_own_welcome_is_there(pe
     alice.do(commands.Invite(club, "bob"))
     settle(alice, bob)
     alice.do(commands.Remove(club, "bob"))
-    alice.engine._registry.welcomes.withdraw = lambda *_: None  # type: ignore[method-assign]  # nobody says so
+    alice.engine._registry.inviting.withdraw = lambda *_: None  # type: ignore[method-assign]  # nobody says so
     settle(alice, bob)
     alice.do(commands.Invite(club, "bob"))
     held: list[wire.FromServer] = []
@@ -404,7 +433,7 @@ def test_another_inviter_to_the_same_room_takes_nothing_away(people: World, decl
     with bob.vault.transaction():  # as if mallory had made a group under the room's id
         bob.vault.invitations.save_invite(replace(row, inviter=other, told=False, direct=bob.id_of("mallory")))
         bob.vault.invitations.add_welcome(replace(welcome, inviter=other))
-        bob.engine._registry.welcomes.consider(club)
+        bob.engine._registry.invitations.consider(club)
     assert asked(bob) == [question]
     if decline:
         bob.do(commands.DeclineInvitation(club, bob.question(club)))
@@ -431,17 +460,26 @@ def test_an_answer_is_to_the_question_that_was_shown(people: World, mallory_is: 
     assert (question.inviter, question.first_contact) == ("alice", True)
     (row,) = bob.vault.invitations.invites(club)
     (welcome,) = bob.vault.invitations.welcomes(club)
-    key = mallory.engine._context.device.identity_key
-    other = Identity("mallory", key)
-    facts, body = welcomes._decode_facts(welcome.facts), welcomes._body_of(row)
-    signer = facts.signer._replace(account="mallory", identity=key)
+    room(mallory, "#den")
+    den = mallory.engine._registry.find("#den")
+    assert den is not None
+    signer = offers.own_leaf(mallory.engine._context)
+    other, key = Identity("mallory", signer.identity), signer.identity
+    facts, body = entrance.decode_facts(welcome.facts), invitations._body_of(row)
     facts = msgspec.structs.replace(facts, owners=(other,), signer=signer)
+    forged = msgspec.structs.replace(
+        entrance.decode_welcomed(welcome.welcomed), tree=den.group.public.tree.encode()
+    )  # fmt: skip
     body = msgspec.structs.replace(body, owners=(other,))
     invite = replace(row, inviter=other, told=False, direct=bob.id_of("mallory"), body=encode_body(body)[1])
     with bob.engine._unit():
         bob.vault.invitations.save_invite(invite)
-        bob.vault.invitations.add_welcome(replace(welcome, inviter=other, facts=msgspec.msgpack.encode(facts)))
-        bob.engine._registry.welcomes.consider(club)
+        bob.vault.invitations.add_welcome(
+            replace(
+                welcome, inviter=other, facts=msgspec.msgpack.encode(facts), welcomed=msgspec.msgpack.encode(forged)
+            )
+        )
+        bob.engine._registry.invitations.consider(club)
     (now,) = asked(bob)
     if mallory_is == "known":  # who is known is asked about before a stranger
         assert now.inviter == "mallory"
@@ -496,7 +534,7 @@ def test_a_question_ends_with_its_welcome(people: World) -> None:
     (question,) = asked(bob)
     (welcome,) = bob.vault.invitations.welcomes(club)
     with bob.engine._unit():
-        bob.engine._registry.welcomes._drop_welcome(welcome.id)  # it had to give way
+        bob.engine._registry.invitations.drop_welcome(welcome.id)  # it had to give way
     assert asked(bob) == []
     assert bob.engine.take_events() == [events.InvitationEnded(question, "expired")]
 
@@ -630,8 +668,8 @@ def test_a_room_whose_name_one_knows_is_left_before_another_is_entered_by_that_n
 def test_one_inviter_fills_their_own_places_and_many_leave_room_for_those_we_know(
     people: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(welcomes, "MAX_OF_INVITER", 2)
-    monkeypatch.setattr(welcomes, "MAX_WAITING", 4)
+    monkeypatch.setattr(bounds, "MAX_OF_INVITER", 2)
+    monkeypatch.setattr(bounds, "MAX_WAITING", 4)
     alice, bob, *crowd = people("alice", "bob", *(f"p{number}" for number in range(4)))
     refuse_all(bob)
     befriend(alice, bob)
@@ -640,7 +678,7 @@ def test_one_inviter_fills_their_own_places_and_many_leave_room_for_those_we_kno
             person.do(commands.Invite(room(person, f"#{person.name}-{number}"), "bob"))
             settle(bob, alice, person)
     assert waiting(bob) == 4
-    assert bob.engine._registry.welcomes.dropped > 0
+    assert bob.engine._registry.bounds.dropped > 0
     club = room(alice)
     alice.do(commands.Invite(club, "bob"))
     settle(alice, bob)
@@ -657,7 +695,7 @@ def test_one_inviter_fills_their_own_places_and_many_leave_room_for_those_we_kno
 
 def without_invitations(person: Person) -> None:
     """Let a person's program add people without a word, as a server's own would."""
-    person.engine._registry.welcomes.invite = lambda *_: None  # type: ignore[method-assign]  # a liar
+    person.engine._registry.inviting.invite = lambda *_: None  # type: ignore[method-assign]  # a liar
 
 
 def test_a_welcome_without_an_invitation_is_kept_in_silence(people: World) -> None:
@@ -708,6 +746,35 @@ def test_an_invitation_that_does_not_fit_its_welcome_is_not_asked_about(
     else:
         assert asked(bob) == []
         assert [problem in text for text in alarms] == ([True] if problem else [])
+
+
+@pytest.mark.parametrize("made", [revocation, later, None])
+def test_a_welcome_that_waits_is_refused_once_its_maker_is_revoked_and_not_once_they_renew_their_key(
+    people: World, made: Callable[[Person], ChainLink] | None
+) -> None:
+    """An honest maker may renew it while the invitation waits: the log shows that, and until then it is told."""
+    alice, bob = people("alice", "bob")
+    refuse_all(bob)
+    befriend(alice, bob)
+    club = room(alice)
+    alice.do(commands.Invite(club, "bob"))
+    settle(alice, bob)
+    (question,) = asked(bob)
+    if made is not None:
+        show(bob, made(alice))
+        settle(bob)
+    if made is revocation:
+        assert asked(bob) == []
+        assert waiting(bob) == 0
+        assert any("in force" in each.text for each in bob.of(events.Alarm) if isinstance(each, events.Alarm))
+        with pytest.raises(UsageError, match="no invitation"):
+            bob.do(commands.AcceptInvitation(club, question.question))
+        return
+    bob.do(commands.AcceptInvitation(club, question.question))
+    settle(alice, bob)
+    assert bob.state_of("#club") == "open"
+    assert not bob.of(events.Alarm)
+    assert len(bob.of(events.CameByOldKey)) == (made is later)
 
 
 def test_nobody_in_an_open_room_is_listed_as_invited(people: World) -> None:
@@ -782,13 +849,13 @@ def test_who_was_removed_and_invited_again_while_away_is_asked(people: World, la
     settle(alice, carol)
     refuse_all(bob)
     bob.happened.clear()
-    held: list[wire.FromServer] = []
+    kept: list[wire.FromServer] = []
     if late:
-        only(bob, lambda message: held.append(message) or [] if isinstance(message, wire.Welcomed) else [message])  # type: ignore[func-returns-value]  # a test's filter
+        only(bob, lambda message: kept.append(message) or [] if isinstance(message, wire.Welcomed) else [message])  # type: ignore[func-returns-value]  # a test's filter
     bob.connect()
     settle(alice, bob, carol)
     bob.server.outward = lambda _link, message: [message]
-    for message in held:
+    for message in kept:
         assert bob.link is not None
         bob.link.send(message)
     settle(alice, bob, carol)
@@ -802,7 +869,13 @@ def test_who_was_removed_and_invited_again_while_away_is_asked(people: World, la
     settle(alice, bob, carol)
     bob.say("#club", "back")
     settle(alice, bob, carol)
-    assert carol.texts("#club") == ["bob: back"]
+    assert carol.texts("#club") == []
+    held = bob.of(events.Held)[-1]
+    assert isinstance(held, events.Held)
+    assert {each.account for each in held.whose} == {"alice", "carol"}
+    bob.do(commands.Confirm(club, held.question))
+    settle(alice, bob, carol)
+    assert carol.texts("#club") == ["bob: typed before the answer", "bob: back"]
 
 
 @pytest.mark.parametrize("left", [False, True])
@@ -828,7 +901,7 @@ def test_a_direct_welcome_whose_maker_has_left_leads_nowhere(
         group = conversation.group
         leaving = departure_data(2, group.public.member(group.own_leaf))
         proof = group.propose(Remove(group.own_leaf), authenticated_data=leaving)
-        welcomed.departures = [wire.Departure(proof, group.public.context.encode())]
+        welcomed.departures = [wire.Departure(proof, epoch_state(group.public))]
     assert alice.link is not None
     alice.link.send(welcomed)
     settle(alice, bob)
@@ -890,7 +963,7 @@ def test_a_key_that_is_refused_before_it_is_added_does_not_stay(server: MemorySe
 def test_unanswered_requests_have_a_bound_and_those_one_knows_have_room(
     people: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(welcomes, "MAX_WAITING", 2)
+    monkeypatch.setattr(bounds, "MAX_WAITING", 2)
     bob, carol, *crowd = people("bob", "carol", "p1", "p2", "p3", "p4")
     befriend(bob, carol)
     carol.do(commands.Leave(carol.id_of("bob")))
@@ -901,7 +974,7 @@ def test_unanswered_requests_have_a_bound_and_those_one_knows_have_room(
     assert "p3" not in {each.message.text for each in bob.of(events.Received)}  # type: ignore[attr-defined]  # by `of`
     assert [bob.state_of(person.name) for person in crowd[:3]] == ["request", "request", "closed"]
     assert crowd[2].state_of("bob") == "closed"
-    assert bob.engine._registry.welcomes.dropped == 1
+    assert bob.engine._registry.bounds.dropped == 1
     crowd[0].do(commands.Leave(crowd[0].id_of("bob")))
     settle(bob, *crowd)
     crowd[3].do(commands.OpenDirect("bob", ask=True))  # one that is over gives way
@@ -934,4 +1007,4 @@ def test_whoever_is_never_to_invite_asks_nothing_either(
     assert (alice.state_of("bob"), bob.state_of("alice")) == ("closed" if most else "requested", "closed")
     assert bob.texts("alice") == []
     assert len(bob.engine._registry.named("alice")) == 1 + most
-    assert bob.engine._registry.welcomes.dropped == 1
+    assert bob.engine._registry.bounds.dropped == 1

@@ -17,7 +17,7 @@ from securechat.identity.invite_line import decode
 from securechat.identity.line_proof import Claim
 from securechat.wire import messages as wire
 from tests.support.memory_server import Link
-from tests.support.people import Person, settle
+from tests.support.people import Person, opened, settle
 
 World = Callable[..., list[Person]]
 DAY = 86_400_000
@@ -361,10 +361,17 @@ def test_only_the_device_that_sends_the_proof_is_added(people: World, tmp_path: 
     (tmp_path / "else").mkdir()
     other = Person(alice.server, tmp_path / "else", "bob")
     mine, device = bob.engine._context.device.row, other.engine._context.device
-    kept = {"device": mine, "identity key": replace(mine, device_id=device.id, certificate=b"", server_id=b"")}
+    kept = {"device": mine, "identity key": replace(mine, device_id=device.id, server_id=b"")}
+    private = bob.vault.signature_keys.find(mine.signature_key)
+    assert private is not None
     with other.vault.transaction():
+        other.vault.signature_keys.add(mine.signature_key, private)
+        if same == "device":
+            (certificate,) = bob.vault.signed.load()
+            other.vault.signed.add(1, certificate)
+            other.vault.signature_keys.certify(mine.signature_key, certificate)
         forged = Device(other.vault, kept.get(same, device.row))
-        forged.meet_server(mine.server_id, other.clock.seconds())
+        forged.meet_server(mine.server_id, other.clock.seconds(), lambda: opened(forged.row.identity))
         (package,) = forged.make_key_packages(1, other.clock.seconds())
     other.stop()
     send(alice, bob, forge(alice, bob, text, key_package=package))
@@ -550,7 +557,9 @@ def test_lines_are_bounded_in_number_and_days(people: World) -> None:
         line(alice, "", 14)
     with pytest.raises(UsageError, match="have not ended"):
         line(alice, "")
-    alice.server.now += 14 * DAY
+    alice.server.now += 14 * DAY - 60_000
+    assert len(listed(alice)) == MAX_LINES
+    alice.server.now += 60_000
     assert listed(alice) == ()
     line(alice, "")
     assert len(listed(alice)) == 1

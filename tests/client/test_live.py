@@ -3,6 +3,7 @@
 import io
 import queue
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +11,20 @@ from pathlib import Path
 import pytest
 
 from securechat import certs
-from securechat.client import commands, events
+from securechat.client import backoff, commands, events
 from securechat.client.core import ChatClient
+from securechat.client.password_source import PasswordSource
 from securechat.client.vault.vault import Vault
 from securechat.errors import RefusedError, StorageError, TrustError, UnreachableError
 from securechat.ui.exit_codes import ExitCode
-from securechat.ui.scripts import run_send
+from securechat.ui.plain.chat import Chat
+from securechat.ui.scripts import Events, run_send
+from securechat.ui.view.lines import ABOVE
 from securechat.ui.view.listing import Listing
 from securechat.ui.view.rows import Line, line_of
 from securechat.ui.view.timeline import Timeline
-from tests.support.live import CHEAP, PASSWORD, PATIENCE, LiveClient, LiveServer
+from securechat_lab.cast.live import CHEAP, PASSWORD, PATIENCE, LiveClient
+from tests.support.live import LiveServer
 
 Clients = Callable[..., list[LiveClient]]
 
@@ -84,6 +89,65 @@ def test_three_talk_in_the_lobby_and_one_catches_up_after_being_away(clients: Cl
     alice.read("#lobby", "carol: back")
 
 
+class Seat:
+    """Somebody at the plain client: what they type, and all that their screen has shown."""
+
+    def __init__(self, person: LiveClient) -> None:
+        self.person = person
+        self.shown: list[str] = []
+        self._chat = Chat(person.client, self.shown.append, piped=False)
+        self._told = 0
+
+    def type(self, *lines: str) -> None:
+        self._look()
+        for line in lines:
+            self._chat.line(line)
+
+    def sees(self, *patterns: str) -> None:
+        """Wait for lines that match."""
+        for pattern in patterns:
+            self.person.wait_until(lambda pattern=pattern: self._has(pattern))  # type: ignore[misc]  # bound now
+
+    def _has(self, pattern: str) -> bool:
+        self._look()
+        return any(re.fullmatch(pattern, line) for line in self.shown)
+
+    def _look(self) -> None:
+        for event in self.person.happened[self._told :]:
+            self._chat.event(event)
+        self._told = len(self.person.happened)
+
+
+def test_what_was_said_is_answered_changed_and_deleted_on_both_screens(clients: Clients) -> None:
+    """As people would: at two plain clients, over TLS, with a server between them."""
+    alice, bob = map(Seat, clients("alice", "bob"))
+    clock = r"\d\d:\d\d"
+    alice.type("/join #lobby")
+    alice.sees(".*#lobby.*")
+    bob.type("/join #lobby")
+    bob.sees(".*#lobby.*")
+    bob.type("Shall we meat at six?")
+    alice.sees(clock + r" \[#lobby\] bob( \?)?: Shall we meat at six\?")
+    bob.type("/edit Shall we meet at six?")
+    alice.sees(rf"{ABOVE}Shall we meat at six\?\n{clock} \[#lobby\] bob( \?)?: Shall we meet at six\? \(edited\)")
+    alice.type("/reply Yes, @bob", "/react 👍", "/me is glad")
+    reply = rf"{ABOVE}bob \(edited\): Shall we meet at six\?\n{clock} \[#lobby\] alice"
+    alice.sees(reply + ": Yes, @bob")
+    bob.sees(
+        reply + r"( \?)? @you: Yes, @bob", "-- alice in #lobby put 👍 under what you said: Shall we meet at six\\?",
+        clock + r" \[#lobby\] \* alice( \?)? is glad",
+    )  # fmt: skip
+    bob.type("/edit 9 nothing", "/delete")
+    bob.sees("!! There is no message 9: .*", "-- You have deleted something that you said in #lobby at .*")
+    alice.sees("-- bob has deleted something that they said in #lobby at .*")
+    alice.type("/reply What was that?")
+    alice.sees("!! There is no such message .*")
+    alice.type("/history")
+    deleted = rf"3\) {clock} \[#lobby\] bob( \?)?: \(deleted by bob\)"
+    alice.sees(deleted, rf"1\) {clock} \[#lobby\] \* alice is glad \(.*\)")
+    assert sum("meet at six" in line for line in alice.shown) == 3  # edit, answer, reaction; in the history no more
+
+
 def test_two_who_open_a_conversation_at_once_share_it(clients: Clients) -> None:
     alice, bob = clients("alice", "bob")
     alice.do(commands.OpenDirect("bob", "from alice", ask=False))
@@ -146,6 +210,20 @@ def test_a_server_that_restarts_is_found_again_without_the_password(
     assert alice.wait_for(events.LoggedIn, lambda event: event.resumed)
 
 
+def test_who_does_not_want_to_wait_for_the_next_try_is_connected_at_once(
+    server: LiveServer, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "RETRY_SECONDS", 3600.0)
+    monkeypatch.setattr(backoff, "MAX_RETRY_SECONDS", 3600.0)
+    (alice,) = clients("alice")
+    alice.do(commands.Reconnect())  # while there is a connection, it changes nothing
+    assert server.stop() == 0
+    assert alice.wait_for(events.Disconnected).retry_in > 1000
+    server.start()
+    alice.do(commands.Reconnect())
+    assert alice.wait_for(events.LoggedIn, lambda event: event.resumed)
+
+
 def test_the_waiting_room_is_left_in_order(tmp_path: Path) -> None:
     server = LiveServer(tmp_path, "--max-clients", "1")
     alice = LiveClient(server, "alice")
@@ -171,6 +249,31 @@ def test_closing_while_there_is_no_connection_ends_at_once(server: LiveServer, c
     server.start()
 
 
+def test_a_deleted_account_ends_its_program_in_order(clients: Clients) -> None:
+    alice, bob = clients("alice", "bob")
+    alice.do(commands.OpenDirect("bob", "hello", ask=False))
+    bob.read("alice", "alice: hello")
+    alice.do(commands.DeleteAccount("alice", alice.password))
+    alice.wait_for(events.AccountDeleted)
+    assert alice.wait_for(events.Ended).error is None
+    assert not any(isinstance(each, events.Disconnected) for each in alice.happened)  # "trying again" would be untrue
+    alice.vault.close()
+    bob.wait_for(events.ConversationChanged, lambda event: event.change == "left" and event.account == "alice")
+
+
+def test_a_new_password_is_asked_of_the_server_and_opens_the_vault(clients: Clients) -> None:
+    (alice,) = clients("alice")
+    old, alice.password = alice.password, "glacier tulip harvest"
+    alice.do(commands.ChangePassword(old, alice.password))
+    alice.wait_for(events.PasswordReplaced)
+    alice.do(commands.ListSessions())
+    (session,) = alice.wait_for(events.OwnSessions).sessions
+    assert (session.own, session.online, session.address) == (True, True, "127.0.0.1")
+    alice.close()
+    alice.start()
+    assert alice.wait_for(events.LoggedIn).resumed
+
+
 # --- not getting in ------------------------------------------------------------------------------------------------
 
 
@@ -180,7 +283,7 @@ def test_the_wrong_password_ends_the_client_and_leaves_no_vault_behind(server: L
     other = LiveClient(server, "alice2", start=False, register=False)
     other.name = "alice"  # the right name, on a new machine, with a typing error
     other.path = server.folder / "elsewhere" / "alice.vault"
-    other.settings = replace(other.settings, password="corect horse")
+    other.password = "corect horse"
     other.start()
     error = other.wait_for(events.Ended).error
     assert isinstance(error, RefusedError)
@@ -216,9 +319,9 @@ def test_a_second_device_without_the_identity_key_is_told_what_to_do(server: Liv
 
 def send(client: LiveClient, to: str, text: str) -> tuple[ExitCode, str]:
     """`securechat send`, by somebody who is not running. Returns its exit code and what it has to say."""
-    told: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
+    told: Events = queue.SimpleQueue()
     errors = io.StringIO()
-    vault = Vault.open(client.path, client.name, PASSWORD, cost=CHEAP)
+    vault = Vault.open(client.path, client.name, PasswordSource.typed(PASSWORD), cost=CHEAP)
     program = ChatClient(client.settings, vault, on_event=told.put)
     code = run_send(program, told, to, text, wait=False, timeout=PATIENCE, errors=errors)
     vault.close()
@@ -233,8 +336,8 @@ def test_a_contact_who_starts_anew_is_reached_once_their_key_is_accepted(
     bob.read("alice", "alice: hello")
     bob.say("alice", "hi")
     alice.read("bob", "bob: hi")
-    alice.do(commands.CreateRoom("#den"))
-    alice.answer(commands.Invite(alice.id_of("#den"), "bob"))
+    assert isinstance(alice.answer(commands.CreateRoom("#den")), events.Done)
+    assert isinstance(alice.answer(commands.Invite(alice.id_of("#den"), "bob")), events.Done)
     bob.wait_until(lambda: bob.client.find("#den") is not None)
     bob.close()
     alice.close()
@@ -259,7 +362,7 @@ def test_a_contact_who_starts_anew_is_reached_once_their_key_is_accepted(
     bob.read("alice", "alice: after")
     bob.say("alice", "it is me")
     alice.read("bob", "bob: it is me")
-    alice.answer(commands.Invite(alice.id_of("#den"), "bob"))
+    assert isinstance(alice.answer(commands.Invite(alice.id_of("#den"), "bob")), events.Done)
     bob.wait_until(lambda: bob.client.find("#den") is not None)
     alice.say("#den", "welcome back")
     bob.read("#den", "alice: welcome back")

@@ -11,19 +11,28 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
 from sqlcipher3 import dbapi2 as sqlite
 
 from securechat.client import commands, events
+from securechat.client.password_source import PasswordSource
+from securechat.client.query import Query
 from securechat.client.vault import key_file, schema
+from securechat.client.vault.identity_key import IdentityKey
 from securechat.client.vault.vault import Vault
+from securechat.client.wrapping import Cost, WrongPasswordError
 from securechat.errors import StorageError
+from securechat.surroundings import SurroundingsError
 from securechat.wire import messages as wire
 from tests.support.memory_server import MemoryServer
 from tests.support.people import Person, settle
 
 HERE = Path(__file__).parent
 PASSWORD = "correct horse"
-CHEAP = key_file.Cost(time=1, memory=8, lanes=1)
+CHEAP = Cost(time=1, memory=8, lanes=1)
 DIRECT = bytes.fromhex("293EB8BBFB2B0635676E97C26CDA2FD1B31E269F02FEF14F8F3B19BD5D69C6FF")
 CLUB = bytes.fromhex("71B83598C1C3CC62C96B202B807441DA9784FD549889CB6914BC68AECAA5C6BC")
 LOBBY = bytes.fromhex("EFAF779392989BE0F9CE3A0254F151BCFEE57305D7970E6151B5EA64F3AE8FA5")
@@ -42,9 +51,21 @@ ALTER TABLE pins ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
 """A step to try migrations with: it makes a table from existing data, and changes another."""
 
 
+def typed() -> bytearray:
+    return bytearray(PASSWORD.encode())
+
+
+def key_of(path: Path) -> bytes:
+    return key_file.unlock(path.with_name(path.name + ".key"), typed())[0]
+
+
+def wrap(account: str, private: bytearray) -> IdentityKey:
+    return IdentityKey.of(account, private, typed(), CHEAP)
+
+
 def connect(path: Path) -> Any:
     """A connection to a vault that the program knows nothing of."""
-    key = key_file.unlock(path.with_name(path.name + ".key"), PASSWORD)
+    key = key_of(path)
     connection = sqlite.connect(str(path), isolation_level=None)
     connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
     return connection
@@ -54,7 +75,7 @@ def connect(path: Path) -> Any:
 def path(tmp_path: Path) -> Path:
     """A vault as version 1 wrote it, from `oldest.sql`, which is never changed; its secrets are zeros."""
     path = tmp_path / "alice.vault"
-    key_file.create(path.with_name(path.name + ".key"), PASSWORD, cost=CHEAP)
+    key_file.create(path.with_name(path.name + ".key"), typed(), cost=CHEAP)
     with closing(connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript((HERE / "oldest.sql").read_text())
@@ -64,7 +85,7 @@ def path(tmp_path: Path) -> Path:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Vault]:
-    vault = Vault.open(path, path.stem, PASSWORD, cost=CHEAP)
+    vault = Vault.open(path, path.stem, PasswordSource.typed(PASSWORD), cost=CHEAP)
     try:
         yield vault
     finally:
@@ -115,6 +136,8 @@ def open_and_check(path: Path) -> None:
         assert {pin.account: pin.state for pin in vault.pins.load()} == {
             "bob": "verified", "carol": "accepted", "dave": "accepted",
         }  # fmt: skip
+        found = vault.history.search(Query(("äöü", "bob"), sender="bob", where="bob"), (DIRECT,), 0, 10)
+        assert [line.text for line in found] == [f"from bob {number}: äöü 🙂" for number in (2, 1, 0)]
         unread = vault.history.unread(vault.history.shown(), 100)
         assert [line.text for line in unread][-2:] == ["hello lobby", ""]
         counted: dict[bytes, tuple[int, int]] = {}
@@ -144,7 +167,7 @@ def test_a_vault_of_version_2_is_brought_up_to_date_with_what_was_unread_in_it(
     with closing(connect(path)) as connection:
         with monkeypatch.context() as patched:
             patched.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:2])
-            schema.migrate(connection)
+            schema.migrate(connection, wrap)
         assert schema.version_of(connection) == 2
         connection.execute("UPDATE shown SET local_id = 3")
         before = connection.execute("SELECT * FROM messages ORDER BY local_id").fetchall()
@@ -155,12 +178,15 @@ def test_a_vault_of_version_2_is_brought_up_to_date_with_what_was_unread_in_it(
         after = vault.all("SELECT * FROM messages ORDER BY local_id")
         trust = 12  # its column
         assert [line[:trust] for line in after] == [line[:trust] for line in before]
-        assert [line[trust + 1 :] for line in after] == [(*line[trust + 1 :], 0, 0, "") for line in before]
+        assert [line[trust + 1 :] for line in after] == [
+            (*line[trust + 1 :], 0, 0, "", None, b"", None, 0, "", 0, 0, 0) for line in before
+        ]
         assert {line[trust] for line in after} == {"accepted", "verified", "unknown"}
         counts = vault.history.unread_counts()
         assert sum(lines for lines, _ in counts.values()) == len(unread) > 0
         with vault.transaction():
-            vault.history.mark_shown(unread[-1][0])
+            for conversation in counts:
+                vault.history.see(conversation, unread[-1][0])
         assert vault.history.unread_counts() == {}
 
 
@@ -186,7 +212,7 @@ def test_a_step_that_fails_leaves_the_old_vault(path: Path, monkeypatch: pytest.
         patched.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, NEXT + flaw))
         newest = len(schema.MIGRATIONS)
         with (
-            pytest.raises(StorageError, match=rf"could not be brought to version {newest}: .* left as it is"),
+            pytest.raises(StorageError, match=rf"could not be brought to version {newest}, and was left as it is: "),
             opened(path),
         ):
             pass
@@ -199,10 +225,27 @@ def test_a_step_that_fails_leaves_the_old_vault(path: Path, monkeypatch: pytest.
 def test_of_a_damaged_old_vault_it_is_said_what_to_do(path: Path) -> None:
     with closing(connect(path)) as connection:
         connection.execute("DROP TABLE chain")
-    advice = r"no such table.* left as it is\. .* put a backup of it back\.$"
+    advice = r"left as it is: it is damaged \(no such table.*\)\. Put a backup of it back\.$"
     with pytest.raises(StorageError, match=advice), opened(path):
         pass
     assert version(path) == 1
+
+
+@pytest.mark.parametrize("lacking", [MemoryError(), SurroundingsError("There is too little memory for the password.")])
+@pytest.mark.parametrize("step", ["of", "_persons_of"])
+def test_too_little_memory_for_a_step_is_no_damage(
+    path: Path, monkeypatch: pytest.MonkeyPatch, lacking: Exception, step: str
+) -> None:
+    def fail(*_: object) -> Any:
+        raise lacking
+
+    monkeypatch.setattr(IdentityKey if step == "of" else schema, step, fail)
+    with pytest.raises(type(lacking)), opened(path):
+        pass
+    assert version(path) == 1
+    monkeypatch.undo()
+    open_and_check(path)
+    assert version(path) == len(schema.MIGRATIONS)
 
 
 def test_a_kill_in_the_middle_leaves_the_old_vault(path: Path) -> None:
@@ -210,9 +253,10 @@ def test_a_kill_in_the_middle_leaves_the_old_vault(path: Path) -> None:
     endless = f"{NEXT} {numbers} INSERT INTO body_sizes SELECT n, n FROM number;"  # noqa: S608 - all from here
     program = (
         "import sys; from pathlib import Path; from securechat.client.vault import schema\n"
+        "from securechat.client.password_source import PasswordSource\n"
         "from securechat.client.vault.vault import Vault\n"
         "schema.MIGRATIONS = (*schema.MIGRATIONS, sys.argv[2])\n"
-        "Vault.open(Path(sys.argv[1]), 'alice', 'correct horse')"
+        "Vault.open(Path(sys.argv[1]), 'alice', PasswordSource.typed('correct horse'))"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(path), endless]) as process:
         try:
@@ -231,7 +275,7 @@ def test_a_kill_in_the_middle_leaves_the_old_vault(path: Path) -> None:
 def test_a_newer_vault_is_refused_and_not_a_byte_of_it_changes(path: Path) -> None:
     open_and_check(path)
     # It was killed while it wrote, so that a write-ahead log is there: opening it to write would fold that in.
-    key = key_file.unlock(path.with_name(path.name + ".key"), PASSWORD)
+    key = key_of(path)
     program = (
         "import os, sys; from sqlcipher3 import dbapi2; connection = dbapi2.connect(sys.argv[1])\n"
         'connection.execute(f"PRAGMA key = \\"x\'{sys.argv[2]}\'\\"")\n'
@@ -263,6 +307,26 @@ def test_a_newer_vault_that_was_closed_is_refused_without_a_trace(path: Path) ->
 
 
 BACK = """
+DROP TABLE seen; DROP TABLE place;
+DROP TRIGGER search_follows_deletion; DROP TRIGGER search_follows_moves; DROP TABLE search;
+DROP TABLE unwanted; DROP TABLE marks; DROP TABLE preferences;
+ALTER TABLE conversations DROP COLUMN theirs;
+ALTER TABLE conversations DROP COLUMN seen;
+ALTER TABLE conversations DROP COLUMN told_delivered;
+ALTER TABLE conversations DROP COLUMN told_read;
+DROP TRIGGER reactions_go_with_their_line; DROP TABLE reactions;
+ALTER TABLE outbox DROP COLUMN about;
+DROP TABLE addresses;
+DROP TABLE authorities;
+DROP TABLE revocations;
+ALTER TABLE device ADD COLUMN identity_private BLOB NOT NULL DEFAULT x'';
+UPDATE device SET identity_private = private_of(account, identity_key, identity_wrapped);
+ALTER TABLE device DROP COLUMN identity_key;
+ALTER TABLE device DROP COLUMN identity_wrapped;
+ALTER TABLE device DROP COLUMN secret_set;
+DROP TABLE device_names; DROP TABLE new_password; DROP TABLE rewrapped;
+ALTER TABLE conversations DROP COLUMN life;
+DROP TABLE seen_chains; DROP TABLE keepsake; DROP TABLE recovery; DROP TABLE anchors; DROP TABLE bearers;
 ALTER TABLE conversations DROP COLUMN title;
 ALTER TABLE conversations DROP COLUMN topic;
 ALTER TABLE conversations DROP COLUMN owners;
@@ -294,7 +358,13 @@ UPDATE conversations SET members = (
 DROP TABLE members;
 DROP TABLE unread;
 DROP TABLE ignored;
-DROP TABLE doubts; DROP TABLE refused;
+DROP TABLE doubts; DROP TABLE refused; DROP TABLE heard; DROP TABLE heir;
+ALTER TABLE device ADD COLUMN signature_private BLOB NOT NULL DEFAULT x'';
+ALTER TABLE device ADD COLUMN certificate BLOB NOT NULL DEFAULT x'';
+UPDATE device SET signature_private = (SELECT private FROM signature_keys), certificate = (SELECT link FROM signed);
+ALTER TABLE device DROP COLUMN signature_key; ALTER TABLE device DROP COLUMN renew;
+ALTER TABLE key_packages DROP COLUMN signature_key;
+DROP TABLE signature_keys; DROP TABLE signed;
 ALTER TABLE conversations DROP COLUMN confirmed;
 ALTER TABLE messages RENAME TO new_messages;
 CREATE TABLE messages (
@@ -322,10 +392,16 @@ PRAGMA user_version = 1;
 """Takes a vault of today back to version 1: no keys are kept for tests, so those of a vault that works on are fresh."""
 
 
+def private_of(account: str, public: bytes, wrapped: bytes) -> bytes:
+    with IdentityKey(account, public, wrapped).opened(typed()) as key:
+        return bytes(key.secret())
+
+
 def take_back(path: Path) -> None:
     """Make a vault that of version 1."""
     with closing(connect(path)) as connection:
         connection.create_function("text_of", 1, lambda body: msgspec.msgpack.decode(body)[0] if body else "")
+        connection.create_function("private_of", 3, private_of)
         connection.executescript(f"BEGIN; {BACK} COMMIT;")
 
 
@@ -360,6 +436,7 @@ def test_people_with_old_vaults_go_on_talking_and_their_queues_and_changes_go_ou
         take_back(person.path)
         assert version(person.path) == 1
         person.start()
+        person.vault.addresses.add(person.settings.address)  # as `ui.start` takes it over from the vault's name or card
         assert version(person.path) == len(schema.MIGRATIONS)
         person.connect()
     assert {person: person.texts(name) for person, name in ((alice, "bob"), (bob, "alice"))} == before
@@ -393,3 +470,88 @@ def test_old_pins_stay_what_the_user_has_decided_and_a_key_merely_shown_is_none(
         )  # from the tree, which the pins are compared with
         assert lobby.roster == 1
         assert {item.roster for item in vault.outbox.first(DIRECT, 10)} == {1}  # typed for those who are there
+
+
+# --- the identity key -----------------------------------------------------------------------------------------------
+
+PRIVATE = bytes(range(100, 132))
+"""The identity key of an old vault."""
+
+PAGE, RESERVED = 4096, 80
+"""Bytes of a page of SQLCipher 4, and of the initialisation vector and the authentication code at its end."""
+
+
+def with_an_identity_key(path: Path) -> None:
+    with closing(connect(path)) as connection:
+        connection.execute("UPDATE device SET identity_private = ?", (PRIVATE,))
+
+
+def pages(path: Path) -> Iterator[bytes]:
+    """All pages of a vault and its log as they are on the disk, decrypted: also those that the database has freed."""
+    key, log = key_of(path), path.with_name(path.name + "-wal")
+    main, frames = path.read_bytes(), log.read_bytes()[32:] if log.exists() else b""
+    found = [main[start : start + PAGE] for start in range(0, len(main), PAGE)]
+    found += [frames[start + 24 : start + 24 + PAGE] for start in range(0, len(frames), 24 + PAGE)]
+    for page in found:
+        vector = page[PAGE - RESERVED : PAGE - RESERVED + 16]
+        body = page[16 : PAGE - RESERVED] if page[:16] == main[:16] else page[: PAGE - RESERVED]  # the salt
+        if any(page):
+            decryptor = Cipher(AES(key), CBC(vector)).decryptor()
+            yield decryptor.update(body) + decryptor.finalize()
+
+
+def holds_the_key(path: Path) -> bool:
+    return any(PRIVATE in page for page in pages(path))
+
+
+def check_wrapped(path: Path) -> None:
+    """The vault has the key that it had, by its password alone."""
+    with opened(path) as vault:
+        device = vault.device.load()
+        assert device is not None
+        assert device.identity.public == Ed25519PrivateKey.from_private_bytes(PRIVATE).public_key().public_bytes_raw()
+        with device.identity.opened(typed()) as key:
+            assert key.secret() == PRIVATE
+        assert not holds_the_key(path)
+    assert not holds_the_key(path)
+
+
+def test_an_old_identity_key_is_wrapped_and_gone_from_the_file(path: Path) -> None:
+    with_an_identity_key(path)
+    assert holds_the_key(path)  # the search finds it where it is
+    check_wrapped(path)
+    assert b"alice" in b"".join(pages(path))  # and still reads the pages
+    open_and_check(path)
+
+
+@pytest.mark.parametrize("where", ["while it is wrapped", "in the step", "after the step"])
+def test_a_kill_while_the_identity_key_is_wrapped_leaves_it_once(path: Path, where: str) -> None:
+    with_an_identity_key(path)
+    program = (
+        "import os, sys; from pathlib import Path; from securechat.client.vault import database, schema\n"
+        "from securechat.client.password_source import PasswordSource\n"
+        "from securechat.client.vault.vault import Vault\n"
+        "def die(*_): os._exit(9)\n"
+        "migrate = schema.migrate\n"
+        "if sys.argv[2] == 'while it is wrapped': schema.migrate = lambda connection, _: migrate(connection, die)\n"
+        "if sys.argv[2] == 'in the step':\n"
+        "  def migrate_and_die(connection, wrap):\n"
+        "    connection.create_function('die', 0, die)\n"
+        "    schema.MIGRATIONS = (*schema.MIGRATIONS, 'SELECT die();')\n"
+        "    migrate(connection, wrap)\n"
+        "  schema.migrate = migrate_and_die\n"
+        "if sys.argv[2] == 'after the step': schema.migrate = lambda *given: (migrate(*given), die())\n"
+        "Vault.open(Path(sys.argv[1]), 'alice', PasswordSource.typed('correct horse'))"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, str(path), where], check=False, timeout=60)
+    assert killed.returncode == 9
+    assert holds_the_key(path)  # not yet done, or done and still below the log
+    check_wrapped(path)
+
+
+def test_the_identity_key_of_an_old_vault_is_not_lost_with_a_wrong_password(path: Path) -> None:
+    with_an_identity_key(path)
+    with pytest.raises(WrongPasswordError):
+        Vault.open(path, "alice", PasswordSource.typed("corect horse"), cost=CHEAP)
+    assert version(path) == 1
+    check_wrapped(path)

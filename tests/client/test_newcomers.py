@@ -7,15 +7,14 @@ import pytest
 
 from securechat.client import commands, events
 from securechat.client.conversations.newcomers import changes
-from securechat.identity.certificate import DeviceCertificate
+from securechat.client.doors.facts import Leaf
 from securechat.wire import messages as wire
 from tests.support.memory_server import Link, MemoryServer
 from tests.support.people import Person, settle
 
 
-def person(account: str, key: str = "", device: str = "1", *, since: int = 0) -> DeviceCertificate:
-    identity, device_id = (key or account).encode().ljust(32), f"{account} {device}".encode().ljust(16)
-    return DeviceCertificate(b"S" * 16, account, device_id, identity, b"k" * 32, since, since + 1, b"s" * 64)
+def person(account: str, key: str = "", device: str = "1") -> Leaf:
+    return Leaf(account, (key or account).encode().ljust(32), f"{account} {device}".encode().ljust(16))
 
 
 ALICE, BOB, CAROL = map(person, ("alice", "bob", "carol"))
@@ -25,7 +24,6 @@ ALICE, BOB, CAROL = map(person, ("alice", "bob", "carol"))
     ("after", "told"),
     [
         ([ALICE, BOB], []),
-        ([ALICE, person("bob", since=1)], []),
         ([ALICE, person("bob", device="2")], [("new-device", "bob")]),
         ([ALICE, person("bob", "forged")], [("new-key", "bob")]),
         ([ALICE, person("bob", "forged", "2")], [("new-key", "bob")]),
@@ -34,8 +32,9 @@ ALICE, BOB, CAROL = map(person, ("alice", "bob", "carol"))
         ([ALICE, CAROL], [("joined", "carol"), ("removed", "bob")]),
     ],
 )
-def test_members_are_compared_by_key_and_device(after: list[DeviceCertificate], told: list[tuple[str, str]]) -> None:
-    assert list(changes([ALICE, BOB], after)) == told
+def test_members_are_compared_by_key_and_device(after: list[Leaf], told: list[tuple[str, str]]) -> None:
+    were, are = {ALICE, BOB}, set(after)
+    assert list(changes(are - were, were - are)) == told
 
 
 def test_whoever_takes_our_place_under_our_own_name_raises_an_alarm(
@@ -69,3 +68,30 @@ def test_whoever_takes_our_place_under_our_own_name_raises_an_alarm(
     (alarm,) = [event for event in bob.happened if isinstance(event, events.Alarm)]
     assert "under your own name" in alarm.text
     assert bob.state_of("#lobby") == "closed"
+
+
+def test_who_let_somebody_in_and_who_removed_them_is_told_to_all(people: Callable[..., list[Person]]) -> None:
+    everybody = alice, bob, carol, dave = people("alice", "bob", "carol", "dave")
+    alice.do(commands.CreateRoom("#club"))
+    settle(*everybody)
+    room = alice.id_of("#club")
+    for command in (commands.Invite(room, "bob"), commands.SetInviter(room, "bob", inviter=True)):
+        alice.do(command)
+        settle(*everybody)
+    bob.do(commands.Invite(room, "carol"))
+    settle(*everybody)
+    alice.do(commands.Remove(room, "carol"))
+    settle(*everybody)
+    told = [
+        [(each.change, each.account, each.by) for each in one.happened if isinstance(each, events.ConversationChanged)]
+        for one in (alice, bob)
+    ]
+    assert ("joined", "bob", "alice") in told[0]
+    for each in told:
+        assert ("joined", "carol", "bob") in each
+        assert ("removed", "carol", "alice") in each
+    for one in (carol, dave):  # the twin: they come by themselves
+        one.do(commands.JoinRoom("#lobby"))
+        settle(*everybody)
+    entered = [each for each in carol.happened if isinstance(each, events.ConversationChanged)]
+    assert [(each.account, each.by) for each in entered if each.account == "dave"] == [("dave", "")]

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from securechat.client.conversations.trail import Trail
-from securechat.client.vault.key_file import Cost
+from securechat.client.password_source import PasswordSource
 from securechat.client.vault.vault import Vault
+from securechat.client.wrapping import Cost
 from securechat.errors import StorageError
 
 LOG, OTHER = b"l" * 32, b"o" * 32
@@ -20,7 +21,8 @@ def link(seq: int) -> bytes:
 
 @pytest.fixture
 def vault(tmp_path: Path) -> Iterator[Vault]:
-    vault = Vault.open(tmp_path / "alice.vault", "alice", "correct horse", cost=Cost(time=1, memory=8, lanes=1))
+    password = PasswordSource.typed("correct horse")
+    vault = Vault.open(tmp_path / "alice.vault", "alice", password, cost=Cost(time=1, memory=8, lanes=1))
     yield vault
     vault.close()
 

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from securechat.client.events import Message
+from securechat.client.message import Message
+from securechat.client.password_source import PasswordSource
+from securechat.client.vault import key_file
 from securechat.client.vault.conversations import KEPT_REFUSED, ConversationRow
 from securechat.client.vault.identity import DeviceRow
-from securechat.client.vault.key_file import Cost, WrongPasswordError
+from securechat.client.vault.identity_key import IdentityKey
 from securechat.client.vault.outbox import OutboxRow
 from securechat.client.vault.vault import Vault
+from securechat.client.vault_files import FIRST_KEY, KEY, beside
+from securechat.client.wrapping import Cost, WrongPasswordError
 from securechat.content.registry import Text, encode_body
 from securechat.errors import StorageError
 from securechat.identity.pins import Pin
@@ -25,7 +29,7 @@ PASSWORD = "correct horse"
 
 
 def open_vault(path: Path, password: str = PASSWORD, account: str = "alice") -> Vault:
-    return Vault.open(path, account, password, cost=CHEAP)
+    return Vault.open(path, account, PasswordSource.typed(password), cost=CHEAP)
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def device(account: str = "alice") -> DeviceRow:
-    return DeviceRow(account, b"d" * 16, b"i" * 32, b"s" * 32)
+    return DeviceRow(IdentityKey(account, b"p" * 32, b"i" * 85), b"d" * 16, b"s" * 32)
 
 
 def row(**changes: object) -> ConversationRow:
@@ -82,9 +86,10 @@ def test_a_process_that_dies_in_a_transaction_leaves_what_was_before(path: Path)
 import os, sys
 from pathlib import Path
 from securechat.client.vault.conversations import KEPT_REFUSED, ConversationRow
-from securechat.client.vault.key_file import Cost
+from securechat.client.password_source import PasswordSource
 from securechat.client.vault.vault import Vault
-vault = Vault.open(Path(sys.argv[1]), "alice", "correct horse", cost=Cost(1, 8, 1))
+from securechat.client.wrapping import Cost
+vault = Vault.open(Path(sys.argv[1]), "alice", PasswordSource.typed("correct horse"), cost=Cost(1, 8, 1))
 with vault.transaction():
     vault.conversations.save(ConversationRow(b"c" * 32, "direct", "bob", "member", 1, cursor=1))
 with vault.transaction():
@@ -130,6 +135,39 @@ def test_a_missing_key_file_is_not_replaced(path: Path) -> None:
     with pytest.raises(StorageError, match="missing"):
         open_vault(path)
     assert not path.with_name("alice.vault.key").exists()
+
+
+@pytest.mark.parametrize("point", ["key", "database", "discard"])
+def test_a_first_start_that_was_cut_off_goes_on(path: Path, point: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From what a kill leaves between the key and the whole database, or while an unused vault is deleted."""
+    first = beside(path, FIRST_KEY)
+    if point == "key":
+        key_file.create(first, bytearray(PASSWORD.encode()), cost=CHEAP)
+    elif point == "database":
+        open_vault(path).close()
+        beside(path, KEY).rename(first)
+    else:
+        vault = open_vault(path)
+        vault.discard_at_close = True
+        with monkeypatch.context() as cut:
+            cut.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                vault.close()
+        assert beside(path, KEY).exists() or first.exists()
+    open_vault(path).close()
+    assert beside(path, KEY).exists()
+    assert not first.exists()
+
+
+@pytest.mark.parametrize("emptied", [True, False])
+def test_a_database_that_is_gone_is_not_made_anew(path: Path, *, emptied: bool) -> None:
+    open_vault(path).close()
+    path.unlink()
+    if emptied:
+        path.touch()
+    with pytest.raises(StorageError, match="backup"):
+        open_vault(path)
+    assert path.exists() is emptied
 
 
 def test_a_damaged_database_is_named_as_such(path: Path) -> None:
@@ -193,10 +231,9 @@ def test_history_is_in_the_logs_order_and_what_waits_comes_last(path: Path) -> N
 
 
 def test_printing_a_row_shows_no_secret() -> None:
-    shown = repr(device()) + repr(OutboxRow(1, "message", CANARY.encode(), 0, 0, 0, CANARY.encode(), 0))
+    shown = repr(device()) + repr(OutboxRow(1, "message", CANARY.encode(), 0, 0, 0, CANARY.encode(), 0, 0))
     assert CANARY not in shown
     assert "iiii" not in shown
-    assert "ssss" not in shown
 
 
 def test_what_was_shown_stays_shown_and_own_lines_are_never_unread(path: Path) -> None:
@@ -260,4 +297,24 @@ def test_the_newest_of_what_was_refused_is_kept(path: Path) -> None:
         vault.refused.add(b"o" * 32, b"0")
     assert [vault.refused.has(CONVERSATION, b"%d" % number) for number in (0, 1, KEPT_REFUSED)] == [False, True, True]
     assert vault.refused.has(b"o" * 32, b"0")
+    vault.close()
+
+
+def test_the_log_is_cut_to_nothing_as_soon_as_nobody_reads_from_it(path: Path) -> None:
+    vault = open_vault(path)
+    reader = vault.read_only()
+    log = path.with_name(path.name + "-wal")
+    with vault.transaction():
+        add(vault, 1, "bob", "first")
+    assert log.stat().st_size > 0
+    reading = reader.run("SELECT conversation FROM messages UNION ALL SELECT conversation FROM messages")
+    assert reading.fetchone() is not None  # it goes on reading
+    assert not vault.fold()  # and is not waited for
+    assert log.stat().st_size > 0
+    with vault.transaction():
+        add(vault, 2, "bob", "second")
+    reading.close()
+    assert vault.fold()
+    assert log.stat().st_size == 0
+    assert len(reader.all("SELECT 1 FROM messages")) == 2
     vault.close()

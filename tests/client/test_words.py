@@ -5,19 +5,27 @@ Each lie of the server has its twin: the word that the operator did say.
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from securechat.client import commands, events
+from securechat.client.conversations import external_commits, own_commit
 from securechat.client.conversations.conversation import Conversation
+from securechat.client.device import CAPABILITIES
 from securechat.identity.site_key import SiteKey
 from securechat.policy import Word, rules_of
+from securechat.policy.judges import JUDGES
+from securechat.policy.rules import READERS, VERSION, Rules, known_extensions
+from securechat.server.sequencer.operations import OwnerlessRoom, Survey
 from securechat.ui.text.sentences import sentences
 from securechat.wire import messages as wire
 from securechat.wire.chain import NO_DEVICE, OPERATORS_WORD
+from tests.client.test_following import renew
 from tests.support.memory_server import MemoryServer
 from tests.support.people import Person, only, settle
+from tests.support.recovering import Recovering, file_of
 
 World = Callable[..., list[Person]]
 change = msgspec.structs.replace
@@ -139,6 +147,33 @@ def test_a_joiner_learns_of_words_and_carries_them_out(
     assert [barred(person) for person in (dave, *lobby[:2])] == [("eve", "mallory")] * 3
     assert lines(lobby[0])[-1:] == ["hello"]
     assert not [person.name for person in everybody if person.of(events.Alarm)]
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_new_device_learns_of_words_whatever_epoch_they_were_said_in(
+    server: MemoryServer, people: World, lobby: list[Person], tmp_path: Path, *, earlier: bool
+) -> None:
+    alice, bob, _mallory = lobby
+    bob.crash()  # what he leaves for a recovery is sealed at a start
+    bob.connect()
+    settle(*lobby)
+    contents = file_of(bob)
+    bob.stop()
+    (eve,) = people("eve")
+    assert server.speak("#lobby", "bar", "mallory") is None
+    if earlier:  # whoever enters begins an epoch, and carries nothing out
+        eve.do(commands.JoinRoom("#lobby"))
+        settle(alice, eve)
+    (tmp_path / "new computer").mkdir()
+    new = Recovering(server, tmp_path / "new computer", contents)
+    new.connect()
+    settle(alice, eve, new)
+    new.say("#lobby", "back")
+    settle(alice, eve, new)
+    assert lines(alice)[-1:] == ["back"]
+    assert barred(alice) == barred(new) == ("mallory",)
+    assert not [*alice.of(events.Alarm), *alice.of(events.Stopped), *new.of(events.Delayed)]
+    new.stop()
 
 
 def test_what_was_said_while_one_was_away_or_before_a_crash_counts(server: MemoryServer, lobby: list[Person]) -> None:
@@ -421,3 +456,57 @@ def test_a_joiner_checks_the_words_that_it_is_shown(
         assert "dave" not in members(alice)
     else:
         assert members(dave) == ("alice", "bob", "dave")
+
+
+def test_the_operator_lets_a_room_rise_to_newer_rules_once_every_program_knows_them(
+    server: MemoryServer, lobby: list[Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob, mallory = lobby
+    newer = VERSION + 1
+
+    def version(person: Person) -> int:
+        return rules_of(there(person).group.public.extensions).version
+
+    def seen() -> tuple[int, tuple[str, ...]]:
+        found: list[list[OwnerlessRoom]] = []
+        server.sequencer.operate(Survey(found.append))
+        server.run()
+        (room,) = found.pop()
+        assert room.version == version(alice)
+        return room.rising, room.behind
+
+    assert "the newest that this server knows" in str(server.speak("#lobby", "upgrade"))
+    assert seen() == (0, ())
+    monkeypatch.setitem(READERS, newer, Rules.decode)  # all update their programs
+    monkeypatch.setitem(JUDGES, newer, JUDGES[VERSION])
+    capabilities = replace(CAPABILITIES, extensions=known_extensions())
+    for module in (own_commit, external_commits):
+        monkeypatch.setattr(module, "CAPABILITIES", capabilities)
+    assert server.speak("#lobby", "upgrade") is None
+    settle(*lobby)
+    assert told(bob)[-1] == (
+        "The operator of this server has #lobby go over to newer rules, as soon as every program there knows them."
+    )
+    assert seen() == (newer, ("alice", "bob", "mallory"))  # they have said nothing under it yet
+    assert "it waits for newer programs of alice, bob, mallory" in str(server.speak("#lobby", "upgrade"))
+    for person in (alice, bob):
+        renew(person, "#lobby", *lobby)
+    alice.say("#lobby", "mallory is in the way")
+    settle(*lobby)
+    assert version(alice) == VERSION
+    assert seen() == (newer, ("mallory",))
+    renew(mallory, "#lobby", *lobby)
+    alice.say("#lobby", "all know them")
+    settle(*lobby)
+    assert version(alice) == version(bob) == newer
+    assert seen() == (0, ())
+    assert not there(bob).words
+    bob.say("#lobby", "and we go on")
+    settle(*lobby)
+    assert lines(alice)[-2:] == ["all know them", "and we go on"]
+    mallory.do(commands.Leave(mallory.id_of("#lobby")))
+    settle(*lobby)
+    mallory.do(commands.JoinRoom("#lobby"))
+    settle(*lobby)
+    assert version(mallory) == newer
+    assert not alice.of(events.Alarm)

@@ -1,14 +1,15 @@
 """A real server process, and its clients in this process or in others; whatever a test leaves running is ended."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from securechat.client import events
-from tests.support.live import LiveClient, LiveServer, Place
+from securechat_lab.cast.live import LiveClient, Place
+from tests.support.live import LiveServer
 from tests.support.talker_process import Talker
 
 
@@ -62,8 +63,8 @@ def talkers() -> Iterator[Callable[..., list[Talker]]]:
     """Start clients in processes of their own."""
     everybody: list[Talker] = []
 
-    def begin(place: Place, *names: str) -> list[Talker]:
-        new = [Talker(place, name) for name in names]
+    def begin(place: Place, *names: str, environment: Mapping[str, str] | None = None) -> list[Talker]:
+        new = [Talker(place, name, environment) for name in names]
         everybody.extend(new)
         return new
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
+from securechat_lab.cast.live import PATIENCE, Through
 from tests.support.chaos import FAULTS, ChaosProxy
-from tests.support.live import PATIENCE, LiveServer, Through
+from tests.support.live import LiveServer
 from tests.support.talker_process import Talker, close_and_look, gather, say_last_words
 
 
-@pytest.mark.timeout(300)
 def test_what_is_said_through_a_bad_network_arrives_once_and_in_order(
     server: LiveServer, talkers: Callable[..., list[Talker]]
 ) -> None:

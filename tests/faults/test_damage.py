@@ -36,14 +36,14 @@ def fill(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.conversations.create(head, None, b"snapshot" * 50)
     store.directory.put_device(Device(ALICE, "alice", b"certificate"), b"k" * 32)
     store.directory.put_key_packages(ALICE, [b"p" * 300] * 3, b"l" * 300)
-    store.inboxes.deliver(InboxEntry(0, 1, ROOM, 1, bytes(32), b"w" * 400, b"t" * 400, ()), [ALICE, BOB])
+    store.inboxes.deliver(InboxEntry(0, 1, ROOM, 1, bytes(32), b"w" * 400, b"t" * 400, ()), [ALICE, BOB], "a")
 
     def write(count: int) -> None:
         run = [
             LogEntry(seq, 1000 + seq, ALICE, seq, 0, bytes(32), payload(seq))
             for seq in range(head.seq + 1, head.seq + count + 1)
         ]
-        store.logs.append(head, run)
+        store.logs.append(head, run, "a")
         for entry in run:
             head.record(entry)
         store.commit()
@@ -51,7 +51,7 @@ def fill(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     write(MOVED)
     with monkeypatch.context() as patch:
         patch.setattr(tail, "TAIL_SECONDS", -1)
-        while store.tidy(5000)[1]:
+        while store.tidy(5000, 5000)[1]:
             pass
     store.checkpoint()
     for _ in range(RECENT // 3):
@@ -101,9 +101,9 @@ def outcome(folder: Path, name: str, data: bytes) -> int | str:
         store.conversations.load(ROOM)
         entries = store.logs.read(ROOM, 0, 1000, 1000, 1 << 30)
         store.inboxes.read(ALICE, 0, 1 << 20)
-        store.directory.device(ALICE)
+        store.directory.device(("alice", ALICE))
         store.size()
-        while store.tidy(6000)[1]:
+        while store.tidy(6000, 6000)[1]:
             pass
         store.checkpoint()
     except StoreBrokenError as error:
@@ -153,12 +153,61 @@ def test_a_write_ahead_log_is_read_up_to_where_it_is_damaged(killed: Path) -> No
     assert cut[:5] == [MOVED] * 5
     assert all(isinstance(each, int) and (each - MOVED) % 3 == 0 for each in cut), cut  # whole commits only
     chance = random.Random(2)
-    for position in (5, 20, 30, *chance.choices(range(32, len(data)), k=40)):
+    for position in chance.choices(range(32, len(data)), k=40):
         seen = outcome(killed, "chat.db-wal", flipped(data, position, chance.randrange(8)))
         assert isinstance(seen, int), seen
         assert MOVED <= seen <= MOVED + RECENT
-    told = outcome(killed, "chat.db-wal", flipped(data, 9, 0))
-    assert "chat.db-wal is damaged at its beginning" in str(told)
+
+
+def test_a_write_ahead_log_with_a_damaged_header_is_refused_with_what_may_be_lost(killed: Path) -> None:
+    data = (killed / "chat.db-wal").read_bytes()
+    chance = random.Random(4)
+    damaged = [flipped(data, position, chance.randrange(8)) for position in range(32)]
+    damaged += [bytes(size) + data[size:] for size in (32, 512, 4096)]  # a sector takes the first frame's header along
+    for each in damaged:
+        told = str(outcome(killed, "chat.db-wal", each))
+        assert "chat.db-wal is damaged at its beginning" in told
+        most = RECENT // 3 + (not any(each[32:56]) and not any(data[36:40]))  # it may have ended a commit
+        assert f"lose what it holds, up to {most} commits of the store" in told
+        for size in (0, 1, 31, 32):  # no frame: that may be the end of a server in its first commit, and loses nothing
+            assert outcome(killed, "chat.db-wal", each[:size]) == MOVED
+    (killed / "chat.db-shm").unlink()  # somebody has copied the two files by hand
+    assert "is damaged at its beginning" in str(outcome(killed, "chat.db-wal", damaged[20]))
+    assert outcome(killed, "chat.db-wal", data) == MOVED + RECENT
+
+
+def test_what_stands_behind_damage_in_the_write_ahead_log_is_counted_once(killed: Path) -> None:
+    log = killed / "chat.db-wal"
+    data = log.read_bytes()
+    frames = range(32, len(data), 24 + PAGE)
+    commits = [start for start in frames if data[start + 4 : start + 8] != bytes(4)]
+    commits = [start for start in commits if data[start + 8 : start + 16] == data[16:24]]  # others are of a former log
+    assert len(commits) == RECENT // 3
+    for first in (0, len(commits) // 2, len(commits) - 1):
+        start = commits[first - 1] + 24 + PAGE if first else 32  # the first frame of a commit
+        log.write_bytes(flipped(data, start + 100, 3))
+        folder = killed.with_name(f"from {first}")
+        shutil.copytree(killed, folder)
+        store = SQLiteStore(folder / "chat.db", durable=False)
+        assert store.passed_over == len(commits) - first
+        shutil.copytree(folder, killed.with_name("killed again"))
+        store.close()
+        again = SQLiteStore(killed.with_name("killed again") / "chat.db", durable=False)
+        assert again.passed_over == 0
+        again.close()
+        shutil.rmtree(killed.with_name("killed again"))
+
+
+def test_a_log_that_a_kill_has_left_whole_or_cut_off_has_nothing_passed_over(killed: Path) -> None:
+    log = killed / "chat.db-wal"
+    data = log.read_bytes()
+    for size in (len(data), len(data) - PAGE, 32, 0):
+        log.write_bytes(data[:size])
+        folder = killed.with_name(f"cut to {size}")
+        shutil.copytree(killed, folder)
+        store = SQLiteStore(folder / "chat.db", durable=False)
+        assert store.passed_over == 0
+        store.close()
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 import random
 from collections.abc import Callable
 
-import pytest
-
 from tests.support.live import LiveServer
 from tests.support.talker_process import Talker, close_and_look, gather, say_last_words, talk_and_kill
 
@@ -12,7 +10,6 @@ KILLS = 12
 """`scripts/soak kills` does 500."""
 
 
-@pytest.mark.timeout(300)
 def test_killed_at_any_moment_nothing_is_lost_doubled_or_unreadable(
     server: LiveServer, talkers: Callable[..., list[Talker]]
 ) -> None:

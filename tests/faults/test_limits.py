@@ -19,17 +19,18 @@ from securechat import certs
 from securechat.server.accounts.passwords import WORKERS
 from securechat.transport.tls import client_context
 from securechat.wire import messages as m
+from securechat_lab.cast.live import PATIENCE
+from securechat_lab.cast.wire_client import Person, WireClient
 from tests.support.faulty_system import FaultySystem
-from tests.support.live import PATIENCE
+from tests.support.memory import transparent
 from tests.support.server_process import ServerProcess, server_command, server_environment
-from tests.support.wire_client import Person, WireClient
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prlimit, /proc and LD_PRELOAD are Linux's")
 
 FILES = 100
 
-THREADS = 9 + WORKERS
-"""So many the server starts, beside the one it begins with: those that hash passwords, and nine others."""
+THREADS = 10 + WORKERS
+"""So many the server starts, beside the one it begins with: those that hash passwords, and ten others."""
 
 
 class Site:
@@ -39,7 +40,7 @@ class Site:
         certs.generate(folder / "certs", ("127.0.0.1",))
         self.tls = client_context(folder / "certs" / "ca.pem")
         limit = ["prlimit", f"--nofile={FILES // 2}:{FILES}"]  # the hard one counts: the server asks for it
-        self.server = ServerProcess(folder / "certs", folder / "data", under=limit)
+        self.server = ServerProcess(folder / "certs", folder / "data", under=[*transparent(), *limit])
         self.alice, self.bob = (Person(self.server.port, self.tls, name).register() for name in ("alice", "bob"))
         self.alice.login()
         self.bob.login()

@@ -8,8 +8,8 @@ import pytest
 from securechat.transport.tls import client_context
 from securechat.wire import limits
 from securechat.wire import messages as m
+from securechat_lab.cast.wire_client import Person
 from tests.support.live import LiveServer
-from tests.support.wire_client import Person
 
 Enter = Callable[..., Person]
 

@@ -209,7 +209,7 @@ def unchanged(receiver: Group, use: Callable[[], object]) -> object:
 
 def restored(person: Person, receiver: Group, use: Callable[[Group], object]) -> object:
     """`unchanged` on a copy: what the message changes is forgotten."""
-    copy = Group.load(*state(receiver), person.signature)
+    copy = Group.load(*state(receiver), person.keys)
     return unchanged(copy, lambda: use(copy))
 
 
@@ -370,19 +370,19 @@ def saved_group(data: bytes) -> None:
     reader = Reader(data)
     try:
         public, secret = reader.vector(), reader.vector()
-        loaded = Group.load(public, secret, here.bob_person.signature)
+        loaded = Group.load(public, secret, here.bob_person.keys)
     except (DecodeError, UsageError):
         return
-    assert Group.load(*state(loaded), here.bob_person.signature).epoch == loaded.epoch
+    assert Group.load(*state(loaded), here.bob_person.keys).epoch == loaded.epoch
 
 
 def saved_commit(data: bytes) -> None:
     """A staged commit loads and saves again, or is refused."""
     try:
-        staged = StagedCommit.decode(data, scene().alice_person.signature)
+        staged = StagedCommit.decode(data, scene().alice_person.keys)
     except (DecodeError, UsageError):
         return
-    assert StagedCommit.decode(staged.encode(), scene().alice_person.signature).message == staged.message
+    assert StagedCommit.decode(staged.encode(), scene().alice_person.keys).message == staged.message
 
 
 TARGETS: dict[str, Target] = {

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -22,10 +23,12 @@ from securechat.identity.site_key import SiteKey
 from securechat.policy import Word
 from securechat.server.accounts.store import AccountStore
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig, load_config
-from securechat.server.operator import admin, backup, protocol
+from securechat.server.operator import admin, backup, protocol, serving
 from securechat.server.operator.metrics import MetricsServer
+from securechat.server.sequencer.operations import Announce, ListSessions, Survey
 from securechat.server.status import Counters, Status
 from securechat.server.store.records import Device, Head, InboxEntry, LogEntry, Membership, Numbers, pack_answer
+from securechat.server.store.sqlite.database import Part
 from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.wire import limits
 from securechat.wire import messages as m
@@ -37,7 +40,8 @@ from tests.support.pair import HELLO, Pair, example
 
 NOW = 1_800_000_000_000
 ROOM, ALICE, BOB = b"R" * 32, b"a" * 16, b"b" * 16
-STATUS = Status(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+NOTHING: dict[str, Any] = dict.fromkeys(Status.__annotations__, 0) | {"held_most": [], "refused_by_rate": {}}
+STATUS = Status(**NOTHING)
 
 
 @cache
@@ -146,9 +150,9 @@ def database() -> bytes:
     store.directory.put_device(Device(ALICE, "a", b"certificate"), bytes(32))
     store.directory.put_key_packages(ALICE, [b"key package"], b"last resort")
     departed = ((b"proposal", b"context"),)
-    store.inboxes.deliver(InboxEntry(0, NOW, ROOM, 3, bytes(32), b"welcome", b"tree", departed), [BOB])
+    store.inboxes.deliver(InboxEntry(0, NOW, ROOM, 3, bytes(32), b"welcome", b"tree", departed), [BOB], "a")
     store.commit()
-    while store.tidy(NOW + 60_000)[1]:
+    while store.tidy(NOW + 60_000, NOW + 60_000)[1]:
         pass
     write(store, head)
     store.commit()
@@ -159,7 +163,7 @@ def database() -> bytes:
 def write(store: SQLiteStore, head: Head) -> None:
     """Three more entries."""
     run = [LogEntry(head.seq + each, NOW, ALICE, head.seq + each, 0, bytes(32), b"payload") for each in (1, 2, 3)]
-    store.logs.append(head, run)
+    store.logs.append(head, run, "a")
     for entry in run:
         head.record(entry)
 
@@ -183,9 +187,9 @@ def altered_database(script: bytes) -> None:
     except StorageError:
         return
     try:
-        for room in store.conversations.rooms(ALICE):
+        for room in store.conversations.rooms("a", ALICE, ("#lobby",), 9):
             repr(room)
-        for conversation in store.conversations.of_device(ALICE):
+        for conversation in store.conversations.of_device(("a", ALICE)):
             head = store.conversations.load(conversation)
             if head is None:
                 continue
@@ -222,7 +226,9 @@ def backup_file() -> bytes:
     stream = io.BytesIO()
     accounts = seeds()["accounts_file"][0]
     database()
-    backup.write_backup(stream, folder() / "genuine" / STORE_FILE, accounts, server_id=bytes(16), time=NOW)
+    with (folder() / "genuine" / STORE_FILE).open("rb") as file:
+        part = Part("", os.fstat(file.fileno()).st_size, file.fileno())
+        backup.write_backup(stream, [part], accounts, server_id=bytes(16), time=NOW)
     return stream.getvalue()
 
 
@@ -274,7 +280,7 @@ def settings(load: "typing.Callable[[], ServerConfig]") -> None:
 
 
 class Line:
-    """What `admin` needs of a socket."""
+    """What `serving` needs of a socket."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -283,6 +289,15 @@ class Line:
         """The next bytes."""
         data, self._data = self._data[:size], self._data[size:]
         return data
+
+    def settimeout(self, seconds: float) -> None:
+        """Nothing: it is all there."""
+
+
+def answer_operation(operation: object) -> None:
+    """Say that it is done, or that there is nothing."""
+    nothing = {Survey: [], ListSessions: [], Announce: 0}
+    operation.answer(nothing.get(type(operation)))  # type: ignore[attr-defined]  # all of them have it
 
 
 @contextlib.contextmanager
@@ -296,8 +311,8 @@ def operator() -> Iterator[admin.Admin]:
         contextlib.closing(SQLiteStore(data / STORE_FILE)) as store,
     ):
         yield admin.Admin(
-            data, accounts, store, Counters(), expel=lambda *_: None, speak=lambda said: said.answer(None),
-            survey=lambda answer: answer([]), change_site_key=lambda answer: answer(None), status=lambda: STATUS,
+            data, accounts, store, Counters(), expel=lambda *_: None, operate=answer_operation,
+            change_site_key=lambda answer: answer(None), status=lambda: STATUS,
             unready=str, accept_clock=lambda: None, address="",
         )  # fmt: skip
 
@@ -305,12 +320,12 @@ def operator() -> Iterator[admin.Admin]:
 def admin_request(data: bytes) -> None:
     """An operator's line is refused or answered, in a line that its program reads."""
     try:
-        request = admin._read(Line(data))  # type: ignore[arg-type]
+        request = serving._read(Line(data))  # type: ignore[arg-type]  # no socket, but what is read of one
         with operator() as side:
             reply = side.handle(request)
     except SecurechatError:
         return
-    line = admin._encode(reply)
+    line = protocol.encode(reply)
     assert line.endswith(b"\n")
     assert protocol._decode(line, Path()) == reply
 
@@ -377,14 +392,15 @@ def seeds() -> dict[str, list[bytes]]:
     token = {"device": "0" * 32, "hash": "0" * 64, "expires": NOW}
     invite = {"hash": "0" * 64, "created": 1, "expires": NOW, "account": "bob"}
     document = {
-        "format": "securechat accounts", "version": 1, "accounts": [{**account, "tokens": [token]}],
+        "format": "securechat accounts", "version": 2, "accounts": [{**account, "generation": NOW}],
         "invites": [invite],
     }  # fmt: skip
+    old_document = document | {"version": 1, "accounts": [{**account, "tokens": [token]}]}
     requests: list[protocol.Request] = [
         protocol.ListUsers(), protocol.AddUser("bob", 7), protocol.ResetPassword("alice", 7),
         protocol.SetEnabled("alice", enabled=True), protocol.CreateInvite(1), protocol.ListInvites(),
         protocol.RevokeInvite("00000000"), protocol.ListRooms(), protocol.Speak("#lobby", "bar", "alice"),
-        protocol.ChangeSiteKey(), protocol.AcceptClock(),
+        protocol.UpgradeRoom("#lobby"), protocol.ChangeSiteKey(), protocol.AcceptClock(),
         protocol.GetStatus(),
     ]  # fmt: skip
     nothing_yet = Word(bytes(16), bytes(32), 1, 2, 3, "bar", b"alice", bytes(32))
@@ -404,7 +420,7 @@ def seeds() -> dict[str, list[bytes]]:
             b"\x03" + b"".join(to_server[3:]),
         ],
         "client_machine": [bytes([stage]) + frame for frame in to_client for stage in (0, 1, 3)],
-        "accounts_file": [msgspec.json.encode(document)],
+        "accounts_file": [msgspec.json.encode(each) for each in (document, old_document)],
         "altered_database": [b"", bytes([0, 16, 0, 1])],
         "altered_backup": [b"", bytes([0, 0, 100, 7])],
         "saved_numbers": [bytes(2), b"\x00\x02" + bytes(96)],

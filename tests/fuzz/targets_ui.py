@@ -1,12 +1,20 @@
 """What front ends read: lines of a program that drives the core, invite lines, and text that others chose."""
 
+import hashlib
+import struct
+import tempfile
 import unicodedata
+from contextlib import suppress
+from pathlib import Path
 
+from securechat.clean import clean, clean_line
 from securechat.client import commands
-from securechat.errors import UsageError
+from securechat.client.recovery_file import _ARMOUR, _CONTEXT, RecoveryContents, _decode, _encode, open_recovery
+from securechat.client.vault.key_file import KEY_LENGTH, create, unlock
+from securechat.client.wrapping import Cost, unwrap, wrap
+from securechat.errors import DecodeError, StorageError, UsageError
 from securechat.identity.invite_line import InviteLine, Voucher, decode
 from securechat.ui.rpc.codec import Call, decode_command, encode_command
-from securechat.ui.text.clean import clean, clean_line
 from tests.fuzz.registry import Target
 
 ROOM = bytes(range(32))
@@ -39,7 +47,58 @@ def invite_line(data: bytes) -> None:
     assert line.encode() == "".join(text.split()).lower()
 
 
-TARGETS: dict[str, Target] = {"rpc_command": rpc_command, "shown_text": shown_text, "invite_line": invite_line}
+PASSPHRASE = "abcde-fghjk-mnpqr-stuvw"
+
+
+def recovery_file(data: bytes) -> None:
+    """A file is a recovery file under this passphrase, or is refused in a sentence."""
+    with suppress(UsageError):
+        assert len(open_recovery(data, PASSPHRASE).private) == 32
+
+
+def recovery_contents(data: bytes) -> None:
+    """What is inside one is read, and written as it was read, or refused."""
+    try:
+        contents = _decode(bytearray(data))
+    except (DecodeError, UsageError):
+        return
+    assert _encode(contents) == data
+
+
+CHEAP = Cost(time=1, memory=8, lanes=1)
+HEAD, COST = 5, 9
+"""Bytes of a key file before its cost, and of that."""
+
+
+def wrapped_secret(data: bytes) -> None:
+    """Bytes are the secret that was wrapped, or are refused; a cost above the bound is never paid."""
+    with suppress(StorageError):
+        assert unwrap(data, bytearray(b"password"), context=b"fuzz", most=CHEAP) == ROOM
+
+
+def key_file(data: bytes) -> None:
+    """A file has the key under this password, or is refused. Its checksum is made right, so that more is looked at.
+
+    Not where it asks for more than the cheapest: a higher cost that is granted takes a second.
+    """
+    body = data[:-32]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vault.key"
+        cheap = data[HEAD : HEAD + COST] == struct.pack(">IIB", CHEAP.time, CHEAP.memory, CHEAP.lanes)
+        for content in (data, body + hashlib.sha256(body).digest()) if cheap else (data,):
+            path.write_bytes(content)
+            try:
+                key, cost = unlock(path, bytearray(b"password"))
+            except StorageError:
+                continue
+            assert len(key) == KEY_LENGTH
+            assert cost == CHEAP
+
+
+TARGETS: dict[str, Target] = {
+    "rpc_command": rpc_command, "shown_text": shown_text, "invite_line": invite_line, "recovery_file": recovery_file,
+    "recovery_contents": recovery_contents, "wrapped_secret": wrapped_secret, "key_file": key_file,
+}  # fmt: skip
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -52,9 +111,20 @@ def seeds() -> dict[str, list[bytes]]:
         commands.ListRooms(),
     )
     texts = ("\x1b[2A\r12:00 [bob] bob: fake\nx", "Z" + "\u0300" * 50, "a\u202eb\u200d\ufe0f\U000e0041", "\ufeff\u2028")
+    contents = RecoveryContents("localhost:4433", f"sha256:{'ab' * 32}", ROOM[:16], "alice", bytearray(ROOM))
+    letters = bytearray(PASSPHRASE.replace("-", "").encode())
+    line = _ARMOUR.encode(wrap(_encode(contents), letters, context=_CONTEXT, cost=CHEAP))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vault.key"
+        create(path, bytearray(b"password"), cost=CHEAP)
+        kept = path.read_bytes()
     return {
+        "wrapped_secret": [wrap(bytearray(ROOM), bytearray(b"password"), context=b"fuzz", cost=CHEAP)],
+        "key_file": [kept],
         "rpc_command": [encode_command(Call(number, each)) for number, each in enumerate(said, 1)],
         "shown_text": [text.encode() for text in texts],
+        "recovery_file": [line.encode()],
+        "recovery_contents": [bytes(_encode(contents))],
         "invite_line": [
             InviteLine("localhost:4433", f"sha256:{'ab' * 32}", "code", each).encode().encode()
             for each in (None, voucher)

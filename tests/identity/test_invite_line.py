@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from securechat.errors import UsageError
 from securechat.identity import line_proof
+from securechat.identity.armour import MAX_TEXT
 from securechat.identity.invite_line import (
     MAX_ADDRESS,
     MAX_CODE,
-    MAX_TEXT,
+    MAX_DAYS,
     PREFIX,
     InviteLine,
     Voucher,
@@ -22,6 +23,7 @@ from securechat.identity.invite_line import (
     is_line,
 )
 from securechat.identity.line_proof import Claim
+from securechat.tlscodec import Writer
 from securechat.ui.view.lines import wrap
 from securechat.wire.limits import MAX_TIME
 
@@ -70,6 +72,26 @@ def test_every_wrong_character_is_found() -> None:
             decode(TEXT[:place] + other + TEXT[place + 1 :], NOW)
 
 
+def test_no_text_at_all_is_no_line() -> None:
+    for nothing in ("", " \n"):
+        with pytest.raises(UsageError, match="This is no invite line"):
+            decode(nothing, NOW)
+
+
+def test_bits_beyond_the_last_byte_are_none() -> None:
+    """One line for one content: else a line that is marked as used could be shown in another spelling."""
+    spelled = [letter for letter in "abcdefghijklmnopqrstuvwxyz234567" if not refuses(TEXT[:-1] + letter)]
+    assert spelled == [TEXT[-1]]
+
+
+def refuses(text: str) -> bool:
+    try:
+        decode(text, NOW)
+    except UsageError:
+        return True
+    return False
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_a_line_or_refused(text: str) -> None:
     for each in (text, PREFIX + text, TEXT + text.replace(" ", "x")):
@@ -87,7 +109,7 @@ def test_each_damage_has_its_own_words() -> None:
     cases = {
         "begins with securechat1": "hello",
         "much longer": TEXT + " " * MAX_TEXT,
-        "a character that belongs to none": TEXT[:20] + "0" + TEXT[21:],
+        "a character that belongs to none, 10 after securechat1": TEXT[:20] + "0" + TEXT[21:],
         "goes on after its end": TEXT + "aa",
         "A character of this invite line is wrong": TEXT[:40] + ("b" if TEXT[40] == "a" else "a") + TEXT[41:],
         "another version": PREFIX + "a" * 40,
@@ -103,9 +125,9 @@ def test_a_line_ends_with_its_last_millisecond() -> None:
         decode(TEXT, NOW + 1)
 
 
-def forged(voucher: bytes) -> str:
+def forged(voucher: bytes, *, address: bytes = b"x", code: bytes = b"") -> str:
     """A line with a right checksum whose voucher is these bytes."""
-    body = b"\x01x" + bytes(32) + b"\x00" + b"\x01" + voucher
+    body = bytes(Writer().vector(address).opaque(bytes(32)).vector(code)) + b"\x01" + voucher
     data = b"\x01" + len(body).to_bytes(2, "big") + body
     data += hashlib.sha256(b"securechat invite line v1" + data).digest()[:4]
     return PREFIX + base64.b32encode(data).decode().rstrip("=").lower()
@@ -123,6 +145,34 @@ def test_a_line_that_another_program_made_wrong_is_refused() -> None:
     for damaged in (VOUCHER.encode() + b"\0", VOUCHER.encode()[:-1], bytes(2000)):
         with pytest.raises(UsageError, match="was not made by securechat"):
             decode(forged(damaged), NOW)
+
+
+@pytest.mark.parametrize("wrong", [b"chat example:1", b"", b"\x1b[2J", b"\xff", b"x" * 262])
+def test_an_address_or_a_code_that_another_program_made_wrong_is_refused(wrong: bytes) -> None:
+    with pytest.raises(UsageError, match="was not made by securechat"):
+        decode(forged(VOUCHER.encode(), address=wrong), NOW)
+    if wrong:  # no code is needed where registration is open
+        with pytest.raises(UsageError, match="was not made by securechat"):
+            decode(forged(VOUCHER.encode(), code=wrong), NOW)
+
+
+def test_the_longest_of_everything_fits() -> None:
+    letter = "\N{CJK UNIFIED IDEOGRAPH-20000}"  # four bytes
+    voucher = replace(VOUCHER, account=letter * 32, title="#" + letter * 31)
+    line = InviteLine("x" * 261, LINE.pin, "y" * 64, voucher)
+    assert decode(line.encode(), NOW) == line
+    assert decode(forged(voucher.encode(), address=b"x" * 261, code=b"y" * 64), NOW).voucher == voucher
+    assert (MAX_ADDRESS, MAX_CODE, MAX_DAYS) == (261, 64, 14)
+    for address, code in (("x" * 262, ""), ("x", "y" * 65)):
+        with pytest.raises(UsageError, match="an address, a pin and a code"):
+            InviteLine(address, LINE.pin, code).encode()
+
+
+def test_a_text_is_looked_at_up_to_its_greatest_length() -> None:
+    assert MAX_TEXT == 4096
+    assert decode(TEXT + " " * (4096 - len(TEXT)), NOW) == LINE
+    with pytest.raises(UsageError, match="much longer"):
+        decode(TEXT + " " * (4097 - len(TEXT)), NOW)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +211,10 @@ def test_a_proof_is_good_for_what_it_says_and_nothing_else() -> None:
     ):  # fmt: skip
         assert not line_proof.is_proof(public, other, proof)
     assert not line_proof.is_proof(line_proof.public_half(bytes(32)), CLAIM, proof)
+
+
+def test_a_claim_is_printed_without_its_key_package() -> None:
+    assert "key package" not in repr(CLAIM)
 
 
 def test_every_wrong_bit_of_a_proof_counts() -> None:

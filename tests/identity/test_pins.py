@@ -85,3 +85,40 @@ def test_two_keys_that_begin_alike_are_told_apart_by_more_digits() -> None:
     form, alike = next((form, each) for form, each in by_form.items() if len(each) > 1)
     assert named(form, keys) == alike
     assert named(digest(alike[0])[:12], keys) == alike[:1]
+
+
+# --- successors ---------------------------------------------------------------------------------------------------
+
+
+def test_what_was_accepted_follows_to_the_successor_and_what_was_compared_waits_for_the_user() -> None:
+    assert NOBODY.accept(OLD).succeed(OLD, NEW).states == {NEW: "accepted"}
+    succeeded = NOBODY.verify(OLD).succeed(OLD, NEW)
+    assert succeeded.states == {NEW: "succeeded"}
+    assert succeeded.written_to == NEW
+    assert succeeded.go_on(NEW).states == {NEW: "accepted"}
+    assert succeeded.verify(NEW).states == {NEW: "verified"}
+    assert succeeded.succeed(NEW, THIRD).states == {THIRD: "succeeded"}
+
+
+@pytest.mark.parametrize("before", [NOBODY, NOBODY.refuse(OLD), NOBODY.accept(THIRD), NOBODY.refuse(NEW).accept(OLD)])
+def test_nothing_follows_from_a_key_that_is_not_accepted_nor_to_a_refused_one(before: Pins) -> None:
+    assert before.succeed(OLD, NEW) is before
+    assert before.contest(OLD, NEW) is before
+
+
+def test_what_is_contested_is_accepted_no_more_until_a_person_decides() -> None:
+    contested = NOBODY.verify(OLD).succeed(OLD, NEW).contest(OLD, NEW)
+    assert {contested.standing(OLD), contested.standing(NEW)} == {"contested"}
+    assert contested.written_to is None
+    for key, other in ((OLD, NEW), (NEW, OLD)):
+        with pytest.raises(TrustError):
+            contested.accept(key)  # nobody's first word makes it good again
+        assert contested.verify(key).standing(key) == "verified"
+        assert contested.verify(key).standing(other) == "changed-verified"
+    compared = NOBODY.accept(OLD).succeed(OLD, NEW).verify(NEW)
+    assert compared.contest(OLD, NEW) is compared
+
+
+def test_only_what_has_succeeded_a_compared_key_is_gone_on_with() -> None:
+    for before in (NOBODY, NOBODY.verify(NEW), NOBODY.refuse(NEW), NOBODY.accept(OLD).succeed(OLD, NEW)):
+        assert before.go_on(NEW) is before

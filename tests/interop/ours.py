@@ -71,7 +71,7 @@ class Ours:
 
     def restart(self) -> None:
         """Go on from the saved state."""
-        self._group = Group.load(*self.saved(), self.signature)
+        self._group = Group.load(*self.saved(), {self.signature.public_key: self.signature})
 
     def learn_psk(self, psk_id: bytes, psk: bytes) -> None:
         """Take note of an external PSK."""

@@ -12,7 +12,7 @@ from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed2
 from securechat.mls.errors import InvalidMessage
 from securechat.mls.extensions import Extension, Extensions, ExternalSender
 from securechat.mls.framing import PublicMessage, decode_body
-from securechat.mls.group import Group, StagedCommit
+from securechat.mls.group import Group, SignatureKeys, StagedCommit
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_package
 from securechat.mls.leaf_node import Capabilities, LeafNode, Lifetime
@@ -50,6 +50,10 @@ class Person:
     @property
     def credential(self) -> Credential:
         return Credential.basic(self.name)
+
+    @property
+    def keys(self) -> SignatureKeys:
+        return {self.signature.public_key: self.signature}
 
     def key_package(self, lifetime: Lifetime = Lifetime(NOW - 60, NOW + 60)) -> KeyPackageBundle:  # noqa: B008 - a constant
         return generate_key_package(SUITE, self.credential, self.signature, self.capabilities, lifetime)

@@ -338,11 +338,11 @@ def test_a_commit_may_change_everything_that_the_own_leaf_says() -> None:
     assert follower is not None
     newcomer = carol.join(staged.welcome, bundle)  # its GroupInfo is signed by the new key
     assert same_view(staged.group, follower, newcomer)
-    taken_up = StagedCommit.decode(staged.encode(), key).group
+    taken_up = StagedCommit.decode(staged.encode(), {**person.keys, key.public_key: key}).group
     assert taken_up is not None
     assert follower.decrypt(taken_up.encrypt(b"with the new key")).plaintext == b"with the new key"
     with pytest.raises(UsageError, match="signature key"):
-        StagedCommit.decode(staged.encode(), person.signature)
+        StagedCommit.decode(staged.encode(), person.keys)
 
 
 def test_a_committer_can_bring_the_support_for_new_extensions_in_the_same_commit() -> None:

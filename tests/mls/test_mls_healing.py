@@ -9,7 +9,7 @@ from tests.mls.support import Person, commit, group_of, same_view, stage, state
 
 def stolen(person: Person, group: Group) -> Group:
     """The group of a thief who has copied the saved state and the signature key."""
-    return Group.load(*state(group), person.signature)
+    return Group.load(*state(group), person.keys)
 
 
 def moved(staged: StagedCommit) -> Group:

@@ -268,7 +268,7 @@ def test_no_generation_is_used_twice_not_even_after_a_restart() -> None:  # 6.3.
         body = decode_body(alice.encrypt(b"%d" % number), PrivateMessage)
         generations.append(open_sender_data(SUITE, secret, body).generation)
         if number % 2:
-            alice = Group.load(*state(alice), scene.alice_person.signature)
+            alice = Group.load(*state(alice), scene.alice_person.keys)
     assert generations == list(range(6))
 
 
@@ -277,7 +277,7 @@ def test_the_same_message_from_the_same_state_has_another_reuse_guard() -> None:
     saved, secret = state(scene.alice), scene.alice._secrets.sender_data_secret
     guards = set()
     for _ in range(8):
-        copy = Group.load(*saved, scene.alice_person.signature)
+        copy = Group.load(*saved, scene.alice_person.keys)
         guards.add(open_sender_data(SUITE, secret, decode_body(copy.encrypt(b"text"), PrivateMessage)).reuse_guard)
     assert len(guards) == 8
 

@@ -58,7 +58,7 @@ def test_each_encrypted_handshake_uses_up_a_key_of_its_own() -> None:
         commit(alice, encrypt=True, by_reference=None).message,
     ]
     assert handshake_generation(alice) == 3
-    reloaded = Group.load(*state(alice), person.signature)
+    reloaded = Group.load(*state(alice), person.keys)
     assert handshake_generation(reloaded) == 3
     for generation, key in enumerate(keys):
         assert bytes(key.key) not in state(alice)[1]
@@ -73,7 +73,7 @@ def test_each_encrypted_handshake_uses_up_a_key_of_its_own() -> None:
 def test_an_encrypted_commit_survives_a_restart() -> None:
     (person, alice), (_, bob) = group_of("alice", "bob")
     staged = commit(alice, encrypt=True)
-    again = StagedCommit.decode(staged.encode(), person.signature)
+    again = StagedCommit.decode(staged.encode(), person.keys)
     assert again.message == staged.message
     assert same_view(again.group, stage(bob, again.message).group)
 

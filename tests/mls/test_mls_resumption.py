@@ -133,7 +133,7 @@ def test_a_commit_of_a_reinit_closes_the_group_for_everybody() -> None:
 def test_a_closed_group_sends_nothing() -> None:  # 12.4.2-11
     (person, alice), (_, bob), _ = closed()
     carol = Person.named("x").key_package().key_package
-    for group in (alice, Group.load(*state(alice), person.signature)):
+    for group in (alice, Group.load(*state(alice), person.keys)):
         before = state(group)
         for send in (
             lambda group=group: group.encrypt(b"x"),
@@ -150,7 +150,7 @@ def test_a_closed_group_sends_nothing() -> None:  # 12.4.2-11
 
 def open_twin(group: Group, person: Person) -> Group:
     """A member's view that does not know that the group is closed."""
-    twin = Group.load(*state(group), person.signature)
+    twin = Group.load(*state(group), person.keys)
     twin.public = replace(twin.public, reinit=None)
     return twin
 

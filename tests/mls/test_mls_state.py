@@ -25,7 +25,7 @@ from tests.mls.support import SUITE, Person, commit, group_of, objects_in, same_
 
 
 def reloaded(person: Person, group: Group) -> Group:
-    loaded = Group.load(*state(group), person.signature)
+    loaded = Group.load(*state(group), person.keys)
     assert state(loaded) == state(group)
     return loaded
 
@@ -105,7 +105,7 @@ def test_an_own_commit_survives_a_restart() -> None:
     carol = Person.named("carol")
     bundle = carol.key_package()
     saved = commit(alice, Add(bundle.key_package), authenticated_data=b"number 3").encode()
-    staged = StagedCommit.decode(saved, alice_person.signature)
+    staged = StagedCommit.decode(saved, alice_person.keys)
     assert staged.encode() == saved
     assert staged.public.authenticated_data == b"number 3"
     assert [leaf.credential.identity for _, leaf in staged.public.added] == [b"carol"]
@@ -118,10 +118,10 @@ def test_an_own_commit_survives_a_restart() -> None:
 def test_a_staged_commit_that_removes_us_and_an_external_one_survive_a_restart() -> None:
     (_, alice), (bob_person, bob) = group_of("alice", "bob")
     saved = stage(bob, commit(alice, Remove(bob.own_leaf)).message).encode()
-    assert StagedCommit.decode(saved, bob_person.signature).removed_us
+    assert StagedCommit.decode(saved, bob_person.keys).removed_us
     carol = Person.named("carol")
     external = carol.join_external(alice.group_info(with_tree=True), None)
-    again = StagedCommit.decode(external.encode(), carol.signature)
+    again = StagedCommit.decode(external.encode(), carol.keys)
     assert same_view(again.group, stage(alice, again.message).group)
 
 
@@ -131,19 +131,19 @@ def test_damaged_or_mixed_up_saved_states_are_refused() -> None:
     after = commit(alice).group
     assert after is not None
     with pytest.raises(DecodeError, match="belong together"):
-        Group.load(after.public_bytes(), secret, alice_person.signature)
+        Group.load(after.public_bytes(), secret, alice_person.keys)
     with pytest.raises(UsageError, match="signature key"):
-        Group.load(public, secret, bob_person.signature)
+        Group.load(public, secret, bob_person.keys)
     for part in (public, secret):
         for bad in (b"", part[:-1], part + b"\x00", b"\xff" + part[1:]):
             parts = (bad, secret) if part is public else (public, bad)
             with pytest.raises(DecodeError):
-                Group.load(*parts, alice_person.signature)
+                Group.load(*parts, alice_person.keys)
     with pytest.raises(DecodeError):
-        StagedCommit.decode(commit(bob).encode()[:-1], bob_person.signature)
+        StagedCommit.decode(commit(bob).encode()[:-1], bob_person.keys)
     mixed = public.replace(alice.public.tree.encode(), after.public.tree.encode())
     with pytest.raises(DecodeError, match="does not fit its context"):
-        Group.load(mixed, secret, alice_person.signature)
+        Group.load(mixed, secret, alice_person.keys)
 
 
 def test_the_saved_form_is_the_one_that_is_documented() -> None:
@@ -281,16 +281,16 @@ def test_a_damaged_secret_tree_or_key_store_is_refused() -> None:
     key = alice._keys.keys[node_of(alice.own_leaf)].public_key
     with pytest.raises(DecodeError, match="do not fit"):
         Group.load(
-            public, secret.replace(key, bob._keys.keys[node_of(bob.own_leaf)].public_key), person.signature
+            public, secret.replace(key, bob._keys.keys[node_of(bob.own_leaf)].public_key), person.keys
         )
 
 
 def test_a_saved_commit_of_another_version_and_a_saved_group_of_an_unknown_suite_are_refused() -> None:
     (person, alice), _ = group_of("alice", "bob")
     saved = commit(alice).encode()
-    assert StagedCommit.decode(saved, person.signature).group is not None
+    assert StagedCommit.decode(saved, person.keys).group is not None
     with pytest.raises(DecodeError, match="another version"):
-        StagedCommit.decode(b"\x00\x09" + saved[2:], person.signature)
+        StagedCommit.decode(b"\x00\x09" + saved[2:], person.keys)
     unknown = replace(alice.public, context=replace(alice.public.context, cipher_suite=9))
     with pytest.raises(DecodeError, match="damaged: cipher suite 0x0009"):
         PublicGroup.decode(unknown.encode())

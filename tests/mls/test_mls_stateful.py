@@ -244,7 +244,7 @@ class Conversation(RuleBasedStateMachine):
         assert member.group.public_bytes() == before
         committed = [entry.proposal for entry in staged.public.proposals]
         assert all(proposal in committed for proposal in proposals)
-        return StagedCommit.decode(staged.encode(), member.person.signature) if self.heads(data) else staged
+        return StagedCommit.decode(staged.encode(), member.person.keys) if self.heads(data) else staged
 
     def accept(self, data: st.DataObject, member: Member, staged: StagedCommit) -> None:
         """The server takes the commit: all others will have to follow it, and most do at once."""
@@ -390,7 +390,7 @@ class Conversation(RuleBasedStateMachine):
         staged = self.stage(member, epoch.commit)
         assert state(member.group) == before
         if self.heads(data):
-            staged = StagedCommit.decode(staged.encode(), member.person.signature)
+            staged = StagedCommit.decode(staged.encode(), member.person.keys)
         if staged.group is None:
             self.gone.append(self.members.pop(member.person.name))
         else:
@@ -481,7 +481,7 @@ class Conversation(RuleBasedStateMachine):
         member = self.pick(data, self.members.values())
         assert member is not None
         saved = state(member.group)
-        member.group = Group.load(*saved, member.person.signature)
+        member.group = Group.load(*saved, member.person.keys)
         assert state(member.group) == saved
 
     def altered(self, data: st.DataObject, message: bytes) -> bytes:

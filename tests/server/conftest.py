@@ -13,9 +13,10 @@ import pytest
 from securechat.server import logs
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
+from securechat.server.rate import Size
 from securechat.transport.tls import client_context
+from securechat_lab.cast.wire_client import SECRETS, Person, WireClient, secrets_in
 from tests.support.cheap import make_server_cheap
-from tests.support.wire_client import SECRETS, Person, WireClient, secrets_in
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +38,9 @@ def log_without_secrets() -> Iterator[io.StringIO]:
 @pytest.fixture
 def config(certificates: Path, tmp_path: Path) -> ServerConfig:
     return ServerConfig(
-        port=0, data=tmp_path / "data", cert=certificates / "server.pem", key=certificates / "server-key.pem"
-    )
+        port=0, data=tmp_path / "data", cert=certificates / "server.pem", key=certificates / "server-key.pem",
+        disk_floor=Size(1 << 20),
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """`securechat admin`: accounts, invites, status, backup and restore, with a running server."""
 
+import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -10,26 +12,32 @@ import subprocess
 import sys
 import tarfile
 import threading
+import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from securechat import cli
 from securechat.errors import RefusedError, StorageError
+from securechat.policy.rules import READERS, VERSION, Rules
+from securechat.server.accounts import file
 from securechat.server.accounts.store import AccountStore
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
-from securechat.server.operator import protocol
+from securechat.server.operator import admin, protocol
 from securechat.server.operator.backup import check_backup, restore
-from securechat.server.store.records import LEAP_ENTRIES
+from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.transport.tls import client_context
 from securechat.ui.exit_codes import ExitCode
 from securechat.wire import messages as m
 from securechat.wire.chain import OPERATORS_WORD
+from securechat.wire.limits import LEAP_ENTRIES
+from securechat_lab.cast.wire_client import WAIT, Person, WireClient
 from tests.support.server_process import ServerProcess
-from tests.support.wire_client import WAIT, Person, WireClient
 
 Enter = Callable[..., Person]
 Connect = Callable[..., WireClient]
@@ -101,6 +109,30 @@ def test_a_user_who_was_added_registers_with_the_code_once_whatever_the_mode(
     assert "there is an account alice already" in run("users", "add", "alice", code=ExitCode.FAILURE)
 
 
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("name-taken", ["ɑlice", "alıce", "rnodern", "сосо"]),
+        ("bad-request", ["admin", "аdmin", "adrnin", "al\u02bcice", "alice.", "علی\u200cرضا"]),
+    ],
+)
+def test_nobody_gets_a_name_that_would_be_taken_for_another_one(
+    server: Server, run: Callable[..., str], tls: object, code: str, names: list[str]
+) -> None:
+    with WireClient(server.port, tls) as client:  # type: ignore[arg-type]  # the fixture of conftest
+        for taken in ("alice", "modern", "coco"):
+            assert isinstance(client.ask(m.Register, taken, NEW, ""), m.Registered)
+        for name in names:
+            assert client.ask(m.Register, name, NEW, "").code == code
+            # There is no such account.
+            assert login(client, name, NEW).code == "login-refused"  # type: ignore[attr-defined]  # a Refused
+    for name in names:
+        shown = run("users", "add", name, code=ExitCode.FAILURE if code == "name-taken" else ExitCode.USAGE)
+        assert ("an account here; choose another name" in shown) == (code == "name-taken")
+    assert run("users", "list").count("\n") == 4
+    assert run("invites", "list").count("\n") == 1
+
+
 def test_an_invite_lets_one_new_account_in_and_can_be_revoked(
     start: Start, run: Callable[..., str], tls: object
 ) -> None:
@@ -125,6 +157,27 @@ def test_of_two_who_use_one_code_at_once_one_gets_in(tmp_path: Path) -> None:
     outcomes = [future.exception() for future in futures]
     assert [type(outcome) for outcome in outcomes] == [type(None), RefusedError]
     store.close()
+
+
+@pytest.mark.parametrize("lives", [7200, 1800])
+def test_a_used_code_lets_its_registration_be_repeated_for_an_hour(tmp_path: Path, lives: int) -> None:
+    now = 1000.0
+    store = AccountStore(tmp_path / "accounts.json", clock=lambda: now)
+    code = store.create_invite("", lives).result().code
+    store.add("alice", "hash", invite=code, invited=True).result()
+    now += min(lives, 3600) - 1
+    assert store.find_invite(code, "alice") is not None
+    assert store.find_invite(code, "bob") is None
+    now += 2
+    assert store.find_invite(code, "alice") is None
+    store.close()
+
+
+@pytest.mark.parametrize(("days", "told"), [(365, "code"), (366, "1 to 365 days")])
+def test_no_code_lives_for_longer_than_a_year(start: Start, run: Callable[..., str], days: int, told: str) -> None:
+    start()
+    given = ExitCode.OK if days == 365 else ExitCode.USAGE
+    assert told in run("invites", "create", "--days", str(days), code=given)
 
 
 def test_an_invite_ends_and_survives_a_restart_until_then(tmp_path: Path) -> None:
@@ -156,8 +209,8 @@ def test_reset_password_lets_its_owner_set_a_new_one_and_ends_what_the_old_one_o
     assert isinstance(client.ask(m.Register, "alice", NEW, code), m.Registered)
     closing = alice.ended().closing
     assert closing is not None
-    assert (closing.reason, closing.text) == ("revoked", "the password was reset")
-    assert client.ask(m.Resume, alice.token, alice.device).code == "token-refused"
+    assert (closing.reason, closing.text) == ("logged-out", "the password was reset")
+    assert client.ask(m.Resume, *alice.credentials(client.channel)).code == "token-refused"
     assert login(client, "alice", alice.secret).code == "login-refused"  # type: ignore[attr-defined]  # it is Refused
     assert isinstance(login(client, "alice", NEW), m.LoggedIn)
     assert connect().ask(m.Register, "alice", bytes(32), code).code == "name-taken"  # it was good once
@@ -173,9 +226,9 @@ def test_who_is_disabled_is_out_at_once_and_stays_out(
     run("users", "disable", "alice")
     closing = alice.ended().closing
     assert closing is not None
-    assert (closing.reason, closing.text) == ("revoked", "this account has been disabled by the operator")
+    assert (closing.reason, closing.text) == ("logged-out", "this account has been disabled by the operator")
     client = connect()
-    assert client.ask(m.Resume, alice.token, alice.device).code == "token-refused"
+    assert client.ask(m.Resume, *alice.credentials(client.channel)).code == "token-refused"
     assert "disabled" in login(client, "alice", alice.secret).text  # type: ignore[attr-defined]  # it is Refused
     assert client.ask(m.Register, "alice", NEW, code).code == "name-taken"  # the code has lost its force
     assert re.search(r"alice .* no +0\n", run("users", "list"))
@@ -189,19 +242,72 @@ def test_who_is_disabled_is_out_at_once_and_stays_out(
     assert isinstance(login(client, "alice", NEW), m.LoggedIn)
 
 
+def test_who_is_disabled_is_out_also_where_the_disk_is_too_slow_to_say_so(
+    run: Callable[..., str], enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    written = threading.Event()
+
+    def held(*fields: Any) -> None:
+        assert written.wait(60)
+        file.write_accounts(*fields)
+
+    monkeypatch.setattr("securechat.server.accounts.store.write_accounts", held)
+    monkeypatch.setattr(admin, "WRITE_SECONDS", 0.01)
+    assert "is not written" in run("users", "disable", "alice", code=ExitCode.FAILURE)
+    assert isinstance(alice.ask(m.ListRooms), m.Rooms)  # it is not on disk yet
+    written.set()
+    closing = alice.ended().closing
+    assert closing is not None
+    assert closing.reason == "logged-out"
+    assert isinstance(bob.ask(m.ListRooms), m.Rooms)
+
+
 def test_a_login_that_was_under_way_when_its_account_was_disabled_does_not_get_in(
     server: Server, run: Callable[..., str], enter: Enter, connect: Connect
 ) -> None:
     alice = enter("alice")
     client = connect()
-    with server._sequencer._lock:  # the login is checked, and waits for its turn
-        client.send(m.Resume(client.protocol.next_id(), alice.token, alice.device))
-        tried = threading.Event()
-        while not tried.wait(0.01):
-            if server._counters.logins().get(("resume", "accepted")):
-                tried.set()
+    before = server._counters.logins()["password", "accepted"]
+    with server._sequencer._lock:  # the password is checked, and the login waits for its turn
+        client.send(m.Login(client.protocol.next_id(), "alice", alice.secret, bytes(16)))
+        checked = threading.Event()
+        while not checked.wait(0.01):
+            if server._counters.logins()["password", "accepted"] > before:
+                checked.set()
         run("users", "disable", "alice")
-    assert client.take(m.Refused).code == "token-refused"
+    refused = client.take(m.Refused)
+    assert refused.code == "login-refused"
+    assert "disabled the account" in refused.text
+    run("users", "enable", "alice")
+    assert client.ask(m.Resume, *alice.credentials(client.channel)).code == "token-refused"
+    assert isinstance(login(client, "alice", alice.secret), m.LoggedIn)
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_a_thief_who_is_just_logging_in_when_the_password_is_reset_does_not_get_in(
+    server: Server, enter: Enter, connect: Connect, *, reset: bool
+) -> None:
+    alice = enter("alice")
+    thief = connect()
+    before = server._counters.logins()["password", "accepted"]
+    with server._sequencer._lock:  # the old password has been compared and was right; the login waits for its turn
+        thief.send(m.Login(thief.protocol.next_id(), "alice", alice.secret, bytes(16)))
+        checked = threading.Event()
+        while not checked.wait(0.01):
+            if server._counters.logins()["password", "accepted"] > before:
+                checked.set()
+        if reset:
+            code = server._accounts.create_invite("alice", 60).result().code
+            server._accounts.reset("alice", server._workers._hasher.hash(NEW), code).result()
+    if reset:
+        refused = thief.take(m.Refused)
+        assert refused.code == "login-refused"
+        assert "the password was set anew" in refused.text
+        assert login(thief, "alice", alice.secret).code == "login-refused"  # type: ignore[attr-defined]  # it is Refused
+        assert isinstance(login(thief, "alice", NEW), m.LoggedIn)
+    else:
+        assert isinstance(thief.take(m.Reply), m.LoggedIn)
 
 
 def test_the_socket_is_its_owners_only_and_goes_with_the_server(server: Server, config: ServerConfig) -> None:
@@ -291,7 +397,7 @@ def test_what_makes_no_sense_is_said_so_and_ends_with_2(run: Callable[..., str])
 
 
 def test_the_operator_keeps_order_in_rooms_that_belong_to_nobody(
-    server: Server, run: Callable[..., str], enter: Enter
+    server: Server, run: Callable[..., str], enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alice, mallory = enter("alice"), enter("mallory")
     assert re.search(r"#lobby\s+0\s+nobody", run("rooms", "list"))
@@ -307,7 +413,9 @@ def test_the_operator_keeps_order_in_rooms_that_belong_to_nobody(
     assert run("rooms", "unbar", "#lobby", "mallory") == ""
     assert run("rooms", "remove", "#lobby", "mallory") == ""
     assert isinstance(mallory.ask(m.Join, "#lobby"), m.JoinOffer)
+    assert "version 2" in run("rooms", "list")
     for arguments, text in (
+        (("upgrade", "#lobby"), "version 2, the newest that this server knows"),
         (("bar", "#staff", "alice"), "#staff belongs to alice; only its owners can bar somebody there"),
         (("unbar", "#lobby", "alice"), "changes nothing"),
         (("remove", "#nowhere", "alice"), "there is no room #nowhere"),
@@ -322,6 +430,10 @@ def test_the_operator_keeps_order_in_rooms_that_belong_to_nobody(
     assert new.public in word.payload
     assert server._hello.site_key == new.public
     assert alice.hello.site_key == old.public
+    monkeypatch.setitem(READERS, VERSION + 1, Rules.decode)
+    assert run("rooms", "upgrade", "#lobby") == ""
+    assert "version 2, 3 once newer programs are with alice" in run("rooms", "list")
+    assert "it waits for newer programs of alice" in run("rooms", "upgrade", "#lobby", code=ExitCode.FAILURE)
     run("rooms", "bar", "no#room", "alice", code=ExitCode.USAGE)
 
 
@@ -331,6 +443,30 @@ def test_status_says_how_the_server_is(server: Server, run: Callable[..., str], 
     assert f"listening on        {server.address}\n" in shown
     assert "accounts            1\n" in shown
     assert "connections         1, 1 logged in, 0 accounts waiting\n" in shown
+    assert "lost at the start" not in shown
+
+
+def test_what_a_damaged_write_ahead_log_has_lost_is_told(
+    start: Start, config: ServerConfig, run: Callable[..., str], tmp_path: Path,
+    log_without_secrets: io.StringIO,
+) -> None:
+    with closing(SQLiteStore(tmp_path / "other" / "chat.db")) as store:  # killed: nobody has folded its log in
+        for _ in range(3):
+            store.change_site_key()
+            store.commit()
+        shutil.copytree(tmp_path / "other", config.data, dirs_exist_ok=True)
+    log = config.data / "chat.db-wal"
+    data = bytearray(log.read_bytes())
+    data[32 + 24 + 100] ^= 1  # in the first page of all
+    log.write_bytes(data)
+    server = start(metrics_port=0)
+    lost = server.status().commits_passed_over
+    assert lost >= 3
+    assert f"lost at the start   {lost} commits of the store" in run("status")
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=WAIT) as answer:
+        assert f"\nsecurechat_commits_passed_over {lost}.0\n" in answer.read().decode()
+    (line,) = [each for each in log_without_secrets.getvalue().splitlines() if "write-ahead log is lost" in each]
+    assert f'"commits": {lost}' in line
 
 
 # --- backups ----------------------------------------------------------------------------------------------------------
@@ -370,7 +506,7 @@ def test_a_backup_of_a_busy_server_is_whole_and_a_server_goes_on_from_it(
     assert "is there already" in run("backup", str(tmp_path / "one.tar"), code=ExitCode.FAILURE)
     server.stop()
     assert sorted(path.name for path in config.data.iterdir()) == [
-        "accounts.json", "accounts.json.lock", "accounts.json.previous", "chat.db", "chat.db.lock",
+        "accounts.json", "accounts.json.lock", "accounts.json.previous", "age", "chat.db", "chat.db.lock", "reserve",
     ]  # fmt: skip
 
     data = tmp_path / "restored"
@@ -385,7 +521,7 @@ def test_a_backup_of_a_busy_server_is_whole_and_a_server_goes_on_from_it(
         back.secret, back.device = alice.secret, alice.device
         reply = back.ask(m.Login, "alice", back.secret, back.device)
         assert isinstance(reply, m.LoggedIn)
-        assert (reply.published, back.hello.server_id) == (True, alice.hello.server_id)
+        assert (reply.certificate, back.hello.server_id) == (alice.certificate().encode(), alice.hello.server_id)
         subscribed = back.ask(m.Subscribe, conversation, before)
         head = server._store.conversations.load(conversation)
         assert head is not None

@@ -8,7 +8,7 @@ import pytest
 from securechat.server import app
 from securechat.server.app import Server
 from securechat.wire import messages as m
-from tests.support.wire_client import Person
+from securechat_lab.cast.wire_client import Person
 
 Enter = Callable[..., Person]
 

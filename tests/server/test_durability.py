@@ -29,8 +29,8 @@ from securechat.server.store.sqlite import writer
 from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.wire import messages as m
 from securechat.wire.protocol import Ended
+from securechat_lab.cast.wire_client import WAIT, Person
 from tests.support.server_process import ServerProcess, server_command, server_environment
-from tests.support.wire_client import WAIT, Person
 
 
 def talk(port: int, tls: ssl.SSLContext) -> tuple[Person, Person, bytes]:

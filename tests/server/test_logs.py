@@ -1,11 +1,14 @@
 """The log: what a line looks like, what others cannot do to it, and what is never in it."""
 
 import base64
+import contextlib
+import fcntl
 import io
 import json
 import logging
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +18,7 @@ import pytest
 
 from securechat.client import commands, events
 from securechat.client.password import login_secret
-from securechat.server import logs
+from securechat.server import log_output, logs
 from securechat.server.operator.protocol import (
     AddUser,
     Backup,
@@ -26,12 +29,14 @@ from securechat.server.operator.protocol import (
     ask,
     connect,
 )
+from securechat.transport.certificate_files import pin_of
 from securechat.transport.tls import client_context
 from securechat.wire import messages as m
-from tests.support.canaries import search
-from tests.support.live import LiveClient, LiveServer
-from tests.support.server_process import ServerProcess
-from tests.support.wire_client import SECRETS, Person, WireClient
+from securechat_lab.cast.canaries import search
+from securechat_lab.cast.live import LiveClient, identity_key
+from securechat_lab.cast.wire_client import SECRETS, WAIT, Person, WireClient
+from tests.support.live import LiveServer
+from tests.support.server_process import ServerProcess, server_command, server_environment
 
 INVITE = "sesame-4711"
 
@@ -44,6 +49,9 @@ def undisturbed() -> Iterator[None]:
     names = ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing")
     settings = {name: getattr(logging, name) for name in names}
     yield
+    for handler in root.handlers:
+        if handler not in before[0]:
+            handler.close()
     root.handlers, root.level, ours.level = before
     vars(logging).update(settings)
     threading.excepthook = hook
@@ -56,6 +64,8 @@ def file(tmp_path: Path) -> Iterator[TextIO]:
 
 
 def written(file: TextIO) -> list[str]:
+    for handler in logging.getLogger().handlers:
+        handler.flush()
     file.seek(0)
     return file.read().splitlines()
 
@@ -73,7 +83,7 @@ HOSTILE = "\x1b[31mred\n2026-01-01T00:00:00Z info     logged in account=root\u20
 
 
 def test_a_line_is_a_json_object_that_begins_with_time_level_and_event(file: TextIO) -> None:
-    logs.configure(file, "info")
+    log_output.configure(file, "info")
     logs.get_logger("securechat.server.test").info("logged in", account="ada", place=0)
     (line,) = written(file)
     fields = json.loads(line)
@@ -83,7 +93,7 @@ def test_a_line_is_a_json_object_that_begins_with_time_level_and_event(file: Tex
 
 
 def test_below_the_level_nothing_is_written(file: TextIO) -> None:
-    logs.configure(file, "warning")
+    log_output.configure(file, "warning")
     log = logs.get_logger("securechat.server.test")
     log.info("quiet")
     log.warning("loud")
@@ -92,7 +102,7 @@ def test_below_the_level_nothing_is_written(file: TextIO) -> None:
 
 def test_at_a_terminal_a_line_is_readable(terminal: tuple[TextIO, int]) -> None:
     stream, master = terminal
-    logs.configure(stream, "info")
+    log_output.configure(stream, "info")
     logs.get_logger("securechat.server.test").info("closed", client="127.0.0.1:5", account="", reason="no reply")
     line = os.read(master, 1000).decode().rstrip()
     assert line.split(" ", 1)[1] == "info     closed client=127.0.0.1:5 account='' reason='no reply'"
@@ -101,7 +111,7 @@ def test_at_a_terminal_a_line_is_readable(terminal: tuple[TextIO, int]) -> None:
 def test_no_text_of_others_gets_into_either_rendering_unescaped(file: TextIO, terminal: tuple[TextIO, int]) -> None:
     stream, master = terminal
     for target in (file, stream):
-        logs.configure(target, "info")
+        log_output.configure(target, "info")
         log = logs.get_logger("securechat.server.test")
         log.info("closed", reason=HOSTILE)
         try:
@@ -123,7 +133,7 @@ def test_no_text_of_others_gets_into_either_rendering_unescaped(file: TextIO, te
 
 
 def test_a_traceback_shows_no_values(file: TextIO) -> None:
-    logs.configure(file, "debug")
+    log_output.configure(file, "debug")
     password = f"tiger{4711}"
     try:
         raise RuntimeError(f"{len(password)}")
@@ -135,7 +145,7 @@ def test_a_traceback_shows_no_values(file: TextIO) -> None:
 
 
 def test_the_end_of_a_thread_by_an_error_is_a_line(file: TextIO) -> None:
-    logs.configure(file, "info")
+    log_output.configure(file, "info")
     thread = threading.Thread(target=lambda: 1 // 0, name="worker")
     thread.start()
     thread.join()
@@ -158,7 +168,7 @@ def test_whatever_others_write_in_whatever_shape_is_one_line_of_printable_ascii(
     reader = threading.Thread(target=read_line, args=(master, shown))  # a terminal takes 4 KiB, then it waits
     reader.start()
     for target in (file, stream):
-        logs.configure(target, "info")
+        log_output.configure(target, "info")
         logs.get_logger("securechat.server.test").info("closed", reason=shapes[shape], account="ada")
     reader.join()
     (as_json,) = written(file)
@@ -173,6 +183,101 @@ def read_line(master: int, into: list[bytes]) -> None:
     """Read from a terminal to the end of a line."""
     while not into or not into[-1].endswith(b"\n"):
         into.append(os.read(master, 1 << 16))
+
+
+# --- who reads it -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[TextIO, int]]:
+    """What is written to the first comes out of the second."""
+    out, into = os.pipe()
+    with os.fdopen(into, "w", encoding="utf-8") as stream:
+        yield stream, out
+    with contextlib.suppress(OSError):  # a test has closed it
+        os.close(out)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_nobody_waits_for_a_pipe_that_nobody_reads_and_what_is_lost_is_told_later(
+    pipe: tuple[TextIO, int], waits: bool  # noqa: FBT001 - pytest passes names
+) -> None:
+    stream, out = pipe
+    os.set_blocking(stream.fileno(), waits)
+    log_output.configure(stream, "info")
+    log, count = logs.get_logger("securechat.server.test"), 0
+    while count < 20_000 and log_output.dropped() < 100:
+        log.info("closed", number=count, reason="x" * 1000)
+        count += 1
+    lost = log_output.dropped()
+    assert lost == 100
+    assert log_output.MAX_WAITING < count * 1100 < log_output.MAX_WAITING + (4 << 20)
+    text = b""
+    while b"lines of the log were lost" not in text or not text.endswith(b"\n"):
+        text += os.read(out, 1 << 20)
+    *lines, last = map(json.loads, text.splitlines())
+    assert [line["number"] for line in lines] == list(range(count - lost))
+    assert (last["level"], last["lines"]) == ("warning", lost)
+    log.info("again")
+    assert json.loads(os.read(out, 1000))["event"] == "again"
+
+
+def test_what_cannot_be_written_is_counted_and_a_line_that_broke_off_is_no_other_ones_beginning(
+    pipe: tuple[TextIO, int]
+) -> None:
+    stream, out = pipe
+    log_output.configure(stream, "info")
+    (handler,) = logging.getLogger().handlers
+    log = logs.get_logger("securechat.server.test")
+    fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, 4096)
+    full = os.open("/dev/full", os.O_WRONLY)
+    handler._descriptor = full  # type: ignore[attr-defined]  # the disk is full
+    log.info("closed", number=1)
+    handler.flush()
+    assert log_output.dropped() == 1
+    handler._descriptor = stream.fileno()  # type: ignore[attr-defined]  # the handler is a real one
+    log.info("closed", number=2)
+    text = b""
+    while b"lines of the log were lost" not in text or not text.endswith(b"\n"):
+        text += os.read(out, 4096)
+    assert [json.loads(line).get("number") for line in text.splitlines()] == [2, None]
+    log.info("closed", reason="x" * 10_000)  # more than the pipe holds
+    assert os.read(out, 10)
+    os.close(out)
+    handler.flush()
+    assert log_output.dropped() == 2
+    os.close(full)
+
+
+def test_a_server_whose_log_nobody_reads_serves_and_ends(certificates: Path, tmp_path: Path) -> None:
+    command = server_command(certificates, tmp_path / "data", "--log-level", "debug")
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=server_environment()
+    ) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rpartition(b":")[2])
+        with Person(port, client_context(certificates / "ca.pem"), "alice") as alice:
+            alice.register().login()
+            for _ in range(1000):  # a line of some 150 bytes each: a pipe holds 64 KiB
+                assert isinstance(alice.ask(m.ListRooms), m.Rooms)
+        process.terminate()
+        assert process.wait(WAIT) == 0
+        assert process.stderr is not None
+        assert b'"event": "request"' in process.stderr.read()
+
+
+@pytest.mark.parametrize("broken", ["2>&-", "2>/dev/full"])
+def test_a_server_whose_log_cannot_be_written_serves_and_ends(
+    certificates: Path, tmp_path: Path, broken: str
+) -> None:
+    command = ["sh", "-c", f'exec "$@" {broken}', "sh", *server_command(certificates, tmp_path / "data")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=server_environment()) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rpartition(b":")[2])
+        with Person(port, client_context(certificates / "ca.pem"), "alice") as alice:
+            assert isinstance(alice.register().login().ask(m.ListRooms), m.Rooms)
+        process.terminate()
+        assert process.wait(WAIT) == 0
 
 
 # --- secrets ----------------------------------------------------------------------------------------------------------
@@ -195,18 +300,20 @@ def converse(server: LiveServer) -> dict[str, bytes]:
     """Logins, right and wrong, with invites, by token; a message. Return what was secret in it."""
     people = []
     secrets = {"invite code": INVITE.encode()}
+    pin = bytes.fromhex(pin_of(server.ca).removeprefix("sha256:"))
     for name in ("alice", "bob"):
         password = f"pass'word \\ of {name} \N{LATIN SMALL LETTER O WITH DIAERESIS}{os.urandom(6).hex()}"
         person = LiveClient(server, name, password=password, invite=INVITE)
         person.wait_for(events.Ready)
         people.append(person)
-        row = person.client._engine._context.device.row
+        device = person.client._engine._context.device
+        row = device.row
         secrets |= {
             f"{name}'s password": password.encode(),
-            f"{name}'s login secret": login_secret(password, row.server_id, name),
+            f"{name}'s login secret": login_secret(bytearray(password.encode()), row.server_id, name, pin),
             f"{name}'s token": row.token,
-            f"{name}'s identity key": row.identity_private,
-            f"{name}'s signature key": row.signature_private,
+            f"{name}'s identity key": identity_key(person),
+            f"{name}'s signature key": device._vault.signature_keys.find(row.signature_key) or b"",
         }
     alice, bob = people
     wrong = f"wrong\\{os.urandom(6).hex()}"
@@ -263,7 +370,7 @@ def test_a_log_at_debug_holds_no_password_no_token_no_key_and_no_text(
 
     # The twin: the same search finds each of them, in whatever way a careless line writes it.
     with (path.parent / "careless").open("w+", encoding="utf-8") as file:
-        logs.configure(file, "debug")
+        log_output.configure(file, "debug")
         careless = logs.get_logger("securechat.server.careless")
         ways: dict[str, Callable[[bytes], str]] = {
             "repr": repr, "hex": bytes.hex, "latin": lambda secret: secret.decode("latin-1"),

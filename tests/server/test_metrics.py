@@ -18,9 +18,11 @@ from securechat.server import app
 from securechat.server.admission.newcomers import Newcomers
 from securechat.server.app import Server
 from securechat.server.operator import metrics
+from securechat.server.operator.protocol import GetStatus
 from securechat.server.rate import Rate
+from securechat.ui.admin import answer
 from securechat.wire import messages as m
-from tests.support.wire_client import WAIT, Person, WireClient
+from securechat_lab.cast.wire_client import WAIT, Person, WireClient
 
 Start = Callable[..., Server]
 
@@ -74,7 +76,7 @@ def test_the_numbers_are_those_of_what_happened(
         alice.say(conversation, text)
     with WireClient(server.port, tls) as stranger:
         stranger.ask(m.Login, "alice", bytes(32), bytes(16))
-        stranger.ask(m.Resume, bytes(32), bytes(16))
+        stranger.ask(m.Resume, bytes(32), bytes(16), bytes(64))
         seen = numbers(server)
     assert seen["accounts",] == 2
     assert seen["connections",] == 3
@@ -90,11 +92,36 @@ def test_the_numbers_are_those_of_what_happened(
     assert seen["handshake_bytes",] > 1000  # the commit by which the two came together
     assert seen["delivery_seconds_count",] == seen["delivery_seconds_bucket", "+Inf"] == 4
     assert 0 < seen["delivery_seconds_sum",] < WAIT
+    held = [seen["account_held_bytes", rank] for rank in ("1", "2")]  # alice's and bob's, and nothing names them
+    assert held[0] > held[1] > 1000
+    assert seen["held_bytes",] == sum(held) < seen["quota_bytes",]
+    assert len([each for each in seen if each[0] == "account_held_bytes"]) == 2
+    with server._sequencer._lock:
+        assert held == [server._store.held(name) for name in ("alice", "bob")]
+    assert "of those that hold most: 0.0, 0.0; each may hold 1,024 MiB" in show(server)
     assert seen["certificate_expiry_timestamp_seconds",] > time.time()
     assert seen["process_open_fds",] > 5
     until(server, ("connections",), 2)
     bob.bye()
     until(server, ("sessions",), 1)
+
+
+def test_refusals_are_counted_by_code_and_by_rate(start: Callable[..., Server], tls: ssl.SSLContext) -> None:
+    server = start(metrics_port=0, requests_per_account=Rate(20, 0.01))
+    with Person(server.port, tls, "alice") as alice:
+        alice.register().login()
+        assert numbers(server)["refused_by_rate_total", "requests_per_account"] == 0
+        codes = [getattr(alice.ask(m.Join, "#nowhere"), "code", "") for _ in range(30)]
+    assert 0 < codes.count("not-found") < 20
+    until(server, ("refused_by_rate_total", "requests_per_account"), codes.count("slow-down"))
+    assert numbers(server)["refused_total", "not-found"] == codes.count("not-found")
+    assert f"{codes.count('slow-down')} by requests_per_account" in show(server)
+    assert "queues              0 passwords, 0 commits, 0 portions of history, 0 requests" in show(server)
+
+
+def show(server: Server) -> str:
+    """What `securechat admin status` prints."""
+    return answer(server._config.data, GetStatus(), as_json=False)
 
 
 def test_commits_are_counted_by_outcome(server: Server, enter: Callable[..., Person]) -> None:

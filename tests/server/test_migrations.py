@@ -6,15 +6,20 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securechat.errors import StorageError
+from securechat.identity.certificate import issue
+from securechat.identity.statements import Head, state
 from securechat.server.sequencer.validation import Validator
 from securechat.server.store.sqlite import schema
 from securechat.server.store.sqlite.store import SQLiteStore
+from tests.support.stores import tidy
 
 OLDEST = Path(__file__).with_name("oldest.sql")
 """Version 1, as a server of that version wrote it: alice and bob, their conversation, and a room. Never changed."""
@@ -51,7 +56,7 @@ def open_and_check(path: Path) -> None:
         entries = store.logs.read(DIRECT, 0, head.seq, 100, 1 << 20)
         assert [entry.seq for entry in entries] == [1, 2, 3, 4]
         digest = hashlib.sha256(b"".join(entry.payload for entry in entries)).hexdigest()
-        assert digest == "068116b7bc5ba6238486994a639d150da41a7da0b3b81a8bb3b1d03bf63fdbeb"
+        assert digest == "981efa7be22aa0769bbadd6d39eace8b4ea2133eaef01914a91ddda793fb7dc0"
         found = store.conversations.read_group(DIRECT)
         assert found is not None
         group = Validator(SERVER_ID).restore(*found)
@@ -63,6 +68,16 @@ def open_and_check(path: Path) -> None:
         assert store.inboxes.newest(store.directory.devices("bob")[0].device) == 1
     finally:
         store.close()
+
+
+@contextmanager
+def before_step(step: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
+    """Bring a database to where it was before a step; what is written to it then is what a server of then wrote."""
+    with monkeypatch.context() as patched, closing(sqlite3.connect(path)) as connection:
+        patched.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[: schema.MIGRATIONS.index(step)])
+        schema.migrate(connection)
+        yield connection
+        connection.commit()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -94,6 +109,52 @@ def test_a_step_works_on_what_is_there_and_is_taken_once(path: Path, monkeypatch
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*), min(size) > 100 FROM payload_sizes").fetchone() == (6, 1)
         assert connection.execute("SELECT seen FROM devices").fetchall() == [(0,), (0,)]
+
+
+def test_device_ids_of_before_belong_to_whoever_certified_them_first(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what a server of the step before had: bob's device is in a room, alice's was certified and is gone."""
+    with before_step(schema._CERTIFIED_IDS, path, monkeypatch) as connection:
+        ((bob,),) = connection.execute("SELECT device FROM devices WHERE account = 'bob'")
+        identity = Ed25519PrivateKey.generate()
+        certified = (("alice", b"x" * 16), ("mallory", b"x" * 16), ("mallory", bob))
+        for time, (account, device) in enumerate(certified):
+            link = issue(
+                identity, server_id=SERVER_ID, account=account, device_id=device, signature_key=bytes(32),
+                not_before=0, not_after=1, seq=time + 1, previous=bytes(32),
+            )  # fmt: skip
+            row = account, link.identity_key, link.seq, time, link.encode()
+            connection.execute("INSERT INTO chains VALUES (?, ?, ?, ?, ?)", row)
+        revoked = state(
+            identity, Head.after(link), "revoke", server_id=SERVER_ID, account="mallory", time=0, key=bytes(32),
+            device_id=b"y" * 16,
+        )  # fmt: skip
+        row = "mallory", link.identity_key, revoked.seq, 9, revoked.encode()
+        connection.execute("INSERT INTO chains VALUES (?, ?, ?, ?, ?)", row)
+    store = SQLiteStore(path)
+    owners = [store.directory.account_of(each) for each in (b"x" * 16, bob, b"y" * 16)]
+    store.close()
+    assert owners == ["alice", "bob", ""]
+
+
+def test_what_was_there_before_deletions_had_portions_can_be_deleted(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what a server of the step before had: one conversation goes, the room stays."""
+    with before_step(schema._DEAD, path, monkeypatch):
+        pass
+    store = SQLiteStore(path)
+    lobby, entries = store.conversations.room("#lobby"), store.size().entries
+    assert lobby is not None
+    store.conversations.delete(DIRECT)
+    store.commit()
+    assert store._writer.one("SELECT count(*) FROM dead") == 1
+    tidy(store, store.newest() + 60_000)
+    assert store._writer.one("SELECT count(*) FROM dead") == 0
+    assert {ref for (ref,) in store._writer.rows("SELECT conversation FROM members")} == {store.logs.refs[lobby]}
+    assert 0 < store.size().entries == entries - 4
+    store.close()
 
 
 @pytest.mark.parametrize("flaw", ["INSERT INTO nowhere VALUES (1);", "DROP TABLE meta; nonsense;"])

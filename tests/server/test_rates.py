@@ -1,4 +1,7 @@
-"""Every rate against a real server: a burst passes; whatever exceeds it is told when to come again, and then passes."""
+"""Rates against a real server: a burst passes; whatever exceeds it is told when to come again, and then passes.
+
+Those of requests, registrations and codes are in `sequencer/test_login.py`.
+"""
 
 import contextlib
 import os
@@ -15,8 +18,10 @@ from securechat.server.app import Server
 from securechat.server.rate import Rate
 from securechat.transport.tls import client_context
 from securechat.wire import messages as m
-from tests.support.live import LiveClient, LiveServer
-from tests.support.wire_client import WAIT, Person, WireClient
+from securechat_lab.cast.live import LiveClient
+from securechat_lab.cast.scenes import happened
+from securechat_lab.cast.wire_client import WAIT, Person, WireClient
+from tests.support.live import LiveServer
 
 Start = Callable[..., Server]
 
@@ -92,7 +97,16 @@ def test_wrong_passwords_from_an_address(start: Start, visit: Visit) -> None:
 def test_wrong_tokens_from_an_address(start: Start, visit: Visit) -> None:
     server = start(attempts_per_address=SLOW)
     alice, thief = visit(server, "alice").register().login(), visit(server, "thief")
-    refused = too_often(lambda: thief.ask(m.Resume, os.urandom(32), DEVICE), honest="token-refused")
+    refused = too_often(lambda: thief.ask(m.Resume, os.urandom(32), DEVICE, bytes(64)), honest="token-refused")
+    come_again(refused)
+    alice.again().drop()
+
+
+def test_a_right_token_with_wrong_proofs_is_tried_as_seldom(start: Start, visit: Visit) -> None:
+    """Each one costs the server a signature's check."""
+    server = start(attempts_per_address=SLOW)
+    alice, thief = visit(server, "alice").register().login(), visit(server, "thief")
+    refused = too_often(lambda: thief.ask(m.Resume, alice.token, alice.device, bytes(64)), honest="token-refused")
     come_again(refused)
     alice.again().drop()
 
@@ -102,7 +116,7 @@ def test_right_passwords_and_tokens_cost_nothing(start: Start, visit: Visit) -> 
     alice = visit(server, "alice").register().login()
     for _ in range(2 * NEVER.burst):
         again = visit(server, "alice")
-        again.device = alice.device
+        again.device, again.signature = alice.device, alice.signature
         again.login(publish=False)
         again.again().drop()
 
@@ -143,7 +157,19 @@ def test_registering_a_taken_name_is_a_guess_at_its_password(start: Start, visit
     assert guess(thief, "alice").code == "slow-down"
 
 
-# --- accounts, requests, messages ---
+def test_a_login_with_a_former_secret_is_two_guesses(start: Start, visit: Visit) -> None:
+    server = start(attempts_per_account=Rate(3, 0.001))
+    alice = visit(server, "alice").register()
+
+    def offer(former: bytes) -> object:
+        return alice.ask(m.Login, "alice", bytes(32), alice.device, former).code
+
+    assert offer(bytes(range(32))) == "login-refused"
+    assert offer(alice.secret) == "slow-down"  # one is left, and two are needed
+    assert isinstance(alice.ask(m.Login, "alice", alice.secret, alice.device), m.LoggedIn)  # and one is enough here
+
+
+# --- accounts, messages ---
 
 
 def test_new_accounts_from_an_address(start: Start, visit: Visit) -> None:
@@ -154,17 +180,6 @@ def test_new_accounts_from_an_address(start: Start, visit: Visit) -> None:
     assert isinstance(visit(server, "y", source="127.0.0.2").ask(m.Register, "y", bytes(32)), m.Registered)
     come_again(refused)
     assert isinstance(client.ask(m.Register, "z", bytes(32)), m.Registered)
-
-
-def test_requests_of_an_account_on_all_its_devices(start: Start, visit: Visit) -> None:
-    server = start(requests_per_account=Rate(5, 2))
-    alice, other = visit(server, "alice").register().login(), visit(server, "alice").login(publish=False)
-    refused = too_often(lambda: alice.ask(m.ListRooms), honest="Rooms")
-    assert other.ask(m.ListRooms).code == "slow-down"
-    bob = visit(server, "bob").register().login()
-    assert isinstance(bob.ask(m.ListRooms), m.Rooms)
-    come_again(refused)
-    assert isinstance(alice.ask(m.ListRooms), m.Rooms)
 
 
 def test_messages_of_an_account_over_all_its_connections(start: Start, visit: Visit) -> None:
@@ -214,7 +229,7 @@ def test_nobody_uses_up_the_key_packages_of_somebody_and_nobody_is_refused_for_t
         assert thief.ask(m.FetchKeyPackages, "bob").key_packages == [last_resort]
     assert alice.ask(m.FetchKeyPackages, "bob").key_packages == [last_resort]
     assert isinstance(alice.open_direct("bob"), m.Accepted)
-    assert bob.ask(m.PublishKeyPackages, [], b"").key_packages == stock.key_packages - 1
+    assert bob.ask(m.PublishKeyPackages, [], b"").references == stock.references[1:]
 
 
 # --- connections ---
@@ -265,7 +280,7 @@ def test_the_real_client_comes_again_when_it_is_told_to(
         alice.say("#den", line)
     alice.wait_until(lambda: all(line.seq for line in alice.client.history(alice.id_of("#den"), 100)))
     assert alice.texts("#den") == [f"alice: {line}" for line in said]
-    assert not any(isinstance(event, events.Refused) for event in alice.happened)
+    assert not happened(alice, events.Refused)
     alice.close()
 
 

@@ -17,10 +17,11 @@ from securechat import certs
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
 from securechat.server.rate import Rate
-from securechat.transport.tls import client_context, read_certificate
+from securechat.transport.certificate_files import read_certificate
+from securechat.transport.tls import client_context
 from securechat.wire import messages as m
+from securechat_lab.cast.wire_client import WAIT, Person, WireClient
 from tests.support.server_process import ServerProcess
-from tests.support.wire_client import WAIT, Person, WireClient
 
 
 class Site:
@@ -85,6 +86,24 @@ def test_a_renewed_certificate_is_shown_to_who_comes_next_and_disturbs_nobody(si
     assert site.server.end(signal.SIGTERM) == 0
 
 
+def test_devices_resume_over_connections_of_before_and_after_a_renewal(site: Site) -> None:
+    """Each proof is about the certificate that its own connection was greeted with."""
+    with (
+        Person(site.server.port, site.tls, "alice") as alice,
+        WireClient(site.server.port, site.tls) as before,
+        WireClient(site.server.port, site.tls) as liar,
+    ):
+        alice.register().login()
+        site.renew()
+        site.reload("reloaded")
+        with WireClient(site.server.port, site.tls) as after:
+            assert before.shown != after.shown
+            wrong = replace(liar.channel, shown=after.shown)
+            assert liar.ask(m.Resume, *alice.credentials(wrong)).code == "token-refused"
+            for client in (before, after):
+                assert isinstance(client.ask(m.Resume, *alice.credentials(client.channel)), m.LoggedIn)
+
+
 def test_what_is_wrong_with_a_certificate_is_said_and_the_old_one_stays(site: Site) -> None:
     old = site.shown_serial()
     chain, key = site.certs / "server.pem", site.certs / "server-key.pem"
@@ -97,12 +116,12 @@ def test_what_is_wrong_with_a_certificate_is_said_and_the_old_one_stays(site: Si
         assert site.shown_serial() == old
 
     chain.write_bytes(new[: len(new) // 3])
-    refused("not a usable certificate")
+    refused("server.pem is damaged")
     chain.write_bytes(whole)  # the old certificate with the new key
     refused("key values mismatch")
     chain.write_bytes(new)
     key.write_bytes(new_key[:-30])
-    refused("not a usable certificate")
+    refused("server-key.pem is damaged")
     key.unlink()
     refused("does not exist")
     site.renew(days_ago=certs.DEFAULT_DAYS + 1)

@@ -1,6 +1,8 @@
 """Sessions over real connections: guesses, one session a device, catching up while others talk, slow readers."""
 
+import io
 import socket
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -9,12 +11,13 @@ from typing import Any
 import pytest
 
 from securechat.server.app import Server
-from securechat.server.carrying import reactor
+from securechat.server.carrying import payer, reactor
 from securechat.server.carrying.connection import Connection
 from securechat.server.sequencer import reading
 from securechat.server.sequencer.session import Session
+from securechat.server.store.records import Membership
 from securechat.wire import messages as m
-from tests.support.wire_client import Person
+from securechat_lab.cast.wire_client import Person, WireClient
 
 Enter = Callable[..., Person]
 Start = Callable[..., Server]
@@ -26,6 +29,27 @@ PATIENCE = 60.0
 def refused(reply: object, code: str) -> None:
     assert isinstance(reply, m.Refused), reply
     assert reply.code == code, reply
+
+
+# --- addresses ---
+
+
+@pytest.mark.parametrize("host", ["::", "127.0.0.1", "::1"])
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this system has no sockets of both families")
+def test_a_server_is_reached_where_it_listens_and_at_all_addresses_by_both_families(
+    start: Start, tls: ssl.SSLContext, log_without_secrets: io.StringIO, host: str
+) -> None:
+    server = start(host=host)
+    for source in ("127.0.0.1", "::1"):
+        if host in ("::", source):
+            with WireClient(server.port, tls, source=source) as client:
+                assert client.ask(m.Login, "nobody", bytes(32), bytes(16)).code == "login-refused"
+        else:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((source, server.port), timeout=PATIENCE)
+    seen = log_without_secrets.getvalue()
+    assert ('"client": "127.0.0.1:' in seen) == (host != "::1")
+    assert ('"client": "[::1]:' in seen) == (host != "127.0.0.1")
 
 
 # --- logging in ---
@@ -170,6 +194,8 @@ def test_a_sender_that_reads_gets_its_answer_in_the_place_of_its_entry(enter: En
         alice.pump()
         while alice.received:
             message = alice.received.pop(0)
+            if isinstance(message, m.Presence):  # of bob, which comes when the server has nothing else to do
+                continue
             assert isinstance(message, m.Entry | m.Accepted), message
             seqs.append(message.seq)
     other.join()
@@ -190,6 +216,48 @@ def test_a_slow_reader_costs_no_memory_and_misses_nothing(
     slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     assert [seq for seq, _ in slow.read(conversation, count)] == [2 + n for n in range(count)]
     slow.drop()
+
+
+@pytest.mark.parametrize("crowded", [True, False])
+def test_all_slow_readers_of_an_account_together_cost_no_more_memory_than_it_may(
+    server: Server, enter: Enter, monkeypatch: pytest.MonkeyPatch, *, crowded: bool
+) -> None:
+    """Each may have half a megabyte waiting, and an account has 32 of them. They miss nothing."""
+    if crowded:
+        monkeypatch.setattr(payer, "HELD_BY_ANYBODY", 64 << 10)
+        monkeypatch.setattr(payer, "MAX_UNREAD", 64 << 10)
+    alice, bob = enter("alice"), enter("bob")
+    alice.open_room("#lobby")
+    room = bob.join("#lobby")
+    bob.subscribe(room)
+    slow = [bob.again(receive_buffer=4096)]
+    for _ in range(3):
+        other = Person(server.port, bob.context, "bob", receive_buffer=4096)
+        other.identity, other.chain = bob.identity, slow[-1].chain
+        slow.append(other.login())
+        with server._sequencer._lock:
+            kept = server._store.conversations
+            kept.put_members(room, [Membership(other.device, "bob", 1, bytes(32), None, 1)])
+            server._store.commit()
+            server._sequencer._conversations.find(room, 0).reload(kept)
+    connections = []
+    for each in slow:
+        each.subscribe(room, 1)
+        connection = session_of(server, each).outlet
+        assert isinstance(connection, Connection)
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        connections.append(connection)
+    alice.subscribe(room)
+    alice.process(alice.take(m.Entry))
+    count, size = 100, 8_000
+    for _ in range(count):
+        assert isinstance(alice.say(room, "x" * size), m.Accepted)
+    held = sum(each.backlog for each in connections)
+    assert (held < (64 << 10) + 4 * (reading.FEW_BYTES + 3 * size)) is crowded
+    for each in slow:
+        each.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        assert [each.take(m.Entry).seq for _ in range(count)] == [2 + n for n in range(count)]
+        each.drop()
 
 
 def test_a_slow_reader_does_not_hold_up_the_others(enter: Enter) -> None:

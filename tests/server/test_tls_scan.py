@@ -20,8 +20,8 @@ import pytest
 import trustme
 
 from securechat.transport.tls import client_context
+from securechat_lab.cast.wire_client import WAIT
 from tests.support.live import LiveServer
-from tests.support.wire_client import WAIT
 
 SCANNER = Path(sys.prefix) / "sslyze" / "bin" / "python"
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from securechat.client import commands, events
-from tests.adversary.scenes import direct, invite, lobby, members, say, state
+from securechat_lab.cast.live import LiveClient
+from securechat_lab.cast.scenes import direct, happened, invite, lobby, members, say, state
 from tests.stories.asking import asked_in
-from tests.support.live import LiveClient, LiveServer
+from tests.support.live import LiveServer
 
 Clients = Callable[..., list[LiveClient]]
 
@@ -46,13 +47,13 @@ def club(owner: LiveClient, *others: LiveClient) -> bytes:
 def begin(*people: LiveClient) -> None:
     """What was told so far is not part of the story."""
     for person in people:
-        person.wait_until(person._queue.empty)
+        happened(person, events.Event)
         person.happened.clear()
 
 
 def asked(*people: LiveClient) -> list[int]:
     """How many questions each was asked."""
-    return [len(asked_in(person.happened, person.client._engine)) for person in people]
+    return [len(asked_in(happened(person, events.Event), person.client._engine)) for person in people]
 
 
 def all_read_each_other(name: str, *people: LiveClient) -> None:
@@ -111,7 +112,7 @@ def test_the_laptop_of_yesterday_and_a_short_absence(clients: Clients, tmp_path:
         all_read_each_other(name, alice, bob, carol)
     assert "alice: while bob is away" in bob.texts("#club")
     assert asked(alice, bob, carol) == [0, 0, 0]
-    assert not [event for event in alice.happened if isinstance(event, events.ConversationChanged)]
+    assert not happened(alice, events.ConversationChanged)
 
 
 def test_an_owner_who_is_gone_and_one_who_leaves_and_comes_back(clients: Clients) -> None:

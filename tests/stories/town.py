@@ -12,7 +12,7 @@ from securechat.client.conversations.conversation import Conversation
 from securechat.wire import messages as wire
 from tests.stories.asking import forget, there
 from tests.support.memory_server import MemoryPerson, MemoryServer
-from tests.support.people import Person, settle
+from tests.support.people import PASSWORD, Person, settle
 
 DAY: Final = 86_400_000  # milliseconds
 
@@ -61,7 +61,9 @@ class Town:
 
     def move_in(self, *names: str) -> list[Person]:
         """Make people who have an account, or open their vaults again, and connect them."""
-        new = [Person(self.server, self.folder, name) for name in names]
+        file = self.folder / "password"  # so that nobody has to be asked for it when their keys are renewed
+        file.write_text(PASSWORD)
+        new = [Person(self.server, self.folder, name, file) for name in names]
         for person in new:
             if person.engine.snapshot.conversations == {}:
                 person.register()
@@ -96,9 +98,8 @@ class Town:
     def _fill(self, room: bytes, owner: Person, count: int) -> None:
         while len(self._crowd) < count:
             guest = MemoryPerson(self.server, f"guest-{len(self._crowd)}")
-            guest.token, _ = self.server.admit(guest.account, guest.device)
-            assert isinstance(guest.ask(wire.Resume, guest.token, guest.device), wire.LoggedIn)
-            guest.publish()
+            self.server.admit(guest.account, guest.secret)
+            guest.login()
             self._crowd.append(guest)
         leader, *guests = self._crowd[:count]
         owner.do(commands.Invite(room, leader.account))

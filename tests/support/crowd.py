@@ -6,21 +6,29 @@ import ssl
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import argon2
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from securechat.identity.certificate import DeviceCertificate, issue
+from securechat.mls.crypto.sealing import SignaturePrivateKey
+from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519 as SUITE
 from securechat.server.accounts.passwords import COST
 from securechat.server.accounts.store import AccountStore
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE
+from securechat.server.sequencer.tokens import TOKEN_SECONDS
+from securechat.server.store.records import ChainLink, Device
 from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.wire import limits
 from securechat.wire import messages as m
-from tests.support.live import PATIENCE
-from tests.support.wire_client import WAIT, Person
+from securechat_lab.cast.live import PATIENCE
+from securechat_lab.cast.wire_client import WAIT, Person
+from tests.support.stores import make_token
 
 DUPLEX_SIZE = 30_000
 OUTSTANDING = 16
@@ -34,41 +42,58 @@ PACE_SECONDS = 0.1
 
 
 class Ticket(NamedTuple):
-    """The keys and token with which one device of an account gets in."""
+    """The keys and token with which one published device of an account gets in."""
 
     account: str
     device: bytes
+    identity: Ed25519PrivateKey
+    signature: SignaturePrivateKey
+    certificate: DeviceCertificate
     token: bytes
 
-    def enter(self, port: int, context: ssl.SSLContext, *, publish: bool = True, **options: Any) -> Person:
-        """Connect and resume; `publish`: with a certificate and key packages."""
+    def knock(self, port: int, context: ssl.SSLContext, **options: Any) -> Person:
+        """Connect, with all that it takes to resume."""
         person = Person(port, context, self.account, **options)
         person.device, person.token = self.device, self.token
-        reply = person.ask(m.Resume, self.token, self.device)
+        person.identity, person.signature, person.chain = self.identity, self.signature, [self.certificate]
+        return person
+
+    def enter(self, port: int, context: ssl.SSLContext, *, publish: bool = True, **options: Any) -> Person:
+        """Connect and resume; `publish`: with key packages."""
+        person = self.knock(port, context, **options)
+        reply = person.ask(m.Resume, *person.credentials(person.channel))
         assert isinstance(reply, m.LoggedIn), reply
         if publish:
-            person.publish()
+            packages = [person.key_package() for _ in range(3)]
+            assert isinstance(person.ask(m.PublishKeyPackages, packages[1:], packages[0]), m.Stock)
         return person
 
 
-def enrol(store: AccountStore, names: Sequence[str]) -> list[Ticket]:
-    """Make accounts of one device each; nobody knows their passwords."""
-    password_hash = argon2.PasswordHasher.from_parameters(COST).hash(secrets.token_bytes(limits.SECRET_LENGTH))
-    for made in [store.add(name, password_hash) for name in names]:
-        made.result()
-    devices = [(name, secrets.token_bytes(limits.DEVICE_ID_LENGTH)) for name in names]
-    issued = [store.issue_token(name, device) for name, device in devices]
-    return [Ticket(*who, token.result().token) for who, token in zip(devices, issued, strict=True)]
-
-
 def prepare(data: Path, names: Sequence[str]) -> list[Ticket]:
-    """Make the data folder of a server that has not started yet, with these accounts in it."""
-    SQLiteStore(data / STORE_FILE).close()
-    store = AccountStore(data / ACCOUNTS_FILE)
-    try:
-        return enrol(store, names)
-    finally:
-        store.close()
+    """Make the data folder of a server that has not started yet, with these accounts in it, of one device each.
+
+    Nobody knows their passwords.
+    """
+    password_hash = argon2.PasswordHasher.from_parameters(COST).hash(secrets.token_bytes(limits.SECRET_LENGTH))
+    now = int(time.time())
+    expires = (now + TOKEN_SECONDS) * 1000
+    tickets = []
+    with closing(SQLiteStore(data / STORE_FILE)) as store, closing(AccountStore(data / ACCOUNTS_FILE)) as accounts:
+        for made in [accounts.add(name, password_hash) for name in names]:
+            account, device = made.result(), secrets.token_bytes(limits.DEVICE_ID_LENGTH)
+            identity, signature = Ed25519PrivateKey.generate(), SignaturePrivateKey.generate(SUITE)
+            certificate = issue(
+                identity, server_id=store.server_id, account=account.name, device_id=device,
+                signature_key=signature.public_key, not_before=now, not_after=now + 44 * 86_400,
+            )  # fmt: skip
+            link = ChainLink(certificate.seq, account.created * 1000, certificate.encode())
+            store.chains.append(account.name, certificate.identity_key, [link])
+            store.directory.reserve(account.name, [device])
+            store.directory.put_device(Device(device, account.name, certificate.encode()), certificate.identity_key)
+            token = make_token(store, account, device, expires=expires)
+            tickets.append(Ticket(account.name, device, identity, signature, certificate, token))
+        store.commit()
+    return tickets
 
 
 def invite_all(owner: Person, room: bytes, guests: Iterable[Person]) -> None:
@@ -114,8 +139,8 @@ def _has_read(person: Person, log: list[m.Entry], room: bytes, upto: int) -> boo
     return log[-1].seq >= upto
 
 
-def flow_both_ways(alice: Person, bob: Person, room: bytes, end: float) -> tuple[int, int]:
-    """Have both say as much as they can until `end` (monotonic seconds), and read until everything has arrived.
+def flow_both_ways(alice: Person, bob: Person, room: bytes, enough: Callable[[int], bool]) -> tuple[int, int]:
+    """Have both say as much as they can until it is `enough`, by their number, and read until everything has arrived.
 
     They are in a conversation in which nothing has been said. Returns how many messages each has said; the other has
     heard as many, and each byte of them is right.
@@ -125,7 +150,7 @@ def flow_both_ways(alice: Person, bob: Person, room: bytes, end: float) -> tuple
 
     def flow(person: Person, other: Person) -> int:
         try:
-            return _flow(person, other, heard, room, end, failed)
+            return _flow(person, other, heard, room, enough, failed)
         except BaseException:
             failed.set()
             raise
@@ -138,7 +163,8 @@ def flow_both_ways(alice: Person, bob: Person, room: bytes, end: float) -> tuple
 
 
 def _flow(
-    person: Person, other: Person, heard: Counter[Person], room: bytes, end: float, failed: threading.Event
+    person: Person, other: Person, heard: Counter[Person], room: bytes, enough: Callable[[int], bool],
+    failed: threading.Event,
 ) -> int:
     """One of the two. Counts what it hears, and returns how many messages it has said."""
     person.subscribe(room, 1)
@@ -147,7 +173,7 @@ def _flow(
     last = False  # whether the other has
     while not (over and last and answered == said):
         while said - answered < OUTSTANDING and said - heard[other] < LEAD and not over:
-            over = time.monotonic() >= end
+            over = enough(said)
             person.protocol.send(person.encrypt(room, "the last one" if over else _filled(said)))
             said += 1
         waits = said - heard[other] >= LEAD  # until the other has heard it, of which nothing tells us

@@ -1,5 +1,5 @@
 /* Faults of the system below a process, put before it with LD_PRELOAD: a clock that is wrong, an fsync that fails, a
- * disk without room, a limit of threads. The switches stand in a file that the test maps too (tests/support/faulty_system.py), so each can
+ * disk without room, a limit of threads, a kill between two writes. The switches stand in a file that the test maps too (tests/support/faulty_system.py), so each can
  * be thrown while the process runs.
  */
 #define _GNU_SOURCE
@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -20,6 +21,8 @@ struct switches {
     volatile int64_t fsync_fails;
     volatile int64_t disk_full;
     volatile int64_t most_threads; /* that may be started; 0: any number */
+    volatile int64_t dies_after; /* so many changes of files on the disk, counted from when this is set; 0: never */
+    volatile int64_t slept; /* seconds, on the clock that goes on meanwhile */
 };
 
 static struct switches none;
@@ -39,8 +42,17 @@ __attribute__((constructor)) static void map_switches(void)
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
+/* kill -9 before a change of a file is made, which a process cannot be by itself at a point of the test's choice. */
+static void change(void)
+{
+    static int64_t made;
+    if (on->dies_after && __sync_add_and_fetch(&made, 1) > on->dies_after)
+        kill(getpid(), SIGKILL);
+}
+
 int fsync(int file)
 {
+    change();
     if (on->fsync_fails) {
         errno = EIO;
         return -1;
@@ -50,6 +62,7 @@ int fsync(int file)
 
 int fdatasync(int file)
 {
+    change();
     if (on->fsync_fails) {
         errno = EIO;
         return -1;
@@ -76,12 +89,26 @@ ssize_t write(int file, const void *data, size_t size)
 
 ssize_t pwrite(int file, const void *data, size_t size, off_t where)
 {
+    change();
     return no_room(file, where + (off64_t)size) ? -1 : REAL(pwrite)(file, data, size, where);
 }
 
 ssize_t pwrite64(int file, const void *data, size_t size, off64_t where)
 {
+    change();
     return no_room(file, where + (off64_t)size) ? -1 : REAL(pwrite64)(file, data, size, where);
+}
+
+int ftruncate(int file, off_t size)
+{
+    change();
+    return REAL(ftruncate)(file, size);
+}
+
+int ftruncate64(int file, off64_t size)
+{
+    change();
+    return REAL(ftruncate64)(file, size);
 }
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*start)(void *), void *with)
@@ -100,6 +127,8 @@ int clock_gettime(clockid_t clock, struct timespec *now)
     int result = real(clock, now);
     if (result == 0 && clock == CLOCK_REALTIME)
         now->tv_sec += on->clock_offset;
+    if (result == 0 && clock == CLOCK_BOOTTIME)
+        now->tv_sec += on->slept;
     return result;
 }
 

@@ -20,7 +20,7 @@ def write(store: SQLiteStore, head: Head, count: int) -> None:
     for _ in range(count):
         payload = str(head.seq + 1).encode().ljust(4000)
         entry = LogEntry(head.seq + 1, 1, ALICE, head.seq + 1, 0, bytes(32), payload)
-        store.logs.append(head, [entry])
+        store.logs.append(head, [entry], "a")
         head.record(entry)
     store.commit()
 

@@ -5,10 +5,10 @@ done by the caller, and time stands still. A test makes the server lie by filter
 """
 
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,31 +17,39 @@ import msgspec
 
 from securechat.errors import SecurechatError
 from securechat.policy.words import Action
+from securechat.server.accounts.password_queue import Job
 from securechat.server.accounts.passwords import PasswordWorkers
-from securechat.server.accounts.records import Account
 from securechat.server.accounts.store import AccountStore
 from securechat.server.admission.login import ClientHandler, LoginDesk
 from securechat.server.clock import ServerClock
 from securechat.server.config import ServerConfig
 from securechat.server.rate import Rate
 from securechat.server.rates import Rates
-from securechat.server.sequencer.operations import Speak
+from securechat.server.sequencer.operations import ChangeSiteKey, Speak
 from securechat.server.sequencer.sequencer import Sequencer
+from securechat.server.space import Space
 from securechat.server.status import Counters
 from securechat.server.store.records import Head, LogEntry
 from securechat.server.store.sqlite.store import SQLiteStore
+from securechat.transport.certificate_files import CA
 from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat.wire.frames import FrameReader, encode_frame, encode_frames
+from securechat.wire.possession import Channel
 from securechat.wire.protocol import Ended, ServerProtocol
+from securechat_lab.cast.wire_client import WAIT, Client, Member
 from tests.support.cheap import CHEAP_HASH
-from tests.support.wire_client import WAIT, Client, Member
 
 _PLENTY = Rate(10**6, 10**6)
-_RATES = {name: _PLENTY for name in ServerConfig.__annotations__ if "_per_" in name or name == "fetches_of_account"}
+_RATES = {name: _PLENTY for name, default in vars(ServerConfig()).items() if isinstance(default, Rate)}
 
 _LATER = 4_000_000_000.0
-"""What the clock of the accounts says (seconds since 1970): tokens are good however far a test turns its own clock."""
+"""What the clock of the accounts says (seconds since 1970): none is young, however far a test turns its own clock."""
+
+SHOWN = b"c" * 32
+AUTHORITY = CA(b"\xab" * 32, b"its certificate")
+"""What stands for the CA that has signed for it."""
+"""Stands for the hash of the certificate that a server shows, where there is no TLS."""
 
 _decode = msgspec.msgpack.Decoder(m.FromServer).decode
 
@@ -49,24 +57,9 @@ _decode = msgspec.msgpack.Decoder(m.FromServer).decode
 class _InlinePasswords(PasswordWorkers):
     """Checks passwords on the caller's thread."""
 
-    def _submit(self, job: Callable[[], None], room: int) -> None:
-        del room
-        job()
-
-
-class _InlineTokens:
-    """The tokens of an `AccountStore`; revoking waits until it is on disk."""
-
-    def __init__(self, accounts: AccountStore) -> None:
-        self._accounts = accounts
-
-    def redeem(self, token: bytes, device: bytes) -> object:
-        return self._accounts.redeem(token, device)
-
-    def revoke_tokens(self, name: str, *, keep: bytes) -> Future[Account]:
-        done = self._accounts.revoke_tokens(name, keep=keep)
-        done.exception()
-        return done
+    def _submit(self, job: Job, address: str, account: str, *, familiar: bool) -> None:
+        del address, account, familiar
+        job.work()
 
 
 class _Jobs:
@@ -74,15 +67,20 @@ class _Jobs:
 
     def __init__(self) -> None:
         self.slow = False
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._held: deque[Callable[[], None]] = deque()
+        self._waiting: deque[tuple[object, Callable[[], None]]] = deque()  # with the owner
+        self._held: deque[tuple[object, Callable[[], None]]] = deque()
 
-    def submit(self, job: Callable[[], None]) -> None:
-        (self._held if self.slow else self._waiting).append(job)
+    def submit(self, job: Callable[[], None], account: str = "", owner: object = None) -> None:
+        del account
+        (self._held if self.slow else self._waiting).append((owner, job))
+
+    def drop(self, account: str, owner: object) -> None:
+        del account
+        self._waiting = deque(each for each in self._waiting if each[0] is not owner)  # `_held` has begun
 
     def run(self) -> None:
         while self._waiting:
-            self._waiting.popleft()()
+            self._waiting.popleft()[1]()
 
     def finish(self) -> bool:
         held = bool(self._held)
@@ -99,10 +97,13 @@ class Link:
         self.address = address
         self.open = True
         self.to_client: deque[m.FromServer] = deque()
+        self.crowded = False
         self.backlog = 0  # bytes of frames since the client had read everything
-        self._protocol = ServerProtocol(server.hello, server.seconds)
+        hello = msgspec.structs.replace(server.hello, nonce=os.urandom(limits.NONCE_LENGTH), time=int(server.now))
+        self._protocol = ServerProtocol(hello, server.seconds)
         self._frames = FrameReader(limits.MAX_FRAME)
-        self._handler = ClientHandler(self, address, server.desk)
+        channel = Channel(hello.server_id, SHOWN, hello.nonce)
+        self._handler = ClientHandler(self, channel, address, server.desk)
         self._flush()
 
     @property
@@ -158,6 +159,8 @@ class Link:
             self._protocol.close(item.reason, item.text)
             self._end(None, item.reason)
         else:
+            if isinstance(item, m.Reply):
+                self.backlog += len(encode_frame(item))
             self._protocol.send(item)
             if isinstance(item, m.LoggedIn):
                 self._handler.logged_in()
@@ -180,8 +183,10 @@ class MemoryServer:
     """See the module. Close it with `stop`."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        """`folder`: for its data; `settings`: of `ServerConfig`. Rates are such that nobody meets them."""
-        self.now = int(time.time() * 1000)
+        """`folder`: for its data; `settings`: of `ServerConfig`, and how far `ahead` its clock and its clients' are
+        (seconds). Rates are such that nobody meets them.
+        """
+        self.now = int((time.time() + settings.pop("ahead", 0.0)) * 1000)
         """The time that the log tells, in ms since 1970; a test's clients share it. Each turn takes a millisecond."""
         self.leap = 0.0
         """Seconds by which the server's clock is wrong."""
@@ -198,35 +203,40 @@ class MemoryServer:
         config = ServerConfig(data=folder, **(_RATES | settings))
         self.store = SQLiteStore(folder / "store.db", durable=False)
         self.accounts = AccountStore(folder / "accounts.json", clock=lambda: _LATER)
-        self._workers = _InlinePasswords(self.accounts, cost=CHEAP_HASH)
-        self._hash = self._workers._hasher.hash(b"nobody's secret")
+        self._workers = _InlinePasswords(self.accounts, ca=AUTHORITY.pin.hex(), cost=CHEAP_HASH)
         self.clock = ServerClock(folder, lambda: self.now / 1000 + self.leap, lambda: self.now / 1000)
         self.clock.begin(self.store.newest() / 1000)
+        self.free = 1 << 40
+        self.space = Space(folder, config.disk_floor, free=lambda: self.free)
         self._checks, self._portions = _Jobs(), _Jobs()
         rates, counters = Rates(config), Counters()
         self.sequencer = Sequencer(
             self.store,
             seats=config.max_clients,
+            share=config.share,
+            bytes_per_account=config.bytes_per_account,
             rates=rates,
             rooms=config.rooms,
             show_ciphertext=config.show_ciphertext,
             interrupt=lambda: None,  # `run` looks for itself
-            tokens=_InlineTokens(self.accounts),
+            find_account=self.accounts.get,
             validators=self._checks,
             readers=self._portions,
             lock=nullcontext(),
             counters=counters,
             clock=self.clock,
+            space=self.space,
         )
-        self.desk = LoginDesk(config, self.accounts, self._workers, rates, counters, self.sequencer)
+        self.desk = LoginDesk(config, self.accounts, self._workers, rates, counters, self.sequencer, self.space)
         self.hello = m.Hello(
             [limits.PROTOCOL_VERSION], config.name, "hello", self.store.server_id, config.registration,
-            self.store.site_keys[0].public,
+            self.store.site_keys[0].public, b"", 0,
         )  # fmt: skip
 
     def stop(self) -> None:
         """Let go of the files."""
         self._workers.close()
+        self.clock.keep(at_once=True)
         self.sequencer.close()
         self.accounts.close()
         self.store.close()
@@ -235,12 +245,10 @@ class MemoryServer:
         """A client connects."""
         return Link(self, address)
 
-    def admit(self, account: str, device: bytes) -> tuple[bytes, int]:
-        """Make the account, if it is not there yet; return a resume token for a device, and when that expires (ms)."""
+    def admit(self, account: str, secret: bytes) -> None:
+        """Make the account, if it is not there yet; `secret` logs in."""
         if self.accounts.get(account) is None:
-            self.accounts.add(account, self._hash).result()
-        token = self.accounts.issue_token(account, device).result()
-        return token.token, token.expires
+            self.accounts.add(account, self._workers._hasher.hash(secret), ca=self._workers.ca).result()
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -251,7 +259,7 @@ class MemoryServer:
             self.due = self.sequencer.turn(self.seconds)
             self._checks.run()
             self._portions.run()
-            if not self.sequencer._submissions:
+            if not self.sequencer._submissions and not self.sequencer._urgent:
                 return
 
     def advance(self, until: float | None = None) -> None:
@@ -285,8 +293,8 @@ class MemoryServer:
         """The operator says something in a room, or names a new site key; why it was refused, if it was."""
         answers: list[SecurechatError | None] = []
         if action == "site-key":
-            self.sequencer.change_site_key(lambda _: None)
-        self.sequencer.speak(Speak(room, action, account, answers.append))
+            self.sequencer.operate(ChangeSiteKey(lambda _: None))
+        self.sequencer.operate(Speak(room, action, account, answers.append))
         self.run()
         (answer,) = answers
         return answer
@@ -312,7 +320,7 @@ class MemoryServer:
         """What would let a device that was never in it enter a conversation."""
         found = self.sequencer._conversations.get(conversation)
         assert found is not None
-        self.sequencer._groups.load(found)
+        self.sequencer._groups.load(found, "", done=lambda: None, failed=lambda: None)
         self.run()
         return m.JoinOffer(request, conversation, 0, found.head.group_info, found.tree, [])
 
@@ -329,6 +337,10 @@ class MemoryClient(Client):
         self.server = server
         self.link = server.connect()
         self.begin(server.seconds, **options)
+
+    @property
+    def shown(self) -> bytes:
+        return SHOWN
 
     def flush(self) -> None:
         if data := self.protocol.data_to_send():
@@ -359,6 +371,10 @@ class MemoryPerson(Member, MemoryClient):
     def __init__(self, server: MemoryServer, account: str) -> None:
         super().__init__(server)
         self.enroll(account)
+
+    @property
+    def now(self) -> int:
+        return self.server.now // 1000
 
     def again(self) -> "MemoryPerson":
         return MemoryPerson(self.server, self.account).take_over(self)

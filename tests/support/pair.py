@@ -8,7 +8,7 @@ from securechat.wire import limits, messages
 from securechat.wire.messages import Message
 from securechat.wire.protocol import ClientProtocol, Ended, ServerProtocol
 
-HELLO = messages.Hello([limits.PROTOCOL_VERSION], "test", "welcome", bytes(16), "open", bytes(32))
+HELLO = messages.Hello([limits.PROTOCOL_VERSION], "test", "welcome", bytes(16), "open", bytes(32), bytes(32), 0)
 
 
 class Pair:
@@ -39,7 +39,8 @@ class Pair:
         request = self.client.next_id()
         self.client.send(messages.Login(request, "alice", bytes(32), bytes(16)))
         self.exchange()
-        self.server.send(messages.LoggedIn(request, "alice", bytes(32), 0, place, b"", published, 0))
+        certificate = b"certificate" if published else b""
+        self.server.send(messages.LoggedIn(request, "alice", bytes(32), 0, place, b"", 0, bytes(32), certificate, 0))
         self.exchange()
         self.at_server.clear()
         self.at_client.clear()
@@ -50,6 +51,7 @@ def example(kind: type[Message], request: int = 9) -> Message:
     values: dict[str, object] = {"id": request, "versions": [1], "registration": "open", "reason": "bye"}
     sizes = {
         "server_id": 16, "secret": 32, "token": 32, "device": 16, "conversation": 32, "chain": 32,
+        "proof": 64, "new": 32,
     }  # fmt: skip
     fields = []
     for field in msgspec.structs.fields(kind):

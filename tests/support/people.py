@@ -3,20 +3,27 @@
 import math
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from securechat.client import commands, events
-from securechat.client.context import Clock
+from securechat.client.clock import Clock
 from securechat.client.engine import Engine
+from securechat.client.message import Message
+from securechat.client.parts import Parts
+from securechat.client.password import login_secret
+from securechat.client.password_source import PasswordSource
 from securechat.client.settings import ClientSettings
-from securechat.client.vault.key_file import Cost
+from securechat.client.vault.identity_key import IdentityKey, OpenedKey
 from securechat.client.vault.vault import Vault
+from securechat.client.wrapping import Cost
 from securechat.errors import UsageError
 from securechat.wire import limits
 from securechat.wire import messages as wire
-from tests.support.memory_server import Link, MemoryServer
+from tests.support.memory_server import AUTHORITY, SHOWN, Link, MemoryServer
 
 CHEAP = Cost(time=1, memory=8, lanes=1)
 PASSWORD = "correct horse"
@@ -28,37 +35,60 @@ _decode_client = msgspec.msgpack.Decoder(wire.FromClient).decode
 _decode_server = msgspec.msgpack.Decoder(wire.FromServer).decode
 
 
+def opened(identity: IdentityKey, password: str = PASSWORD) -> AbstractContextManager[OpenedKey]:
+    """An identity key, by the password that it is wrapped under."""
+    return identity.opened(bytearray(password.encode()))
+
+
 class Person:
     """One account on one device: an engine that can be cut off, crash, and start again."""
 
     obliging = True
     """Whether every invitation is accepted as soon as it comes: a room has to be filled before it can be tested."""
 
-    def __init__(self, server: MemoryServer, folder: Path, name: str, **settings: object) -> None:
+    password = PASSWORD
+    """What is typed at each start."""
+
+    marks = False
+    """Whether others are told what was received and read, unless that is tested: logs have more entries then."""
+
+    parts = Parts()
+    """What the engine is made of, but for the clock, which is the server's."""
+
+    def __init__(
+        self, server: MemoryServer, folder: Path, name: str, password_file: Path | None = None, **settings: object
+    ) -> None:
+        self.password_file = password_file  # typed at each start without one
         self.server = server
         self.name = name
         self.path = folder / f"{name}.vault"
-        given = {"pin": f"sha256:{'ab' * 32}", **settings}
-        self.settings = ClientSettings("memory", 1, password=PASSWORD, **given)  # type: ignore[arg-type]  # test data
+        given = {"pin": AUTHORITY.text, **settings}
+        self.settings = ClientSettings("memory", 1, **given)  # type: ignore[arg-type]  # test data
         self.clock = Clock(lambda: self.server.now / 1000, lambda: self.server.seconds)
+        self.ca = AUTHORITY
+        """The CA that has signed for the server, as this client's TLS has found."""
         self.happened: list[events.Event] = []
         self.link: Link | None = None
         self.to_server: deque[wire.FromClient] = deque()
         self.start()
 
     def register(self) -> None:
-        """Have an account and a token already: deriving the secret takes long, and is tested elsewhere."""
-        device = self.engine._context.device
-        with self.vault.transaction():
-            device.keep_token(*self.server.admit(self.name, device.id))
+        """Have an account already."""
+        secret = login_secret(bytearray(PASSWORD.encode()), self.server.store.server_id, self.name, AUTHORITY.pin)
+        self.server.admit(self.name, secret)
 
     def start(self) -> None:
         """Open the vault and load the engine."""
-        self.vault = Vault.open(self.path, self.name, PASSWORD, cost=CHEAP)
+        source = PasswordSource.typed(self.password)
+        if self.password_file is not None:
+            source = PasswordSource.in_file(self.password_file)
+        self.vault = Vault.open(self.path, self.name, source, cost=CHEAP)
         # A killed process loses nothing that the system has taken. Only a power failure would, so the tests skip the
         # fsync.
         self.vault._connection.execute("PRAGMA synchronous = OFF")
-        self.engine = Engine(self.settings, self.vault, self.clock)
+        if not self.marks:
+            self.vault.preferences.put("send-marks", "off")
+        self.engine = Engine(self.settings, self.vault, parts=replace(self.parts, clock=self.clock))
 
     def crash(self) -> None:
         """The process dies: whatever it had sent may still arrive, the rest is gone."""
@@ -81,7 +111,7 @@ class Person:
         self.link.receive(wire.ClientHello([limits.PROTOCOL_VERSION], "test"))
         self._next_id = 0
         self._in_flight = 0
-        self.engine.connected()
+        self.engine.connected(SHOWN, self.ca)
 
     def cut(self) -> None:
         """Lose the connection, with everything on its way from the server."""
@@ -176,7 +206,7 @@ class Person:
         (shown,) = self.safety_numbers(account)
         return shown.number
 
-    def history(self, name: str, limit: int) -> list[events.Message]:
+    def history(self, name: str, limit: int) -> list[Message]:
         """The newest lines of a conversation."""
         return self.vault.history.newest(self.id_of(name), limit)
 
@@ -199,11 +229,13 @@ def only(person: Person, change: Callable[[wire.FromServer], list[wire.FromServe
     person.server.outward = outward
 
 
-def settle(*people: Person, limit: int = 20_000) -> None:
-    """Move messages, and time, until nobody has anything left to say."""
+def settle(*people: Person, limit: int = 20_000, until: Callable[[], bool] = lambda: False) -> None:
+    """Move messages, and time, until nobody has anything left to say, or until what is waited for has happened."""
     server = people[0].server
     for _ in range(limit):
         moved = False
+        if until():
+            return
         for person in people:
             assert not person.engine.failure, f"{person.name} has ended: {person.engine.failure}"
             reason = person.engine.disconnect_reason

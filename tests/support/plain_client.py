@@ -2,13 +2,15 @@
 
     python -m tests.support.plain_client FD
 
-reads one order a line from the descriptor: `say WHO TEXT` (Python escapes allowed) or `end`.
+reads one order a line from the descriptor: `say WHO TEXT` (Python escapes allowed), `interrupt` (Ctrl-C, which the
+system gives to another thread than the main one) or `end`.
 """
 
 import os
+import signal
 import sys
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, get_ident
 
 from securechat.client.events import Ended
 from securechat.errors import RefusedError
@@ -22,6 +24,8 @@ def obey(client: ScriptedClient, fd: int) -> None:
             if order.startswith("say "):
                 _, who, text = order.rstrip("\n").split(" ", 2)
                 client.receive(client.add(conversation(who)), who, text.encode().decode("unicode_escape"))
+            elif order == "interrupt\n":
+                signal.pthread_kill(get_ident(), signal.SIGINT)
             else:
                 client.tell(Ended(RefusedError("login-refused", "Another device has logged in.")))
 

@@ -7,13 +7,13 @@ from securechat.errors import SecurechatError
 from securechat.ui.start import Options, prepare
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+    folder, port, ca = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     try:
         start = prepare(
             Options(
                 user="Alice",
-                server="localhost",
-                ca=folder / "ca.pem",
+                server=f"localhost:{port}",
+                ca=Path(ca) if ca else None,
                 pin="",
                 vault=folder,
                 password_file=None,
@@ -22,6 +22,7 @@ if __name__ == "__main__":
                 invite="",
             )
         )
-        sys.stdout.write(f"{start} {len(start.password)} characters, register: {start.settings.register}\n")
+        with start.password.read() as password:
+            sys.stdout.write(f"{start.account} {len(password)} bytes, register: {start.settings.register}\n")
     except SecurechatError as error:
         sys.stdout.write(f"{type(error).__name__}: {error}\n")

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from securechat.client.core import ChatClient
-from securechat.client.events import ConversationSnapshot, Message
+from securechat.client.message import Message
+from securechat.client.snapshot import ConversationSnapshot, Invitation
 
 
 class MemoryReads(ChatClient):
@@ -27,6 +28,9 @@ class MemoryReads(ChatClient):
 
     def conversations(self) -> list[ConversationSnapshot]:
         return list(self.known.values())
+
+    def invitations(self) -> list[Invitation]:
+        return []
 
     def conversation(self, conversation: bytes) -> ConversationSnapshot | None:
         return self.known.get(self.aliases.get(conversation, conversation))

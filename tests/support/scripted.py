@@ -11,15 +11,12 @@ from securechat.client.core import ChatClient
 from securechat.client.events import (
     Connected,
     ConversationChanged,
-    ConversationSnapshot,
     Delivered,
     Done,
     Ended,
     Event,
-    Invitation,
     KeyAccepted,
     LoggedIn,
-    Message,
     NumberedKey,
     Ready,
     Received,
@@ -28,6 +25,9 @@ from securechat.client.events import (
     Said,
     Trust,
 )
+from securechat.client.message import Message
+from securechat.client.query import Query
+from securechat.client.snapshot import ConversationSnapshot, Invitation
 
 NUMBER = " ".join(f"{group:05}" for group in range(12))
 
@@ -59,8 +59,10 @@ class ScriptedClient(ChatClient):
         self.calls: list[Command | str] = []
         self.known: dict[str, ConversationSnapshot] = {}
         self.asked: list[Invitation] = []
+        self.blocks: tuple[str, ...] = ()
         self.said: list[Message] = []
         self.shown = 0
+        self.visits: list[tuple[bytes, int]] = []
         self.answer: dict[type[Command], Event] = {}  # how commands of a kind are answered
 
     def add(self, where: ConversationSnapshot) -> ConversationSnapshot:
@@ -96,11 +98,28 @@ class ScriptedClient(ChatClient):
     def invitations(self) -> list[Invitation]:
         return list(self.asked)
 
+    def blocked(self) -> tuple[str, ...]:
+        return self.blocks
+
     def find(self, name: str) -> ConversationSnapshot | None:
         return self.known.get(name)
 
     def history(self, conversation: bytes, limit: int) -> list[Message]:
         return [one for one in self.said if one.conversation == conversation][-limit:]
+
+    def past(self, name: str, limit: int, *, before: int = 0, after: int = 0) -> list[Message]:
+        where = {each.id for each in self.known.values() if each.name == name}
+        found = [one for one in self.said if one.conversation in where]
+        if after:
+            return [one for one in found if one.local_id > after][:limit]
+        return [one for one in found if not before or one.local_id < before][-limit:]
+
+    def search(self, query: Query, limit: int, before: int = 0) -> list[Message]:
+        found = [one for one in self.said if all(word in one.text for word in query.words)]
+        return [one for one in reversed(found) if not before or one.local_id < before][:limit]
+
+    def around(self, local_id: int, limit: int) -> list[Message]:
+        return [one for one in self.said if abs(one.local_id - local_id) <= limit]
 
     def unread_counts(self) -> dict[bytes, tuple[int, int]]:
         unread = self.unread(0, 1_000_000)
@@ -110,6 +129,13 @@ class ScriptedClient(ChatClient):
         }
         return {where: (len(lines), max(lines)) for where, lines in ids.items()}
 
+    def first_unread(self, conversation: bytes) -> int:
+        unread = (one.local_id for one in self.unread(0, 1_000_000) if one.conversation == conversation)
+        return min(unread, default=0)
+
+    def place(self) -> ConversationSnapshot | None:
+        return self.conversation(self.visits[-1][0]) if self.visits else None
+
     def unread(self, after: int, limit: int) -> list[Message]:
         after = max(after, self.shown)
         return [one for one in self.said if not one.own and one.local_id > after][:limit]
@@ -117,6 +143,9 @@ class ScriptedClient(ChatClient):
     def do(self, command: Command) -> None:
         if isinstance(command, commands.MarkShown):
             self.shown = max(self.shown, command.local_id)
+            return
+        if isinstance(command, commands.Visit):
+            self.visits.append((command.conversation, command.local_id))
             return
         self.calls.append(command)
         if (answer := self.answer.get(type(command))) is not None:
@@ -139,6 +168,14 @@ class ScriptedClient(ChatClient):
                     self.change(conversation(name, "open"), "joined", command=command.id)
             case commands.CreateRoom(name=name) if self.online:
                 self.change(conversation(name, "invite"), "opened", command=command.id)
+            case commands.Unlock(password=password):
+                self.tell(Refused("local", f"unlocked with {len(password)} characters", command=command.id))
+            case commands.ChangePassword(password=password, new=new):
+                text = f"changed from {len(password)} characters to {len(new)}"
+                self.tell(Refused("local", text, command=command.id))
+            case commands.DeleteAccount(account=account, password=password, wipe=wipe):
+                text = f"{account} deleted by {len(password)} characters, wipe: {wipe}"
+                self.tell(Refused("local", text, command=command.id))
             case commands.ShowSafetyNumber(account=account):
                 if account not in self.known:
                     self.tell(Refused("local", f"No key of {account} is known yet.", command=command.id))
@@ -156,5 +193,6 @@ class ScriptedClient(ChatClient):
         self.said.append(sent)
         self.tell(Said(sent, command=command.id))
         if self.online:
-            self.tell(Delivered(replace(sent, seq=9, time=int(time.time() * 1000)), command=command.id))
+            self.said[-1] = replace(sent, seq=9, time=int(time.time() * 1000))
+            self.tell(Delivered(self.said[-1], command=command.id))
             self.tell(Done(command=command.id))

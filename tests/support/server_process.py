@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from tests.support.wire_client import secrets_in
+from securechat_lab.cast.wire_client import secrets_in
 
 
 def server_command(certificates: Path, data: Path, *options: str, port: int = 0) -> list[str]:
@@ -22,8 +22,8 @@ def server_command(certificates: Path, data: Path, *options: str, port: int = 0)
 
 
 def server_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Its environment: ours, and the code under test."""
-    return {**os.environ, "PYTHONPATH": str(Path.cwd()), **(more or {})}
+    """Its environment: ours, the code under test, and a reserve on the disk that takes little of it."""
+    return {**os.environ, "PYTHONPATH": str(Path.cwd()), "SECURECHAT_DISK_FLOOR": "1 MiB", **(more or {})}
 
 
 class ServerProcess:

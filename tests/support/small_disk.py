@@ -13,6 +13,7 @@ SMALL = "3m"
 """Room for a fresh database and some hundred messages."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_MS_RDONLY = 1
 _MS_REMOUNT = 32
 _MNT_DETACH = 2
 
@@ -29,7 +30,7 @@ class SmallDisk(Protocol):
         """There is room again."""
 
 
-class _Mounted:
+class MountedDisk:
     """A tmpfs of limited size."""
 
     def __init__(self, folder: Path) -> None:
@@ -40,8 +41,12 @@ class _Mounted:
         """It is small from the beginning."""
 
     def make_room(self) -> None:
-        """Make it larger."""
+        """Make it larger, and let it be written to."""
         _mount(self._folder, "64m", _MS_REMOUNT)
+
+    def forbid_writing(self) -> None:
+        """Let it be read only."""
+        _mount(self._folder, "64m", _MS_REMOUNT | _MS_RDONLY)
 
 
 class _Refusing:
@@ -61,12 +66,12 @@ class _Refusing:
 
 
 @contextmanager
-def mounted_disk(folder: Path) -> Iterator[SmallDisk]:
+def mounted_disk(folder: Path, size: str = SMALL) -> Iterator[MountedDisk]:
     """A tmpfs at `folder`, which is made."""
     folder.mkdir(mode=0o700)
-    _mount(folder, SMALL, 0)
+    _mount(folder, size, 0)
     try:
-        yield _Mounted(folder)
+        yield MountedDisk(folder)
     finally:
         _libc.umount2(os.fsencode(folder), _MNT_DETACH)
 

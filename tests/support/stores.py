@@ -1,12 +1,16 @@
 """Conversations and entries for a store, whichever it is; and the stores that there are."""
 
+import hashlib
+import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from securechat.server.accounts.records import Account
 from securechat.server.store.port import Store
-from securechat.server.store.records import Head, LogEntry, Membership
+from securechat.server.store.records import Head, Kind, LogEntry, Membership, Token
 from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.wire.chain import CHAIN_START, next_chain
+from securechat.wire.limits import TOKEN_LENGTH
 
 NOW = 1_800_000_000_000
 ROOM, DIRECT = b"R" * 32, b"D" * 32
@@ -16,10 +20,12 @@ STORES: dict[str, Callable[[Path], Store]] = {"sqlite": lambda folder: SQLiteSto
 """Every store opens what it keeps in a folder, or makes it, and passes the contract (tests/server/store)."""
 
 
-def make(store: Store, conversation: bytes = ROOM, readers: tuple[bytes, ...] = (ALICE, BOB)) -> Head:
-    """Found a conversation."""
+def make(
+    store: Store, conversation: bytes = ROOM, readers: tuple[bytes, ...] = (ALICE, BOB), kind: Kind = "open"
+) -> Head:
+    """Found a conversation; `kind`: of a room."""
     direct = conversation == DIRECT
-    head = Head(conversation, "direct" if direct else "open", "" if direct else "#lobby", 0, NOW, 0, CHAIN_START, b"i")
+    head = Head(conversation, "direct" if direct else kind, "" if direct else "#lobby", 0, NOW, 0, CHAIN_START, b"i")
     for device in readers:
         head.members[device] = Membership(device, device[:1].decode(), 0, CHAIN_START, None, 0)
     store.conversations.create(head, ("a", "b") if direct else None, b"snapshot")
@@ -44,7 +50,7 @@ def entries_for(head: Head, count: int, *, time: int = NOW, size: int = 10) -> l
 def write(store: Store, head: Head, count: int, *, run: int = 1, time: int = NOW, size: int = 10) -> None:
     """Add entries, in runs of `run` (the last may be shorter), each in a transaction of its own."""
     while count > 0:
-        store.logs.append(head, entries_for(head, min(run, count), time=time, size=size))
+        store.logs.append(head, entries_for(head, min(run, count), time=time, size=size), "a")
         store.commit()
         count -= run
 
@@ -67,11 +73,18 @@ def set_cursors(store: Store, head: Head, seq: int, readers: Sequence[bytes] = (
     store.commit()
 
 
+def make_token(store: Store, account: Account, device: bytes, *, expires: int) -> bytes:
+    """Put a resume token into the store, as a login would; `expires` in ms."""
+    token = secrets.token_bytes(TOKEN_LENGTH)
+    store.tokens.put(Token(hashlib.sha256(token).digest(), account.name, device, account.generation, expires))
+    return token
+
+
 def tidy(store: Store, now: int) -> dict[bytes, int]:
     """Tidy until there is no more to do; the first seq of each conversation that shrank."""
     first: dict[bytes, int] = {}
     while True:
-        trimmed, more = store.tidy(now)
+        trimmed, more = store.tidy(now, now)
         first.update((each.conversation, each.first_seq) for each in trimmed)
         if not more:
             return first

@@ -1,7 +1,8 @@
 """A client process for tests that kill it: commands as JSON lines on stdin, durable results as JSON lines on stdout.
 
     talker.py VAULT NAME HOST PORT CA
-    ["join", "#lobby"]   ["open", "bob"]   ["say", "#lobby", "text"]   ["flood", "#lobby", "text", 1000]   ["close"]
+    ["join", "#lobby"]   ["open", "bob"]   ["say", "#lobby", "text"]   ["flood", "#lobby", "text", 1000]
+    ["rotate"]   ["close"]
     -> {"queued": "text"} once it is in the vault; {"event": "Ready"} and so on as they come
 
 A flood is numbered texts, as fast as they are delivered. From then on messages are only counted: {"event": "Count",
@@ -15,9 +16,11 @@ from pathlib import Path
 
 from securechat.client import commands, events
 from securechat.client.core import ChatClient
+from securechat.client.password_source import PasswordSource
 from securechat.client.settings import ClientSettings
 from securechat.client.vault.vault import Vault
 from tests.support.cheap import make_clients_cheap
+from tests.support.kill_points import watch_vault
 
 PASSWORD = "correct horse"
 WINDOW = 256
@@ -48,6 +51,8 @@ def main() -> None:
                 return
         if isinstance(event, events.ConversationChanged) and event.change == "request":
             client.do(commands.Accept(event.conversation.id))  # it talks with everybody
+        if isinstance(event, events.Invited):
+            client.do(commands.AcceptInvitation(event.invitation.conversation, event.invitation.question))
         if isinstance(event, events.Said):
             if not event.message.text.startswith("flood"):
                 conversation = client.conversation(event.message.conversation)
@@ -69,8 +74,9 @@ def main() -> None:
                 client.do(commands.Send(conversation.id, f"flood {text} {each}"))
 
     make_clients_cheap()
-    vault = Vault.open(Path(path), name, PASSWORD)
-    settings = ClientSettings(host, int(port), ca_file=Path(ca), password=PASSWORD, register=True)
+    watch_vault()
+    vault = Vault.open(Path(path), name, PasswordSource.typed(PASSWORD))
+    settings = ClientSettings(host, int(port), ca_file=Path(ca), register=True)
     client = ChatClient(settings, vault, on_event=on_event)
     client.start()
     for line in sys.stdin:
@@ -86,10 +92,13 @@ def main() -> None:
             case ["flood", where, text, number]:
                 flooding.set()
                 threading.Thread(target=flood, args=(where, text, number), daemon=True).start()
+            case ["rotate"]:
+                client.do(commands.Rotate())
+                client.do(commands.Unlock(PASSWORD))
             case ["close"]:
                 break
     client.close()
-    ended.wait(30)
+    ended.wait(60)
     vault.close()
 
 

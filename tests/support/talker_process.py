@@ -9,13 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from securechat.client.password_source import PasswordSource
 from securechat.client.vault.vault import Vault
+from securechat_lab.cast.live import CHEAP, PASSWORD, PATIENCE, Place
+from securechat_lab.cast.wire_client import SECRETS
 from tests.support.history import View, check_history
-from tests.support.live import CHEAP, PASSWORD, PATIENCE, LiveServer, Place
-from tests.support.wire_client import SECRETS
+from tests.support.live import LiveServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +28,9 @@ TROUBLE = ("Alarm", "Stopped", "Gap", "Refused")
 class Talker:
     """A client process that can be killed and started again."""
 
-    def __init__(self, server: Place, name: str) -> None:
+    def __init__(self, server: Place, name: str, environment: Mapping[str, str] | None = None) -> None:
+        """`environment`: variables to add to our own."""
+        self._environment = environment or {}
         SECRETS.add(PASSWORD.encode())
         self.server = server
         self.name = name
@@ -44,7 +48,7 @@ class Talker:
             [sys.executable, program, str(self.vault), self.name, *place],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **self._environment},
             text=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)  # a failed test leaves none to wait for
@@ -92,10 +96,12 @@ class Talker:
             self.process.stdin.close()
         self.process.stdout.close()
 
-    def wait_for(self, event: str, patience: float = PATIENCE) -> None:
-        """Wait until the running process has reported an event."""
+    def wait_for(self, event: str, patience: float = PATIENCE, *, or_end: bool = False) -> None:
+        """Wait until the running process has reported an event; with `or_end`, or has gone."""
         deadline = time.monotonic() + patience
         while not self._seen(event):
+            if or_end and self.process.poll() is not None:
+                return
             assert time.monotonic() < deadline, f"{self.name} never saw {event}: {self.events[-20:]}"
             assert self.process.poll() is None, f"{self.name} has ended: {self.events[-20:]}"
             time.sleep(0.01)
@@ -181,7 +187,7 @@ def close_and_look(server: LiveServer, talkers: Sequence[Talker]) -> int:
     said: dict[tuple[str, str], dict[str, list[str]]] = {}
     views: dict[tuple[str, str], list[View]] = {}
     for talker in talkers:
-        vault = Vault.open(talker.vault, talker.name, PASSWORD, cost=CHEAP)
+        vault = Vault.open(talker.vault, talker.name, PasswordSource.typed(PASSWORD), cost=CHEAP)
         for row in vault.conversations.load():
             key: tuple[str, str] = (row.kind, row.name if row.kind == "open" else "")
             lines = vault.history.newest(row.id, 10_000_000)

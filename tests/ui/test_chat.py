@@ -6,10 +6,15 @@ import pytest
 
 from securechat.client import commands
 from securechat.client.events import (
+    AccountDeleted,
     Alarm,
     AskedByLine,
+    Blocked,
     Connected,
+    Contact,
+    ContactList,
     ConversationChanged,
+    Delivered,
     Disconnected,
     Done,
     Ended,
@@ -17,7 +22,6 @@ from securechat.client.events import (
     FirstContact,
     Gap,
     Held,
-    Invitation,
     InvitationDeclined,
     InvitationEnded,
     Invited,
@@ -32,9 +36,15 @@ from securechat.client.events import (
     KeyShown,
     LineRefusal,
     LoggedIn,
+    Marked,
     MemberList,
+    Notice,
     NumberedKey,
     OutOfStep,
+    OwnSessions,
+    PasswordReplaced,
+    PasswordWanted,
+    PreferenceChanged,
     PresenceChanged,
     Ready,
     Received,
@@ -42,14 +52,24 @@ from securechat.client.events import (
     RoomList,
     RoomListed,
     SafetyNumber,
+    SecretReplaced,
+    SessionShown,
     Stopped,
     Unreachable,
+    Unread,
     Waiting,
 )
+from securechat.client.message import Message
+from securechat.client.snapshot import Invitation
 from securechat.errors import InternalError, RefusedError, TrustError, UnreachableError
 from securechat.ui.exit_codes import ExitCode
+from securechat.ui.plain.back import NEW
 from securechat.ui.plain.chat import Chat
+from securechat.ui.plain.verbs import VERBS
+from securechat.ui.text.states import NOBODY_HEARS, NOBODY_YET
 from securechat.ui.view.lines import CONTINUATION
+from securechat.ui.view.listing import Listing
+from securechat.ui.view.presence import Presence
 from tests.support.scripted import NUMBER, ScriptedClient, conversation, message
 
 BOB = conversation("bob")
@@ -72,6 +92,7 @@ class Screen:
         self.pending: list[Event] = []
         self.client = ScriptedClient(self.pending.append, online=online)
         self.chat = Chat(self.client, self.lines.append, piped=piped)
+        self.chat._presence = Presence(lambda: self.chat.presence_due)  # always due
         if start:
             self.client.start()
             self.settle()
@@ -81,6 +102,7 @@ class Screen:
     def settle(self) -> None:
         while self.pending:
             self.chat.event(self.pending.pop(0))
+        self.chat.tell_presence()
 
     def type(self, *lines: str) -> str:
         for line in lines:
@@ -124,6 +146,7 @@ def screen() -> Screen:
 
 
 def test_a_message_shows_its_time_conversation_and_sender(screen: Screen) -> None:
+    screen.type("/go bob")
     screen.client.receive(LOBBY, "bob", "hello")
     screen.settle()
     assert re.fullmatch(r"\d\d:\d\d \[#lobby\] bob: hello", screen.taken())
@@ -156,6 +179,7 @@ def test_remote_text_cannot_fake_a_line_in_any_event(screen: Screen) -> None:
             Received(message(BOB, evil, "hi")),
             Connected(evil, evil),
             Disconnected(evil, 1),
+            Notice(evil),
             Alarm("server", BOB.id, evil),
             Stopped(BOB.id, evil, evil),
             Refused("local", evil),
@@ -227,7 +251,8 @@ def test_who_enters_an_open_room_hears_whom_they_know_there_and_under_which_key(
     screen.client.change(there, "joined", "alice")
     shown = screen.type("/help")
     assert "You are in #lobby (4 people)" in shown
-    assert "-- Listed there, of those you know: bob ✓." in shown
+    assert "-- Listed there under keys that you know: bob. Whoever makes a room can list anybody" in shown
+    assert "✓" not in shown  # whoever can make a room can put a friend's leaf into it: that recommends nobody
     assert "!! There under another key than the one you know: carol (other key!)." in shown
 
 
@@ -265,12 +290,14 @@ def test_an_invitation_of_an_earlier_session_is_shown_once_at_the_start() -> Non
     assert "/accept #club  (invited by bob)" in screen.type("/go")
 
 
-def test_plain_text_without_a_conversation_says_what_to_do(screen: Screen) -> None:
-    shown = screen.type("hello")
-    assert "/msg USER TEXT" in shown
-    assert "/join #room" in shown
-    assert screen.client.calls == []
-    assert screen.chat.prompt == "> "
+def test_plain_text_without_a_conversation_says_what_to_do() -> None:
+    screen = Screen()
+    for where, what in ((None, NOBODY_YET), (replace(BOB, state="closed"), NOBODY_YET), (LOBBY, NOBODY_HEARS)):
+        if where is not None:
+            screen.client.add(where)
+        assert screen.type("hello") == f"!! {what}"
+        assert screen.client.calls == []
+        assert screen.chat.prompt == "> "
 
 
 def test_two_slashes_send_a_text_that_begins_with_one(screen: Screen) -> None:
@@ -281,17 +308,25 @@ def test_two_slashes_send_a_text_that_begins_with_one(screen: Screen) -> None:
 @pytest.mark.parametrize(
     ("line", "hint"),
     [("/frobnicate", "/help"), ("/", "/help"), ("/msg", "/msg USER TEXT"), ("/msg bob", "/msg USER TEXT"),
-     ("/msg Alice hi", "That is you"), ("/msg #nowhere hi", "/join #nowhere"), ("/msg a\x1bb hi", "must not"),
+     ("/msg Alice hi", "That is you"), ("/msg #nowhere hi", "/join #nowhere"), ("/msg a\x1bb hi", "(U+001B)"),
+     ("/frobnicat", "/help lists them"), ("/hsitory", "Did you mean /history?"), ("/REPL yes", "Did you mean /reply?"),
+     ("/help zzz", "There is no command /zzz."), ("/help repyl", "Did you mean /reply?"),
+     ("/editor", "needs a terminal"),
      ("/msg #lob\nby hi", "#lob"), ("/chat", "/chat USER"), ("/chat bob carol", "/chat USER"),
      ("/join", "/join #room"), ("/join lobby", "begins with '#'"), ("/verify", "/verify USER"),
-     ("/trust", "/trust USER"), ("/safety", "/safety USER"), ("/distrust", "/distrust USER [KEY]"),
+     ("/trust", "/trust USER"), ("/devices bob carol", "/devices [USER]"), ("/revoke", "/revoke DEVICE"),
+     ("/safety", "/safety USER"), ("/distrust", "/distrust USER [KEY]"),
      ("/trust bob 1a2b 3c4d", "/trust USER [KEY]"),
      ("/history x", "number"), ("/history 0", "number"), ("/history 99999999999", "number"),
      ("/go nobody", "/msg nobody"), ("/go #nowhere", "/join #nowhere"), ("/accept", "Nobody has asked"),
-     ("/accept zoe", "/chat zoe"), ("/who", "/msg USER TEXT"), ("/owner carol", "/owner add USER"),
+     ("/accept zoe", "/chat zoe"), ("/who", "/go lists them"), ("/owner carol", "/owner add USER"),
      ("/inviter", "/inviter add USER"), ("/invite-line #a 3 x", "/invite-line #room DAYS"),
      ("/invite-line soon", "/invite-line #room DAYS"), ("/invite-lines revoke", "/invite-lines revoke LINE"),
-     ("/invite-lines 1a2b", "/invite-lines revoke LINE")],
+     ("/invite-lines 1a2b", "/invite-lines revoke LINE"), ("/sessions end", "/sessions end N"),
+     ("/sessions end x", "/sessions end N"), ("/sessions end 1000", "/sessions end N"),
+     ("/sessions 1", "/sessions end N"), ("/sessions end 1", "There is no session 1: type /sessions"),
+     ("/password", "at a terminal only"), ("/delete-account", "your user name"),
+     ("/delete-account alice", "at a terminal only")],
 )  # fmt: skip
 def test_a_command_that_makes_no_sense_says_what_to_type(screen: Screen, line: str, hint: str) -> None:
     shown = screen.type(line)
@@ -305,6 +340,8 @@ def test_a_command_that_makes_no_sense_says_what_to_type(screen: Screen, line: s
     [("/who", commands.ListMembers(LOBBY.id)), ("/rooms", commands.ListRooms()), ("/leave", commands.Leave(LOBBY.id)),
      ("/repair", commands.Repair(LOBBY.id)), ("/verify Bob", commands.Verify("bob")),
      ("/trust bob", commands.Trust("bob")), ("/trust bob 1A2B", commands.Trust("bob", "1A2B")),
+     ("/revoke 1a2b3c4d", commands.RevokeDevice("1a2b3c4d")), ("/succeed", commands.Succeed()),
+     ("/devices", commands.ListDevices()), ("/devices Bob", commands.ListDevices("bob")),
      ("/verify bob 1a2b", commands.Verify("bob", "1a2b")), ("/distrust bob", commands.Distrust("bob")),
      ("/distrust bob 1a2b", commands.Distrust("bob", "1a2b")),
      ("/owner add Carol", commands.SetOwner(LOBBY.id, "carol", owner=True)),
@@ -312,6 +349,8 @@ def test_a_command_that_makes_no_sense_says_what_to_type(screen: Screen, line: s
      ("/inviter add carol", commands.SetInviter(LOBBY.id, "carol", inviter=True)),
      ("/bar carol", commands.Bar(LOBBY.id, "carol")), ("/unbar carol", commands.Unbar(LOBBY.id, "carol")),
      ("/topic tea, and more", commands.SetTopic(LOBBY.id, "tea, and more")),
+     ("/life 30d", commands.SetLife(LOBBY.id, 30 * 86_400)), ("/life 12h", commands.SetLife(LOBBY.id, 12 * 3600)),
+     ("/life off", commands.SetLife(LOBBY.id, 0)),
      ("/topic", commands.SetTopic(LOBBY.id, "")), ("/rename #Hall", commands.Rename(LOBBY.id, "#hall")),
      ("/invite carol", commands.Invite(LOBBY.id, "carol")), ("/remove carol", commands.Remove(LOBBY.id, "carol")),
      ("/bye bob", commands.Bye(BOB.id)), ("/msg BOB  hi there ", commands.Send(BOB.id, "hi there")),
@@ -320,6 +359,7 @@ def test_a_command_that_makes_no_sense_says_what_to_type(screen: Screen, line: s
      ("/invite-line #new 14", commands.MakeInviteLine("#new", 14)),
      ("/invite-lines revoke 1a2b", commands.RevokeInviteLine("1a2b")),
      ("/join securechat1abc", commands.UseInviteLine("securechat1abc")),
+     ("/sessions", commands.ListSessions()),
      ("/msg #lobby hi", commands.Send(LOBBY.id, "hi")), ("/create #New", commands.CreateRoom("#new")),
      ("/join #Other", commands.JoinRoom("#other")), ("/chat carol", commands.OpenDirect("carol", ask=True))],
 )  # fmt: skip
@@ -328,7 +368,7 @@ def test_a_command_reaches_the_core(screen: Screen, line: str, call: commands.Co
     assert screen.client.calls == [call]
 
 
-@pytest.mark.parametrize("line", ["/rooms x", "/who x", "/repair x", "/quit now", "/help x"])
+@pytest.mark.parametrize("line", ["/rooms x", "/who x", "/repair x", "/quit now"])
 def test_a_command_that_takes_nothing_refuses_what_follows_it(screen: Screen, line: str) -> None:
     screen.type("/go #lobby")
     command = line.split()[0]
@@ -395,7 +435,7 @@ def test_in_a_pipe_an_empty_line_answers_no_question() -> None:
 
 def test_help_names_every_command(screen: Screen) -> None:
     shown = screen.type("/help")
-    for name in Chat.verbs:
+    for name in VERBS:
         assert name in shown
 
 
@@ -426,14 +466,22 @@ def test_what_is_said_in_a_room_that_the_vault_knows_already_waits_there_and_not
     assert screen.client.calls[2:] == [commands.ListMembers(LOBBY.id)]
 
 
-def test_lines_for_a_conversation_that_does_not_come_about_go_nowhere() -> None:
+def test_lines_for_a_conversation_that_does_not_come_about_go_nowhere_and_are_told() -> None:
     screen = Screen(online=False, start=False)
-    screen.type("/msg zoe hi", "more")
+    screen.type("/msg zoe hi", "more", "/who")
     (asked,) = screen.commands()
     refused = Refused("not-found", "There is no account zoe.", command=asked.id)
-    assert screen.tell(refused) == "!! The server says: There is no account zoe."
+    told = screen.tell(refused).splitlines()
+    assert told[0] == "!! The server says: There is no account zoe."
+    assert told[1:] == ["!! This was not said or done: more", "!! This was not said or done: /who"]
     assert screen.client.calls == [commands.OpenDirect("zoe", "hi", ask=False)]
     assert screen.chat.prompt == "> "
+
+
+def test_who_leaves_is_told_what_still_waited_for_a_conversation() -> None:
+    screen = Screen(online=False, start=False)
+    screen.type("/join #lobby", "hello")
+    assert screen.type("/quit") == "!! This was not said or done: hello"
 
 
 def test_a_request_is_answered_by_name_or_without_when_there_is_only_one(screen: Screen) -> None:
@@ -493,18 +541,147 @@ def test_go_lists_conversations_with_what_is_new(screen: Screen) -> None:
     shown = screen.type("/go")
     assert "-- /go bob  (here)" in shown
     assert "-- /go #lobby  (1 new)" in shown
-    assert "new" not in screen.type("/go #lobby")
+    assert "1 new: /history shows the last messages" in screen.type("/go #lobby")
+    assert "-- /go #lobby  (here)" in screen.type("/go")
+
+
+def test_what_is_over_is_listed_last_and_can_be_read(screen: Screen) -> None:
+    screen.client.known = {"carol": replace(CAROL, state="closed"), "bob": BOB}
+    screen.client.said.append(message(CAROL, "carol", "long ago", local_id=1))
+    shown = screen.type("/go").split("\n")
+    assert "(over: it can be read)" in shown[-1]
+    assert "/go bob" in shown[-2]
+    assert "carol is over: what was said there can be read." in screen.type("/go carol")
+    assert "long ago" in screen.type("/history")
+
+
+def test_after_a_first_message_one_is_where_it_was_said(screen: Screen) -> None:
+    screen.client.add(replace(CAROL, state="request"))
+    screen.client.receive(CAROL, "carol", "May I?")
+    screen.settle()
+    assert screen.chat.prompt == "> "  # it has to be accepted first
+    screen.client.receive(BOB, "bob", "hello")
+    screen.client.receive(LOBBY, "carol", "anybody here?")
+    screen.settle()
+    assert screen.chat.prompt == "[bob] > "
+    assert "1 new" not in screen.taken()
+    screen.type("hello yourself")
+    assert [(each.conversation, each.text) for each in screen.commands() if isinstance(each, commands.Send)] == [
+        (BOB.id, "hello yourself")
+    ]
+
+
+def test_in_a_pipe_one_is_where_one_has_gone_and_nowhere_else() -> None:
+    piped = Screen(piped=True)
+    piped.client.add(BOB)
+    piped.client.visits.append((BOB.id, 0))
+    piped.chat.take_place()
+    piped.client.receive(BOB, "bob", "hello")
+    piped.settle()
+    piped.chat.mark_shown()
+    assert piped.chat.place.name == ""
+    assert piped.client.visits == [(BOB.id, 0)]
+
+
+def test_where_one_is_and_what_was_seen_there_is_kept(screen: Screen) -> None:
+    screen.chat.mark_shown()
+    assert screen.client.visits == []
+    screen.client.receive(BOB, "bob", "one")
+    screen.settle()
+    screen.chat.mark_shown()
+    screen.client.receive(LOBBY, "carol", "two")
+    screen.settle()
+    screen.chat.mark_shown()
+    screen.type("/go #lobby")
+    screen.chat.mark_shown()
+    screen.chat.mark_shown()
+    assert screen.client.visits == [(BOB.id, 1), (BOB.id, 2), (LOBBY.id, 2)]
+    again = Screen(start=False)
+    again.client.known, again.client.visits = screen.client.known, screen.client.visits
+    again.client.said = [message(LOBBY, "carol", f"line {number}", local_id=number) for number in range(1, 16)]
+    again.client.shown = 12
+    again.chat.listing = Listing(again.client)
+    again.chat.take_place()
+    assert again.chat.prompt == "[#lobby] > "
+    shown = again.taken()
+    assert re.findall("line ([0-9]+)", shown) == [str(number) for number in range(6, 13)]
+    assert "3 new" in shown
+    again.chat.show_unread()
+    assert re.findall("line ([0-9]+)", again.taken()) == ["13", "14", "15"]
+    screen.type("/leave")
+    screen.chat.mark_shown()
+    assert screen.client.visits[-1][0] == b""
+
+
+def test_what_is_marked_as_unread_stays_so_until_one_says_something_there_or_comes_back(screen: Screen) -> None:
+    for number in range(1, 5):
+        screen.client.receive(BOB, "bob", f"text {number}")
+    screen.settle()
+    screen.type("/history")
+    screen.chat.mark_shown()
+    visits = list(screen.client.visits)
+    screen.type("/unread 2")
+    assert screen.commands()[-1] == commands.MarkUnread(3)
+    assert "2 messages in bob" in screen.tell(Unread(BOB.id, 2, 4))
+    assert "/go bob  (2 new)" in screen.type("/go")
+    screen.client.receive(BOB, "bob", "text 5")
+    screen.settle()
+    screen.chat.mark_shown()
+    assert "/go bob  (3 new)" in screen.type("/go")
+    assert screen.client.visits == visits
+    screen.client.shown = 2
+    assert "3 new" in screen.type("/go bob")
+    history = screen.type("/history").split("\n")
+    assert history.index(f"-- {NEW}") == 2
+    screen.chat.mark_shown()
+    assert screen.client.visits[-1] == (BOB.id, 5)
+    screen.type("/unread", "an answer")
+    screen.chat.mark_shown()
+    assert "/go bob  (here)" in screen.type("/go")
+    assert "Type /unread" in screen.type("/unread x")
+    assert "Nobody else" in screen.type("/go #lobby", "/unread")
 
 
 EVENTS: list[tuple[Event, tuple[str, ...]]] = [
+    (ContactList("", (Contact("bob", "1a2b", "verified", ("#club", "#tea"), talks=True),), 3),
+     ("bob ✓: verified, key 1a2b; you have a private chat; in #club, #tea.", "2 more: /find")),
+    (ContactList("c", (Contact("c\x1b[2J", "", "unknown", (), ignored=True),), 1, ("#c\nlub",)),
+     ("?: no key accepted yet; ignored in open rooms.", "a room; /go #c")),
+    (ContactList("", (Contact("eve", "", "unknown", (), blocked=True),), 1), ("eve ?: no key accepted yet; blocked.",)),
+    (ContactList("", (), 0), ("no contacts yet",)),
+    (ContactList("zoe", (), 0), ("no room with zoe in the name", "/rooms")),
     (Connected("Tea room", "Be kind."), ("Connected to Tea room.", "The server's greeting: Be kind.")),
+    (Notice("The tea\nis ready."), ("-- The server's operator says: The tea", "is ready.")),
     (Refused("local", "That is you."), ("!! That is you.",)),
-    (Disconnected("The server does not answer.", 2.4), ("The server does not answer.", "2 s")),
+    (Disconnected("The server does not answer.", 2.4), ("The server does not answer.", "/reconnect")),
     (LoggedIn("alice", resumed=True), ("alice",)),
+    (SecretReplaced(0), ("!! The secret by which", "another one since some time", "reset-password")),
+    (AccountDeleted(wiped=True), ("Your account is deleted", "Your data here goes, too")),
+    (AccountDeleted(wiped=False), ("Your data stays on this computer",)),
+    (PasswordReplaced(file=True), ("have the new password", "put the new one into it")),
+    (
+        OwnSessions((SessionShown("1a2b3c4d", "desk", own=True, online=True, address="192.0.2.7", used=0, expires=0),)),
+        ("1  device 1a2b3c4d (desk), this one: here from 192.0.2.7",),
+    ),
+    (
+        OwnSessions((
+            SessionShown(
+                "1a2b3c4d", "", own=False, online=False, address="", used=1_700_000_000_000, expires=1_701_000_000_000
+            ),
+        )),
+        ("device 1a2b3c4d: away, came in ", "it can come back without the password until"),
+    ),
+    (PasswordWanted("changed", "Wrong."), ("!! The account has another password", "/unlock asks for it", "Wrong.")),
+    (PasswordWanted("login", ""), ("!! The last login has expired", "/unlock asks for it.")),
+    (PasswordWanted("login", "It cannot be read."), ("The password file does not help: It cannot be read.",)),
     (Waiting(3), ("full", "number 3")),
     (
+        OutOfStep(LOBBY.id, "older-copy", 1_700_000_000_000),
+        ("data knows, on 1", " Nov 2023, ", "the server says so falsely: /rotate leaves a copy without a key"),
+    ),
+    (
         OutOfStep(LOBBY.id, "older-copy"),
-        ("has said more than your data knows", "somebody else has a copy of your data, or the server says so falsely"),
+        ("has said more than your data knows. It", "somebody else has a copy of your data"),
     ),
     (Held(BOB.id, (KeyShown("bob", "1a2b", "changed"),)), ("!! ", "held", "/safety bob", "/verify bob", "/trust bob")),
     (KeyChanged("bob", "1a2b", "changed"), ("!! ", "Another key", "/safety bob", "bob 1a2b")),
@@ -521,28 +698,33 @@ EVENTS: list[tuple[Event, tuple[str, ...]]] = [
     (RoomList((RoomListed("#lobby", "open", 3, joined=True),)), ("#lobby", "open room", "3 people", "you are in it")),
     (
         MemberList(LOBBY.id, (("alice", True, "verified"), ("bob", False, "changed"))),
-        ("In #lobby: alice ✓ (online), bob (other key!)",),
+        ("In #lobby: alice ✓ (you, online), bob (other key!) (listed)",),
+    ),
+    (
+        MemberList(LOBBY.id, (("bob", True, "verified"), ("carol", False, "verified")), heard=("bob",)),
+        ("In #lobby: bob ✓ (heard here since you came, online), carol (listed)",),
     ),
     (
         MemberList(LOBBY.id, (("alice", True, "verified"), ("bob", False, "accepted")), ("bob",)),
-        ("In #lobby: alice ✓ (online), bob (invited, has not answered)",),
+        ("In #lobby: alice ✓ (you, online), bob (invited, has not answered)",),
     ),
     (
-        MemberList(LOBBY.id, (("alice", True, "verified"), ("bob", True, "accepted")), absent=("bob",)),
-        ("alice ✓ (online), bob (will not get this: the server says that this device is gone)",),
+        MemberList(LOBBY.id, (("alice", True, "verified"), ("bob", True, "accepted")), absent=("bob",), heard=("bob",)),
+        ("bob (will not get this: the server says that this device is gone, heard here since you came)",),
     ),
     (
         Invited(CLUB),
         (
             "bob (key 1a2b) invites you to the room #club.", "belongs to bob and lists bob, carol.",
-            "keys that you know: carol. A list proves nothing.", "/accept #club", "/decline #club", "/never bob",
+            "keys that you know: carol. Whoever makes a room can list anybody",
+            "/accept #club", "/decline #club", "/never bob",
         ),
     ),
     (
         Invited(replace(CLUB, first_contact=True, again=True, role="owner", text="come in")),
         (
             "!! ", "Somebody whom the server calls bob (first contact, key 1a2b)", "the server could be bob",
-            "bob says: come in", "You were in #club before", "You would be an owner.",
+            'the room #club of bob, saying "come in".', "You were in it before.", "You would be an owner.",
         ),
     ),
     (InvitationEnded(CLUB, "withdrawn"), ("bob has taken back the invitation to #club", "Nothing was read")),
@@ -608,12 +790,22 @@ def test_each_event_is_told_in_words(screen: Screen, event: Event, parts: tuple[
         (LOBBY, "new-device", "bob", "bob is in #lobby with a new device"),
         (LOBBY, "new-key", "bob", "bob is in #lobby under another key than before"),
         (LOBBY, "re-entered", "bob", "device of bob has re-entered #lobby"),
+        (CAROL, "new-device", "carol", "carol has a new device"),
+        (CAROL, "re-entered", "carol", "device of carol has re-entered your conversation"),
+        (CAROL, "recovered", "alice", "You can talk with carol from this device"),
+        (LOBBY, "recovered", "alice", "You are back in #lobby (3 people)"),
         (CAROL, "request", "carol", "/accept carol"),
         (CAROL, "accepted", "carol", "carol has accepted"),
         (CAROL, "declined", "carol", "carol has declined"),
         (CAROL, "bye", "carol", "/bye ends the chat"),
         (CAROL, "bye", "alice", "ends when carol says it too"),
-        (CAROL, "closed", "", "/chat carol"),
+        (CAROL, "closed", "", "You and carol have both said bye: the chat is over. /chat carol"),
+        (CAROL, "leaving", "alice", "You have ended the chat with carol. /chat carol"),
+        (CAROL, "not-opened", "", "There is no chat with carol."),
+        (CAROL, "given-up", "", "The earlier chat with carol is over"),
+        (LOBBY, "leaving", "alice", "You are leaving #lobby"),
+        (LOBBY, "not-opened", "", "You have not come into #lobby."),
+        (LOBBY, "given-up", "", "The earlier #lobby is over for you"),
         (PRIVATE, "members", "bob", "changed by bob: alice, #private"),
         (LOBBY, "left", "bob", "bob has left #lobby"),
         (LOBBY, "left", "alice", "You have left #lobby"),
@@ -647,6 +839,19 @@ def test_the_same_presence_in_several_conversations_is_told_once(screen: Screen)
     assert screen.tell(PresenceChanged(LOBBY.id, "bob", "offline")) == "-- bob has gone."
 
 
+def test_an_outage_is_told_once_for_each_reason_and_stands_before_what_is_typed(screen: Screen) -> None:
+    before = screen.chat.prompt
+    assert "does not answer" in screen.tell(Disconnected("The server does not answer.", 1))
+    assert screen.chat.prompt == f"(no connection) {before}"
+    assert not screen.tell(Disconnected("The server does not answer.", 2))
+    assert "refused" in screen.tell(Disconnected("Connection refused.", 4))
+    screen.type("/reconnect")
+    assert isinstance(screen.client.calls[-1], commands.Reconnect)
+    assert "Connected" in screen.tell(Connected("chat", ""))
+    assert screen.chat.prompt == before
+    assert "refused" in screen.tell(Disconnected("Connection refused.", 1))
+
+
 def test_a_text_that_the_core_refuses_is_told_and_the_chat_goes_on(screen: Screen) -> None:
     screen.client.answer[commands.Send] = Refused("local", "The text is too long.")
     assert screen.type("/go bob", "hello").endswith("!! The text is too long.")
@@ -673,6 +878,69 @@ def test_quit_closes_the_core_once(screen: Screen) -> None:
     assert screen.chat.exit_code == ExitCode.OK
 
 
+def session(device: str, *, own: bool = False) -> SessionShown:
+    return SessionShown(device, "", own=own, online=True, address="192.0.2.7", used=0, expires=0)
+
+
+def test_a_session_is_ended_by_the_number_under_which_it_was_shown(screen: Screen) -> None:
+    screen.tell(OwnSessions((session("1a2b3c4d", own=True), session("5e6f7a8b"))))
+    for number in (0, 3):
+        assert f"There is no session {number}:" in screen.type(f"/sessions end {number}")
+    assert "/logout ends it" in screen.type("/sessions end 1")
+    assert screen.client.calls == []
+    screen.type("/sessions end 2")
+    assert screen.client.calls == [commands.EndSession("5e6f7a8b")]
+    screen.tell(OwnSessions((session("9c0d1e2f"), session("5e6f7a8b"))))  # listed again, a number is another one's
+    screen.type("/sessions end 1")
+    assert screen.client.calls[1:] == [commands.EndSession("9c0d1e2f")]
+
+
+def test_a_logout_ends_the_program_once_the_server_has_done_it() -> None:
+    screen = Screen(online=False)
+    screen.tell(OwnSessions((session("1a2b3c4d", own=True), session("5e6f7a8b"))))
+    screen.type("/sessions end 2", "/logout")
+    another, logout = screen.commands()
+    assert (another, logout) == (commands.EndSession("5e6f7a8b"), commands.EndSession(""))
+    screen.tell(Done(command=another.id))  # the twin: nobody leaves for the end of another session
+    assert "close" not in screen.client.calls
+    screen.tell(Done(command=logout.id))
+    assert screen.client.calls[-1] == "close"
+    assert screen.chat.exit_code == ExitCode.OK
+
+
+def test_a_logout_that_the_server_refuses_ends_nothing() -> None:
+    screen = Screen(online=False)
+    screen.type("/logout")
+    (logout,) = screen.commands()
+    assert "Later." in screen.tell(Refused("slow-down", "Later.", command=logout.id))
+    assert "close" not in screen.client.calls
+
+
+def test_passwords_that_were_typed_reach_the_core_and_are_shown_nowhere(screen: Screen) -> None:
+    screen.chat.change_password("the old one", "the new one")
+    screen.chat.delete_account("alice", "the old one")
+    screen.chat.delete_account("alice wipe", "the old one")
+    assert screen.client.calls == [
+        commands.ChangePassword("the old one", "the new one"),
+        commands.DeleteAccount("alice", "the old one"),
+        commands.DeleteAccount("alice", "the old one", wipe=True),
+    ]
+    assert "one" not in screen.taken()
+
+
+def test_a_word_behind_the_name_that_is_not_wipe_deletes_nothing(screen: Screen) -> None:
+    screen.chat.delete_account("alice wipe it", "the old one")
+    shown = screen.taken()
+    assert "Type /delete-account alice, or /delete-account alice wipe." in shown
+    assert screen.client.calls == []
+
+
+def test_a_deleted_account_ends_the_program(screen: Screen) -> None:
+    screen.tell(AccountDeleted(wiped=False))
+    assert screen.client.calls == ["close"]
+    assert screen.chat.exit_code == ExitCode.OK
+
+
 def test_in_a_pipe_lines_wait_for_the_login_and_are_done_in_order() -> None:
     screen = Screen(piped=True, online=False, start=False)
     screen.client.add(BOB)
@@ -689,6 +957,38 @@ def test_in_a_pipe_a_server_that_was_never_there_ends_the_client() -> None:
     screen = Screen(piped=True, online=False, start=False)
     screen.tell(Disconnected("Connection refused.", 1))
     assert screen.chat.exit_code == ExitCode.UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("refused", "code"),
+    [(None, ExitCode.OK), (Refused("local", "no"), ExitCode.FAILURE), (Refused("quota", "no"), ExitCode.FULL)],
+    ids=["done", "local", "quota"],
+)
+def test_a_pipe_in_which_something_was_refused_ends_with_the_first_such_code(
+    refused: Refused | None, code: ExitCode
+) -> None:
+    screen = Screen(piped=True)
+    screen.client.add(BOB)
+    if refused is not None:
+        screen.client.answer[commands.Send] = refused
+    screen.type("/go bob", "one")
+    screen.client.answer.clear()
+    screen.type("two")
+    if code != ExitCode.OK:
+        screen.type("/frobnicate")
+    screen.tell(Ended(None))
+    assert screen.chat.exit_code == code
+
+
+def test_in_a_pipe_nobody_is_there_to_type_the_password() -> None:
+    screen = Screen(piped=True)
+    screen.tell(PasswordWanted("login", ""))
+    assert screen.chat.exit_code == ExitCode.LOGIN_REFUSED
+    at_terminal = Screen()
+    at_terminal.tell(PasswordWanted("login", ""))
+    assert at_terminal.chat.exit_code is None
+    at_terminal.type("/unlock correct horse")  # the line is shown and kept: no place for a password
+    assert not any(isinstance(call, commands.Unlock) for call in at_terminal.client.calls)
 
 
 def test_in_a_pipe_a_held_message_ends_the_client_as_a_matter_of_trust() -> None:
@@ -773,3 +1073,175 @@ def test_what_came_in_while_nobody_was_looking_is_shown_first_and_once(screen: S
     assert screen.client.shown == 2
     screen.chat.mark_shown()
     assert screen.client.unread(0, 10) == []
+
+
+# --- what became of it
+
+
+def own_line(text: str, **changes: object) -> Message:
+    given: dict[str, object] = {"local_id": 1, "seq": 9, "time": 1_700_000_000_000, **changes}
+    return Message(conversation=BOB.id, sender="alice", own=True, text=text, **given)  # type: ignore[arg-type]  # test data
+
+
+def test_a_line_without_a_connection_looks_as_if_it_waits_and_it_is_told_when_it_went_out() -> None:
+    screen = Screen(online=False)
+    screen.client.add(BOB)
+    screen.type("/go bob")
+    assert re.fullmatch(r"\d\d:\d\d \[bob\] alice: hello \(waiting\)", screen.type("hello"))
+    assert screen.chat.status == "waiting"
+    screen.tell(Ready())
+    sent = own_line("hello")
+    screen.client.said[0] = sent
+    assert re.fullmatch(r"-- Sent in bob at \d\d:\d\d: hello", screen.tell(Delivered(sent, command=1)))
+    assert screen.chat.status == ""
+    screen.tell(Disconnected("The server has gone.", 1.0))
+    assert screen.type("and now?").endswith("and now? (waiting)")
+
+
+def test_a_line_that_waits_for_a_decision_is_told_once_it_is_sent(screen: Screen) -> None:
+    screen.client.online = False
+    screen.client.add(BOB)
+    assert screen.type("/go bob", "hello").endswith("alice: hello")
+    sending = screen.client.calls[-1]
+    assert isinstance(sending, commands.Send)
+    held = Held(BOB.id, (KeyShown("bob", "1a2b", "changed"),), command=sending.id)
+    assert "hello" not in screen.tell(held)
+    assert screen.tell(Delivered(own_line("hello"), command=sending.id)).startswith("-- Sent in bob at ")
+
+
+def test_the_status_says_what_became_of_the_newest_line_here(screen: Screen) -> None:
+    screen.client.add(BOB)
+    screen.type("/go bob", "hello")
+    for changes, status in (
+        ({"recipients": 1}, ""),
+        ({"recipients": 1, "delivered": 1}, "delivered"),
+        ({"recipients": 1, "delivered": 1, "read": 1}, "read"),
+    ):
+        screen.client.said[0] = own_line("hello", **changes)
+        assert screen.tell(Marked(BOB.id, "bob", 9, 9)) == ""
+        assert screen.chat.status == status
+    assert screen.type("/history").endswith("alice: hello (read)")
+    screen.client.add(replace(BOB, preferences=(("show-marks", "off"),)))
+    assert screen.type("/history").endswith("alice: hello (sent)")
+    assert screen.chat.status == ""
+
+
+def test_marks_are_switched_for_all_or_here(screen: Screen) -> None:
+    screen.client.add(BOB)
+    screen.type("/go bob")
+    assert screen.type("/marks") == (
+        "-- Others learn what you have received and read in bob.\n-- You see what others have received and read in bob."
+    )
+    screen.type("/marks send off", "/marks show off here")
+    assert screen.client.calls[-2:] == [
+        commands.Prefer("send-marks", "off"), commands.Prefer("show-marks", "off", BOB.id),
+    ]  # fmt: skip
+    assert screen.tell(PreferenceChanged("send-marks", "off", b"")).startswith("-- Nobody learns what you have")
+    assert screen.tell(PreferenceChanged("show-marks", "", BOB.id)) == (
+        "-- In bob, what you have said for all conversations counts."
+    )
+    for wrong in ("/marks send", "/marks send maybe", "/marks read off", "/marks send off there"):
+        assert screen.type(wrong).startswith("!! Type /marks send|show on|off")
+    assert screen.type("/presence") == "-- You are told who comes and goes in bob."
+    screen.type("/presence show off")
+    assert screen.client.calls[-1] == commands.Prefer("presence", "off")
+
+
+def test_notices_are_chosen_for_all_or_here(screen: Screen) -> None:
+    screen.client.add(BOB)
+    screen.type("/go bob")
+    assert screen.type("/notify").split("\n") == [
+        "-- A notice says who has written in bob.", "-- A notice comes of every message in bob.",
+        "-- A notice is the bell of the terminal in bob.", "-- Notices come at any hour in bob.",
+    ]  # fmt: skip
+    screen.type("/notify text", "/notify mentions here", "/notify desktop", "/notify quiet 22:00-07:00")
+    screen.type("/mute", "/unmute")
+    assert screen.client.calls[-6:] == [
+        commands.Prefer("notify", "text"), commands.Prefer("notify-of", "mentions", BOB.id),
+        commands.Prefer("notify-by", "desktop"), commands.Prefer("quiet", "22:00-07:00"),
+        commands.Prefer("notify", "none", BOB.id), commands.Prefer("notify", "", BOB.id),
+    ]  # fmt: skip
+    night = screen.tell(PreferenceChanged("quiet", "22:00-07:00", b""))
+    assert night.startswith("-- No notice comes at 22:00 to 07:00, in all")
+    for wrong in ("/notify loudly", "/notify quiet", "/notify quiet night", "/notify here", "/notify text there"):
+        assert screen.type(wrong).startswith("!! Type /notify sender|text|new|none|all|mentions|bell|")
+def test_help_tells_of_one_command(screen: Screen) -> None:
+    for line in ("/help react", "/help /react", "/HELP REACT"):
+        assert screen.type(line).startswith("-- /react [N] EMOJI  put an emoji under the newest message; once more")
+
+
+@pytest.mark.parametrize(
+    ("word", "command"), [("exit", "/quit"), ("Quit", "/quit"), (":q", "/quit"), ("help", "/help")]
+)
+def test_what_is_a_command_elsewhere_is_asked_about_before_people_get_it(
+    screen: Screen, word: str, command: str
+) -> None:
+    screen.type("/go #lobby")
+    shown = screen.type(word)
+    assert f"type {command}. Enter alone says this to #lobby: {word}" in shown
+    assert screen.client.calls == []
+    screen.type("no, that was for you", "")
+    assert screen.client.calls == [commands.Send(LOBBY.id, "no, that was for you")]  # another line takes it back
+    screen.type(word, "", "")
+    assert screen.client.calls[1:] == [commands.Send(LOBBY.id, word)]  # once
+    screen.type(f"{word} is a word")
+    assert screen.client.calls[2:] == [commands.Send(LOBBY.id, f"{word} is a word")]  # the twin
+
+
+def test_in_a_pipe_nobody_is_asked_about_a_word() -> None:
+    screen = Screen(piped=True)
+    screen.client.add(LOBBY)
+    screen.type("/go #lobby", "exit")
+    assert screen.client.calls == [commands.Send(LOBBY.id, "exit")]
+
+
+@pytest.mark.parametrize("character", ["\x00", "\x07", "\x16", "\x1b", "\x7f", "\x9b"])
+def test_a_control_character_is_sent_to_nobody(screen: Screen, character: str) -> None:
+    screen.type("/go #lobby")
+    shown = screen.type(f"a{character}b")
+    assert f"(U+{ord(character):04X}): nothing was done" in shown
+    assert character not in shown
+    assert screen.client.calls == []
+    screen.type("a\tb\nc")
+    assert screen.client.calls == [commands.Send(LOBBY.id, "a\tb\nc")]  # the twin
+
+
+def test_who_let_somebody_in_and_who_removed_them_is_told(screen: Screen) -> None:
+    for by, invited, removed in (
+        ("carol", " (invited by carol)", " (by carol)"), ("alice", " (invited by you)", " (by you)"), ("", "", "")
+    ):  # fmt: skip
+        shown = screen.tell(ConversationChanged(PRIVATE, "joined", "bob", by))
+        assert f"-- bob has entered #private{invited}." in shown
+        shown = screen.tell(ConversationChanged(PRIVATE, "removed", "bob", by))
+        assert shown == f"-- bob was removed from #private{removed}."
+
+
+def test_one_stays_where_leaving_is_refused(screen: Screen) -> None:
+    screen.type("/go #lobby")
+    screen.client.answer[commands.Leave] = Refused("local", "You are the only owner of #lobby: name another one first.")
+    assert "name another one first" in screen.type("/leave")
+    screen.type("still here")
+    assert screen.client.calls[-1] == commands.Send(LOBBY.id, "still here")
+    del screen.client.answer[commands.Leave]
+    screen.type("/leave")
+    assert screen.chat.prompt == "> "  # the twin
+def test_somebody_is_blocked_and_those_who_are_are_listed(screen: Screen) -> None:
+    assert screen.type("/block") == "-- You block nobody. /block USER hears nothing more of one."
+    screen.type("/block Mallory", "/unblock mallory")
+    assert screen.client.calls[-2:] == [commands.Block("mallory"), commands.Unblock("mallory")]
+    screen.client.blocks = ("eve", "mallory")
+    assert screen.type("/block") == "-- Blocked: eve, mallory"
+    assert "/unblock mallory" in screen.tell(Blocked("mallory", blocked=True))
+    assert screen.tell(Blocked("mallory", blocked=False)) == "-- mallory is heard again."
+
+
+def test_whoever_is_new_asks_in_one_line(screen: Screen) -> None:
+    asking = replace(conversation("zoe", state="request"), trust=("verified", "unknown"))
+    assert screen.change(asking, "request", "zoe") == (
+        "-- zoe, of whom you hear for the first time (/safety zoe shows who it is), asks to chat with you: "
+        "/accept zoe or /decline zoe."
+    )
+    line = screen.tell(Invited(replace(CLUB, first_contact=True, text="come\nover")))
+    assert "\n" not in line
+    for word in ("first contact, key 1a2b", "the server could be bob", "/accept #club", "/decline #club", "/block bob"):
+        assert word in line

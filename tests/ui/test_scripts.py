@@ -1,5 +1,7 @@
 import io
 import json
+import signal
+import threading
 from dataclasses import replace
 from queue import SimpleQueue
 
@@ -13,23 +15,26 @@ from securechat.client.events import (
     Ended,
     Event,
     Held,
-    Invitation,
     InviteLineMade,
     InviteLineRefused,
     InviteLines,
     InviteLineUsed,
     KeyShown,
+    PasswordWanted,
     Ready,
     Refused,
     Unreachable,
     Waiting,
 )
 from securechat.client.events import InviteLine as ListedLine
+from securechat.client.message import Quote
+from securechat.client.snapshot import Invitation
 from securechat.errors import RefusedError, TrustError, UnreachableError
 from securechat.identity.invite_line import InviteLine, Voucher
 from securechat.ui.exit_codes import ExitCode
-from securechat.ui.scripts import run_invite, run_join, run_recv, run_send
+from securechat.ui.scripts import Events, run_invite, run_join, run_recv, run_send
 from tests.support.scripted import ScriptedClient, conversation
+from tests.support.waiting import wait_until
 
 BOB = conversation("bob")
 
@@ -38,14 +43,16 @@ class Script:
     """A core whose events are all there before the command begins to watch."""
 
     def __init__(self, *told: Event, online: bool = False) -> None:
-        self.events: SimpleQueue[Event] = SimpleQueue()
+        self.events: Events = SimpleQueue()
         self.client = ScriptedClient(self.events.put, online=online)
         self.output, self.errors = io.StringIO(), io.StringIO()
         for event in told:
             self.events.put(event)
 
-    def send(self, to: str = "bob", *, wait: bool = False, timeout: float | None = 20.0) -> ExitCode:
-        return run_send(self.client, self.events, to, "hello", wait=wait, timeout=timeout, errors=self.errors)
+    def send(self, to: str = "bob", *, reply: int = 0, wait: bool = False, timeout: float | None = 20.0) -> ExitCode:
+        return run_send(
+            self.client, self.events, to, "hello", reply=reply, wait=wait, timeout=timeout, errors=self.errors
+        )
 
     def recv(self, *, as_json: bool = True, follow: bool = False, timeout: float | None = 20.0) -> ExitCode:
         return run_recv(
@@ -75,6 +82,21 @@ def test_send_ends_well_once_the_server_has_accepted_the_text() -> None:
     assert script.errors.getvalue() == ""
 
 
+def test_send_answers_a_message_by_its_seq_or_sends_nothing() -> None:
+    script = Script(online=True)
+    script.client.receive(script.client.add(BOB), "bob", "shall we?")
+    line = script.client.said[-1]
+    assert line.seq > 0
+    assert script.send(reply=line.seq) == ExitCode.OK
+    assert script.commands() == [commands.Reply(line.local_id, "hello")]
+    for to in ("bob", "#lobby", "carol"):
+        script = Script(online=True)
+        script.client.receive(script.client.add(BOB), "bob", "shall we?")
+        assert script.send(to, reply=999) == ExitCode.FAILURE
+        assert script.commands() == []
+        assert f"There is no message 999 in {to} among the newest 1,000" in script.errors.getvalue()
+
+
 def test_send_opens_the_conversation_it_needs() -> None:
     script = Script(online=True)
     assert script.send("bob") == ExitCode.OK
@@ -92,6 +114,8 @@ def test_send_opens_the_conversation_it_needs() -> None:
         ((Ended(UnreachableError("The certificate has expired.")),), ExitCode.UNREACHABLE, "expired"),
         ((Connected("s", ""), Ended(TrustError("Another server."))), ExitCode.UNTRUSTED, "Another"),
         ((Connected("s", ""), Waiting(2)), ExitCode.FULL, "full"),
+        ((Connected("s", ""), PasswordWanted("login", "")), ExitCode.LOGIN_REFUSED, "a password file that stays"),
+        ((Connected("s", ""), PasswordWanted("login", "It is gone.")), ExitCode.LOGIN_REFUSED, "It is gone."),
     ],
 )
 def test_send_says_why_it_failed_by_its_exit_code_and_one_line(
@@ -154,7 +178,7 @@ LINE = InviteLine("chat.example:7", f"sha256:{'ab' * 32}", "", VOUCHER)
 @pytest.mark.parametrize(
     ("answer", "code", "reason"),
     [
-        (Done(), ExitCode.OK, "securechat client --user alice --server chat.example:7 --pin sha256:abab"),
+        (Done(), ExitCode.OK, "securechat client --user alice --server chat.example:7"),
         (Held(BOB.id, (KeyShown("bob", "1a2b", "changed"),)), ExitCode.UNTRUSTED, "/trust bob 1a2b"),
         (Refused("local", "You are in #staff already."), ExitCode.FAILURE, "You are in #staff already."),
     ],
@@ -214,6 +238,8 @@ def test_recv_prints_one_object_a_line_and_ends_when_it_has_caught_up() -> None:
     script.client.receive(BOB, "bob", "hi", seq=3, time=5, trust="verified")
     script.client.receive(BOB, "bob", evil, seq=4, time=6)
     script.client.receive(BOB, "bob", "", seq=5, time=7, problem="altered")
+    quote = Quote(1, "bob", text=evil)
+    script.client.receive(BOB, "bob", "yes", seq=6, time=8, kind="reply", quote=quote, edited=9)
     assert script.recv() == ExitCode.OK
     lines = script.output.getvalue().splitlines()
     assert json.loads(lines[0]) == {
@@ -225,10 +251,17 @@ def test_recv_prints_one_object_a_line_and_ends_when_it_has_caught_up() -> None:
         "text": "hi",
         "trust": "verified",
         "problem": "",
+        "content": "",
+        "answers": None,
+        "edited": 0,
+        "deleted_by": "",
     }
     assert json.loads(lines[1])["text"] == evil
     assert json.loads(lines[2])["problem"] == "altered"
-    assert len(lines) == 3
+    reply = json.loads(lines[3])
+    assert (reply["content"], reply["edited"]) == ("reply", 9)
+    assert reply["answers"] == {"from": "bob", "text": evil, "state": ""}
+    assert len(lines) == 4
     assert all(character.isprintable() for line in lines for character in line)
 
 
@@ -276,3 +309,15 @@ def test_recv_follows_until_its_time_is_up() -> None:
     script.client.receive(script.client.add(BOB), "bob", "later")
     assert script.recv(follow=True, timeout=0.05) == ExitCode.TIMEOUT
     assert script.output.getvalue().count("later") == 1
+
+
+def test_control_c_ends_recv_whichever_thread_it_reaches() -> None:
+    script = Script(*ONLINE)
+    script.client.receive(script.client.add(BOB), "bob", "later")
+
+    def interrupt() -> None:
+        wait_until(lambda: script.client.shown > 0)  # it waits for more
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    assert script.recv(follow=True, timeout=None) == ExitCode.OK

@@ -1,28 +1,43 @@
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from securechat.errors import StorageError, UsageError
+from securechat.client.addresses import Folder
+from securechat.client.recovery_file import RecoveryContents
+from securechat.errors import UnreachableError, UsageError
 from securechat.identity.invite_line import InviteLine
+from securechat.ui import start
 from securechat.ui.start import (
     Options,
     parse_inviter,
     parse_server,
     prepare,
     prepare_join,
+    prepare_recover,
     read_line,
-    read_password,
-    vault_path,
 )
-from tests.support.terminal import Terminal
+from securechat_lab.cast.terminal import Terminal
+from tests.support.live import LiveServer
+
+
+def vault_at(folder: Path, address: str, server_id: bytes = bytes(16)) -> Path:
+    """Something that is known as alice's vault for the server at an address."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"alice@{server_id.hex()}.vault"
+    path.write_bytes(b"a database")
+    path.with_name(path.name + ".key").write_bytes(b"its key")
+    Folder(folder, "alice").note(path, server_id, [address], None)
+    return path
 
 
 @pytest.fixture
 def options(tmp_path: Path) -> Options:
     (tmp_path / "ca.pem").write_text("a certificate, which is not looked at here")
+    vault_at(tmp_path / "vaults", "chat.example:7")
     (tmp_path / "password").write_text("correct horse\nsecond line\n")
     return Options(
         user="Alice",
@@ -40,10 +55,11 @@ def options(tmp_path: Path) -> Options:
 def test_the_options_become_what_the_core_needs(options: Options) -> None:
     start = prepare(options)
     assert start.account == "alice"
-    assert start.password == start.settings.password == "correct horse"
+    with start.password.read() as password:
+        assert password == b"correct horse"
     assert (start.settings.host, start.settings.port, start.settings.ca_file) == ("chat.example", 7, options.ca)
     assert start.settings.register
-    assert start.vault == options.vault / "alice@chat.example-7.vault"
+    assert start.vault == options.vault / f"alice@{'00' * 16}.vault"
     assert "horse" not in repr(start)
     assert "horse" not in repr(start.settings)
 
@@ -55,6 +71,24 @@ def test_a_pin_takes_the_place_of_the_certificate(options: Options) -> None:
         prepare(replace(options, ca=Path("nowhere")))
 
 
+def test_neither_is_needed_for_a_server_that_a_vault_knows(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(options.vault)
+    settings = prepare(replace(options, ca=None)).settings
+    assert (settings.ca_file, settings.pin) == (None, "")
+    with pytest.raises(UsageError, match=r"no CA certificate certs/ca\.pem.*--pin"):
+        prepare(replace(options, ca=None, server="chat.example:8"))
+
+
+@pytest.mark.parametrize("typed", ["chat.example:7", "Chat.Example:7", "chat.example.:7", "CHAT.EXAMPLE.:07"])
+def test_however_a_host_is_typed_its_vault_is_found(options: Options, typed: str) -> None:
+    start = prepare(replace(options, server=typed))
+    assert start.vault == options.vault / f"alice@{'00' * 16}.vault"
+    assert start.settings.address == "chat.example:7"
+    assert start.greeting is None  # nobody was asked
+    with pytest.raises(UnreachableError):  # the twin: another port
+        prepare(replace(options, server="127.0.0.1:1", ca=None, pin="sha256:" + "0" * 64))
+
+
 LINE = InviteLine("chat.example:7", f"sha256:{'ab' * 32}", "some-code")
 
 
@@ -62,12 +96,65 @@ def test_an_invite_line_says_where_the_server_is_and_how_it_is_known(options: Op
     assert options.password_file is not None
     start = prepare_join("Alice", options.vault, options.password_file, LINE)
     settings = start.settings
-    assert start.vault == options.vault / "alice@chat.example-7.vault"
-    assert (settings.address, settings.pin, settings.ca_file) == (LINE.address, LINE.pin, None)
-    assert (settings.register, settings.invite) == (True, "some-code")
-    options.vault.mkdir()
-    start.vault.write_bytes(b"")
-    assert not prepare_join("Alice", options.vault, options.password_file, LINE).settings.register
+    assert start.vault == options.vault / f"alice@{'00' * 16}.vault"
+    assert (settings.address, settings.ca_pin, settings.pin, settings.ca_file) == (LINE.address, LINE.pin, "", None)
+    assert (settings.register, settings.invite) == (False, "some-code")
+    for each in start.vault.parent.glob(f"{start.vault.name}*"):
+        each.unlink()
+    with pytest.raises(UnreachableError, match="chat.example cannot be resolved"):
+        prepare_join("Alice", options.vault, options.password_file, LINE)
+
+
+def test_a_recovery_file_knows_the_ca_and_the_server_unless_another_ca_is_named(options: Options) -> None:
+    contents = RecoveryContents("chat.example:7", LINE.pin, b"s" * 16, "alice", bytearray(32))
+    file, other = options.password_file, f"sha256:{'cd' * 32}"
+    start = prepare_recover(contents, options.vault, file, "", ca=None, pin="")
+    assert start.vault == options.vault / f"alice@{b's'.hex() * 16}.vault"
+    assert (start.settings.ca_pin, start.settings.ca_file) == (LINE.pin, None)
+    settings = prepare_recover(contents, options.vault, file, "", ca=options.ca, pin="").settings
+    assert (settings.pin, settings.ca_file) == ("", options.ca)
+    settings = prepare_recover(contents, options.vault, file, "", ca=options.ca, pin=other).settings
+    assert (settings.pin, settings.ca_file) == (other, None)
+
+
+def test_a_password_is_judged_where_it_is_chosen_and_nowhere_else(options: Options) -> None:
+    """With an operator's code a new one is set; without, it is the account's, which nobody can change by judging it."""
+    contents = RecoveryContents("chat.example:7", LINE.pin, b"s" * 16, "alice", bytearray(32))
+    file = options.password_file
+    assert file is not None
+    for weak in ("letmein", "Alice2024", "qwertyuiop"):
+        file.write_text(f"{weak}\n")
+        prepare(options)
+        prepare_recover(contents, options.vault, file, "", ca=None, pin="")
+        with pytest.raises(UsageError, match="too easy to guess") as refused:
+            prepare_recover(contents, options.vault, file, "a-code", ca=None, pin="")
+        assert weak not in str(refused.value)
+    file.write_text("correct horse\n")
+    prepare_recover(contents, options.vault, file, "a-code", ca=None, pin="")
+
+
+def test_somebody_new_is_refused_a_weak_password_from_a_file(options: Options, server: LiveServer) -> None:
+    file = options.password_file
+    assert file is not None
+    new = replace(options, server=f"localhost:{server.port}", ca=server.ca)
+    prepare(new)
+    file.write_text("password\n")
+    with pytest.raises(UsageError, match=r"too easy to guess\. This is a top-10 common password"):
+        prepare(new)
+    prepare(replace(new, register=False))  # the account is there, with whatever it has
+
+
+def test_a_secret_that_other_users_can_read_is_told(options: Options, capsys: pytest.CaptureFixture[str]) -> None:
+    file = options.password_file
+    assert file is not None
+    for mode, told in ((0o600, False), (0o640, True), (0o604, True), (0o400, False)):
+        file.chmod(mode)
+        prepare(options)
+        assert (f"Other users of this machine can read the password file {file}" in capsys.readouterr().err) == told
+    file.chmod(0o644)
+    with file.open() as stream:
+        prepare(replace(options, password_file=Path(f"/dev/fd/{stream.fileno()}")))  # whose it is says no mode
+    assert not capsys.readouterr().err
 
 
 def test_an_invite_line_is_read_from_a_file_and_never_taken_as_an_argument(tmp_path: Path) -> None:
@@ -107,71 +194,82 @@ def test_what_is_no_server_is_refused_with_an_example(server: str) -> None:
         parse_server(server)
 
 
-def test_vaults_have_names_that_every_file_system_takes(tmp_path: Path) -> None:
-    paths = {
-        vault_path(tmp_path, account, host, port).name
-        for account, host, port in (("alice", "::1", 1), ("alice", "::1", 2), ("a/b", "h", 1), ("a%2Fb", "h", 1))
-    }
-    assert paths == {"alice@%3A%3A1-1.vault", "alice@%3A%3A1-2.vault", "a%2Fb@h-1.vault", "a%252Fb@h-1.vault"}
-    assert vault_path(tmp_path, "東京", "h", 1).name == "東京@h-1.vault"
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LiveServer]:
+    server = LiveServer(tmp_path / "server")
+    yield server
+    assert server.stop() == 0
 
 
-def test_a_password_file_has_the_password_on_its_first_line(tmp_path: Path) -> None:
-    file = tmp_path / "password"
-    for content in (b"caf\xc3\xa9", b"caf\xc3\xa9\n", b"cafe\xcc\x81\r\nmore"):
-        file.write_bytes(content)
-        assert read_password(file) == "café"
-    for wrong in (b"", b"\n", b"\xff", b"x" * 2000, b"x\n" * 5000):
-        file.write_bytes(wrong)
-        with pytest.raises(UsageError):
-            read_password(file)
-    with pytest.raises(StorageError, match="No such file"):
-        read_password(tmp_path / "missing")
-
-
-def command(folder: Path) -> list[str]:
-    (folder / "ca.pem").touch()
-    return [sys.executable, "-m", "tests.support.prepare_client", str(folder)]
+def command(folder: Path, server: LiveServer | None = None) -> list[str]:
+    """Without a server there is a vault for it."""
+    if server is None:
+        vault_at(folder, "localhost:4433")
+    port, ca = (4433, "") if server is None else (server.port, str(server.ca))
+    return [sys.executable, "-m", "tests.support.prepare_client", str(folder), str(port), ca]
 
 
 def test_without_a_terminal_nobody_is_asked(tmp_path: Path) -> None:
-    done = subprocess.run(command(tmp_path), input=b"y\nsecret\n", capture_output=True, timeout=30, check=True)
+    done = subprocess.run(command(tmp_path), input=b"y\nsecret\n", capture_output=True, timeout=60, check=True)
     assert b"UsageError: Nobody is there to ask for the password" in done.stdout
 
 
-def test_somebody_new_is_asked_whether_to_register_and_twice_for_a_password_that_is_not_shown(tmp_path: Path) -> None:
-    with Terminal(command(tmp_path)) as terminal:
+def test_somebody_new_is_asked_whether_to_register_and_twice_for_a_password_that_is_not_shown(
+    tmp_path: Path, server: LiveServer
+) -> None:
+    with Terminal(command(tmp_path, server)) as terminal:
         terminal.wait(lambda: terminal.cursor_row == "Make a new account? [Y/n]")
         terminal.send(b"what?\n")
         terminal.wait(lambda: "Make a new account? [Y/n] what?" in terminal.rows)
         for answer, question in (
             (b"", "Make a new account? [Y/n]"),
-            (b"secret one", "New password of alice:"),
-            (b"secret two", "The same again:"),
-            (b"secret three", "New password of alice:"),
-            (b"secret three", "The same again:"),
+            (b"secret tulip one", "New password of alice (Enter makes one):"),
+            (b"secret tulip two", "The same again:"),
+            (b"Alice123", "New password of alice (Enter makes one):"),
         ):
             terminal.wait(lambda question=question: terminal.cursor_row == question)  # type: ignore[misc]  # bound now
             terminal.send(answer + b"\n")
+        terminal.wait(lambda: any("This password is too easy to guess." in row for row in terminal.rows))
+        for question in ("New password of alice (Enter makes one):", "The same again:"):
+            terminal.wait(lambda question=question: terminal.cursor_row == question)  # type: ignore[misc]  # bound now
+            terminal.send(b"secret three\n")
         assert terminal.wait_for_end() == 0
-        assert terminal.rows[-1] == "Start('alice') 12 characters, register: True"
+        assert terminal.rows[-1] == "alice 12 bytes, register: True"
         assert not any("secret" in row for row in terminal.rows)
 
 
-def test_somebody_who_has_an_account_is_asked_once(tmp_path: Path) -> None:
-    with Terminal(command(tmp_path)) as terminal:
+def test_somebody_who_has_an_account_is_asked_once(tmp_path: Path, server: LiveServer) -> None:
+    with Terminal(command(tmp_path, server)) as terminal:
         terminal.wait(lambda: terminal.cursor_row.endswith("[Y/n]"))
         terminal.send(b"n\n")
         terminal.wait(lambda: terminal.cursor_row == "Password of alice:")
         terminal.send(b"secret\n")
         assert terminal.wait_for_end() == 0
-        assert terminal.rows[-1] == "Start('alice') 6 characters, register: False"
+        assert terminal.rows[-1] == "alice 6 bytes, register: False"
 
 
 def test_an_existing_vault_is_not_asked_about(tmp_path: Path) -> None:
-    vault_path(tmp_path, "alice", "localhost", 4433).touch()
     with Terminal(command(tmp_path)) as terminal:
         terminal.wait(lambda: terminal.cursor_row == "Password of alice:")
         terminal.send(b"\x04")
         assert terminal.wait_for_end() == 0
         assert terminal.rows[-1] == "UsageError: No password: nothing was done."
+
+
+@pytest.mark.parametrize("terminal", [True, False], ids=["a terminal", "a file"])
+def test_a_password_is_made_where_somebody_sees_it_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, terminal: bool
+) -> None:
+    answers, asked = iter(["", "glacier tulip seven", "glacier tulip seven"]), list[str]()
+
+    def getpass(question: str) -> str:
+        asked.append(question)
+        return next(answers)
+
+    monkeypatch.setattr(start, "getpass", getpass)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    password = start.choose_password("alice", None)
+    assert ("is shown once" in capsys.readouterr().err) == terminal
+    assert (password == "glacier tulip seven") == (not terminal)
+    assert ("(Enter makes one)" in asked[0]) == terminal

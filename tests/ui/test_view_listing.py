@@ -7,17 +7,17 @@ import pytest
 from securechat.client.events import (
     Connected,
     ConversationChanged,
-    ConversationSnapshot,
     Delivered,
     FirstContact,
-    Message,
     PresenceChanged,
     Received,
     Refused,
     Said,
     Trust,
 )
-from securechat.ui.view.completion import MAX_CANDIDATES, Usage, complete
+from securechat.client.message import Message
+from securechat.client.snapshot import ConversationSnapshot
+from securechat.ui.view.completion import MAX_CANDIDATES, Usage, complete, meant
 from securechat.ui.view.listing import Listing
 from securechat.ui.view.news import News
 from securechat.ui.view.rows import Item
@@ -143,7 +143,8 @@ def test_the_trust_in_a_room_is_that_in_the_one_to_be_trusted_least(reads: Memor
     listing = Listing(reads)
 
     def trust(*others: Trust) -> Trust:
-        reads.known[LOBBY.id] = replace(LOBBY, trust=("verified", *others))  # alice, who looks, comes first
+        # alice, who looks, comes first
+        reads.known[LOBBY.id] = replace(LOBBY, trust=("verified", *others), heard=("bob", "carol", "dave"))
         return item(listing, LOBBY).trust
 
     assert trust("verified", "accepted", "verified") == "accepted"
@@ -151,6 +152,14 @@ def test_the_trust_in_a_room_is_that_in_the_one_to_be_trusted_least(reads: Memor
     assert trust("verified", "verified", "verified") == "verified"
     assert trust("changed", "unknown", "changed-verified") == "changed-verified"
     assert trust("changed", "unknown", "refused") == "refused"
+
+
+def test_a_room_in_which_somebody_is_only_listed_is_not_shown_as_verified(reads: MemoryReads) -> None:
+    listing = Listing(reads)
+    verified: tuple[Trust, ...] = ("verified",) * 4
+    reads.known[LOBBY.id] = replace(LOBBY, trust=verified, heard=("bob", "carol"))  # not dave
+    reads.known[BOB.id] = replace(BOB, trust=("verified", "verified"))  # his key alone reads what is written there
+    assert (item(listing, LOBBY).trust, item(listing, BOB).trust) == ("accepted", "verified")
 
 
 # --- news -------------------------------------------------------------------------------------------------------------
@@ -191,13 +200,23 @@ USAGES = (
     Usage("/join #ROOM", "enter"),
     Usage("/go [NAME]", "talk elsewhere"),
     Usage("/rooms", "list"),
+    Usage("/owner add|remove USER", "share"),
+    Usage("/lines [revoke LINE]", "list"),
+    Usage("/help [COMMAND]", "this"),
 )
 
 
 @pytest.mark.parametrize(
     ("typed", "texts"),
     [
-        ("/", ["/msg", "/accept", "/join", "/go", "/rooms"]),
+        ("/", ["/msg", "/accept", "/join", "/go", "/rooms", "/owner", "/lines", "/help"]),
+        ("/owner ", ["add", "remove"]),
+        ("/owner a", ["add"]),
+        ("/owner add c", ["carol"]),
+        ("/lines r", ["revoke"]),
+        ("/lines revoke ", []),
+        ("/help /r", ["/rooms"]),
+        ("/help ro", ["/rooms"]),
         ("/M", ["/msg"]),
         ("/x", []),
         ("/msg ", ["bob", "carol", "dave"]),
@@ -218,6 +237,15 @@ USAGES = (
 )
 def test_a_word_is_completed_by_what_may_stand_there(reads: MemoryReads, typed: str, texts: list[str]) -> None:
     assert [each.text for each in complete(typed, USAGES, Listing(reads).names)] == texts
+
+
+@pytest.mark.parametrize(
+    ("typed", "command"),
+    [("/mgs", "/msg"), ("/acept", "/accept"), ("/ro", "/rooms"), ("/HELO", "/help"), ("/zzz", ""), ("/", ""),
+     ("/" + "x" * 10_000, "")],
+)  # fmt: skip
+def test_the_command_that_was_meant(typed: str, command: str) -> None:
+    assert meant(typed, USAGES) == command
 
 
 def test_candidates_carry_help_and_are_bounded() -> None:

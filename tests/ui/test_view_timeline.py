@@ -11,24 +11,29 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from securechat.client.events import (
     ConversationChanged,
-    ConversationSnapshot,
     Delayed,
+    Deleted,
     Delivered,
+    Edited,
     Event,
+    Expired,
     Gap,
     Held,
     KeyChanged,
     KeyShown,
     MemberList,
-    Message,
     PresenceChanged,
+    Reacted,
     Ready,
     Received,
     Refused,
     Said,
 )
+from securechat.client.message import Message, Quote, Reaction
+from securechat.client.snapshot import ConversationSnapshot
 from securechat.errors import UsageError
-from securechat.ui.text.sentences import Sentence, sentences
+from securechat.ui.text.sentences import sentences
+from securechat.ui.text.wording import Sentence
 from securechat.ui.view.rows import Day, Line, Notice, line_of
 from securechat.ui.view.timeline import Timeline
 from tests.support.reads import MemoryReads
@@ -131,6 +136,19 @@ def test_what_the_window_holds_too_much_goes_on_the_side_where_nobody_looks(read
     before = ids(timeline)
     fold(timeline, Received(reads.put(theirs(103))))
     assert ids(timeline) == before
+
+
+@pytest.mark.parametrize("around", [0, 50])
+def test_lines_that_have_ended_leave_an_open_window(reads: MemoryReads, around: int) -> None:
+    timeline = Timeline(reads, BOB.id, around=around, page=10)
+    before = ids(timeline)
+    for local_id in range(40, 96):
+        del reads.lines[local_id]
+    fold(timeline, Expired(CAROL.id))
+    assert ids(timeline) == before  # the twin: elsewhere
+    fold(timeline, Expired(BOB.id))
+    assert ids(timeline)[-5:] == [96, 97, 98, 99, 100]
+    assert not {*range(40, 96)} & {*ids(timeline)}
 
 
 def test_the_rows_are_the_same_object_until_something_changes(reads: MemoryReads) -> None:
@@ -419,3 +437,32 @@ class Folding(RuleBasedStateMachine):
 
 TestFolding = Folding.TestCase
 TestFolding.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+
+
+# --- what becomes of a line -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["edited", "deleted", "reacted"])
+def test_what_becomes_of_a_line_changes_its_row_and_those_that_quote_it(reads: MemoryReads, what: str) -> None:
+    old = theirs(95)
+    answer = replace(theirs(101, "yes"), quote=Quote(95, "bob", text=old.text))
+    reads.put(answer)
+    timeline = Timeline(reads, BOB.id, page=30)
+    event: Event
+    if what == "edited":
+        new, quote = replace(old, text="new", edited=7), Quote(95, "bob", text="new", edited=7)
+        event = Edited(new, old.text)
+    elif what == "deleted":
+        new, quote = replace(old, text="", deleted_by="bob"), Quote(95, "bob", state="deleted")
+        event = Deleted(new)
+    else:
+        new, quote = replace(old, reactions=(Reaction("👍", ("bob",)),)), Quote(95, "bob", text=old.text)
+        event = Reacted(new, "bob", "👍", "add")
+    reads.put(new)
+    reads.put(replace(answer, quote=quote))
+    fold(timeline, event)
+    assert timeline.rows == Timeline(reads, BOB.id, page=len(lines(timeline))).rows
+    assert lines(timeline)[-7] == line_of(new, account=reads.account)
+    assert lines(timeline)[-1] == line_of(replace(answer, quote=quote), account=reads.account)
+    fold(timeline, Edited(theirs(3), "x"), Deleted(theirs(7, where=CAROL)))  # outside the window, and elsewhere
+    assert timeline.rows == Timeline(reads, BOB.id, page=len(lines(timeline))).rows

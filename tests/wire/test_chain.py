@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from securechat.wire.chain import CHAIN_START, next_chain
+from securechat.wire.chain import CHAIN_START, HANDED_BACK, MLS_MESSAGE, OPERATORS_WORD, STATEMENT, next_chain
 
 ENTRY = {"conversation": b"c" * 32, "seq": 7, "time": 1_700_000_000_000, "device": b"d" * 16, "number": 3}
 
@@ -42,3 +42,8 @@ def test_every_field_of_an_entry_changes_the_chain(field: str) -> None:
     changed = fields[field]
     other = changed + 1 if isinstance(changed, int) else b"x" * len(changed)  # type: ignore[arg-type]  # bytes
     assert next_chain(**fields) != next_chain(**{**fields, field: other})  # type: ignore[arg-type]  # as above
+
+
+def test_the_kinds_of_entries_stay_what_they_are() -> None:
+    """They are in logs on disk, and in every chain."""
+    assert [MLS_MESSAGE, STATEMENT, OPERATORS_WORD, HANDED_BACK] == [1, 2, 3, 4]

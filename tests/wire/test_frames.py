@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securechat.errors import DecodeError
+from securechat.errors import DecodeError, InternalError
 from securechat.wire import limits, messages
 from securechat.wire.frames import FrameReader, encode_frame, encode_frames, peek
 
@@ -91,6 +91,42 @@ def test_peek_finds_no_id_where_none_stands(second: object) -> None:
     assert peek(msgspec.msgpack.encode(["Teleport", second])) == ("Teleport", None)
 
 
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b"\x9f\xbf" + b"a" * 31 + b"\x05", ("a" * 31, 5)),  # the longest array and the longest name
+        (b"\x91\xa1a", ("a", None)),
+        (b"\x91\xa1a\x05", ("a", None)),  # behind the array, and no field of it
+        (b"\x92\xa1a", ("a", None)),
+        (b"\x92\xa1a\x7f", ("a", 127)),
+        (b"\x92\xa1a\xcc\x80", ("a", 128)),
+        (b"\x92\xa1a\xcd\x01\x00", ("a", 256)),
+        (b"\x92\xa1a\xce\x00\x01\x00\x00", ("a", 65536)),
+        *((b"\x92\xa1a" + cut_off, ("a", None)) for cut_off in (b"\xcc", b"\xcd\x01", b"\xce\x00\x01\x00")),
+        (b"\x92\xa1a\x80", ("a", None)),
+    ],
+)
+def test_peek_reads_arrays_and_ids_of_each_length(body: bytes, found: tuple[str, int | None]) -> None:
+    assert peek(body) == found
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\x90", b"\x90\xa1a", b"\xa0", b"\xdc\xa1a", b"\x91", b"\x91\xa0", b"\x91\xc0", b"\x91\xa2a", b"\x91\xa1-"],
+)
+def test_peek_takes_nothing_that_does_not_begin_like_a_message(body: bytes) -> None:
+    with pytest.raises(DecodeError, match="message"):
+        peek(body)
+
+
+def test_what_is_kept_of_a_frame_is_what_has_come_of_it() -> None:
+    reader = FrameReader(100)
+    for piece, kept, frames in (
+        (b"\0\0", 2, []), (b"\0\3a", 5, []), (b"bc\0", 1, [b"abc"]), (b"\0\0\1x", 0, [b"x"]), (b"", 0, []),
+    ):  # fmt: skip
+        assert (list(reader.receive(piece)), reader.unfinished) == (frames, kept)
+
+
 def test_unknown_and_doubled_fields_are_refused() -> None:
     decoder = msgspec.msgpack.Decoder(messages.FromClient)
     assert decoder.decode(msgspec.msgpack.encode(["Members", 1, bytes(32)])) == messages.Members(1, bytes(32))
@@ -124,3 +160,13 @@ def test_frames_one_after_the_other_are_read_one_after_the_other() -> None:
     assert encode_frames(pair) == stream
     assert encode_frames([]) == b""
     assert read_all(FrameReader(100), [stream]) == [msgspec.msgpack.encode(message) for message in pair]
+
+
+def test_what_nobody_could_receive_is_not_encoded() -> None:
+    fits = limits.MAX_FRAME - len(msgspec.msgpack.encode(messages.StoredKeepsake(1, b""))) - 3  # a longer length
+    largest = messages.StoredKeepsake(1, bytes(fits))
+    assert len(encode_frame(largest)) == 4 + limits.MAX_FRAME
+    with pytest.raises(InternalError, match="a StoredKeepsake of 2,097,153 bytes"):
+        encode_frame(messages.StoredKeepsake(1, bytes(fits + 1)))
+    with pytest.raises(InternalError, match="a StoredKeepsake of"):
+        encode_frames([messages.Ping(), messages.StoredKeepsake(1, bytes(fits + 1))])

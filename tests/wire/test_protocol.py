@@ -28,7 +28,8 @@ from securechat.wire.messages import (
     Members,
     Message,
     Ping,
-    PublishDevice,
+    Publish,
+    Published,
     Refused,
     Register,
     Registered,
@@ -108,14 +109,16 @@ def test_publishing_the_device_opens_the_rest() -> None:
     pair = Pair()
     pair.login(published=False)
     pair.client.send(ListRooms(1))
-    pair.client.send(PublishDevice(2, b"", replace_identity=False))
-    pair.exchange()
-    pair.server.send(Rooms(1, []))
-    pair.exchange()
-    assert states(pair) == {State.ENROLLING}
-    pair.server.send(Done(2))
-    pair.exchange()
-    assert states(pair) == {State.READY}
+    for request, enrolled, state in ((2, False, State.ENROLLING), (3, True, State.READY)):
+        pair.client.send(Publish(request, [b""], [], b""))
+        pair.exchange()
+        if pair.server.in_flight == 2:
+            pair.server.send(Rooms(1, []))
+            pair.exchange()
+        assert states(pair) == {State.ENROLLING}
+        pair.server.send(Published(request, enrolled))
+        pair.exchange()
+        assert states(pair) == {state}
 
 
 def test_a_refused_login_leaves_the_session_greeted() -> None:
@@ -168,7 +171,7 @@ def test_a_client_without_a_common_version_is_told_the_servers() -> None:
 
 def test_a_server_without_a_common_version_is_left() -> None:
     client = ClientProtocol("test", 0)
-    hello = Hello([2], "new", "", bytes(16), "open", bytes(32))
+    hello = Hello([2], "new", "", bytes(16), "open", bytes(32), bytes(32), 0)
     assert "no common protocol version" in peer_error(client.receive_data(encode_frame(hello), 0))
 
 
@@ -388,3 +391,33 @@ def test_a_subscription_flows_from_request_to_entries() -> None:
 def test_printing_a_message_shows_no_secret() -> None:
     for kind in (*typing.get_args(FromClient), *typing.get_args(FromServer)):
         assert "\\x00" not in repr(example(kind))
+
+
+def test_what_a_budget_does_not_reach_waits_in_order() -> None:
+    pair = Pair()
+    pair.server = ServerProtocol(HELLO, pair.now, {ListRooms: 10, Refused: 5})
+    pair.login()
+    server = pair.server
+    sent = [ListRooms(1000 + number) for number in range(5)]
+    unknown = b"\x92\xa8Nonsense\x07"
+    frames = [encode_frame(Ping()), len(unknown).to_bytes(4, "big") + unknown, *map(encode_frame, sent)]
+    before, stream = server.units, b"".join(frames)
+    assert server.receive_data(stream + frames[-1][:5], pair.now, 20) == sent[:2]  # 1 + 5 + 10 + 10
+    assert server.units == before + 26
+    assert server.waiting == len(stream) + 5
+    assert server.receive_more(pair.now, 1) == [sent[2]]
+    assert server.receive_more(pair.now, 100) == sent[3:]
+    assert (server.waiting, server.unfinished) == (0, 5)
+    assert server.receive_more(pair.now, 100) == []
+    assert server.units == before + 56
+
+
+def test_of_what_waits_nothing_is_left_once_the_session_has_ended() -> None:
+    pair = Pair()
+    pair.login()
+    server = pair.server
+    stream = b"".join(encode_frame(ListRooms(1000 + number)) for number in range(5))
+    assert len(server.receive_data(stream, pair.now, 2)) == 2
+    server.close("shutdown")
+    assert server.waiting == 0
+    assert server.receive_more(pair.now, 100) == []

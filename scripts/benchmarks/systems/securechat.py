@@ -2,12 +2,12 @@
 
 Conversations are opened with real MLS groups, because the server checks those; the messages that follow carry a genuine
 header and filling instead of a ciphertext, which is all that a blind server can see. The accounts are in
-`accounts.json` before the server starts, each with its devices' resume tokens, so that a crowd enters without Argon2.
+`accounts.json` before the server starts, and resume tokens for their devices, so that a crowd enters without Argon2.
 The server's rates are set, as an operator would, to what a load generator needs that plays all clients at once.
 """
 
+import contextlib
 import hashlib
-import json
 import secrets
 import signal
 import struct
@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import argon2
 import msgspec
@@ -32,8 +32,9 @@ from scripts.benchmarks.systems.system import (
     trusting,
 )
 from securechat.client.device import CAPABILITIES, SUITE
-from securechat.identity.certificate import certificate_of, credential, issue, leaf_validator
-from securechat.mls.crypto.sealing import SignaturePrivateKey, generate_signature_secret
+from securechat.identity.certificate import DeviceCertificate, certificate_of, credential, issue, leaf_validator
+from securechat.identity.statements import EMPTY, Head
+from securechat.mls.crypto.sealing import SignaturePrivateKey
 from securechat.mls.framing import MLSMessage
 from securechat.mls.group import Group
 from securechat.mls.key_package import KeyPackage
@@ -41,10 +42,17 @@ from securechat.mls.key_package_bundle import KeyPackageBundle, generate_key_pac
 from securechat.mls.leaf_node import Lifetime
 from securechat.mls.proposals import Add
 from securechat.policy import Identity, Rules
+from securechat.server.accounts.file import write_accounts
 from securechat.server.accounts.passwords import COST
+from securechat.server.accounts.records import Account
+from securechat.server.config import ACCOUNTS_FILE, STORE_FILE
+from securechat.server.store.records import ChainLink, Device, Token
+from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.tlscodec import Writer
+from securechat.transport.tls import digest_of
 from securechat.wire import limits
 from securechat.wire import messages as m
+from securechat.wire.possession import LABEL, Channel
 
 PROGRAM = Path(sys.executable).with_name("securechat")
 MEMBERS = 400  # accounts with one device each
@@ -65,18 +73,26 @@ _decode = msgspec.msgpack.Decoder(m.FromServer).decode
 _LENGTH = struct.Struct(">I")
 
 
+class Enrolled(NamedTuple):
+    """A published device of an account, with the keys and the token that it resumes with."""
+
+    account: str
+    device: bytes
+    certificate: DeviceCertificate
+    signature: SignaturePrivateKey
+    token: bytes
+
+
 class Peer(Client):
     """One device of an account, with its resume token."""
 
     confirms = True
     server: "SecureChat"
 
-    def __init__(self, server: "SecureChat", account: str, device: bytes, token: bytes) -> None:
+    def __init__(self, server: "SecureChat", enrolled: Enrolled) -> None:
         super().__init__(server)
         self.conversations: list[bytes] = []  # the conversations that it reads
-        self.account = account
-        self.device = device
-        self.token = token
+        self.account, self.device, self.certificate, self.signature, self.token = enrolled
         self.number = 0  # of its newest submission
         self._unacknowledged = 0
         self._next_id = 0
@@ -118,7 +134,7 @@ class Peer(Client):
         (hello,) = messages
         if not isinstance(hello, m.Hello):
             raise ServerFailedError(f"{self.server.name} greets with {hello}")
-        self.server_id = hello.server_id
+        self.channel = Channel(hello.server_id, digest_of(self._tls.getpeercert(binary_form=True)), hello.nonce)
 
     def call(self, request: m.Request) -> m.Message:
         """Send a request and wait for its reply; events in between are dropped."""
@@ -139,7 +155,9 @@ class Peer(Client):
     def log_in(self) -> None:
         """See `Client`. With the token: it is what a client does whose connection was lost."""
         self.greet()
-        answer = self.call(m.Resume(self.next_id(), self.token, self.device))
+        content = self.channel.possession(self.account, self.device)
+        proof = self.signature.sign_with_label(LABEL, content)
+        answer = self.call(m.Resume(self.next_id(), self.token, self.device, proof))
         assert isinstance(answer, m.LoggedIn), answer
         self.token = answer.token
 
@@ -164,24 +182,15 @@ class Peer(Client):
     # --- conversations ----------------------------------------------------------------------------------------------
 
     def publish(self) -> None:
-        """Publish the device, so that it can be in conversations."""
-        now = int(time.time())
-        self.signature = SignaturePrivateKey(SUITE, generate_signature_secret(SUITE))
-        identity = Ed25519PrivateKey.generate()
-        self.certificate = issue(
-            identity, server_id=self.server_id, account=self.account, device_id=self.device,
-            signature_key=self.signature.public_key, not_before=now - 60, not_after=now + 86_400,
-        )  # fmt: skip
-        self.call(m.PublishDevice(self.next_id(), self.certificate.encode(), replace_identity=False))
-        self.validate = leaf_validator(self.server_id, now)
+        """Publish a key package, so that the device can be in conversations."""
+        self.validate = leaf_validator(self.channel.server_id, int(time.time()))
         self.bundle = self.new_key_package()
 
     def new_key_package(self) -> KeyPackageBundle:
         """Publish a key package and return it with its secrets."""
         now = int(time.time())
-        bundle = generate_key_package(
-            SUITE, credential(self.certificate), self.signature, CAPABILITIES, Lifetime(now - 60, now + 86_400)
-        )
+        lifetime = Lifetime(now - 60, self.certificate.not_after)
+        bundle = generate_key_package(SUITE, credential(self.certificate), self.signature, CAPABILITIES, lifetime)
         self.call(m.PublishKeyPackages(self.next_id(), [MLSMessage(bundle.key_package).encode()], b""))
         return bundle
 
@@ -291,7 +300,7 @@ class SecureChat(System):
         (folder / "bench.toml").write_text(SETTINGS)
         Process(self._command, folder).stop()  # so that the folder is made as a server makes it
         self.secret = secrets.token_bytes(limits.SECRET_LENGTH)  # of every account
-        devices = _write_accounts(data / "accounts.json", self.secret)
+        devices = _write_accounts(data, self.secret)
         self._members = iter(devices[:MEMBERS])
         self._others = iter(devices[MEMBERS:])
         self.process = Process(self._command, folder)
@@ -303,11 +312,11 @@ class SecureChat(System):
 
     def newcomer(self) -> Peer:
         """See `System`."""
-        return Peer(self, *next(self._others))
+        return Peer(self, next(self._others))
 
     def member(self) -> Peer:
         """A device that is logged in and published, and the only one of its account."""
-        member = Peer(self, *next(self._members))
+        member = Peer(self, next(self._members))
         member.log_in()
         member.publish()
         return member
@@ -346,28 +355,35 @@ class SecureChat(System):
         return senders, receiver
 
 
-def _write_accounts(path: Path, secret: bytes) -> list[tuple[str, bytes, bytes]]:
-    """Make accounts with one secret; return (account, device, token): members first, then the crowd."""
+def _write_accounts(data: Path, secret: bytes) -> list[Enrolled]:
+    """Make accounts with one secret; return their devices: members first, then the crowd."""
     password_hash = argon2.PasswordHasher.from_parameters(COST).hash(secret)
     now = int(time.time())
     names = [f"member{number}" for number in range(MEMBERS)]
     names += [f"crowd{number // DEVICES}" for number in range(CROWD)]
-    devices = [
-        (name, secrets.token_bytes(limits.DEVICE_ID_LENGTH), secrets.token_bytes(limits.TOKEN_LENGTH)) for name in names
-    ]
-    tokens: dict[str, list[dict[str, object]]] = {}
-    for name, device, token in devices:
-        tokens.setdefault(name, []).append(
-            {
-                "device": device.hex(),
-                "hash": hashlib.sha256(token).hexdigest(),
-                "expires": (now + 86_400) * 1000,
-            }
-        )
-    accounts = [
-        {"name": name, "hash": password_hash, "created": now, "enabled": True, "tokens": each}
-        for name, each in tokens.items()
-    ]
-    path.write_text(json.dumps({"format": "securechat accounts", "version": 1, "accounts": accounts}))
-    path.chmod(0o600)
+    identities = {name: Ed25519PrivateKey.generate() for name in names}
+    heads = dict.fromkeys(names, EMPTY)
+    devices = []
+    with contextlib.closing(SQLiteStore(data / STORE_FILE)) as store:
+        for name in names:
+            device, token = secrets.token_bytes(limits.DEVICE_ID_LENGTH), secrets.token_bytes(limits.TOKEN_LENGTH)
+            signature = SignaturePrivateKey.generate(SUITE)
+            certificate = issue(
+                identities[name], server_id=store.server_id, account=name, device_id=device,
+                signature_key=signature.public_key, not_before=now - 60, not_after=now + 86_400,
+                seq=heads[name].seq + 1, previous=heads[name].digest,
+            )  # fmt: skip
+            heads[name] = Head.after(certificate)
+            link = ChainLink(certificate.seq, now * 1000, certificate.encode())
+            store.chains.append(name, certificate.identity_key, [link])
+            store.directory.reserve(name, [device])
+            store.directory.put_device(Device(device, name, certificate.encode()), certificate.identity_key)
+            store.tokens.put(Token(hashlib.sha256(token).digest(), name, device, now, (now + 86_400) * 1000))
+            devices.append(Enrolled(name, device, certificate, signature, token))
+        store.commit()
+    write_accounts(
+        data / ACCOUNTS_FILE,
+        [Account(name, password_hash, now, generation=now) for name in identities],
+        [],
+    )
     return devices

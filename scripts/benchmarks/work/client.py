@@ -5,6 +5,7 @@ engine's own decryption or encryption, and one row of history, in transactions o
 """
 
 import queue
+import random
 import secrets
 import sys
 import tempfile
@@ -23,9 +24,11 @@ from scripts.benchmarks.systems.system import Process
 from securechat import certs
 from securechat.client import commands, events
 from securechat.client.core import ChatClient
+from securechat.client.password_source import PasswordSource
+from securechat.client.query import Query
 from securechat.client.settings import ClientSettings
-from securechat.client.vault.key_file import Cost
 from securechat.client.vault.vault import Vault
+from securechat.client.wrapping import Cost
 from securechat.content import envelope
 from securechat.content.registry import Text, encode_body
 from securechat.mls.group import Group
@@ -40,6 +43,8 @@ SAID: Final = 3_000
 UNIT: Final = 64  # messages a transaction of the floor
 FILLED_AT_ONCE: Final = 10_000  # old lines a transaction
 PAGE: Final = 50  # lines that a front end reads at once
+STARTS, SEARCHES = 5, 20
+FIRST_SCREEN_GOAL, PAGE_GOAL, SEARCH_GOAL = 300.0, 20.0, 100.0  # milliseconds
 MEDIAN_GOAL, P99_GOAL = 5.0, 20.0  # milliseconds
 CATCH_UP_GOAL, SAY_GOAL = 1.6, 2.0  # times the floor
 
@@ -51,6 +56,7 @@ def client() -> Iterator[Figure]:
     try:
         with tempfile.TemporaryDirectory() as folder, _served(Path(folder)) as place:
             yield from _front_end(place)
+            yield from _finding(place)
             received, said = _floor(Path(folder))
             yield from _say(place, said)
             yield from _catch_up(place, received)
@@ -88,8 +94,8 @@ class Person:
 
     def __init__(self, place: Place, name: str) -> None:
         self.told = queue.SimpleQueue[events.Event]()
-        self._vault = _open_vault(place, name)
-        settings = ClientSettings("localhost", place.port, ca_file=place.ca, password=PASSWORD, register=True)
+        self._vault = _open_vault(place.folder / f"{name}.vault", name)
+        settings = ClientSettings("localhost", place.port, ca_file=place.ca, register=True)
         self.client = ChatClient(settings, self._vault, on_event=self.told.put)
         self.client.start()
 
@@ -168,23 +174,79 @@ def _front_end(place: Place) -> Iterator[Figure]:
         yield Figure(case, f"{name}: wait, p99", quantiles(milliseconds, n=100)[-1], "ms", goal=P99_GOAL)
 
 
-def _fill(place: Place, name: str) -> int:
+def _finding(place: Place) -> Iterator[Figure]:
+    """Start without a server, read back and search, in a vault of many different lines.
+
+    What the password costs is left out (Argon2, as much as is chosen), and so is loading the program.
+    """
+    grace = _acquaint(place, "grace", "heidi")
+    room = grace.client.find("#grace-heidi")
+    assert room is not None
+    grace.close()
+    dice = random.Random(1)  # noqa: S311  # nosec B311  # the same lines each time
+
+    def say() -> str:
+        often = ("the", "a", "to", "lunch")
+        words = (
+            dice.choice(often) if dice.random() < 0.3 else f"word{min(20_000, int(dice.paretovariate(0.6)))}"
+            for _ in range(dice.choice((3, 5, 8, 12, 15)))
+        )
+        return " ".join(words)
+
+    middle = _fill(place, "grace", room.id, say)
+    case, path = f"{OLD_LINES:,} lines, no server", place.folder / "grace.vault"
+    firsts: list[float] = []
+    for _ in range(STARTS):
+        begun = time.perf_counter()
+        vault = _open_vault(path, "grace")
+        core = ChatClient(ClientSettings("localhost", place.port), vault, on_event=print)
+        read = core.conversations(), core.place(), core.unread_counts(), core.past(room.name, PAGE)
+        firsts.append((time.perf_counter() - begun) * 1000)
+        assert len(read[-1]) == PAGE
+        vault.close()
+    yield Figure(case, "first screen: median", median(firsts), "ms", goal=FIRST_SCREEN_GOAL)
+    with closing(_open_vault(path, "grace")) as vault:
+        core = ChatClient(ClientSettings("localhost", place.port), vault, on_event=print)
+        year = 365 * 86_400_000
+        asked: dict[str, tuple[Callable[[], object], float]] = {
+            "page of a name": (lambda: core.past(room.name, PAGE, before=middle), PAGE_GOAL),
+            "search, a rare word": (lambda: core.search(Query(("word19999",)), PAGE), SEARCH_GOAL),
+            "search, a common word": (lambda: core.search(Query(("the",)), PAGE), SEARCH_GOAL),
+            "search, a beginning": (lambda: core.search(Query(("word1",)), PAGE), SEARCH_GOAL),
+            "search, a common word of nobody": (lambda: core.search(Query(("the",), sender="zoe"), PAGE), SEARCH_GOAL),
+            "search, in one room": (lambda: core.search(Query(("lunch",), where=room.name), PAGE), SEARCH_GOAL),
+            "search, a phrase": (lambda: core.search(Query((), ("to the word1",)), PAGE), SEARCH_GOAL),
+            "search, common, of no time": (lambda: core.search(Query(("the",), after=year), PAGE), SEARCH_GOAL),
+            "search, of no time": (lambda: core.search(Query(after=year), PAGE), SEARCH_GOAL),
+        }
+        for name, (call, goal) in asked.items():
+            waits: list[float] = []
+            for _ in range(SEARCHES):
+                begun = time.perf_counter()
+                call()
+                waits.append((time.perf_counter() - begun) * 1000)
+            yield Figure(case, f"{name}: median", median(waits), "ms", goal=goal)
+            yield Figure(case, f"{name}: longest", max(waits), "ms")
+
+
+def _fill(place: Place, name: str, conversation: bytes = b"o" * 32, text: Callable[[], str] = lambda: TEXT) -> int:
     """Put old lines of others into a vault that nobody has open. Returns the local id of the one in the middle."""
-    with closing(_open_vault(place, name)) as vault:
-        body = encode_body(Text(TEXT))
+    with closing(_open_vault(place.folder / f"{name}.vault", name)) as vault:
         ids: list[int] = []
         for first in range(1, OLD_LINES, FILLED_AT_ONCE):
             with vault.transaction():
                 lines = (
-                    vault.history.add(b"o" * 32, "bob", body, own=False, trust="accepted", seq=seq, time=1)
+                    vault.history.add(
+                        conversation, "bob", encode_body(Text(text())), own=False, trust="accepted", seq=seq, time=1
+                    )
                     for seq in range(first, first + FILLED_AT_ONCE)
                 )
                 ids += [line.local_id for line in lines]
     return ids[OLD_LINES // 2]
 
 
-def _open_vault(place: Place, name: str) -> Vault:
-    return Vault.open(place.folder / f"{name}.vault", name, PASSWORD, cost=Cost(time=1, memory=8, lanes=1))
+def _open_vault(path: Path, name: str) -> Vault:
+    return Vault.open(path, name, PasswordSource.typed(PASSWORD), cost=Cost(time=1, memory=8, lanes=1))
 
 
 def _catch_up(place: Place, floor: float) -> Iterator[Figure]:
@@ -211,7 +273,7 @@ def _say(place: Place, floor: float) -> Iterator[Figure]:
 def _floor(folder: Path) -> tuple[float, float]:
     """Return microseconds of CPU of one message received and of one said, if nothing else were to do."""
     ours, theirs = _two_members()
-    vault = Vault.open(folder / "floor.vault", "floor", PASSWORD, cost=Cost(time=1, memory=8, lanes=1))
+    vault = _open_vault(folder / "floor.vault", "floor")
     body = encode_body(Text(TEXT))
     content = envelope.encode(envelope.Envelope(1, bytes(32), 1, Text(TEXT)))
     received, said = 0.0, 0.0

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -24,6 +24,7 @@ from securechat import policy
 from securechat.client.conversations.numbers import encode_commit
 from securechat.client.conversations.walking import Walk
 from securechat.identity.certificate import CLOCK_SKEW, DeviceCertificate, credential, issue, leaf_validator
+from securechat.identity.statements import Head as ChainHead
 from securechat.mls.crypto.sealing import SignaturePrivateKey
 from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519 as SUITE
 from securechat.mls.framing import decode_body
@@ -38,11 +39,13 @@ from securechat.mls.welcome import Welcome
 from securechat.policy import Identity, Rules, known_extensions
 from securechat.server.clock import ServerClock
 from securechat.server.sequencer.conversation import Conversations
+from securechat.server.sequencer.heirs import Heirs
 from securechat.server.sequencer.news import News
 from securechat.server.sequencer.reading import Reading
 from securechat.server.sequencer.session import Session, Sessions
 from securechat.server.sequencer.turn import Turn
 from securechat.server.sequencer.validation import SNAPSHOT_EPOCHS
+from securechat.server.space import Space
 from securechat.server.store.records import READER_SECONDS, Checkpoint, Head, LogEntry, Membership
 from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.wire.chain import CHAIN_START, MLS_MESSAGE, next_chain
@@ -74,7 +77,7 @@ def _measure(size: int, folder: Path) -> Iterator[Figure]:
     room = _fill(store, size)
     made = time.process_time() - made
     history = median(_stream(store, folder) for _ in range(ROUNDS))
-    while store.tidy((NOW + READER_SECONDS + 60) * 1000)[1]:
+    while store.tidy((NOW + READER_SECONDS + 60) * 1000, (NOW + READER_SECONDS + 60) * 1000)[1]:
         pass
     assert store.size().entries == 0
     handshakes = median(_stream(store, folder) for _ in range(ROUNDS))
@@ -110,18 +113,30 @@ class Member:
     certificate: DeviceCertificate
     bundle: KeyPackageBundle
     signature: SignaturePrivateKey
+    identity: Ed25519PrivateKey
 
     @classmethod
     def make(cls, number: int) -> "Member":
         """A member with a certificate of its own."""
-        signature = SignaturePrivateKey.generate(SUITE)
+        signature, identity = SignaturePrivateKey.generate(SUITE), Ed25519PrivateKey.generate()
         certificate = issue(
-            Ed25519PrivateKey.generate(), server_id=SERVER, account=f"member-{number}", device_id=os.urandom(16),
+            identity, server_id=SERVER, account=f"member-{number}", device_id=os.urandom(16),
             signature_key=signature.public_key, not_before=NOW - CLOCK_SKEW, not_after=NOW + 86_400,
         )  # fmt: skip
         lifetime = Lifetime(NOW - CLOCK_SKEW, NOW + 3600)
         bundle = generate_key_package(SUITE, credential(certificate), signature, CAPABILITIES, lifetime)
-        return cls(certificate, bundle, signature)
+        return cls(certificate, bundle, signature, identity)
+
+    def renewed(self) -> "Member":
+        """The same member with a new signature key, and the certificate that follows."""
+        signature, old = SignaturePrivateKey.generate(SUITE), self.certificate
+        head = ChainHead.after(old)
+        certificate = issue(
+            self.identity, server_id=SERVER, account=old.account, device_id=old.device_id,
+            signature_key=signature.public_key, not_before=NOW - CLOCK_SKEW, not_after=NOW + 86_400,
+            seq=head.seq + 1, previous=head.digest,
+        )  # fmt: skip
+        return replace(self, certificate=certificate, signature=signature)
 
 
 VALIDATE: Final = leaf_validator(SERVER, NOW)
@@ -136,7 +151,7 @@ class Room:
     log: list[Entry]
 
 
-def _commit(group: Group, *proposals: Proposal, number: int = 1) -> StagedCommit:
+def commit(group: Group, *proposals: Proposal, number: int = 1) -> StagedCommit:
     return group.commit(
         proposals, authenticated_data=encode_commit(number, NOW * 1000), tree_in_welcome=False, validate=VALIDATE,
         now=NOW,
@@ -150,12 +165,12 @@ def _fill(store: SQLiteStore, size: int) -> Room:
     reader = members[-1]
     rules = Rules("invite", "#bench", owners=(Identity.of(owner.certificate),))
     alone = Group.create(ROOM, owner.bundle, owner.signature, extensions=(rules.extension(),))
-    added = _commit(alone, *(Add(other.bundle.key_package) for other in others))
-    group, theirs = added.group, _join(added, reader)
+    added = commit(alone, *(Add(other.bundle.key_package) for other in others))
+    group, theirs = added.group, join(added, reader)
     for leaf in spread(size - 1):
         assert group is not None
-        staged = _commit(_view(group, leaf, members))
-        group, theirs = staged.group, _stage(theirs, staged.message, staged.group_info or b"")
+        staged = commit(view_of(group, leaf, members))
+        group, theirs = staged.group, stage(theirs, staged.message, staged.group_info or b"")
     assert group is not None
     log: list[Entry] = []
     head = Head(ROOM, "invite", "#bench", 0, NOW * 1000, group.epoch, CHAIN_START, b"")
@@ -164,7 +179,7 @@ def _fill(store: SQLiteStore, size: int) -> Room:
     store.conversations.create(head, None, group.public.encode())
     for number in range(COMMITS):
         leaf, own_number = LeafIndex(number % (size - 1)), number // (size - 1) + 1
-        staged = _commit(_view(group, leaf, members), number=own_number)
+        staged = commit(view_of(group, leaf, members), number=own_number)
         assert staged.group is not None
         group = staged.group
         device = members[leaf].certificate.device_id
@@ -172,9 +187,9 @@ def _fill(store: SQLiteStore, size: int) -> Room:
         log.append(Entry(ROOM, entry.seq, entry.time, device, entry.kind, entry.payload, entry.group_info))
         head.record(entry)
         head.group_info = entry.group_info
-        store.logs.append(head, [entry])
+        store.logs.append(head, [entry], "a")
         due = group.epoch % SNAPSHOT_EPOCHS == 0
-        store.conversations.save_commit(head, entry, group.public.encode() if due else None)
+        store.conversations.save_commit(head, entry, group.public.encode() if due else None, "a")
         if leaf == 0:
             tree = group.public.tree.encode()
             checkpoint = Checkpoint("owner", entry.seq, entry.time, entry.chain, entry.group_info, tree, ())
@@ -183,14 +198,14 @@ def _fill(store: SQLiteStore, size: int) -> Room:
     return Room(reader, theirs, log)
 
 
-def _join(added: StagedCommit, reader: Member) -> Group:
+def join(added: StagedCommit, reader: Member) -> Group:
     assert added.group is not None
     assert added.welcome is not None
     welcome, tree = decode_body(added.welcome, Welcome), added.group.public.tree
     return Group.join(welcome, reader.bundle, reader.signature, tree=tree, validate=VALIDATE, now=NOW)
 
 
-def _stage(group: Group, commit: bytes, group_info: bytes) -> Group:
+def stage(group: Group, commit: bytes, group_info: bytes) -> Group:
     """Take a commit with the checks of the client's log."""
     staged = group.stage(commit, validate=VALIDATE, now=NOW)
     policy.check_commit(staged.public, departed=frozenset())
@@ -201,7 +216,7 @@ def _stage(group: Group, commit: bytes, group_info: bytes) -> Group:
     return staged.group
 
 
-def _view(group: Group, leaf: LeafIndex, members: list[Member]) -> Group:
+def view_of(group: Group, leaf: LeafIndex, members: list[Member]) -> Group:
     return view(group, leaf, members[leaf].bundle, members[leaf].signature)
 
 
@@ -220,7 +235,7 @@ def _follow(room: Room) -> float:
     """Return the CPU seconds in which a member follows the log with the group's secrets."""
     began, group = time.process_time(), room.group
     for entry in room.log:
-        group = _stage(group, entry.payload, entry.group_info)
+        group = stage(group, entry.payload, entry.group_info)
     return time.process_time() - began
 
 
@@ -244,6 +259,7 @@ class Sink:
 
     address: str = ""
     backlog: int = 0
+    crowded: bool = False
     size: int = 0
     jobs: list[Any] = field(default_factory=list)
 
@@ -251,9 +267,12 @@ class Sink:
         """Count it."""
         self.size += len(item) if isinstance(item, bytes) else 0
 
-    def submit(self, job: Any) -> None:
+    def submit(self, job: Any, *_: object) -> None:
         """Have a reader's work wait for its turn."""
         self.jobs.append(job)
+
+    def drop(self, *_: object) -> None:
+        """Forget nothing: no session ends here."""
 
 
 def _stream(store: SQLiteStore, folder: Path) -> float:
@@ -261,13 +280,14 @@ def _stream(store: SQLiteStore, folder: Path) -> float:
     sink = Sink()
     portions: list[Any] = []
     conversations = Conversations(store.conversations)
-    turn = Turn(conversations, ServerClock(folder))
+    turn = Turn(conversations, ServerClock(folder), Space(folder, 0))
 
     def hand_in(session: Session, portion: Any) -> None:
         portions.append((session, portion))
 
     news = News(store.conversations, store.directory, conversations, Sessions())
-    reading = Reading(turn, store.logs, store.inboxes, conversations, news, sink, hand_in)
+    heirs = Heirs(store.directory)
+    reading = Reading(turn, store.logs, store.inboxes, store.directory, conversations, news, heirs, sink, hand_in)
     session = Session(sink)
     session.device = READER
     began = time.process_time()

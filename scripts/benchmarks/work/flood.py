@@ -16,7 +16,7 @@ from pathlib import Path
 from scripts.benchmarks import ROOT
 from scripts.benchmarks.contest import bench_folder
 from scripts.benchmarks.figure import Figure
-from scripts.benchmarks.systems.securechat import Peer, SecureChat
+from scripts.benchmarks.systems.securechat import SecureChat
 from scripts.benchmarks.work import flooder, workloads
 from scripts.benchmarks.work.flooder import ADDRESSES, RATE, Guesses
 from scripts.benchmarks.work.relay import PAIRS
@@ -50,12 +50,8 @@ def flood() -> Iterator[Figure]:
 class _Server(SecureChat):
     def __init__(self, folder: Path, certs: Path) -> None:
         super().__init__(folder, certs)
-        self._honest = Peer(self, "honest", bytes(limits.DEVICE_ID_LENGTH), b"")
+        self._honest = self.newcomer()
         self._honest.source = HONEST
-        self._secret = bytes(limits.SECRET_LENGTH)
-        self._honest.greet()
-        self._honest.call(m.Register(self._honest.next_id(), "honest", self._secret))
-        self._honest.close()
 
     close = SecureChat.stop
 
@@ -65,7 +61,7 @@ class _Server(SecureChat):
         began = time.perf_counter()
         honest.greet()
         while True:
-            honest.send(m.Login(honest.next_id(), honest.account, self._secret, honest.device))
+            honest.send(m.Login(honest.next_id(), honest.account, self.secret, honest.device))
             honest.flush()
             while not (replies := list(honest.messages())):
                 honest.read()

@@ -8,6 +8,7 @@ can tell which: so each alarm comes once a session, names the clocks, and stops 
 from typing import Final
 
 from securechat.client import events
+from securechat.client.context import span
 from securechat.client.conversations.conversation import Conversation
 
 TOLERANCE: Final = 600_000
@@ -24,7 +25,7 @@ def note_entry(conversation: Conversation, seq: int, time: int) -> None:
     before, conversation.newest_time = conversation.newest_time, time
     if before - time > TOLERANCE:
         _tell(
-            conversation, "back", f"the server dates entry {seq} {_span(before - time)} before the one before it: its "
+            conversation, "back", f"the server dates entry {seq} {span(before - time)} before the one before it: its "
             f"clock was set back, or it is lying. {_ADVICE}",
         )  # fmt: skip
     if conversation.live and seq > conversation.head:
@@ -37,7 +38,7 @@ def note_written(conversation: Conversation, account: str, written: int, time: i
         own = account == conversation.context.device.account
         whose, machine = ("your message", "this machine's") if own else (f"a message of {account}", f"{account}'s")
         _tell(
-            conversation, "written", f"{whose} is dated {_span(written - time)} before it was written: the server's "
+            conversation, "written", f"{whose} is dated {span(written - time)} before it was written: the server's "
             f"clock is wrong, or {machine}. {_ADVICE}",
         )  # fmt: skip
 
@@ -54,7 +55,7 @@ def _compare_live(conversation: Conversation, time: int) -> None:
     if abs(ahead) > TOLERANCE and "clock" not in context.alarmed:
         context.alarmed.add("clock")
         text = (
-            f"the server's clock and this machine's differ by {_span(abs(ahead))}. Look at this machine's first; if it "
+            f"the server's clock and this machine's differ by {span(abs(ahead))}. Look at this machine's first; if it "
             f"is right, tell the operator of the server. {_ADVICE}"
         )
         context.emit(events.Alarm("time", conversation.id, text))
@@ -65,12 +66,3 @@ def _tell(conversation: Conversation, what: str, text: str) -> None:
     if (what, conversation.id) not in context.alarmed:
         context.alarmed.add((what, conversation.id))
         context.emit(events.Alarm("time", conversation.id, text))
-
-
-def _span(milliseconds: int) -> str:
-    """Say how long, about: the largest unit of which there are two."""
-    minutes = round(milliseconds / 60_000)
-    for unit, name in ((1440, "days"), (60, "hours")):
-        if minutes >= 2 * unit:
-            return f"{round(minutes / unit)} {name}"
-    return f"{minutes} minutes"

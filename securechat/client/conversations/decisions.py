@@ -10,7 +10,7 @@ from typing import Final
 
 from securechat.client import events
 from securechat.client.context import Context
-from securechat.client.conversations import holds, phases
+from securechat.client.conversations import holds, phases, roster
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.registry import Registry
 from securechat.errors import TrustError, UsageError
@@ -32,7 +32,7 @@ class Decisions:
 
     def show(self, account: str) -> events.SafetyNumber:
         """Return the numbers of all known keys of an account, the accepted one first. `verify` is about these."""
-        keys = self._known(account)
+        keys = self.known_keys(account)
         if not keys:
             raise UsageError(f"No key of {account} is known yet. Write to them first.")
         keys.sort(key=lambda key: WORST_FIRST.index(self._context.pins.standing(account, key)), reverse=True)
@@ -76,7 +76,7 @@ class Decisions:
     def trust(self, account: str, form: str) -> events.KeyAccepted:
         """The user accepts a key without having compared it."""
         book = self._context.pins
-        others = [key for key in self._known(account) if book.standing(account, key) not in WRITTEN_TO]
+        others = [key for key in self.known_keys(account) if book.standing(account, key) not in WRITTEN_TO]
         refused = [key for key in others if book.standing(account, key) == "refused"]
         if not form:
             others = [key for key in others if key not in refused]
@@ -92,7 +92,7 @@ class Decisions:
     def refuse(self, account: str, form: str) -> events.KeyRefused:
         """The user lets nothing go to a key."""
         book = self._context.pins
-        keys = [key for key in self._known(account) if book.standing(account, key) != "refused"]
+        keys = [key for key in self.known_keys(account) if book.standing(account, key) != "refused"]
         if not keys:
             raise UsageError(f"No key of {account} is known that could be refused.")
         key = self._pick(account, form, keys, "/distrust")
@@ -116,7 +116,7 @@ class Decisions:
         for conversation in self._registry:
             if conversation.row.phase not in phases.ENDED and self._concerns(conversation, account):
                 self._context.touched.add(conversation.id)
-                conversation.forget_door(account, key)
+                roster.forget_door(conversation, account, key)
         opening = [each for each in self._registry.named(account) if each.row.phase in phases.NEW]
         lines = sum(map(self._lines, (*self._with(account, key), *opening)))
         rooms = [each for each in self._registry if each.row.kind != "direct" and self._held_for_another(each, account)]
@@ -161,7 +161,7 @@ class Decisions:
 
     # --- which key ------------------------------------------------------------------------------------------------
 
-    def _known(self, account: str) -> list[bytes]:
+    def known_keys(self, account: str) -> list[bytes]:
         """Return the keys of an account that were decided on, that conversations show, or that were met."""
         book = self._context.pins
         if account == self._context.device.account:

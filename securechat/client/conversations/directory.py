@@ -44,7 +44,7 @@ def unreachable(conversation: Conversation, person: DeviceCertificate) -> events
     context, new = conversation.context, _in_its_place(conversation, person)
     shown = None
     if new is not None and new.identity_key != person.identity_key:
-        context.pins.meet(new, conversation.id)
+        context.meet(new, conversation.id)
         standing = context.pins.standing(new.account, new.identity_key)
         shown = events.KeyShown(new.account, pins.short(new.identity_key), standing)
     return events.Unreachable(conversation.id, person.account, pins.short(person.identity_key), shown)

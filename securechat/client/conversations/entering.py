@@ -15,7 +15,6 @@ and keys against the pins before anything is sent.
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, Protocol
 
 import msgspec
@@ -23,17 +22,20 @@ import msgspec
 from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
-from securechat.client.conversations import holds, offers, phases
-from securechat.client.conversations.conversation import MAX_OFFERED_NUMBER, Conversation, Staged
+from securechat.client.conversations import beginning, external_commits, holds, offers, phases, standstill, verdicts
+from securechat.client.conversations.catching_up import MAX_OFFERED_NUMBER
+from securechat.client.conversations.conversation import Conversation, Staged
+from securechat.client.conversations.external_commits import Joining
 from securechat.client.conversations.newcomers import changes
 from securechat.client.conversations.numbers import encode_commit
+from securechat.client.conversations.reopening import Reopening, is_lost
 from securechat.client.conversations.waiting import Waiting
-from securechat.client.device import CAPABILITIES, Device, check_key_packages
-from securechat.client.doors.facts import Offered, Verdict, Way
+from securechat.client.device import check_key_packages
+from securechat.client.doors.facts import Offered, Verdict
 from securechat.client.doors.table import OWN
 from securechat.client.vault.conversations import PersonRow
-from securechat.errors import InternalError, PeerError
-from securechat.identity.certificate import DeviceCertificate, certificate_of
+from securechat.errors import InternalError, PeerError, sentence
+from securechat.identity.certificate import DeviceCertificate, NotYetError
 from securechat.identity.pins import WRITTEN_TO
 from securechat.mls.errors import OutsideLifetime
 from securechat.mls.framing import decode_body
@@ -42,8 +44,6 @@ from securechat.mls.group_info import GroupInfo
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.proposals import Add
 from securechat.mls.public_group import PublicGroup
-from securechat.mls.ratchet_tree import RatchetTree
-from securechat.mls.tree_math import LeafIndex
 from securechat.policy import Identity, Rules
 from securechat.wire.chain import CHAIN_START, next_chain
 from securechat.wire.limits import CHAIN_LENGTH, CONVERSATION_ID_LENGTH
@@ -51,7 +51,6 @@ from securechat.wire.messages import (
     RETRYABLE,
     Accepted,
     Commit,
-    Departure,
     FetchKeyPackages,
     FromClient,
     Join,
@@ -64,7 +63,8 @@ from securechat.wire.messages import (
     Resync,
 )
 
-_TOO_LATE: Final = frozenset(("stale-epoch", "leased", "commit-first", "invalid-commit", "wrong-number", "not-found"))
+_TOO_LATE: Final = frozenset(("stale-epoch", "leased", "commit-first", "invalid-commit", "old-certificate",
+                              "wrong-number", "not-found"))  # fmt: skip
 """Answers to an external commit when the conversation has moved on since the offer, or is gone: ask again."""
 
 MAX_REFUSALS: Final = 8
@@ -76,6 +76,13 @@ MAX_FOUNDINGS: Final = 3
 MAX_RESYNCS: Final = 3
 """How often we resync one conversation within one connection: more would only help a server that plays games."""
 
+CLOCK_RETRY_SECONDS: Final = 60.0
+"""How often we try to enter where something is dated in the future: it passes within a day, or a clock is set right."""
+
+
+AWAY_SECONDS: Final = 3600.0
+"""How often it is tried whether somebody is back whose keys have run out: they have been away for more than a month."""
+
 
 class RegistryPort(Protocol):
     """What entering needs of the set of conversations."""
@@ -86,11 +93,18 @@ class RegistryPort(Protocol):
     def meant(self, conversation: Conversation, group: bytes) -> Conversation:
         """Return the conversation that an offer of a group concerns: that group's, or one of the same name, or ours."""
 
+    @property
+    def reopening(self) -> Reopening:
+        """The private conversations that take the place of others."""
+
     def has_older_unleft(self, conversation: Conversation) -> bool:
         """Whether we are still on our way out of an older conversation of the same name."""
 
     def rebind(self, conversation: Conversation, new: bytes) -> Conversation:
         """Give the conversation the id `new`, or merge what waits in it into the one that has it."""
+
+    def await_welcome(self, conversation: Conversation) -> None:
+        """Somebody else has opened a private one before: read the inbox to its end, where its Welcome has to be."""
 
     def archive(self, conversation: Conversation) -> None:
         """Move the history into a closed conversation of its own: the log starts over."""
@@ -123,6 +137,12 @@ class Entering:
         conversation, row = self._conversation, self._conversation.row
         if self._asking or self.backoff.waiting or row.phase not in phases.ENTERING:
             return
+        if row.phase in phases.REGAINING and conversation.base is None:  # it was made on an earlier connection
+            if conversation.staged is not None:
+                self._submit(conversation.staged)
+            else:
+                conversation.start_over()
+            return
         if row.phase in phases.WALKING and not conversation.caught_up:
             return  # the walk comes first
         if row.phase in phases.WALKING and conversation.patience.until > self._context.clock.monotonic():
@@ -132,6 +152,8 @@ class Entering:
             self._submit(conversation.staged)
         elif row.phase in phases.NEW and row.closed:
             conversation.end("You left before this was sent.")  # the server has not heard of it
+        elif self._has_no_key:
+            self._waiting.tell_expired()
         elif row.phase in phases.NEW and self._registry.has_older_unleft(conversation):
             self.backoff.wait()  # we cannot come back before we are out
         elif row.phase == "opening":
@@ -142,10 +164,23 @@ class Entering:
             self._found_room()
         else:
             self._resyncs += 1
-            if self._resyncs > MAX_RESYNCS and row.kind != "open":
-                conversation.gave_up("The server does not let this device follow the conversation.")
+            if self._resyncs > MAX_RESYNCS and (row.kind != "open" or row.phase in phases.REGAINING):
+                self._fail("local", "The server does not let this device follow the conversation.")
             else:
                 self._ask(Resync(0, row.id), self._handle_offer)
+
+    @property
+    def _has_no_key(self) -> bool:
+        """Whether we have to renew our signature key before anybody would let us in."""
+        device = self._context.device
+        awaited = device.renewal_awaited and self._conversation.row.phase in phases.WALKING
+        return awaited or device.is_expired(self._context.clock.seconds())
+
+    @property
+    def _is_revoked(self) -> bool:
+        """Whether our leaf, in the state that we know, is one that our identity key has revoked."""
+        group = self._conversation.group
+        return group.own_leaf in policy.revoked_leaves(group.public, self._conversation.revocations)
 
     def _ask(self, request: FromClient, handler: Callable[[Reply], None]) -> None:
         self._asking, phase = True, self._conversation.row.phase
@@ -162,34 +197,57 @@ class Entering:
     # --- direct ---------------------------------------------------------------------------------------------------
 
     def _open_direct(self) -> None:
+        old = self._registry.reopening.replaces(self._conversation)
+        if old is not None and not is_lost(old):
+            if old.is_over or (old.row.phase in phases.READING and old.caught_up):
+                self._registry.reopening.give_up(self._conversation, old)
+            return  # else it is not known yet on this connection
+        if self._checked is not None and self._context.chains.age(self._checked[1]) != "current":
+            self._checked = None  # a newer certificate has come while the user was asked about their key
         if self._checked is None:
             self._ask(FetchKeyPackages(0, self._conversation.row.name), self._handle_key_packages)
             return
         package, person = self._checked
         shown = holds.shown(self._conversation, PersonRow(person.account, person.identity_key))
-        if shown.trust in WRITTEN_TO:
+        if shown.trust in WRITTEN_TO and old is not None and person.identity_key != old.peer_key:
+            self._registry.reopening.detach(self._conversation, old)
+        elif shown.trust in WRITTEN_TO:
             self._prepare_open_direct(package)
         else:
             self._waiting.tell(events.Held(self._conversation.id, (shown,)))
 
     def _handle_key_packages(self, reply: Reply) -> None:
         account = self._conversation.row.name
-        if isinstance(reply, Refused):
+        if isinstance(reply, Refused) and reply.code == "away":
+            self._wait_for_peer(
+                f"By the server's word {account} has been away for so long that their keys have run out."
+            )
+        elif isinstance(reply, Refused):
             self._handle_refusal(reply)
         elif isinstance(reply, KeyPackages):
             now = self._context.clock.seconds()
             try:
                 validate = self._context.device.validator(now)
-                self._checked = check_key_packages(reply.key_packages, account, validate=validate, now=now)
+                package, person = check_key_packages(reply.key_packages, account, validate=validate, now=now)
+                self._context.chains.check(person)
+            except OutsideLifetime as error:  # by our clock; the server hands out what is in date by its own
+                self._wait_for_peer(str(error))
+                return
             except PeerError as error:
                 self._refuse_key_packages(error)
                 return
-            _, person = self._checked
+            self._checked = package, person
             self._context.pins.write_first(account, person.identity_key)
-            self._context.pins.meet(person, self._conversation.id)
+            self._context.meet(person, self._conversation.id)
 
     def _refuse_key_packages(self, error: PeerError) -> None:
         conversation = self._conversation
+        if self._registry.reopening.replaces(conversation) is not None:
+            self.backoff.wait()  # perhaps the server shows another one later
+            if ("key-package", conversation.id) not in self._context.alarmed:
+                self._context.alarmed.add(("key-package", conversation.id))
+                self._context.emit(events.Alarm("key-package", conversation.id, str(error)))
+            return
         self._registry.abandon(conversation, "local", f"Nothing was sent to {conversation.row.name}. {error}")
         self._context.emit(events.Alarm("key-package", conversation.id, str(error)))
 
@@ -207,9 +265,12 @@ class Entering:
         except PeerError as error:
             self._refuse_key_packages(error)
             return
+        old = self._registry.reopening.replaces(conversation)
+        lost = old is None or old.branch_lost  # else the server does not know it
+        instead_of = self._registry.reopening.names(conversation) if lost else b""
         request = OpenDirect(
             0, conversation.id, conversation.row.name, founding, commit.message, commit.welcome or b"",
-            commit.group_info or b"",
+            commit.group_info or b"", instead_of,
         )  # fmt: skip
         conversation.stage(1, request, commit)
         self._checked = None
@@ -237,8 +298,14 @@ class Entering:
         )
         if accepted.seq != 1 or accepted.chain not in (b"", chain):
             raise PeerError("the server put something before the first entry of a new conversation")
-        conversation.begin(OWN, staged.commit.group, seq=1, chain=chain, number=1)
-        conversation.tell_entered("opened")
+        beginning.begin(conversation, OWN, staged.commit.group, seq=1, chain=chain, number=1)
+        old = self._registry.reopening.replaces(conversation)
+        if old is None or old.is_over:
+            conversation.tell_entered("opened")
+            if request.instead_of:
+                self._context.emit(events.OutOfStep(conversation.id, "anew"))
+        else:
+            self._registry.reopening.replace(old, conversation)
         self._registry.follow(conversation)
 
     # --- rooms ----------------------------------------------------------------------------------------------------
@@ -257,8 +324,9 @@ class Entering:
 
     def _founded_room(self) -> None:
         conversation = self._conversation
-        conversation.begin(OWN, conversation.group, seq=0, chain=CHAIN_START, number=0)
+        beginning.begin(conversation, OWN, conversation.group, seq=0, chain=CHAIN_START, number=0)
         conversation.tell_entered("opened")
+        self._context.founded |= conversation.row.kind == "invite"
         self._registry.follow(conversation)
 
     def _new_group(self, rules: Rules, now: int) -> Group:
@@ -278,6 +346,8 @@ class Entering:
                     self._reenter(reply)
                 else:
                     self._enter(reply)
+            except (NotYetError, OutsideLifetime) as error:
+                self._wait_for_clocks(error)
             except PeerError as error:
                 if conversation.row.phase == "joining":
                     self._context.emit(events.Alarm("rules", conversation.id, str(error)))
@@ -294,46 +364,24 @@ class Entering:
 
     def _enter(self, offer: JoinOffer) -> None:
         """Make the external commit for an offer. Raises `PeerError` if it is not what we meant to enter."""
-        conversation, device = self._conversation, self._context.device
+        conversation = self._conversation
         number = offer.number + 1
         if number > MAX_OFFERED_NUMBER:
             raise PeerError("The server claims that this device has said more here than can be counted.")
-        now = self._context.clock.seconds()
-        info = decode_body(offer.group_info, GroupInfo)
-        tree = RatchetTree.decode(offer.tree)
-        commit = Group.join_external(
-            info,
-            tree,
-            device.signature,
-            credential=device.credential,
-            capabilities=CAPABILITIES,
-            remove_own_old_leaf=_leaf_of(tree, device),
-            authenticated_data=encode_commit(number, self._context.clock.milliseconds()),
-            validate=device.validator(now),
-            now=now,
-        )
-        before = commit.public.before
-        if before.group_id != offer.conversation:
-            raise PeerError("The server offered the group of another conversation.")
-        policy.check_joining(before, kind=conversation.row.kind, name=conversation.row.name)
-        words = policy.check_words(before, offer.words)
-        departed = check_departures(before, offer.departures) | policy.leaves_to_go(before, words)
-        policy.check_commit(commit.public, departed=departed, words=words)
+        joining = external_commits.join(conversation, offer, number)
+        before = joining.commit.public.before
         verdict = self._judge(before)
         if verdict.action == "ignore":  # we are in it already, and stay in the state that we have
             self._conversation = self._registry.rebind(conversation, before.group_id)
             self._context.answers.done(("conversation", before.group_id))
             return
         if not verdict.lets_in:
-            raise PeerError(f"The server's offer is refused. What is missing: {verdict.why}.")
+            raise PeerError(f"The server's offer is refused. What is missing: {sentence(verdict.why)}")
         if offer.conversation != conversation.id:
             conversation = self._conversation = self._registry.rebind(conversation, offer.conversation)
             self._waiting = Waiting(conversation)
-        conversation.set_departed(departed)
-        conversation.set_words(words)
-        request = Commit(0, conversation.id, number, commit.message, b"", commit.group_info or b"")
-        conversation.stage(number, request, commit)
-        self.pump()
+        self._note_due(joining)
+        self._stage(number, joining.commit)
 
     def _reenter(self, offer: JoinOffer) -> None:
         """Make the external commit that replaces our leaf in the state walked to. Raises `PeerError` for others."""
@@ -345,49 +393,58 @@ class Entering:
         number = max(offer.number, walk.number) + 1
         if number > MAX_OFFERED_NUMBER:
             raise PeerError("The server claims that this device has said more here than can be counted.")
-        now = self._context.clock.seconds()
         info = decode_body(offer.group_info, GroupInfo)
         if (epoch := info.group_context.epoch) > walk.group.epoch:
             self.backoff.wait()  # the commits between are on their way
             return
         if epoch < walk.group.epoch:
             raise PeerError("The server offered a past state of the conversation, with members who may be gone.")
+        regaining = conversation.row.phase in phases.REGAINING
+        if not regaining and walk.passed and not external_commits.may_pass(conversation, walk):
+            conversation.advance("followed")  # with secrets, as long as nobody has asked for anything else
+            conversation.walk = None
+            self._registry.follow(conversation)
+            return
+        verdict = self._judge(walk.group, asked_for=conversation.repairing)
+        if verdict.action == "rotate":
+            device.want_renewal(awaited=True)
+            self._waiting.tell_expired()
+            return
+        if walk.own_commit:
+            device.want_renewal()  # two programs have one key: the older copy of the vault gets another
         try:
             walk.check_offer(info)
         except PeerError as error:
-            raise PeerError(f"The server offers another state than the one that the log leads to: {error}.") from error
-        verdict = self._judge(walk.group)
+            text = f"The server offers another state than the one that the log leads to: {sentence(str(error))}"
+            raise PeerError(text) from error
         if not verdict.lets_in:
-            raise PeerError(f"The server's offer is refused. What is missing: {verdict.why}.")
-        commit = Group.join_external(
-            info,
-            walk.group.tree,
-            device.signature,
-            credential=device.credential,
-            capabilities=CAPABILITIES,
-            remove_own_old_leaf=_leaf_of(walk.group.tree, device),
-            authenticated_data=encode_commit(number, self._context.clock.milliseconds()),
-            validate=device.validator(now),
-            now=now,
-        )
-        policy.check_commit(commit.public, departed=walk.departed, words=walk.words)
+            raise PeerError(f"The server's offer is refused. What is missing: {sentence(verdict.why)}")
+        joining = external_commits.rejoin(conversation, walk, info, number)
+        if regaining and conversation.base is not None:
+            base = conversation.base
+            self._context.vault.anchors.rely_on(conversation.id, base.way, base.signer.encode())
+            self._note_due(joining)
+        self._stage(number, joining.commit)
+
+    def _note_due(self, joining: Joining) -> None:
+        """Note who has to go in the state that we come into, and why."""
+        conversation = self._conversation
+        conversation.set_departed(joining.departed)
+        conversation.set_words(joining.words)
+        conversation.set_revocations(joining.revocations)
+
+    def _stage(self, number: int, commit: StagedCommit) -> None:
+        """Keep an external commit, and send it."""
+        conversation = self._conversation
         request = Commit(0, conversation.id, number, commit.message, b"", commit.group_info or b"")
         conversation.stage(number, request, commit)
         self.pump()
 
-    def _judge(self, group: PublicGroup) -> Verdict:
-        """Look up what becomes of the offer to enter a group, or to re-enter it."""
-        conversation, walk = self._conversation, self._conversation.walk
+    def _judge(self, group: PublicGroup, *, asked_for: bool = False) -> Verdict:
+        conversation = self._conversation
         again = conversation.row.phase in phases.WALKING
-        before = offers.known(conversation if again else self._registry.meant(conversation, group.group_id))
-        steps = offers.steps_of(walk, self._context.clock.seconds()) if walk is not None else ()
-        if conversation.base is not None:
-            return offers.judge_base(conversation, conversation.base, group, steps)
-        if own := walk is not None and walk.own_commit:
-            before = replace(before, standing="old-copy-commit")
-        way: Way = "public-walk" if again and (own or conversation.row.kind != "open") else "offer"
-        offered = offers.shown(way, group, name=conversation.row.name, asked_for=again, steps=steps)
-        return offers.judge(self._context, before, offered)
+        meant = conversation if again else self._registry.meant(conversation, group.group_id)
+        return external_commits.judge(conversation, meant, group, asked_for=asked_for)
 
     def _entered(self, staged: Staged, accepted: Accepted) -> None:
         conversation, row = self._conversation, self._conversation.row
@@ -395,21 +452,24 @@ class Entering:
             raise InternalError("a staged external commit without its group")
         if len(accepted.chain) != CHAIN_LENGTH or accepted.seq == 0:
             raise PeerError("the server let us in at no place in the log")
-        verdict = self._judge(staged.commit.public.before)
+        again = row.phase in phases.WALKING - phases.REGAINING
+        verdict = self._judge(staged.commit.public.before, asked_for=again)  # else it would not have been made
         if not verdict.lets_in:  # something has changed since the offer
             conversation.unstage()
-            self._fail("local", f"The server's answer is refused. What is missing: {verdict.why}.")
+            self._fail("local", f"The server's answer is refused. What is missing: {sentence(verdict.why)}")
             return
         if accepted.seq <= row.cursor:
             # The server has lost entries, or let somebody found the room again under the id of a deleted one.
             self._registry.archive(conversation)
-        again, missed = row.phase in phases.WALKING, accepted.seq > row.cursor + 1
-        before = conversation.present if again else []
+        missed = accepted.seq > row.cursor + 1
+        regained = row.phase in phases.REGAINING
+        before = frozenset(map(offers.leaf_of, conversation.present if again else []))
         known = conversation if conversation.walk is None else conversation.walk
         departed, words = known.departed, known.words
         removed = {leaf for leaf, _ in staged.commit.public.removed}
         base = conversation.base
-        conversation.begin(
+        beginning.begin(
+            conversation,
             verdict,
             staged.commit.group,
             seq=accepted.seq,
@@ -417,15 +477,18 @@ class Entering:
             number=accepted.number,
             departed=departed - removed,
             words=policy.still_due(staged.commit.public, words),
+            revocations=policy.still_revoked(staged.commit.public.after, known.revocations),
         )
         if again and missed:
-            self._context.emit(events.Gap(conversation.id, accepted.seq))
-        if base is not None and base.way == "checkpoint":
-            word = events.OutOfStep(conversation.id, "checkpoint", base.time, account=base.signer.account)
-            self._context.emit(word)
-        conversation.tell_entered("members" if again else "joined")
+            self._context.emit(events.Gap(conversation.id, accepted.seq, "re-entered"))
+        if regained:
+            self._context.vault.anchors.delete(conversation.id)
+        elif base is not None and base.way == "checkpoint":
+            verdicts.tell(conversation, verdict, time=base.time)
+        conversation.tell_entered(verdicts.entered(verdict))
         if again:
-            for change, account in changes(before, conversation.present):
+            after = frozenset(map(offers.leaf_of, conversation.present))
+            for change, account in changes(after - before, before - after):
                 conversation.tell(change, account)
         self._registry.follow(conversation)
 
@@ -458,27 +521,53 @@ class Entering:
             self._refusals += 1
             conversation.unstage()
             self.backoff.wait()
+        elif refused.code in ("invalid-commit", "old-certificate") and self._names_old_key(staged):
+            conversation.unstage()  # our key was renewed meanwhile
+        elif (
+            refused.code == "old-certificate"
+            and isinstance(staged.request, OpenDirect)
+            and self._refusals < MAX_REFUSALS
+        ):
+            self._refusals += 1
+            conversation.unstage()
+            self._checked = None  # their key package is fetched again
+            self.backoff.wait()
         elif refused.code in RETRYABLE:
             self._wait(refused)
         elif refused.code == "exists" and isinstance(staged.request, OpenDirect | OpenRoom):
-            self._lose_race(staged, refused.conversation)
+            self._lose_race(staged, refused)
         else:
             conversation.unstage()
             self._fail(refused.code, refused.text)
 
-    def _lose_race(self, staged: Staged, winner: bytes) -> None:
+    def _names_old_key(self, staged: Staged) -> bool:
+        group = self._conversation.group if staged.commit is None else staged.commit.group
+        if group is None:
+            return False
+        return group.public.member(group.own_leaf).signature_key != self._context.device.row.signature_key
+
+    def _lose_race(self, staged: Staged, refused: Refused) -> None:
         """Somebody else opened this conversation first: theirs takes over what waits in ours."""
-        conversation, row = self._conversation, self._conversation.row
+        conversation, row, winner = self._conversation, self._conversation.row, refused.conversation
         if row.kind == "direct":
             if len(winner) != len(conversation.id):
                 raise PeerError("the server does not say which conversation exists")
             theirs = self._registry.get(winner)
+            old = self._registry.reopening.replaces(conversation)
+            if old is not None and old is theirs:  # the other one can show the server that we are in it
+                self._registry.reopening.give_up(conversation, old)
+                return
             if theirs is not None and theirs.row.phase in phases.STOPPED:
-                self._fail("exists", f"The conversation with {row.name} has stopped: /repair tries to rejoin it.")
+                self._fail("local", f"The conversation with {row.name} has stopped: /repair tries to rejoin it.")
+                return
+            if winner == self._registry.reopening.names(conversation):
+                self.backoff.wait()  # another device of ours is in it
+                text = f"The server does not let another chat take the place of the one with {row.name}."
+                self._waiting.tell(events.Delayed(row.id, "exists", f"{text} It is tried again by itself."))
                 return
             leaving = theirs is not None and theirs.row.closed and theirs.row.phase not in phases.ENDED
             if leaving and theirs is not conversation:
-                self.backoff.wait()  # we are leaving that one; once we are out, ours can be opened
+                self._wait(refused)  # we are leaving that one; once we are out, ours can be opened
                 return
             inside = theirs if theirs is not None and theirs.row.phase in phases.INSIDE else conversation
             verdict = offers.judge(
@@ -495,6 +584,7 @@ class Entering:
                     self._registry.follow(conversation)
                 else:
                     conversation.advance("overtaken")
+                    self._registry.await_welcome(conversation)
                 conversation.unstage()
             elif conversation.row.phase in phases.READING:  # we are in it already
                 self._context.answers.done(("conversation", conversation.id))
@@ -503,7 +593,7 @@ class Entering:
             conversation.advance("taken")
             self.backoff.wait()
         else:
-            self._fail("exists", f"There is a room {row.name} already, and one enters it by invitation.")
+            self._fail("local", f"By the server's word there is a room {row.name} already: its members can invite you.")
 
     def _handle_refusal(self, refused: Refused) -> None:
         if refused.code in RETRYABLE:
@@ -514,16 +604,41 @@ class Entering:
     def _wait(self, refused: Refused) -> None:
         """Ask again later, when the server may have another answer."""
         self.backoff.wait(refused.retry_after / 1000)
-        self._waiting.tell_long(refused)
+        self._waiting.tell_long(refused, self.backoff)
+
+    def _wait_for_peer(self, why: str) -> None:
+        """Nobody can open a conversation with them before they are back: what is said waits."""
+        row = self._conversation.row
+        self.backoff.wait(AWAY_SECONDS)
+        text = f"{why} Nobody can open a new chat with them before they are back: what you say waits, and goes then."
+        self._waiting.tell(events.Delayed(row.id, "away", text))
+
+    def _wait_for_clocks(self, error: PeerError) -> None:
+        """What is there is dated in the future, by our clock: that passes, or one of the clocks is set right."""
+        row = self._conversation.row
+        self._resyncs = 0
+        self.backoff.wait(CLOCK_RETRY_SECONDS)
+        text = (
+            f"{row.name} cannot be entered yet. {sentence(str(error))} One of the clocks is wrong: look at this "
+            "machine's first. It is tried again by itself."
+        )
+        self._waiting.tell(events.Delayed(row.id, "local", text))
 
     def _fail(self, code: str, text: str) -> None:
         """Give up: `code` and `text` say why, in the server's words unless the code is "local"."""
         conversation = self._conversation
-        said = text if code == "local" else f"The server says: {text}."
-        if conversation.row.phase == "resync" and conversation.row.kind == "open" and not conversation.row.closed:
-            conversation.keep_trying(said)
+        said = text if code == "local" else f"The server says: {sentence(text)}"
+        if conversation.row.phase in phases.REGAINING:
+            standstill.not_regained(conversation, said)
+        elif conversation.row.phase == "resync" and conversation.row.kind == "open" and not conversation.row.closed:
+            standstill.keep_trying(conversation, said)
+        elif conversation.row.phase == "resync" and code == "not-found" and self._is_revoked:
+            standstill.deny(conversation)  # somebody has taken our leaf out meanwhile: a Welcome leads back
         elif conversation.row.phase == "resync":
-            conversation.gave_up(said)
+            standstill.gave_up(conversation, said)
+        elif conversation.row.phase == "opening" and self._registry.reopening.replaces(conversation) is not None:
+            self._checked = None
+            self.backoff.wait()  # nobody has asked for it: the other one may not have been back since the restore
         elif conversation.row.phase in phases.NEW:  # there is no state yet
             self._registry.abandon(self._conversation, code, text)
 
@@ -531,13 +646,3 @@ class Entering:
 def new_conversation_id() -> bytes:
     """Return an id that nobody has used."""
     return os.urandom(CONVERSATION_ID_LENGTH)
-
-
-def check_departures(group: PublicGroup, departures: list[Departure]) -> frozenset[LeafIndex]:
-    """Return the departed leaves, by the proofs that the server gives a joiner. Raises `PeerError`."""
-    return frozenset(policy.check_departure(group, proof.proposal, proof.group_context) for proof in departures)
-
-
-def _leaf_of(tree: RatchetTree, device: Device) -> LeafIndex | None:
-    """Return our account's leaf in a tree that has not been checked yet. Raises `PeerError`."""
-    return next((leaf for leaf, node in tree.leaves() if certificate_of(node).account == device.account), None)

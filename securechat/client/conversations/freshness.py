@@ -14,9 +14,6 @@ from securechat.identity.certificate import certificate_of
 from securechat.mls.public_group import PublicStagedCommit
 from securechat.policy import Identity, rules_of
 
-COMMIT_MILLISECONDS: Final = 7 * 86_400_000
-"""Time after which an owner's client commits, also without speaking: a week."""
-
 MARK_MILLISECONDS: Final = 14 * 86_400_000
 """Time after which a state that no owner has signed is marked: two weeks, so that an owner may be away for one."""
 
@@ -64,5 +61,5 @@ def due(conversation: Conversation) -> int:
     mark = (row.confirmed or row.created) + MARK_MILLISECONDS
     times = [mark] if mark > now else []
     if owes_commit(conversation):
-        times.append(row.path_time + COMMIT_MILLISECONDS)
+        times.append(row.path_time + conversation.context.parts.timing.path_milliseconds)
     return min(times, default=0)

@@ -1,6 +1,7 @@
 """What holds the words of a person: keys in a conversation that the user has not accepted (docs/design.md, section 6).
 
-    direct    every key that is not accepted
+    direct    every key that is not accepted; one that two programs hold, or that has succeeded a verified one, until
+              the user goes on with one `Confirm`
     invite    a key that is refused, or against a verified one
     open      the same, until the user lets it read with one `Confirm`, once for ever
     any but   somebody who came by a door after the line was typed, until the user confirms them
@@ -10,6 +11,8 @@
 
 Handshakes and leaving are never held, and none of this decides whether a commit is valid (invariant 8).
 """
+
+from collections.abc import Iterable
 
 from securechat.client import events
 from securechat.client.conversations.conversation import Conversation
@@ -38,18 +41,59 @@ def held(conversation: Conversation, roster: int) -> events.Held | None:
     row = conversation.row
     whose, confirmable = holding(conversation), row.kind == "open"
     if not whose:
-        whose, confirmable = arrived(conversation, roster), True
+        whose, confirmable = _doubted(conversation) or arrived(conversation, roster), True
     absent = roster < row.returned
     if not whose and not absent:
         return None
-    question = conversation.ask(whose) if confirmable else 0
-    return events.Held(row.id, tuple(shown(conversation, person) for person in whose), question, absent)
+    question = _ask(conversation, whose) if confirmable else 0
+    shown_keys = tuple(shown(conversation, person) for person in whose)
+    in_doubt = row.kind == "direct" and any(conversation.context.chains.in_doubt(*person[:2]) for person in whose)
+    return events.Held(row.id, shown_keys, question, absent, two_holders=in_doubt and bool(question))
+
+
+def reads_freely(conversation: Conversation) -> bool:
+    """Whether nobody's key holds what is said now. Asks nothing."""
+    return not (holding(conversation) or _doubted(conversation) or arrived(conversation, conversation.row.roster))
+
+
+def confirm(conversation: Conversation) -> None:
+    """The user lets those read who were asked about last: in an open room for ever, elsewhere as they are now."""
+    asked, conversation.asked_about = conversation.asked_about or frozenset(), None
+    row = conversation.row
+    row.returned = 0
+    if row.kind == "open":
+        persons = {person[:2] for person in asked}
+        conversation.context.vault.conversations.confirm(row.id, persons)
+        conversation.confirmed |= persons
+        conversation.holding = None
+    else:
+        for person in asked if row.kind == "direct" else ():
+            conversation.context.chains.confirm(person.account, person.identity_key)
+            conversation.context.pins.go_on(person.account, person.identity_key)
+        row.persons = tuple(person._replace(door=0) if person in asked else person for person in row.persons)
 
 
 def shown(conversation: Conversation, person: PersonRow) -> events.KeyShown:
     """Return how somebody's key is shown."""
     standing = conversation.context.pins.standing(person.account, person.identity_key)
     return events.KeyShown(person.account, pins.short(person.identity_key), standing)
+
+
+def _ask(conversation: Conversation, whose: Iterable[PersonRow]) -> int:
+    """Ask the user to confirm these persons. Returns the question's number: the same for the same persons."""
+    if conversation.asked_about != (persons := frozenset(whose)):
+        conversation.question, conversation.asked_about = conversation.question + 1, persons
+    return conversation.question
+
+
+def _doubted(conversation: Conversation) -> tuple[PersonRow, ...]:
+    """Return the other one in a private conversation, if two programs hold the key, or it has succeeded another."""
+    row, context = conversation.row, conversation.context
+    return tuple(
+        person
+        for person in (row.persons if row.kind == "direct" else ())
+        if context.pins.standing(*person[:2]) == "succeeded" or context.chains.in_doubt(*person[:2])
+    )
 
 
 def _holds(conversation: Conversation, person: PersonRow) -> bool:

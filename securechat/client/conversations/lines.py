@@ -167,10 +167,8 @@ class Lines:
 
     # --- proofs that come -----------------------------------------------------------------------------------------
 
-    def take(self, direct: Conversation, sender: DeviceCertificate | None, body: LineProof) -> None:
+    def take(self, direct: Conversation, sender: DeviceCertificate, body: LineProof) -> None:
         """Let somebody in who has used a line of ours; otherwise it is an ordinary request."""
-        if sender is None or sender.account != direct.row.name:
-            return  # our own words, from a restored vault
         context, who = self._context, Identity.of(sender)
         now = context.clock.milliseconds()
         row = self._vault.find(body.line, now)
@@ -209,10 +207,11 @@ class Lines:
         now = self._context.clock.seconds()
         try:
             _, person = check_key_packages([body.key_package], who.account, validate=device.validator(now), now=now)
+            self._context.chains.check(person)
         except PeerError:
             return False
         same_device = Identity.of(person) == who and person.device_id == sender.device_id
-        return same_device and person.not_before >= sender.not_before
+        return same_device and person.seq >= sender.seq
 
     def _against(self, row: LineRow, who: Identity) -> events.LineRefusal | None:
         """Return what is against letting somebody in by a right proof."""

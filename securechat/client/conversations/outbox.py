@@ -22,13 +22,16 @@ from typing import Final
 from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
-from securechat.client.conversations import directory, freshness, holds, log, phases
+from securechat.client.conversations import amendments, directory, evidence, freshness, holds, log, phases
 from securechat.client.conversations.committing import Committing
-from securechat.client.conversations.conversation import PATH_MESSAGES, Conversation
+from securechat.client.conversations.conversation import Conversation
+from securechat.client.conversations.marking import Marking
 from securechat.client.conversations.numbers import encode_number
 from securechat.client.conversations.waiting import Waiting
+from securechat.client.parts import PATH_MESSAGES
 from securechat.client.vault.outbox import OutboxRow
 from securechat.content import envelope
+from securechat.content.registry import Name
 from securechat.errors import InternalError
 from securechat.mls.framing import ContentType
 from securechat.mls.proposals import Remove
@@ -50,19 +53,22 @@ _FULL: Final = (
     "{} has not read for too long, and the server keeps no more for them. What you say waits here in its order and is "
     "sent once they have read."
 )
+_NOT_HERE: Final = "the message that it is about is not in this conversation"
 _ADVICE: Final = "Send it again, in parts if it is long; if that is refused too, ask the operator of the server."
 
 _SENT_AS: Final[dict[str, tuple[type[Submit | Leave], ContentType]]] = {
     "message": (Submit, ContentType.APPLICATION),
     "leave": (Leave, ContentType.PROPOSAL),
+    "marks": (Submit, ContentType.APPLICATION),
 }
 
 
 class Outbox:
     """The way out of one conversation. Lives as long as one connection; lasting state is in the vault."""
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Conversation, marking: Marking) -> None:
         self._conversation = conversation
+        self._marking = marking
         self._context = conversation.context
         self._vault = conversation.context.vault
         self._on_their_way: set[int] = set()  # numbers of messages and leaves without their answer
@@ -74,7 +80,7 @@ class Outbox:
         self.backoff = Backoff(self._context.clock.monotonic)
         self.due = 0.0  # when to look again how fresh the room is (monotonic seconds); 0: at the next commit
         self._looked_in = -1  # epoch
-        self._committing = Committing(conversation, self.backoff, self._waiting)
+        self._committing = Committing(conversation, self.backoff, self._waiting, self._await)
 
     def pump(self) -> None:
         """Submit what can be submitted now. Call after anything has changed, inside a transaction."""
@@ -95,7 +101,8 @@ class Outbox:
                 self._committing.submit(staged)
             return
         items = self._vault.outbox.first(row.id, WINDOW)
-        if self._are_void(items):
+        unwanted = any(item.kind == "marks" for item in items) and not self._marking.may_tell(conversation)
+        if self._are_void(items) or (unwanted and not self._on_their_way):
             if self._on_their_way:
                 return
             conversation.void_ciphertexts()
@@ -104,6 +111,9 @@ class Outbox:
             self._refused = False
             if self._committing.prepare(items):
                 return
+            if not items and (mark := self._marking.next(conversation)) is not None:
+                conversation.put(mark, kind="marks")
+                items = self._vault.outbox.first(row.id, WINDOW)
         if not self._refused:
             self._submit_items(items)
 
@@ -133,6 +143,13 @@ class Outbox:
         conversation = self._conversation
         number = conversation.row.number
         for item in items:
+            about = None
+            if item.about and not item.payload:
+                about = amendments.name_of(conversation, item.about)
+                if about is None:
+                    self._give_up(item, "local", _NOT_HERE)
+                    self._context.touched.add(conversation.id)
+                    continue
             number += 1
             if item.payload and item.number in self._on_their_way:
                 continue
@@ -142,7 +159,7 @@ class Outbox:
                 return
             payload = item.payload
             if not payload:
-                payload = self._encrypt(item, number)
+                payload = self._encrypt(item, number, about)
                 item.number, item.epoch, item.payload = number, conversation.group.epoch, payload
                 self._vault.outbox.save_ciphertext(item)
             elif item.number != number:
@@ -170,11 +187,14 @@ class Outbox:
         conversation, row = self._conversation, self._conversation.row
         if conversation.departed:
             return False
-        if conversation.disputed and not row.closed:
+        if self._context.device.is_expired(self._context.clock.seconds()):
+            self._waiting.tell_expired()
+            return False
+        if evidence.disputed(conversation) and not row.closed:
             text = _DISPUTED.format(", ".join(sorted(conversation.doubts)))
             self._waiting.tell(events.Delayed(row.id, "local", text))
             return False
-        if row.sent_on_path + number - row.number > PATH_MESSAGES:
+        if row.sent_on_path + number - row.number > self._context.parts.timing.path_messages:
             return False  # a fresh path comes first, once these are answered
         held = holds.held(conversation, roster) or directory.held(conversation)
         if held != self._held:
@@ -188,14 +208,14 @@ class Outbox:
         row = self._conversation.row
         self._waiting.tell(events.Delayed(row.id, "reader-full", _FULL.format(row.name)))
 
-    def _encrypt(self, item: OutboxRow, number: int) -> bytes:
+    def _encrypt(self, item: OutboxRow, number: int, about: Name | None) -> bytes:
         conversation, group = self._conversation, self._conversation.group
         if item.kind == "leave":
             leaving = policy.departure_data(number, group.public.member(group.own_leaf))
             return group.propose(Remove(group.own_leaf), authenticated_data=leaving)
-        plaintext = envelope.place(item.content, conversation.row.cursor, conversation.row.chain)
+        plaintext = envelope.place(item.content, conversation.row.cursor, conversation.row.chain, about)
         payload = group.encrypt(
-            plaintext, authenticated_data=encode_number(number), padding=envelope.padding(len(plaintext))
+            plaintext, authenticated_data=encode_number(number), padding=self._context.parts.padding(len(plaintext))
         )
         conversation.use_keys(group)
         return payload
@@ -232,12 +252,19 @@ class Outbox:
         if current is None or current.number != number:
             return  # it was encrypted again, or given up, after our resync
         first, self._refused = not self._refused, True
+        if current.kind == "marks":  # it is not worth a wait: what is said after it moves up by one number
+            self._vault.outbox.delete(item)
+            conversation.encrypted.pop(number, None)
+            self._marking.put_off(conversation, refused.retry_after / 1000)
         if conversation.row.phase not in phases.READING:
             return
         if refused.code in ("stale-epoch", "commit-first"):
             epoch = conversation.group.epoch
             if first and current.epoch == epoch and not conversation.departed:
                 self._await(lambda: conversation.group.epoch != epoch or bool(conversation.departed))
+                self._waiting.tell_long(refused, self.backoff)
+            return
+        if current.kind == "marks":
             return
         full = refused.code == "reader-full"
         if refused.code in RETRYABLE and not (full and conversation.row.closed):  # to leave needs no reader
@@ -246,7 +273,7 @@ class Outbox:
                 self._full = True
                 self._tell_delayed()
             else:
-                self._waiting.tell_long(refused)
+                self._waiting.tell_long(refused, self.backoff)
         elif refused.code == "wrong-number":
             if first and number == conversation.row.number + 1:
                 self._waiting.tell_other_number(number)

@@ -4,6 +4,8 @@
     founding   a room, likewise
     joining    a room that we want to enter by an external commit
     awaiting   the peer's direct conversation came first; its Welcome has not arrived yet
+    recovered  a new device of ours knows it from the keepsake alone, and looks for a state to enter from
+    regaining  it has one, and follows the handshakes from there without secrets; then it replaces the old device's leaf
     member     we follow the log, with the group's secrets
     resync     we follow the handshakes without secrets, past a commit; then we replace our own leaf (`walking`)
     cut-off    the handshakes that would lead on from our state are gone
@@ -23,18 +25,19 @@ from securechat.client.vault.conversations import Phase
 from securechat.errors import InternalError
 
 Event = Literal[
-    "entered", "overtaken", "unanswered", "taken", "missing", "superseded", "cut-off", "ahead", "distrusted",
-    "repaired", "retried", "recovered", "over", "opened-again", "joined-again", "awaited-again",
+    "entered", "overtaken", "unanswered", "taken", "missing", "superseded", "followed", "cut-off", "ahead",
+    "distrusted",
+    "unopened", "repaired", "retried", "recovered", "lost", "over", "opened-again", "joined-again", "awaited-again",
 ]  # fmt: skip
 """entered: we are in the group's tree, at a place in the log.
 overtaken: somebody else opened this direct conversation first. unanswered: our own opening was taken, and we missed it.
-taken: the room exists. missing: the room does not exist.
+unopened: nothing opens the Welcome to theirs. taken: the room exists. missing: the room does not exist.
 superseded: our own device has committed what this vault does not know, or the user wants to go on past a commit that
-cannot be processed. cut-off: the next handshake is of a later epoch than ours. ahead: the log ends before our cursor,
+cannot be processed, or our leaf was left behind. followed: it was, and commits that our secrets can follow came
+between. cut-off: the next handshake is of a later epoch than ours. ahead: the log ends before our cursor,
 or goes on in an earlier epoch than ours. distrusted: what the log or the server says cannot be true.
 repaired: the user wants to go on. retried: a new connection may bring what was missing. recovered: there is
-another state to walk from. over: we are out, or it was
-given up.
+another state to walk from. lost: it was only in memory, and is looked for again. over: we are out, or it was given up.
 opened-again, joined-again, awaited-again: a conversation that had ended begins again under the same id.
 """
 
@@ -50,12 +53,18 @@ _AFTER: Final[dict[tuple[Phase, Event], Phase]] = {
     ("joining", "entered"): "member",
     ("joining", "missing"): "founding",
     ("awaiting", "entered"): "member",
+    ("awaiting", "unopened"): "opening",
+    ("recovered", "entered"): "member",  # added again
+    ("recovered", "recovered"): "regaining",
+    ("regaining", "entered"): "member",
+    ("regaining", "lost"): "recovered",
     ("member", "entered"): "member",  # removed and added again: the Welcome has overtaken the log
     ("member", "superseded"): "resync",
     ("member", "cut-off"): "cut-off",
     ("member", "ahead"): "ahead",
     ("member", "distrusted"): "stopped",
     ("resync", "entered"): "member",
+    ("resync", "followed"): "member",
     ("resync", "cut-off"): "cut-off",
     ("resync", "distrusted"): "stopped",
     ("cut-off", "entered"): "member",  # added again
@@ -72,7 +81,8 @@ _AFTER: Final[dict[tuple[Phase, Event], Phase]] = {
     ("ended", "joined-again"): "joining",
     ("ended", "awaited-again"): "awaiting",
     **{(phase, "over"): "ended" for phase in (
-        "opening", "founding", "joining", "awaiting", "member", "resync", "cut-off", "ahead", "stopped", "ended",
+        "opening", "founding", "joining", "awaiting", "recovered", "regaining", "member", "resync", "cut-off", "ahead",
+        "stopped", "ended",
     )},
 }  # fmt: skip
 
@@ -82,7 +92,10 @@ READING: Final = frozenset[Phase](("member",))
 NEW: Final = frozenset[Phase](("opening", "founding", "joining"))
 """The server does not know us there: if we leave now, we were never in."""
 
-WALKING: Final = frozenset[Phase](("resync",))
+REGAINING: Final = frozenset[Phase](("recovered", "regaining"))
+"""A new device of ours is on its way to where a lost one was. There is no state yet."""
+
+WALKING: Final = frozenset[Phase](("resync", "regaining"))
 """The handshakes of the log are followed without secrets."""
 
 FOLLOWING: Final = READING | WALKING
@@ -100,10 +113,10 @@ STOPPED: Final = frozenset[Phase](("stopped",))
 REPAIRABLE: Final = WAITING | STOPPED
 """The user can have it tried again."""
 
-INSIDE: Final = READING | WALKING | REPAIRABLE
-"""The tree has our leaf."""
+INSIDE: Final = READING | WALKING - REGAINING | REPAIRABLE
+"""The tree has our leaf, and there is a state."""
 
-GOING_ON: Final = FOLLOWING
+GOING_ON: Final = FOLLOWING - REGAINING
 """A live state, which is never given up for an invitation."""
 
 PLACED: Final = READING | REPAIRABLE

@@ -9,33 +9,13 @@
 The table of doors judges what is found (`doors.table`). Our trusted state stays until we are in.
 """
 
-from collections.abc import Callable
-
-from securechat import policy
-from securechat.client import events
 from securechat.client.backoff import Backoff
-from securechat.client.conversations import offers, phases
-from securechat.client.conversations.conversation import Base, Conversation
-from securechat.client.conversations.entering import check_departures
+from securechat.client.conversations import bases, offers, phases, resync, verdicts
+from securechat.client.conversations.conversation import Conversation
+from securechat.client.conversations.walking import Base
 from securechat.client.doors.checks import GONE_SECONDS
-from securechat.client.doors.facts import Way
 from securechat.errors import PeerError
-from securechat.identity.certificate import certificate_of
-from securechat.mls.framing import decode_body
-from securechat.mls.group_info import GroupInfo
-from securechat.mls.public_group import PublicGroup
-from securechat.mls.ratchet_tree import RatchetTree
-from securechat.wire.messages import (
-    RETRYABLE,
-    Checkpoint,
-    Checkpoints,
-    FetchCheckpoints,
-    FromClient,
-    JoinOffer,
-    Refused,
-    Reply,
-    Resync,
-)
+from securechat.wire.messages import RETRYABLE, FetchCheckpoints, FromClient, Refused, Reply, Resync
 
 
 class Recovering:
@@ -74,52 +54,21 @@ class Recovering:
             self._over = True
             found = self._find(reply)
             if found is not None:
-                conversation.recover(found)
+                resync.recover(conversation, found)
             else:
-                owners = policy.rules_of(conversation.group.public.extensions).owners
-                own = self._context.device.account
-                whom = next((owner.account for owner in owners if owner.account != own), "")
-                self._context.emit(events.OutOfStep(conversation.id, "nothing-left", account=whom))
+                verdicts.look(conversation, "lost" if conversation.row.phase == "ahead" else "gone", "none")
 
         self._context.request(request, answer)
 
     def _find(self, reply: Reply) -> Base | None:
         """Return the first state that may be walked from, if any."""
-        offered: list[Callable[[], Base]] = []
-        if isinstance(reply, JoinOffer) and reply.conversation == self._conversation.id:
-            offer = Checkpoint(
-                self._conversation.row.cursor, self._context.clock.milliseconds(), b"", reply.group_info, reply.tree,
-                reply.departures,
-            )  # fmt: skip
-            offered = [lambda: self._check(offer, "offer")]
-        elif isinstance(reply, Checkpoints) and reply.conversation == self._conversation.id:
-            offered = [lambda each=each: self._check(each, "checkpoint") for each in reply.checkpoints]  # type: ignore[misc]  # bound now
-        for check in offered:
-            try:
-                return check()
-            except PeerError:
-                continue  # the next one may be better
-        return None
+        try:
+            return bases.first(self._conversation, reply, self._judge)
+        except PeerError:
+            return None
 
-    def _check(self, checkpoint: Checkpoint, way: Way) -> Base:
-        """Return what a checkpoint shows. Raises `PeerError` if it is not sound, or the table does not let us in."""
-        conversation = self._conversation
-        info = decode_body(checkpoint.group_info, GroupInfo)
-        group = PublicGroup.from_group_info(
-            info,
-            RatchetTree.decode(checkpoint.tree),
-            validate=self._context.device.validator(checkpoint.time // 1000),
-            now=checkpoint.time // 1000,
-        )
-        if group.group_id != conversation.id:
-            raise PeerError("it is of another conversation")
-        row = conversation.row
-        # The id is the room's identity: its name may have changed while we were away.
-        policy.check_joining(group, kind=row.kind, name=policy.rules_of(group.extensions).name)
-        departed = check_departures(group, checkpoint.departures)
-        signer = certificate_of(group.member(info.signer))
-        base = Base(group, departed, info.signer, checkpoint.seq, way, signer, checkpoint.time, row.phase == "ahead")
-        verdict = offers.judge_base(conversation, base, group, steps=())
-        if not verdict.lets_in:
+    def _judge(self, base: Base) -> None:
+        """Raise `PeerError` if the table does not let us in."""
+        verdict = offers.judge_base(self._conversation, base, base.group, steps=())
+        if not verdict.lets_in and verdict.action != "rotate":  # which comes where the walk from there ends
             raise PeerError(verdict.why)
-        return base

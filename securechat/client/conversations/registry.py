@@ -4,39 +4,50 @@
 conversation in which something happened take its next step. An entry is acknowledged once its transaction is on disk.
 """
 
-import itertools
-from collections.abc import Iterator, Mapping
 from typing import Final
 
 from securechat import policy
 from securechat.client import events
 from securechat.client.context import Context
-from securechat.client.conversations import directory, log, phases
+from securechat.client.conversations import directory, evidence, log, phases, resync, standstill
+from securechat.client.conversations.acknowledging import Acknowledgements
+from securechat.client.conversations.bounds import Bounds
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.entering import Entering, new_conversation_id
+from securechat.client.conversations.entrance import NoKeyPackageError, unopened
 from securechat.client.conversations.handing_back import HandingBack
+from securechat.client.conversations.inbox import Inbox
+from securechat.client.conversations.index import Index
+from securechat.client.conversations.inquiries import Inquiries
+from securechat.client.conversations.invitations import Invitations
+from securechat.client.conversations.inviting import Inviting
 from securechat.client.conversations.lines import Lines
+from securechat.client.conversations.marking import Marking
+from securechat.client.conversations.old_keys import OldKeys
 from securechat.client.conversations.outbox import Outbox
 from securechat.client.conversations.recovering import Recovering
+from securechat.client.conversations.regaining import Regaining
+from securechat.client.conversations.reopening import Reopening, is_lost
+from securechat.client.conversations.stock import Stock
+from securechat.client.conversations.typing import Typing
+from securechat.client.conversations.unopened import Unopened
 from securechat.client.conversations.unread import Unread
 from securechat.client.conversations.waiting import Waiting
 from securechat.client.conversations.welcomes import Welcomes
-from securechat.client.device import KEY_PACKAGE_LOW, KEY_PACKAGE_STOCK
+from securechat.client.keepsake import KeptConversation
 from securechat.client.vault.conversations import ConversationRow
-from securechat.content.registry import LineProof
-from securechat.errors import PeerError
+from securechat.content.registry import DeclineInvite, LineProof
+from securechat.errors import PeerError, sentence
 from securechat.identity.pins import WRITTEN_TO
-from securechat.wire.limits import ACKNOWLEDGE_ENTRIES, ACKNOWLEDGE_SECONDS
+from securechat.policy import Identity
 from securechat.wire.messages import (
     RETRYABLE,
-    Acknowledge,
     DirectoryNews,
     Entry,
+    Ephemeral,
     Presence,
-    PublishKeyPackages,
     Refused,
     Reply,
-    Stock,
     Subscribe,
     Subscribed,
     Truncated,
@@ -47,77 +58,43 @@ MAX_REQUESTS: Final = 20
 """Requests of one account that ended before the user answered, and are kept: whoever asks and leaves again can do so
 any number of times."""
 
-_STOCK: Final = b"key packages"
-"""Stands for the answer to `PublishKeyPackages`, beside ids of logs."""
 
-
-_TITLE_DIGITS: Final = 4
-"""Hexadecimal digits of a room's id in its second title: people tell few rooms apart by them."""
-
-
-class Registry:
-    """The set of conversations."""
+class Registry(Index):
+    """The set of conversations, and what goes on in each."""
 
     def __init__(self, context: Context) -> None:
         """Load what the vault has. Nothing is sent before `begin`."""
+        super().__init__()
         self._context = context
-        self._conversations: dict[bytes, Conversation] = {}
-        self._named: dict[str, list[Conversation]] = {}  # by name, oldest first
-        self._indexed: dict[bytes, str] = {}  # conversation -> the name that it is under
         for row in context.vault.conversations.load():
             self.keep(Conversation.load(context, row))
-        self._aliases: dict[bytes, bytes] = {}  # our own first ids -> the ids that replaced them
         self._outboxes: dict[bytes, Outbox] = {}
         self._entering: dict[bytes, Entering] = {}
         self._standing: dict[bytes, Waiting] = {}
         self._recovering: dict[bytes, Recovering] = {}
+        self._regaining: dict[bytes, Regaining] = {}
         self._handing_back: dict[bytes, HandingBack] = {}
         self._unread: dict[bytes, Unread] = {}
-        self._inbox_head = 0
-        self._inbox_read = 0  # newest inbox entry that this connection has brought
-        self._key_packages = 0  # at the server
-        self._awaited: set[bytes] = set()  # what `Ready` waits for: logs to catch up with, and `_STOCK`
+        self._marking = Marking(context)
+        self.typing = Typing(context)
+        self._inbox = Inbox(context)
+        self._stock = Stock(context)
+        self._unopened = Unopened(context)
+        self._inquiries = Inquiries(context)
+        self._old_keys = OldKeys(context, self)
+        self._overtaken: set[bytes] = set()  # private ones whose Welcome has to be in our inbox
+        self._awaited: set[bytes] = set()  # logs to catch up with before `Ready`
         self._ready = False
         self._connected = False
-        self._acknowledged: dict[bytes, int] = {}  # log -> newest seq that we have acknowledged
-        self._unacknowledged: set[bytes] = set()
-        self._acknowledge_at = 0.0
-        self.welcomes = Welcomes(context, self)
-        self.lines = Lines(context, self, self.welcomes.direct_with)
+        self.acknowledgements = Acknowledgements(context, self._cursor_of)
+        self.bounds = Bounds(context, self)
+        self.invitations = Invitations(context, self, self.bounds)
+        self.inviting = Inviting(context, self)
+        self.reopening = Reopening(context, self)
+        self.lines = Lines(context, self, self.inviting.direct_with)
+        self._welcomes = Welcomes(context, self, self.invitations, self.bounds, self._stock)
 
     # --- for commands ---------------------------------------------------------------------------------------------
-
-    def __iter__(self) -> Iterator[Conversation]:
-        """All conversations, oldest first."""
-        return iter(self._conversations.values())
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self._conversations)
-
-    @property
-    def aliases(self) -> Mapping[bytes, bytes]:
-        """Ids of our own making, and what came to be in their place."""
-        return self._aliases
-
-    def get(self, conversation: bytes) -> Conversation | None:
-        """Return a conversation by its id, or by the id it had at first."""
-        while conversation not in self._conversations and conversation in self._aliases:
-            conversation = self._aliases[conversation]
-        return self._conversations.get(conversation)
-
-    def named(self, name: str) -> list[Conversation]:
-        """Return all conversations of this name (`#room` or account), oldest first."""
-        return self._named.get(name, [])
-
-    def find(self, name: str) -> Conversation | None:
-        """Return the conversation of this name or title that counts (`ConversationSnapshot.outranks`)."""
-        best: Conversation | None = None
-        room = name[1:].rpartition("~")[0] if name.startswith("##") else name
-        for each in self.named(room):
-            if each.title == name and (best is None or each.snapshot().outranks(best.snapshot())):
-                best = each
-        return best
 
     def add(self, kind: policy.Kind, name: str) -> Conversation:
         """Begin a conversation under an id of our own making."""
@@ -128,14 +105,29 @@ class Registry:
         self.entitle(conversation)
         return conversation
 
-    def leave(self, older: Conversation) -> None:
+    def recover(self, kept: KeptConversation, made: int) -> None:
+        """Take note of a conversation that our keepsake names, to be entered by itself; `made`: when, in ms."""
+        if self.at(kept.id) is not None:
+            return
+        now = self._context.clock.milliseconds()
+        row = ConversationRow(kept.id, kept.kind, kept.name, "recovered", now, followed=made, epoch=kept.epoch)
+        self._context.vault.anchors.save(kept.id, kept.anchors)
+        self._context.touched.add(kept.id)
+        self.entitle(self.keep(Conversation(self._context, row)))
+
+    @property
+    def regaining(self) -> list[Conversation]:
+        """What is still to be entered of what our keepsake names, and may be on this connection."""
+        return [each for each in self if each.row.phase in phases.REGAINING and not each.unregained]
+
+    def leave(self, older: Conversation, change: events.Change = "given-up") -> None:
         """Leave a conversation because another one is to take its place, and tell it."""
-        if older.row.phase in phases.REPAIRABLE | phases.AWAITING:
+        if older.row.phase in phases.REPAIRABLE | phases.AWAITING | phases.REGAINING:
             older.row.closed = True
             older.end("It is not known whether this message was sent.")  # it is not followed, so nobody will know more
         else:
             older.close()
-        older.tell("closed")
+        older.tell(change)
         self._context.touched.add(older.id)
 
     def repair(self, conversation: Conversation) -> None:
@@ -149,10 +141,10 @@ class Registry:
         self._context.touched.add(conversation.id)
         conversation.repairing = conversation.row.phase != "ahead"  # there is nothing to go past: it is asked once more
         if conversation.row.phase in phases.READING:  # its history begins anew where our leaf is replaced
-            conversation.forget_doubts()
-            conversation.supersede()
+            evidence.forget(conversation)
+            resync.supersede(conversation)
         else:
-            conversation.go_on("repaired")
+            standstill.go_on(conversation, "repaired")
             self.follow(conversation)
 
     # --- the connection -------------------------------------------------------------------------------------------
@@ -162,151 +154,196 @@ class Registry:
         """Whether this device has its seat and may make requests."""
         return self._connected
 
-    def begin(self, key_packages: int) -> None:
+    def begin(self) -> None:
         """The device has its seat and is published: read everything, and let everything take its next step."""
-        context, device = self._context, self._context.device
+        context = self._context
         self._connected = True
-        usable = device.forget_expired_key_packages(context.clock.seconds())
-        self._key_packages = min(key_packages, usable)  # after a long absence the server's have expired, too
-        self._awaited = {device.id}
-        self._replenish()
-        self._follow_inbox()
-        self.welcomes.begin()
+        self._awaited.clear()
+        self._stock.begin()
+        self._old_keys.begin()
+        self._expire()
+        context.contradicted |= context.chains.contestable(context.clock.seconds())
+        self.acknowledgements.begin(context.device.id, 0)
+        self._inbox.begin()
+        self.invitations.begin()
         for conversation in self:
+            conversation.start_over()
             if conversation.row.phase in phases.WAITING:
-                conversation.go_on("retried")
-            if conversation.row.phase in phases.FOLLOWING:
+                standstill.go_on(conversation, "retried")
+            if conversation.row.phase in phases.FOLLOWING - phases.REGAINING:
                 self.follow(conversation)
+            elif conversation.row.phase in phases.AWAITING:
+                self._overtaken.add(conversation.id)
             elif conversation.row.phase not in phases.ENDED:
                 context.touched.add(conversation.id)
+
+    def await_welcome(self, conversation: Conversation) -> None:
+        """Somebody else has opened a private one before: read the inbox to its end, where its Welcome has to be."""
+        self._overtaken.add(conversation.id)
+        self._inbox.begin()
+
+    def renew(self) -> None:
+        """The device has a new signature key, which the server knows: each conversation takes it."""
+        self._stock.begin()
+        self._context.touched.update(each.id for each in self)
+
+    def look(self) -> None:
+        """Forget the keys that nothing needs any more, count the stock, and ask whether a successor was contested.
+
+        Called now and then while there is a connection.
+        """
+        self._old_keys.look()
+        self._unopened.look()
+        self._expire()
+        self._stock.look(inbox_is_read=self._inbox.caught_up)
+        self._context.contradicted |= self._context.chains.contestable(self._context.clock.seconds())
+
+    def _expire(self) -> None:
+        """Delete the lines whose life is over: not by a clock that may be wrong, or a wrong day would take them all."""
+        if not self._context.clock_trouble:
+            for conversation in self._context.vault.history.expire(self._context.clock.milliseconds()):
+                self._context.emit(events.Expired(conversation))
 
     def end(self) -> None:
         """The connection is gone, and with it every answer that was on its way."""
         self._connected = self._ready = False
+        self._overtaken.clear()
         self._outboxes.clear()
         self._entering.clear()
         self._standing.clear()
         self._recovering.clear()
+        self._regaining.clear()
         self._handing_back.clear()
         self._unread.clear()
-        self._acknowledged.clear()
-        self._unacknowledged.clear()
+        self._marking.end()
+        self.typing.end()
+        self.acknowledgements.end()
         for conversation in self:
             conversation.lost_connection()
 
-    def receive(self, message: Entry | Welcomed | Truncated | Presence | DirectoryNews) -> None:
+    def receive(self, message: Entry | Welcomed | Truncated | Presence | Ephemeral | DirectoryNews) -> None:
         """Process an event of the server."""
-        conversation = self._conversations.get(message.conversation)
+        conversation = self.at(message.conversation)
         if isinstance(message, Welcomed):
             self._receive_welcome(message)
         elif isinstance(message, Truncated) and message.conversation == self._context.device.id:
-            self._pass_over_letters(message.first_seq - 1)
+            if missed := self._inbox.pass_over(message.first_seq - 1):
+                self._context.emit(events.InvitationsMissed(missed))
         elif conversation is None:
             pass  # a conversation we are out of
         elif isinstance(message, Presence):
-            if message.account in conversation.row.members:  # of anybody else there is nothing to say
+            told = self._context.preferences.get("presence", conversation.scope) == "on"
+            told &= not self._context.blocks(message.account)
+            if told and message.account in conversation.row.members:  # of anybody else there is nothing to say
                 self._context.emit(events.PresenceChanged(message.conversation, message.account, message.state))
+        elif isinstance(message, Ephemeral):
+            self.typing.take(conversation, message.payload)
         elif isinstance(message, DirectoryNews):
             directory.receive(conversation, message.gone)
         else:
             self._context.touched.add(conversation.id)
             if isinstance(message, Truncated):
                 log.truncate(conversation, message)
-                self.welcomes.notice_return(conversation)
+                self._welcomes.notice_return(conversation)
             else:
                 log.receive(conversation, message)
+                self.reopening.take(conversation)
 
     def pump(self) -> set[bytes]:
         """Let what something happened to take its next step; write what has changed. Returns which these are."""
         touched: set[bytes] = set()
         self._pump_invitations()
+        if self._connected:
+            self._inquiries.pump()
+            self._open_in_place()
+        while self._context.heard_of:  # lines may wait for what they have said of their keys
+            self._context.touched.update(each.id for each in self.named(self._context.heard_of.pop()))
         while self._context.touched:
             conversation = self.get(self._context.touched.pop())
             if conversation is not None:
                 touched.add(conversation.id)
                 if self._connected:
                     self._pump(conversation)
-                self.welcomes.reconsider(conversation)
+                self.invitations.reconsider(conversation)
                 self._pump_invitations()
         for each in touched:
-            if (conversation := self._conversations.get(each)) is not None:
-                self._follow_name(conversation)
+            if (conversation := self.at(each)) is not None:
+                self.follow_name(conversation)
                 conversation.save()
-                self._note_cursor(each, conversation.row.cursor)
+                self.acknowledgements.note(each)
                 if conversation.caught_up or conversation.row.phase not in phases.READING:
                     self._awaited.discard(each)
-        if self._connected and not self._ready and not self._awaited:
+        waits = self._awaited or self._stock.publishing or not self._inbox.caught_up
+        if self._connected and not self._ready and not waits:
             self._ready = True
             self._context.emit(events.Ready())
         return touched
 
+    def _open_in_place(self) -> None:
+        """Once the inbox is read, go on in others in the place of those whose Welcome was not in it."""
+        while self._overtaken and self._inbox.caught_up:
+            lost = self.get(self._overtaken.pop())
+            if lost is not None and lost.row.phase in phases.AWAITING and not self.reopening.names(lost):
+                lost.advance("unopened")
+                self._entering.pop(lost.id, None)  # whatever was asked for that one
+                self.reopening.open_in_place(lost.id, self.rebind(lost, new_conversation_id()))
+
     def _pump_invitations(self) -> None:
         """Handle what has happened to invitations, ours and others'."""
-        context, welcomes = self._context, self.welcomes
+        context = self._context
         while context.said_of_invitations:
             where, sender, body = context.said_of_invitations.pop(0)
-            if (direct := self.get(where)) is None:
+            if (direct := self.get(where)) is None or sender is None or sender.account != direct.row.name:
+                continue  # in the last two cases our own words, from a restored vault
+            if context.blocks(sender.account):
                 continue
             if isinstance(body, LineProof):
                 self.lines.take(direct, sender, body)
+            elif isinstance(body, DeclineInvite):
+                self.inviting.take_no(body.group, Identity.of(sender))
             else:
-                welcomes.take(direct, sender, body)
+                self.invitations.take(direct, Identity.of(sender), body)
         while context.added:
-            welcomes.invite(context.added.pop(0))
+            self.inviting.invite(context.added.pop(0))
         while context.removed:
             where, people = context.removed.pop(0)
-            welcomes.withdraw(where, people)
+            self.inviting.withdraw(where, people)
 
     @property
     def timer(self) -> float | None:
         """When to call `handle_timer`, on the monotonic clock."""
-        every = (self._outboxes, self._entering, self._recovering, self._handing_back, self._unread)
+        every = (
+            self._outboxes, self._entering, self._recovering, self._regaining, self._handing_back, self._unread,
+        )  # fmt: skip
         waits = [way.backoff.until for ways in every for way in ways.values()]
-        if self._unacknowledged:
-            waits.append(self._acknowledge_at)
+        waits.append(self.acknowledgements.due)
         waits += [outbox.due for outbox in self._outboxes.values()]
-        if (ends := self.welcomes.timer) is not None:
+        if (ends := self.invitations.timer) is not None:
             waits.append(ends)
+        if self._connected and (marks_due := self._marking.timer) is not None:
+            waits.append(marks_due)
         return min((until for until in waits if until), default=None)
 
     def handle_timer(self) -> None:
         """Time has passed: acknowledge, and retry whatever is due."""
         now = self._context.clock.monotonic()
-        if self._unacknowledged and now >= self._acknowledge_at:
-            self.acknowledge()
-        self.welcomes.expire()
-        for ways in (self._outboxes, self._entering, self._recovering, self._handing_back, self._unread):
+        if self.acknowledgements.due and now >= self.acknowledgements.due:
+            self.acknowledgements.send()
+        self.invitations.expire()
+        every = (
+            self._outboxes, self._entering, self._recovering, self._regaining, self._handing_back, self._unread,
+        )  # fmt: skip
+        for ways in every:
             for conversation, way in ways.items():
                 if way.backoff.until and now >= way.backoff.until:
                     way.backoff.until = 0.0
                     self._context.touched.add(conversation)
                     if ways is self._unread and (late := self.get(conversation)) and late.row.phase in phases.FOLLOWING:
                         late.astray = True
+        self._context.touched |= self._marking.ripen()
         self._context.touched.update(each for each, outbox in self._outboxes.items() if 0 < outbox.due <= now)
 
-    def acknowledge(self) -> None:
-        """Tell the server how far everything is on our disk; this leaves after the transaction."""
-        device = self._context.device
-        for each in self._unacknowledged:
-            cursor = self._inbox_read if each == device.id else self._conversations[each].row.cursor
-            self._acknowledged[each] = cursor
-            self._context.send(Acknowledge(each, cursor))
-        self._unacknowledged.clear()
-
     # --- for entering ---------------------------------------------------------------------------------------------
-
-    def meant(self, conversation: Conversation, group: bytes) -> Conversation:
-        """Return the conversation that an offer of a group concerns: that group's, or one of the same name, or ours."""
-        if (known := self._conversations.get(group)) is not None:
-            return known
-        row = conversation.row
-        others = (each for each in self._named[row.name] if each.row.phase in phases.INSIDE and not each.row.closed)
-        return next(others, conversation)
-
-    def has_older_unleft(self, conversation: Conversation) -> bool:
-        """Whether we are still on our way out of an older conversation of the same name."""
-        older = itertools.takewhile(lambda each: each is not conversation, self._named[conversation.row.name])
-        return any(each.row.closed and each.row.phase in phases.LEAVABLE for each in older)
 
     def rebind(self, conversation: Conversation, new: bytes) -> Conversation:
         """Give the conversation the id `new`, or merge what waits in it into the one that has it.
@@ -317,7 +354,7 @@ class Registry:
         old = conversation.id
         if old == new:
             return conversation
-        heir = self._conversations.get(new)
+        heir = self.at(new)
         row = conversation.row
         if heir is not None and (
             (heir.row.kind, heir.row.name) != (row.kind, row.name) or heir.row.phase not in phases.RECEIVING
@@ -342,9 +379,7 @@ class Registry:
             heir.tell("merged", self._context.device.account)
         if fresh:
             vault.conversations.delete(old)
-            del self._conversations[old]
-            self._named[row.name].remove(conversation)
-            self._aliases[old] = new
+            self.take_out(conversation, new)
         else:
             row.closed = True
             conversation.end("")  # nothing waits in it any more
@@ -364,18 +399,20 @@ class Registry:
         self.keep(Conversation(self._context, old))
         self._context.touched.add(old.id)
         self._context.vault.history.move_accepted(row.id, old.id)
-        row.cursor = 0
+        row.cursor = row.theirs = row.seen = row.told_delivered = row.told_read = 0
+        conversation.marks.clear()
+        self._context.vault.marks.clear(row.id)
 
     def follow(self, conversation: Conversation) -> None:
         """Read the conversation's log from its cursor on."""
         context, row = self._context, conversation.row
         if not self._connected:
             return  # `begin` does it
-        self._acknowledged[conversation.id] = row.cursor
+        self.acknowledgements.begin(conversation.id, row.cursor)
         conversation.lost_track()
         if (unread := self._unread.get(conversation.id)) is not None:
             unread.backoff.until = 0.0
-        after_seq = conversation.walk_from if row.phase in phases.WALKING else row.cursor
+        after_seq = resync.walk_from(conversation) if row.phase in phases.WALKING else row.cursor
         if not self._ready:
             self._awaited.add(conversation.id)
 
@@ -386,16 +423,16 @@ class Registry:
                 log.begin_reading(conversation, reply)
             elif isinstance(reply, Refused):
                 if reply.code == "not-found":
-                    conversation.deny()
+                    standstill.deny(conversation)
                 elif reply.code == "not-now" and row.phase in phases.READING:
                     self._awaited.discard(conversation.id)
-                    conversation.unknown()
+                    standstill.unknown(conversation)
                 elif reply.code in RETRYABLE:  # the others are read meanwhile
                     self._awaited.discard(conversation.id)
                     self._unread.setdefault(conversation.id, Unread(conversation)).put_off(reply)
                 else:  # that one alone cannot be read: more of them than a server lets one session read, for example
                     self._awaited.discard(conversation.id)
-                    text = f"The server does not let you read {conversation.row.name}. It says: {reply.text}."
+                    text = f"The server does not let you read {conversation.row.name}. It says: {sentence(reply.text)}"
                     context.emit(events.Alarm("server", conversation.id, text))
 
         context.request(Subscribe(0, conversation.id, after_seq), answer)
@@ -408,40 +445,9 @@ class Registry:
         why = text if code == "local" else f"the server says: {text}"
         if not conversation.end(f"This message was not sent: {why}", code, text):
             self._context.emit(events.Refused(code, text))
-        conversation.tell("closed", command=command)
+        conversation.tell("not-opened", command=command)
 
     # --- the inbox ------------------------------------------------------------------------------------------------
-
-    def _follow_inbox(self) -> None:
-        """Read everything in our inbox: what we have acknowledged is not there any more.
-
-        Not from our cursor on: a server restored from a backup counts from an older head, so new Welcomes may have a
-        seq that we have had before.
-        """
-        device = self._context.device
-        self._acknowledged[device.id] = self._inbox_read = 0
-
-        def answer(reply: Reply) -> None:
-            if not isinstance(reply, Subscribed):
-                raise PeerError("the server does not let us read our inbox")
-            self._inbox_head = reply.head
-            if reply.head < device.row.inbox_cursor:
-                device.keep_inbox_cursor(reply.head)
-            self._note_inbox()
-
-        self._context.request(Subscribe(0, device.id, 0), answer)
-
-    def _note_inbox(self) -> None:
-        device = self._context.device
-        if device.row.inbox_cursor >= self._inbox_head:
-            self._awaited.discard(device.id)
-
-    def _pass_over_letters(self, seq: int) -> None:
-        """Inbox entries up to `seq` are gone: we have had them, or were away too long."""
-        device = self._context.device
-        if device.row.inbox_cursor < (seq := min(seq, self._inbox_head)):
-            device.keep_inbox_cursor(seq)
-            self._note_inbox()
 
     def _receive_welcome(self, welcomed: Welcomed) -> None:
         """Follow a Welcome. One with a seq that we have had is a repeated one, or a new one of a restored server.
@@ -449,22 +455,30 @@ class Registry:
         A repeated one is harmless, whoever sends it: its key package is used up, or it is a last-resort one and leads
         into no epoch that we have been in. The user hears of its failure only if that can mean anything to them.
         """
-        device = self._context.device
-        new = welcomed.seq > device.row.inbox_cursor
+        new = self._inbox.is_new(welcomed.seq)
+        known = self.at(welcomed.conversation)
+        awaited = known is not None and known.row.phase in phases.AWAITING
+        told = self._unopened.knows(welcomed.conversation)
         try:
-            self.welcomes.receive(welcomed)
+            try:
+                self._welcomes.receive(welcomed)
+            except NoKeyPackageError:
+                if known is not None and not awaited:
+                    raise
+                kept = self._context.vault.invitations.welcomes(welcomed.conversation)  # the same once more
+                if not kept and not told:
+                    text = unopened(self._context, welcomed)
+                    self._unopened.tell(events.Alarm("key-package", welcomed.conversation, text))
         except PeerError as error:
-            known = self._conversations.get(welcomed.conversation)
-            awaited = known is not None and known.row.phase in phases.AWAITING
-            if new or known is None or awaited:
-                self._context.emit(events.Alarm("rules", welcomed.conversation, f"An invitation was refused: {error}"))
+            alarm = events.Alarm("rules", welcomed.conversation, f"An invitation was refused: {error}")
+            if awaited:
+                self._context.emit(alarm)
+            elif new or (known is None and not told):
+                self._unopened.tell(alarm)
             if known is not None and awaited:
                 self.abandon(known, "local", str(error))
-        if new:
-            device.keep_inbox_cursor(welcomed.seq)
-            self._note_inbox()
-        self._inbox_read = max(self._inbox_read, welcomed.seq)
-        self._note_cursor(device.id, self._inbox_read)
+        self._inbox.note(welcomed.seq)
+        self.acknowledgements.note(self._context.device.id)
 
     def replace_older(self, newer: Conversation) -> None:
         """A direct conversation has come beside others with this name: it takes over from none but its own kind.
@@ -473,10 +487,10 @@ class Registry:
         same accepted key (its device has a later certificate) is left, and what waits goes on. Everything else stays.
         """
         account, key, pins = newer.row.name, newer.peer_key, self._context.pins
-        over = (each for each in self._named[account] if each.row.phase in phases.ENDED and each.row.asked == "theirs")
+        over = (each for each in self.named(account) if each.row.phase in phases.ENDED and each.row.asked == "theirs")
         for request in [*over][:-MAX_REQUESTS]:
             self.forget(request)
-        for older in list(self._named[account]):
+        for older in list(self.named(account)):
             if older is newer or older.row.closed:
                 continue
             if older.row.phase == "opening":
@@ -491,97 +505,28 @@ class Registry:
                     vault = self._context.vault
                     vault.history.move_lines(vault.outbox.move_plain(older.id, newer.id), newer.id)
                     self.leave(older)
+                elif is_lost(older):
+                    self._context.touched.add(older.id)  # it goes on in this one
                 else:
-                    newer.tell("beside", account)
+                    newer.beside = True
 
     def forget(self, request: Conversation) -> None:
-        """Delete a request that nobody has answered, with what was said in it."""
+        """Delete a request that nobody has answered, with what was said in it; or what nobody has heard of."""
         self._context.vault.history.forget(request.id)
         self._context.vault.conversations.delete(request.id)
-        self._named[self._indexed.pop(request.id)].remove(request)
+        self.take_out(request)
+        self.acknowledgements.forget(request.id)
         for kept in (
-            self._conversations, self._acknowledged, self._outboxes, self._entering, self._standing, self._recovering,
-            self._handing_back,
+            self._outboxes, self._entering, self._standing, self._recovering, self._regaining, self._handing_back,
         ):  # fmt: skip
             kept.pop(request.id, None)
-        for noted in (self._unacknowledged, self._awaited, self._context.touched):
+        for noted in (self._awaited, self._context.touched):
             noted.discard(request.id)
-
-    def used_key_package(self) -> None:
-        """One of our key packages at the server is used up."""
-        self._key_packages -= 1
-        self._replenish()
-
-    def _replenish(self) -> None:
-        """Publish new key packages when few are left, and a new last-resort one before the old one expires."""
-        device, now = self._context.device, self._context.clock.seconds()
-        fresh: list[bytes] = []
-        if self._key_packages < KEY_PACKAGE_LOW:
-            fresh = device.make_key_packages(KEY_PACKAGE_STOCK - max(self._key_packages, 0), now)
-            self._key_packages = KEY_PACKAGE_STOCK
-        last_resort = b""
-        if device.needs_last_resort(now):
-            (last_resort,) = device.make_key_packages(1, now, last_resort=True)
-        if fresh or last_resort:
-            if not self._ready:
-                self._awaited.add(_STOCK)  # until they are there, nobody can begin a conversation with us
-            made = [*fresh, *([last_resort] if last_resort else [])]
-
-            def answer(reply: Reply) -> None:
-                self._awaited.discard(_STOCK)
-                if isinstance(reply, Stock):
-                    self._key_packages = reply.key_packages
-                else:  # nobody has them, or ever will
-                    device.forget_key_packages(made)
-
-            self._context.request(PublishKeyPackages(0, fresh, last_resort), answer)
 
     # --- details --------------------------------------------------------------------------------------------------
 
-    def keep(self, conversation: Conversation) -> Conversation:
-        """Add a conversation under the id that it has."""
-        self._conversations[conversation.id] = conversation
-        self._named.setdefault(conversation.row.name, []).append(conversation)
-        self._indexed[conversation.id] = conversation.row.name
-        return conversation
-
-    def entitle(self, conversation: Conversation, *, renamed: bool = False) -> None:
-        """Give a room that has got its name now a second title, if another one goes by that name here.
-
-        Whoever types the name means the room that they know by it; the second title stays when that one is left. A
-        name that the user brought here, by a new room, is free once the older room is over; one that comes by
-        `renamed` is not, as nobody has asked for it.
-        """
-        row = conversation.row
-        row.title = ""
-        others = [each for each in self._named[row.name] if each is not conversation and (renamed or not each.is_over)]
-        if row.kind == "direct" or all(each.row.title for each in others):
-            return
-        digits, taken = row.id.hex(), {each.row.title for each in others}
-        titles = (f"#{row.name}~{digits[:length]}" for length in range(_TITLE_DIGITS, len(digits) + 1))
-        row.title = next(title for title in titles if title not in taken)  # ids are of one length, and differ
-
-    def _follow_name(self, conversation: Conversation) -> None:
-        """Find a renamed conversation under its new name alone."""
-        old, new = self._indexed[conversation.id], conversation.row.name
-        if new != old:
-            self._named[old].remove(conversation)
-            self._named.setdefault(new, []).append(conversation)
-            self._indexed[conversation.id] = new
-            self.entitle(conversation, renamed=True)
-            if conversation.row.title:
-                conversation.tell("namesake", new)
-
-    def _note_cursor(self, log_id: bytes, cursor: int) -> None:
-        """Acknowledge a log's new entries: at once if they are many, otherwise after a moment, together with more."""
-        acknowledged = self._acknowledged.get(log_id)
-        if acknowledged is None or cursor <= acknowledged:
-            return
-        if not self._unacknowledged:
-            self._acknowledge_at = self._context.clock.monotonic() + ACKNOWLEDGE_SECONDS
-        self._unacknowledged.add(log_id)
-        if cursor - acknowledged >= ACKNOWLEDGE_ENTRIES:
-            self.acknowledge()
+    def _cursor_of(self, log: bytes) -> int:
+        return self._inbox.read if log == self._context.device.id else self._conversations[log].row.cursor
 
     def _pump(self, conversation: Conversation) -> None:
         """Let one conversation take its next step. What a peer did wrong ends that conversation alone."""
@@ -591,7 +536,7 @@ class Registry:
             if conversation.row.phase in phases.NEW:
                 self.abandon(conversation, "local", str(error))
             else:
-                conversation.distrust(f"this conversation cannot go on: {error}")
+                standstill.distrust(conversation, f"this conversation cannot go on: {error}")
 
     def _step(self, conversation: Conversation) -> None:
         if conversation.astray:
@@ -602,28 +547,37 @@ class Registry:
             if entering is None:
                 entering = self._entering[conversation.id] = Entering(conversation, self)
             entering.pump()
+        elif conversation.row.phase == "recovered":
+            if (regaining := self._regaining.get(conversation.id)) is None:
+                regaining = self._regaining[conversation.id] = Regaining(conversation)
+            regaining.pump()
         elif conversation.row.phase in phases.READING:
             outbox = self._outboxes.get(conversation.id)
             if outbox is None:
-                outbox = self._outboxes[conversation.id] = Outbox(conversation)
+                outbox = self._outboxes[conversation.id] = Outbox(conversation, self._marking)
             outbox.pump()
         elif conversation.row.phase == "ahead" and conversation.row.kind != "open":
             if (handing_back := self._handing_back.get(conversation.id)) is None:
-                handing_back = self._handing_back[conversation.id] = HandingBack(conversation)
+                handing_back = self._handing_back[conversation.id] = HandingBack(
+                    conversation, Waiting(conversation).tell_long
+                )
             if handing_back.pump():
                 self.follow(conversation)
         elif conversation.row.phase in phases.WAITING:
             if (recovering := self._recovering.get(conversation.id)) is None:
                 recovering = self._recovering[conversation.id] = Recovering(conversation)
             recovering.pump()
+        self.reopening.look(conversation)
         if conversation.row.phase in phases.WAITING and conversation.command:
-            self._standing.setdefault(conversation.id, Waiting(conversation)).tell(conversation.delayed())
+            self._standing.setdefault(conversation.id, Waiting(conversation)).tell(standstill.delayed(conversation))
 
 
 def _later(newer: Conversation, older: Conversation) -> bool:
-    """Whether the peer's device in one conversation was certified after the one in the other, which it replaces."""
+    """Whether the peer's device in one conversation was certified after the one in the other, which it replaces.
+
+    Both are under the same identity key.
+    """
     old, new = (
-        max(person.not_before for person in each.people.values() if person.account == each.row.name)
-        for each in (older, newer)
+        max(person.seq for person in each.people.values() if person.account == each.row.name) for each in (older, newer)
     )
     return new > old

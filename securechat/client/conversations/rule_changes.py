@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
+from securechat.client.conversations.conversation import Conversation
 from securechat.client.events import Change
 from securechat.client.vault.conversations import Action, ChangeRow
 from securechat.identity.pins import WRITTEN_TO, Standing
-from securechat.policy import Identity, Rules
+from securechat.policy import Identity, Rules, rules_of
 from securechat.policy.rules import in_order
 
 OF_MEMBERS: Final = frozenset[Action](("add", "remove", "replace"))
@@ -21,7 +22,7 @@ OF_MEMBERS: Final = frozenset[Action](("add", "remove", "replace"))
 
 def subject(change: ChangeRow) -> str:
     """Return what a change is about: of two changes of the rules about one thing, the newer counts."""
-    return change.action if change.action in ("topic", "rename") else change.value
+    return change.action if change.action in ("topic", "rename", "life") else change.value
 
 
 def apply(rules: Rules, change: ChangeRow) -> Rules:
@@ -46,6 +47,8 @@ def apply(rules: Rules, change: ChangeRow) -> Rules:
             return replace(rules, barred=barred)
         case "topic":
             return replace(rules, topic=value)
+        case "life":
+            return replace(rules, life=int(value))
         case "rename":
             return replace(rules, name=value)
         case "replace" if change.data:  # the key package is there: so this is the commit
@@ -54,21 +57,55 @@ def apply(rules: Rules, change: ChangeRow) -> Rules:
             return rules
 
 
-def is_in_force(change: ChangeRow, rules: Rules, here: Mapping[str, Standing]) -> bool:
-    """Whether a change is made, by whomever; `here`: the accounts that are in the tree, and how their keys stand."""
+def without(rules: Rules, account: str) -> Rules:
+    """Return the rules with nobody of this account as owner or inviter: whom an owner removes has no successor."""
+    return replace(
+        rules,
+        owners=tuple(each for each in rules.owners if each.account != account),
+        inviters=tuple(each for each in rules.inviters if each.account != account),
+    )
+
+
+def is_in_force(change: ChangeRow, rules: Rules, here: Mapping[str, Standing], own: Identity) -> bool:
+    """Whether a change is made, by whomever; `here`: the accounts that are in the tree, and how their keys stand.
+
+    Whose leaf has gone by itself is not removed by `own`, an owner, before the rules let no successor of theirs in.
+    """
     if change.action == "replace":
         return here.get(change.value) in WRITTEN_TO
+    if change.action == "remove" and own in rules.owners and without(rules, change.value) != rules:
+        return False
     if change.action in OF_MEMBERS:
         return (change.value in here) == (change.action == "add")
     return apply(rules, change) == rules
 
 
+def settle(conversation: Conversation) -> None:
+    """Forget the requested changes that are in force now, whoever made them."""
+    context = conversation.context
+    if not (wanted := context.vault.changes.load(conversation.id)):
+        return
+    standing = context.pins.standing
+    here = {each.account: standing(each.account, each.identity_key) for each in conversation.people.values()}
+    ours = {each.person.account: each for each in context.added if each.room == conversation.id}
+    rules, own = rules_of(conversation.group.public.extensions), Identity.of(context.device.certificate)
+    for change in wanted:
+        if is_in_force(change, rules, here, own):
+            context.vault.changes.delete(change.id)
+            if change.action in ("add", "replace") and change.value in ours:
+                ours[change.value].change = change.id  # it is answered once their invitation is in the log
+            else:
+                context.answers.done(("change", change.id))
+
+
 def told(before: Rules, after: Rules) -> Iterator[tuple[Change, str]]:
-    """Yield what has changed: its kind, and the account that it is about, or the new name or topic."""
+    """Yield what has changed: its kind, and the account that it is about, or the new name, topic or life."""
     if after.name != before.name:
         yield "renamed", after.name
     if after.topic != before.topic:
         yield "topic", after.topic
+    if after.life != before.life:
+        yield "life", str(after.life)
     accounts: tuple[tuple[Change, Change, Iterable[str], Iterable[str]], ...] = (
         ("owner", "no-owner", _accounts(before.owners), _accounts(after.owners)),
         ("inviter", "no-inviter", _accounts(before.inviters), _accounts(after.inviters)),

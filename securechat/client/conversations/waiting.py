@@ -6,15 +6,25 @@ from typing import Final
 
 from securechat.client import events
 from securechat.client.answers import Key
-from securechat.client.conversations.conversation import DENIED, Conversation
+from securechat.client.backoff import TOLD_SECONDS, Backoff
+from securechat.client.conversations import standstill
+from securechat.client.conversations.conversation import Conversation
+from securechat.errors import sentence
 from securechat.wire.messages import Refused
-
-TOLD_SECONDS: Final = 10.0
-"""A wait that the server asks for is told if it is longer: nobody notices a shorter one."""
 
 _OTHER_NUMBER: Final = (
     "The server insists that this device has said something else in {} than the log shows. What you say waits, and is "
     "tried again; if it stays like this, /repair rejoins."
+)
+
+_EXPIRED: Final = (
+    "What you say in {} waits: this device's key has to be renewed first, which takes your password. /rotate does it, "
+    "and you can read meanwhile."
+)
+
+_REVOKED: Final = (
+    "What you say in {} waits: this device was revoked by another program with your identity key. /rotate brings it "
+    "back, if that was not you."
 )
 
 
@@ -40,14 +50,13 @@ class Waiting:
             context.emit(replace(event, command=command))
         self._told, self._newest = True, max(items, default=self._newest)
 
-    def tell_long(self, refused: Refused) -> None:
-        """Tell that the server wants us to try again later, if it is much later: a budget is used up, for example."""
-        seconds = refused.retry_after / 1000
-        if seconds > TOLD_SECONDS:
-            row, minutes = self._conversation.row, math.ceil(seconds / 60)
+    def tell_long(self, refused: Refused, backoff: Backoff) -> None:
+        """Tell that the server puts us off, if that lasts: a budget is used up, for example."""
+        if backoff.lasts > TOLD_SECONDS:
+            row, minutes = self._conversation.row, math.ceil(refused.retry_after / 60_000)
             text = (
-                f"{row.name} has to wait, the server says: {refused.text}. Nothing is lost: what waits is tried again "
-                f"by itself, next in {minutes} min."
+                f"{row.name} has to wait, the server says: {sentence(refused.text)} Nothing is lost: what waits is "
+                f"tried again by itself{f', next in {minutes} min' if minutes else ''}."
             )
             self.tell(events.Delayed(row.id, refused.code, text))
 
@@ -58,13 +67,23 @@ class Waiting:
             self.tell(events.Delayed(row.id, "wrong-number", _OTHER_NUMBER.format(row.name)))
         self._refused_number = number
 
+    def tell_expired(self) -> None:
+        """Our certificate has run out: nobody would take what we say before it is renewed."""
+        row = self._conversation.row
+        self.tell(events.Delayed(row.id, "local", _EXPIRED.format(row.name)))
+
+    def tell_revoked(self) -> None:
+        """Our identity key has revoked this device, and not by our hand: only the user can say that it goes on."""
+        row = self._conversation.row
+        self.tell(events.Delayed(row.id, "local", _REVOKED.format(row.name)))
+
     def tell_denied(self) -> None:
         """The server says that we are not in it. If we were removed the log says so; whoever wanted to leave is out."""
         conversation = self._conversation
         if conversation.row.closed:
-            conversation.deny()
+            standstill.deny(conversation)
         else:
-            self.tell(events.Delayed(conversation.id, "not-found", DENIED.format(conversation.row.name)))
+            self.tell(events.Delayed(conversation.id, "not-found", standstill.DENIED.format(conversation.row.name)))
 
     def over(self) -> None:
         """Nothing waits any more."""

@@ -13,9 +13,10 @@ from typing import Final
 
 from securechat import policy
 from securechat.client.conversations.numbers import decode_number
-from securechat.client.doors.facts import Change
+from securechat.client.doors.facts import Change, Way
 from securechat.errors import PeerError
-from securechat.identity.certificate import CLOCK_SKEW, DeviceCertificate, certificate_of
+from securechat.identity.certificate import DeviceCertificate, certificate_of
+from securechat.identity.statements import Statement, is_statement
 from securechat.mls.commit import Commit
 from securechat.mls.framing import ContentType, PublicMessage, SenderType, decode_body, read_header
 from securechat.mls.group_info import GroupInfo
@@ -24,7 +25,7 @@ from securechat.mls.proposals import GroupContextExtensions
 from securechat.mls.public_group import PublicGroup, PublicStagedCommit, verify_group_info
 from securechat.mls.tree_math import LeafIndex
 from securechat.value import value
-from securechat.wire.chain import OPERATORS_WORD
+from securechat.wire.chain import HANDED_BACK, OPERATORS_WORD, STATEMENT
 from securechat.wire.messages import Entry
 
 MAX_WALK_COMMITS: Final = 20_000
@@ -50,6 +51,22 @@ class Passed:
     change: Change
 
 
+@value
+class Base:
+    """A state from which we walk in place of our own: the handshakes that lead from ours to it are gone."""
+
+    group: PublicGroup
+    departed: frozenset[LeafIndex]
+    signer_leaf: LeafIndex
+    seq: int  # of the commit that led there
+    way: Way
+    signer: DeviceCertificate  # on whose word
+    time: int  # milliseconds
+    restored: bool = False  # the server has lost our branch
+    revocations: tuple[Statement, ...] = ()
+    words: tuple[policy.Word, ...] = ()  # of the operator, that nobody has carried out
+
+
 class Effort:
     """What was spent on following one conversation since it last was caught up with."""
 
@@ -73,6 +90,7 @@ class Walk:
         group: PublicGroup,
         departed: Iterable[LeafIndex],
         words: Iterable[policy.Word] = (),
+        revocations: Iterable[Statement] = (),
         *,
         device: DeviceCertificate,
         after_seq: int,
@@ -80,7 +98,7 @@ class Walk:
     ) -> None:
         """Begin at the trusted `group`, from which the leaves in `departed` have departed.
 
-        `words`: of the operator, said there and not carried out.
+        `words`: of the operator, said there and not carried out. `revocations`: of leaves that are there.
 
         `device`: our own. `last`: whose commit led to `group`, where we do not know it with its secrets. Entries after
         `after_seq` are looked at; those that lead to `group` are passed over.
@@ -88,6 +106,7 @@ class Walk:
         self.group = group
         self.departed = frozenset(departed)
         self.words = tuple(words)
+        self.revocations = tuple(revocations)
         self.cursor = after_seq
         self.number = 0  # our device's newest submission met
         self._own = device
@@ -104,6 +123,10 @@ class Walk:
             return
         if entry.kind == OPERATORS_WORD:
             self._word(entry)
+            self.cursor = entry.seq
+            return
+        if entry.kind == STATEMENT or (entry.kind == HANDED_BACK and is_statement(entry.payload)):
+            self._statement(entry)
             self.cursor = entry.seq
             return
         header = read_header(entry.payload)
@@ -124,7 +147,7 @@ class Walk:
         message = decode_body(entry.payload, PublicMessage)
         policy.check_proposals(message, self.group)
         staged = self.group.stage(message, validate=validate, now=entry.time // 1000)
-        policy.check_commit(staged, departed=self.departed, words=self.words)
+        policy.check_commit(staged, departed=self.departed, words=self.words, revocations=self.revocations)
         verify_group_info(staged.after, decode_body(entry.group_info, GroupInfo), signer=staged.committer_leaf)
         committer = certificate_of(staged.committer)
         if committer.device_id != entry.device:
@@ -132,6 +155,7 @@ class Walk:
         self.passed.append(Passed(committer, _change_of(staged, message)))
         self.departed -= {leaf for leaf, _ in staged.removed}
         self.words = policy.still_due(staged, self.words)
+        self.revocations = policy.still_revoked(staged.after, self.revocations)
         self.group, self._last = staged.after, staged.committer_leaf
 
     def _word(self, entry: Entry) -> None:
@@ -145,8 +169,22 @@ class Walk:
         self.words = (*before, word)
         self.departed |= policy.leaves_to_go(self.group, [word])
 
+    def _statement(self, entry: Entry) -> None:
+        if entry.payload in {each.encode() for each in self.revocations}:
+            return
+        try:
+            statement = policy.check_statement(
+                self.group, entry.payload, time=entry.time, departed=self.departed, before=self.revocations
+            )
+        except PeerError:
+            if self.passed:
+                raise
+            return  # it came before the state that we begin with, which says what has become of it
+        self.revocations = policy.with_revocation(self.revocations, statement)
+        self.departed |= policy.revoked_leaves(self.group, [statement])
+
     def _departure(self, entry: Entry) -> None:
-        leaf = policy.check_departure(self.group, entry.payload, self.group.context.encode())
+        leaf = policy.check_departure(self.group, entry.payload)
         if certificate_of(self.group.member(leaf)).device_id != entry.device:
             raise PeerError("the server ascribes somebody's leaving to another device")
         self.departed |= {leaf}
@@ -177,8 +215,3 @@ def _change_of(staged: PublicStagedCommit, message: PublicMessage) -> Change:
     if isinstance(commit, Commit) and any(isinstance(each, GroupContextExtensions) for each in commit.proposals):
         return "rules"
     return "add" if staged.added else "remove" if staged.removed else "path"
-
-
-def in_date(certificate: DeviceCertificate, now: int) -> bool:
-    """Whether a certificate is in date at `now` (seconds since 1970), give or take a day: clocks differ."""
-    return certificate.not_before - CLOCK_SKEW <= now <= certificate.not_after + CLOCK_SKEW

@@ -10,9 +10,9 @@ from securechat.value import value
 GONE_SECONDS: Final = 30 * 86_400
 """For younger states the server still has every handshake, unless it has lost them: then no checkpoint is taken."""
 
-_ACCEPTED: Final = frozenset(("accepted", "verified"))
+ACCEPTED: Final = frozenset(("accepted", "verified", "succeeded"))
 _AGAINST: Final = frozenset(("changed-verified", "refused"))
-_OWNER_AGAINST: Final = _AGAINST | {"changed"}
+_OWNER_AGAINST: Final = _AGAINST | {"changed", "contested"}
 
 
 @value
@@ -64,14 +64,18 @@ class Case:
         return self.trusted.members - self.offered.members - {self.known.us}
 
     @property
-    def undated(self) -> bool:
-        """Whether somebody entered by an external commit whose certificate had run out where the walk ends."""
-        steps = self.offered.steps or ()
-        return any(step.change in ("enter", "re-enter") and not step.in_date for step in steps)
+    def back(self) -> frozenset[Leaf]:
+        """Who entered again on the way, our own device included: if that was not this vault, it was a copy of it."""
+        return frozenset(step.author for step in self.offered.steps or () if step.change == "re-enter")
 
-    def accepts(self, key: Key | None) -> bool:
-        """Whether the user has accepted a key."""
-        return key is not None and self.pins.standing(*key) in _ACCEPTED
+    @property
+    def late(self) -> frozenset[Key]:
+        """Who entered by an external commit, or let us in, by a certificate not in force where the offer ends."""
+        offered, steps = self.offered, self.offered.steps or ()
+        late = {step.author.key for step in steps if step.change in ("enter", "re-enter") and not step.in_force}
+        if offered.signer is not None and not offered.dated:
+            late.add(offered.signer.key)
+        return frozenset(late - {self.known.us.key})
 
 
 class Check(NamedTuple):
@@ -107,11 +111,11 @@ def _two_leaves(case: Case) -> bool:
     return offered.kind == "direct" and case.peer is not None and case.peer == offered.signer
 
 
-def _open_steps_in_date(case: Case) -> bool:
+def _open_steps_in_force(case: Case) -> bool:
     steps = case.offered.steps or ()
     own = case.known.us.key
     judged = [step for step in steps if step.change != "path"] + list(steps[-1:])
-    return all(step.in_date or step.author.key == own for step in judged)
+    return all(step.in_force or step.author.key == own for step in judged)
 
 
 SOUND: Final = Check("the engine and the rules find no fault in it", lambda case: not case.offered.fault)
@@ -138,11 +142,19 @@ BY_ANCHOR: Final = Check(
         and case.offered.invitation.time >= case.trusted.time
     ),
 )
-IN_DATE: Final = Check("the signer's certificate is in date", lambda case: case.offered.in_date)
+IN_FORCE: Final = Check("the signer's certificate is in force", lambda case: case.offered.in_force)
 LONG_AWAY: Final = Check("T is older than 30 days", lambda case: case.now - case.trusted.time > GONE_SECONDS)
 TWO: Final = Check("two leaves, ours is ours, the other one signed", _two_leaves)
-DATED_STEPS: Final = Check(
-    "who changed something without our seeing the secrets, and the newest, is in date", _open_steps_in_date
+STEPS_IN_FORCE: Final = Check(
+    "who changed something without our seeing the secrets, and the newest, has a certificate in force",
+    _open_steps_in_force,
+)
+PEERS: Final = Check(
+    "a direct one holds its two people alone, each under the key that is known",
+    lambda case: (
+        case.offered.kind != "direct"
+        or {leaf.key for leaf in case.offered.members} == {leaf.key for leaf in case.trusted.members}
+    ),
 )
 BY_HAND: Final = Check("the user typed /repair", lambda case: case.offered.asked_for)
 MEANT: Final = Check(

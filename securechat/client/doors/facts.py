@@ -35,7 +35,9 @@ there. offer: a GroupInfo to enter an open room by. claim: the server's mere wor
 head: a log that ends before ours. none: nothing of all this is left.
 """
 
-KeyStanding = Literal["unknown", "accepted", "verified", "changed", "changed-verified", "refused"]
+KeyStanding = Literal[
+    "unknown", "accepted", "verified", "succeeded", "changed", "changed-verified", "contested", "refused",
+]  # fmt: skip
 """How an account's key compares with what this vault knows of the account."""
 
 Change = Literal["path", "add", "remove", "rules", "enter", "re-enter"]
@@ -91,7 +93,8 @@ class Known:
     name: str = ""  # the room's, or the peer's account
     trusted: Trusted | None = None
     line: Key | None = None  # the inviter that an invite line names for this group
-    fetched: Key | None = None  # of a direct one: the key that we write to; None: nothing was decided on any yet
+    fetched: Key | None = None  # of a direct one: the key that we write to
+    first: bool = False  # of a direct one: nothing was decided on any key of the account yet
 
 
 @value
@@ -114,8 +117,7 @@ class Step:
 
     author: Leaf
     change: Change
-    in_date: bool = True  # its maker's certificate, or the leaf that took its place, where the walk ends
-    departed: bool = False  # its maker has left or was revoked, and nobody has let it in again
+    in_force: bool = True  # as `Offered.in_force`: its maker's certificate, or the leaf's in its place at the end
 
 
 @value
@@ -133,18 +135,26 @@ class Offered:
     context: bytes = b""  # SHA-256 of the GroupContext
     invitation: Invitation | None = None
     steps: tuple[Step, ...] | None = ()  # None: no unbroken handshakes lead here from what we trust
-    in_date: bool = True  # the signer's certificate, by our own clock
+    in_force: bool = True
+    """The signer's certificate: in date by our own clock, not revoked, no later one was seen. Of a Welcome: not
+    revoked; it may have waited while its maker renewed theirs."""
+    dated: bool = True  # of a Welcome: all of that; if not, lines wait until the log shows a later one (`roster`)
+    behind: bool = False  # our own leaf in it has a later certificate than this vault
     asked_for: bool = False  # the user typed /repair
     fault: str = ""  # what the engine or the rules refuse in it
 
 
-Action = Literal["keep", "ask", "enter", "beside", "withdraw", "follow", "resync", "hand-back", "ignore", "refuse"]
+Action = Literal[
+    "keep", "ask", "enter", "beside", "withdraw", "follow", "resync", "rotate", "hand-back", "ignore", "refuse",
+]  # fmt: skip
 """What to do with it.
 
 keep: put it by, a person has to say more. ask: one question to the user, which cannot be skipped; yes enters.
 enter: take it as this conversation's state. beside: the same, as a conversation beside the one that is known.
 withdraw: an invitation is over. follow: take the state after the handshakes, and commit a fresh path before speaking.
-resync: enter by an external commit of our own. hand-back: give the server the handshakes that it lacks.
+resync: enter by an external commit of our own. rotate: make a certificate first, for which the user types the password;
+under ours nobody would let us resync, since a leaf gives way to a later certificate alone. hand-back: give the server
+the handshakes that it lacks.
 ignore: nothing changes, and it may come again. refuse: nothing changes, and it is not taken in this state.
 """
 
@@ -152,7 +162,7 @@ Told = Literal[
     "", "invitation", "first-contact", "invited-by-line", "request", "withdrawn", "key-change", "beside",
     "another-key", "changes", "repeated", "gap", "checkpoint", "ask-for-invitation", "invited-back", "keepsake",
     "old-copy", "own-commit", "culprit", "history", "you-left", "restored", "second-title", "entered", "people",
-    "departed", "refused",
+    "refused",
 ]  # fmt: skip
 """What the user is told, as a name for the sentence; empty: nothing."""
 
@@ -160,8 +170,8 @@ Waits = Literal["nothing", "everything", "until-in", "fresh-path", "enter", "hel
 """What people wrote and has not left yet.
 
 nothing: all of it may go. everything: till a person has decided. until-in: till we are in. fresh-path: till a commit
-of ours has renewed our path. enter: what was typed before, till the user sees who is new and says yes once.
-held: by pins alone (docs/design.md, section 6, Pins).
+of ours has renewed our path. enter: what was typed before, till the user sees who holds it (`holding`) and says yes
+once. held: by pins (docs/design.md, section 6, Pins), and what was typed before by whoever is `late`.
 """
 
 
@@ -176,6 +186,11 @@ class Verdict:
     whose: Key | None = None  # the key on whose word it came
     came: frozenset[Leaf] = frozenset()  # in it now, and not in the last trusted state
     went: frozenset[Leaf] = frozenset()
+    back: frozenset[Leaf] = frozenset()  # came in again by an external commit: the device itself, or who has its keys
+    late: frozenset[Key] = frozenset()  # came in by themselves, or let us in, by a certificate that is not in force
+    holding: frozenset[Key] = frozenset()
+    """For whom lines that were typed before wait: who is `late`, and where the row lets lines wait for one Enter,
+    whoever is new."""
     alarm: frozenset[Leaf] = frozenset()  # leaves under our own name with another key
     why: str = ""  # refuse: the check that failed
 

@@ -4,6 +4,8 @@ The rows are tried from above; the first that takes an offer decides. If one of 
 and so is an offer that no row takes. A live state is never given up for an offer, and an anchor is a key known before.
 "T" is the last state of the conversation that this vault trusted, "W" are handshakes from there that were followed with
 the group's secrets, "w" without. A row for what is not built yet is there, too: it decides what can be decided now.
+What a departed or revoked device commits comes to no door: the rules refuse it wherever a log is followed
+(`policy.commits`).
 """
 
 from collections.abc import Callable
@@ -11,15 +13,15 @@ from dataclasses import replace
 from typing import Final
 
 from securechat.client.doors.checks import (
+    ACCEPTED,
     ANCHORED,
     BY_ANCHOR,
     BY_HAND,
     BY_INVITER,
     BY_LINE,
-    DATED_STEPS,
     FITS,
     FOLLOWS,
-    IN_DATE,
+    IN_FORCE,
     IN_TIME,
     LONG_AWAY,
     MEANT,
@@ -28,7 +30,9 @@ from securechat.client.doors.checks import (
     NOT_BACK,
     NOT_BELOW,
     OURS,
+    PEERS,
     SOUND,
+    STEPS_IN_FORCE,
     TWO,
     Case,
     Check,
@@ -64,12 +68,17 @@ class Row:
         for check in self.checks:
             if not check.holds(case):
                 return Verdict(self.name, "refuse", "refused", whose=whose, why=check.words)
-        came, went, waits = case.came, case.went, self.waits
-        if waits == "enter" and not came and not case.undated:
-            waits = "nothing"
-        elif waits == "fresh-path" and case.undated:
-            waits = "enter"
-        return Verdict(self.name, self.action, self.told, waits, whose, came, went)
+        action = "rotate" if self.action == "resync" and case.offered.behind else self.action
+        came, late, waits = case.came, case.late, self.waits
+        # Where nothing that we followed leads there, nobody there is known to be who a line was typed for.
+        before = {case.known.us.key} if self.action == "ask" else {leaf.key for leaf in case.trusted.members}
+        there = case.offered.members if self.action == "ask" else came
+        new = {leaf.key for leaf in there} - before if waits == "enter" else set()
+        lets_go = waits == "nothing" or case.offered.kind == "open"
+        holding = frozenset[Key]() if lets_go else late | new
+        if waits in ("enter", "fresh-path", "held"):
+            waits = "enter" if holding else "nothing" if waits == "enter" else waits
+        return Verdict(self.name, action, self.told, waits, whose, came, case.went, case.back, late, holding)
 
 
 def _whose(offered: Offered) -> Key | None:
@@ -94,27 +103,35 @@ def _another_direct(case: Case) -> bool:
     return case.elsewhere and case.offered.kind == case.known.kind == "direct"
 
 
-def _peer_accepted(case: Case) -> bool:
+def _new_direct(case: Case) -> bool:
+    return _another_direct(case) or (case.offered.kind == "direct" and case.known.standing == "nothing")
+
+
+def _peer_standing(case: Case) -> str:
     signer = case.offered.signer
-    return signer is not None and case.accepts(signer.key)
+    return "" if signer is None else case.pins.standing(*signer.key)
+
+
+def _peer_accepted(case: Case) -> bool:
+    return _peer_standing(case) in ACCEPTED
 
 
 def _peer_fetched(case: Case) -> bool:
     signer = case.offered.signer
-    return signer is not None and case.known.fetched in (None, signer.key)
+    return signer is not None and (case.known.first or case.known.fetched == signer.key)
 
 
 def _open(case: Case) -> bool:
     return case.known.kind == "open" and not case.elsewhere
 
 
-_WELCOME: Final = (SOUND, OURS, NO_NAMESAKE, NOBODY_AGAINST)
+_WELCOME: Final = (SOUND, OURS, NO_NAMESAKE, NOBODY_AGAINST, IN_FORCE)
 _INVITED: Final = (*_WELCOME, FITS, BY_INVITER, IN_TIME, NOT_BACK)
 _MEMBER: Final[tuple[Standing, ...]] = (
-    "live", "away", "gone", "lost", "old-copy", "old-copy-commit", "stopped", "forked", "ahead",
+    "live", "away", "gone", "lost", "old-copy", "old-copy-commit", "stopped", "forked", "ahead", "recovered",
 )  # fmt: skip
-_SAFE: Final[tuple[Standing, ...]] = tuple(each for each in _MEMBER if each not in ("gone", "lost"))
-_OUT: Final[tuple[Standing, ...]] = ("nothing", "invited", "gone", "lost", "left")
+_SAFE: Final[tuple[Standing, ...]] = tuple(each for each in _MEMBER if each not in ("gone", "lost", "recovered"))
+_OUT: Final[tuple[Standing, ...]] = ("nothing", "invited", "gone", "lost", "left", "recovered")
 
 TABLE: Final = (
     Row(
@@ -127,7 +144,7 @@ TABLE: Final = (
         "invitation", "nothing", "invitation in the direct conversation, key accepted there, + Welcome",
         "ASK who (key state), what, owners, who is listed, known ones; yes / no / never from them", "room till yes",
         ("nothing",), ("welcome",), "ask", "invitation", "everything", _INVITED,
-        when=lambda case: _first(case) and _standing(case) in ("accepted", "verified"),
+        when=lambda case: _first(case) and _standing(case) in ACCEPTED,
     ),
     Row(
         "invitation of a stranger", "nothing", "the same, inviter unknown",
@@ -137,15 +154,21 @@ TABLE: Final = (
     ),
     Row(
         "invite line", "nothing, invite line with key", "the same",
-        "told", "nothing",
-        ("nothing",), ("welcome",), "enter", "invited-by-line", "nothing", (*_INVITED, BY_LINE),
+        "told", "held only by pins",
+        ("nothing",), ("welcome",), "enter", "invited-by-line", "held", (*_INVITED, BY_LINE),
         when=lambda case: case.known.line is not None and case.offered.invitation is not None,
     ),
     Row(
-        "direct request", "nothing", "direct Welcome",
+        "direct request", "nothing, or another one", "direct Welcome, nothing was decided on any key of theirs",
         "ASK request (text before Request is one too)", "answers",
-        ("nothing",), ("welcome",), "ask", "request", "everything", (*_WELCOME, TWO),
-        when=lambda case: case.offered.kind == "direct" and not case.elsewhere,
+        ("nothing", *_MEMBER, "left"), ("welcome",), "ask", "request", "everything", (*_WELCOME, TWO),
+        when=lambda case: _new_direct(case) and _peer_standing(case) == "unknown",
+    ),
+    Row(
+        "direct by a known key", "nothing", "the same, the key accepted before",
+        "told", "held only by pins",
+        ("nothing",), ("welcome",), "enter", "entered", "held", (*_WELCOME, TWO),
+        when=lambda case: _new_direct(case) and _peer_accepted(case),
     ),
     Row(
         "invitation withdrawn", "invited, not answered", "removal",
@@ -160,8 +183,8 @@ TABLE: Final = (
     ),
     Row(
         "lost race", "own `opening` to that account", "their conversation, signer's key = the one we fetched",
-        "silent", "nothing",
-        ("opening",), ("welcome",), "enter", "", "nothing", (*_WELCOME, TWO),
+        "silent", "held only by pins",
+        ("opening",), ("welcome",), "enter", "", "held", (*_WELCOME, TWO),
         when=lambda case: case.offered.kind == case.known.kind == "direct" and _peer_fetched(case),
     ),
     Row(
@@ -172,29 +195,27 @@ TABLE: Final = (
     ),
     Row(
         "word of a lost race", "own `opening`, or an open room of our own", '"exists"',
-        "silent", "till their Welcome or JoinOffer is here, which has its own row",
+        "silent", "till their Welcome or JoinOffer is here, which has its own row; ours takes the place of a private "
+        "one that nothing in our inbox opens",
         ("opening",), ("claim",), "keep", "", "until-in",
         when=lambda case: case.known.kind != "invite",
     ),
     Row(
         "direct beside direct", "a direct conversation with bob",
-        "Welcome to another one, the key accepted there; the old one shut: a departure, revocation, or both said so",
+        "Welcome to another one, the key accepted there; the old one shut: a departure, revocation, both said so, or "
+        "`Instead` there under that key (a restored server, or a vault put back, has lost the old one)",
         "told if shut; else it stands beside with an unread mark, and lines stay in the old one until the user picks",
-        "nothing",
-        (*_MEMBER, "left"), ("welcome",), "beside", "beside", "nothing", (*_WELCOME, TWO),
+        "held only by pins",
+        (*_MEMBER, "left"), ("welcome",), "beside", "beside", "held", (*_WELCOME, TWO),
         when=lambda case: _another_direct(case) and _peer_accepted(case),
     ),
     Row(
-        "direct under another key", "the same", "Welcome, another key; never replaces, leaves, moves or re-pins",
+        "direct under another key", "the same, or nothing",
+        "Welcome, another key; never replaces, leaves, moves or re-pins",
         'told "another key claims to be bob"; /safety, /trust, /distrust', "all lines to the NEW one; old goes on",
-        (*_MEMBER, "left"), ("welcome",), "beside", "another-key", "everything", (SOUND, OURS, NO_NAMESAKE, TWO),
-        when=_another_direct,
-    ),
-    Row(
-        "departed", "revoked or departed device", "external join or resync",
-        "told to members", "-",
-        _MEMBER, ("commit", "walk", "public-walk"), "refuse", "departed",
-        when=lambda case: any(step.departed for step in case.offered.steps or ()),
+        ("nothing", *_MEMBER, "left"), ("welcome",), "beside", "another-key", "everything",
+        (SOUND, OURS, NO_NAMESAKE, TWO),
+        when=lambda case: _new_direct(case) and _peer_standing(case) not in ACCEPTED | {"unknown"},
     ),
     Row(
         "next commit", "member, live", "next commit",
@@ -216,26 +237,33 @@ TABLE: Final = (
         "checkpoint", "member, handshakes gone", "checkpoint of an owner in T (peer in direct)",
         'told "back on alice\'s word of 2 Nov"; changes in devices', "lines typed before: one Enter if anybody is new",
         ("gone",), ("checkpoint",), "resync", "checkpoint", "enter",
-        (SOUND, ANCHORED, IN_DATE, LONG_AWAY, NOT_BACK, OURS, NO_NAMESAKE, DATED_STEPS),
+        (SOUND, ANCHORED, IN_FORCE, LONG_AWAY, NOT_BACK, OURS, NO_NAMESAKE, STEPS_IN_FORCE),
     ),
     Row(
         "nothing left", "member, nothing of both", "-",
         'told "ask alice to invite you again"', "lines stay, unsent",
-        ("gone", "lost"), ("none",), "refuse", "ask-for-invitation", "everything",
+        ("gone", "lost", "recovered"), ("none",), "refuse", "ask-for-invitation", "everything",
     ),
     Row(
-        "invited back", "the same, or a branch that the server has lost",
+        "invited back", "the same, a branch that the server has lost, or recovered",
         "invitation dated after T by an owner in T, + its Welcome",
         'ASK "alice lets you in again; what was between is lost"', "one Enter",
-        ("gone", "lost"), ("welcome",), "ask", "invited-back", "enter",
+        ("gone", "lost", "recovered"), ("welcome",), "ask", "invited-back", "enter",
         (*_WELCOME, FITS, BY_INVITER, IN_TIME, BY_ANCHOR),
         when=lambda case: not case.elsewhere,
     ),
     Row(
-        "keepsake", "recovered, conversation in the keepsake", "GroupInfo or checkpoint",
+        "keepsake of an open room", "recovered, open room without owners in the keepsake", "GroupInfo",
+        "told", "nothing",
+        ("recovered",), ("offer",), "resync", "keepsake", "nothing", (SOUND, NOT_BELOW),
+        when=lambda case: _open(case) and not case.trusted.owners,
+    ),
+    Row(
+        "keepsake", "recovered, conversation in the keepsake",
+        "GroupInfo or checkpoint of an owner named there (direct: of either of the two)",
         "told", "nothing",
         ("recovered",), ("offer", "checkpoint"), "resync", "keepsake", "nothing",
-        (SOUND, ANCHORED, IN_DATE, NOT_BELOW, NO_NAMESAKE),
+        (SOUND, ANCHORED, IN_FORCE, NOT_BELOW, NO_NAMESAKE, PEERS, STEPS_IN_FORCE),
     ),
     Row(
         "old copy", "old copy (`last` higher, own unknown message)", "handshakes",
@@ -245,12 +273,12 @@ TABLE: Final = (
     Row(
         "own commit", "old copy, own unknown commit", "handshakes: W up to it, w after; then resync",
         'told, with date: "was that you?"', "Enter if anybody is new",
-        ("old-copy-commit",), ("public-walk",), "resync", "own-commit", "enter", (SOUND, FOLLOWS, OURS, DATED_STEPS),
+        ("old-copy-commit",), ("public-walk",), "resync", "own-commit", "enter", (SOUND, FOLLOWS, OURS, STEPS_IN_FORCE),
     ),
     Row(
         "repair past a commit", "stopped (commit cannot be processed)", "nothing by itself; /repair: w past it, resync",
         'told whose, or "the server, or X"', "all",
-        ("stopped",), ("public-walk",), "resync", "culprit", "enter", (BY_HAND, SOUND, FOLLOWS, OURS, DATED_STEPS),
+        ("stopped",), ("public-walk",), "resync", "culprit", "enter", (BY_HAND, SOUND, FOLLOWS, OURS, STEPS_IN_FORCE),
         when=lambda case: not _open(case),
     ),
     Row(
@@ -262,7 +290,7 @@ TABLE: Final = (
         "back after leaving", "left, declined, removed by a commit seen", "Welcome",
         'ASK "you left on .."', "everything",
         ("left",), ("welcome",), "ask", "you-left", "everything", _INVITED,
-        when=lambda case: not case.elsewhere and _standing(case) in ("accepted", "verified"),
+        when=lambda case: not case.elsewhere and _standing(case) in ACCEPTED,
     ),
     Row(
         "open room past a commit", "open room, a commit cannot be processed",
@@ -273,7 +301,8 @@ TABLE: Final = (
     ),
     Row(
         "behind us", "we are ahead of the server", "lower epoch or head",
-        'never back; hand handshakes back, wait; told "server restored: n messages lost"', "lines till it is level",
+        'never back; hand handshakes back, wait; told "server restored: n messages lost"; a direct conversation whose '
+        "branch is lost goes on in another one, under the known key", "lines till it is level, or go there",
         ("ahead",), ("head",), "hand-back", "restored", "until-in",
     ),
     Row(
@@ -312,9 +341,6 @@ TABLE: Final = (
 
 OWN: Final = Verdict("our own", "enter")
 """What we have founded ourselves came through no door."""
-
-LATER: Final = frozenset(("keepsake",))
-"""Rows for what is not built yet: no offer of theirs can be made."""
 
 NAMESAKE: Final = "any state: a leaf with our NAME and another key is never pinned, never drawn as our own; ALARM"
 """The one rule that stands beside all rows."""

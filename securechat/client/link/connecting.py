@@ -7,27 +7,53 @@ import selectors
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from securechat.client.link.connection import Connection, receive, send
 from securechat.client.settings import ClientSettings
+from securechat.client.trust import Trust, trust
 from securechat.errors import PeerError, UnreachableError
+from securechat.transport.certificate_files import CA, read_cas
 from securechat.transport.deadline import Deadline
-from securechat.transport.tls import client_context, client_context_for_pin, describe_tls_failure
+from securechat.transport.tcp import connect
+from securechat.transport.tls import describe_tls_failure
 from securechat.transport.tls_connection import TLSConnection
+from securechat.value import value
+from securechat.wire.messages import Hello
 
 CONNECT_SECONDS: Final = 10.0
 """For name resolution, TCP and TLS together: a far server over a bad link answers sooner."""
 
 
+@value
+class Greeting:
+    """What a server has said of itself: its id, under a CA that was named or known."""
+
+    server_id: bytes
+    ca: CA
+
+
 class Connecting:
     """Tries to connect, one try at a time."""
 
-    def __init__(self, settings: ClientSettings, deliver: Callable[[Connection | Exception], None]) -> None:
-        """`deliver` takes a try's result, on the try's thread: a connection, `UnreachableError` or another error."""
+    def __init__(
+        self,
+        settings: ClientSettings,
+        trusted: Sequence[CA],
+        deliver: Callable[[Connection | Exception], None],
+        trust: Trust,
+    ) -> None:
+        """`trusted`: the CAs that this vault trusts already, where the settings name none; `trust` goes by them.
+
+        `deliver` takes a try's result, on the try's thread: a connection, `UnreachableError` or another error.
+        """
         self._settings = settings
+        self._trusted = trusted
         self._deliver = deliver
+        self._trust = trust
         self._context: ssl.SSLContext | None = None  # kept from the first try that got as far
         self._lock = threading.Lock()  # protects `_abandoned`, after which nothing may be delivered
         self._abandoned = False
@@ -54,42 +80,61 @@ class Connecting:
                 outcome.close()
 
     def _connect(self) -> Connection:
-        settings, deadline = self._settings, Deadline(CONNECT_SECONDS)
-        try:
+        deadline = Deadline(CONNECT_SECONDS)
+        with _described(self._settings):
             if self._context is None:
-                self._context = (
-                    client_context(settings.ca_file)
-                    if settings.ca_file is not None
-                    else client_context_for_pin(settings.host, settings.port, settings.pin, deadline)
-                )
-            link = self._connect_tcp(deadline)
-            try:
-                tls = TLSConnection(self._context, server_hostname=settings.host)
-                return Connection(link, tls, _shake_hands(link, tls, deadline))
-            except BaseException:
-                link.close()
-                raise
-        except UnicodeError:  # the codec of internationalised names
-            raise UnreachableError(f"{settings.host!r} cannot be the name of a host. Check its spelling.") from None
-        except (OSError, PeerError) as error:  # ssl.SSLError is an OSError
-            raise UnreachableError(describe_tls_failure(error, settings.host, settings.port)) from error
+                self._context = self._trust(self._settings, self._trusted, deadline)
+            return _open(self._settings, self._context, deadline)
 
-    def _connect_tcp(self, deadline: Deadline) -> socket.socket:
-        addresses = socket.getaddrinfo(self._settings.host, self._settings.port, type=socket.SOCK_STREAM)
-        failure: OSError = TimeoutError()
-        for family, kind, protocol, _, address in addresses:
-            link = socket.socket(family, kind, protocol)
-            try:
-                link.settimeout(deadline.remaining())
-                link.connect(address)
-                link.settimeout(0)
-                link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # we batch ourselves
-            except OSError as error:
-                link.close()
-                failure = error
-            else:
-                return link
-        raise failure
+
+def ask_server(settings: ClientSettings, trusted: Sequence[CA]) -> Greeting:
+    """Ask a server who it is, over a connection of its own, under a CA of the settings or, without, a `trusted` one.
+
+    Raises UnreachableError; StorageError or UsageError for the CA that was named.
+    """
+    deadline = Deadline(CONNECT_SECONDS)
+    with _described(settings):
+        connection = _open(settings, trust(settings, trusted, deadline), deadline)
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(connection.link, selectors.EVENT_READ)
+                messages = connection.begin()
+                while not messages:
+                    selector.select(deadline.remaining())
+                    messages = connection.receive()
+        finally:
+            connection.close()
+        if not isinstance(messages[0], Hello):
+            raise PeerError("it does not say who it is")
+        return Greeting(messages[0].server_id, connection.verified_by())
+
+
+def cas_in(file: Path) -> list[CA]:
+    """Return the CAs in a file. Raises StorageError."""
+    return [CA.of(certificate) for certificate in read_cas(file)]
+
+
+@contextmanager
+def _described(settings: ClientSettings) -> Iterator[None]:
+    """Say in words why there is no connection."""
+    try:
+        yield
+    except (OSError, PeerError) as error:  # ssl.SSLError is an OSError
+        raise UnreachableError(describe_tls_failure(error, settings.host, settings.port)) from error
+
+
+def _open(settings: ClientSettings, context: ssl.SSLContext, deadline: Deadline) -> Connection:
+    link = connect(settings.host, settings.port, deadline)
+    try:
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # we batch ourselves
+        tls = TLSConnection(context, server_hostname=settings.host)
+        return Connection(link, tls, _shake_hands(link, tls, deadline))
+    except ssl.SSLCertVerificationError as error:
+        link.close()
+        raise UnreachableError(describe_tls_failure(error, settings.host, settings.port, context)) from error
+    except BaseException:
+        link.close()
+        raise
 
 
 def _shake_hands(link: socket.socket, tls: TLSConnection, deadline: Deadline) -> bytes:

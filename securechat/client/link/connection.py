@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from securechat import __version__
+from securechat.transport.certificate_files import CA
 from securechat.transport.deadline import Deadline
 from securechat.transport.tls_connection import TLSConnection
 from securechat.wire import limits
@@ -33,6 +34,14 @@ class Connection:
         self._early = early
         self._protocol = ClientProtocol(f"securechat/{__version__}", time.monotonic())
         self._unsent = b""
+
+    def shown(self) -> bytes:
+        """SHA-256 of the certificate that the server has shown."""
+        return self._tls.shown()
+
+    def verified_by(self) -> CA:
+        """The CA that has signed for the server."""
+        return self._tls.verified_by()
 
     def begin(self) -> list[FromServer | Ended]:
         """Return the messages that the server has sent already."""

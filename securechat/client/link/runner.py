@@ -1,7 +1,8 @@
 """The one thread that owns a client's engine, and its connection while there is one (docs/design.md, invariant 10).
 
     commands     from any thread, through a queue; carried out whether there is a connection or not
-    connecting   in a thread of its own (`connecting`); fails at the very first try -> the client ends
+    connecting   in a thread of its own (`connecting`); fails at the very first try -> the client
+                 ends, unless its server has answered in an earlier session and nobody is there now
     talking      bytes in, units of the engine, bytes out
     waiting      a connection was lost: longer each time, at random; then connect again, resume by token
 
@@ -10,21 +11,26 @@
 
 import math
 import selectors
+import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Final
 
+from securechat import surroundings
 from securechat.client import events
 from securechat.client.backoff import Backoff
-from securechat.client.commands import Command
+from securechat.client.commands import Command, Reconnect
 from securechat.client.engine import Engine
 from securechat.client.link.connecting import Connecting
 from securechat.client.link.connection import Connection
 from securechat.client.settings import ClientSettings
-from securechat.errors import InternalError, PeerError, RefusedError, SecurechatError, UnreachableError
+from securechat.client.trust import Trust
+from securechat.client.vault.folding import Folding
+from securechat.errors import InternalError, PeerError, RefusedError, SecurechatError, UnreachableError, sentence
+from securechat.transport.certificate_files import CA
 from securechat.transport.tls import describe_tls_failure
 from securechat.transport.waker import Waker
 from securechat.wire.messages import Closing, FromServer
@@ -35,30 +41,56 @@ UNIT: Final = 64
 milliseconds) to let a command in between."""
 
 _END_OF_DEVICE: Final = {
-    "replaced": "This account has logged in from another program with the same vault.",
-    "revoked": "This device has been revoked.",
+    "replaced": (
+        "Another program has logged in with this vault. If that was not you, somebody has a copy of it: start again, "
+        "and type /rotate, which leaves the copy without a key; change your password, too."
+    ),
+    "revoked": (
+        "This device was revoked by your identity key, and speaks for you no more. If that was not you, somebody has "
+        "your vault and its password: change your password, start again, type /rotate, which brings this device back, "
+        "and tell your contacts in some other way."
+    ),
+    "logged-out": (
+        "The server has ended this login, as it does when the password was changed on another device of yours, or "
+        "reset, when you end it from there, or when the account was disabled. Start again with the password that opens "
+        "your data here: if the account has another one by now, that one is asked for next, and opens both from then "
+        "on. If you have not asked for any of that, ask the server's operator why."
+    ),
 }
 
 
 class Runner:
     """Drives one engine. `start` once; after `close`, or a failure, `Ended` is the last event."""
 
-    def __init__(self, settings: ClientSettings, engine: Engine, on_event: Callable[[events.Event], None]) -> None:
-        """`on_event` is called on the runner's thread. From `start` on, nobody else may touch the engine."""
+    def __init__(
+        self,
+        settings: ClientSettings,
+        trusted: Sequence[CA],
+        engine: Engine,
+        folding: Folding,
+        on_event: Callable[[events.Event], None],
+        trust: Trust,
+    ) -> None:
+        """`trusted`, `trust`: as in `Connecting`. `folding`: of the engine's vault.
+
+        `on_event` is called on the runner's thread. From `start` on, nobody else may touch the engine.
+        """
         self._settings = settings
         self._engine = engine
+        self._folding = folding
         self._on_event = on_event
         self._waker = Waker()
         self._commands = SimpleQueue[Command]()
         self._closing = threading.Event()
-        self._connecting = Connecting(settings, self._take_connection)
+        self._connecting = Connecting(settings, trusted, self._take_connection, trust)
         self._outcomes = SimpleQueue[Connection | Exception]()  # results of tries to connect
         self._thread = threading.Thread(target=self._run, name="securechat-client", daemon=True)
         # --- the thread's
         self._connection: Connection | None = None
         self._arrived: deque[FromServer | Ended] = deque()  # from the server, not processed yet
         self._backoff = Backoff(time.monotonic)
-        self._greeted = False  # a server that we trust has answered before
+        self._fold_due = math.inf  # when to look at the vault's log again
+        self._greeted = False  # a server that we trust has answered before, in this session
 
     def start(self) -> None:
         """Start the thread."""
@@ -89,7 +121,7 @@ class Runner:
         except SecurechatError as failure:
             error = failure
         except Exception as failure:  # noqa: BLE001  # the front end has to hear of any end
-            error = InternalError(f"{type(failure).__name__}: {failure}")
+            error = surroundings.told(failure) or InternalError(f"{type(failure).__name__}: {failure}")
             error.__cause__ = failure
         for event in self._engine.take_events():  # what was stored before the end
             self._on_event(event)
@@ -114,6 +146,7 @@ class Runner:
             if closing:
                 self._leave()
                 return
+            self._fold_due = self._folding.look()
             self._wait(selector)
 
     def _carry_out(self, *, everything: bool = False) -> None:
@@ -123,6 +156,8 @@ class Runner:
             while len(batch) < UNIT and not self._commands.empty():
                 batch.append(self._commands.get())  # does not wait: nobody else takes from this queue
             self._engine.do(batch)
+            if self._backoff.until and any(isinstance(command, Reconnect) for command in batch):
+                self._backoff.until = time.monotonic()
             if not everything:
                 return
             self._deliver()
@@ -168,22 +203,26 @@ class Runner:
         due = connection.timer if connection is not None else (backoff.until or math.inf)
         if (timer := self._engine.timer) is not None:
             due = min(due, timer)
+        due = min(due, self._fold_due)
         return None if due == math.inf else max(due - time.monotonic(), 0.0)
 
     # --- the connection -------------------------------------------------------------------------------------------
 
     def _connected(self, selector: selectors.BaseSelector, outcome: Connection | Exception) -> None:
         """A try to connect has ended."""
-        if isinstance(outcome, UnreachableError) and self._greeted:
-            self._try_again(str(outcome))
-            return
+        if isinstance(outcome, UnreachableError):
+            # Of a vault that knows no server the address may be mistyped; who is in its server's place is told at once.
+            nobody = isinstance(outcome.__cause__, OSError) and not isinstance(outcome.__cause__, ssl.SSLError)
+            if self._greeted or (nobody and self._engine.knows_server):
+                self._try_again(str(outcome))
+                return
         if isinstance(outcome, Exception):
             self._carry_out(everything=True)  # what was said so far is in the vault, for the next time
             self._deliver()
             raise outcome
         self._connection = outcome
         selector.register(outcome.link, selectors.EVENT_READ)
-        self._engine.connected()
+        self._engine.connected(outcome.shown(), outcome.verified_by())
         self._arrived += outcome.begin()
 
     def _talk(self, selector: selectors.BaseSelector, connection: Connection) -> None:
@@ -225,7 +264,15 @@ class Runner:
             self._engine.receive(messages)
             if self._engine.disconnect_reason:
                 return self._engine.disconnect_reason
-        return None if ended is None else _why(ended)
+        if ended is None:
+            return None
+        logged_out = ended.closing is not None and ended.closing.reason == "logged-out"
+        if logged_out and self._engine.is_deleted:
+            self._closing.set()
+            return "The server has deleted the account."
+        if logged_out and self._engine.is_changing_password:
+            return "The server has ended this login, perhaps because of the new password."
+        return _why(ended)
 
     def _lose(self, selector: selectors.BaseSelector, connection: Connection, reason: str) -> None:
         """The connection is over: tell the front end, and try again later."""
@@ -237,7 +284,8 @@ class Runner:
         retry_after = self._engine.retry_after
         self._engine.disconnected()
         self._deliver()
-        self._try_again(reason, retry_after)
+        if not self._closing.is_set():
+            self._try_again(reason, retry_after)
 
     def _try_again(self, reason: str, retry_after: float = 0.0) -> None:
         self._on_event(events.Disconnected(reason, self._backoff.wait(retry_after)))
@@ -268,6 +316,7 @@ def _why(ended: Ended) -> str:
     if not isinstance(ended.closing, Closing):
         return "The connection was lost."
     if ended.closing.reason in _END_OF_DEVICE:
-        raise RefusedError(ended.closing.reason, _END_OF_DEVICE[ended.closing.reason])
+        said = f" The server says: {sentence(ended.closing.text)}" if ended.closing.text else ""
+        raise RefusedError(ended.closing.reason, _END_OF_DEVICE[ended.closing.reason] + said)
     says = f" It says: {ended.closing.text}" if ended.closing.text else ""
     return f"The server has closed the connection ({ended.closing.reason}).{says}"

@@ -5,10 +5,13 @@ from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple
 
+from securechat.client.message import Mark
 from securechat.client.vault.database import Statements
+from securechat.value import value
 
 Phase = Literal[
-    "opening", "founding", "joining", "awaiting", "member", "resync", "cut-off", "ahead", "stopped", "ended"
+    "opening", "founding", "joining", "awaiting", "recovered", "regaining", "member", "resync", "cut-off", "ahead",
+    "stopped", "ended",
 ]
 """`client.conversations.phases` says what each means and what follows it."""
 
@@ -46,7 +49,7 @@ class ConversationRow:
     chain: bytes = bytes(32)  # chain value at the cursor
     number: int = 0  # our newest submission in the log
     followed: int = 0  # when we last followed the log, milliseconds since 1970 by our own clock
-    hole: int = 0  # in this epoch, messages before this seq were gone: `chain` is the one before it until we are there
+    gap: int = 0  # in this epoch, messages before this seq were gone: `chain` is the one before it until we are there
     sent_on_path: int = 0  # our messages since our leaf key was last fresh
     path_time: int = 0  # when that was, milliseconds since 1970; 0: never, so a path comes at once
     asked: Literal["", "ours", "theirs"] = ""  # an open request to talk, and whose
@@ -57,10 +60,15 @@ class ConversationRow:
     topic: str = ""
     owners: str = ""  # accounts, with blanks between them
     inviters: str = ""
+    life: int = 0  # seconds that what is said from now on lives; 0: for ever
     epoch: int = 0
     confirmed: int = 0  # when an owner has last signed the state, by their clock, milliseconds since 1970
     roster: int = 0  # rises whenever those in the conversation are others than before
     returned: int = 0  # the roster with which we came back after a long absence, until the user confirms; else 0
+    theirs: int = 0  # seq of the newest line of somebody else
+    seen: int = 0  # the same of those that a person has seen here
+    told_delivered: int = 0  # up to which seq we have told the others that we have what they said
+    told_read: int = 0  # and that we have read it
     persons: tuple[PersonRow, ...] = ()  # in the tree, without departed ones; sorted
 
     @property
@@ -69,7 +77,7 @@ class ConversationRow:
         return tuple(dict.fromkeys(person.account for person in self.persons))
 
 
-@dataclass(frozen=True)
+@value
 class StagedRow:
     """Our commit, or another request that changes our membership, on its way to the server."""
 
@@ -79,22 +87,24 @@ class StagedRow:
 
 
 Action = Literal[
-    "add", "remove", "replace", "owner", "no-owner", "inviter", "no-inviter", "bar", "unbar", "topic", "rename"
+    "add", "remove", "replace", "owner", "no-owner", "inviter", "no-inviter", "bar", "unbar", "topic", "rename",
+    "life",
 ]
 """`replace`: somebody's accepted key takes the place of the one that they have in the room."""
 
 
-@dataclass(frozen=True)
+@value
 class ChangeRow:
     """A change of the members or the rules that the user has asked for and no commit has made yet."""
 
     id: int
     action: Action
-    value: str  # the account that it is about, or the new topic or name
+    value: str  # the account that it is about, or the new topic, name or life (seconds)
     data: bytes = field(repr=False)  # its key package, if it is to be added; the identity key, if it is to get a right
 
 
-_COLUMNS: Final = tuple(column.name for column in fields(ConversationRow) if column.name != "persons")
+_FIELDS: Final = tuple(each.name for each in fields(ConversationRow) if each.name != "persons")
+_COLUMNS: Final = tuple("hole" if name == "gap" else name for name in _FIELDS)  # its name in a step that was released
 _LOAD: Final = f"SELECT {', '.join(_COLUMNS)} FROM conversations ORDER BY rowid"  # noqa: S608  # nosec B608  # our own
 _SAVE: Final = (
     f"INSERT INTO conversations ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)})"  # noqa: S608  # nosec B608  # our own
@@ -102,10 +112,34 @@ _SAVE: Final = (
 )
 
 _WORKING_TABLES: Final = (
-    "groups", "staged", "departures", "words", "numbers", "chain", "changes", "outbox", "handshakes", "doubts",
-    "refused",
+    "groups", "staged", "departures", "words", "revocations", "numbers", "chain", "changes", "outbox", "handshakes",
+    "doubts", "refused", "heard", "anchors", "bearers", "marks",
 )  # fmt: skip
 """Tables that a conversation needs while we are in it, by their column `conversation`."""
+
+
+class MarkTable:
+    """How far others have received and read what is said in the conversations that we are in."""
+
+    def __init__(self, database: Statements) -> None:
+        self._database = database
+
+    def load(self, conversation: bytes) -> dict[tuple[str, bytes], Mark]:
+        """Return what is known of each, by account and identity key."""
+        rows = self._database.all(
+            "SELECT account, identity_key, delivered, read FROM marks WHERE conversation = ?", conversation
+        )
+        return {(account, key): Mark(*mark) for account, key, *mark in rows}
+
+    def save(self, conversation: bytes, account: str, identity_key: bytes, mark: Mark) -> None:
+        """Keep what is known of somebody, in place of what was."""
+        self._database.run(
+            "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?)", conversation, account, identity_key, *mark
+        )
+
+    def clear(self, conversation: bytes) -> None:
+        """Forget all of them: the log starts over."""
+        self._database.run("DELETE FROM marks WHERE conversation = ?", conversation)
 
 
 class ConversationTable:
@@ -123,11 +157,11 @@ class ConversationTable:
         for conversation, *person in found:
             persons.setdefault(conversation, []).append(PersonRow(*person))
         rows = self._database.all(_LOAD)
-        return [_row(dict(zip(_COLUMNS, row, strict=True)), tuple(persons.get(row[0], ()))) for row in rows]
+        return [_row(dict(zip(_FIELDS, row, strict=True)), tuple(persons.get(row[0], ()))) for row in rows]
 
     def save(self, row: ConversationRow) -> None:
         """Keep a conversation's row, new or changed, except its members."""
-        self._database.run(_SAVE, *(getattr(row, column) for column in _COLUMNS))
+        self._database.run(_SAVE, *(getattr(row, name) for name in _FIELDS))
 
     def save_persons(
         self, conversation: bytes, before: tuple[PersonRow, ...], after: tuple[PersonRow, ...]
@@ -140,6 +174,22 @@ class ConversationTable:
             [(conversation, person.account, person.identity_key) for person in gone],
         )
         database.run_many("INSERT INTO members VALUES (?, ?, ?, ?)", [(conversation, *person) for person in new])
+
+    def heard(self, conversation: bytes) -> set[tuple[str, bytes]]:
+        """Return which others have said or changed something since we came in: account and identity key."""
+        rows = self._database.all("SELECT account, identity_key FROM heard WHERE conversation = ?", conversation)
+        return set(rows)
+
+    def hear(self, conversation: bytes, person: tuple[str, bytes]) -> None:
+        """Keep that somebody has."""
+        self._database.run("INSERT OR IGNORE INTO heard VALUES (?, ?, ?)", conversation, *person)
+
+    def unhear(self, conversation: bytes, persons: Iterable[tuple[str, bytes]]) -> None:
+        """Forget it of those who are not in it any more, or since we have come in anew."""
+        rows: list[tuple[object, ...]] = [(conversation, *person) for person in persons]
+        self._database.run_many(
+            "DELETE FROM heard WHERE conversation = ? AND account = ? AND identity_key = ?", rows
+        )
 
     def confirmed(self, conversation: bytes) -> set[tuple[str, bytes]]:
         """Return whom the user lets read an open room although their key is against what was decided."""
@@ -165,6 +215,38 @@ class ConversationTable:
         """Delete all secrets and queues of a conversation; its row and its history stay."""
         for table in _WORKING_TABLES:
             self._database.run(f"DELETE FROM {table} WHERE conversation = ?", conversation)  # noqa: S608  # nosec B608  # our own
+
+
+class AnchorTable:
+    """On whose word a conversation is entered that a recovered device knows from its keepsake alone."""
+
+    def __init__(self, database: Statements) -> None:
+        self._database = database
+
+    def load(self, conversation: bytes) -> list[tuple[str, bytes]]:
+        """Return accounts, each with its identity key."""
+        return self._database.all(
+            "SELECT account, identity_key FROM anchors WHERE conversation = ? ORDER BY account", conversation
+        )
+
+    def save(self, conversation: bytes, anchors: Iterable[tuple[str, bytes]]) -> None:
+        """Keep those of a new conversation."""
+        rows: list[tuple[object, ...]] = [(conversation, *anchor) for anchor in anchors]
+        self._database.run_many("INSERT OR IGNORE INTO anchors VALUES (?, ?, ?)", rows)
+
+    def rely_on(self, conversation: bytes, way: str, certificate: bytes) -> None:
+        """Keep by whose certificate, and on which way, a state came that we have asked to be let into."""
+        self._database.run("REPLACE INTO bearers VALUES (?, ?, ?)", conversation, way, certificate)
+
+    def relied_on(self, conversation: bytes) -> tuple[str, bytes] | None:
+        """Return the way and the certificate."""
+        row = self._database.one("SELECT way, certificate FROM bearers WHERE conversation = ?", conversation)
+        return None if row is None else (row[0], row[1])
+
+    def delete(self, conversation: bytes) -> None:
+        """Forget all of it: we are in."""
+        self._database.run("DELETE FROM anchors WHERE conversation = ?", conversation)
+        self._database.run("DELETE FROM bearers WHERE conversation = ?", conversation)
 
 
 class GroupTable:
@@ -222,6 +304,16 @@ class GroupTable:
         """Replace them, each with its seq."""
         self._database.run("DELETE FROM words WHERE conversation = ?", conversation)
         self._database.run_many("INSERT INTO words VALUES (?, ?, ?)", [(conversation, *word) for word in words])
+
+    def revocations(self, conversation: bytes) -> list[bytes]:
+        """Return the statements by which leaves are revoked that are still there."""
+        rows = self._database.all("SELECT statement FROM revocations WHERE conversation = ?", conversation)
+        return [statement for (statement,) in rows]
+
+    def save_revocations(self, conversation: bytes, statements: list[bytes]) -> None:
+        """Replace them."""
+        self._database.run("DELETE FROM revocations WHERE conversation = ?", conversation)
+        self._database.run_many("INSERT INTO revocations VALUES (?, ?)", [(conversation, each) for each in statements])
 
 
 class RefusedTable:

@@ -3,27 +3,42 @@
     alice.vault        SQLCipher database (docs/design.md, section 7)
     alice.vault.key    its random key, wrapped under the password (`key_file`)
     alice.vault.lock   held while a process has the vault open
+    alice.vault.server where its server is, for finding it (`client.addresses`)
 
 All changes happen inside `transaction()`: what belongs to one event becomes durable together or not at all
-(invariant 5). One thread writes; others read over connections of their own (`ReadOnly`).
+(invariant 5). One thread writes; others read over connections of their own (`ReadOnly`). The writer's driver folds
+the log in (`folding`).
 """
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import field
 from pathlib import Path
+from shutil import copyfile, disk_usage
 from typing import Any, Final, Self
 
 from sqlcipher3 import dbapi2 as sqlite
 
+from securechat.client.password_source import PasswordSource
 from securechat.client.vault import key_file, schema
+from securechat.client.vault.identity_key import IdentityKey
+from securechat.client.vault_files import CARD, EXPORTING, FIRST_KEY, KEY, beside, check_whole
+from securechat.client.wrapping import Cost
 from securechat.errors import StorageError
-from securechat.files import PRIVATE, FileLock, make_private_folder
-from securechat.names import normalise_password
+from securechat.files import PRIVATE, FileLock, make_private_folder, sync, write_atomically
+from securechat.value import value
 
 _WAL_HEADER: Final = 32
 """Bytes of a write-ahead log that holds nothing."""
+
+
+ROOM: Final = 1 << 20
+"""Bytes of room below which a disk counts as full: SQLite grows a vault and its log by far less at once."""
+
+_BUSY_MILLISECONDS: Final = 5_000
+"""How long a statement waits for somebody else's lock: Python's default."""
 
 
 class Statements:
@@ -60,7 +75,7 @@ class Statements:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> StorageError:
-        return StorageError(f"The vault {self.path} cannot be used: {error}.")
+        return StorageError(f"The vault {self.path} cannot be used: {_trouble(self.path, error)}")
 
 
 class ReadOnly(Statements):
@@ -87,15 +102,28 @@ class ReadOnly(Statements):
             self._connection.close()
 
 
+@value
+class Unlocked:
+    """What opens a database: its key, and where the password that unlocks it comes from."""
+
+    password: PasswordSource
+    key: bytes = field(repr=False)
+    cost: Cost
+
+
 class Database(Statements):
     """The database of one account on this machine, held by this process. One thread at a time."""
 
-    def __init__(self, path: Path, account: str, connection: Any, key: bytes, lock: FileLock) -> None:
+    def __init__(self, path: Path, account: str, unlocked: "Unlocked", connection: Any, lock: FileLock) -> None:
         """Use `open` instead."""
         super().__init__(path, connection)
         self.account = account
+        self.password: Final = unlocked.password
+        """Where the password of this vault comes from when it is needed again."""
+        self.cost: Final = unlocked.cost
+        """What a guess at it costs."""
         self.discard_at_close = False
-        self._key = key
+        self._key = unlocked.key
         self._lock = lock
         self._readers: list[ReadOnly] = []
         self._deferred: dict[str, list[tuple[object, ...]]] = {}
@@ -103,22 +131,29 @@ class Database(Statements):
         """Statements given that may change something, deferred ones included: whether there was one in between."""
 
     @classmethod
-    def open(cls, path: Path, account: str, password: str, *, cost: key_file.Cost = key_file.INTERACTIVE) -> Self:
+    def open(cls, path: Path, account: str, password: PasswordSource, *, cost: Cost) -> Self:
         """Open the database of `account` at `path`, or make it where there is none; bring it up to date.
 
         `cost` matters only for a new one. Raises `StorageError`: held by another process, damaged, written by a newer
-        program, or not writable; for a wrong password, `key_file.WrongPasswordError`. Raises `UsageError` for what
-        cannot be a password.
+        program, or not writable; for a wrong password, `WrongPasswordError`. Raises what `PasswordSource.read` raises.
         """
-        password = normalise_password(password)
         make_private_folder(path.parent)
         busy = f"The vault {path} is open in another program. Close that one first."
-        lock = FileLock(_beside(path, ".lock"), busy=busy)
+        lock = FileLock(beside(path, ".lock"), busy=busy)
         try:
-            key = _unlock(path, password, cost)
-            return cls(path, account, _open(path, account, key), key, lock)
+            with password.read() as typed:
+                unlocked = Unlocked(password, *_unlock(path, typed, cost))
+
+                def wrap(owner: str, private: bytearray) -> IdentityKey:
+                    return IdentityKey.of(owner, private, typed, unlocked.cost)
+
+                connection = _open(path, account, unlocked.key, wrap)
+                for suffix in (EXPORTING, f"{EXPORTING}-journal"):  # of a killed export: no deletion reaches it
+                    with suppress(OSError):
+                        beside(path, suffix).unlink(missing_ok=True)
+            return cls(path, account, unlocked, connection, lock)
         except BaseException:
-            lock.close()
+            _release(lock, path)
             raise
 
     def __repr__(self) -> str:
@@ -136,10 +171,17 @@ class Database(Statements):
                 reader.close()
             self._connection.close()
             if self.discard_at_close:
-                for suffix in ("", "-wal", "-shm", ".key"):
-                    _beside(self.path, suffix).unlink(missing_ok=True)
+                self._discard()
         finally:
-            self._lock.close()
+            _release(self._lock, self.path)
+
+    def _discard(self) -> None:
+        """Delete the files, in an order that leaves an unfinished first start behind if it is cut off."""
+        with suppress(OSError):  # what is called so may be no card
+            beside(self.path, CARD).unlink()
+        beside(self.path, KEY).replace(beside(self.path, FIRST_KEY))
+        for suffix in (EXPORTING, "", "-wal", "-shm", FIRST_KEY):
+            beside(self.path, suffix).unlink(missing_ok=True)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -153,6 +195,54 @@ class Database(Statements):
             with suppress(sqlite.Error):  # the file itself failed: nothing of the transaction is in it
                 self._connection.execute("ROLLBACK")
             raise
+
+    def key_file(self) -> bytes:
+        """Return what the key file holds. Raises `StorageError`."""
+        return key_file.read(beside(self.path, KEY))
+
+    def key_file_under(self, password: bytearray) -> bytes:
+        """Return what the key file would hold under another password."""
+        return key_file.content(self._key, password, cost=self.cost)
+
+    def replace_key_file(self, content: bytes) -> None:
+        """Put another content in its place, whole or not at all. Raises `StorageError`."""
+        write_atomically(beside(self.path, KEY), content)
+
+    def write_copy(self, path: Path) -> None:
+        """Write a copy of the database, under the same key, for another machine: one that heals before it speaks.
+
+        Its device renews its signature key at its first login, before anything else, and a fresh path comes first in
+        each conversation: this database and that one would otherwise encrypt by the same keys. Raises `StorageError`.
+        """
+        if not self.fold():
+            raise StorageError(f"The vault {self.path} is being read. Try again in a moment.")
+        try:
+            path.unlink(missing_ok=True)  # left by a crash
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE))
+            with self.transaction():  # so that nothing changes meanwhile
+                copyfile(self.path, path)
+            with closing(_connect(str(path), self._key)) as copy:
+                copy.execute("PRAGMA journal_mode = DELETE")  # all of it in one file
+                copy.execute("PRAGMA secure_delete = ON")
+                copy.execute("UPDATE device SET renew = 1")
+                copy.execute("UPDATE conversations SET path_time = 0")
+        except (OSError, sqlite.Error) as error:
+            raise StorageError(f"The vault {self.path} cannot be copied: {_trouble(self.path, error)}") from error
+
+    def fold(self) -> bool:
+        """Fold the write-ahead log into the file, and cut it to nothing: until then it keeps what was overwritten.
+
+        In the file, SQLite overwrites with zeros what was deleted (`secure_delete`). False if somebody is reading from
+        the log, which has to be tried again: nobody is waited for. Raises `StorageError`.
+        """
+        log = beside(self.path, "-wal")
+        if not log.exists() or log.stat().st_size == 0:
+            return True
+        run = super().run  # these change nothing that `writes` is about
+        run("PRAGMA busy_timeout = 0")
+        (busy, _, _) = run("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        run(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+        return not busy
 
     def defer(self, sql: str, *values: object) -> None:
         """Execute a statement inside a transaction, together with others of its kind: before anything else happens.
@@ -202,21 +292,24 @@ class Database(Statements):
         return reader
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
+def _release(lock: FileLock, path: Path) -> None:
+    """Give a vault's lock up; where there is no vault, leave nothing of it."""
+    if any(beside(path, suffix).exists() for suffix in ("", KEY, FIRST_KEY)):
+        lock.close()
+    else:
+        lock.discard()
 
 
-def _unlock(path: Path, password: str, cost: key_file.Cost) -> bytes:
-    """Return the key of the database at `path`; a new one gets a new key."""
-    wrapped = _beside(path, ".key")
-    if wrapped.exists():
-        return key_file.unlock(wrapped, password)
-    if path.exists():
-        raise StorageError(f"The key file {wrapped} is missing; without it nothing opens the vault. Put a backup back.")
-    return key_file.create(wrapped, password, cost=cost)
+def _unlock(path: Path, password: bytearray, cost: Cost) -> tuple[bytes, Cost]:
+    """Return the key of the database at `path`, and its cost; a new one gets a new key."""
+    check_whole(path)
+    for suffix in (KEY, FIRST_KEY):
+        if (wrapped := beside(path, suffix)).exists():
+            return key_file.unlock(wrapped, password)
+    return key_file.create(beside(path, FIRST_KEY), password, cost=cost), cost
 
 
-def _open(path: Path, account: str, key: bytes) -> Any:
+def _open(path: Path, account: str, key: bytes, wrap: Callable[[str, bytearray], IdentityKey]) -> Any:
     """Open or make the database. The lock is held, so nobody else is doing the same."""
     connection = None
     try:
@@ -227,21 +320,24 @@ def _open(path: Path, account: str, key: bytes) -> Any:
         connection = _connect(str(path), key)
         for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
             connection.execute(f"PRAGMA {setting}")
-        _migrate(path, connection)
+        _migrate(path, connection, wrap)
+        # What a step took out must not stay in the file until the log happens to be folded in: also after a kill.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if not beside(path, KEY).exists():  # the first start has come to its end
+            beside(path, FIRST_KEY).replace(beside(path, KEY))
+            sync(path.parent)
     except BaseException as error:
         if connection is not None:
             connection.close()
-        if isinstance(error, sqlite.OperationalError | OSError):
-            raise StorageError(f"The vault {path} cannot be opened: {error}.") from error
-        if isinstance(error, sqlite.Error):
-            raise StorageError(f"The vault {path} is damaged: {error}. Put a backup of it back.") from error
+        if isinstance(error, sqlite.Error | OSError):
+            raise StorageError(f"The vault {path} cannot be opened: {_trouble(path, error)}") from error
         raise
     return connection
 
 
 def _look_into(path: Path, account: str, key: bytes) -> None:
     """Refuse a file that is not ours before changing a byte of it."""
-    log = _beside(path, "-wal")
+    log = beside(path, "-wal")
     # Without a log the file has everything, and no other is to be made beside it.
     alone = "" if log.exists() and log.stat().st_size > _WAL_HEADER else "&immutable=1"
     with closing(_connect(f"{path.absolute().as_uri()}?mode=ro{alone}", key, uri=True)) as reader:
@@ -258,18 +354,37 @@ def _look_into(path: Path, account: str, key: bytes) -> None:
 
 def _connect(name: str, key: bytes, *, uri: bool = False) -> Any:
     # The writer's thread may change between transactions; readers have a lock.
-    connection = sqlite.connect(name, isolation_level=None, check_same_thread=False, uri=uri)
+    connection = sqlite.connect(
+        name, timeout=_BUSY_MILLISECONDS / 1000, isolation_level=None, check_same_thread=False, uri=uri
+    )
     connection.execute("PRAGMA cipher_log_level = NONE")  # we report errors ourselves
     connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
     connection.execute("PRAGMA temp_store = MEMORY")  # a temporary file would not be encrypted
     return connection
 
 
-def _migrate(path: Path, connection: Any) -> None:
+def _trouble(path: Path, error: Exception) -> str:
+    """Return why a vault cannot be used, and what to do: sentences. Only where it is damaged, to put a backup back."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    full = code in (sqlite.SQLITE_FULL, sqlite.SQLITE_IOERR) and disk_usage(path.parent).free < ROOM
+    if full or code == sqlite.SQLITE_FULL:  # an IOERR, too, is what SQLite makes of a full disk
+        return f"the disk is full ({error}). Make room and start again; nothing in it is lost."
+    if code == sqlite.SQLITE_IOERR:
+        return f"the disk does not do what it is asked for ({error}). See the system's log; nothing in it was given up."
+    if code in (sqlite.SQLITE_BUSY, sqlite.SQLITE_LOCKED):
+        return f"another program holds it ({error}). Close that one, a backup program perhaps, and start again."
+    if code in (sqlite.SQLITE_READONLY, sqlite.SQLITE_CANTOPEN, sqlite.SQLITE_PERM) or isinstance(error, OSError):
+        return f"{error}. See that you may write to {path.parent} and to what is in it, and start again."
+    if code == sqlite.SQLITE_NOMEM:
+        return f"there is too little memory ({error}). Close other programs, and start again."
+    return f"it is damaged ({error}). Put a backup of it back."
+
+
+def _migrate(path: Path, connection: Any, wrap: Callable[[str, bytearray], IdentityKey]) -> None:
     try:
-        schema.migrate(connection)
+        schema.migrate(connection, wrap)
     except sqlite.Error as error:
         raise StorageError(
-            f"The vault {path} could not be brought to version {len(schema.MIGRATIONS)}: {error}. It was left as it is."
-            " If the disk is full, make room; otherwise it is damaged: put a backup of it back."
+            f"The vault {path} could not be brought to version {len(schema.MIGRATIONS)}, and was left as it is: "
+            f"{_trouble(path, error)}"
         ) from error

@@ -3,14 +3,15 @@
 Both are kept for a while by themselves, because a Welcome and its invitation come by different ways, in either order.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from securechat.client.vault.database import Statements
 from securechat.policy import Identity
+from securechat.value import value
 
 
-@dataclass(frozen=True)
+@value
 class WelcomeRow:
     """A Welcome that has been checked and leads into a room, once its invitation is there and answered."""
 
@@ -30,7 +31,7 @@ class WelcomeRow:
     """Milliseconds since 1970."""
 
 
-@dataclass(frozen=True)
+@value
 class InviteRow:
     """An invitation as it came in a direct conversation."""
 
@@ -82,6 +83,10 @@ class InvitationTable:
             " ORDER BY id"
         )
         return [(row[0], Identity(row[1], row[2]), row[3]) for row in rows]
+
+    def bundles(self) -> list[bytes]:
+        """Return the key packages, with their private sides, by which the Welcomes that wait add us."""
+        return [bundle for (bundle,) in self._database.all("SELECT bundle FROM welcomes")]
 
     def oldest_welcome(self) -> int:
         """Return when the oldest Welcome that waits was received, in milliseconds since 1970; 0: none waits."""

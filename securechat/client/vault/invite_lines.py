@@ -3,14 +3,14 @@
 Of a line that was given out only the public half of its one-time key is kept. A row is there until its line ends.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from securechat.client.vault.database import Statements
 from securechat.policy import Identity
+from securechat.value import value
 
 
-@dataclass(frozen=True)
+@value
 class LineRow:
     """A line that we have given out. Times in milliseconds since 1970."""
 
@@ -21,7 +21,7 @@ class LineRow:
     until: int
     used: int = 0
     """When; 0: not yet."""
-    user: Identity = Identity("", b"")  # noqa: RUF009  a value
+    user: Identity = Identity("", b"")
     """Who has used it."""
 
 

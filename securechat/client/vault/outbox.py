@@ -5,29 +5,33 @@ from typing import Final, Literal, NamedTuple
 
 from securechat.client.vault.database import Database
 
+Kind = Literal["message", "leave", "marks"]
+"""`marks`: how far we have received and read (`conversations.marking`). They are not said again."""
+
 
 @dataclass
 class OutboxRow:
     """Something to submit. If `payload` is not empty it is encrypted already, and each try sends the same bytes."""
 
     id: int
-    kind: Literal["message", "leave"]
+    kind: Kind
     content: bytes = field(repr=False)  # the envelope without its place in the log
     local_id: int  # of the line in the history, or 0
     number: int
     epoch: int
     payload: bytes = field(repr=False)
     roster: int  # of the conversation when it was typed
+    about: int  # the local id of the line that it is about, whose name goes into it when it is encrypted; or 0
 
 
-_ROWS: Final = "SELECT id, kind, content, local_id, number, epoch, payload, roster FROM outbox"
+_ROWS: Final = "SELECT id, kind, content, local_id, number, epoch, payload, roster, about FROM outbox"
 
 
 class Dropped(NamedTuple):
     """Something that was to be submitted, and is not any more."""
 
     id: int
-    kind: Literal["message", "leave"]
+    kind: Kind
     local_id: int  # of its line in the history; 0: it has none
 
 
@@ -39,16 +43,28 @@ class OutboxTable:
         self._last_id = database.last_id("outbox")
 
     def add(
-        self, conversation: bytes, kind: Literal["message", "leave"], content: bytes, local_id: int, *, roster: int = 0
+        self,
+        conversation: bytes,
+        kind: Kind,
+        content: bytes,
+        local_id: int,
+        *,
+        roster: int = 0,
+        about: int = 0,
+        first: bool = False,
     ) -> int:
-        """Put something to submit at the end of a conversation's queue. Returns the item's id."""
-        self._last_id += 1
+        """Put something to submit at the end of a conversation's queue, or `first` of all. Returns the item's id."""
+        if first:  # it is no command's, which ids above zero stand for
+            (newest,) = self._database.one("SELECT min(id) FROM outbox")
+            item = min(newest or 0, 0) - 1
+        else:
+            item = self._last_id = self._last_id + 1
         self._database.defer(
-            "INSERT INTO outbox (id, conversation, kind, content, local_id, number, epoch, payload, roster)"
-            " VALUES (?, ?, ?, ?, ?, 0, 0, x'', ?)",
-            self._last_id, conversation, kind, content, local_id, roster,
+            "INSERT INTO outbox (id, conversation, kind, content, local_id, number, epoch, payload, roster,"
+            " about) VALUES (?, ?, ?, ?, ?, 0, 0, x'', ?, ?)",
+            item, conversation, kind, content, local_id, roster, about,
         )  # fmt: skip
-        return self._last_id
+        return item
 
     def first(self, conversation: bytes, limit: int) -> list[OutboxRow]:
         """Return the oldest `limit` things a conversation has to submit, oldest first."""
@@ -72,6 +88,11 @@ class OutboxTable:
         """Return what was encrypted under `number`."""
         row = self._database.one(_ROWS + " WHERE conversation = ? AND number = ?", conversation, number)
         return None if row is None else OutboxRow(*row)
+
+    def number_of(self, local_id: int) -> int:
+        """Return under which number a line of ours was encrypted; 0: it was not, or does not wait."""
+        row = self._database.one("SELECT number FROM outbox WHERE local_id = ? AND payload != x''", local_id)
+        return 0 if row is None else int(row[0])
 
     def get(self, item: int) -> OutboxRow | None:
         """Return one thing to submit."""
@@ -99,10 +120,18 @@ class OutboxTable:
         )  # fmt: skip
 
     def void_ciphertexts(self, conversation: bytes) -> None:
-        """Forget the ciphertexts of all items: the server took none of them, and they are encrypted again, in order."""
+        """Forget the ciphertexts of all items: the server took none of them, and they are encrypted again, in order.
+
+        Marks are forgotten as a whole: by then there is something newer to say.
+        """
+        self.drop_marks(conversation)
         self._database.run(
             "UPDATE outbox SET number = 0, epoch = 0, payload = x'' WHERE conversation = ?", conversation
         )
+
+    def drop_marks(self, conversation: bytes) -> None:
+        """Forget our marks that are not in the log."""
+        self._database.run("DELETE FROM outbox WHERE conversation = ? AND kind = 'marks'", conversation)
 
     def delete(self, item: int) -> None:
         """Forget an item: it is in the log, or cannot be sent."""
@@ -125,6 +154,7 @@ class OutboxTable:
 
     def move(self, conversation: bytes, new: bytes) -> None:
         """Move everything that waits to another conversation: it was typed for none of those in it."""
+        self.drop_marks(conversation)
         self._database.run("UPDATE outbox SET conversation = ?, roster = 0 WHERE conversation = ?", new, conversation)
 
     def move_plain(self, conversation: bytes, new: bytes) -> list[int]:

@@ -6,12 +6,17 @@ the old one is there, whole. A step that has been released is never changed; a c
 """
 
 import json
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from securechat.client import searching
+from securechat.client.vault.identity_key import IdentityKey
 from securechat.identity.certificate import certificate_of
 from securechat.mls.public_group import PublicGroup
+from securechat.surroundings import SurroundingsError
 
 _FIRST: Final = """
 CREATE TABLE device (
@@ -261,9 +266,214 @@ ALTER TABLE conversations ADD COLUMN title TEXT NOT NULL DEFAULT '';
 """
 """A room that gets the name of another one is called otherwise here."""
 
+_WRAPPED: Final = """
+ALTER TABLE device ADD COLUMN identity_key BLOB NOT NULL DEFAULT x'';
+ALTER TABLE device ADD COLUMN identity_wrapped BLOB NOT NULL DEFAULT x'';
+UPDATE device SET identity_wrapped = wrapped_identity(account, identity_private);
+UPDATE device SET identity_key = substr(identity_wrapped, 1, 32), identity_wrapped = substr(identity_wrapped, 33);
+ALTER TABLE device DROP COLUMN identity_private;
+"""
+"""The identity key is wrapped under the password, with its public half in clear (`identity_key`)."""
+
+_CHAINS: Final = """
+CREATE TABLE seen_chains (
+  account TEXT NOT NULL, identity_key BLOB NOT NULL,
+  newest BLOB NOT NULL, certificate BLOB NOT NULL, revocation BLOB NOT NULL,  -- links as encoded; empty: none was seen
+  two_holders INTEGER NOT NULL, confirmed INTEGER NOT NULL,
+  PRIMARY KEY (account, identity_key)
+) STRICT;
+"""
+"""What was seen of the chain of each identity key; an older vault knows of none, and learns from what comes."""
+
+_KEYS: Final = """
+CREATE TABLE signature_keys (public BLOB PRIMARY KEY, private BLOB NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO signature_keys SELECT public_half(signature_private), signature_private FROM device;
+CREATE TABLE signed (seq INTEGER PRIMARY KEY, link BLOB NOT NULL) STRICT;
+INSERT INTO signed SELECT 1, certificate FROM device WHERE substr(certificate, 1, 2) = x'0002';
+ALTER TABLE device ADD COLUMN signature_key BLOB NOT NULL DEFAULT x'';
+UPDATE device SET signature_key = public_half(signature_private);
+ALTER TABLE device DROP COLUMN signature_private;
+ALTER TABLE device DROP COLUMN certificate;
+"""
+"""A device has several signature keys while one takes the place of another, and what the account's identity key has
+signed is kept whole."""
+
+_HEARD: Final = """
+CREATE TABLE heard (
+  conversation BLOB NOT NULL, account TEXT NOT NULL, identity_key BLOB NOT NULL,
+  PRIMARY KEY (conversation, account, identity_key)
+) STRICT, WITHOUT ROWID;
+"""
+"""Who has said or changed something since we came in; of those in an older vault nobody can tell."""
+
+_SUCCESSIONS: Final = """
+ALTER TABLE seen_chains ADD COLUMN succession BLOB NOT NULL DEFAULT x'';
+"""
+"""Which key an identity key has named as its successor."""
+
+_REVOCATIONS: Final = """
+CREATE TABLE revocations (conversation BLOB NOT NULL, statement BLOB NOT NULL) STRICT;
+CREATE INDEX revocations_by_conversation ON revocations (conversation);
+"""
+"""The statements by which leaves are revoked that the trees still have."""
+
+_ROTATION: Final = """
+ALTER TABLE device ADD COLUMN renew INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE signature_keys ADD COLUMN connected INTEGER NOT NULL DEFAULT 0;  -- seconds, since another took its place
+ALTER TABLE signature_keys ADD COLUMN certificate BLOB NOT NULL DEFAULT x'';  -- the newest one
+UPDATE signature_keys SET certificate = coalesce((SELECT link FROM signed ORDER BY seq DESC LIMIT 1), x'');
+ALTER TABLE key_packages ADD COLUMN signature_key BLOB NOT NULL DEFAULT x'';
+UPDATE key_packages SET signature_key = (SELECT signature_key FROM device);
+"""
+"""A signature key is renewed each month, and forgotten once nothing needs it."""
+
+_KEEPSAKE: Final = """
+CREATE TABLE keepsake (
+  id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL, contents BLOB NOT NULL, sealed BLOB NOT NULL
+) STRICT;
+CREATE TABLE recovery (
+  id INTEGER PRIMARY KEY CHECK (id = 1), step TEXT NOT NULL, kept INTEGER NOT NULL
+) STRICT;
+CREATE TABLE anchors (
+  conversation BLOB NOT NULL, account TEXT NOT NULL, identity_key BLOB NOT NULL,
+  PRIMARY KEY (conversation, account, identity_key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE bearers (conversation BLOB PRIMARY KEY, way TEXT NOT NULL, certificate BLOB NOT NULL) STRICT;
+"""
+"""What is left at the server for a new device; and of such a device, how far it is, and on whose word it enters."""
+
+_SUCCEEDING: Final = """
+CREATE TABLE heir (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  identity_key BLOB NOT NULL, identity_wrapped BLOB NOT NULL, statement BLOB NOT NULL, certificate BLOB NOT NULL
+) STRICT;
+"""
+"""The identity key that is to succeed ours, with what makes it so, until the server has that."""
+
+_AUTHORITIES: Final = """
+CREATE TABLE authorities (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, pin BLOB NOT NULL UNIQUE, certificate BLOB NOT NULL, password INTEGER NOT NULL
+) STRICT;
+INSERT INTO authorities (pin, certificate, password) SELECT x'', x'', 1 FROM device WHERE server_id != x'';
+"""
+"""The CAs that were trusted; the first row of an older vault: its password belongs to none."""
+
+_ADDRESSES: Final = """
+CREATE TABLE addresses (id INTEGER PRIMARY KEY AUTOINCREMENT, address TEXT NOT NULL UNIQUE) STRICT;
+"""
+"""Where the server has let us in; an older vault takes over what its card says (`ui.start`)."""
+
+_LOGIN: Final = "ALTER TABLE device ADD COLUMN secret_set INTEGER;"
+"""Since when the account has its secret at the server; NULL: the server has not said yet."""
+
+_NAMES: Final = """
+CREATE TABLE device_names (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, device BLOB NOT NULL UNIQUE, name TEXT NOT NULL
+) STRICT;
+"""
+
+_LIFE: Final = """
+ALTER TABLE conversations ADD COLUMN life INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN until INTEGER;
+CREATE INDEX messages_by_end ON messages (until) WHERE until IS NOT NULL;
+"""
+"""How long what is said in a conversation lives, and until when a line does; NULL: for ever."""
+
+_REWRAPPED: Final = """
+CREATE TABLE new_password (
+  id INTEGER PRIMARY KEY CHECK (id = 1), pin BLOB NOT NULL, old BLOB NOT NULL, new BLOB NOT NULL, key_file BLOB NOT NULL
+) STRICT;
+CREATE TABLE rewrapped (identity_key BLOB PRIMARY KEY, wrapped BLOB NOT NULL) STRICT, WITHOUT ROWID;
+"""
+"""A new password under way, and our identity keys under it."""
+
+_TALK: Final = """
+ALTER TABLE messages ADD COLUMN author BLOB NOT NULL DEFAULT x'';    -- the sender's identity key; empty: not known
+ALTER TABLE messages ADD COLUMN about INTEGER;                       -- local_id of the line that it answers, or NULL
+ALTER TABLE messages ADD COLUMN edited INTEGER NOT NULL DEFAULT 0;   -- when its text was last changed (ms); 0: never
+ALTER TABLE messages ADD COLUMN deleted_by TEXT NOT NULL DEFAULT ''; -- the account that has; its body is empty then
+CREATE INDEX messages_by_name ON messages (conversation, device, number) WHERE number IS NOT NULL;
+CREATE TABLE reactions (
+  id INTEGER PRIMARY KEY,
+  line INTEGER NOT NULL,         -- local_id of the one that it is under
+  text TEXT NOT NULL, account TEXT NOT NULL, author BLOB NOT NULL,
+  hidden INTEGER NOT NULL,       -- as of a line
+  until INTEGER, UNIQUE (line, author, text)
+) STRICT;
+CREATE INDEX reactions_by_end ON reactions (until) WHERE until IS NOT NULL;
+CREATE TRIGGER reactions_go_with_their_line AFTER DELETE ON messages BEGIN
+  DELETE FROM reactions WHERE line = old.local_id;
+END;
+ALTER TABLE outbox ADD COLUMN about INTEGER NOT NULL DEFAULT 0;
+"""
+"""Whose a line is, so that nobody else changes it; what became of it since; and what waits that is about another one.
+Of older lines the sender's key is not known."""
+
+_MARKS: Final = """
+ALTER TABLE conversations ADD COLUMN theirs INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE conversations ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE conversations ADD COLUMN told_delivered INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE conversations ADD COLUMN told_read INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN recipients INTEGER NOT NULL DEFAULT 0;  -- people of whom marks count; of our own lines
+ALTER TABLE messages ADD COLUMN delivered INTEGER NOT NULL DEFAULT 0;   -- how many of them have it
+ALTER TABLE messages ADD COLUMN read INTEGER NOT NULL DEFAULT 0;        -- how many have read it
+CREATE TABLE marks (
+  conversation BLOB NOT NULL, account TEXT NOT NULL, identity_key BLOB NOT NULL,
+  delivered INTEGER NOT NULL, read INTEGER NOT NULL,
+  PRIMARY KEY (conversation, account, identity_key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE preferences (
+  scope BLOB NOT NULL,           -- a conversation's; empty: for all of them
+  name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (scope, name)
+) STRICT, WITHOUT ROWID;
+"""
+"""How far others have received and read what is said, and what they were told of us; and what the user prefers.
+
+Of lines that were said before, nobody counts."""
+
+_SEARCH: Final = """
+CREATE VIRTUAL TABLE search USING fts5(said, facets, tokenize = 'ascii', columnsize = 0);
+INSERT INTO search (search, rank) VALUES ('secure-delete', 1);
+INSERT INTO search (rowid, said, facets)
+  SELECT local_id, said(text), facets(conversation, sender, kind, text)
+  FROM (SELECT local_id, conversation, sender, kind, said_in(kind, body, own, problem) AS text FROM messages
+    WHERE deleted_by = '' ORDER BY local_id);
+CREATE TRIGGER search_follows_deletion AFTER DELETE ON messages BEGIN
+  DELETE FROM search WHERE rowid = old.local_id;
+END;
+CREATE TRIGGER search_follows_moves AFTER UPDATE OF conversation ON messages BEGIN
+  UPDATE search SET facets = replace(facets, ' c' || lower(hex(substr(old.conversation, 1, 8))),
+    ' c' || lower(hex(substr(new.conversation, 1, 8)))) WHERE rowid = new.local_id;
+END;
+"""
+"""The index of words (`client.searching`). FTS5 is told to overwrite what goes from it, as the database does."""
+
+_SEEN: Final = """
+CREATE TABLE seen (
+  conversation BLOB PRIMARY KEY,
+  line INTEGER NOT NULL          -- local_id up to which the user has seen what came in there
+) STRICT, WITHOUT ROWID;
+INSERT INTO seen SELECT DISTINCT conversation, (SELECT local_id FROM shown) FROM messages;
+CREATE TABLE place (id INTEGER PRIMARY KEY CHECK (id = 1), conversation BLOB NOT NULL) STRICT;
+"""
+"""What is unread counts from when the user was last in a conversation, and not from what was shown anywhere; and the
+conversation in which they were last."""
+
+_UNWANTED: Final = """
+CREATE TABLE unwanted (
+  account TEXT NOT NULL,
+  room BLOB NOT NULL,            -- that they invite to; empty: whatever they ask
+  until INTEGER NOT NULL,        -- milliseconds since 1970; 0: for ever
+  PRIMARY KEY (account, room)
+) STRICT, WITHOUT ROWID;
+"""
+"""Who is blocked, and who was told no and has to wait before asking again is heard."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED,
-    _PINS, _RULES, _KEPT, _LINES, _WORDS, _RETURNED, _REFUSED, _TITLES,
+    _PINS, _RULES, _KEPT, _LINES, _WORDS, _RETURNED, _REFUSED, _TITLES, _WRAPPED, _CHAINS, _KEYS,
+    _HEARD, _SUCCESSIONS, _REVOCATIONS, _ROTATION, _KEEPSAKE, _SUCCEEDING, _AUTHORITIES,
+    _ADDRESSES, _LOGIN, _NAMES, _LIFE, _REWRAPPED, _TALK, _MARKS, _SEARCH, _SEEN, _UNWANTED,
 )  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
@@ -274,20 +484,53 @@ def version_of(connection: Any) -> int:
     return int(found)
 
 
-def migrate(connection: Any) -> None:
-    """Take the steps that are missing, all or none. Raises the database's own errors."""
+def migrate(connection: Any, wrap: Callable[[str, bytearray], IdentityKey]) -> None:
+    """Take the steps that are missing, all or none. Raises the database's own errors, MemoryError, `SurroundingsError`.
+
+    `wrap` puts an account's identity key under the password.
+    """
     version = version_of(connection)
     if version == len(MIGRATIONS):
         return
     steps = "\n".join(MIGRATIONS[version:])
-    connection.create_function("text_body", 1, lambda text: msgspec.msgpack.encode([text]), deterministic=True)
-    connection.create_function("persons_of", 1, _persons_of, deterministic=True)
+
+    lacking: list[Exception] = []  # SQLite makes an error of them that looks like damage
+
+    def define(name: str, arguments: int, function: Callable[..., object], *, deterministic: bool = True) -> None:
+        def call(*values: object) -> object:
+            try:
+                return function(*values)
+            except (MemoryError, SurroundingsError) as error:
+                lacking.append(error)
+                raise
+
+        connection.create_function(name, arguments, call, deterministic=deterministic)
+
+    def wrapped_identity(account: str, private: bytes) -> bytes:
+        key = wrap(account, bytearray(private))
+        return key.public + key.wrapped
+
+    define("text_body", 1, lambda text: msgspec.msgpack.encode([text]))
+    define("public_half", 1, _public_half)
+    define("persons_of", 1, _persons_of)
+    define("said_in", 4, searching.said_in)
+    define("said", 1, searching.said)
+    define("facets", 4, searching.facets)
+    define("wrapped_identity", 2, wrapped_identity, deterministic=False)
     try:
         # One script: between its statements nothing commits.
         connection.executescript(f"BEGIN EXCLUSIVE;\n{steps}\nPRAGMA user_version = {len(MIGRATIONS)};\nCOMMIT;")
+    except Exception:
+        if lacking:
+            raise lacking[0] from None
+        raise
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def _public_half(private: bytes) -> bytes:
+    return Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
 def _persons_of(public: bytes) -> str:

@@ -9,7 +9,7 @@ Ephemeral keys and shared secrets end with the call. The server never imports th
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any, Self
 
@@ -72,7 +72,7 @@ class _Kem(ABC):
         """DH. Raises `ValueError` if the result is zero."""
 
 
-@dataclass(frozen=True)
+@value
 class _Montgomery(_Kem):
     library_id: library.KEM | None
     hash: hashes.HashAlgorithm
@@ -103,7 +103,7 @@ class _Montgomery(_Kem):
         return shared
 
 
-@dataclass(frozen=True)
+@value
 class _EllipticCurve(_Kem):
     library_id: library.KEM
     hash: hashes.HashAlgorithm

@@ -135,13 +135,29 @@ class SignaturePrivateKey:
         """Make a fresh key."""
         return cls(suite, generate_signature_secret(suite))
 
+    @classmethod
+    def wiped(cls, suite: CipherSuite, public_key: bytes) -> Self:
+        """Return what is left of a key whose private half was deleted: it names the key, and signs nothing."""
+        key = cls.__new__(cls)
+        key.suite, key.public_key, key._sign = suite, public_key, _refuse  # noqa: SLF001  our own
+        return key
+
+    @property
+    def is_wiped(self) -> bool:
+        """Whether the private half was deleted."""
+        return self._sign is _refuse
+
     def sign_with_label(self, label: bytes, content: bytes) -> bytes:
-        """SignWithLabel of section 5.1.2."""
+        """SignWithLabel of section 5.1.2. Raises `UsageError` if the private half was deleted."""
         return self._sign(sign_content(label, content))
 
     def __repr__(self) -> str:
         """The public key only."""
         return f"<SignaturePrivateKey of {self.public_key.hex()}>"
+
+
+def _refuse(_message: bytes) -> bytes:
+    raise UsageError("the private half of this signature key was deleted")
 
 
 def generate_signature_secret(suite: CipherSuite) -> Secret:

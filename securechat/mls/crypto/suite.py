@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from securechat.errors import DecodeError
 from securechat.mls.errors import InvalidMessage
 from securechat.tlscodec import Reader, encode_vector
+from securechat.value import value
 
 LABEL_PREFIX = b"MLS 1.0 "
 
@@ -101,7 +102,7 @@ class _EdDsa(SignatureScheme):
             raise InvalidMessage("a signature does not fit") from None
 
 
-@dataclass(frozen=True)
+@value
 class _Ecdsa(SignatureScheme):
     id: int
     curve: ec.EllipticCurve
@@ -148,7 +149,7 @@ class KemPublic(ABC):
         """Raise `InvalidMessage` unless something can be encrypted to `public_key`."""
 
 
-@dataclass(frozen=True)
+@value
 class _MontgomeryPublic(KemPublic):
     id: int
     name: str
@@ -168,7 +169,7 @@ class _MontgomeryPublic(KemPublic):
             raise InvalidMessage(f"an {self.name} public key is not in its canonical form")
 
 
-@dataclass(frozen=True)
+@value
 class _EllipticCurvePublic(KemPublic):
     id: int
     curve: ec.EllipticCurve
@@ -178,7 +179,7 @@ class _EllipticCurvePublic(KemPublic):
         load_uncompressed_point(self.curve, public_key)
 
 
-@dataclass(frozen=True)
+@value
 class CipherSuite:
     """One row of the registry (RFC 9420, section 17.1)."""
 

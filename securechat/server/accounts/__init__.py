@@ -1,1 +1,1 @@
-"""Who may log in: accounts, invites, password hashes, resume tokens."""
+"""Who may log in: accounts, invites, password hashes."""

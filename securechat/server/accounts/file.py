@@ -1,14 +1,16 @@
 """The file `accounts.json`: its format, and what counts as damage (docs/design.md, section 5, Accounts).
 
-    {"format": "securechat accounts", "version": 1, "accounts": [
+    {"format": "securechat accounts", "version": 2, "accounts": [
       {"name": "alice", "hash": "$argon2id$v=19$...", "created": 1735689600, "enabled": true,
-       "tokens": [{"device": "<hex>", "hash": "<hex>", "expires": 1738281600000}]}],
+       "generation": 1735689600000}],
      "invites": [{"hash": "<hex>", "account": "bob", "created": 1735689600000, "expires": 1736294400000}]}
 
-It is written whole, and the generation before it is kept as `accounts.json.previous`.
+It is written whole, and the one before it is kept as `accounts.json.previous`. Version 1 held resume tokens, too, which
+no device can prove to be its own: they are dropped, and each device logs in with the password once.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,17 +19,17 @@ from typing import Annotated, Any, Literal, NoReturn
 import msgspec
 
 from securechat.errors import StorageError, UsageError
-from securechat.files import write_atomically
+from securechat.files import open_to_read, write_atomically
 from securechat.names import collision_key, normalise_account
 from securechat.server.accounts.records import Account, Invite
 
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
 
 MAX_INVITES = 1000
 """Invites at once: more than an operator hands out, and few next to the accounts."""
 
 MAX_FILE = 64 << 20
-"""Bytes of `accounts.json`: 10,000 accounts with all their tokens take under 40 MB."""
+"""Bytes of `accounts.json`: of version 1, 10,000 accounts with all their tokens took under 40 MB."""
 
 MAX_MEMORY_KIB, MAX_PASSES, MAX_LANES = 256 << 10, 16, 16
 """A stored hash that costs more than this is refused when the file is read: one login must not stop the server."""
@@ -40,7 +42,7 @@ _PHC = re.compile(
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     format: Literal["securechat accounts"]
-    version: Literal[1]
+    version: Literal[1, 2]
     accounts: list[Account]
     invites: Annotated[list[Invite], msgspec.Meta(max_length=MAX_INVITES)] = []
 
@@ -51,7 +53,7 @@ def read_accounts(path: Path) -> tuple[list[Account], list[Invite]]:
     Raises StorageError with the position of any damage.
     """
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_to_read(path), "rb") as file:
             data = file.read(MAX_FILE + 1)
     except FileNotFoundError:
         if _previous(path).exists():  # starting afresh would let strangers register the names in it
@@ -106,6 +108,10 @@ def _parse(path: Path, data: bytes) -> _File:
         _damaged(path, f"is damaged at line {error.lineno}, column {error.colno}: {error.msg}")
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, nesting without end
         _damaged(path, f"is damaged: {error}")
+    if isinstance(document, dict) and document.get("version") == 1 and isinstance(document.get("accounts"), list):
+        for account in document["accounts"]:
+            if isinstance(account, dict):
+                account.pop("tokens", None)
     try:
         return msgspec.convert(document, _File)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:  # names the place: `$.accounts[3].hash`
@@ -121,6 +127,10 @@ def _check_name(path: Path, name: str, what: str) -> None:
 
 
 def _check_hash(path: Path, account: Account) -> None:
+    if account.deleted:
+        if account.hash or account.enabled:
+            _damaged(path, f"has an account {account.name!a} that was deleted and can log in")
+        return
     match = _PHC.fullmatch(account.hash)
     if match is None:
         _damaged(path, f"has an account {account.name!a} whose hash is not one of Argon2id")

@@ -1,49 +1,57 @@
-"""What is known of an account: its password hash, its devices' resume tokens, and the invites handed out.
+"""What is known of an account: its password hash, and the invites handed out.
 
-Neither passwords, nor secrets, nor tokens are kept: only their hashes.
+Neither passwords, nor secrets, nor codes are kept: only their hashes.
 """
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
 
 from securechat.errors import RefusedError
-from securechat.wire import limits
+from securechat.value import value
 
-_Hex16 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
 _Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 _Time = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]  # what every JSON reader can hold
 
 
-class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A resume token as it is stored: SHA-256 of its bytes, good for one device until `expires` (ms since 1970)."""
+class Account(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """One account as it is stored. `created` in seconds since 1970. The operator may turn `enabled` off in the file.
 
-    device: _Hex16
-    hash: _Hex32
-    expires: _Time
+    `generation` rises whenever what was proven before must count for nothing: by a new password, and by disabling or
+    enabling. It is the time of that (ms), so that no account has one again that it, or another of its name, has had.
+    Resume tokens, and logins that are under way, belong to a generation.
 
+    `secret_set`: when the secret became another one than before (ms); 0: never, as far as is known.
 
-class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One account as it is stored. `created` in seconds since 1970. The operator may turn `enabled` off in the file."""
+    `deleted`: when, in seconds since 1970; 0: it is not. Of a deleted account the name stays, for nobody to take, and
+    `hash` is empty.
+
+    `ca`: which CA had signed for the server when the secret was stored (`certificate_files.issuer_of`), in hex; empty:
+    that is not known.
+    """
 
     name: str
     hash: str
     created: _Time
     enabled: bool = True
-    tokens: Annotated[tuple[Token, ...], msgspec.Meta(max_length=limits.MAX_DEVICES)] = ()
+    generation: _Time = 0
+    ca: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
+    secret_set: _Time = 0
+    deleted: _Time = 0
 
     def __repr__(self) -> str:
         """Show no hashes: guessing passwords begins with one."""
-        return f"Account({self.name!a}, created={self.created}, enabled={self.enabled}, tokens=<{len(self.tokens)}>)"
+        return f"Account({self.name!a}, created={self.created}, enabled={self.enabled})"
 
     def check_enabled(self) -> None:
-        """Raise RefusedError `login-refused` if the operator has disabled the account."""
+        """Raise RefusedError `login-refused` if the account was deleted, or the operator has disabled it."""
+        if self.deleted:
+            raise RefusedError("login-refused", "this account was deleted")
         if not self.enabled:
             raise RefusedError("login-refused", "this account has been disabled by the operator")
 
 
-class Invite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Invite(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A code that is good once, as it is stored: its SHA-256, when it was made and when it expires (ms)."""
 
     hash: _Hex32
@@ -60,19 +68,7 @@ class Invite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.hash[:8]
 
 
-@dataclass(frozen=True)
-class ResumeToken:
-    """A new token for a device: TOKEN_LENGTH bytes that exist nowhere else, good until `expires` (ms since 1970)."""
-
-    token: bytes
-    expires: int
-
-    def __repr__(self) -> str:
-        """Show no token."""
-        return f"ResumeToken(expires={self.expires})"
-
-
-@dataclass(frozen=True)
+@value
 class InviteCode:
     """A new invite: its code exists nowhere else."""
 

@@ -1,7 +1,6 @@
 """Who may log in: the accounts, in memory and in `accounts.json` (docs/design.md, section 5, Accounts).
 
-Kept for each account are an Argon2id hash (PHC string) of the 32-byte secret that the client derives from the password,
-and SHA-256 hashes of its devices' resume tokens.
+Kept for each account is an Argon2id hash (PHC string) of the 32-byte secret that the client derives from the password.
 
 Since the server never sees a password, the operator cannot set one. Instead the operator gives out invites: codes that
 are good once, and of which only the hash is kept. One for no account lets anybody make a new one; one for an account
@@ -13,7 +12,6 @@ and answers. So whatever is visible is on disk, a failed write leaves everything
 """
 
 import hashlib
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -23,38 +21,38 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
+from securechat.codes import make_code
+from securechat.errors import RefusedError, SecurechatError, StorageError
 from securechat.files import FileLock, make_private_folder
-from securechat.names import collision_key, normalise_account
+from securechat.lookalikes import check_new_account, likeness
+from securechat.names import collision_key
 from securechat.server.accounts.file import MAX_INVITES, read_accounts, write_accounts
-from securechat.server.accounts.records import Account, Invite, InviteCode, ResumeToken, Token
+from securechat.server.accounts.records import Account, Invite, InviteCode
 from securechat.server.logs import get_logger
-from securechat.wire import limits
 
 log = get_logger(__name__)
 
 MAX_ACCOUNTS = 10_000
 """Beyond that, rewriting the file for each change takes too long (docs/design.md, section 5, Accounts)."""
 
-TOKEN_SECONDS = 30 * 86_400
-"""Life of a resume token: as long as an absent reader's place in a log is kept."""
-
-INVITE_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
-INVITE_LENGTH = 20
-"""99 bits, so that nobody guesses one, in letters that are not mistaken for one another when read out."""
-
 USED_SECONDS = 3600
 """How long a used invite still lets the account that used it repeat its registration."""
 
 Value = TypeVar("Value")
 
+_MEANWHILE = "meanwhile the password was set anew, or the account was disabled"
+
 
 class _Draft:
     """Accounts and invites as they will be, once they are on disk."""
 
-    def __init__(self, accounts: Mapping[str, Account], invites: Mapping[str, Invite]) -> None:
+    def __init__(
+        self, accounts: Mapping[str, Account], alike: Mapping[str, str], invites: Mapping[str, Invite]
+    ) -> None:
         self._before = accounts
+        self._alike = alike
         self.changed: dict[str, Account] = {}  # by collision key
+        self.made: set[str] = set()  # classes of new names
         self.invites = dict(invites)  # by hash
 
     def __len__(self) -> int:
@@ -66,15 +64,25 @@ class _Draft:
         return self.changed.get(key) or self._before.get(key)
 
     def get(self, name: str) -> Account:
-        """The account of exactly this name, or RefusedError `not-found`."""
+        """The account of exactly this name, or RefusedError `not-found`, also where it was deleted."""
         account = self.find(name)
         if account is None or account.name != name:
             raise RefusedError("not-found", f"there is no account {name}")
+        if account.deleted:
+            raise RefusedError("not-found", f"the account {name} was deleted; its name stays reserved")
         return account
 
     def put(self, account: Account) -> Account:
         self.changed[collision_key(account.name)] = account
         return account
+
+    def check_free(self, name: str) -> None:
+        """Refuse a name for a new account that is taken, or that people would take for one that is."""
+        if self.find(name) is not None:
+            raise RefusedError("name-taken", f"the name {name} is taken")
+        if likeness(name) in self._alike or likeness(name) in self.made:
+            # Which one is not for a stranger to know.
+            raise RefusedError("name-taken", f"the name {name} looks like one that is taken; choose another")
 
     def drop_invites_for(self, name: str) -> None:
         self.invites = {key: invite for key, invite in self.invites.items() if invite.account != name}
@@ -87,17 +95,29 @@ Change = Callable[[_Draft], Value]
 class AccountStore:
     """All accounts. Every method may be called from any thread; none of them waits for the disk."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        age: Callable[[], float] | None = None,
+        write: Callable[[Callable[[], None]], None] = lambda write: write(),
+    ) -> None:
         """Read `path`, or begin without accounts where neither it nor an earlier generation exists.
 
+        `age`: the time by which invites are deleted (`clock.ServerClock.age`).
+
+        `write` calls what it is given, which writes the file, and once more where room could be made for it.
         Raises StorageError if another server uses it, or with the position if it is damaged; it is left as it is.
         """
         self._path = path
         self._clock = clock
+        self._write = write
+        self._age = age or clock
         make_private_folder(path.parent)
         self._lock_file = FileLock(path.with_name(path.name + ".lock"), busy=f"another server is using {path}")
         self._accounts: dict[str, Account] = {}  # by collision key, so that names are unique whatever their case
-        self._by_token: dict[str, tuple[Account, Token]] = {}
+        self._alike: dict[str, str] = {}  # one name of each class of look-alikes; older accounts may share one
         try:
             accounts, invites = read_accounts(path)
             for account in accounts:
@@ -121,21 +141,26 @@ class AccountStore:
         account = self._accounts.get(collision_key(name))
         return account if account is not None and account.name == name else None
 
+    def like(self, name: str) -> str | None:
+        """The name of an account that people would take this one for, or of its own account; None: there is none."""
+        return self._alike.get(likeness(name))
+
     def all(self) -> list[Account]:
         """All accounts, by name."""
         return sorted(self._accounts.copy().values(), key=lambda account: account.name)
 
-    def add(self, name: str, password_hash: str, *, invite: str = "", invited: bool = False) -> Future[Account]:
+    def add(
+        self, name: str, password_hash: str, *, invite: str = "", invited: bool = False, ca: str = ""
+    ) -> Future[Account]:
         """Make an account. The future ends when it is on disk, or in RefusedError `name-taken`, or in StorageError.
 
+        Raises UsageError for a name that nobody may take (`lookalikes`); those that are there are not judged again.
         `invite`: a code that is used up by this; `invited`: nothing else permits it.
         """
-        if normalise_account(name) != name:
-            raise UsageError(f"{name!a} is not in its one spelling")
+        check_new_account(name)
 
         def make(draft: _Draft) -> Account:
-            if draft.find(name) is not None:
-                raise RefusedError("name-taken", f"the name {name} is taken")
+            draft.check_free(name)
             if len(draft) >= MAX_ACCOUNTS:
                 raise RefusedError("registration-closed", "this server has as many accounts as it can hold")
             found = self._invite(draft.invites, invite, name)
@@ -143,12 +168,17 @@ class AccountStore:
                 raise RefusedError("registration-closed", "this invite code has been used meanwhile")
             if found is not None:
                 draft.invites[found.hash] = self._used(found, name)
-            return draft.put(Account(name, password_hash, int(self._clock())))
+            now = self._clock()
+            draft.made.add(likeness(name))
+            return draft.put(Account(name, password_hash, int(now), generation=int(now * 1000), ca=ca))
 
         return self._ask(make)
 
-    def reset(self, name: str, password_hash: str, invite: str) -> Future[Account]:
-        """Set a new password, with an invite for this account, which is enabled then; its devices are logged out."""
+    def reset(self, name: str, password_hash: str, invite: str, *, ca: str = "") -> Future[Account]:
+        """Set a new password, with an invite for this account, which is enabled then.
+
+        What was proven by the old one counts for nothing any more; the sequencer has to `expel` who is in.
+        """
 
         def make(draft: _Draft) -> Account:
             account = draft.get(name)
@@ -157,29 +187,82 @@ class AccountStore:
                 raise RefusedError("registration-closed", "this invite code has been used meanwhile")
             draft.drop_invites_for(name)
             draft.invites[found.hash] = self._used(found, name)
-            return draft.put(replace(account, hash=password_hash, enabled=True, tokens=()))
+            return draft.put(self._next(self._set_secret(replace(account, enabled=True), password_hash, ca)))
 
         return self._ask(make)
 
-    def replace_hash(self, name: str, old: str, new: str) -> Future[Account]:
-        """Replace the hash `old` by `new`; does nothing if the hash has changed meanwhile."""
+    def replace_hash(self, name: str, old: str, new: str, *, ca: str = "") -> Future[Account]:
+        """Replace the hash `old` by `new`, of the same secret, under `ca`; does nothing if it has changed meanwhile."""
 
         def exchange(draft: _Draft) -> Account:
             account = draft.get(name)
-            return draft.put(replace(account, hash=new)) if account.hash == old else account
+            return draft.put(replace(account, hash=new, ca=ca)) if account.hash == old else account
+
+        return self._ask(exchange)
+
+    def replace_secret(self, name: str, old: str, new: str, *, ca: str = "") -> Future[Account]:
+        """The same with the hash of another secret. Its tokens stay good; the sequencer has to tell who is in."""
+
+        def exchange(draft: _Draft) -> Account:
+            account = draft.get(name)
+            return draft.put(self._set_secret(account, new, ca)) if account.hash == old else account
+
+        return self._ask(exchange)
+
+    def change_password(self, name: str, old: str, new: str, *, ca: str = "") -> Future[Account]:
+        """Put the hash `new` in the place of `old`, which its owner knows. What was proven before counts for nothing.
+
+        RefusedError `login-refused`: it has changed meanwhile, or the account was disabled.
+        """
+
+        def exchange(draft: _Draft) -> Account:
+            account = draft.get(name)
+            if account.hash != old or not account.enabled:
+                raise RefusedError("login-refused", _MEANWHILE)
+            return draft.put(self._next(self._set_secret(account, new, ca)))
 
         return self._ask(exchange)
 
     def set_enabled(self, name: str, *, enabled: bool) -> Future[Account]:
-        """Enable or disable an account. Disabling makes its tokens and invites worthless."""
+        """Enable or disable an account. Disabling makes its tokens and invites worthless; enabling revives none."""
 
         def switch(draft: _Draft) -> Account:
             account = draft.get(name)
             if not enabled:
                 draft.drop_invites_for(name)
-            return draft.put(replace(account, enabled=enabled, tokens=account.tokens if enabled else ()))
+            return draft.put(self._next(replace(account, enabled=enabled))) if account.enabled != enabled else account
 
         return self._ask(switch)
+
+    def _set_secret(self, account: Account, password_hash: str, ca: str) -> Account:
+        """The account with another secret, since now."""
+        since = max(account.secret_set + 1, int(self._clock() * 1000))
+        return replace(account, hash=password_hash, ca=ca, secret_set=since)
+
+    def delete(self, name: str, known: str = "") -> Future[Account]:
+        """Delete an account: its name stays, for nobody to take. Doing so again changes nothing.
+
+        What the store has of it is for the sequencer to forget, once this is on disk. `known`: the hash of the secret
+        by which its owner asks for it; RefusedError `login-refused`: it has changed meanwhile, or the account was
+        disabled.
+        """
+
+        def erase(draft: _Draft) -> Account:
+            found = draft.find(name)
+            if found is not None and found.name == name and found.deleted:
+                return found
+            account = draft.get(name)
+            if known and (account.hash != known or not account.enabled):
+                raise RefusedError("login-refused", _MEANWHILE)
+            draft.drop_invites_for(name)
+            gone = replace(account, hash="", ca="", enabled=False, deleted=max(1, int(self._clock())))
+            return draft.put(self._next(gone))
+
+        return self._ask(erase)
+
+    def _next(self, account: Account) -> Account:
+        """The account in its next generation."""
+        return replace(account, generation=max(account.generation + 1, int(self._clock() * 1000)))
 
     # --- invites ---
 
@@ -191,13 +274,12 @@ class AccountStore:
 
     def create_invite(self, account: str, seconds: int) -> Future[InviteCode]:
         """Make an invite for an account, replacing those that it has, or, with "", for any new account."""
-        letters = [secrets.choice(INVITE_LETTERS) for _ in range(INVITE_LENGTH)]
-        code = "-".join("".join(letters[at : at + 5]) for at in range(0, INVITE_LENGTH, 5))
+        code = make_code()
         now = int(self._clock() * 1000)
         invite = Invite(_hash_code(code), now, now + seconds * 1000, account)
 
         def create(draft: _Draft) -> InviteCode:
-            kept = {key: each for key, each in draft.invites.items() if each.expires > now}
+            kept = {key: each for key, each in draft.invites.items() if each.expires > self._age() * 1000}
             if len(kept) >= MAX_INVITES:
                 raise RefusedError("busy", f"there are {MAX_INVITES} invites already: revoke some")
             draft.invites = kept
@@ -225,7 +307,7 @@ class AccountStore:
         return self._invite(self._invites, code, name)
 
     def _invite(self, invites: Mapping[str, Invite], code: str, name: str) -> Invite | None:
-        # Looked up by hash: see `redeem`.
+        # Looked up by hash: how long that takes says nothing useful about the code.
         invite = invites.get(_hash_code(code))
         if invite is None or invite.expires <= self._clock() * 1000 or invite.account not in ("", name):
             return None
@@ -234,46 +316,6 @@ class AccountStore:
     def _used(self, invite: Invite, name: str) -> Invite:
         expires = min(invite.expires, int(self._clock() * 1000) + USED_SECONDS * 1000)
         return replace(invite, account=name, used=True, expires=expires)
-
-    # --- resume tokens ---
-
-    def issue_token(self, name: str, device: bytes) -> Future[ResumeToken]:
-        """Make a resume token for a device, replacing the one it had."""
-        token = secrets.token_bytes(limits.TOKEN_LENGTH)
-        now = int(self._clock() * 1000)
-        stored = Token(device.hex(), hashlib.sha256(token).hexdigest(), now + TOKEN_SECONDS * 1000)
-
-        def issue(draft: _Draft) -> ResumeToken:
-            account = draft.get(name)
-            account.check_enabled()
-            others = [other for other in account.tokens if other.device != stored.device and other.expires > now]
-            others.sort(key=lambda other: other.expires)
-            draft.put(replace(account, tokens=(*others[-(limits.MAX_DEVICES - 1) :], stored)))
-            return ResumeToken(token, stored.expires)
-
-        return self._ask(issue)
-
-    def redeem(self, token: bytes, device: bytes) -> tuple[str, int]:
-        """The account that owns a token of this device, and when the token expires (ms since 1970).
-
-        The token stays valid. Raises RefusedError `token-refused`, the same for every reason.
-        """
-        # Looked up by hash: how long that takes says nothing useful about the token.
-        account, stored = self._by_token.get(hashlib.sha256(token).hexdigest(), (None, None))
-        if account is None or stored is None or stored.device != device.hex() or stored.expires <= self._clock() * 1000:
-            raise RefusedError("token-refused", "log in with the password again")
-        return account.name, stored.expires
-
-    def revoke_tokens(self, name: str, *, keep: bytes | None = None) -> Future[Account]:
-        """Make the resume tokens of an account worthless, except that of the device `keep`."""
-        kept = keep.hex() if keep is not None else None
-
-        def revoke(draft: _Draft) -> Account:
-            account = draft.get(name)
-            kept_tokens = tuple(token for token in account.tokens if token.device == kept)
-            return draft.put(replace(account, tokens=kept_tokens))
-
-        return self._ask(revoke)
 
     def close(self) -> None:
         """Write all requested changes and release the file. Later changes are refused."""
@@ -308,7 +350,7 @@ class AccountStore:
                         future.set_exception(StorageError("the server failed to write its accounts; see its log"))
 
     def _apply(self, asked: list[tuple[Change[Any], Future[Any]]]) -> None:
-        draft = _Draft(self._accounts, self._invites)
+        draft = _Draft(self._accounts, self._alike, self._invites)
         outcomes: list[Any] = []
         for change, _ in asked:
             try:
@@ -316,8 +358,10 @@ class AccountStore:
             except RefusedError as error:
                 outcomes.append(error)
         try:
+            draft.changed = {key: each for key, each in draft.changed.items() if each != self._accounts.get(key)}
             if draft.changed or draft.invites != self._invites:
-                write_accounts(self._path, (self._accounts | draft.changed).values(), draft.invites.values())
+                accounts = (self._accounts | draft.changed).values()
+                self._write(lambda: write_accounts(self._path, accounts, draft.invites.values()))
             for account in draft.changed.values():
                 self._show(account)
             self._invites = draft.invites
@@ -331,12 +375,8 @@ class AccountStore:
 
     def _show(self, account: Account) -> None:
         """Make the account visible, now that it is on disk."""
-        before = self._accounts.get(key := collision_key(account.name))
-        for token in before.tokens if before else ():
-            self._by_token.pop(token.hash, None)
-        for token in account.tokens if account.enabled else ():
-            self._by_token[token.hash] = (account, token)
-        self._accounts[key] = account
+        self._accounts[collision_key(account.name)] = account
+        self._alike.setdefault(likeness(account.name), account.name)
 
 
 def _hash_code(code: str) -> str:

@@ -5,6 +5,7 @@ the login is handed to the sequencer.
 """
 
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Mapping
@@ -12,20 +13,31 @@ from collections.abc import Mapping
 from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
 from securechat.names import normalise_account
 from securechat.server.accounts.passwords import PasswordWorkers, check_registration
-from securechat.server.accounts.records import Account, ResumeToken
+from securechat.server.accounts.records import Account
 from securechat.server.accounts.store import AccountStore
 from securechat.server.admission.newcomers import Newcomers
 from securechat.server.config import ServerConfig
 from securechat.server.logs import get_logger
 from securechat.server.rates import Attempt, Rates
-from securechat.server.sequencer.operations import Attach, Detach, Drained
+from securechat.server.sequencer.operations import (
+    Detach,
+    Drained,
+    ForgetAccount,
+    PasswordChecked,
+    PasswordReplaced,
+    Resuming,
+)
 from securechat.server.sequencer.sequencer import Sequencer
 from securechat.server.sequencer.session import Outlet, Session, refusal
+from securechat.server.space import Space
 from securechat.server.status import Counters, LoginKind
 from securechat.wire.messages import (
     Acknowledge,
-    ClientHello,
+    ChangePassword,
     Closing,
+    DeleteAccount,
+    Done,
+    Ephemeral,
     FromClient,
     Login,
     Register,
@@ -34,6 +46,7 @@ from securechat.wire.messages import (
     Resume,
     Submit,
 )
+from securechat.wire.possession import Channel
 
 log = get_logger(__name__)
 
@@ -54,6 +67,7 @@ class LoginDesk:
         rates: Rates,
         counters: Counters,
         sequencer: Sequencer,
+        space: Space,
     ) -> None:
         self.counters = counters
         self.config = config
@@ -61,19 +75,21 @@ class LoginDesk:
         self.workers = workers
         self.rates = rates
         self.sequencer = sequencer
+        self.space = space
         self.newcomers = Newcomers[Outlet]()
 
 
 class ClientHandler:
     """One client: its login, and then the way of its messages to the sequencer. Implements `connection.Handler`."""
 
-    def __init__(self, connection: Outlet, address: str, desk: LoginDesk) -> None:
+    def __init__(self, connection: Outlet, channel: Channel, address: str, desk: LoginDesk) -> None:
         """`address`: what its attempts are counted by (`rates.address_key`)."""
         self._connection = connection
+        self._channel = channel
         self._address = address
         self._desk = desk
         self._sequencer = desk.sequencer
-        self._session = Session(connection)
+        self._session = Session(connection, address)
         self._started = time.monotonic()
 
     # --- called by the connection -----------------------------------------------------------------------------------
@@ -82,15 +98,18 @@ class ClientHandler:
         """See `connection.Handler`."""
         if _FREQUENT.issuperset(map(type, messages)):
             self._sequencer.submit(self._session, messages)
-        else:
-            for message in messages:
-                self._receive(message)
+            return
+        for message in messages:
+            self._receive(message)
 
     def _receive(self, message: FromClient) -> None:
         if type(message) in _FREQUENT:
             self._sequencer.submit(self._session, [message])
             return
-        if isinstance(message, ClientHello):
+        if isinstance(message, Ephemeral):
+            self._sequencer.submit(self._session, message)
+            return
+        if not isinstance(message, Request):  # a hello, which the protocol has answered
             return
         if log.isEnabledFor(logging.DEBUG):
             request = type(message).__name__
@@ -99,29 +118,36 @@ class ClientHandler:
             if isinstance(message, Login):
                 self._login(message)
             elif isinstance(message, Resume):
-                self._resume(message)
+                refused = functools.partial(self._refuse, message)
+                self._sequencer.submit(self._session, Resuming(message, self._channel, self._address, refused))
             elif isinstance(message, Register):
                 self._register(message)
             else:
                 self._desk.rates.requests.take(self._session.account, time.monotonic())
-                self._sequencer.submit(self._session, message)
+                if isinstance(message, ChangePassword):
+                    self._change_password(message)
+                elif isinstance(message, DeleteAccount):
+                    self._delete_account(message)
+                else:
+                    self._sequencer.submit(self._session, message)
         except RefusedError as error:
-            if isinstance(message, Request):
-                self._refuse(message, error)
+            self._refuse(message, error)
 
-    def logged_in(self) -> None:
+    def logged_in(self) -> str:
         """See `connection.Handler`."""
         self._desk.newcomers.leave(self._address, self._connection)
+        return self._session.account
 
     def drained(self) -> None:
         """See `connection.Handler`."""
-        if self._session.wants_history:
+        if self._session.wants_more:
             self._sequencer.submit(self._session, Drained())
             self._sequencer.interrupt()  # this round's turn is over
 
     def ended(self, closing: Closing | None, reason: str) -> None:
         """See `connection.Handler`."""
         self._desk.newcomers.leave(self._address, self._connection)
+        self._desk.workers.drop(self)
         log.info(
             "closed",
             client=self._connection.address,
@@ -147,26 +173,36 @@ class ClientHandler:
             if not invited:
                 desk.rates.attempts_by_address.take(self._address, now)  # this was a guess at a code
                 raise
-        desk.rates.registrations.take(self._address, now)
-        attempt = self._attempt(account, now)  # a name that is taken makes this a guess at its password
         before = desk.accounts.get(account)
+        if before is None:
+            desk.space.check()
+        desk.rates.registrations.take(self._address, now)
+        if before is None:
+            desk.rates.accounts.take(self._address, now)
+        attempt = self._attempt(account, now)  # a name that is taken makes this a guess at its password
 
         def answer(result: Account | SecurechatError) -> None:
             if isinstance(result, Account):
                 attempt.forget()
                 desk.counters.tried("register", "accepted")
                 log.info("registered", client=self._connection.address, account=account)
-                if before is not None and before.hash != result.hash:
+                if before is not None and before.generation != result.generation:
                     self._sequencer.expel(account, "the password was reset")
                 self._connection.send(Registered(request.id, account))
             else:
+                attempt.failed(result)
                 self._refuse(request, result)
 
         try:
-            desk.workers.submit_register(account, request.secret, answer, invite=request.invite, invited=invited)
+            desk.workers.submit_register(
+                account, request.secret, answer, invite=request.invite, invited=invited, address=self._address,
+                owner=self,
+            )  # fmt: skip
         except RefusedError:
             attempt.forget()
             desk.rates.registrations.give_back(self._address)
+            if before is None:
+                desk.rates.accounts.give_back(self._address)
             raise
 
     def _login(self, request: Login) -> None:
@@ -174,20 +210,86 @@ class ClientHandler:
             account = normalise_account(request.account)
         except UsageError:
             account = request.account  # nobody has that name: the same work and answer as for any other
-        attempt = self._attempt(account, time.monotonic())
+        now = time.monotonic()
+        attempts = self._attempts(account, now, 2 if request.former else 1)  # two guesses in one
 
-        def answer(result: ResumeToken | SecurechatError) -> None:
-            if isinstance(result, ResumeToken):
-                attempt.succeeded()
+        def answer(result: Account | SecurechatError) -> None:
+            if isinstance(result, Account):
+                for attempt in attempts:
+                    attempt.succeeded()
                 self._desk.counters.tried("password", "accepted")
-                self._attach(request, account, result.token, result.expires)
+                self._sequencer.submit(self._session, PasswordChecked(request, result))
                 self._sequencer.interrupt()
             else:
+                for attempt in attempts:
+                    attempt.failed(result)
                 self._refuse(request, result)
 
         try:
             self._desk.workers.submit_login(
-                account, request.secret, request.device, answer, familiar=attempt.familiar
+                account, request.secret, answer, former=request.former, familiar=attempts[0].familiar,
+                address=self._address, owner=self,
+            )  # fmt: skip
+        except RefusedError:
+            for attempt in attempts:
+                attempt.forget()
+            raise
+
+    def _change_password(self, request: ChangePassword) -> None:
+        session, now = self._session, time.monotonic()
+        changes = self._desk.rates.password_changes
+        # Two guesses in one, for somebody who has a token; a right one costs the workers as much.
+        attempts = self._attempts(session.account, now, 2)
+        try:
+            changes.take(session.account, now)
+        except RefusedError:
+            for attempt in attempts:
+                attempt.forget()
+            raise
+
+        def answer(result: Account | SecurechatError) -> None:
+            if isinstance(result, Account):
+                for attempt in attempts:
+                    attempt.succeeded()
+                log.info("password changed", client=self._connection.address, account=result.name)
+                self._sequencer.submit(session, PasswordReplaced(request, result))
+                self._sequencer.expel(result.name, "the password was changed on another device", spared=session)
+            else:
+                for attempt in attempts:
+                    attempt.failed(result)
+                if isinstance(result, RefusedError) and result.code == "busy":  # nothing was tried
+                    changes.give_back(session.account)
+                self._refuse(request, result)
+
+        try:
+            self._desk.workers.submit_change(
+                session.account, request.secret, request.new, answer, address=self._address, owner=self
+            )
+        except RefusedError:
+            for attempt in attempts:
+                attempt.forget()
+            changes.give_back(session.account)
+            raise
+
+    def _delete_account(self, request: DeleteAccount) -> None:
+        session = self._session
+        attempt = self._attempt(session.account, time.monotonic())
+
+        def answer(result: Account | SecurechatError) -> None:
+            if isinstance(result, Account):  # nobody logs in to it any more; what else there is of it goes now
+                attempt.succeeded()
+                log.info("account deleted by its owner", client=self._connection.address, account=result.name)
+                self._connection.send(Done(request.id))
+                # Nothing that its sessions wait for is done: it would leave what nobody comes to forget.
+                self._sequencer.expel(result.name, "this account was deleted")
+                self._sequencer.operate(ForgetAccount(result.name, lambda _: None))
+            else:
+                attempt.failed(result)
+                self._refuse(request, result)
+
+        try:
+            self._desk.workers.submit_delete(
+                session.account, request.secret, answer, address=self._address, owner=self
             )
         except RefusedError:
             attempt.forget()
@@ -196,19 +298,17 @@ class ClientHandler:
     def _attempt(self, account: str, now: float) -> Attempt:
         return self._desk.rates.attempt(account, self._address, now)
 
-    def _resume(self, request: Resume) -> None:
-        desk = self._desk
-        desk.rates.attempts_by_address.take(self._address, time.monotonic())
-        account, expires = desk.accounts.redeem(request.token, request.device)
-        desk.rates.attempts_by_address.give_back(self._address)
-        desk.rates.remember(account, self._address)
-        desk.counters.tried("resume", "accepted")
-        self._attach(request, account, request.token, expires)
-
-    def _attach(self, request: Login | Resume, account: str, token: bytes, expires: int) -> None:
-        known = self._desk.accounts.get(account)
-        created = known.created if known is not None else 0
-        self._sequencer.submit(self._session, Attach(request.id, account, created, request.device, token, expires))
+    def _attempts(self, account: str, now: float, count: int) -> list[Attempt]:
+        """Count as many attempts, or none. Raises RefusedError `slow-down`."""
+        attempts: list[Attempt] = []
+        try:
+            while len(attempts) < count:
+                attempts.append(self._attempt(account, now))
+        except RefusedError:
+            for attempt in attempts:
+                attempt.forget()
+            raise
+        return attempts
 
     def _refuse(self, request: Request, error: SecurechatError) -> None:
         if isinstance(error, StorageError):

@@ -1,45 +1,57 @@
-"""The operator's requests, handled in the running server; `protocol` has their list.
+"""The operator's requests, handled in the running server; `protocol` has their list, `serving` the threads.
 
-One thread handles one request after the other. Changes go the usual way: to accounts through their writer, to sessions
-through the sequencer. The answer comes when the change is on disk.
+Changes go the usual way: to accounts through their writer, to sessions through the sequencer. The answer comes when the
+change is on disk.
 """
 
-import contextlib
-import os
-import selectors
+import functools
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from operator import attrgetter
 from pathlib import Path
-from typing import Final, TypeVar
-
-import msgspec
+from typing import Any, Final, TypeVar
 
 from securechat import __version__
+from securechat.clean import clean
 from securechat.errors import RefusedError, SecurechatError, StorageError, UsageError
-from securechat.files import PRIVATE
+from securechat.lookalikes import check_new_account
 from securechat.names import normalise_account, normalise_room
-from securechat.server.accounts.records import InviteCode
-from securechat.server.accounts.store import AccountStore
+from securechat.server.accounts.records import Account, InviteCode
+from securechat.server.accounts.store import MAX_ACCOUNTS, AccountStore
 from securechat.server.config import ACCOUNTS_FILE
 from securechat.server.logs import get_logger
 from securechat.server.operator import backup, protocol
 from securechat.server.operator.protocol import Reply, Request
-from securechat.server.sequencer.operations import Answer, OwnerlessRoom, Speak
+from securechat.server.sequencer.operations import (
+    Announce,
+    Answer,
+    DeleteRoom,
+    EndSessions,
+    ForgetAccount,
+    ListSessions,
+    OwnerlessRoom,
+    SessionSeen,
+    Speak,
+    Survey,
+)
 from securechat.server.status import Counters, Status
 from securechat.server.store.sqlite.store import SQLiteStore
-from securechat.server.workers import join
-from securechat.transport.waker import Waker
+from securechat.wire.limits import MAX_NOTICE
 
 log = get_logger(__name__)
 
-REQUEST_SECONDS: Final = 10.0
-"""How long the other side may take to send its line, and to take each portion of a backup."""
-
 WRITE_SECONDS: Final = 30.0
 """How long writing the accounts file may take: a disk that takes longer is broken."""
+
+TOP_SECONDS: Final = 1.0
+"""How long senders are counted for `Top`."""
+
+MAX_ROOMS: Final = 100_000
+"""Conversations that are looked at for a list of rooms: more than a store holds for 10,000 accounts."""
 
 MAX_DAYS: Final = 365
 """Longest life of an invite: a forgotten one should not work for ever."""
@@ -48,7 +60,7 @@ Value = TypeVar("Value")
 
 
 class Admin:
-    """What the operator may do."""
+    """What the operator may do. Any thread may ask for anything at any time."""
 
     def __init__(
         self,
@@ -58,8 +70,7 @@ class Admin:
         counters: Counters,
         *,
         expel: Callable[[str, str], None],
-        speak: Callable[[Speak], None],
-        survey: Callable[[Callable[[list[OwnerlessRoom]], None]], None],
+        operate: Callable[[Any], None],
         change_site_key: Callable[[Answer], None],
         status: Callable[[], Status],
         unready: Callable[[], str],
@@ -68,7 +79,7 @@ class Admin:
     ) -> None:
         """`expel(account, text)` ends the sessions of an account; `unready` says why no clients are taken, if so.
 
-        `speak`, `survey`, `change_site_key`: in rooms that belong to nobody, see the sequencer.
+        `operate`: see the sequencer. `change_site_key`: in rooms that belong to nobody.
 
         `accept_clock`: the clock is right, although it has leapt.
         """
@@ -77,36 +88,77 @@ class Admin:
         self._store = store
         self._counters = counters
         self._expel = expel
-        self._speak = speak
-        self._survey = survey
+        self._operate = operate
         self._change_site_key = change_site_key
         self._status = status
         self._unready = unready
         self._accept_clock = accept_clock
         self._address = address
+        self._looking = threading.Lock()  # the store has one connection for the operator
 
     def handle(self, request: Request) -> Reply:
         """Handle any request but a backup. Raises RefusedError, UsageError or StorageError."""
         match request:
             case protocol.ListUsers():
+                with self._looking:
+                    holders = self._store.tokens.holders(time.time_ns() // 1_000_000)
                 return protocol.Users([
-                    protocol.User(each.name, each.created, each.enabled, len(each.tokens))
+                    protocol.User(
+                        each.name,
+                        each.created,
+                        each.enabled,
+                        holders.get((each.name, each.generation), 0) if each.enabled else 0,
+                        each.deleted,
+                    )
                     for each in self._accounts.all()
                 ])
             case protocol.AddUser(name, days):
                 name = normalise_account(name)
                 if self._accounts.get(name) is not None:
+                    self._existing(name)  # says so where it was deleted: then nothing lets it in again
                     raise RefusedError("exists", f"there is an account {name} already; reset-password lets it in again")
+                check_new_account(name)
+                if (other := self._accounts.like(name)) is not None:
+                    raise RefusedError("exists", f"{name} looks like {other}, an account here; choose another name")
                 return self._invite(name, days)
             case protocol.ResetPassword(name, days):
                 return self._invite(self._existing(name), days)
             case protocol.SetEnabled(name, enabled):
                 name = self._existing(name)
-                _result(self._accounts.set_enabled(name, enabled=enabled))
-                if not enabled:
-                    self._expel(name, "this account has been disabled by the operator")
+                switched = self._accounts.set_enabled(name, enabled=enabled)
+                if not enabled:  # once it is on disk, also where that takes longer than the operator is kept waiting
+                    told = "this account has been disabled by the operator"
+                    switched.add_done_callback(functools.partial(self._expel_then, name, told))
+                _result(switched)
                 log.info("account enabled" if enabled else "account disabled", account=name)
                 return protocol.Done()
+            case protocol.DeleteUser(name):
+                name = self._existing(name, deleted=True)
+                deleted = self._accounts.delete(name)
+                deleted.add_done_callback(functools.partial(self._expel_then, name, "this account was deleted"))
+                _result(deleted)
+                _done(lambda answer: self._operate(ForgetAccount(name, answer)))
+                return protocol.Done()
+            case protocol.ListSessions():
+                return protocol.Sessions([
+                    protocol.Session(
+                        each.account, each.device.hex(), each.address, each.seated, each.unread, each.handled
+                    )
+                    for each in sorted(self._sessions(), key=attrgetter("account", "device"))
+                ])
+            case protocol.EndSessions(name):
+                name = self._existing(name)
+                _done(lambda answer: self._operate(EndSessions(name, answer)))
+                return protocol.Done()
+            case protocol.Top(count):
+                return self._top(count)
+            case protocol.Announce(text):
+                said = _notice(text)
+
+                def announce(answer: Callable[[int], None]) -> None:
+                    self._operate(Announce(said, answer))
+
+                return protocol.Announced(_asked(announce))
             case protocol.CreateInvite(days):
                 return self._invite("", days)
             case protocol.ListInvites():
@@ -119,15 +171,28 @@ class Admin:
                 log.info("invite revoked", invite=invite.id, account=invite.account)
                 return protocol.Done()
             case protocol.ListRooms():
-                return protocol.Rooms([protocol.Room(each.name, each.people, each.barred) for each in self._rooms()])
+                return protocol.Rooms([
+                    protocol.Room(each.name, each.people, each.barred, each.version, each.rising, each.behind)
+                    for each in self._rooms()
+                ])
+            case protocol.ListAllRooms():
+                return protocol.AllRooms(self._conversations(MAX_ROOMS, ("open", "invite")))
+            case protocol.DeleteRoom(room):
+                room = normalise_room(room) if room.startswith("#") else room
+                _done(lambda answer: self._operate(DeleteRoom(room, answer)))
+                return protocol.Done()
             case protocol.Speak(room, action, name):
                 room, name = normalise_room(room), self._existing(name)
-                _done(lambda answer: self._speak(Speak(room, action, name, answer)))
+                _done(lambda answer: self._operate(Speak(room, action, name, answer)))
+                return protocol.Done()
+            case protocol.UpgradeRoom(room):
+                room = normalise_room(room)
+                _done(lambda answer: self._operate(Speak(room, "upgrade", "", answer)))
                 return protocol.Done()
             case protocol.ChangeSiteKey():
                 _done(self._change_site_key)
                 for room in [each.name for each in self._rooms() if each.people]:
-                    _done(lambda answer, room=room: self._speak(Speak(room, "site-key", "", answer)))  # type: ignore[misc]  # bound now
+                    _done(lambda answer, room=room: self._operate(Speak(room, "site-key", "", answer)))  # type: ignore[misc]  # bound now
                 return protocol.Done()
             case protocol.AcceptClock():
                 self._accept_clock()
@@ -143,23 +208,71 @@ class Admin:
     def write_backup(self, connection: socket.socket) -> None:
         """Answer with a backup. Raises StorageError before the first byte, OSError after it."""
         accounts = self._data / ACCOUNTS_FILE
-        with backup.snapshot(self._store, accounts) as (database, content):
-            connection.sendall(_encode(protocol.Streaming()))
+        with self._store.frozen() as parts:
+            try:
+                content = accounts.read_bytes() if accounts.exists() else b""
+            except OSError as error:
+                raise StorageError(f"cannot make a backup: {error.strerror or error}") from error
+            connection.sendall(protocol.encode(protocol.Streaming()))
             with connection.makefile("wb") as stream:
                 backup.write_backup(
-                    stream, database, content, server_id=self._store.server_id, time=int(time.time() * 1000)
+                    stream, parts, content, server_id=self._store.server_id, time=int(time.time() * 1000)
                 )
         log.info("backup made")
 
-    def _rooms(self) -> list[OwnerlessRoom]:
-        seen: Future[list[OwnerlessRoom]] = Future()
-        self._survey(seen.set_result)
-        return _answer(seen)
+    def _expel_then(self, name: str, text: str, changed: Future[Account]) -> None:
+        if changed.exception() is None:
+            self._expel(name, text)
 
-    def _existing(self, name: str) -> str:
+    def _rooms(self) -> list[OwnerlessRoom]:
+        return _asked(lambda answer: self._operate(Survey(answer)))
+
+    def _sessions(self) -> list[SessionSeen]:
+        return _asked(lambda answer: self._operate(ListSessions(answer)))
+
+    def _conversations(self, most: int, kinds: Collection[str]) -> list[protocol.TopRoom]:
+        with self._looking:
+            usage = self._store.usage(most)
+        return [
+            protocol.TopRoom(each.conversation.hex(), each.kind, each.name, each.founder, each.held_bytes)
+            for each in usage.conversations
+            if each.kind in kinds
+        ]
+
+    def _top(self, count: int) -> protocol.TopReport:
+        """Show who holds most, and who sends most: looked at twice, a second apart."""
+        before = Counter[str]()
+        for each in self._sessions():
+            before[each.account] += each.handled
+        begin = time.monotonic()
+        time.sleep(TOP_SECONDS)
+        sessions, handled = Counter[str](), Counter[str]()
+        for each in self._sessions():
+            sessions[each.account] += 1
+            handled[each.account] += each.handled
+        seconds = time.monotonic() - begin
+        with self._looking:
+            usage = self._store.usage(MAX_ACCOUNTS)
+        held = {each.account: each.held_bytes for each in usage.accounts}
+        rates = {name: max(0, handled[name] - before[name]) / seconds for name in handled}
+        most = {name for name, _ in Counter(held).most_common(count)}
+        most.update(name for name, _ in Counter(rates).most_common(count))
+        accounts = [
+            protocol.TopAccount(name, held.get(name, 0), sessions[name], round(rates.get(name, 0.0), 1))
+            for name in most
+            if name  # the operator's own words
+        ]
+        accounts.sort(key=attrgetter("held_bytes", "per_second"), reverse=True)
+        return protocol.TopReport(accounts, self._conversations(count, ("open", "invite", "direct")))
+
+    def _existing(self, name: str, *, deleted: bool = False) -> str:
+        """The one spelling of an account's name; `deleted`: also of one that was. Raises RefusedError or UsageError."""
         name = normalise_account(name)
-        if self._accounts.get(name) is None:
+        account = self._accounts.get(name)
+        if account is None:
             raise RefusedError("not-found", f"there is no account {name}")
+        if account.deleted and not deleted:
+            raise RefusedError("not-found", f"the account {name} was deleted; its name stays reserved")
         return name
 
     def _invite(self, account: str, days: int) -> protocol.Code:
@@ -170,91 +283,19 @@ class Admin:
         return protocol.Code(made.code, account, made.invite.expires)
 
 
-class AdminServer:
-    """The socket, and the thread that answers there."""
-
-    def __init__(self, path: str, admin: Admin) -> None:
-        """`path`: see `protocol.socket_path`; nobody else may use the data folder. Raises StorageError."""
-        self._path = path
-        self._admin = admin
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)  # noqa: PTH108 - left by a server that was killed
-            self._listener.bind(path)
-            os.chmod(path, PRIVATE)  # noqa: PTH101 - before it listens: until then nobody gets in
-            self._listener.listen()
-        except OSError as error:
-            self._listener.close()
-            raise StorageError(f"cannot open {path}: {error.strerror or error}") from error
-        self._waker = Waker()
-        self._thread = threading.Thread(target=self._run, name="admin")
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop answering, and remove the socket."""
-        self._waker.wake()
-        join(self._thread)
-        self.close()
-
-    def close(self) -> None:
-        """Close everything; after `stop`, or instead of `start`."""
-        self._listener.close()
-        self._waker.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)  # noqa: PTH108 - a str, as the socket wants it
-
-    def _run(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._listener, selectors.EVENT_READ)
-            selector.register(self._waker, selectors.EVENT_READ)
-            while all(key.fileobj is self._listener for key, _ in selector.select()):
-                with contextlib.suppress(OSError):  # the other side has gone
-                    connection, _ = self._listener.accept()
-                    with connection:
-                        connection.settimeout(REQUEST_SECONDS)
-                        self._serve(connection)
-
-    def _serve(self, connection: socket.socket) -> None:
-        try:
-            request = _read(connection)
-            if isinstance(request, protocol.Backup):
-                self._admin.write_backup(connection)
-                return
-            reply = self._admin.handle(request)
-        except RefusedError as error:
-            reply = protocol.Failed(error.code, str(error))
-        except UsageError as error:
-            reply = protocol.Failed("usage", str(error))
-        except SecurechatError as error:
-            reply = protocol.Failed("", str(error))
-        except OSError:
-            raise
-        except Exception:
-            log.exception("internal error in an operator's request")
-            reply = protocol.Failed("", "internal error of the server; see its log")
-        connection.sendall(_encode(reply))
+def _notice(text: str) -> str:
+    """Make a text harmless that everybody is to be told. Raises UsageError if it is empty or too long."""
+    cleaned = clean(text).strip()
+    if not cleaned or len(cleaned) > MAX_NOTICE:
+        raise UsageError(f"a notice has 1 to {MAX_NOTICE} characters, and this one {len(cleaned)}")
+    return cleaned
 
 
-def _read(connection: socket.socket) -> Request:
-    line = b""
-    while not line.endswith(b"\n"):
-        data = connection.recv(protocol.MAX_REQUEST)
-        line += data
-        if not data or len(line) > protocol.MAX_REQUEST:
-            raise UsageError("a request is one line of JSON")
-    try:
-        request: Request = msgspec.json.decode(line, type=Request)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # the latter: text that is not UTF-8
-        raise UsageError(f"the server does not understand this; is it of another version? {error}") from None
-    return request
-
-
-def _encode(reply: Reply) -> bytes:
-    return msgspec.json.encode(reply) + b"\n"
+def _asked(ask: Callable[[Callable[[Value], None]], None]) -> Value:
+    """Ask the sequencer for something that cannot be refused, and wait."""
+    seen: Future[Value] = Future()
+    ask(seen.set_result)
+    return _answer(seen)
 
 
 def _done(ask: Callable[[Answer], None]) -> None:

@@ -1,14 +1,16 @@
 """Backups: everything that a server keeps, as it was at one instant, into one file and back.
 
-A backup is a tar file of `chat.db` (with the server's identity, `server_id`), `accounts.json`, and finally
-`manifest.json`, which names them with their sizes and hashes. A file that breaks off has no manifest and is refused.
-The database is copied first, so an account that is made meanwhile is in the accounts only. The other way round, a
-stranger could take the name of somebody who is in conversations.
+A backup is a tar file of `chat.db` (with the server's identity, `server_id`) and its write-ahead log `chat.db-wal`, of
+`accounts.json`, and finally `manifest.json`, which names them with their sizes and hashes. A file that breaks off has
+no manifest and is refused. It is read from the files that the server goes on writing to, and needs no room beside them.
+The accounts are read after the instant at which the database was, so an account that is made meanwhile is in the
+accounts only. The other way round, a stranger could take the name of somebody who is in conversations.
 
 It is as secret as the data folder. It lacks the certificate and its key, which have a folder of their own.
 """
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -16,22 +18,25 @@ import shutil
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Annotated, BinaryIO, Final, Literal
 
 import msgspec
 
 from securechat.errors import StorageError, UnreachableError
-from securechat.files import PRIVATE, is_ours, make_private_folder, sync
+from securechat.files import PRIVATE, descriptor_of, is_ours, make_private_folder, open_to_read, sync
 from securechat.server.accounts.file import read_accounts
 from securechat.server.config import ACCOUNTS_FILE, STORE_FILE
 from securechat.server.operator import protocol
+from securechat.server.store.sqlite.database import Part
 from securechat.server.store.sqlite.store import SQLiteStore
 
 MANIFEST: Final = "manifest.json"
 PORTION: Final = 1 << 20
 """Bytes copied at once."""
+
+LOG_FILE: Final = STORE_FILE + "-wal"
 
 MAX_MANIFEST: Final = 64 << 10
 
@@ -42,43 +47,50 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The last member. `time` in ms since 1970; `server_id` in hexadecimal."""
+    """The last member. `time` in ms since 1970; `server_id` in hexadecimal. Version 1 had no write-ahead log."""
 
     format: Literal["securechat backup"]
-    version: Literal[1]
+    version: Literal[1, 2]
     time: int
     server_id: str
-    files: Annotated[dict[str, _File], msgspec.Meta(max_length=2)]
+    files: Annotated[dict[str, _File], msgspec.Meta(max_length=3)]
 
 
-@contextlib.contextmanager
-def snapshot(store: SQLiteStore, accounts: Path) -> Iterator[tuple[Path, bytes]]:
-    """Copy the database, then read the accounts; the copy is deleted at the end. Raises StorageError."""
-    copy = accounts.with_name(STORE_FILE + ".backup")
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            copy.unlink()  # left by a crash
-        os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE))
-        store.backup(copy)
-        yield copy, accounts.read_bytes() if accounts.exists() else b""
-    except OSError as error:
-        raise StorageError(f"cannot make a backup: {error.strerror or error}") from error
-    finally:
-        copy.unlink(missing_ok=True)
+class _Reading(io.RawIOBase):
+    """A part of a backup while it is read, and what was read of it so far."""
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._at = 0
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """See `io.RawIOBase`. A file that has become shorter ends with an OSError."""
+        left = self._part.size - self._at
+        data = os.pread(self._part.descriptor, left if size < 0 else min(size, left), self._at)
+        if not data and left and size:
+            raise OSError(errno.EIO, "the database has become shorter")
+        self._at += len(data)
+        self._digest.update(data)
+        return data
+
+    def file(self) -> _File:
+        """What the manifest says of it."""
+        return _File(self._at, self._digest.hexdigest())
 
 
-def write_backup(stream: BinaryIO, database: Path, accounts: bytes, *, server_id: bytes, time: int) -> None:
-    """Write a backup to a stream. Raises OSError."""
+def write_backup(stream: BinaryIO, parts: Iterable[Part], accounts: bytes, *, server_id: bytes, time: int) -> None:
+    """Write a backup to a stream, of a store that is `frozen` in these parts. Raises OSError."""
     files = {}
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-        with database.open("rb") as opened:
-            files[STORE_FILE] = _File(database.stat().st_size, hashlib.file_digest(opened, "sha256").hexdigest())
-            opened.seek(0)
-            tar.addfile(_member(STORE_FILE, files[STORE_FILE].size, time), opened)
+        for part in parts:
+            reading = _Reading(part)
+            tar.addfile(_member(STORE_FILE + part.suffix, part.size, time), reading)
+            files[STORE_FILE + part.suffix] = reading.file()
         if accounts:
             files[ACCOUNTS_FILE] = _File(len(accounts), hashlib.sha256(accounts).hexdigest())
             tar.addfile(_member(ACCOUNTS_FILE, len(accounts), time), io.BytesIO(accounts))
-        manifest = msgspec.json.encode(Manifest("securechat backup", 1, time, server_id.hex(), files))
+        manifest = msgspec.json.encode(Manifest("securechat backup", 2, time, server_id.hex(), files))
         tar.addfile(_member(MANIFEST, len(manifest), time), io.BytesIO(manifest))
 
 
@@ -96,14 +108,14 @@ def check_backup(path: Path, folder: Path | None = None) -> Manifest:
     seen: dict[str, _File] = {}
     manifest: Manifest | None = None
     try:
-        with tarfile.open(path, mode="r|") as tar:
+        with os.fdopen(open_to_read(path, once=True), "rb") as file, tarfile.open(fileobj=file, mode="r|") as tar:
             for member in tar:
                 content = tar.extractfile(member) if member.isreg() else None
                 if content is None or manifest is not None or member.name in seen:
                     raise StorageError(f"{path} is not a backup: it holds {member.name!a}")
                 if member.name == MANIFEST:
                     manifest = msgspec.json.decode(content.read(MAX_MANIFEST), type=Manifest)
-                elif member.name in (STORE_FILE, ACCOUNTS_FILE):
+                elif member.name in (STORE_FILE, LOG_FILE, ACCOUNTS_FILE):
                     seen[member.name] = _copy(content, folder / member.name if folder is not None else None)
                 else:
                     raise StorageError(f"{path} is not a backup: it holds {member.name!a}")
@@ -145,6 +157,8 @@ def save_backup(data: Path, target: Path) -> None:
         with protocol.connect(data, protocol.Backup()) as (_, stream):
             _receive(stream, sys.stdout.buffer)
         return
+    if descriptor_of(target) is not None:
+        raise StorageError(f"{target} is a stream: give - to write to standard output")
     if target.exists():
         raise StorageError(f"{target} is there already; give another name")
     fresh = target.with_name(target.name + ".new")

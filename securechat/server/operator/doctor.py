@@ -19,7 +19,7 @@ import ssl
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -35,14 +35,10 @@ from securechat.server.operator import protocol
 from securechat.server.operator.metrics import HOST as METRICS_HOST
 from securechat.server.store.sqlite import schema
 from securechat.server.store.sqlite.database import check_database, knows_people
+from securechat.transport.certificate_files import certificate_names, read_chain
 from securechat.transport.deadline import Deadline
-from securechat.transport.tls import (
-    certificate_names,
-    read_chain,
-    rehearse_handshake,
-    server_context,
-    shown_certificate,
-)
+from securechat.transport.tls import rehearse_handshake, server_context, shown_certificate
+from securechat.value import value
 
 RENEW_DAYS: Final = 14
 """A certificate that ends sooner should be renewed; somebody on holiday still has time to."""
@@ -73,7 +69,7 @@ OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 Grade = Literal["ok", "warning", "problem"]
 
 
-@dataclass(frozen=True)
+@value
 class Finding:
     """What one check has found; `text` says what to do, if anything."""
 
@@ -113,7 +109,7 @@ def examine(load: Callable[[], ServerConfig], environment: Mapping[str, str], fi
         ("settings", lambda: _settings(config, environment, file)),
         ("certificate", lambda: _certificate(config)),
         ("data folder", lambda: _modes(config)),
-        ("disk", lambda: _disk(config.data)),
+        ("disk", lambda: _disk(config.data, config.disk_floor)),
         ("accounts", lambda: _accounts(config.data / ACCOUNTS_FILE)),
         ("database", lambda: _database(config.data)),
         ("server", server.look),
@@ -184,9 +180,7 @@ def _certificate(config: ServerConfig) -> Findings:
     dates = _dates(leaf.not_valid_before_utc, leaf.not_valid_after_utc, now, renew)
     yield dates
     names = certificate_names(leaf)
-    if not names:
-        yield problem("names", "the certificate names no host; `securechat gen-certs --host NAME` makes one that is")
-    elif ca.subject != ca.issuer:
+    if ca.subject != ca.issuer:
         yield warning("names", f"{', '.join(names)}; clients cannot use --pin: {config.cert} does not end with its CA")
     elif dates.grade != "problem":
         try:
@@ -258,7 +252,7 @@ def _owner(path: Path) -> str:
         return str(path.stat().st_uid)
 
 
-def _disk(data: Path) -> Findings:
+def _disk(data: Path, floor: int) -> Findings:
     place = next(path for path in (data.absolute(), *data.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     text = f"{free / 2**30:,.1f} GiB free"
@@ -271,8 +265,8 @@ def _disk(data: Path) -> Findings:
         return
     if not os.access(place, os.W_OK):
         yield problem("disk", f"cannot write to {place}: run this as the server's user, or make the folder for it")
-    elif free < NO_SPACE:
-        yield problem("disk", f"{text}: messages will be refused; free some space")
+    elif free < max(floor, NO_SPACE):
+        yield problem("disk", f"{text}: messages will be refused, or are; free some space")
     elif free < LOW_SPACE:
         yield warning("disk", f"{text}: free some space before it is full")
     else:

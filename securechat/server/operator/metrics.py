@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from securechat import __version__
 from securechat.errors import UsageError
+from securechat.server import log_output
 from securechat.server.logs import get_logger
 from securechat.server.status import LATENCY_BUCKETS, Counters, Status, TurnedAway
 from securechat.server.workers import join
@@ -62,22 +63,49 @@ class ServerCollector(Collector):
             ("sessions", "Devices that are logged in, the waiting ones included.", status.sessions),
             ("waiting", "Accounts that are logged in and wait for a seat.", status.waiting),
             ("password_queue", "Logins that wait for a password worker.", status.password_queue),
+            ("validation_queue", "Commits and the like that wait for a validation worker.", status.validation_queue),
+            ("reading_queue", "Portions of history that wait for a reader.", status.reading_queue),
+            ("turn_queue", "Requests that wait for the next turn.", status.turn_queue),
             ("log_entries", "Entries in the logs, kept for those who have not read them.", status.log_entries),
             ("handshake_bytes", "Bytes of commits and departures, kept for longer.", status.handshake_bytes),
             ("store_bytes", "Size of the database with its write-ahead log.", status.store_bytes),
+            ("reusable_bytes", "Bytes of it that the database has to spare.", status.reusable_bytes),
+            ("disk_free_bytes", "Bytes free on the disk of the data folder.", status.disk_free_bytes),
+            ("disk_floor_bytes", "Bytes free below which nothing new is taken.", status.disk_floor_bytes),
+            ("disk_reserve_bytes", "Bytes of the reserve; 0: it was given up.", status.disk_reserve_bytes),
+            ("held_bytes", "Bytes kept of what accounts have written, of all together.", status.held_bytes),
+            ("quota_bytes", "Bytes that are kept of one account at most.", status.quota_bytes),
+            ("commits_passed_over", "Commits of the store, lost behind damage in its log.", status.commits_passed_over),
             ("certificate_expiry_timestamp_seconds", "When the certificate expires.", status.certificate_expires),
         ):
             yield GaugeMetricFamily(f"securechat_{name}", text, value=value)
+        held = GaugeMetricFamily(
+            "securechat_account_held_bytes", "Bytes of the accounts that hold most; 1: the most.", labels=["rank"]
+        )
+        for rank, size in enumerate(status.held_most, start=1):
+            held.add_metric([str(rank)], size)
+        yield held
         logins = CounterMetricFamily("securechat_logins", "Logins and registrations.", labels=["kind", "outcome"])
         for (kind, outcome), count in counters.logins().items():
             logins.add_metric([kind, outcome], count)
         yield logins
+        refused = CounterMetricFamily("securechat_refused", "Requests that were refused.", labels=["code"])
+        for code, count in counters.refused.copy().items():
+            refused.add_metric([code], count)
+        yield refused
+        by_rate = CounterMetricFamily("securechat_refused_by_rate", "What a rate has refused.", labels=["rate"])
+        for rate, count in status.refused_by_rate.items():
+            by_rate.add_metric([rate], count)
+        yield by_rate
         turned_away = CounterMetricFamily(
             "securechat_turned_away", "Connections that were closed for others' sake.", labels=["reason"]
         )
         for reason in get_args(TurnedAway):  # also those without any yet, so that the first one shows as a rise
             turned_away.add_metric([reason], counters.turned_away[reason])
         yield turned_away
+        yield CounterMetricFamily(
+            "securechat_log_lines_lost", "Lines of the log that nobody took in time.", value=log_output.dropped()
+        )
         yield CounterMetricFamily("securechat_entries_accepted", "Entries that are on disk.", value=counters.entries)
         commits = CounterMetricFamily("securechat_commits", "Commits, accepted or refused.", labels=["outcome"])
         for outcome, count in counters.commits.copy().items():

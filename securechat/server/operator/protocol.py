@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import Annotated, BinaryIO, Final, Literal
 
 import msgspec
 
@@ -20,12 +20,15 @@ from securechat.server.status import Status
 SOCKET: Final = "admin.sock"
 
 ANSWER_SECONDS: Final = 60.0
-"""Seconds. Requests are handled one after the other, and somebody's backup may come first."""
+"""Seconds: longer than the server itself waits for its disk."""
 
 MAX_REQUEST: Final = 4096
 """Bytes of a request's line."""
 
-MAX_ADDRESS: Final = 100
+MAX_TOP: Final = 1000
+"""Accounts and rooms that are shown at once."""
+
+MAX_SOCKET_PATH: Final = 100
 """Bytes of a socket's path: the systems allow 104 to 108."""
 
 
@@ -61,6 +64,34 @@ class SetEnabled(_Message):
     enabled: bool
 
 
+class DeleteUser(_Message):
+    """Delete an account for good: its name stays, for nobody to take. Reply: `Done`."""
+
+    name: str
+
+
+class ListSessions(_Message):
+    """Reply: `Sessions`."""
+
+
+class EndSessions(_Message):
+    """End the sessions of an account, which comes back with its password only. Reply: `Done`."""
+
+    name: str
+
+
+class Top(_Message):
+    """Who uses most of the server: at most `count` accounts and rooms. Takes a second. Reply: `TopReport`."""
+
+    count: Annotated[int, msgspec.Meta(ge=1, le=MAX_TOP)]
+
+
+class Announce(_Message):
+    """Say something to everybody who is logged in. Reply: `Announced`."""
+
+    text: str
+
+
 class CreateInvite(_Message):
     """Make an invite for any new account. Reply: `Code`."""
 
@@ -81,12 +112,28 @@ class ListRooms(_Message):
     """Reply: `Rooms`."""
 
 
+class ListAllRooms(_Message):
+    """Reply: `AllRooms`."""
+
+
+class DeleteRoom(_Message):
+    """Delete any room, by its name or its id, with all that is in it. Reply: `Done`."""
+
+    room: str
+
+
 class Speak(_Message):
     """Say who has to go from a room that belongs to nobody, or may come back. Reply: `Done`."""
 
     room: str
     action: Literal["bar", "unbar", "remove"]
     account: str
+
+
+class UpgradeRoom(_Message):
+    """Let the rules of a room that belongs to nobody rise to the newest version that is known. Reply: `Done`."""
+
+    room: str
 
 
 class ChangeSiteKey(_Message):
@@ -110,11 +157,19 @@ Request = (
     | AddUser
     | ResetPassword
     | SetEnabled
+    | DeleteUser
+    | ListSessions
+    | EndSessions
+    | Top
+    | Announce
     | CreateInvite
     | ListInvites
     | RevokeInvite
     | ListRooms
+    | ListAllRooms
+    | DeleteRoom
     | Speak
+    | UpgradeRoom
     | ChangeSiteKey
     | AcceptClock
     | GetStatus
@@ -125,18 +180,76 @@ Request = (
 
 
 class User(msgspec.Struct, frozen=True):
-    """An account. `created` in seconds since 1970; `devices`: how many may resume without the password."""
+    """An account. `created` and `deleted` in seconds since 1970 (0: it is not); `devices`: how many may resume without
+    the password."""
 
     name: str
     created: int
     enabled: bool
     devices: int
+    deleted: int
 
 
 class Users(_Message):
     """All accounts, by name."""
 
     users: list[User]
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A session. `device` in hexadecimal; `seated`: it does not wait for a seat; `unread`: bytes that wait for it to
+    read them; `handled`: messages of it that were handled since it came."""
+
+    account: str
+    device: str
+    address: str
+    seated: bool
+    unread: int
+    handled: int
+
+
+class Sessions(_Message):
+    """All sessions, by account."""
+
+    sessions: list[Session]
+
+
+class TopAccount(msgspec.Struct, frozen=True):
+    """An account. `held_bytes`: what it has written and is kept; `per_second`: messages of it in the last second."""
+
+    name: str
+    held_bytes: int
+    sessions: int
+    per_second: float
+
+
+class TopRoom(msgspec.Struct, frozen=True):
+    """A room, or a direct conversation, which has no name; the account that began it (empty: the operator's)."""
+
+    id: str
+    kind: str
+    name: str
+    founder: str
+    held_bytes: int
+
+
+class TopReport(_Message):
+    """Who holds most of the disk, and who writes most; of each at most so many as were asked for."""
+
+    accounts: list[TopAccount]
+    rooms: list[TopRoom]
+
+
+class AllRooms(_Message):
+    """All rooms, the largest first."""
+
+    rooms: list[TopRoom]
+
+
+class Announced(_Message):
+    """To so many devices it was sent."""
+
+    devices: int
 
 
 class Invite(msgspec.Struct, frozen=True):
@@ -155,11 +268,18 @@ class Invites(_Message):
 
 
 class Room(msgspec.Struct, frozen=True):
-    """A room that belongs to nobody. `people`: in it now; `barred`: who cannot come in."""
+    """A room that belongs to nobody. `people`: in it now; `barred`: who cannot come in.
+
+    `version`: of its rules, 0 while nobody is in it; `rising`: the one that it rises to once the programs of `behind`
+    know that; 0: none.
+    """
 
     name: str
     people: int
     barred: tuple[str, ...]
+    version: int
+    rising: int
+    behind: tuple[str, ...]
 
 
 class Rooms(_Message):
@@ -205,7 +325,25 @@ class Failed(_Message):
     text: str
 
 
-Reply = Users | Invites | Rooms | Code | StatusReport | Done | Streaming | Failed
+Reply = (
+    Users
+    | Sessions
+    | TopReport
+    | Invites
+    | Rooms
+    | AllRooms
+    | Code
+    | StatusReport
+    | Announced
+    | Done
+    | Streaming
+    | Failed
+)
+
+
+def encode(reply: Reply) -> bytes:
+    """Return a reply's line."""
+    return msgspec.json.encode(reply) + b"\n"
 
 
 class NobodyListensError(UnreachableError):
@@ -215,7 +353,7 @@ class NobodyListensError(UnreachableError):
 def socket_path(data: Path) -> str | None:
     """Return the path of a data folder's socket; None if the system cannot have one."""
     path = os.fsencode(data.absolute() / SOCKET)
-    return os.fsdecode(path) if sys.platform != "win32" and len(path) <= MAX_ADDRESS else None
+    return os.fsdecode(path) if sys.platform != "win32" and len(path) <= MAX_SOCKET_PATH else None
 
 
 def ask(data: Path, request: Request, seconds: float = ANSWER_SECONDS) -> Reply:
@@ -248,8 +386,7 @@ def connect(data: Path, request: Request, seconds: float = ANSWER_SECONDS) -> It
                 ) from error
             except TimeoutError as error:
                 raise UnreachableError(
-                    f"the server on {data} does not answer in {seconds:g} s: it may be making a backup; "
-                    "if not, see its log"
+                    f"the server on {data} does not answer in {seconds:g} s; see its log"
                 ) from error
             except OSError as error:
                 raise UnreachableError(f"the server broke off: {error.strerror or error}; see its log") from error

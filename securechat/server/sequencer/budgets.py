@@ -8,16 +8,22 @@ counted is what honest members owe the group:
     departed leaves        a commit that drops them and does nothing else; the same for what the operator has said
     coming back            `RE_ENTRIES` a day, each the first after a commit of another account that this device
                            has reported as one that it cannot process
+    a renewed key          `ROTATIONS` a day, each a commit that gives its maker a later certificate and does nothing
+                           else but what is due
 
 Budgets are in memory: after a restart of the server all are full.
 """
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from securechat.errors import RefusedError
+from securechat.identity.certificate import certificate_of
 from securechat.mls.framing import SenderType
+from securechat.mls.public_group import PublicStagedCommit
+from securechat.policy import revoked_leaves
 from securechat.server.sequencer.conversation import Conversation
 from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
@@ -38,6 +44,9 @@ MESSAGES_PER_COMMIT: Final = 50
 
 RE_ENTRIES: Final = 10
 """Re-entries a day that are not counted."""
+
+ROTATIONS: Final = 1
+"""Commits a day with a later certificate that are not counted: an honest device renews its own once a month."""
 
 HANDED_BACK: Final = 1000
 """Handshakes an hour that an account hands back to a restored conversation: a week of the largest, and each is checked
@@ -60,11 +69,15 @@ class _Taken(NamedTuple):
     wait: float
 
 
-class _Allowance(NamedTuple):
+class Allowance(NamedTuple):
     """So many at once, and as many again in `seconds`."""
 
     burst: int
     seconds: float
+
+    def taken(self, full_at: float, now: float) -> int:
+        """Return how many are taken and have not come back, where all will have at `full_at`."""
+        return math.ceil(max(full_at - now, 0.0) * self.burst / self.seconds - 1e-6)
 
     def take(self, full_at: float, now: float, count: int = 1) -> _Taken:
         """Take some where all will have come back at `full_at` (see `rates.Bucket`). Times in monotonic seconds."""
@@ -73,8 +86,9 @@ class _Allowance(NamedTuple):
         return _Taken(full_at, wait if wait > 1e-6 else 0.0)  # sums of intervals are rounded
 
 
-_RE_ENTERING: Final = _Allowance(RE_ENTRIES, _DAY)
-_HANDING_BACK: Final = _Allowance(HANDED_BACK, _HOUR)
+_RE_ENTERING: Final = Allowance(RE_ENTRIES, _DAY)
+_ROTATING: Final = Allowance(ROTATIONS, _DAY)
+_HANDING_BACK: Final = Allowance(HANDED_BACK, _HOUR)
 
 
 @dataclass(slots=True)
@@ -83,6 +97,7 @@ class _Budget:
 
     full_at: float = 0.0
     re_entries_full_at: float = 0.0
+    rotations_full_at: float = 0.0
     handed_back_full_at: float = 0.0
     said: int = 0  # messages that have earned nothing yet
     counted: dict[bytes, int] = field(default_factory=dict)  # device -> its number up to which they are in `said`
@@ -103,13 +118,21 @@ class Budgets:
         Raises RefusedError `slow-down`, and counts nothing.
         """
         staged, by_owner = checked.staged, checked.by_owner
-        device, now, seq = session.device, self._turn.now, conversation.head.seq + 1
+        device, now = session.device, self._turn.now
         budget = self._budget(session.account, conversation)
         full_at, re_entries_full_at = budget.full_at, budget.re_entries_full_at
+        rotations_full_at = budget.rotations_full_at
         said = budget.said + number - 1 - budget.counted.get(device, number - 1)
         reported, answered = budget.reported.get(device, 0), budget.answered.get(device, 0)
-        if _only_does_what_is_due(conversation, checked):
+        only_what_is_due = _does_nothing_else(conversation, checked)
+        if only_what_is_due and (staged.removed or staged.after.extensions != staged.before.extensions):
             pass
+        elif (
+            only_what_is_due
+            and _renews(staged)
+            and not (renewed := _ROTATING.take(rotations_full_at, now)).wait
+        ):
+            rotations_full_at = renewed.full_at
         elif (
             staged.sender.type == SenderType.NEW_MEMBER_COMMIT
             and reported > answered
@@ -128,9 +151,9 @@ class Budgets:
 
         def count() -> None:
             budget.full_at, budget.re_entries_full_at = full_at, re_entries_full_at
+            budget.rotations_full_at = rotations_full_at
             budget.said, budget.counted[device] = min(said, MAX_SAID), number
             budget.answered[device] = answered
-            conversation.commits.append((seq, session.account))
 
         self._turn.after(count)
 
@@ -143,18 +166,22 @@ class Budgets:
             raise RefusedError("slow-down", text, retry_after=taken.wait)
         budget.handed_back_full_at = taken.full_at
 
-    def report(self, conversation: Conversation, session: Session, seq: int) -> None:
-        """A device cannot process the commit `seq`: if another account made it, coming back is not counted."""
-        author = next((account for at, account in conversation.commits if at == seq), session.account)
-        if author != session.account:
-            reported = self._budget(session.account, conversation).reported
-            reported[session.device] = max(seq, reported.get(session.device, 0))
+    def report(self, conversation: Conversation, session: Session, seq: int) -> bool:
+        """A device cannot process the commit `seq` of another account: coming back is not counted.
 
-    def _allowance(self, conversation: Conversation, session: Session, *, by_owner: bool) -> _Allowance:
+        Returns whether it is a newer one than it has reported before.
+        """
+        reported = self._budget(session.account, conversation).reported
+        if seq <= reported.get(session.device, 0):
+            return False
+        reported[session.device] = seq
+        return True
+
+    def _allowance(self, conversation: Conversation, session: Session, *, by_owner: bool) -> Allowance:
         if conversation.head.kind != "open" or by_owner:
-            return _Allowance(OTHER_COMMITS, _HOUR)
+            return Allowance(OTHER_COMMITS, _HOUR)
         new = 0 <= self._turn.time / 1000 - session.account_created < _DAY
-        return _Allowance(FIRST_DAY_COMMITS if new else OPEN_COMMITS, _HOUR)
+        return Allowance(FIRST_DAY_COMMITS if new else OPEN_COMMITS, _HOUR)
 
     def _budget(self, account: str, conversation: Conversation) -> _Budget:
         key = account, conversation.head.id
@@ -167,14 +194,23 @@ class Budgets:
         return budget
 
 
-def _only_does_what_is_due(conversation: Conversation, checked: Checked) -> bool:
-    """Whether a commit drops departed leaves and carries out words: where there are any, it changes no other rules."""
+def _does_nothing_else(conversation: Conversation, checked: Checked) -> bool:
+    """Whether a commit does nothing but renew its maker's leaf, drop departed leaves and carry out words.
+
+    Where there are words, it changes no other rules (`policy`).
+    """
     staged = checked.staged
     same_rules = staged.after.extensions == staged.before.extensions
+    due = conversation.departed_leaves | revoked_leaves(staged.before, checked.revocations)
     return (
         staged.sender.type == SenderType.MEMBER
-        and (bool(staged.removed) or not same_rules)
         and not staged.added
         and (same_rules or bool(checked.words))
-        and conversation.departed_leaves.issuperset(leaf for leaf, _ in staged.removed)
+        and due.issuperset(leaf for leaf, _ in staged.removed)
     )
+
+
+def _renews(staged: PublicStagedCommit) -> bool:
+    """Whether a commit gives its maker's leaf a later certificate."""
+    after = staged.after.member(staged.committer_leaf)
+    return certificate_of(after).seq > certificate_of(staged.committer).seq

@@ -1,18 +1,15 @@
 """Conversations in memory: what the store keeps of them, cached, and who reads them now."""
 
-from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from securechat.errors import RefusedError
+from securechat.identity.statements import Statement
 from securechat.mls.public_group import PublicGroup
 from securechat.mls.tree_math import LeafIndex
 from securechat.policy import Word
 from securechat.server.sequencer.session import Session
 from securechat.server.store.port import ConversationStore
-from securechat.server.store.records import Head, Membership
-
-COMMITS_REMEMBERED = 64
-"""Newest commits whose authors are known, for reports of those that cannot be processed: more than are bad in a row."""
+from securechat.server.store.records import Head, Membership, Who
 
 RETURN_SECONDS = 60.0
 """How long members of a conversation of a restored server have to come back, from when the first has, before anybody
@@ -22,27 +19,38 @@ HAND_BACK_SECONDS = 2.0
 """How long those have who are all back: whoever knows of more hands it back at once."""
 
 IDLE_SECONDS = 600.0
-"""How long an unused conversation stays in memory."""
+"""How long an unused conversation stays in memory, and a little longer."""
+
+LOOKED_AT_ONCE = 256
+"""Conversations in memory that are looked at, whether they are still used, in one portion of housekeeping."""
+
+
+Known = tuple[frozenset[LeafIndex], tuple[int, ...], tuple[int, ...]]
+"""What an offer tells beside the tree: whose leaves have departed, and the seqs of words and revocations that wait."""
+
+
+Full = tuple[tuple[int, int, int, int], tuple[str, str]]
+"""A state of a direct conversation (`messages`), and the code and text of the refusal."""
 
 
 @dataclass
 class Lease:
     """The right to commit next. `until`: monotonic seconds; infinite while the device's commit is being checked."""
 
-    device: bytes
+    who: Who
     until: float
 
 
 @dataclass
 class LeaseQueue:
-    """Who may commit next, and which devices wait to (docs/design.md, section 6, Open rooms)."""
+    """Who may commit next, and who waits to (docs/design.md, section 6, Open rooms)."""
 
     lease: Lease | None = None
-    joiners: OrderedDict[bytes, tuple[Session, int]] = field(default_factory=OrderedDict)  # device -> session, request
-    strikes: dict[bytes, int] = field(default_factory=dict)  # refusals in a row because another commit was faster
-    starved: deque[bytes] = field(default_factory=deque)  # members that get the next leases
-    offered: dict[bytes, tuple[frozenset[LeafIndex], tuple[int, ...]]] = field(default_factory=dict)
-    """Whose leaves had departed, and which words of the operator were to be carried out, by the offer."""
+    joiners: dict[str, tuple[Session, int]] = field(default_factory=dict)  # account -> session, request; as they came
+    strikes: dict[Who, int] = field(default_factory=dict)  # refusals in a row because another commit was faster
+    starved: dict[str, Who] = field(default_factory=dict)  # account -> member that waits; as they came
+    idle: dict[str, float] = field(default_factory=dict)  # account -> when its leases without a commit are forgotten
+    offered: dict[Who, Known] = field(default_factory=dict)
 
 
 class Conversation:
@@ -53,7 +61,7 @@ class Conversation:
         "_prefix_epoch",
         "back",
         "closed_until",
-        "commits",
+        "full",
         "group",
         "head",
         "lease_queue",
@@ -67,11 +75,11 @@ class Conversation:
         self.head = head
         self.group: PublicGroup | None = None  # rebuilt by a worker when it is needed
         self.tree = b""  # of `group`, encoded
-        self.loading = False  # a worker is rebuilding the group
-        self.readers: dict[bytes, Session] = {}
+        self.loading: set[str] = set()  # accounts that have workers rebuild the group
+        self.readers: dict[Who, Session] = {}
         self.lease_queue = LeaseQueue()
-        self.commits: deque[tuple[int, str]] = deque(maxlen=COMMITS_REMEMBERED)  # seq and account
         self.closed_until = 0.0  # monotonic seconds; until then no new commit is taken (`handing_back`)
+        self.full: dict[bytes, Full] = {}  # a direct one: device -> why it could say nothing more, in which state
         self.back: set[bytes] = set()  # devices that have come back since a restore
         self.used = 0.0
         self._prefix = b""
@@ -113,7 +121,7 @@ class Conversation:
         head = store.load(self.head.id)
         if head is None:
             return False
-        if head.epoch != self.head.epoch:
+        if (head.epoch, head.resumed) != (self.head.epoch, self.head.resumed):  # the latter: in another branch
             self.group = None
         for device, member in self.head.members.items():
             if (stored := head.members.get(device)) is not None:
@@ -123,10 +131,14 @@ class Conversation:
 
     def member(self, session: Session) -> Membership:
         """Return the present membership of a session's device, or raise RefusedError `not-found`."""
-        member = self.head.members.get(session.device)
+        member = self.membership(session)
         if member is None or member.last_seq is not None:
             raise not_found()
         return member
+
+    def membership(self, session: Session) -> Membership | None:
+        """Return the membership of a session's device, also one that has ended; of its account, or it is none."""
+        return self.head.place(session.who)
 
     @property
     def present(self) -> list[Membership]:
@@ -144,6 +156,11 @@ class Conversation:
         return tuple(map(Word.decode, self.head.words.values()))
 
     @property
+    def revocations(self) -> tuple[Statement, ...]:
+        """The statements that wait (`policy.revocations`)."""
+        return tuple(map(Statement.decode, self.head.revocations.values()))
+
+    @property
     def idle(self) -> bool:
         """Whether nobody reads it or waits for it."""
         queue = self.lease_queue
@@ -157,6 +174,7 @@ class Conversations:
         self._store = store
         self._loaded: dict[bytes, Conversation] = {}
         self._touched: set[Conversation] = set()
+        self._unlooked: list[bytes] = []  # those that `evict` looks at next
 
     def find(self, conversation: bytes, now: float) -> Conversation:
         """Return a conversation or raise RefusedError `not-found`."""
@@ -190,6 +208,10 @@ class Conversations:
         self._loaded.pop(conversation.head.id, None)
         self._touched.add(conversation)
 
+    def forget(self, conversation: Conversation) -> None:
+        """Forget one that is on the disk no more."""
+        self._loaded.pop(conversation.head.id, None)
+
     def committed(self) -> None:
         """Note that what the turn changed is on disk."""
         self._touched.clear()
@@ -204,10 +226,13 @@ class Conversations:
         self._touched.clear()
 
     def evict(self, now: float) -> None:
-        """Forget conversations that nobody has used for a while."""
-        idle = [key for key, each in self._loaded.items() if each.idle and now - each.used > IDLE_SECONDS]
-        for key in idle:
-            del self._loaded[key]
+        """Forget conversations that nobody has used for a while; look at some of them, and at others the next time."""
+        self._unlooked = self._unlooked or list(self._loaded)
+        for key in self._unlooked[-LOOKED_AT_ONCE:]:
+            found = self._loaded.get(key)
+            if found is not None and now - found.used > IDLE_SECONDS and found.idle:
+                del self._loaded[key]
+        del self._unlooked[-LOOKED_AT_ONCE:]
 
 
 def not_found() -> RefusedError:

@@ -1,5 +1,6 @@
 """Devices leave by a signed proposal to remove themselves (docs/design.md, section 6, Leaving)."""
 
+from securechat import policy
 from securechat.errors import RefusedError
 from securechat.identity.certificate import certificate_of
 from securechat.mls.framing import Header
@@ -11,7 +12,6 @@ from securechat.server.sequencer.numbers import check_header, is_next, read_prop
 from securechat.server.sequencer.operations import DepartureChecked
 from securechat.server.sequencer.session import Session
 from securechat.server.sequencer.turn import Turn
-from securechat.server.sequencer.validation import Validator
 from securechat.server.store.port import ConversationStore
 from securechat.server.store.records import Departed, LogEntry
 from securechat.wire.messages import Leave
@@ -27,7 +27,6 @@ class Leaving:
         conversations: Conversations,
         groups: Groups,
         leases: Leases,
-        validator: Validator,
         checks: Checks,
     ) -> None:
         self._turn = turn
@@ -35,7 +34,6 @@ class Leaving:
         self._conversations = conversations
         self._groups = groups
         self._leases = leases
-        self._validator = validator
         self._checks = checks
 
     def leave(self, session: Session, request: Leave) -> None:
@@ -46,11 +44,12 @@ class Leaving:
         header = read_proposal_header(request.proposal)
         check_header(header, request.conversation, request.number)
         self._check_epoch(conversation, session, header)
-        group = conversation.group
+        group, opening = conversation.group, conversation.head.group_info
 
         def work() -> DepartureChecked:
-            current = group if group is not None else self._groups.restore(request.conversation)
-            return DepartureChecked(request, header, self._validator.departure(current, request.proposal), current)
+            current = group if group is not None else self._groups.restore_at(request.conversation, header.epoch)
+            leaf = policy.check_departure(current, request.proposal)
+            return DepartureChecked(request, header, leaf, current, opening)
 
         self._checks.check(session, request, work)
 
@@ -61,25 +60,28 @@ class Leaving:
         if not self._may_leave(conversation, session, request):
             return
         self._check_epoch(conversation, session, checked.header)
+        if checked.opening != conversation.head.group_info:  # an epoch of this number in another branch
+            raise self._leases.refuse_stale(conversation, session.who)
         certificate = certificate_of(checked.group.member(checked.leaf))
-        if (certificate.account, certificate.device_id) != (session.account, session.device):
+        if certificate.who != session.who:
             raise RefusedError("not-allowed", "a device can only take itself out")
         head = conversation.head
         run = self._turn.run(conversation, session)
         time = self._turn.time_in(head)
-        entry = run.add(request.id, request.proposal, head.epoch, time, last_for=(session.device,))
-        context = checked.group.context.encode()
-        self.depart(conversation, entry, Departed(session.device, checked.leaf, request.proposal, context))
-        self._leases.accepted(conversation, session.device)
+        entry = run.add(request.id, request.proposal, head.epoch, time, last_for=(session.who,))
+        state = policy.epoch_state(checked.group)
+        departed = Departed(session.device, checked.leaf, request.proposal, state)
+        self.depart(conversation, entry, departed, session.account)
+        self._leases.accepted(conversation, session.who)
         if not conversation.present:  # the last one out
             self._store.delete(head.id)
             self._conversations.remove(conversation)
             self._turn.after(lambda: self._leases.close(conversation))
 
-    def depart(self, conversation: Conversation, entry: LogEntry, departed: Departed) -> None:
-        """Bring an appended departure into force."""
+    def depart(self, conversation: Conversation, entry: LogEntry, departed: Departed, account: str) -> None:
+        """Bring an appended departure, of a device of `account`, into force."""
         head, device = conversation.head, departed.device
-        self._store.save_handshake(head.id, entry)
+        self._store.save_handshake(head.id, entry, account)
         if (member := head.members.get(device)) is not None and member.last_seq is None:
             member.last_seq = entry.seq
             self._store.put_members(head.id, [member])
@@ -88,7 +90,7 @@ class Leaving:
 
     def _may_leave(self, conversation: Conversation, session: Session, request: Leave) -> bool:
         """Whether a departure may be tried; answers retries, raises RefusedError otherwise."""
-        if session.device not in conversation.head.members:
+        if conversation.membership(session) is None:
             raise not_found()
         if not is_next(self._turn, conversation, session, request.id, request.number, request.proposal):
             return False
@@ -97,4 +99,4 @@ class Leaving:
 
     def _check_epoch(self, conversation: Conversation, session: Session, header: Header) -> None:
         if header.epoch != conversation.head.epoch:
-            raise self._leases.refuse_stale(conversation, session.device)
+            raise self._leases.refuse_stale(conversation, session.who)

@@ -58,6 +58,7 @@ class Messages:
         turn, take = self._turn, session.submissions.take
         try:
             turn.check_clock()
+            turn.space.check()
             conversation = self._conversations.find(to, turn.now)
             conversation.member(session)
         except RefusedError as error:
@@ -81,12 +82,14 @@ class Messages:
                     problem = explain_application(payload, conversation, number)
                     if problem is None:
                         self._add(session, conversation, accepted)
-                        raise self._leases.refuse_stale(conversation, session.device)
+                        raise self._leases.refuse_stale(conversation, session.who)
                     raise RefusedError("bad-request", problem)
-                if head.departed:
+                if head.departed or len(head.revocations) > len(head.leafless):
                     raise RefusedError("commit-first", "a device has left: commit its removal, then speak")
                 if not room:
                     self._add(session, conversation, accepted)
+                    size = sum([len(each.payload) for each in submissions])
+                    session.quota.take(len(submissions), size, turn.now)
                     room = self._room(conversation, session)
                 take(turn.now)
             except RefusedError as error:
@@ -106,7 +109,7 @@ class Messages:
         while accepted:
             self._turn.run(conversation, session).extend(accepted, head.epoch, time)
         if queue.strikes or queue.lease is not None:
-            self._leases.accepted(conversation, session.device)
+            self._leases.accepted(conversation, session.who)
 
     def _room(self, conversation: Conversation, session: Session) -> float:
         """Return how many entries a direct conversation takes before a device leaves as much unread as it may.
@@ -125,6 +128,19 @@ class Messages:
             return READER_ENTRIES - held
         own = head.members[session.device].cursor
         others = min((each.cursor for each in head.members.values() if each.device != session.device), default=own)
+        # To measure means to look at thousands of rows: not again before anything has changed.
+        state = own, others, head.first_seq, head.seq
+        before, refusal_then = conversation.full.get(session.device, (None, ("", "")))
+        if before == state:
+            raise RefusedError(*refusal_then)
+        try:
+            return self._measured_room(head, own, others)
+        except RefusedError as error:
+            conversation.full[session.device] = state, (error.code, str(error))
+            raise
+
+    def _measured_room(self, head: Head, own: int, others: int) -> int:
+        """The same by what the store has behind these cursors."""
         room = self._room_behind(head, others)
         if not room:
             raise RefusedError("reader-full", "the other side has been away too long: there is no more room for it")
@@ -136,7 +152,7 @@ class Messages:
 
     def _room_behind(self, head: Head, cursor: int) -> int:
         """Return how many more entries may be added before a device with this cursor has too much unread."""
-        unread = head.unread(cursor)
+        unread = head.unread(max(cursor, head.first_seq - 1))  # what was given up is not kept for it any more
         if unread >= READER_ENTRIES:
             return 0
         head.held_bytes, head.held_time = self._logs.measure(head.id, cursor)

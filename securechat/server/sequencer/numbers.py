@@ -21,8 +21,13 @@ def is_next(
     number: int,
     payload: bytes,
     group_info: bytes = b"",
+    *,
+    joins: bool = False,
 ) -> bool:
-    """Whether `number` is the device's next one. Answers a retry itself, and raises RefusedError otherwise."""
+    """Whether `number` is the device's next one. Answers a retry itself, and raises RefusedError otherwise.
+
+    `joins`: as in `Run.add`.
+    """
     head = conversation.head
     if head.resumed:
         head.follow_number(session.device, number)
@@ -35,10 +40,8 @@ def is_next(
     )
     if found is None:
         raise RefusedError("wrong-number", f"the last number of this device here is {last}")
-    seq, time = found
-    member = head.members.get(session.device)
-    chain = member.join_chain if member is not None and member.join_seq == seq else b""
-    turn.answer(session, Accepted(request, head.id, number, seq, time, chain))
+    seq, time, chain = found
+    turn.answer(session, Accepted(request, head.id, number, seq, time, chain if joins else b""))
     return False
 
 

@@ -14,19 +14,29 @@ Inboxes are read in the same way, but nothing is pushed: a new Welcome puts its 
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
+
+import msgspec
 
 from securechat.errors import RefusedError
-from securechat.server.sequencer.conversation import Conversations, not_found
+from securechat.server.logs import get_logger
+from securechat.server.sequencer.conversation import Conversation, Conversations, not_found
+from securechat.server.sequencer.heirs import Heirs
 from securechat.server.sequencer.news import News
 from securechat.server.sequencer.operations import Portion, Workers
-from securechat.server.sequencer.session import Session, Subscription
+from securechat.server.sequencer.session import Outlet, Session, Subscription, contained
 from securechat.server.sequencer.turn import Run, Turn
-from securechat.server.store.port import InboxStore, LogStore
-from securechat.server.store.records import InboxEntry, LogEntry, Trimmed
+from securechat.server.store.port import DirectoryStore, InboxStore, LogStore
+from securechat.server.store.records import InboxEntry, LogEntry, Membership, Trimmed, Who
 from securechat.wire import limits
 from securechat.wire.chain import CHAIN_START
 from securechat.wire.frames import encode_frames
 from securechat.wire.messages import Acknowledge, Departure, Entry, Subscribe, Subscribed, Truncated, Welcomed
+
+logger = get_logger(__name__)
+
+_encode_welcomed = msgspec.msgpack.Encoder().encode
+_decode_welcomed = msgspec.msgpack.Decoder(Welcomed).decode
 
 PORTION_ENTRIES = 256
 PORTION_BYTES = 256 << 10
@@ -39,7 +49,10 @@ UNKNOWN_SECONDS = 10.0
 """When somebody may ask again who says to be in a room of a restored server, and is not known there."""
 
 FALL_BEHIND_BYTES = 512 << 10
-"""Backlog of a connection past which its live subscriptions fall behind."""
+"""Backlog of a connection past which its live subscriptions fall behind, and its questions wait (`Sequencer`)."""
+
+FEW_BYTES = 16 << 10
+"""The same where much waits for all connections of the account: who takes what comes stays live all the same."""
 
 
 class Reading:
@@ -50,8 +63,10 @@ class Reading:
         turn: Turn,
         logs: LogStore,
         inboxes: InboxStore,
+        devices: DirectoryStore,
         conversations: Conversations,
         news: News,
+        heirs: Heirs,
         readers: Workers,
         submit: Callable[[Session, object], None],
     ) -> None:
@@ -59,12 +74,14 @@ class Reading:
         self._turn = turn
         self._logs = logs
         self._inboxes = inboxes
+        self._devices = devices
         self._conversations = conversations
         self._news = news
+        self._heirs = heirs
         self._readers = readers
         self._submit = submit
         self._cursors: dict[tuple[bytes, bytes], int] = {}  # acknowledged, not yet stored
-        self._inbox_readers: dict[bytes, Session] = {}
+        self._inbox_readers: dict[Who, Session] = {}
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
@@ -74,26 +91,28 @@ class Reading:
         if len(session.subscriptions) >= limits.MAX_SUBSCRIPTIONS:
             raise RefusedError("bad-request", f"one session reads {limits.MAX_SUBSCRIPTIONS} logs at most")
         if request.conversation == session.device:
+            if not self._has_inbox(session):
+                raise not_found()
             newest = self._inboxes.newest(session.device)
             self._turn.answer(session, Subscribed(request.id, session.device, 0, newest, None, []))
             subscription = Subscription(session.device, request.after_seq)
-            self._inbox_readers[session.device] = session
+            self._inbox_readers[session.who] = session
         else:
             conversation = self._conversations.find(request.conversation, self._turn.now)
-            member = conversation.head.members.get(session.device)
             head = conversation.head
+            member = self._membership(conversation, session)
             if member is None and head.resumed and head.kind == "invite":
                 text = "this server was restored: another member can hand back what shows that you are in"
                 raise RefusedError("not-now", text, retry_after=UNKNOWN_SECONDS)
             if member is None:
                 raise not_found()
-            conversation.come_back(session.device, self._turn.now)
+            conversation.come_back(member.device, self._turn.now)
             numbers = head.numbers.get(session.device)
             # A removed device learns of nothing later.
             end, epoch = (head.seq, head.epoch) if member.last_seq is None else (member.last_seq, None)
             gone = self._news.gone(conversation) if member.last_seq is None else []
             last = numbers.last if numbers else 0
-            self._turn.answer(session, Subscribed(request.id, head.id, last, end, epoch, gone))
+            self._turn.answer(session, Subscribed(request.id, head.id, last, end, epoch, gone, head.restored_epoch))
             if request.after_seq < member.join_seq:  # removed and added again: what was between is not for this device
                 gap = Truncated(head.id, member.join_seq + 1, member.join_chain)
                 self._turn.after(lambda: session.outlet.send(gap))
@@ -106,10 +125,11 @@ class Reading:
     def acknowledge(self, session: Session, message: Acknowledge) -> None:
         """Handle `Acknowledge`. One that makes no sense is ignored, as nobody waits for an answer."""
         if message.conversation == session.device:
-            self._inboxes.acknowledge(session.device, message.seq)
+            if self._has_inbox(session):
+                self._inboxes.acknowledge(session.device, message.seq)
             return
         conversation = self._conversations.get(message.conversation)
-        member = conversation.head.members.get(session.device) if conversation is not None else None
+        member = conversation.membership(session) if conversation is not None else None
         if conversation is None or member is None:
             return
         seq = min(message.seq, conversation.head.seq)
@@ -123,6 +143,22 @@ class Reading:
             self._forget(session, log)
         session.behind.clear()
 
+    def give_up(self, conversation: Conversation, member: Membership) -> None:
+        """End the reading of a member that is out and never reads again, once that is on disk."""
+
+        def end() -> None:
+            self._cursors.pop((conversation.head.id, member.device), None)
+            if (session := conversation.readers.get(member.who)) is not None:
+                self._forget(session, conversation.head.id)
+
+        self._turn.after(end)
+
+    def close(self, conversation: Conversation) -> None:
+        """End all live reading of a conversation that is deleted; call this once that is on disk."""
+        for session in conversation.readers.values():
+            session.subscriptions.pop(conversation.head.id, None)
+        conversation.readers.clear()
+
     # --- delivery ---------------------------------------------------------------------------------------------------
 
     def push(self, run: Run) -> None:
@@ -134,27 +170,33 @@ class Reading:
         for session in conversation.readers.values():
             if session is sender:
                 continue
-            if session.outlet.backlog > FALL_BEHIND_BYTES:
+            try:
+                if session.outlet.backlog > FEW_BYTES and is_full(session.outlet):
+                    slow.append(session)
+                else:
+                    frames = frames or _frames(log, run.entries)
+                    session.outlet.send(frames)
+            except Exception:  # a bug: whom it meets reads from disk what was missed, and all others go on
+                logger.exception("internal error", account=session.account)
                 slow.append(session)
-            else:
-                frames = frames or _frames(log, run.entries)
-                session.outlet.send(frames)
         if sender is not None:
             sender.outlet.send(run.accepted)  # last: a person waits for the message, and nobody for this
+        for session in slow:  # first all of them, so that none is taken for live if the next step fails
+            del conversation.readers[session.who]
+            session.subscriptions[log].position = run.entries[0].seq - 1
+            session.subscriptions[log].live = False
         for session in slow:
-            del conversation.readers[session.device]
-            subscription = session.subscriptions[log]
-            subscription.position = run.entries[0].seq - 1
-            self._fall_behind(session, subscription)
-        for device in run.last_for:
-            if (reader := conversation.readers.get(device)) is not None:
-                self._forget(reader, log)
+            contained(session, partial(self._fall_behind, session, session.subscriptions[log]))()
+        if run.last_for:
+            for reader in list(conversation.readers.values()):
+                if reader.who in run.last_for or self._membership(conversation, reader) is None:
+                    self._forget(reader, log)
 
-    def notify_inboxes(self, devices: Iterable[bytes]) -> None:
+    def notify_inboxes(self, devices: Iterable[Who]) -> None:
         """Let these devices read the new Welcome in their inboxes."""
-        for device in devices:
-            if (session := self._inbox_readers.get(device)) is not None:
-                self._advance(session, session.subscriptions[device])
+        for who in devices:
+            if (session := self._inbox_readers.get(who)) is not None:
+                self._advance(session, session.subscriptions[session.device])
 
     def portion(self, session: Session, portion: Portion) -> None:
         """Send a portion of history that a reader thread has read."""
@@ -189,6 +231,9 @@ class Reading:
         conversation = self._conversations.loaded(trimmed.conversation)
         if conversation is None:
             return
+        if trimmed.deserted:
+            self._conversations.forget(conversation)
+            return
         head = conversation.head
         head.first_seq = trimmed.first_seq
         if trimmed.held is not None:
@@ -218,13 +263,13 @@ class Reading:
                 self._fall_behind(session, subscription)
             return
         conversation = self._conversations.get(subscription.log)
-        member = conversation.head.members.get(session.device) if conversation is not None else None
+        member = self._membership(conversation, session) if conversation is not None else None
         if conversation is None or member is None:
             self._forget(session, subscription.log)
             return
-        subscription.position = max(subscription.position, member.join_seq)  # it may have entered again meanwhile
+        subscription.position = max(subscription.position, member.join_seq)  # removed and added again meanwhile
         end = conversation.head.seq if member.last_seq is None else member.last_seq
-        if 0 < end - subscription.position <= ON_THE_SPOT and session.outlet.backlog < FALL_BEHIND_BYTES:
+        if 0 < end - subscription.position <= ON_THE_SPOT and not is_full(session.outlet):
             log, start = subscription.log, subscription.position
             entries = self._logs.read(log, start, end, ON_THE_SPOT, PORTION_BYTES)
             if entries and entries[0].seq == start + 1:
@@ -234,7 +279,7 @@ class Reading:
             self._fall_behind(session, subscription)
         elif member.last_seq is None:
             subscription.live = True
-            conversation.readers[session.device] = session
+            conversation.readers[session.who] = session
         else:
             self._forget(session, subscription.log)
 
@@ -246,7 +291,7 @@ class Reading:
 
     def _read_next(self, session: Session) -> None:
         """Let a reader thread work for the session, unless one does already or its connection is full."""
-        if session.reading or not session.behind or session.ended or session.outlet.backlog > FALL_BEHIND_BYTES:
+        if session.reading or not session.behind or session.ended or is_full(session.outlet):
             return
         subscription = session.behind.popleft()
         subscription.queued = False
@@ -257,10 +302,11 @@ class Reading:
         if log == session.device:
             session.reading = True
             newest = self._inboxes.newest(log)
-            self._readers.submit(lambda: self._read_inbox(session, log, start, newest))
+            job = contained(session, lambda: self._read_inbox(session, log, start, newest))
+            self._readers.submit(job, session.account, session)
             return
         conversation = self._conversations.get(log)
-        member = conversation.head.members.get(session.device) if conversation is not None else None
+        member = self._membership(conversation, session) if conversation is not None else None
         if conversation is None or member is None:
             self._forget(session, log)
             self._read_next(session)
@@ -269,7 +315,8 @@ class Reading:
         # The store keeps what a removed device has not acknowledged, so what is left says where its chain begins.
         end, chain = (head.seq, head.chain) if member.last_seq is None else (member.last_seq, CHAIN_START)
         session.reading = True
-        self._readers.submit(lambda: self._read_log(session, log, start, gap, end, chain))
+        job = contained(session, lambda: self._read_log(session, log, start, gap, end, chain))
+        self._readers.submit(job, session.account, session)
 
     def _read_log(self, session: Session, log: bytes, start: int, gap: int, end: int, chain: bytes) -> None:
         """On a reader's thread. `gap` as in `Subscription`; `chain` is chain_end."""
@@ -289,25 +336,55 @@ class Reading:
         self._submit(session, Portion(log, start, position, gap, frames))
 
     def _read_inbox(self, session: Session, device: bytes, start: int, newest: int) -> None:
-        """On a reader's thread. If nothing is left, say so: the client waits for the newest entry."""
+        """On a reader's thread. What is not there is told: the client waits for the newest entry."""
+        events: list[Welcomed | Truncated] = []
+        position = start
         entries = self._inboxes.read(device, start, PORTION_BYTES)
-        position = entries[-1].seq if entries else newest
-        events: Iterable[Welcomed | Truncated] = map(_welcomed, entries)
-        if not entries:
-            events = [Truncated(device, newest + 1, b"")]
-        self._submit(session, Portion(device, start, position, 0, encode_frames(events)))
+        for entry in entries:
+            welcomed = _welcomed(entry)
+            if welcomed is None:
+                logger.warning("an inbox entry that no client can take is passed over", device=device.hex()[:8])
+                continue
+            if welcomed.seq > position + 1:
+                events.append(Truncated(device, welcomed.seq, b""))
+            events.append(welcomed)
+            position = welcomed.seq
+        end = entries[-1].seq if entries else newest
+        if position < end:
+            events.append(Truncated(device, end + 1, b""))
+        self._submit(session, Portion(device, start, end, 0, encode_frames(events)))
+
+    def _has_inbox(self, session: Session) -> bool:
+        """Whether the inbox of the session's device id is its account's. Nobody writes into that of a new device."""
+        return self._devices.account_of(session.device) in ("", session.account)
+
+    def _membership(self, conversation: Conversation, session: Session) -> Membership | None:
+        """Return by which membership a session reads: its own, also one that has ended, or that whose heir it is."""
+        own = conversation.membership(session)
+        if own is not None:
+            return own
+        try:
+            return self._heirs.membership(conversation, session)
+        except RefusedError:
+            return None
 
     def _forget(self, session: Session, log: bytes) -> None:
         subscription = session.subscriptions.pop(log, None)
         if subscription is None:
             return
         if log == session.device:
-            if self._inbox_readers.get(log) is session:
-                del self._inbox_readers[log]
+            if self._inbox_readers.get(session.who) is session:
+                del self._inbox_readers[session.who]
             return
         conversation = self._conversations.loaded(log) if subscription.live else None
-        if conversation is not None and conversation.readers.get(session.device) is session:
-            del conversation.readers[session.device]
+        if conversation is not None and conversation.readers.get(session.who) is session:
+            del conversation.readers[session.who]
+
+
+def is_full(outlet: Outlet) -> bool:
+    """Whether a connection has as much to take as it may, by itself or with the others of its account."""
+    backlog = outlet.backlog
+    return backlog > FALL_BEHIND_BYTES or (backlog > FEW_BYTES and outlet.crowded)
 
 
 def _frames(log: bytes, entries: list[LogEntry]) -> bytes:
@@ -319,8 +396,9 @@ def _frames(log: bytes, entries: list[LogEntry]) -> bytes:
     )
 
 
-def _welcomed(entry: InboxEntry) -> Welcomed:
-    return Welcomed(
+def _welcomed(entry: InboxEntry) -> Welcomed | None:
+    """Return what tells a client of a Welcome; None: no client could take it. Bounds were wider once."""
+    welcomed = Welcomed(
         entry.seq,
         entry.time,
         entry.conversation,
@@ -328,5 +406,10 @@ def _welcomed(entry: InboxEntry) -> Welcomed:
         entry.chain,
         entry.welcome,
         entry.tree,
-        [Departure(proposal, group_context) for proposal, group_context in entry.departed],
+        [Departure(*proof) for proof in entry.departed],
+        list(entry.revocations),
     )
+    try:
+        return _decode_welcomed(_encode_welcomed(welcomed))
+    except msgspec.DecodeError:
+        return None

@@ -7,7 +7,8 @@ from typing import TypeAlias
 from securechat.server.clock import ServerClock
 from securechat.server.sequencer.conversation import Conversation, Conversations
 from securechat.server.sequencer.session import Session
-from securechat.server.store.records import Head, LogEntry, pack_answer
+from securechat.server.space import Space
+from securechat.server.store.records import Head, LogEntry, Who, pack_answer
 from securechat.wire.chain import HANDED_BACK, MLS_MESSAGE, NO_DEVICE, OPERATORS_WORD, next_chain
 from securechat.wire.messages import (
     Accepted,
@@ -17,14 +18,21 @@ from securechat.wire.messages import (
     JoinOffer,
     KeyPackages,
     MemberList,
+    PasswordChanged,
+    Published,
     Refused,
     Rooms,
+    SessionList,
+    Statements,
     Stock,
+    StoredKeepsake,
     Subscribed,
+    TokenExtended,
 )
 
 Answer: TypeAlias = (
-    Accepted | Checkpoints | Done | JoinOffer | KeyPackages | MemberList | Refused | Rooms | Stock | Subscribed
+    Accepted | Checkpoints | Done | JoinOffer | KeyPackages | MemberList | PasswordChanged | Published | Refused | Rooms
+    | SessionList | Statements | Stock | StoredKeepsake | Subscribed | TokenExtended
 )
 
 
@@ -47,16 +55,17 @@ class Run:
     """
 
     __slots__ = (
-        "_device", "_head", "_size", "accepted", "conversation", "entries", "full", "last_for", "session",
+        "_device", "_head", "_size", "accepted", "account", "conversation", "entries", "full", "last_for", "session",
     )  # fmt: skip
 
-    def __init__(self, conversation: Conversation, session: Session | None) -> None:
-        """`session`: None where none has submitted it."""
+    def __init__(self, conversation: Conversation, session: Session | None, account: str) -> None:
+        """`session`: None where none has submitted it. `account`: who has written it; empty: the operator."""
         self.conversation = conversation
         self.session = session
+        self.account = account
         self.entries: list[LogEntry] = []
         self.accepted: list[Accepted] = []
-        self.last_for: tuple[bytes, ...] = ()
+        self.last_for: tuple[Who, ...] = ()
         self.full = False
         self._size = 0  # bytes of payload
         self._device = session.device if session is not None else NO_DEVICE
@@ -100,11 +109,11 @@ class Run:
         *,
         group_info: bytes = b"",
         joins: bool = False,
-        last_for: tuple[bytes, ...] = (),
+        last_for: tuple[Who, ...] = (),
     ) -> LogEntry:
         """Add one entry.
 
-        `group_info`: of a commit. `joins`: it makes the device a member. `last_for`: devices that get nothing after it.
+        `group_info`: of a commit. `joins`: the device enters by it. `last_for`: devices that get nothing after it.
         """
         self.extend(deque([(request, payload)]), epoch, time, group_info)
         entry = self.entries[-1]
@@ -116,12 +125,16 @@ class Run:
         return entry
 
 
-    def add_word(self, word: bytes, time: int, *, last_for: tuple[bytes, ...]) -> LogEntry:
+    def add_word(self, word: bytes, time: int, *, last_for: tuple[Who, ...]) -> LogEntry:
         """Add a word of the operator, as the only entry; `last_for` as in `add`."""
         return self._add_alone(NO_DEVICE, 0, word, b"", OPERATORS_WORD, self._head.epoch, time, last_for)
 
+    def add_statement(self, statement: bytes, time: int, kind: int, *, last_for: tuple[Who, ...]) -> LogEntry:
+        """Add a statement, as the only entry; `kind`: of the entry, `last_for` as in `add`."""
+        return self._add_alone(NO_DEVICE, 0, statement, b"", kind, self._head.epoch, time, last_for)
+
     def add_handed_back(
-        self, handshake: Handshake, device: bytes, number: int, epoch: int, time: int, *, last_for: tuple[bytes, ...]
+        self, handshake: Handshake, device: bytes, number: int, epoch: int, time: int, *, last_for: tuple[Who, ...]
     ) -> LogEntry:
         """Add a handshake that a restored server had lost, as the only entry. `device` made it as its `number`."""
         payload, group_info = handshake.payload, handshake.group_info
@@ -136,7 +149,7 @@ class Run:
         kind: int,
         epoch: int,
         time: int,
-        last_for: tuple[bytes, ...],
+        last_for: tuple[Who, ...],
     ) -> LogEntry:
         head = self._head
         seq, before = head.seq + 1, head.chain
@@ -151,9 +164,10 @@ class Run:
 class Turn:
     """Collects what handlers want to happen: after COMMIT it happens, after a rollback it is dropped."""
 
-    __slots__ = ("_clock", "_conversations", "answers", "effects", "now", "runs", "time")
+    __slots__ = ("_clock", "_conversations", "answers", "effects", "now", "runs", "space", "time")
 
-    def __init__(self, conversations: Conversations, clock: ServerClock) -> None:
+    def __init__(self, conversations: Conversations, clock: ServerClock, space: Space) -> None:
+        self.space = space
         self._conversations = conversations
         self._clock = clock
         self.now = 0.0  # monotonic seconds
@@ -166,6 +180,11 @@ class Turn:
         """`now` in monotonic seconds."""
         self.now = now
         self.time = int(self._clock.seconds() * 1000)
+
+    @property
+    def age(self) -> int:
+        """The time by which things are deleted (`ServerClock.age`), in ms."""
+        return int(self._clock.age() * 1000)
 
     def check_clock(self) -> None:
         """Raise RefusedError `busy` while nobody knows what time it is: then nothing is added to a log."""
@@ -191,20 +210,20 @@ class Turn:
             run = self.runs[-1]
             if run.session is session and run.conversation is conversation and not run.full:
                 return run
-        run = Run(conversation, session)
+        run = Run(conversation, session, session.account)
         self.runs.append(run)
         self._conversations.touch(conversation)
         return run
 
     def word(
-        self, conversation: Conversation, word: bytes, time: int, *, last_for: tuple[bytes, ...]
+        self, conversation: Conversation, word: bytes, time: int, *, last_for: tuple[Who, ...]
     ) -> LogEntry:
         """Add a word of the operator to a log; `last_for` as in `Run.add`."""
-        return self.run_of_none(conversation).add_word(word, time, last_for=last_for)
+        return self.run_of_none(conversation, "").add_word(word, time, last_for=last_for)
 
-    def run_of_none(self, conversation: Conversation) -> Run:
-        """Return a new run for an entry that no session has submitted."""
-        run = Run(conversation, None)
+    def run_of_none(self, conversation: Conversation, account: str) -> Run:
+        """Return a new run for an entry of an account (empty: the operator) that no session has submitted."""
+        run = Run(conversation, None, account)
         self.runs.append(run)
         self._conversations.touch(conversation)
         return run

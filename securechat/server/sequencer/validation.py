@@ -5,14 +5,14 @@ a validation worker does the expensive part of a commit while messages flow, and
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from securechat import policy
 from securechat.errors import PeerError
 from securechat.identity import certificate as certificates
+from securechat.identity import statements
 from securechat.identity.certificate import DeviceCertificate, certificate_of
+from securechat.identity.statements import Link, Statement
 from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
-from securechat.mls.errors import OutsideLifetime
 from securechat.mls.framing import PublicMessage, decode_body
 from securechat.mls.group_info import GroupInfo
 from securechat.mls.key_package import KeyPackage
@@ -20,24 +20,24 @@ from securechat.mls.public_group import PublicGroup, PublicStagedCommit, verify_
 from securechat.mls.tree_math import LeafIndex
 from securechat.mls.welcome import Welcome
 from securechat.policy import Identity, Rules, Word
+from securechat.value import value
 
 SNAPSHOT_EPOCHS = 64
 """Epochs between two snapshots of a public group: 64 commits are replayed in about a second."""
+
+_MESSAGE_HEADER = 4
+"""Bytes before the body of an `MLSMessage`: version and wire format (RFC 9420, section 6)."""
 
 SNAPSHOT_BYTES = 256 << 10
 """Bytes of a commit after which a snapshot is due at once: the commits since one are kept whatever their size."""
 
 
-def in_date(key_package: bytes, now: int) -> bool:
-    """Whether a key package that was sound when it came may still be used at `now` (seconds)."""
-    try:
-        decode_body(key_package, KeyPackage).leaf_node.verify_lifetime(now)
-    except OutsideLifetime:
-        return False
-    return True
+def reference(key_package: bytes) -> bytes:
+    """Return the reference (32 bytes) of a key package that has been checked: an `MLSMessage`, not decoded again."""
+    return MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519.make_key_package_ref(key_package[_MESSAGE_HEADER:])
 
 
-@dataclass(frozen=True)
+@value
 class Founded:
     """A new conversation's checked group, in epoch 0."""
 
@@ -47,7 +47,7 @@ class Founded:
     snapshot: bytes
 
 
-@dataclass(frozen=True)
+@value
 class Checked:
     """A checked commit. `time` (ms): when; it becomes the entry's time, by which members check lifetimes.
 
@@ -59,6 +59,7 @@ class Checked:
     rules: Rules  # after it
     departed: frozenset[LeafIndex]
     words: tuple[Word, ...]
+    revocations: tuple[Statement, ...]
     time: int
     tree: bytes  # of the new epoch, encoded
     snapshot: bytes | None  # of the new epoch, where one is due
@@ -70,19 +71,19 @@ class Checked:
         return Identity.of(certificate_of(self.staged.committer)) in self.before.owners
 
 
-@dataclass(frozen=True)
+@value
 class Validator:
     """The checks of one server."""
 
     server_id: bytes
 
-    def certificate(self, encoded: bytes, account: str, device: bytes, now: int) -> DeviceCertificate:
-        """Check the certificate that a device publishes; `now` in seconds."""
-        certificate = DeviceCertificate.decode(encoded)
-        if (certificate.server_id, certificate.account, certificate.device_id) != (self.server_id, account, device):
-            raise PeerError("The certificate is for another server, account or device.")
-        certificates.verify(certificate, now=now)
-        return certificate
+    def links(self, links: Sequence[Link], *, entering: DeviceCertificate | None, now: int) -> None:
+        """Check what an account publishes, each for itself; `entering` has to be in date; `now` in seconds."""
+        for link in links:
+            if isinstance(link, DeviceCertificate):
+                certificates.verify(link, now=now, entering=link == entering)
+            else:
+                statements.verify(link, now=now)
 
     def key_packages(self, encoded: Sequence[bytes], owner: DeviceCertificate, now: int) -> None:
         """Check key packages that a device publishes; `now` in seconds."""
@@ -92,6 +93,9 @@ class Validator:
             body.verify(MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519, (), validate=validate, now=now)
             if certificate_of(body.leaf_node) != owner:
                 raise PeerError("A key package belongs to another device.")
+            lifetime = body.leaf_node.lifetime
+            if lifetime is None or lifetime.not_after != owner.not_after:
+                raise PeerError("A key package does not end with its device's certificate.")
 
     def founding(self, encoded: bytes, creator: DeviceCertificate, now: int) -> Founded:
         """Check the group that `creator` has made; `now` in seconds."""
@@ -105,6 +109,7 @@ class Validator:
         group: PublicGroup,
         departed: frozenset[LeafIndex],
         words: tuple[Word, ...] = (),
+        revocations: tuple[Statement, ...] = (),
         *,
         commit: bytes,
         welcome: bytes | None,
@@ -113,15 +118,15 @@ class Validator:
     ) -> Checked:
         """Check a commit and what comes with it; `departed`: leaves of departed devices; `time` in ms.
 
-        `words`: of the operator, still to be carried out. `welcome`: None for a commit that is handed back: whoever it
-        adds has had one.
+        `words`: of the operator, still to be carried out. `revocations`: of leaves in the tree. `welcome`: None for a
+        commit that is handed back: whoever it adds has had one.
         """
         now = time // 1000
         validate = certificates.leaf_validator(self.server_id, now)
         message = decode_body(commit, PublicMessage)
         policy.check_proposals(message, group)
         staged = group.stage(message, validate=validate, now=now)
-        rules = policy.check_commit(staged, departed=departed, words=words)
+        rules = policy.check_commit(staged, departed=departed, words=words, revocations=revocations)
         if welcome is not None:
             _check_welcome(staged, welcome)
         verify_group_info(staged.after, decode_body(group_info, GroupInfo), signer=staged.committer_leaf)
@@ -130,7 +135,7 @@ class Validator:
         before = policy.rules_of(group.extensions)
         is_checkpoint = before.is_anchor(Identity.of(certificate_of(staged.committer)))
         tree = staged.after.tree.encode()
-        return Checked(staged, before, rules, departed, words, time, tree, snapshot, is_checkpoint)
+        return Checked(staged, before, rules, departed, words, revocations, time, tree, snapshot, is_checkpoint)
 
     def opening(self, checked: Checked, peer: str) -> None:
         """Check that the first commit of a direct conversation adds `peer`."""
@@ -140,12 +145,6 @@ class Validator:
         """Check that `group_info` lets others enter `group`, which is new: its founder alone is in it."""
         (founder,) = (leaf for leaf, _ in group.members())
         verify_group_info(group, decode_body(group_info, GroupInfo), signer=founder)
-
-    def departure(self, group: PublicGroup, proposal: bytes) -> LeafIndex:
-        """Check a device's proposal to remove itself, made in this epoch; return its leaf."""
-        message = decode_body(proposal, PublicMessage)
-        group.verify_proposal(message)
-        return policy.check_departure(group, proposal, group.context.encode())
 
     def restore(self, snapshot: bytes, commits: Sequence[tuple[int, bytes]]) -> PublicGroup:
         """Rebuild a group from what the store keeps; each commit comes with its entry's time in ms."""

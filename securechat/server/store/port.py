@@ -13,16 +13,24 @@ from typing import Protocol
 from securechat.errors import StorageError
 from securechat.identity.site_key import SiteKey
 from securechat.server.store.records import (
+    BranchPoint,
+    ChainLink,
     Checkpoint,
     Departed,
     Device,
     Head,
     InboxEntry,
+    InboxState,
     LogEntry,
+    MemberRow,
     Membership,
     RoomRow,
     Size,
+    StoredKeepsake,
+    Token,
     Trimmed,
+    Usage,
+    Who,
 )
 
 
@@ -39,11 +47,17 @@ class ConversationStore(Protocol):
     def delete(self, conversation: bytes) -> None:
         """Remove a conversation, its log, and its name or pair if they are still its own."""
 
-    def save_commit(self, head: Head, entry: LogEntry, snapshot: bytes | None) -> None:
-        """Keep a commit as a handshake, the head's GroupInfo, and a `snapshot` of the group after it, if one is due."""
+    def save_commit(self, head: Head, entry: LogEntry, snapshot: bytes | None, account: str) -> None:
+        """Keep a commit as a handshake, the head's GroupInfo, and a `snapshot` of the group after it, if one is due.
 
-    def save_handshake(self, conversation: bytes, entry: LogEntry) -> None:
-        """Keep an entry that is no message, beside the log and longer: until `tidy` finds that nobody needs it."""
+        `account`: who has made it.
+        """
+
+    def save_handshake(self, conversation: bytes, entry: LogEntry, account: str) -> None:
+        """Keep an entry that is no message, beside the log and longer: until `tidy` finds that nobody needs it.
+
+        `account`: who has made it; empty: the operator.
+        """
 
     def put_checkpoint(self, conversation: bytes, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint in place of its account's last one; the oldest goes where there are too many."""
@@ -62,8 +76,23 @@ class ConversationStore(Protocol):
         backup. Nothing but `commit` and `close` may follow.
         """
 
+    def read_branch_point(self, conversation: bytes, since: int) -> BranchPoint | None:
+        """Return a conversation as it was when the server was restored, if that was after `since` (ms). Any thread."""
+
+    def rewind(self, head: Head, point: BranchPoint) -> None:
+        """Forget what a log has had since the server was restored. `head`: as it is from then on, on from its seq."""
+
     def put_members(self, conversation: bytes, members: Iterable[Membership]) -> None:
         """Add members or change them."""
+
+    def drop_members(self, conversation: bytes, account: str) -> None:
+        """Forget the members that are devices of an account that is deleted: nothing is kept for them any more.
+
+        Those that were in are remembered as such (`Head.deleted`).
+        """
+
+    def drop_deleted(self, conversation: bytes, devices: Collection[bytes]) -> None:
+        """Forget members of deleted accounts that the tree has dropped."""
 
     def put_departed(self, conversation: bytes, departed: Departed) -> None:
         """Remember that a device has departed."""
@@ -77,20 +106,49 @@ class ConversationStore(Protocol):
     def drop_words(self, conversation: bytes, seqs: Collection[int]) -> None:
         """Forget words that have been carried out."""
 
+    def put_revocation(self, conversation: bytes, seq: int, statement: bytes, *, leafless: bool) -> None:
+        """Remember a statement that waits, or that its leaf has gone (`leafless`)."""
+
+    def drop_revocations(self, conversation: bytes, seqs: Collection[int]) -> None:
+        """Forget statements that wait no more."""
+
     def load(self, conversation: bytes) -> Head | None:
         """Return the head of a conversation."""
 
     def room(self, name: str) -> bytes | None:
         """Return the id of the room of that name."""
 
-    def rooms(self, device: bytes) -> list[RoomRow]:
-        """Return open rooms, and the invite rooms in which the device is."""
+    def room_names(self) -> list[str]:
+        """Return the names of all rooms that have one."""
+
+    def rooms(self, account: str, device: bytes, first: Collection[str], most: int) -> list[RoomRow]:
+        """Return open rooms, and the invite rooms in which the device is: at most so many. Any thread.
+
+        Open rooms of the names `first` come first, then the rooms in which the device is, then the largest ones. Where
+        there are very many, the number of their members is of a moment ago.
+        """
+
+    def members(self, conversation: bytes) -> list[MemberRow]:
+        """Return who is in a conversation, by account. Any thread."""
+
+    def count_founded(self, account: str) -> int:
+        """Return how many rooms there are that an account has founded."""
+
+    def count_memberships(self, account: str) -> int:
+        """Return in how many conversations a device of an account is."""
 
     def pair(self, pair: tuple[str, str]) -> bytes | None:
         """Return the direct conversation of two accounts (sorted)."""
 
-    def of_device(self, device: bytes) -> list[bytes]:
+    def of_device(self, who: Who) -> list[bytes]:
         """Return the conversations in which the device is a member."""
+
+    def of_account(self, account: str, *, out: bool = False, most: int = -1) -> list[bytes]:
+        """Return the conversations in which a device of the account is a member, or was one and statements wait.
+
+        `out`: also those in which one was, and has not acknowledged all that it may read. `most`: so many of them at
+        most; negative: all.
+        """
 
     def read_group(self, conversation: bytes) -> tuple[bytes, list[tuple[int, bytes]]] | None:
         """Return the last snapshot of the public group, and the commits since with their times (ms). Any thread."""
@@ -99,9 +157,10 @@ class ConversationStore(Protocol):
 class LogStore(Protocol):
     """Entries, and how far each reader has come."""
 
-    def append(self, head: Head, entries: Sequence[LogEntry]) -> None:
+    def append(self, head: Head, entries: Sequence[LogEntry], account: str) -> None:
         """Add entries that follow each other; `head` is the conversation's, as it is after them.
 
+        `account`: who has written them; empty: the operator.
         The store may keep `head` and read it whenever it is called by the holder of the turn, until a rollback.
         """
 
@@ -130,8 +189,11 @@ class LogStore(Protocol):
 class InboxStore(Protocol):
     """The inboxes."""
 
-    def deliver(self, entry: InboxEntry, devices: Collection[bytes]) -> None:
-        """Put a Welcome into inboxes; `entry.seq` is ignored: each inbox counts for itself."""
+    def deliver(self, entry: InboxEntry, devices: Collection[bytes], account: str) -> None:
+        """Put a Welcome of `account` into inboxes; `entry.seq` is ignored: each inbox counts for itself."""
+
+    def waiting(self, devices: Collection[bytes], sender: str) -> dict[bytes, InboxState]:
+        """Return what waits in each of these inboxes that is not empty, and what of that is by the account `sender`."""
 
     def acknowledge(self, device: bytes, seq: int) -> None:
         """Delete what a device has read of its inbox, up to `seq`."""
@@ -143,17 +205,46 @@ class InboxStore(Protocol):
         """Return the next entries after `after` in order, at least one if there is any. Any thread."""
 
 
+class ChainStore(Protocol):
+    """What identity keys have signed about their accounts: one chain for each account and identity key."""
+
+    def append(self, account: str, identity_key: bytes, links: Iterable[ChainLink]) -> None:
+        """Add links; their seqs go on from the chain's newest."""
+
+    def head(self, account: str, identity_key: bytes) -> ChainLink | None:
+        """Return the newest link; None: there is no such chain."""
+
+    def read(self, account: str, identity_key: bytes, after: int, max_links: int) -> list[ChainLink]:
+        """Return the next links after the seq `after`, in order."""
+
+
+class KeepsakeStore(Protocol):
+    """What accounts leave for the day when their devices are gone, one of each."""
+
+    def put(self, account: str, keepsake: StoredKeepsake) -> None:
+        """Keep it, in place of the one before."""
+
+    def find(self, account: str) -> StoredKeepsake | None:
+        """Return the one that is kept."""
+
+    def drop(self, account: str) -> None:
+        """Keep none any more."""
+
+
 class DirectoryStore(Protocol):
     """Published devices and their key packages."""
 
     def put_device(self, device: Device, identity_key: bytes) -> None:
         """Publish a device and its account's identity key."""
 
+    def reserve(self, account: str, devices: Collection[bytes]) -> None:
+        """Let device ids that belong to nobody be an account's, for ever: they outlive the devices and the account."""
+
     def drop_devices(self, devices: Collection[bytes]) -> None:
-        """Take devices out of the directory, with their key packages."""
+        """Take devices out of the directory, with their key packages. Whose their ids are stays known."""
 
     def put_key_packages(self, device: bytes, key_packages: Iterable[bytes], last_resort: bytes) -> None:
-        """Add key packages; a `last_resort` one, unless empty, replaces the one before."""
+        """Add key packages; with a `last_resort` one, unless empty, they replace all those before."""
 
     def drop_key_packages(self) -> None:
         """Drop all key packages but the last-resort ones."""
@@ -164,11 +255,17 @@ class DirectoryStore(Protocol):
         `only_last_resort`: that one even where there are others.
         """
 
-    def count_key_packages(self, device: bytes) -> int:
-        """Return how many unused key packages a device has."""
+    def key_packages(self, device: bytes) -> list[bytes]:
+        """Return a device's unused key packages, the oldest first, the last-resort one last."""
 
-    def device(self, device: bytes) -> Device | None:
-        """Return a published device."""
+    def count_key_packages(self, device: bytes) -> int:
+        """Return how many unused key packages a device has, the last-resort one not counted."""
+
+    def device(self, who: Who) -> Device | None:
+        """Return a published device of an account."""
+
+    def account_of(self, device: bytes) -> str:
+        """Return the account to which a device id belongs (`reserve`); empty: to none."""
 
     def devices(self, account: str) -> list[Device]:
         """Return the published devices of an account."""
@@ -178,6 +275,28 @@ class DirectoryStore(Protocol):
 
     def identity_key(self, account: str) -> bytes:
         """Return the account's identity key, empty before the first device was published."""
+
+
+class TokenStore(Protocol):
+    """Resume tokens: here, so that they change in one transaction with the directory."""
+
+    def put(self, token: Token) -> None:
+        """Keep a token in place of its device's; the account's oldest goes where there are too many."""
+
+    def find(self, digest: bytes) -> Token | None:
+        """Return the token whose hash this is."""
+
+    def of(self, account: str) -> list[Token]:
+        """Return the tokens of an account's devices."""
+
+    def drop(self, account: str, device: bytes) -> None:
+        """Drop the token of an account's device, if there is one."""
+
+    def keep_only(self, account: str, device: bytes) -> None:
+        """Drop the tokens of an account, except that of one device."""
+
+    def holders(self, now: int) -> dict[tuple[str, int], int]:
+        """Return how many devices of each account and generation have a token that is good; `now` in ms. Any thread."""
 
 
 class Store(Protocol):
@@ -210,7 +329,19 @@ class Store(Protocol):
         """See there."""
 
     @property
+    def keepsakes(self) -> KeepsakeStore:
+        """What accounts leave for later."""
+
+    @property
+    def chains(self) -> ChainStore:
+        """See there."""
+
+    @property
     def directory(self) -> DirectoryStore:
+        """See there."""
+
+    @property
+    def tokens(self) -> TokenStore:
         """See there."""
 
     def commit(self) -> None:
@@ -219,12 +350,23 @@ class Store(Protocol):
     def rollback(self) -> None:
         """Forget everything written since the last `commit`."""
 
-    def tidy(self, now: int) -> tuple[list[Trimmed], bool]:
-        """Expire and delete one portion, and commit that with what was written before; `now` in ms.
+    def tidy(self, now: int, age: int) -> tuple[list[Trimmed], bool]:
+        """Expire and delete one portion, and commit that with what was written before; both in ms.
+
+        `now` tells what has been in the tail long enough, `age` what is too old to be kept.
 
         This commit may be lost in a power failure, with all that follows it, until the next `commit` has returned: the
         turn does not wait for the disk. Returns what changed, and whether there is more to do.
         """
+
+    def held(self, account: str) -> int:
+        """Return the bytes that an account has written and that are kept: what is committed, and what will be."""
+
+    def held_by_all(self) -> list[int]:
+        """Return the bytes that each account holds which holds any, the most first. Any thread."""
+
+    def usage(self, most: int) -> Usage:
+        """Return who holds most: at most so many accounts, and as many conversations. Any thread."""
 
     def newest(self) -> int:
         """Return the newest time (ms) that a log tells; 0 if there is none."""

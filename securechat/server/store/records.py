@@ -6,26 +6,54 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from securechat.identity.certificate import MAX_LIFETIME
 from securechat.wire import limits
 from securechat.wire.chain import MLS_MESSAGE, next_chain
 
 Kind = Literal["direct", "invite", "open"]
+
+Who = tuple[str, bytes]
+"""Account and device id. The id alone says nothing: its client has chosen it, and others can see it."""
 
 READER_SECONDS = 30 * 86_400
 READER_ENTRIES = 10_000
 READER_BYTES = 64 << 20
 """What a reader may leave unread in a log. Past any of these its cursor holds nothing (docs/design.md, section 5)."""
 
-KEPT_SECONDS = 180 * 86_400
-KEPT_BYTES = 32 << 20
-"""What is kept of a log's handshakes at most: half a year, in which the largest room makes about 62 MB, a room of 300
-about 15 MB (docs/design.md, section 5)."""
+ACKNOWLEDGED_SECONDS = MAX_LIFETIME
+"""How long handshakes stay that all have acknowledged. A copy of a vault acknowledges in its owner's place: for
+as long as a certificate lives, without the identity key (docs/design.md, section 5)."""
 
-LEAP_ENTRIES = 1 << 20
-"""How far the log of a restored server leaps at least: more than was added between two seconds of any clock."""
+KEPT_SECONDS = 180 * 86_400
+"""How long anything of a log stays that somebody has not read, be it said in a direct conversation: a device that is
+lost never reads it, and nobody tells the server that it is lost."""
+
+KEPT_BYTES = 32 << 20
+"""What is kept of a log's handshakes at most: in `KEPT_SECONDS` the largest room makes about 62 MB, a room of 300 about
+15 MB (docs/design.md, section 5)."""
 
 INBOX_ENTRIES = 1000
-"""Welcomes kept for one device: the oldest are dropped first, and their senders can invite again."""
+INBOX_BYTES = 64 << 20
+"""What waits in one device's inbox at most; a Welcome into the largest room takes 0.6 MB. Who is not known has half."""
+
+INBOX_ENTRIES_OF_SENDER = 20
+INBOX_BYTES_OF_SENDER = 8 << 20
+"""What of one account waits there: as many Welcomes as a client keeps of one inviter."""
+
+
+class Waiting(NamedTuple):
+    """What waits in an inbox: letters, and the bytes in them."""
+
+    entries: int
+    bytes: int
+
+
+class InboxState(NamedTuple):
+    """All that waits in an inbox, and what of that one account has sent."""
+
+    of_all: Waiting
+    of_sender: Waiting
+
 
 
 class LogEntry(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -96,8 +124,8 @@ class Numbers:
 
     def answer(
         self, conversation: bytes, device: bytes, number: int, payload: bytes, group_info: bytes = b""
-    ) -> tuple[int, int] | None:
-        """Return (seq, time) of a submission that was accepted before with these bytes, else None.
+    ) -> tuple[int, int, bytes] | None:
+        """Return (seq, time, chain after it) of a submission accepted before with these bytes, else None.
 
         The chain shows whether the bytes are the same.
         """
@@ -107,7 +135,7 @@ class Numbers:
         start = len(self._answers) - (behind + 1) * _ANSWER.size
         seq, time, before, after = _ANSWER.unpack_from(self._answers, start)
         found = next_chain(before, conversation, seq, time, device, number, payload, group_info)
-        return (seq, time) if found == after else None
+        return (seq, time, after) if found == after else None
 
     def encode(self) -> bytes:
         """Return the newest answers, for the store."""
@@ -124,6 +152,13 @@ class Membership:
     join_chain: bytes  # chain_join_seq
     last_seq: int | None
     cursor: int  # acknowledged up to here
+    identity_key: bytes = b""  # under which its leaf is; empty: of before this was kept
+    leaf_seq: int = 0  # of the certificate in its leaf; 0: of before this was kept
+
+    @property
+    def who(self) -> Who:
+        """Whose place it is."""
+        return self.account, self.device
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +168,7 @@ class Departed:
     device: bytes
     leaf: int
     proposal: bytes
-    group_context: bytes
+    state: bytes
 
 
 @dataclass(slots=True)
@@ -155,15 +190,26 @@ class Head:
     owner_time: int = 0  # of the newest commit by an owner; 0: it has none
     resumed: int = 0  # the server was restored from a backup, and the log went on after this seq; 0: never
     lost_after: int = 0  # the newest seq in that backup, or in an earlier one: what came between is lost
+    restored_epoch: int = 0  # its epoch in the backup, while another branch may still lead on from there; else 0
+    founder: str = ""  # the account that has begun it, and pays for what is kept of the group; empty: the operator
     numbers: dict[bytes, Numbers] = field(default_factory=dict)
     members: dict[bytes, Membership] = field(default_factory=dict)
     departed: dict[bytes, Departed] = field(default_factory=dict)
     words: dict[int, bytes] = field(default_factory=dict)  # of the operator, not carried out yet: seq -> `policy.Word`
+    revocations: dict[int, bytes] = field(default_factory=dict)  # that wait: seq -> `statements.Statement`
+    leafless: set[int] = field(default_factory=set)  # those of them whose leaf is gone: nobody waits for them
+    deleted: dict[bytes, str] = field(default_factory=dict)  # device -> account, deleted, whose leaf is still there
 
     @property
     def title(self) -> str:
         """What the server's log calls the conversation."""
         return self.name or f"direct {self.id.hex()[:8]}"
+
+    def place(self, who: Who) -> Membership | None:
+        """Return a device's membership, also one that has ended."""
+        account, device = who
+        member = self.members.get(device)
+        return member if member is not None and member.account == account else None
 
     def numbers_of(self, device: bytes) -> Numbers:
         """What the device has submitted."""
@@ -194,7 +240,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class InboxEntry:
-    """A Welcome and what belongs to it. `departed`: the proofs of departed devices."""
+    """A Welcome and what belongs to it: the proofs of departed devices, and the statements that wait."""
 
     seq: int
     time: int
@@ -203,7 +249,8 @@ class InboxEntry:
     chain: bytes
     welcome: bytes
     tree: bytes
-    departed: tuple[tuple[bytes, bytes], ...]  # (proposal, group_context)
+    departed: tuple[tuple[bytes, bytes], ...]  # (proposal, state)
+    revocations: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +263,31 @@ class Checkpoint:
     chain: bytes
     group_info: bytes
     tree: bytes
-    departed: tuple[tuple[bytes, bytes], ...]  # (proposal, group_context)
+    departed: tuple[tuple[bytes, bytes], ...]  # (proposal, state)
+    revocations: tuple[bytes, ...] = ()
+
+
+BRANCH_SECONDS = 30 * 86_400
+"""How long a restored server goes back to where the backup was, for a branch that it has lost: as long as clients keep
+handshakes for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class BranchPoint:
+    """A conversation as it was in the backup that the server was restored from, and its log went on after `seq`.
+
+    The group is `snapshot` after `commits`, each with its time (ms).
+    """
+
+    seq: int
+    epoch: int
+    group_info: bytes
+    snapshot: bytes
+    snapshot_seq: int
+    commits: tuple[tuple[int, bytes], ...]
+    members: tuple[Membership, ...]
+    departed: tuple[Departed, ...]
+    revocations: dict[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +301,37 @@ class RoomRow:
     topic: str = ""
 
 
+class MemberRow(NamedTuple):
+    """One line of the list of members; `published`: the directory has the device, as this account's."""
+
+    account: str
+    device: bytes
+    published: bool
+
+    @property
+    def who(self) -> Who:
+        """Whose place it is."""
+        return self.account, self.device
+
+
+@dataclass(frozen=True, slots=True)
+class ChainLink:
+    """A link of a chain (`identity.statements.Link`), encoded. `time` (ms): when the server took it."""
+
+    seq: int
+    time: int
+    link: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKeepsake:
+    """The keepsake of an account (`identity.keepsake.Keepsake`), encoded, with the key and the number that it names."""
+
+    identity_key: bytes
+    number: int
+    keepsake: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """A published device."""
@@ -239,19 +341,64 @@ class Device:
     certificate: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A resume token: SHA-256 of its bytes, good for one device until `expires` (ms since 1970).
+
+    `generation`: of the account when it was made (`accounts.records.Account`); it is worthless in any other.
+    `used`: when the device last came in (ms).
+    """
+
+    hash: bytes
+    account: str
+    device: bytes
+    generation: int
+    expires: int
+    used: int = 0
+
+
 class Size(NamedTuple):
-    """What a store keeps: entries of the logs, bytes in their handshakes, bytes on disk in all."""
+    """What a store keeps: entries of the logs, bytes in their handshakes, bytes on disk in all, and to spare there."""
 
     entries: int
     handshake_bytes: int
     disk_bytes: int
+    reusable_bytes: int
+
+
+class AccountUsage(NamedTuple):
+    """Bytes that an account has written and that are kept; `account` is empty for the operator."""
+
+    account: str
+    held_bytes: int
+
+
+class ConversationUsage(NamedTuple):
+    """Bytes that are kept of a conversation: its entries, handshakes and group. `name`: of a room that has one."""
+
+    conversation: bytes
+    kind: Kind
+    name: str
+    founder: str
+    held_bytes: int
+
+
+class Usage(NamedTuple):
+    """Who holds most, the largest first."""
+
+    accounts: list[AccountUsage]
+    conversations: list[ConversationUsage]
 
 
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """What housekeeping changed in a conversation: entries before `first_seq` are gone, but for handshakes."""
+    """What housekeeping changed in a conversation: entries before `first_seq` are gone, but for handshakes.
+
+    `deserted`: so is all the rest, as nobody had been in it for so long.
+    """
 
     conversation: bytes
     first_seq: int
     given_up: int = 0  # up to here entries went that some had not read; whoever is out by then is forgotten; 0: none
     held: tuple[int, int] | None = None  # the head's new `held_bytes` and `held_time`, where they have changed
+    deserted: bool = False

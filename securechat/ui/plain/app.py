@@ -6,11 +6,11 @@ on one thread, fed from one queue by the keyboard and the core.
 """
 
 import os
-import shutil
 import sys
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import field
 from io import TextIOWrapper
 from math import inf
 from queue import Empty, SimpleQueue
@@ -19,10 +19,21 @@ from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TextIO
 
+from securechat.clean import clean
 from securechat.client.events import Event
+from securechat.errors import UsageError
 from securechat.ui.exit_codes import ExitCode
+from securechat.ui.interrupts import Woken, interrupts_wake
 from securechat.ui.plain.chat import Chat
+from securechat.ui.plain.colour import Choice, is_wanted, painted
+from securechat.ui.plain.editor import edited, editor
+from securechat.ui.plain.leaving import LOST, is_gone, left_in_order, quiet
+from securechat.ui.plain.ring import Ring
+from securechat.ui.plain.verbs import VERBS
+from securechat.ui.view.completion import complete
 from securechat.ui.view.lines import notice, warning, wrap
+from securechat.ui.view.listing import names_in
+from securechat.value import value
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
@@ -30,101 +41,249 @@ if TYPE_CHECKING:  # the core brings the database and all of MLS with it
 SETTLE_SECONDS: Final = 60.0
 """How long, after the end of piped input, the last lines may take to reach the server."""
 
+REFRESH_SECONDS: Final = 2.0
+"""How often what stands at the right end of the line is looked at: nobody tells that somebody has stopped typing."""
+
+TOLD_SECONDS: Final = 2.0
+"""How often the line that is being typed is looked at, for those who may know that it is."""
+
 CLOSE_SECONDS: Final = 5.0
 """How long the core may take to say goodbye; then we leave without it."""
 
 
-@dataclass(frozen=True)
+@value
 class Typed:
     """A line, or several that belong together, from the keyboard or the pipe."""
 
     text: str
 
 
-@dataclass(frozen=True)
+@value
+class TypedPassword:
+    """What was typed after `/unlock`, without echo."""
+
+    text: str = field(repr=False)
+
+
+@value
+class TypedPasswords:
+    """What was typed after `/password`, without echo: the password of now, and the one that is to be."""
+
+    old: str = field(repr=False)
+    new: str = field(repr=False)
+
+
+@value
+class TypedDeletion:
+    """What was typed behind `/delete-account`, and then without echo."""
+
+    rest: str
+    password: str = field(repr=False)
+
+
+@value
+class Written:
+    """What stands in the line that is being typed: told now and then."""
+
+    text: str = field(repr=False)
+
+
+@value
 class EndOfInput:
     """Ctrl-D on an empty line, or the end of the pipe."""
 
 
-Inbox = SimpleQueue[Event | Typed | EndOfInput]
+Inbox = SimpleQueue[Event | Typed | TypedPassword | TypedPasswords | TypedDeletion | Written | EndOfInput | Woken]
 """The queue that feeds a `Chat`. Its `put` is the core's `on_event`."""
 
 
-def run_plain(client: "ChatClient", inbox: Inbox) -> ExitCode:
-    """Talk until the user or the core ends it. `client` is not started yet and tells its events to `inbox`."""
+def run_plain(client: "ChatClient", inbox: Inbox, room: str = "", colour: Choice = "auto") -> ExitCode:
+    """Talk until the user or the core ends it. `client` is not started yet and tells its events to `inbox`.
+
+    `room`: an open one that is entered first.
+    """
     if sys.stdin.isatty() and sys.stdout.isatty():
-        return _run_on_terminal(client, inbox)
-    return _run_on_lines(client, inbox, sys.stdin.fileno(), sys.stdout)
+        return _run_on_terminal(client, inbox, room, coloured=is_wanted(colour, terminal=True))
+    if room:
+        inbox.put(Typed(f"/join {room}"))
+    coloured = is_wanted(colour, terminal=sys.stdout.isatty())
+    return _run_on_lines(client, inbox, sys.stdin.fileno(), sys.stdout, coloured=coloured)
 
 
 # --- on a terminal ------------------------------------------------------------------------------------------------
 
 
-def _run_on_terminal(client: "ChatClient", inbox: Inbox) -> ExitCode:
+def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured: bool) -> ExitCode:
     # Imported here, because it takes a tenth of a second and a pipe needs none of it.
     from prompt_toolkit import PromptSession
+    from prompt_toolkit.application import Application, run_in_terminal
+    from prompt_toolkit.buffer import Buffer
+    from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+    from prompt_toolkit.document import Document
+    from prompt_toolkit.history import DummyHistory
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
     from prompt_toolkit.patch_stdout import patch_stdout
+    from prompt_toolkit.shortcuts import CompleteStyle
     from prompt_toolkit.utils import get_cwidth
+
+    class Words(Completer):
+        """What Tab makes of the last word: of a line, and not of a text."""
+
+        def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+            del complete_event
+            typed = document.text_before_cursor
+            length = len(typed) - typed.rfind(" ") - 1
+            for each in complete(typed, VERBS.values(), names_in(client)) if "\n" not in document.text else ():
+                yield Completion(each.text, -length, display_meta=each.note)
 
     keys = KeyBindings()
 
     @keys.add("enter")
     def _(event: KeyPressEvent) -> None:
-        event.current_buffer.validate_and_handle()
+        buffer = event.current_buffer
+        command, _, text = buffer.text.strip().partition(" ")
+        if command == "/editor":
+            event.app.create_background_task(edit(buffer, text))
+        else:
+            buffer.validate_and_handle()
+
+    async def edit(buffer: Buffer, text: str) -> None:
+        try:
+            words = editor()
+            buffer.text = text
+            # What comes in meanwhile is shown when it has ended.
+            text = await run_in_terminal(lambda: edited(words, text), in_executor=True)
+            buffer.document = Document(text, len(text))
+        except UsageError as error:
+            show(warning(clean(str(error))))
 
     @keys.add("escape", "enter")
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
 
     def show(text: str) -> None:
-        sys.stdout.write(wrap(text, shutil.get_terminal_size().columns, get_cwidth) + "\n")
+        # As it is: what a variable says (COLUMNS) would let others' texts begin where our own lines do.
+        text = wrap(text, session.app.output.get_size().columns, get_cwidth)
+        sys.stdout.write((painted(text, client.account) if coloured else text) + "\n")
 
     session: PromptSession[str] = PromptSession(
-        multiline=True, key_bindings=keys, prompt_continuation="... ", erase_when_done=True, reserve_space_for_menu=0
-    )
-    app = session.app
-    chat = Chat(client, show, piped=False)
+        multiline=True, key_bindings=keys, prompt_continuation="... ", erase_when_done=True, reserve_space_for_menu=0,
+        completer=Words(), complete_while_typing=False, complete_style=CompleteStyle.READLINE_LIKE,
+        enable_suspend=True,
+    )  # fmt: skip
+    asking: list[PromptSession[str]] = [session]  # the last one is on the screen
+    told = [-TOLD_SECONDS]  # when the line was looked at (monotonic seconds)
+
+    def tell_typing(buffer: Buffer) -> None:
+        if not buffer.text or monotonic() - told[0] >= TOLD_SECONDS:
+            told[0] = monotonic()
+            inbox.put(Written(buffer.text))
+
+    session.default_buffer.on_text_changed += tell_typing
+
+    def at_prompt(app: Application[str], act: Callable[[], object]) -> None:
+        """Do something on the thread that edits the line, if it does now."""
+        with suppress(RuntimeError):  # it has just ended, and closed its loop
+            if (loop := app.loop) is not None:
+                loop.call_soon_threadsafe(act)
+
+    def write(sequence: str) -> None:
+        output = session.app.output  # what is printed has its sequences taken out; this is our own
+        at_prompt(session.app, lambda: (output.write_raw(sequence), output.flush()))
+
+    terminal = sys.stdin.fileno()
+
+    def leave() -> None:
+        inbox.put(EndOfInput())  # whatever is asked ends with the client
+
+    chat = Chat(client, show, piped=False, room=room, ring=Ring(write))
     ended = Flag()
 
     def leave_prompt_if_ended() -> None:
+        app = asking[-1].app
         if ended.is_set() and app.is_running and not app.is_done:
             app.exit(exception=EOFError)
 
+    def ask_hidden(question: str) -> str:
+        # One for each time: a session keeps what was typed into it.
+        hidden: PromptSession[str] = PromptSession(is_password=True, history=DummyHistory(), erase_when_done=True)
+        asking.append(hidden)
+        try:
+            return hidden.prompt(question, pre_run=leave_prompt_if_ended)
+        finally:
+            asking.pop()
+
+    def prompt() -> str:
+        if is_gone(terminal):
+            leave()
+        return chat.prompt
+
+    def ask() -> Typed | TypedPassword | TypedPasswords | TypedDeletion:
+        text = session.prompt(
+            prompt, rprompt=lambda: chat.status, refresh_interval=REFRESH_SECONDS,
+            pre_run=leave_prompt_if_ended,
+        )  # fmt: skip
+        try:
+            if text.strip() == "/unlock":
+                return TypedPassword(ask_hidden("Password: "))
+            if text.strip().startswith("/delete-account "):
+                return TypedDeletion(text.strip().partition(" ")[2], ask_hidden("Password: "))
+            if text.strip() == "/password":
+                old = ask_hidden("Password until now: ")
+                new = ask_hidden("New password: ")
+                if ask_hidden("The same again: ") == new:
+                    return TypedPasswords(old, new)
+                show(warning("These were not the same: the password stays as it is."))
+                return Typed("")
+        except EOFError:  # nothing was typed; at the end of the client the next prompt says so, too
+            return Typed("")
+        return Typed(text)
+
     def work() -> None:
         try:
-            _feed(chat, inbox, after_each=app.invalidate)
+            _feed(chat, inbox, after_each=session.app.invalidate)
         finally:
             ended.set()
-            if app.loop is not None:
-                app.loop.call_soon_threadsafe(leave_prompt_if_ended)
+            at_prompt(asking[-1].app, leave_prompt_if_ended)
 
-    with patch_stdout():
+    interrupted = False
+    with left_in_order(leave), quiet(terminal), patch_stdout(raw=coloured):
+        # Not raw, colours would be taken for orders of somebody else.
+        chat.take_place()
         chat.show_unread()
         worker = Thread(target=work, name="plain-ui")
         worker.start()
         client.start()
-        while not ended.is_set():
-            try:
-                inbox.put(Typed(session.prompt(lambda: chat.prompt, pre_run=leave_prompt_if_ended)))
-            except KeyboardInterrupt:
-                show(notice("To leave, type /quit or press Ctrl-D on an empty line."))
-            except EOFError:
-                break
-        inbox.put(EndOfInput())
-        worker.join()
+        try:
+            while not ended.is_set():
+                try:
+                    inbox.put(ask())
+                    interrupted = False
+                except KeyboardInterrupt:
+                    if not interrupted:
+                        show(notice("To leave, type /quit or press Ctrl-D on an empty line."))
+                    interrupted = True  # a key that is held down says nothing more
+                except EOFError:
+                    break
+                except LOST:
+                    if not is_gone(terminal):
+                        raise
+                    break
+        finally:
+            inbox.put(EndOfInput())
+            worker.join()
     return _result(chat)
 
 
 # --- in a pipe ----------------------------------------------------------------------------------------------------
 
 
-def _run_on_lines(client: "ChatClient", inbox: Inbox, fd: int, output: TextIO) -> ExitCode:
+def _run_on_lines(client: "ChatClient", inbox: Inbox, fd: int, output: TextIO, *, coloured: bool) -> ExitCode:
     if isinstance(output, TextIOWrapper):
         output.reconfigure(errors="replace")  # a character that the locale lacks must not end the program
 
     def show(text: str) -> None:
-        output.write(text + "\n")
+        output.write((painted(text, client.account) if coloured else text) + "\n")
         output.flush()
 
     def read() -> None:
@@ -135,17 +294,21 @@ def _run_on_lines(client: "ChatClient", inbox: Inbox, fd: int, output: TextIO) -
         inbox.put(EndOfInput())
 
     chat = Chat(client, show, piped=True)
-    chat.show_unread()
-    client.start()
-    Thread(target=read, name="plain-input", daemon=True).start()  # nothing can interrupt a read of the pipe
     try:
-        in_time = _feed(chat, inbox, settle_seconds=SETTLE_SECONDS)
+        with interrupts_wake(inbox.put):
+            chat.show_unread()
+            client.start()
+            Thread(target=read, name="plain-input", daemon=True).start()  # nothing can interrupt a read of the pipe
+            in_time = _feed(chat, inbox, settle_seconds=SETTLE_SECONDS)
         if not in_time:
             show(warning("Not everything has reached the server yet. It is kept, and sent when you come again."))
             return ExitCode.TIMEOUT
     except (KeyboardInterrupt, BrokenPipeError):
         chat.quit()
         return ExitCode.FAILURE
+    except OSError:  # our output is not taken
+        chat.quit()
+        raise
     return _result(chat)
 
 
@@ -184,8 +347,12 @@ def _feed(
     input_over, in_time = False, True
     while chat.exit_code is None:
         try:
-            item = inbox.get(timeout=None if deadline == inf else max(0.0, deadline - monotonic()))
+            until = min(deadline, chat.presence_due)
+            item = inbox.get(timeout=None if until == inf else max(0.0, until - monotonic()))
         except Empty:
+            if monotonic() < deadline:
+                chat.tell_presence()
+                continue
             if chat.quitting:
                 break
             in_time = False
@@ -196,9 +363,19 @@ def _feed(
         match item:
             case Typed(text):
                 chat.line(text)
+            case TypedPassword(text):
+                chat.unlock(text)
+            case TypedDeletion(rest, password):
+                chat.delete_account(rest, password)
+            case TypedPasswords(old, new):
+                chat.change_password(old, new)
+            case Written(text):
+                chat.typing(text)
             case EndOfInput():
                 input_over = True
                 deadline = monotonic() + settle_seconds
+            case Woken():
+                pass
             case _:
                 chat.event(item)
         if input_over and chat.idle:
@@ -207,6 +384,7 @@ def _feed(
             deadline = monotonic() + CLOSE_SECONDS
         if inbox.empty():
             chat.mark_shown()
+        chat.tell_presence()
         after_each()
     return in_time
 

@@ -15,13 +15,29 @@ class Shown(NamedTuple):
 
 TRUST: Final[dict[Trust, Shown]] = {
     "refused": Shown("(REFUSED KEY!)", "refused"),
+    "contested": Shown("(CONTESTED KEY!)", "contested: one of two keys is a thief's"),
     "changed-verified": Shown("(NOT THE VERIFIED KEY!)", "NOT the verified key"),
     "changed": Shown("(other key!)", "not the accepted key"),
+    "succeeded": Shown("(new key)", "named by the key that you had verified; compare again"),
     "unknown": Shown("?", "no key accepted yet"),
     "accepted": Shown("", "accepted, not compared"),
     "verified": Shown("✓", "verified"),
 }
 """The one to be looked at first comes first."""
+
+ACCEPTED: Final[frozenset[Trust]] = frozenset(("accepted", "verified", "succeeded"))
+"""What is written goes to these."""
+
+AGAINST: Final[frozenset[Trust]] = frozenset(("changed", "changed-verified", "contested", "refused"))
+"""Another key is, or was, the right one."""
+
+
+def as_listed(trust: Trust, *, heard: bool) -> Trust:
+    """Return how a member's key is shown in a list of members, where nothing that they signed is beside it.
+
+    A verified key that was not heard there is no recommendation of the others: its leaf may have been copied.
+    """
+    return "accepted" if trust == "verified" and not heard else trust
 
 
 def beside(name: str, trust: Trust) -> str:

@@ -1,14 +1,20 @@
-"""Completion: what a typed word may become. Commands by their usage, people and rooms by name."""
+"""Completion: what a typed word may become, and what may have been meant. Commands by their usage, people and rooms by
+name."""
 
+import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from securechat.value import value
+
+SIMILAR: Final = 0.6
+"""How alike two words are, from 0 to 1, of which one may be a typing error for the other: the default of `difflib`."""
 
 MAX_CANDIDATES: Final = 50
 """More than anybody reads: the next letter makes them fewer."""
 
 
-@dataclass(frozen=True)
+@value
 class Usage:
     """A command as `/help` shows it: `/msg USER TEXT`, and what it does."""
 
@@ -21,7 +27,7 @@ class Usage:
         return self.usage.split(" ")[0]
 
 
-@dataclass(frozen=True)
+@value
 class Candidate:
     """What the last word of the line may be replaced by, and a note about it, which may be empty."""
 
@@ -43,6 +49,10 @@ def complete(typed: str, usages: Iterable[Usage], names: Sequence[str]) -> tuple
         return tuple(found)[:MAX_CANDIDATES]
     arguments = next((each.usage.split(" ")[1:] for each in usages if each.name == before[0].lower()), [])
     wanted = arguments[len(before) - 1].strip("[]") if len(before) <= len(arguments) else ""
+    if wanted == "COMMAND":
+        return tuple(Candidate(each.name, each.help) for each in usages if each.name.startswith(f"/{word.lstrip('/')}"))
+    if wanted.islower():  # said as it stands there
+        return tuple(Candidate(each) for each in wanted.split("|") if each.startswith(word.lower()))
     if wanted not in ("USER", "#ROOM", "NAME"):
         return ()
     fitting = (
@@ -52,3 +62,10 @@ def complete(typed: str, usages: Iterable[Usage], names: Sequence[str]) -> tuple
         and (wanted == "NAME" or name.startswith("#") == (wanted == "#ROOM"))
     )
     return tuple(map(Candidate, fitting))[:MAX_CANDIDATES]
+
+
+def meant(word: str, usages: Iterable[Usage]) -> str:
+    """Return the command that somebody may have meant; empty: none is like it."""
+    names = [each.name for each in usages]
+    begun = [name for name in names if name.startswith(word.lower())]
+    return begun[0] if len(begun) == 1 else next(iter(difflib.get_close_matches(word.lower(), names, 1, SIMILAR)), "")

@@ -1,19 +1,40 @@
 """Rows and sentences as lines of text. A message begins with its time, a notice with `--`, a warning with `!!`.
 
 What is drawn is clean; here it is kept from looking like a line of its own, so that lines that begin in one of
-these ways are always our own.
+these ways are always our own. What a message answers stands above it, and what is under it below, in lines that begin
+in ways of their own, too. What happens to a message that is on the screen already is told in a line that says which.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
 
-from securechat.ui.text.sentences import Sentence
 from securechat.ui.text.trust import beside
+from securechat.ui.text.wording import Sentence, names_of
 from securechat.ui.view.rows import Line, local_time
 
 CONTINUATION: Final = "      ┃ "
 """Begins every line of a text but its first, so that none of them can look like a line of its own."""
+
+ABOVE: Final = "      ╭ "
+"""Begins what a message answers."""
+
+BELOW: Final = "      ╰ "
+"""Begins what others have put under it."""
+
+_ADDRESS: Final = re.compile(r"(?<!\S)https?://[A-Za-z0-9._~:/?#@$&'()*+,;=%-]+(?!\S)")
+"""One of the web, of the characters of RFC 3986 without those by which our own lines begin."""
+
+BRIEF: Final = 60
+"""Characters of a message that are quoted to tell which is meant."""
+
+_WHY_NO_QUOTE: Final = {
+    "absent": "a message that is not here",
+    "deleted": "a message that was deleted",
+    "ignored": "somebody whom you ignore",
+    "unreadable": "a message that cannot be shown",
+}
 
 _MARKS: Final = {"notice": "--", "warning": "!!", "alarm": "!!"}
 
@@ -33,15 +54,86 @@ def sentence_line(sentence: Sentence) -> str:
     return f"{_MARKS[sentence.kind]} {_hang(sentence.text)}"
 
 
-def message_line(line: Line, where: str, now: datetime) -> str:
-    """Return a message as it is shown, with its conversation's title; times are local."""
-    time = local_time(line.time) if line.time else now
+def message_line(line: Line, where: str, now: datetime, *, number: int = 0, fate: bool = False) -> str:
+    """Return a message as it is shown, with its conversation's title; times are local.
+
+    `number`: put before it. `fate`: with what became of it, if it is our own.
+    """
+    written = f"(written {_when(local_time(line.written), local_time(line.time))})" if line.written else ""
+    edited = "(edited)" if line.edited else ""
+    became = f"({state})" if fate and not line.deleted_by and (state := became_of(line)) else ""
+    first = f"{f'{number}) ' if number else ''}{_first(line, line.time, where, now, written, edited, became)}"
+    return "\n".join(filter(None, (_above(line), first, _below(line))))
+
+
+def became_of(line: Line) -> str:
+    """Return what became of a line of our own; empty where there is nothing to say."""
+    if line.delivery in ("received", "not sent"):
+        return ""  # its problem says why
+    if line.recipients > 1 and line.delivery != "waiting":
+        if line.read:
+            return f"read by {line.read} of {line.recipients}"
+        if line.delivered:
+            return f"delivered to {line.delivered} of {line.recipients}"
+    return line.delivery
+
+
+def sent_line(line: Line, where: str) -> str:
+    """Return what is shown once a message is sent that was shown as waiting."""
+    return notice(f"Sent in {where} at {local_time(line.time):%H:%M}: {brief(line.text)}")
+
+
+def edited_line(line: Line, before: str, where: str, now: datetime) -> str:
+    """Return what is shown once a message has another text; `before` is the old one, clean."""
+    return f"{ABOVE}{brief(before)}\n{_first(line, line.edited, where, now, '(edited)')}"
+
+
+def deleted_line(line: Line, where: str, account: str) -> str:
+    """Return what is shown once a message has gone, to `account`. It says nothing of what that was."""
+    whose = "what you said" if line.own else f"what {line.sender} said"
+    if line.deleted_by == line.sender:
+        whose = "something that you said" if line.own else "something that they said"
+    who = "You have" if line.deleted_by == account else f"{line.deleted_by} has"
+    return notice(f"{who} deleted {whose} in {where} at {local_time(line.time):%H:%M}.")
+
+
+def reacted_line(line: Line, who: str, text: str, where: str, *, removed: bool) -> str:
+    """Return what is shown once somebody, an account or You, has put a text under a message; both are clean."""
+    whose = "you" if line.own else line.sender
+    act = "took back" if removed else "put"
+    return notice(f"{who} in {where} {act} {text} under what {whose} said: {brief(line.text)}")
+
+
+def brief(text: str) -> str:
+    """Return the beginning of a text as one line, by which one knows which is meant."""
+    row = " ".join(text.split())
+    return row if len(row) <= BRIEF else f"{row[: BRIEF - 1]}…"
+
+
+def _first(line: Line, at: int, where: str, now: datetime, *remarks: str) -> str:
+    """Return a message without what is above and below it."""
+    time = local_time(at) if at else now
     clock = f"{time:%H:%M}" if time.date() == now.date() else f"{time:%Y-%m-%d %H:%M}"
     sender = line.sender if line.own else beside(line.sender, line.trust)
-    written = f"(written {_when(local_time(line.written), time)})" if line.written else ""
-    remarks = (written, *(f"({each})" for each in (line.doubt, line.problem) if each))
-    text = " ".join(filter(None, (_hang(line.text), *remarks)))
-    return f"{clock} [{where}] {sender}: {text}"
+    sender += " @you" if line.mentioned else ""
+    gone = f"deleted by {line.deleted_by}" if line.deleted_by else ""
+    said = (*remarks, *(f"({each})" for each in (line.doubt, line.problem, gone) if each))
+    text = " ".join(filter(None, (_hang(line.text), *said)))
+    return f"{clock} [{where}] * {sender} {text}" if line.action else f"{clock} [{where}] {sender}: {text}"
+
+
+def _above(line: Line) -> str:
+    if (answers := line.answers) is None:
+        return ""
+    if answers.state:
+        return f"{ABOVE}{_WHY_NO_QUOTE[answers.state]}"
+    return f"{ABOVE}{answers.sender}{' (edited)' if answers.edited else ''}: {brief(answers.text)}"
+
+
+def _below(line: Line) -> str:
+    if not line.reactions:
+        return ""
+    return BELOW + " · ".join(f"{each.text} {names_of(each.accounts)}" for each in line.reactions)
 
 
 def _when(written: datetime, accepted: datetime) -> str:
@@ -59,26 +151,42 @@ def wrap(line: str, columns: int, width_of: Callable[[str], int]) -> str:
     """Break `line` before the terminal would, so that no part of a message begins at the left edge.
 
     `line` is our own text followed by cleaned text. `width_of` measures one character in columns. A terminal too narrow
-    for text beside the marker breaks lines itself.
+    for text beside the marker breaks lines itself. So does any with an address that fits into no row: what it has
+    broken can be copied as one, and an address cannot look like a line of ours.
     """
     room = columns - 1  # the last column stays free: some terminals break after it, others before
     if room < 2 * len(CONTINUATION):
         return line
     rows: list[str] = []
     for part in line.split("\n"):
-        row: list[str] = []
-        used = 0
-        for character in part:
-            width = width_of(character)
-            if used + width > room:
-                cut = _last_word(row)
-                rows.append("".join(row[:cut]))
-                row = [*CONTINUATION, *row[cut:]]
-                used = sum(map(width_of, row))
-            row.append(character)
-            used += width
-        rows.append("".join(row))
+        end = 0
+        for found in _ADDRESS.finditer(part):
+            if len(found[0]) > room - len(CONTINUATION) and "--" not in found[0]:
+                before = part[end : found.start()].strip(" ")
+                if before.strip(CONTINUATION):
+                    rows += _broken(part[:found.start()] if not end else CONTINUATION + before, room, width_of)
+                rows.append(found[0])
+                end = found.end()
+        if not end:
+            rows += _broken(part, room, width_of)
+        elif rest := part[end:].strip(" "):
+            rows += _broken(CONTINUATION + rest, room, width_of)
     return "\n".join(rows)
+
+
+def _broken(text: str, room: int, width_of: Callable[[str], int]) -> Iterator[str]:
+    row: list[str] = []
+    used = 0
+    for character in text:
+        width = width_of(character)
+        if used + width > room:
+            cut = _last_word(row)
+            yield "".join(row[:cut])
+            row = [*CONTINUATION, *row[cut:]]
+            used = sum(map(width_of, row))
+        row.append(character)
+        used += width
+    yield "".join(row)
 
 
 def _last_word(row: list[str]) -> int:

@@ -4,28 +4,44 @@ What a conversation is comes from the core's snapshot; what was said in it is re
 events. The one in which something was said last comes first.
 """
 
+from collections.abc import Sequence
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
+from securechat.clean import clean_line
 from securechat.client.events import (
+    Blocked,
     ConversationChanged,
-    ConversationSnapshot,
     Delivered,
     Event,
+    Expired,
     Ignored,
-    Message,
+    Marked,
     Received,
     Refused,
     Said,
     Trust,
+    Unread,
 )
-from securechat.ui.text.clean import clean_line
-from securechat.ui.text.sentences import absent, title, unconfirmed
-from securechat.ui.text.trust import TRUST
+from securechat.client.message import Message
+from securechat.client.snapshot import ConversationSnapshot
+from securechat.ui.text.states import absent, unconfirmed
+from securechat.ui.text.trust import TRUST, as_listed
+from securechat.ui.text.wording import title
 from securechat.ui.view.rows import Item, line_of, place_of
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
+
+
+def names_in(client: "ChatClient", titles: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return rooms and people one may want to name, each once: `titles`, conversations, who has invited us where, and
+    members. Any thread."""
+    there = client.conversations()
+    invited = [name for each in client.invitations() for name in (each.name, each.inviter)]
+    named = chain(titles, map(title, there), invited, (name for each in there for name in each.members))
+    own = clean_line(client.account)
+    return tuple(dict.fromkeys(name for name in map(clean_line, named) if name != own))
 
 
 class Listing:
@@ -50,13 +66,15 @@ class Listing:
     @property
     def names(self) -> tuple[str, ...]:
         """Rooms and people one may want to name, each once: those talked with last first, then members of rooms."""
-        others = (clean_line(name) for each in self._client.conversations() for name in each.members)
-        own = clean_line(self._client.account)
-        return tuple(dict.fromkeys(name for name in chain((each.title for each in self.items), others) if name != own))
+        return names_in(self._client, [each.title for each in self.items])
 
     def unread(self, conversation: bytes) -> int:
         """Return how many lines of others in a conversation have not been seen."""
         return self._unread.get(conversation, (0, 0))[0]
+
+    def counted(self, conversation: bytes) -> int:
+        """Return the local id of the newest line of others that was counted in a conversation; 0: none was."""
+        return self._unread.get(conversation, (0, 0))[1]
 
     def see(self, conversation: bytes) -> None:
         """Note that the user has seen all there is of a conversation."""
@@ -81,7 +99,12 @@ class Listing:
                     self._forget_newest(conversation.id)  # lines may have moved here or away
                 if change in ("opened", "request") or (by_us and change == "joined"):
                     self._rise(conversation.id)
-            case Ignored():
+            case Marked(conversation=where):
+                self._forget_newest(where)
+            case Unread(conversation=where, lines=lines, newest=newest):
+                self._unread[where] = lines, max(newest, self._unread.get(where, (0, 0))[1])
+                self._items.pop(where, None)
+            case Ignored() | Blocked() | Expired():
                 now = self._client.unread_counts()
                 for each, (unread, counted) in self._unread.items():  # what was seen here is not unread again
                     self._unread[each] = min(unread, now.get(each, (0, 0))[0]), counted
@@ -124,6 +147,7 @@ class Listing:
         if kept is not None and kept[0] == conversation:
             return kept[1]
         newest = self._newest_of(conversation.id)
+        marks = conversation.prefers("show-marks") == "on"
         item = Item(
             conversation.id,
             title(conversation),
@@ -131,7 +155,7 @@ class Listing:
             conversation.state,
             len(conversation.members),
             self.unread(conversation.id),
-            None if newest is None else line_of(newest),
+            None if newest is None else line_of(newest, self._client.clean, marks=marks),
             self._trust_in(conversation),
             unconfirmed(conversation.unconfirmed_since) if conversation.unconfirmed_since else "",
             absent(conversation),
@@ -142,5 +166,10 @@ class Listing:
     def _trust_in(self, conversation: ConversationSnapshot) -> Trust:
         """Return the least trust that any of the others has; in a room of one there is nobody to be trusted less."""
         here = zip(conversation.members, conversation.trust, strict=False)
-        found = {trust for account, trust in here if account != self._client.account}
+        direct = conversation.kind == "direct"  # whom one talks with there: their key alone reads what is written
+        found = {
+            as_listed(trust, heard=direct or account in conversation.heard)
+            for account, trust in here
+            if account != self._client.account
+        }
         return next((each for each in TRUST if each in found), "accepted")

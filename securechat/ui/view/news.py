@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from securechat.client.events import (
+    Connected,
     ConversationChanged,
-    ConversationSnapshot,
+    Disconnected,
     Event,
-    Invitation,
     Invited,
     PresenceChanged,
 )
-from securechat.ui.text.sentences import Sentence, sentences
+from securechat.client.snapshot import ConversationSnapshot, Invitation
+from securechat.ui.text.sentences import sentences
+from securechat.ui.text.wording import Sentence
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
@@ -23,6 +25,7 @@ class News:
     def __init__(self, client: "ChatClient") -> None:
         self._client = client
         self._presence: dict[str, str] = {}
+        self._outage = ""  # why there is no connection, as it was told
         self._invitations: set[Invitation] = set()
 
     def of(self, event: Event) -> tuple[Sentence, ...]:
@@ -34,6 +37,12 @@ class News:
             if self._presence.get(event.account) == event.state:
                 return
             self._presence[event.account] = event.state
+        if isinstance(event, Disconnected):  # once for each try
+            if self._outage == event.reason:
+                return
+            self._outage = event.reason
+        if isinstance(event, Connected):
+            self._outage = ""
         if isinstance(event, Invited):  # it is in the snapshot, too
             if event.invitation in self._invitations:
                 return

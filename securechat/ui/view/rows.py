@@ -1,17 +1,43 @@
-"""Rows: what a face draws, one value for each thing on the screen. All text in them is clean (`ui.text.clean`)."""
+"""Rows: what a face draws, one value for each thing on the screen. All text in them is clean (`clean`)."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, tzinfo
 from typing import Final, Literal
 
-from securechat.client.events import Message, Trust
-from securechat.ui.text.clean import clean, clean_line
+from securechat.clean import clean, clean_line
+from securechat.client.events import Trust
+from securechat.client.message import Message, Quote, QuoteState
+from securechat.value import value
 
-Delivery = Literal["received", "waiting", "sent", "not sent"]
-"""`received`: somebody else's. Our own waits until the server has it on disk; `not sent`: it never will be."""
+Delivery = Literal["received", "waiting", "sent", "delivered", "read", "not sent"]
+"""`received`: somebody else's. Our own waits until the server has it on disk (`sent`); `not sent`: it never will be.
+`delivered`, `read`: by all for whom it was said."""
 
 
-@dataclass(frozen=True)
+@value
+class Answered:
+    """What a message answers, in short, as it is now."""
+
+    local_id: int
+    """Of its row; 0: it is not here."""
+    sender: str
+    text: str
+    """The beginning of it. One line."""
+    edited: bool
+    state: QuoteState
+    """Not empty: there is nothing to show, and this says why."""
+
+
+@value
+class Under:
+    """What some people have put under a message: an emoji, or a short word. One line."""
+
+    text: str
+    accounts: tuple[str, ...]
+
+
+@value
 class Line:
     """A message."""
 
@@ -32,9 +58,25 @@ class Line:
     """What contradicts the history that its sender saw; else empty. One line."""
     written: int = 0
     """When its sender wrote it, by their clock, in milliseconds since 1970, where that was much earlier; else 0."""
+    action: bool = False
+    """Whether the text says what its sender does: "waves"."""
+    answers: Answered | None = None
+    edited: int = 0
+    """When its text was last changed, in milliseconds since 1970; 0: never."""
+    deleted_by: str = ""
+    """Who has deleted it; empty: nobody. Its text is empty then."""
+    reactions: tuple[Under, ...] = ()
+    mentioned: bool = False
+    """Whether its text names the one who reads it, as in "@alice"."""
+    recipients: int = 0
+    """Of our own: the people of whom it is told whether they have it; 0: of nobody."""
+    delivered: int = 0
+    """How many of them have it."""
+    read: int = 0
+    """How many have read it."""
 
 
-@dataclass(frozen=True)
+@value
 class Notice:
     """Something told to the user between the messages: a `Sentence` with a name."""
 
@@ -45,7 +87,7 @@ class Notice:
     """May have several lines."""
 
 
-@dataclass(frozen=True)
+@value
 class Day:
     """A day: the messages below, up to the next one of these, are of it."""
 
@@ -55,7 +97,7 @@ class Day:
 Row = Line | Notice | Day
 
 
-@dataclass(frozen=True)
+@value
 class Item:
     """A conversation in the list."""
 
@@ -67,11 +109,26 @@ class Item:
     unread: int
     newest: Line | None
     trust: Trust
-    """How the keys of the others stand: that of the one to be trusted least."""
+    """How the keys of the others stand: that of the one to be trusted least. In a room nobody counts as verified who
+    is only listed."""
     unconfirmed: str = ""
     """Since when no owner has signed the room's state, if that is long ago; else empty."""
     absent: str = ""
     """Who will not get what is said, because the directory has their device no more; else empty."""
+
+
+@value
+class Person:
+    """One of those in a conversation."""
+
+    account: str
+    own: bool
+    trust: Trust
+    """As it is shown in a list: who is only listed is never shown as verified."""
+    heard: bool
+    """Whether they have said or changed something since we came in; else they are listed, which proves nothing."""
+    absent: bool
+    """Whether they will not get what is said, because the directory has their device no more."""
 
 
 Place = tuple[int, int, int]
@@ -89,11 +146,11 @@ def place_of(message: Message) -> Place:
     return (message.seq or UNACCEPTED, 1, message.local_id)
 
 
-def line_of(message: Message) -> Line:
-    """Return a message as a row."""
-    delivery: Delivery = "received"
-    if message.own:
-        delivery = "sent" if message.seq else "not sent" if message.problem else "waiting"
+def line_of(
+    message: Message, clean: Callable[[str], str] = clean, account: str = "", *, marks: bool = True
+) -> Line:
+    """Return a message as a row. `clean`: the client's. `account`: whose screen it is. `marks`: whether they show."""
+    recipients = message.recipients if marks else 0
     return Line(
         message.local_id,
         clean_line(message.sender),
@@ -102,12 +159,42 @@ def line_of(message: Message) -> Line:
         clean(message.text),
         clean_line(message.problem),
         message.time,
-        delivery,
+        _delivery(message, recipients),
         clean_line(message.doubt),
         message.written if message.seq and message.time - message.written > LATE and message.written else 0,
+        message.kind == "action",
+        _answered(message.quote),
+        message.edited,
+        clean_line(message.deleted_by),
+        tuple(Under(clean_line(each.text), tuple(map(clean_line, each.accounts))) for each in message.reactions),
+        bool(account) and not message.own and mentions(message.text, account),
+        recipients,
+        message.delivered if marks else 0,
+        message.read if marks else 0,
     )
+
+
+def _delivery(message: Message, recipients: int) -> Delivery:
+    if not message.own:
+        return "received"
+    if not message.seq:
+        return "not sent" if message.problem else "waiting"
+    if recipients and message.read >= recipients:
+        return "read"
+    return "delivered" if recipients and message.delivered >= recipients else "sent"
+
+
+def _answered(quote: Quote | None) -> Answered | None:
+    if quote is None:
+        return None
+    return Answered(quote.local_id, clean_line(quote.sender), clean_line(quote.text), bool(quote.edited), quote.state)
 
 
 def local_time(time: int, zone: tzinfo | None = None) -> datetime:
     """Return a time (milliseconds since 1970) as a clock in `zone` shows it; None: this machine's own zone."""
     return datetime.fromtimestamp(time / 1000, UTC).astimezone(zone)
+
+
+def mentions(text: str, account: str) -> bool:
+    """Whether a text mentions an account: `@` and its name, in whatever case, and not as a part of something longer."""
+    return re.search(rf"(?<![\w@])@{re.escape(account)}(?![\w@]|[.-]\w)", text, re.IGNORECASE) is not None

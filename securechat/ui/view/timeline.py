@@ -14,23 +14,32 @@ from datetime import tzinfo
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
+from securechat.clean import clean_line
 from securechat.client.events import (
+    Blocked,
     ConversationChanged,
-    ConversationSnapshot,
+    Deleted,
     Delivered,
+    Edited,
     Event,
+    Expired,
     Ignored,
     KeyAccepted,
     KeyChanged,
     KeyRefused,
-    Message,
+    Marked,
+    PreferenceChanged,
+    Reacted,
     Received,
     Refused,
     Said,
 )
+from securechat.client.message import Message
+from securechat.client.snapshot import ConversationSnapshot
 from securechat.errors import UsageError
-from securechat.ui.text.sentences import Sentence
-from securechat.ui.view.rows import UNACCEPTED, Day, Line, Notice, Place, Row, line_of, local_time, place_of
+from securechat.ui.text.trust import as_listed
+from securechat.ui.text.wording import Sentence
+from securechat.ui.view.rows import UNACCEPTED, Day, Line, Notice, Person, Place, Row, line_of, local_time, place_of
 
 PAGE: Final = 100
 """Lines read at once: more than a screen shows, so that scrolling does not wait for each line."""
@@ -96,6 +105,21 @@ class Timeline:
         """The conversation as the core knows it now, which may be ahead of the events."""
         return self._client.conversation(self._conversation.id) or self._conversation
 
+    @property
+    def people(self) -> tuple[Person, ...]:
+        """Those in the conversation now."""
+        now, own = self.conversation, self._client.account
+        return tuple(
+            Person(
+                clean_line(account),
+                account == own,
+                as_listed(trust, heard=account == own or account in now.heard),
+                account in now.heard,
+                account in now.absent,
+            )
+            for account, trust in zip(now.members, now.trust, strict=True)
+        )
+
     # --- paging ---------------------------------------------------------------------------------------------------
 
     def show_newest(self) -> None:
@@ -152,7 +176,19 @@ class Timeline:
                 self._receive(message)
             case Refused(message=Message() as message):
                 self._receive(message)
-            case Ignored() if self.conversation.kind == "open":
+            case Edited(message=message) | Deleted(message=message) | Reacted(message=message):
+                self._receive(message)
+                if any(line.answers and line.answers.local_id == message.local_id for _, line in self._lines):
+                    self._read_again()  # it is quoted
+            case Marked(conversation=where, delivered=delivered) if self._is_here(where):
+                open_ones = (place for place, line in self._lines if line.delivery in ("sent", "delivered"))
+                if any(place[0] <= delivered for place in open_ones):
+                    self._read_again()
+            case PreferenceChanged(name="show-marks"):
+                self._read_again()
+            case Ignored() | Blocked() if self.conversation.kind != "invite":
+                self._read_again()
+            case Expired(conversation=where) if self._is_here(where):
                 self._read_again()
             case ConversationChanged() if event.account in ("", self._client.account):
                 if self._is_here(event.conversation.id):
@@ -219,7 +255,7 @@ class Timeline:
             self._open_at_end(max(self._page, len(self._lines)))
 
     def _replace(self, page: list[Message]) -> None:
-        self._lines = [(place_of(message), line_of(message)) for message in page]
+        self._lines = [(place_of(message), self._line_of(message)) for message in page]
         self._places = {line.local_id: place for place, line in self._lines}
         self._read_to = max([self._read_to, *self._places])
         self._rows = None
@@ -239,7 +275,7 @@ class Timeline:
 
     def _put(self, message: Message) -> None:
         """Put a line where it is, unless what we have of it is as new or newer."""
-        line, held = line_of(message), self._places.get(message.local_id)
+        line, held = self._line_of(message), self._places.get(message.local_id)
         if held is not None:
             if line.delivery == "waiting" or self._lines[self._index(held)][1] == line:
                 return
@@ -247,6 +283,10 @@ class Timeline:
         place = self._places[line.local_id] = place_of(message)
         insort(self._lines, (place, line), key=_first)
         self._rows = None
+
+    def _line_of(self, message: Message) -> Line:
+        shown = self.conversation.prefers("show-marks") == "on"
+        return line_of(message, self._client.clean, self._client.account, marks=shown)
 
     def _remove(self, local_id: int) -> None:
         del self._lines[self._index(self._places.pop(local_id))]

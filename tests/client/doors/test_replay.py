@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securechat.client.doors.table import TABLE
 from tests.client.doors.moves import Scenario
+from tests.client.doors.person import WHOLE
 from tests.client.doors.real import replay
 from tests.client.doors.scenarios import SCENARIOS
 
@@ -20,4 +20,4 @@ def test_a_walk_means_the_same_with_real_keys(scenario: Scenario, picks: list[in
         pick = next(left, -1)
         return pick % len(labels) if labels and pick >= 0 else -1
 
-    replay(scenario, choose, TABLE)
+    replay(scenario, choose, WHOLE)

@@ -10,13 +10,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from securechat.identity.certificate import RULES_EXTENSION
+from securechat.identity.certificate import RULES_EXTENSION, credential
+from securechat.mls.crypto.suite import MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519 as SUITE
 from securechat.mls.extensions import Extension, ExtensionType, RequiredCapabilities
 from securechat.mls.framing import ContentType, MLSMessage, PrivateMessage, PublicMessage, decode_body
 from securechat.mls.group_info import GroupInfo
+from securechat.mls.key_package_bundle import generate_key_package
+from securechat.mls.leaf_node import Lifetime
 from securechat.mls.proposals import GroupContextExtensions, Proposal, Remove
 from securechat.mls.tree_math import LeafIndex
-from securechat.policy import Rules, departure_data
+from securechat.mls.welcome import Welcome
+from securechat.policy import Identity, Rules, departure_data
+from securechat.server.sequencer import validation
 from securechat.server.sequencer.conversation import Conversation
 from securechat.server.sequencer.operations import DepartureChecked, RoomChecked
 from securechat.server.sequencer.session import Session
@@ -26,7 +31,7 @@ from securechat.server.store.records import Head
 from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat.wire.chain import CHAIN_START, next_chain
-from tests.support import wire_client
+from securechat_lab.cast import wire_client
 from tests.support.log import logged
 from tests.support.memory_server import MemoryPerson as Person
 from tests.support.memory_server import MemoryServer
@@ -66,7 +71,7 @@ def room(enter: Enter) -> tuple[Person, Person, Person, bytes]:
 def test_a_run_takes_no_more_than_it_should(size: int, taken: int) -> None:
     head = Head(b"c" * 32, "open", "#lobby", 0, 1, 1, CHAIN_START, b"")
     session: Any = SimpleNamespace(device=b"d" * 16)
-    run = Run(Conversation(head), session)
+    run = Run(Conversation(head), session, "a")
     requests = deque((number, bytes(size)) for number in range(100))
     run.extend(requests, 1, 1)
     assert run.full
@@ -281,6 +286,21 @@ def test_what_is_not_allowed_in_a_commit_is_refused_before_its_signature_is_look
         assert reason in reply.text
 
 
+def test_a_leaf_that_would_make_the_tree_too_large_to_send_is_refused(room: Room) -> None:
+    alice, _, _, conversation = room
+    group, number = alice.groups[conversation], alice.number(conversation)
+    known = group.public.member(group.own_leaf).capabilities
+    for types, code in ((400, "invalid-commit"), (200, "")):  # of extensions, two bytes each
+        capabilities = replace(known, extensions=(*known.extensions, *range(0xF100, 0xF100 + types)))
+        staged = group.commit(
+            (), by_reference=None, tree_in_welcome=False, authenticated_data=wire_client.commit_data(number),
+            capabilities=capabilities, validate=lambda *_, **__: None, now=int(time.time()),
+        )  # fmt: skip
+        reply = alice.ask(m.Commit, conversation, number, staged.message, b"", staged.group_info)
+        assert getattr(reply, "code", "") == code
+        assert ("1,024 are allowed" in getattr(reply, "text", "")) == bool(code)
+
+
 def test_a_commit_with_a_wrong_group_info_is_refused(room: Room) -> None:
     alice, bob, _, conversation = room
     staged = alice.make_commit(alice.groups[conversation])
@@ -344,6 +364,36 @@ def test_a_commit_bears_the_time_by_which_it_was_checked(
     assert accepted.time < meanwhile.time
 
 
+def test_the_commits_that_are_replayed_after_a_restart_are_few_and_short(
+    pair: Pair, server: MemoryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, _, conversation = pair
+
+    def replayed() -> int:
+        assert isinstance(alice.change(conversation), m.Accepted)
+        stored = server.store.conversations.read_group(conversation)
+        assert stored is not None
+        return len(stored[1])
+
+    monkeypatch.setattr(validation, "SNAPSHOT_EPOCHS", 4)
+    assert [replayed() for _ in range(8)] == [2, 3, 0, 1, 2, 3, 0, 1]  # the first one added bob
+    size = len(alice.make_commit(alice.groups[conversation]).message)
+    monkeypatch.setattr(validation, "SNAPSHOT_BYTES", size)
+    assert replayed() == 2
+    monkeypatch.setattr(validation, "SNAPSHOT_BYTES", size - 1)
+    assert replayed() == 0
+
+
+def test_what_was_in_date_when_it_was_accepted_is_replayed_after_a_restart(pair: Pair, server: MemoryServer) -> None:
+    alice, _, conversation = pair
+    server.now = alice.certificate().not_after * 1000 - 60_000
+    assert isinstance(alice.change(conversation), m.Accepted)
+    stored = server.store.conversations.read_group(conversation)
+    assert stored is not None
+    assert len(stored[1]) == 2
+    assert Validator(server.store.server_id).restore(*stored).epoch == server.head(conversation).epoch
+
+
 def test_a_commit_signed_by_somebody_else_is_refused(room: Room) -> None:
     alice, bob, _, conversation = room
     number = alice.number(conversation)
@@ -362,9 +412,14 @@ def test_welcomes_must_cover_exactly_those_who_are_added(enter: Enter) -> None:
     group = alice.groups[conversation]
     staged = alice.make_commit(group, *alice.adds("bob"))
     other = alice.make_commit(group, *alice.adds("carol"))
-    for welcome in (b"", other.welcome):
+    assert staged.welcome is not None
+    secrets = decode_body(staged.welcome, Welcome)
+    twice = MLSMessage(replace(secrets, secrets=secrets.secrets * 2)).encode()  # which of the two would bob open?
+    for welcome in (b"", other.welcome, twice):
         reply = alice.ask(m.Commit, conversation, number, staged.message, welcome, staged.group_info)
         refused(reply, "invalid-commit")
+    alone, nobody = alice.make_commit(group), MLSMessage(replace(secrets, secrets=())).encode()
+    refused(alice.ask(m.Commit, conversation, number, alone.message, nobody, alone.group_info), "invalid-commit")
     reply = alice.ask(m.Commit, conversation, number, staged.message, staged.welcome, staged.group_info)
     assert isinstance(reply, m.Accepted)
 
@@ -540,7 +595,7 @@ def test_a_commit_names_its_number_and_says_when_it_was_made(room: Room) -> None
     assert isinstance(bob.change(conversation), m.Accepted)
 
 
-def test_a_departure_names_the_number_and_the_leaf(room: Room) -> None:
+def test_a_departure_names_the_number_and_the_leaf_and_is_signed(room: Room) -> None:
     _, _, carol, conversation = room
     group, number = carol.groups[conversation], carol.number(conversation)
     own, other = group.public.member(group.own_leaf), group.public.member(LeafIndex(0))
@@ -552,6 +607,10 @@ def test_a_departure_names_the_number_and_the_leaf(room: Room) -> None:
     ):
         proposal = group.propose(Remove(group.own_leaf), authenticated_data=data)
         refused(carol.ask(m.Leave, conversation, number, proposal), code)
+    proposal = group.propose(Remove(group.own_leaf), authenticated_data=departure_data(number, own))
+    good = decode_body(proposal, PublicMessage)
+    forged = MLSMessage(replace(good, auth=replace(good.auth, signature=good.auth.signature[::-1]))).encode()
+    refused(carol.ask(m.Leave, conversation, number, forged), "bad-request")
     assert isinstance(carol.leave(conversation), m.Accepted)
 
 
@@ -602,6 +661,15 @@ def test_a_direct_conversation_adds_its_peer_and_nobody_else(enter: Enter) -> No
     assert isinstance(alice.open_direct("bob"), m.Accepted)
 
 
+def test_a_room_is_opened_with_what_lets_others_enter_it(enter: Enter) -> None:
+    alice = enter("alice")
+    group, other = (alice.found(Rules("invite", "#team", owners=(Identity.of(alice.certificate()),))) for _ in range(2))
+    founding = group.group_info(with_tree=True)
+    wrong = alice.ask(m.OpenRoom, group.group_id, founding, other.group_info(with_tree=False))
+    refused(wrong, "invalid-commit")
+    assert isinstance(alice.ask(m.OpenRoom, group.group_id, founding, group.group_info(with_tree=False)), m.Done)
+
+
 def test_rooms_are_listed_and_invite_rooms_only_to_their_members(enter: Enter) -> None:
     alice, bob = enter("alice"), enter("bob")
     alice.open_room("#lobby")
@@ -626,21 +694,54 @@ def test_key_packages_are_handed_out_once_and_then_the_last_resort(enter: Enter)
     handed = [alice.ask(m.FetchKeyPackages, "bob").key_packages[0] for _ in range(4)]
     assert len(set(handed)) == 3
     assert handed[2] == handed[3]
-    assert bob.ask(m.PublishKeyPackages, [bob.key_package()], b"").key_packages == 1
+    new = bob.bundle().key_package
+    stock = bob.ask(m.PublishKeyPackages, [MLSMessage(new).encode()], b"").references
+    assert len(stock) == 2
+    assert new.reference(SUITE) in stock  # by which its owner compares
 
 
-def test_key_packages_that_have_expired_are_not_handed_out(
-    server: MemoryServer, enter: Enter, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("only", ["all", "last resort"])
+def test_key_packages_that_have_expired_are_neither_handed_out_nor_counted(
+    server: MemoryServer, enter: Enter, only: str
 ) -> None:
-    monkeypatch.setattr(wire_client, "time", SimpleNamespace(time=lambda: server.now / 1000, monotonic=time.monotonic))
     alice, bob = enter("alice"), enter("bob")
-    server.now += 81 * 86_400_000
+    if only == "last resort":
+        for _ in range(2):
+            alice.ask(m.FetchKeyPackages, "bob")
+    left = 0 if only == "last resort" else 2
+    server.now = bob.certificate().not_after * 1000 - 100  # each turn takes a millisecond
+    assert len(bob.ask(m.PublishKeyPackages, [], b"").references) == left + 1
+    assert len(alice.ask(m.FetchKeyPackages, "bob").key_packages) == 1
+    server.now = bob.certificate().not_after * 1000 + 1000
+    assert bob.ask(m.PublishKeyPackages, [], b"").references == []
     answer = alice.ask(m.FetchKeyPackages, "bob")
-    refused(answer, "not-found")
+    refused(answer, "away")
     assert answer.text == "bob has been away too long; nothing could be sent"
-    fresh = bob.key_package()
-    bob.ask(m.PublishKeyPackages, [], fresh)
+    renewed, fresh = bob.rotate(), bob.key_package()
+    published = bob.ask(m.Publish, [renewed.encode()], [fresh], bob.key_package())
+    assert published.enrolled
     assert alice.ask(m.FetchKeyPackages, "bob").key_packages == [fresh]
+
+
+def test_key_packages_end_with_their_certificate(enter: Enter) -> None:
+    bob = enter("bob")
+    certificate, capabilities = bob.certificate(), bob.bundle().key_package.leaf_node.capabilities
+    for not_after in (certificate.not_after - 1, certificate.not_after + 1):
+        bundle = generate_key_package(
+            SUITE, credential(certificate), bob.signature, capabilities,
+            Lifetime(certificate.not_before, not_after),
+        )  # fmt: skip  # else one that has run out would be counted, and handed out
+        refused(bob.ask(m.PublishKeyPackages, [MLSMessage(bundle.key_package).encode()], b""), "bad-request")
+    assert isinstance(bob.ask(m.PublishKeyPackages, [bob.key_package()], b""), m.Stock)
+
+
+def test_a_key_package_that_its_device_has_not_signed_is_not_taken(enter: Enter) -> None:
+    bob = enter("bob")
+    honest = bob.bundle().key_package
+    leaf = replace(honest.leaf_node, signature=honest.leaf_node.signature[::-1])
+    for forged in (replace(honest, signature=honest.signature[::-1]), replace(honest, leaf_node=leaf)):
+        refused(bob.ask(m.PublishKeyPackages, [MLSMessage(forged).encode()], b""), "bad-request")
+    assert isinstance(bob.ask(m.PublishKeyPackages, [MLSMessage(honest).encode()], b""), m.Stock)
 
 
 def test_key_packages_of_others_are_not_taken(enter: Enter) -> None:
@@ -720,7 +821,36 @@ def test_others_learn_who_comes_leaves_and_drops(pair: Pair) -> None:
 
 
 def test_commit_failed_is_logged(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
-    alice, _, conversation = pair
-    assert isinstance(alice.ask(m.CommitFailed, conversation, 1), m.Done)
+    alice, bob, conversation = pair
+    assert isinstance(alice.change(conversation), m.Accepted)
+    for _ in range(3):  # once for each commit, however often it is said
+        assert isinstance(bob.ask(m.CommitFailed, conversation, 2), m.Done)
     (line,) = logged(caplog, "a member cannot process a commit")
-    assert (line["account"], line["seq"]) == ("alice", 1)
+    assert (line["account"], line["seq"], line["author"]) == ("bob", 2, "alice")
+
+
+def test_only_a_commit_that_a_device_should_have_read_is_reported(
+    server: MemoryServer, pair: Pair, enter: Enter, caplog: pytest.LogCaptureFixture
+) -> None:
+    alice, bob, direct = pair
+    alice.open_room("#club", "invite")
+    room = next(each for each in alice.groups if each != direct)
+    assert isinstance(alice.change(room, *alice.adds("bob")), m.Accepted)
+    bob.read_inbox()
+    bob.accept_welcome()
+    assert isinstance(alice.say(room, "a message"), m.Accepted)
+    enter("carol")
+    assert isinstance(alice.change(room, *alice.adds("carol")), m.Accepted)
+    bob.subscribe(room)
+    for _ in range(2):
+        bob.process(bob.take(m.Entry))
+    assert isinstance(bob.leave(room), m.Accepted)
+    bob_out = server.head(room).seq
+    alice.subscribe(room)
+    alice.process(alice.take(m.Entry))
+    assert isinstance(alice.change(room, Remove(bob.groups[room].own_leaf)), m.Accepted)
+    for seq in (0, 1, 2, bob_out, bob_out + 1, limits.MAX_COUNT):  # his own Add, a message, his departure, and after it
+        refused(bob.ask(m.CommitFailed, room, seq), "bad-request")
+    assert not logged(caplog, "a member cannot process a commit")
+    assert isinstance(bob.ask(m.CommitFailed, room, 3), m.Done)
+    assert len(logged(caplog, "a member cannot process a commit")) == 1

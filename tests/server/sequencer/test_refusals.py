@@ -4,6 +4,7 @@
 to, as the name of the reply or the code of the refusal.
 """
 
+import logging
 import os
 import typing
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from securechat.server.sequencer.sequencer import REFUSALS_LOGGED
+from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat.wire.frames import encode_frame
 from tests.support.memory_server import MemoryClient, MemoryServer
@@ -50,8 +53,16 @@ TABLE: dict[type[m.Request], Row] = {
     m.Register: Row(ONLY_BEFORE_LOGIN, ONLY_BEFORE_LOGIN, ONLY_BEFORE_LOGIN, greeted="Registered"),
     m.Login: Row(ONLY_BEFORE_LOGIN, ONLY_BEFORE_LOGIN, ONLY_BEFORE_LOGIN, greeted="login-refused"),
     m.Resume: Row(ONLY_BEFORE_LOGIN, ONLY_BEFORE_LOGIN, ONLY_BEFORE_LOGIN, greeted="token-refused"),
-    m.PublishDevice: Row("bad-request", "bad-request", "bad-request", enrolling="bad-request"),
-    m.PublishKeyPackages: Row("Stock", "Stock", "Stock", enrolling="not-now"),
+    m.ExtendToken: Row("TokenExtended", "TokenExtended", "TokenExtended"),
+    m.ChangePassword: Row("login-refused", "login-refused", "login-refused"),
+    m.DeleteAccount: Row("login-refused", "login-refused", "login-refused"),
+    m.FetchSessions: Row("SessionList", "SessionList", "SessionList"),
+    m.EndSession: Row("Done", "Done", "Done"),
+    m.Publish: Row("bad-request", "bad-request", "bad-request", enrolling="bad-request"),
+    m.FetchStatements: Row("Statements", "Statements", "Statements", enrolling="Statements"),
+    m.PublishKeyPackages: Row("Stock", "Stock", "Stock"),
+    m.PutKeepsake: Row("bad-request", "bad-request", "bad-request"),
+    m.FetchKeepsake: Row("StoredKeepsake", "StoredKeepsake", "StoredKeepsake", enrolling="StoredKeepsake"),
     m.FetchKeyPackages: Row("KeyPackages", "not-found"),
     m.OpenDirect: Row("wrong-number", "bad-request", "wrong-number", hidden=False),
     m.OpenRoom: Row("Done", "invalid-commit", TAKEN, hidden=False),
@@ -62,7 +73,7 @@ TABLE: dict[type[m.Request], Row] = {
     m.Leave: Row("bad-request", "not-found"),
     m.HandBack: Row("not-allowed", "not-found"),
     m.FetchCheckpoints: Row("Checkpoints", "not-found", "Checkpoints"),
-    m.CommitFailed: Row("Done", "not-found", "Done"),
+    m.CommitFailed: Row("Done", "not-found", "bad-request"),  # there: its own entering
     m.ListRooms: Row("Rooms", "Rooms", "Rooms", enrolling="Rooms"),
     m.Members: Row("MemberList", "not-found"),
     m.Subscribe: Row("Subscribed", "not-found", "Subscribed"),
@@ -117,7 +128,8 @@ def test_before_the_hello_every_request_ends_the_session(server: MemoryServer, k
     link = server.connect()
     link.receive_data(encode_frame(request_of(kind)))
     hello, closing = link.to_client  # the server's hello, which it says to everybody, and nothing but this
-    assert hello == server.hello
+    assert isinstance(hello, m.Hello)
+    assert hello == msgspec.structs.replace(server.hello, nonce=hello.nonce, time=hello.time)
     assert closing == m.Closing("protocol-error", f"{kind.__name__} before ClientHello")
     assert not link.open
 
@@ -196,7 +208,7 @@ def about(kind: type[m.Request], conversation: bytes, room: str, account: str, *
 def variants(kind: type[m.Request], *things: Any, genuine: tuple[bytes, ...]) -> list[m.Request]:
     """Requests about one thing that go wrong, or would go right, at different depths."""
     bodies: list[dict[str, Any]] = [
-        dict.fromkeys(("payload", "commit", "proposal"), body) for body in (b"", b"x", *genuine)
+        {"payload": body, "commit": body, "proposal": body[: limits.MAX_PROPOSAL]} for body in (b"", b"x", *genuine)
     ]
     return [about(kind, *things, number=number, **body) for number in (1, 2, 99) for body in bodies]
 
@@ -258,7 +270,10 @@ def test_an_account_that_has_never_published_a_device_is_not_there(world: World)
     with Person(world.server, "erin") as erin:
         erin.register()
         nothing, hidden = (raw.ask(m.FetchKeyPackages(0, name))[0] for name in ("arin", "erin"))
-    assert nothing.replace(b"arin", b"erin") == hidden
+        erin.login()
+        world.server.accounts.set_enabled("erin", enabled=False).result()
+        (disabled,) = raw.ask(m.FetchKeyPackages(0, "erin"))
+    assert nothing.replace(b"arin", b"erin") == hidden == disabled
 
 
 def test_who_is_out_and_has_not_read_its_end_learns_of_nothing_after_it(world: World) -> None:
@@ -284,3 +299,17 @@ def test_an_unknown_user_and_a_wrong_password_get_the_same_bytes(server: MemoryS
         answers = {raw.ask(m.Login(0, name, bytes(32), bytes(16)))[0] for name in names}
         assert len(answers) == 1
         assert outcome(raw.ask(m.Login(0, "alice", alice.secret, bytes(16)))[0]) == "LoggedIn"  # the twin
+
+
+def test_what_is_refused_of_one_account_fills_no_log(
+    enter: Callable[..., Person], caplog: pytest.LogCaptureFixture
+) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    with caplog.at_level(logging.DEBUG, "securechat.server"):
+        for _ in range(REFUSALS_LOGGED + 5):
+            assert isinstance(alice.ask(m.PublishKeyPackages, [b"none"], b"none"), m.Refused)
+        assert isinstance(bob.ask(m.PublishKeyPackages, [b"none"], b"none"), m.Refused)
+    lines = [record for record in caplog.records if "'event': 'refused'" in record.getMessage()]
+    assert ["bob" in line.getMessage() for line in lines] == [False] * (REFUSALS_LOGGED + 5) + [True]
+    levels = [line.levelno for line in lines]
+    assert levels == [logging.INFO] * REFUSALS_LOGGED + [logging.DEBUG] * 5 + [logging.INFO]

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,8 @@ from securechat.mls.framing import read_header
 from securechat.server.sequencer import messages as talking
 from securechat.server.sequencer import reading, validation
 from securechat.server.sequencer.conversation import IDLE_SECONDS
+from securechat.server.sequencer.operations import ForgetAccount
+from securechat.server.store.records import KEPT_SECONDS, READER_SECONDS
 from securechat.server.store.sqlite import tail, tidying
 from securechat.wire import messages as m
 from securechat.wire.chain import next_chain
@@ -154,6 +157,66 @@ def test_the_sender_of_a_direct_conversation_is_refused_instead(
     assert isinstance(alice.say(conversation, "again"), m.Accepted)
 
 
+def test_a_lost_device_ends_neither_the_conversation_nor_the_disk(
+    server: MemoryServer, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it never read was kept for ever, and its owner's friend could never write again."""
+    monkeypatch.setattr(talking, "READER_ENTRIES", 5)
+    alice, bob, conversation = talk(enter)
+    bob.drop()
+
+    def fill() -> None:
+        while isinstance(reply := alice.say(conversation, "are you there?"), m.Accepted):
+            acknowledge(alice, conversation, reply.seq)
+        assert reply.code == "reader-full"
+        alice.numbers[conversation] -= 1
+
+    fill()
+    first = server.head(conversation).seq
+    for seconds in (READER_SECONDS, KEPT_SECONDS - READER_SECONDS - 60):
+        server.now += seconds * 1000
+        server.tidy()
+        assert alice.say(conversation, "hello?").code == "reader-full"
+        alice.numbers[conversation] -= 1
+    server.now += 3_700_000
+    server.tidy()
+    assert server.entries(conversation) == []
+    fill()
+    assert server.head(conversation).seq >= first + 5
+    assert len(server.entries(conversation)) == server.head(conversation).seq - first
+
+
+@pytest.mark.parametrize("left", [True, False], ids=["has left", "is in"])
+@pytest.mark.parametrize("deleted", [True, False], ids=["deleted", "comes back"])
+def test_what_waits_for_a_deleted_account_is_kept_for_nobody(
+    server: MemoryServer, enter: Enter, monkeypatch: pytest.MonkeyPatch, *, deleted: bool, left: bool
+) -> None:
+    """Its friend paid for half a year for what nobody could come to read."""
+    monkeypatch.setattr(tail, "TAIL_SECONDS", -1)
+    alice, bob, conversation = talk(enter)
+    for _ in range(5):
+        assert isinstance(alice.say(conversation, "x" * 1000), m.Accepted)
+    if left:
+        assert isinstance(bob.leave(conversation), m.Accepted)
+    acknowledge(alice, conversation, server.head(conversation).seq)
+    acknowledge(bob, conversation, 2)
+    server.tidy()
+    seqs = [entry.seq for entry in server.entries(conversation)]
+    held = server.store.held("alice")
+    assert len(seqs) >= 4
+    if deleted:
+        server.sequencer.operate(ForgetAccount("bob", lambda _: None))
+        server.run()
+    server.tidy()
+    assert [entry.seq for entry in server.entries(conversation)] == ([] if deleted else seqs)
+    assert (server.store.held("alice") < held - 4000) is deleted
+    assert [each.account for each in server.head(conversation).members.values()] == ["alice"] + ["bob"] * (not deleted)
+    stored = server.store.conversations.load(conversation)
+    assert stored is not None
+    assert stored.members.keys() == server.head(conversation).members.keys()
+    assert server.store.conversations.of_account("bob", out=True) == ([] if deleted else [conversation])
+
+
 def test_what_the_sender_has_not_acknowledged_is_no_fault_of_the_reader(
     enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +245,38 @@ def test_who_acknowledges_nothing_fills_no_disk(enter: Enter, monkeypatch: pytes
     alice.numbers[conversation] -= 1
     acknowledge(alice, conversation, 6)
     assert isinstance(alice.say(conversation, "more"), m.Accepted)
+
+
+@pytest.mark.parametrize("code", ["reader-full", "busy"])
+def test_who_has_no_room_is_not_measured_again_before_something_is_read(
+    server: MemoryServer, enter: Enter, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """That takes 20 ms in the turn where much is unread, and refused messages cost their sender nothing."""
+    monkeypatch.setattr(talking, "READER_ENTRIES", 10)  # then the store is asked, and has too many bytes
+    monkeypatch.setattr(talking, "READER_BYTES", 20_000)
+    alice, bob, conversation = talk(enter)
+    reader, other = (bob, alice) if code == "busy" else (alice, bob)  # who takes what comes, and who does not
+    measured = []
+    measure = server.store.logs.measure
+
+    def count(*which: Any) -> tuple[int, int]:
+        measured.append(which)
+        return measure(*which)
+
+    monkeypatch.setattr(server.store.logs, "measure", count)
+    acknowledge(other, conversation, 1)
+    while isinstance(reply := alice.say(conversation, "x" * 3000), m.Accepted):
+        acknowledge(reader, conversation, reply.seq)
+    assert reply.code == code
+    before = len(measured)
+    assert before > 0
+    for _ in range(5):
+        alice.numbers[conversation] -= 1
+        assert alice.say(conversation, "x" * 3000).code == code
+    assert len(measured) == before
+    acknowledge(other, conversation, server.head(conversation).seq)
+    alice.numbers[conversation] -= 1
+    assert isinstance(alice.say(conversation, "there is room again"), m.Accepted)
 
 
 def test_the_limit_falls_within_what_comes_at_once(enter: Enter, monkeypatch: pytest.MonkeyPatch) -> None:

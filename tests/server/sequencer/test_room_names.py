@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,13 +106,15 @@ def test_a_name_is_free_ninety_days_after_the_newest_commit_of_an_owner(
     room = opened(alice, "#garden", kind)
     server.now += NAME_MILLISECONDS - 1000
     refused(bob.open_room("#garden"), "exists")
-    assert isinstance(change(alice, room), m.Accepted)
+    alice.renew()  # which is a commit of hers
     server.now += NAME_MILLISECONDS - 1000
+    bob.renew()
     refused(bob.open_room("#garden"), "exists")
     server.now += 2000
     assert isinstance(bob.open_room("#garden"), m.Done)
     taken = next(iter(bob.groups))
     assert taken != room
+    alice.renew()
     assert alice.join("#garden") == taken  # the old room goes on, and is not found any more
     assert isinstance(change(alice, room, topic="still here"), m.Accepted)
     assert listed(alice) == {"#garden": ""}
@@ -121,11 +124,12 @@ def test_a_name_is_free_ninety_days_after_the_newest_commit_of_an_owner(
 
 def test_what_others_commit_does_not_keep_a_name(server: MemoryServer, enter: Enter) -> None:
     alice, bob, carol = enter("alice"), enter("bob"), enter("carol")
-    room = opened(alice, "#garden")
+    opened(alice, "#garden")
     bob.join("#garden")
     server.now += NAME_MILLISECONDS - 1000
-    assert isinstance(bob.change(room), m.Accepted)
+    bob.renew()  # which is a commit of his
     server.now += 2000
+    carol.renew()
     assert isinstance(carol.open_room("#garden"), m.Done)
 
 
@@ -149,7 +153,7 @@ def test_a_new_device_takes_its_accounts_place(server: MemoryServer, enter: Ente
     room = opened(alice, "#garden")
     bob.join("#garden")
     other = MemoryPerson(server, "bob").login(publish=False)
-    assert isinstance(other.ask(m.PublishDevice, other.certificate().encode(), replace_identity=True), m.Done)
+    other.publish(instead_of=bob)
     offer = other.ask(m.Join, "#garden")
     beside = other.external_commit(offer)
     reply = other.ask(m.Commit, offer.conversation, 1, beside.message, b"", beside.group_info)
@@ -158,3 +162,65 @@ def test_a_new_device_takes_its_accounts_place(server: MemoryServer, enter: Ente
     instead = other.external_commit(offer, old=old)
     reply = other.ask(m.Commit, offer.conversation, 1, instead.message, b"", instead.group_info)
     assert isinstance(reply, m.Accepted)
+
+
+def test_a_room_is_not_named_so_that_it_is_taken_for_another_one(start: Callable[..., MemoryServer]) -> None:
+    server = start(rooms=frozenset(("#lobby",)))
+    alice, bob = (MemoryPerson(server, name).register().login() for name in ("alice", "bob"))
+    opened(alice, "#modern", "invite")
+    reply = bob.open_room("#rnodern")
+    refused(reply, "not-allowed", "looks like the name of another room; choose another one")
+    assert "#modern" not in reply.text  # which is for invited people
+    refused(bob.open_room("#1obby"), "not-allowed", "looks like the operator's room #lobby")  # which nobody has opened
+    refused(bob.open_room("#1obby", "invite"), "not-allowed", "looks like the operator's room #lobby")
+    refused(bob.open_room("#garden."), "not-allowed", "ends with a letter or a digit")
+    refused(bob.open_room("#gar\u02bcden"), "not-allowed", "looks like punctuation")
+    garden, _ = opened(bob, "#garden"), opened(bob, "#garten")  # near, and not the same
+    refused(change(bob, garden, name="#rnodern"), "not-allowed", "looks like the name of another room")
+    refused(change(bob, garden, name="#garden-"), "not-allowed", "ends with a letter or a digit")
+    assert isinstance(change(bob, garden, name="#0rchard"), m.Accepted)
+    assert isinstance(change(bob, garden, name="#orchard"), m.Accepted)  # it looks like its own name alone
+    refused(alice.open_room("#0rchard"), "not-allowed", "looks like the name of another room")
+    assert isinstance(change(bob, garden, name="#garden"), m.Accepted)
+    opened(alice, "#0rchard")
+    opened(alice, "#lobby")
+    assert sorted(listed(bob)) == ["#0rchard", "#garden", "#garten", "#lobby"]
+
+
+def test_look_alike_names_of_rooms_are_known_after_a_restart(tmp_path: Path) -> None:
+    for person, names in (("alice", {"#modern": ""}), ("bob", {"#rnodern": "not-allowed", "#modern": "exists"})):
+        server = MemoryServer(tmp_path / "data")
+        try:
+            entered = MemoryPerson(server, person).register().login()
+            for name, code in names.items():
+                reply = entered.open_room(name)
+                assert (reply.code if isinstance(reply, m.Refused) else "") == code
+        finally:
+            server.stop()
+
+
+def test_an_abandoned_room_does_not_keep_what_looks_like_its_name(enter: Enter, server: MemoryServer) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    opened(alice, "#modern")
+    server.now += NAME_MILLISECONDS - 1000
+    refused(bob.open_room("#rnodern"), "not-allowed")
+    server.now += 2000
+    opened(bob, "#rnodern")
+    assert list(listed(bob)) == ["#rnodern"]
+    refused(alice.open_room("#modern"), "not-allowed")
+
+
+def test_names_that_were_given_up_are_not_noted_for_ever(
+    enter: Enter, server: MemoryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("securechat.server.sequencer.room_names.SPARE_NAMES", 1)
+    alice = enter("alice")
+    names = server.sequencer._commits._names
+    names._index()
+    room = opened(alice, "#garden")
+    for number in range(2, 9):
+        assert isinstance(change(alice, room, name=f"#garden{number}"), m.Accepted)
+    noted = {name for each in names._alike.values() for name in each}
+    assert "#garden8" in noted
+    assert len(noted) <= 4
+    refused(enter("bob").open_room("#garden8"), "exists")

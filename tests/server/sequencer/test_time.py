@@ -1,22 +1,30 @@
 """The time of entries: it follows the server's clock, and a clock that leaps ruins nothing."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from securechat.server.clock import MAX_LEAP, ServerClock
+from securechat.server.clock import CATCH_UP, KEEP_SECONDS, MAX_LEAP, ServerClock
 from securechat.server.sequencer.turn import MAX_WAIT_MILLISECONDS
 from securechat.server.store.records import READER_SECONDS
 from securechat.server.store.sqlite import tail
 from securechat.wire import messages as m
+from tests.support.memory_server import MemoryClient, MemoryServer
 from tests.support.memory_server import MemoryPerson as Person
-from tests.support.memory_server import MemoryServer
 
 Enter = Callable[[str], Person]
 
 DAYS_50 = 50 * 86_400.0
+
+
+@contextmanager
+def closing_server(server: MemoryServer) -> Iterator[MemoryServer]:
+    yield server
+    server.stop()
 
 
 def talk(enter: Enter) -> tuple[Person, bytes]:
@@ -102,25 +110,96 @@ def test_the_operator_can_say_that_the_clock_is_right(server: MemoryServer, ente
     assert after.time > before.time + (DAYS_50 - 1) * 1000
 
 
-def test_a_server_that_ran_with_a_clock_far_ahead_asks_once_and_goes_on(tmp_path: Path) -> None:
-    first = MemoryServer(tmp_path)
-    first.leap = DAYS_50
-    first.clock.accept()
-    alice, room = talk(lambda account: Person(first, account).register().login())
-    ahead = alice.say(room, "from the future")
-    first.stop()
-    second = MemoryServer(tmp_path)
-    again = Person(second, "alice").take_over(alice)
-    assert again.say(room, "refused").code == "busy"
-    second.clock.accept()
-    again.numbers[room] -= 1
-    said = again.say(room, "in the present")
-    assert said.time < ahead.time - (DAYS_50 - 60) * 1000
-    second.stop()
-    third = MemoryServer(tmp_path)
-    assert third.store.newest() >= said.time
-    assert isinstance(Person(third, "alice").take_over(again).say(room, "still"), m.Accepted)
-    third.stop()
+def unread(tmp_path: Path) -> tuple[Person, bytes, int]:
+    """What bob has not read, in a room of a server that has ended; with an invitation and a token beside it."""
+    server = MemoryServer(tmp_path)
+    alice, room = talk(lambda account: Person(server, account).register().login())
+    said = alice.say(room, "bob has not read this")
+    alice.send(m.Acknowledge(room, said.seq))
+    alice.open_room("#team", "invite")
+    (team,) = (each for each in alice.groups if each != room)
+    assert isinstance(alice.change(team, *alice.adds("bob")), m.Accepted)
+    server.stop()
+    return alice, room, said.seq
+
+
+def what_is_left(server: MemoryServer, room: bytes) -> tuple[list[int], int, int]:
+    """Messages, invitations and tokens."""
+    count = server.store._writer.one
+    entries = [each.seq for each in server.store.logs.read(room, 1, 100, 100, 1 << 20)]
+    return entries, count("SELECT count(*) FROM inbox"), count("SELECT count(*) FROM tokens")
+
+
+def pass_days(server: MemoryServer, days: float) -> None:
+    """Time passes, and the server is there."""
+    for _ in range(int(days * 4)):
+        server.now += 21_600_000
+        server.tidy()
+    server.tidy()
+
+
+@pytest.mark.parametrize("days", [40, 400])
+def test_a_server_that_starts_with_a_clock_far_ahead_deletes_nothing(tmp_path: Path, days: int) -> None:
+    alice, room, seq = unread(tmp_path)
+    with closing_server(MemoryServer(tmp_path, ahead=days * 86_400.0)) as ahead:
+        assert ahead.clock.seconds() > time.time() + (days - 1) * 86_400  # it cannot know
+        for _ in range(5):
+            ahead.now += 1000
+            ahead.tidy()
+        assert what_is_left(ahead, room) == ([seq], 1, 2)
+    with closing_server(MemoryServer(tmp_path)) as right:
+        pass_days(right, 1)
+        assert what_is_left(right, room) == ([seq], 1, 2)
+        assert isinstance(Person(right, "alice").take_over(alice).say(room, "and on it goes"), m.Accepted)
+
+
+@pytest.mark.parametrize("off", [0.0, 40.0])
+def test_what_is_old_enough_by_the_time_that_has_been_seen_goes(tmp_path: Path, off: float) -> None:
+    """The twin: 31 days with the server there; and 40 days in which it was off, for which it waits a few days more."""
+    _, room, seq = unread(tmp_path)
+    again = MemoryServer(tmp_path, ahead=off * 86_400)
+    with closing_server(again):
+        again.tidy()
+        assert what_is_left(again, room)[0] == [seq]
+        pass_days(again, 6 if off else 31)
+        assert what_is_left(again, room) == ([], 0, 0)
+
+
+def test_a_room_keeps_its_name_while_the_clock_is_ahead_for_a_moment(tmp_path: Path) -> None:
+    unread(tmp_path)
+    with closing_server(MemoryServer(tmp_path, ahead=120 * 86_400.0)) as ahead:
+        carol = Person(ahead, "carol").register().login()
+        assert carol.open_room("#team", "open").code == "exists"
+    with closing_server(MemoryServer(tmp_path)) as right:
+        right.now += 100 * 86_400_000
+        carol = Person(right, "dave").register().login()
+        assert isinstance(carol.open_room("#team", "open"), m.Done)  # the twin
+
+
+def test_after_a_year_ahead_people_are_added_as_before_and_nobody_is_asked(tmp_path: Path) -> None:
+    alice, _, _ = unread(tmp_path)
+    with closing_server(MemoryServer(tmp_path, ahead=365 * 86_400.0)) as server:
+        carol = Person(server, "carol").register().login()
+        carol.open_room("#far", "invite")
+        (future,) = carol.groups
+        ahead = carol.say(future, "from the future")
+        server.tidy()
+    with closing_server(MemoryServer(tmp_path)) as server:
+        again = Person(server, "alice").take_over(alice)
+        assert server.clock.problem == ""
+        dave = Person(server, "dave").register().login()
+        assert isinstance(again.ask(m.FetchKeyPackages, "dave"), m.KeyPackages)
+        assert isinstance(again.open_direct("dave"), m.Accepted)
+        assert isinstance(dave.open_room("#other"), m.Done)
+        (token,) = server.store._writer.rows("SELECT expires FROM tokens WHERE account = 'carol'")
+        assert token[0] > server.now + 365 * 86_400_000
+        with MemoryClient(server) as client:  # it would be good for a year and a month
+            refused = client.ask(m.Resume, *carol.credentials(client.channel))
+            assert refused.code == "token-refused"
+        server.now += 60_000
+        server.tidy()
+        assert [each.seq for each in server.store.logs.read(future, 0, 100, 100, 1 << 20)] == [ahead.seq]
+        assert server.store._writer.one("SELECT count(*) FROM tail") == 0  # it stands in nobody's way
 
 
 class Clocks:
@@ -159,3 +238,62 @@ def test_what_the_operator_has_accepted_does_not_hide_a_later_leap(tmp_path: Pat
     later = clocks.make(tmp_path)
     later.begin(clocks.now + DAYS_50)
     assert "days" in later.problem
+
+
+def test_a_clock_that_was_ahead_at_the_start_is_believed_when_it_comes_back(tmp_path: Path) -> None:
+    clocks = Clocks()
+    clock = clocks.make(tmp_path)
+    clock.begin(0)
+    clock.keep(at_once=True)
+    clocks.now += 60
+    clocks.leap = 400 * 86_400.0
+    clock = clocks.make(tmp_path)
+    clock.begin(clocks.now)
+    assert (clock.problem, clock.seconds()) == ("", clocks.now + clocks.leap)
+    assert clock.age() == clocks.now - 60
+    clocks.now += 3600
+    assert clock.age() == clocks.now - 3660 + CATCH_UP * 3600
+    clocks.leap = 0.0
+    assert (clock.seconds(), clock.problem) == (clocks.now, "")
+    clocks.leap = -DAYS_50  # the twin: what the age does not tell is not believed
+    assert (clock.seconds(), "-50.0 days" in clock.problem) == (clocks.now, True)
+
+
+def test_the_age_never_goes_back_nor_ahead_of_the_clock(tmp_path: Path) -> None:
+    clocks = Clocks()
+    clock = clocks.make(tmp_path)
+    clock.begin(0)
+    for leap in (MAX_LEAP - 60, 0.0, 60 - MAX_LEAP, 0.0, DAYS_50, -DAYS_50, 0.0):
+        before = clock.age()
+        clocks.leap = leap
+        clocks.now += 1
+        clock.seconds()
+        assert before <= clock.age() <= before + CATCH_UP + 1
+    assert clock.age() <= clocks.now + CATCH_UP * 7
+    clocks.now += DAYS_50
+    assert clock.age() == clocks.now
+
+
+def test_the_age_is_kept_now_and_then_and_a_full_disk_harms_nobody(tmp_path: Path) -> None:
+    clocks = Clocks()
+    clock = clocks.make(tmp_path)
+    clock.begin(0)
+    file = tmp_path / "age"
+    clock.keep()
+    first = file.read_bytes()
+    assert int(first) == clocks.now
+    clocks.now += KEEP_SECONDS - 1
+    clock.keep()
+    assert file.read_bytes() == first
+    clocks.now += 1
+    clock.keep()
+    assert int(file.read_bytes()) == clocks.now
+    file.unlink()
+    file.mkdir()
+    clocks.now += KEEP_SECONDS
+    clock.keep()
+    assert clock.age() == clocks.now
+    for damaged in (b"", b"nonsense", b"9" * 400):
+        file.rmdir() if file.is_dir() else file.unlink()
+        file.write_bytes(damaged)
+        clocks.make(tmp_path).begin(clocks.now)

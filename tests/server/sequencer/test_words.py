@@ -135,6 +135,8 @@ def test_the_operator_has_no_word_in_other_rooms_nor_where_there_is_nothing_to_s
     before = server.head(room).seq
     not_said(server.speak("#staff", "bar", "bob"), "not-allowed", "#staff belongs to alice; only its owners can bar")
     not_said(server.speak("#garden", "remove", "bob"), "not-allowed", "#garden belongs to alice")
+    not_said(server.speak("#staff", "upgrade"), "not-allowed", "belongs to alice; only its owners can change its rules")
+    not_said(server.speak("#lobby", "upgrade"), "not-allowed", "version 2, the newest that this server knows")
     not_said(server.speak("#nowhere", "bar", "bob"), "not-found", "there is no room #nowhere")
     not_said(server.speak("#lobby", "unbar", "bob"), "not-allowed", "changes nothing")
     not_said(server.speak("#lobby", "remove", "carol"), "not-allowed", "carol, who is not there")

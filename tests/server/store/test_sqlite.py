@@ -1,8 +1,11 @@
 """The store on SQLite by itself: what moves in it, what its file and its write-ahead log become."""
 
 import contextlib
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,12 +13,21 @@ import pytest
 
 from securechat.server.panic import StoreBrokenError
 from securechat.server.store.port import DiskFullError
-from securechat.server.store.records import READER_SECONDS, InboxEntry, Membership
-from securechat.server.store.sqlite import inboxes, tail, tidying, writer
+from securechat.server.store.records import (
+    ACKNOWLEDGED_SECONDS,
+    BRANCH_SECONDS,
+    READER_SECONDS,
+    Checkpoint,
+    Departed,
+    Head,
+    InboxEntry,
+    Membership,
+)
+from securechat.server.store.sqlite import conversations, tail, tidying, writer
 from securechat.server.store.sqlite.store import SQLiteStore
-from securechat.server.store.sqlite.tidying import PORTION, PORTION_BYTES
+from securechat.server.store.sqlite.tidying import LOGS_AT_ONCE, PORTION, PORTION_BYTES
 from securechat.wire.chain import CHAIN_START
-from tests.support.stores import ALICE, BOB, NOW, ROOM, entries_for, make, read, same, set_cursors, tidy, write
+from tests.support.stores import ALICE, BOB, DIRECT, NOW, ROOM, entries_for, make, read, same, set_cursors, tidy, write
 
 Open = Callable[[], SQLiteStore]
 
@@ -54,7 +66,7 @@ def test_moving_entries_changes_nothing_for_who_reads(reopen: Open, entries: int
     head = make(store)
     write(store, head, entries, run=run)
     later = NOW + 60_000
-    store.tidy(later)
+    store.tidy(later, later)
     assert read(store) == [*range(1, entries + 1)]
     tidy(store, later)
     assert count(store, "tail") == 0
@@ -88,11 +100,11 @@ def test_what_everybody_has_read_leaves_the_tail_without_being_moved(reopen: Ope
         )
     )
     for _ in range(3):  # the first time, the conversation's row is brought up to date
-        store.tidy(NOW + 60_000)
+        store.tidy(NOW + 60_000, NOW + 60_000)
     assert count(store, "tail") == PORTION
     assert read(store) == [*range(2 * PORTION + 1, 3 * PORTION + 1)]
     with pytest.raises(StoreBrokenError, match="not authorized"):
-        store.tidy(NOW + 60_000)
+        store.tidy(NOW + 60_000, NOW + 60_000)
 
 
 def test_one_transaction_moves_or_deletes_few_bytes_however_long_the_rows_are(store: SQLiteStore) -> None:
@@ -101,7 +113,7 @@ def test_one_transaction_moves_or_deletes_few_bytes_however_long_the_rows_are(st
     write(store, head, 20, size=row)
     later = NOW + 60_000
     left: list[tuple[int, int]] = []
-    while store.tidy(later)[1]:
+    while store.tidy(later, later)[1]:
         left.append((count(store, "tail"), count(store, "history")))
     assert left[:6] == [(20, 0), (16, 4), (12, 8), (8, 12), (4, 16), (0, 20)]
     store.logs.set_cursors([(ROOM, reader, 18) for reader in (ALICE, BOB)])
@@ -110,17 +122,26 @@ def test_one_transaction_moves_or_deletes_few_bytes_however_long_the_rows_are(st
         member.cursor = 18
     store.logs.untidy.add(store.logs.refs[ROOM])
     left.clear()
-    while store.tidy(later)[1]:
+    while store.tidy(later, later)[1]:
         left.append((count(store, "tail"), count(store, "history")))
     assert left == [(0, 16), (0, 12), (0, 8), (0, 4)]
     assert read(store) == [19, 20]
+
+
+def test_the_size_is_told_while_a_deletion_is_committed(store: SQLiteStore) -> None:
+    """A reader's snapshot may be of after the deletion, and what is in memory of before it."""
+    write(store, make(store), 3)
+    tidy(store, NOW + 60_000)
+    store.conversations.delete(ROOM)
+    store._writer.commit()  # on disk, and not yet noted
+    assert store.size().entries == 0
 
 
 def test_a_row_that_is_ahead_of_the_tail_is_not_counted_twice(reopen: Open) -> None:
     store = reopen()
     head = make(store)
     write(store, head, PORTION)
-    assert store.tidy(NOW + 60_000) == ([], True)
+    assert store.tidy(NOW + 60_000, NOW + 60_000) == ([], True)
     assert count(store, "tail") == PORTION  # it is only prepared: the row knows of entries that are there still
     assert same(store.conversations.load(ROOM), head)
     write(store, head, 3)
@@ -175,10 +196,10 @@ def test_nobody_absent_keeps_more_bytes_of_a_room_than_allowed(
 def test_handshakes_go_in_portions_until_none_is_left_that_nobody_needs(store: SQLiteStore) -> None:
     head = make(store)
     for entry in entries_for(head, PORTION + 10):
-        store.logs.append(head, [entry])
-        store.conversations.save_commit(head, entry, b"snapshot" if entry.seq == PORTION + 9 else None)
+        store.logs.append(head, [entry], "a")
+        store.conversations.save_commit(head, entry, b"snapshot" if entry.seq == PORTION + 9 else None, "a")
     set_cursors(store, head, PORTION + 10)
-    tidy(store, NOW + 60_000)
+    tidy(store, NOW + ACKNOWLEDGED_SECONDS * 1000 + 1)
     assert count(store, "handshakes") == 1  # since the snapshot
     assert store.size().handshake_bytes == 10
 
@@ -187,7 +208,7 @@ def test_a_deleted_conversation_leaves_nothing(reopen: Open) -> None:
     store = reopen()
     head = make(store)
     write(store, head, 2 * PORTION)
-    store.tidy(NOW + 60_000)  # half of it has moved
+    store.tidy(NOW + 60_000, NOW + 60_000)  # half of it has moved
     store.conversations.delete(ROOM)
     store.commit()
     assert read(store) == []
@@ -198,15 +219,110 @@ def test_a_deleted_conversation_leaves_nothing(reopen: Open) -> None:
     tidy(store, NOW + 60_000)
     assert read(store) == [1, 2]
     assert same(store.conversations.load(ROOM), again)
-    for table in ("tail", "history", "members", "numbers", "handshakes"):
+    for table in ("tail", "history", "members", "numbers", "handshakes", "dead"):
         assert count(store, table) <= 2, table
+
+
+OF_CONVERSATIONS = [table for table, *_ in conversations._OF_CONVERSATIONS]
+
+
+def fill(store: SQLiteStore, head: Head, entries: int) -> None:
+    """Have rows of a conversation in every table, most of them of "a"."""
+    for _ in range(entries):
+        entry = entries_for(head, 1)[0]
+        store.logs.append(head, [entry], "a")
+        store.conversations.save_commit(head, entry, None, "a")
+    for number in range(50):
+        each = number.to_bytes(16, "big")
+        store.conversations.put_members(head.id, [Membership(each, "a", 0, CHAIN_START, None, 0)])
+        store.conversations.put_departed(head.id, Departed(each, number, b"proposal", b"state"))
+        store.conversations.put_word(head.id, number, b"word")
+        store.conversations.put_revocation(head.id, number, b"statement", leafless=False)
+    store.conversations.put_members(head.id, [Membership(b"x" * 16, "x", 0, CHAIN_START, None, 0)])
+    store.conversations.drop_members(head.id, "x")
+    store.conversations.put_checkpoint(head.id, Checkpoint("a", 1, NOW, bytes(32), b"info", bytes(9000), ()))
+    store.commit()
+
+
+def test_a_deletion_takes_one_row_in_the_turn_and_the_rest_in_portions(reopen: Open) -> None:
+    store = reopen()
+    found = store._writer.rows(
+        "SELECT tables.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns"
+        " WHERE tables.type = 'table' AND columns.name = 'conversation'"
+    )
+    assert {table for (table,) in found} == {*OF_CONVERSATIONS, "tail", "letters"}  # none is left out
+    kept = make(store, DIRECT)
+    fill(store, kept, 20)
+    head = make(store, kind="invite")
+    fill(store, head, 3 * PORTION)
+    store.conversations.resume(NOW)  # nothing of it is in the tail, and it has a branch point
+    store.commit()
+    store = reopen()
+    rows = {table: count(store, table) for table in OF_CONVERSATIONS}
+    assert min(rows.values()) >= 1
+    held, connection = store.held("a"), store._writer._connection
+
+    before = connection.total_changes
+    store.conversations.delete(ROOM)
+    store.commit()
+    assert connection.total_changes - before <= 3  # with what is held for its founder
+    assert {table: count(store, table) for table in OF_CONVERSATIONS} == rows
+    assert store.held("a") == held  # until they are gone
+    assert store.conversations.count_memberships("a") == 1
+
+    again = make(store)
+    steps, more = [], True
+    while more:
+        before = connection.total_changes
+        _, more = store.tidy(NOW, NOW)
+        steps.append(connection.total_changes - before)
+        assert store.held("a") <= held
+        held = store.held("a")
+        write(store, again, 1)  # others' work goes on
+        if len(steps) % 3 == 0:
+            store = reopen()  # killed: what is left is deleted all the same
+            connection = store._writer._connection
+    assert len(steps) > 6
+    assert max(steps) <= 2 * (PORTION + 20)  # each row, and what is held for it
+    assert count(store, "dead") == 0
+    assert read(store) == [*range(1, len(steps) + 1)]
+    assert same(store.conversations.load(ROOM), again)
+    assert len(read(store, DIRECT)) == 20
+    assert [len(each.tree) for each in store.conversations.read_checkpoints(DIRECT)] == [9000]
+    loaded = store.conversations.load(DIRECT)
+    assert loaded is not None
+    left = (loaded.members, loaded.departed, loaded.words, loaded.revocations)
+    assert [len(each) for each in left] == [52, 50, 50, 50]
+
+
+def test_many_small_conversations_are_not_deleted_at_once(store: SQLiteStore) -> None:
+    for number in range(3 * LOGS_AT_ONCE):
+        head = Head(number.to_bytes(32, "big"), "open", "", 0, NOW, 0, CHAIN_START, b"i")
+        store.conversations.create(head, None, b"snapshot")
+        store.conversations.delete(head.id)
+    store.commit()
+    left = []
+    while store.tidy(NOW, NOW)[1]:
+        left.append(count(store, "dead"))
+    assert left == [2 * LOGS_AT_ONCE, LOGS_AT_ONCE]
+    assert count(store, "dead") == 0
+
+
+def test_a_deletion_that_is_rolled_back_has_not_been(store: SQLiteStore) -> None:
+    head = make(store)
+    write(store, head, 3)
+    store.conversations.delete(ROOM)
+    store.rollback()
+    tidy(store, NOW + 60_000)
+    assert read(store) == [1, 2, 3]
+    assert same(store.conversations.load(ROOM), head)
 
 
 def test_a_welcome_is_stored_once_and_goes_with_its_last_reader(reopen: Open) -> None:
     store = reopen()
     letter = InboxEntry(0, NOW, ROOM, 3, bytes(32), b"welcome", b"tree", ((b"proposal", b"context"),))
-    store.inboxes.deliver(letter, [ALICE, BOB])
-    store.inboxes.deliver(letter, [BOB])
+    store.inboxes.deliver(letter, [ALICE, BOB], "a")
+    store.inboxes.deliver(letter, [BOB], "a")
     store.commit()
     assert count(store, "letters") == 2
     assert [each.seq for each in store.inboxes.read(BOB, 0, 1 << 20)] == [1, 2]
@@ -223,20 +339,21 @@ def test_a_welcome_is_stored_once_and_goes_with_its_last_reader(reopen: Open) ->
     store = reopen()  # one that was killed before it deleted the letter
     tidy(store, NOW)
     assert count(store, "letters") == 0
-    store.inboxes.deliver(letter, [ALICE])  # numbers of an inbox go on
+    store.inboxes.deliver(letter, [ALICE], "a")  # numbers of an inbox go on
     assert store.inboxes.newest(ALICE) == 2
 
 
 def test_long_letters_that_everybody_has_go_a_few_at_a_time(store: SQLiteStore) -> None:
     letters = 300
     for n in range(letters):
-        store.inboxes.deliver(InboxEntry(0, NOW, ROOM, n, bytes(32), bytes(PORTION_BYTES // 50), b"t", ()), [ALICE])
+        letter = InboxEntry(0, NOW, ROOM, n, bytes(32), bytes(PORTION_BYTES // 50), b"t", ())
+        store.inboxes.deliver(letter, [ALICE], "a")
     store.commit()
     store.inboxes.acknowledge(ALICE, letters)
     store.commit()
     assert store.inboxes.read(ALICE, 0, 1) == []
     left = []
-    while store.tidy(NOW)[1]:
+    while store.tidy(NOW, NOW)[1]:
         left.append(count(store, "letters"))
     assert left == [250, 200, 150, 100, 50]
     assert count(store, "letters") == 0
@@ -245,7 +362,7 @@ def test_long_letters_that_everybody_has_go_a_few_at_a_time(store: SQLiteStore) 
 def test_a_letter_that_could_not_be_deleted_is_deleted_later(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.inboxes.deliver(InboxEntry(0, NOW, ROOM, 1, bytes(32), b"w", b"t", ()), [ALICE])
+    store.inboxes.deliver(InboxEntry(0, NOW, ROOM, 1, bytes(32), b"w", b"t", ()), [ALICE], "a")
     store.inboxes.acknowledge(ALICE, 1)
     store.commit()
 
@@ -255,22 +372,51 @@ def test_a_letter_that_could_not_be_deleted_is_deleted_later(
     with monkeypatch.context() as patched:
         patched.setattr(store._writer, "commit", full)
         with pytest.raises(DiskFullError):
-            store.tidy(NOW)
+            store.tidy(NOW, NOW)
     store.rollback()
     assert count(store, "letters") == 1
     tidy(store, NOW)
     assert count(store, "letters") == 0
 
 
-def test_an_inbox_that_nobody_reads_is_bounded(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inboxes, "INBOX_ENTRIES", 3)
-    for n in range(10):
-        store.inboxes.deliver(InboxEntry(0, NOW, ROOM, n, bytes(32), b"w", b"t", ()), [ALICE])
+def test_an_inbox_that_nobody_reads_ends_with_its_letters(store: SQLiteStore) -> None:
+    for n in range(3):
+        store.inboxes.deliver(InboxEntry(0, NOW, ROOM, n, bytes(32), b"w", b"t", ()), [ALICE], "a")
     store.commit()
-    assert [letter.seq for letter in store.inboxes.read(ALICE, 0, 1 << 20)] == [8, 9, 10]
     tidy(store, NOW + READER_SECONDS * 1000 + 1)
     assert store.inboxes.read(ALICE, 0, 1 << 20) == []
     assert count(store, "letters") == 0
+
+
+def test_old_letters_are_found_without_a_look_at_the_others(store: SQLiteStore) -> None:
+    """Counted in steps of SQLite: a hundred thousand letters took 0.2 s in each portion, and nothing else went on."""
+    for n in range(2000):
+        store.inboxes.deliver(InboxEntry(0, NOW + n, ROOM, n, bytes(32), b"w", b"t", ()), [ALICE], "a")
+    store.commit()
+    steps: list[None] = []
+    store._writer._connection.set_progress_handler(lambda: steps.append(None), 100)  # each 100 steps
+    assert not store.inboxes.expire(NOW, PORTION)
+    assert len(steps) < 5
+    assert store.inboxes.expire(NOW + 2000, PORTION)
+    assert len(steps) < 5 + 100
+    store._writer._connection.set_progress_handler(None, 100)
+    store.commit()
+    assert count(store, "inbox") == 2000 - PORTION
+    assert store.inboxes.read(ALICE, 0, 1)[0].seq == PORTION + 1  # the oldest have gone
+
+
+def test_what_a_backup_had_is_forgotten_in_portions(store: SQLiteStore) -> None:
+    for number in range(2 * LOGS_AT_ONCE + 1):
+        head = Head(number.to_bytes(32, "big"), "invite", "", 0, NOW, 0, CHAIN_START, b"i")
+        head.members[ALICE] = Membership(ALICE, "a", 0, CHAIN_START, None, 0)
+        store.conversations.create(head, None, b"snapshot")
+    store.conversations.resume(NOW)
+    store.commit()
+    left = []
+    while store.tidy(NOW + BRANCH_SECONDS * 1000 + 1, NOW + BRANCH_SECONDS * 1000 + 1)[1]:
+        left.append(count(store, "branch_points"))
+    assert left[:2] == [LOGS_AT_ONCE + 1, 1]
+    assert count(store, "branch_points") == 0
 
 
 def test_the_write_ahead_log_is_started_anew_when_it_is_long(
@@ -408,7 +554,7 @@ def test_whatever_a_power_failure_leaves_of_the_write_ahead_log_is_whole(store: 
         with store._writer.unhurried():
             store.logs.set_cursors([(ROOM, ALICE, head.seq - 30), (ROOM, BOB, head.seq - 30)])
             store.commit()
-            store.tidy(NOW + 60_000)
+            store.tidy(NOW + 60_000, NOW + 60_000)
     database, log = (tmp_path / "chat.db").read_bytes(), (tmp_path / "chat.db-wal").read_bytes()
     left = tmp_path / "left" / "chat.db"
     lengths = set()
@@ -435,6 +581,63 @@ def test_whatever_a_power_failure_leaves_of_the_write_ahead_log_is_whole(store: 
 def test_readers_cannot_write(store: SQLiteStore) -> None:
     with store._database.snapshot() as reader, pytest.raises(sqlite3.OperationalError, match="readonly"):
         reader.execute("DELETE FROM tail")
+
+
+@pytest.mark.parametrize("state", ["in the log", "in both", "in the file", "checkpointed meanwhile", "begun anew"])
+def test_what_is_read_of_a_frozen_store_is_that_instant_whatever_is_written_meanwhile(
+    store: SQLiteStore, tmp_path: Path, state: str
+) -> None:
+    head = make(store)
+    write(store, head, 40, size=3000)
+    if state in ("in both", "in the file", "begun anew"):
+        store.checkpoint()
+    if state == "in both":
+        write(store, head, 10, size=3000)
+    if state == "begun anew":
+        store._writer._restart = True
+    there = head.seq
+    with store.frozen() as parts:
+        copied = {part.suffix: os.pread(part.descriptor, part.size // 2, 0) for part in parts}
+        write(store, head, 200, size=3000)
+        tidy(store, NOW + 60_000)
+        if state == "checkpointed meanwhile":
+            store.checkpoint()
+        write(store, head, 5, size=3000)
+        for part in parts:
+            copied[part.suffix] += os.pread(part.descriptor, part.size - part.size // 2, part.size // 2)
+            assert len(copied[part.suffix]) == part.size
+    assert ("-wal" in copied) == (state in ("in the log", "in both", "checkpointed meanwhile"))
+    (tmp_path / "copy").mkdir()
+    for suffix, data in copied.items():
+        (tmp_path / "copy" / f"chat.db{suffix}").write_bytes(data)
+    other = SQLiteStore(tmp_path / "copy" / "chat.db")
+    try:
+        assert read(other) == [*range(1, there + 1)]
+        assert other._writer.one("PRAGMA integrity_check") == "ok"
+        assert other.passed_over == 0
+    finally:
+        other.close()
+    assert read(store) == [*range(1, head.seq + 1)]
+
+
+def test_another_program_that_reads_the_database_leaves_the_server_its_locks(store: SQLiteStore) -> None:
+    """Had we given up ours, it would believe that nobody is there, begin the index anew, and end us by SIGBUS; at its
+    end it would take the write-ahead log away."""
+    head = make(store)
+    write(store, head, 20)
+    program = (
+        "import sqlite3, sys; connection = sqlite3.connect(sys.argv[1]); "
+        "print(connection.execute('SELECT count(*) FROM tail').fetchone()); connection.close()"
+    )
+    for _ in range(2):
+        with store.frozen():
+            pass
+        path = str(store._database.path)
+        done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, check=True, timeout=60)
+        assert done.stdout.startswith(b"(")
+        assert store._database.log_path.exists()
+        write(store, head, 20)
+    assert read(store) == [*range(1, 61)]
 
 
 def test_after_a_stop_all_is_in_one_file(tmp_path: Path) -> None:

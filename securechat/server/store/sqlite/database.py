@@ -4,16 +4,18 @@ import contextlib
 import os
 import queue
 import sqlite3
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 
 from securechat.errors import StorageError
-from securechat.files import PRIVATE, FileLock, make_private_folder, sync
+from securechat.files import PRIVATE, FileLock, check_is_file, make_private_folder, sync
 from securechat.server.panic import StoreBrokenError
 from securechat.server.store.sqlite import schema
+from securechat.server.store.sqlite.passed_over import behind_wrong_header
 from securechat.wire.limits import SERVER_ID_LENGTH, SITE_KEY_LENGTH
 
 READ_CONNECTIONS = 8
@@ -25,15 +27,42 @@ All are opened at the start, while there are file descriptors: later there may b
 WAL_HEADER = 32
 """Bytes of a write-ahead log that holds nothing yet: its writer was killed within the first commit."""
 
+FRAME_HEADER = 24
+"""Bytes of a write-ahead log before each page in it."""
+
+INDEX_HEADER = 48
+FRAMES_AT = 16
+BACKFILLED_AT = 96
+"""Of the index: bytes that change with each commit, and where it tells how many frames are valid, and how many of them
+are in the database; each 4 bytes in the machine's order (sqlite.org/walformat.html, section 2.1)."""
+
+MOST_TRIES = 10_000
+"""How often an instant between two commits is looked for: one try takes less time than a commit."""
+
 VALUES_AT_ONCE = 256
 """Values in one statement: every build of SQLite takes this many."""
 
 _OF_THE_SYSTEM = frozenset(
-    (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY)
+    (
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    )
 )
 """Errors that say nothing about what the file holds."""
 
 Value = TypeVar("Value")
+
+
+class Part(NamedTuple):
+    """A file of the database: what comes behind its name, and the bytes of it that count; `descriptor` reads it."""
+
+    suffix: str
+    size: int
+    descriptor: int
 
 
 class Database:
@@ -48,6 +77,7 @@ class Database:
             self.path.with_name(self.path.name + ".lock"), busy=f"another server is using {self.path}"
         )
         self._connections: list[sqlite3.Connection] = []
+        self._held: list[BinaryIO] = []
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()  # for reading, when nobody does
 
     @contextlib.contextmanager
@@ -95,7 +125,7 @@ class Database:
         """Open a connection, to be closed with the others; `mode`: `rw` or `ro`."""
         connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode={mode}",
-            timeout,
+            timeout=timeout,
             uri=True,
             isolation_level=None,
             check_same_thread=False,  # the turn moves between threads, under its lock; readers have one each
@@ -104,6 +134,16 @@ class Database:
         connection.execute("PRAGMA temp_store = MEMORY")  # statements need no temporary files then
         self._connections.append(connection)
         return connection
+
+    def open_files(self) -> BinaryIO:
+        """Open the file and the index of its write-ahead log to look into them, once somebody has that log open.
+
+        They stay open: to close any descriptor of a file gives up all of a process's locks on it (POSIX), SQLite's too.
+        Another program that opens the database would then start the index anew, under this process's feet.
+        """
+        index = self.path.with_name(f"{self.path.name}-shm")
+        self._file, self._index = self._held = [path.open("rb", buffering=0) for path in (self.path, index)]
+        return self._index
 
     def open_readers(self) -> None:
         """Open the connections for reading."""
@@ -126,20 +166,65 @@ class Database:
                 reader.execute("ROLLBACK")
             self._idle.put(reader)
 
-    def copy(self, target: Path) -> None:
-        """Copy everything, as it is at one instant, into an empty file. Any thread. Raises StorageError."""
-        try:
-            with (
-                contextlib.closing(sqlite3.connect(target)) as copy,
-                contextlib.closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as reader,
-            ):
-                reader.backup(copy)
-        except sqlite3.Error as error:  # of the copy; if it is our file that is broken, the next turn will meet it
-            raise StorageError(f"cannot copy the database to {target}: {error}") from error
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[list[Part]]:
+        """The database as it is at one instant, in its files, which others go on writing to. Any thread.
+
+        A reader holds the instant: what the write-ahead log has up to there is not overwritten, and nothing behind it
+        is copied into the database. A checkpoint may go on copying what is before, which the log has as well. So the
+        two of them together are the database of that instant, without a copy of it on this disk.
+
+        Raises StorageError.
+        """
+        with contextlib.ExitStack() as opened:
+            try:
+                reader = opened.enter_context(contextlib.closing(self._reader_of_files()))
+                for _ in range(MOST_TRIES):
+                    before = self._log_header()
+                    reader.execute("BEGIN")
+                    reader.execute("SELECT key FROM meta").fetchall()
+                    if self._log_header() == before:
+                        break  # nobody has committed since: this is the reader's instant
+                    reader.execute("ROLLBACK")
+                else:
+                    raise StorageError(f"{self.path} does not stand still for an instant")
+                parts = [Part("", os.fstat(self._file.fileno()).st_size, self._file.fileno())]
+                if frames := self._frames_needed():
+                    log = opened.enter_context(self.log_path.open("rb", buffering=0))
+                    (page,) = reader.execute("PRAGMA page_size").fetchone()
+                    parts.append(Part("-wal", WAL_HEADER + frames * (FRAME_HEADER + page), log.fileno()))
+            except sqlite3.Error as error:
+                raise StorageError(f"cannot read {self.path}: {error}") from error
+            except OSError as error:
+                raise StorageError(f"cannot read {self.path}: {error.strerror or error}") from error
+            yield parts
+
+    def _reader_of_files(self) -> sqlite3.Connection:
+        """A connection of its own: those for reading have to come back within milliseconds."""
+        return sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+
+    def _log_header(self) -> bytes:
+        """What the index says of the log's valid frames: it changes with each commit."""
+        return os.pread(self._index.fileno(), INDEX_HEADER, 0)
+
+    def _frames_needed(self) -> int:
+        """Frames of the log up to the instant, 0 if all of them are in the database. Requires that a reader holds it.
+
+        If it holds one that had all of them there, the log may begin anew meanwhile; nobody writes to the database.
+        """
+        index = os.pread(self._index.fileno(), BACKFILLED_AT + 4, 0)
+        frames, copied = (int.from_bytes(index[at : at + 4], sys.byteorder) for at in (FRAMES_AT, BACKFILLED_AT))
+        return frames if copied < frames else 0
 
     def size(self) -> int:
         """Bytes on disk."""
         return self._length(self.path) + self.log_length()
+
+    def reusable(self) -> int:
+        """Bytes of the file that hold nothing any more."""
+        with self.snapshot() as reader:
+            free, page = (reader.execute(f"PRAGMA {each}").fetchone()[0] for each in ("freelist_count", "page_size"))
+        return int(free * page)
 
     def log_length(self) -> int:
         """Bytes of the write-ahead log."""
@@ -158,6 +243,8 @@ class Database:
         """Close everything."""
         for connection in reversed(self._connections):  # the writer last: it takes the write-ahead log away
             connection.close()
+        for file in self._held:
+            file.close()
         self._lock_file.close()
 
 
@@ -166,18 +253,18 @@ def check_database(path: Path) -> int:
 
     A server may be writing to it meanwhile. Returns its version. Raises StorageError or sqlite3.Error.
     """
+    for suffix in ("", "-wal", "-shm", "-journal"):  # all that SQLite opens
+        check_is_file(path.with_name(path.name + suffix))
+    log = path.with_name(path.name + "-wal")
+    if path.exists() and (commits := behind_wrong_header(log, path)) is not None:
+        raise StorageError(
+            f"{log} is damaged at its beginning: restore a backup, or move it away and lose what it holds, up to "
+            f"{commits:,} commits of the store. It was left as it is."
+        )
     try:
         return _look_into(path)
     except UnicodeDecodeError as error:  # SQLite's complaint quotes bytes that are no text
         raise StorageError(f"{path} is damaged: {error.object!a}. It was left as it is.") from error
-    except sqlite3.OperationalError as error:
-        if code(error) != sqlite3.SQLITE_PROTOCOL:
-            raise
-        # This is how SQLite, which reads without a trace here, says after ten seconds that a log's header is wrong.
-        raise StorageError(
-            f"{path}-wal is damaged at its beginning: restore a backup, or move it away and lose what it holds. "
-            "It was left as it is."
-        ) from error
 
 
 def knows_people(path: Path) -> bool:
@@ -185,7 +272,7 @@ def knows_people(path: Path) -> bool:
 
     False also for a database that is not there or cannot be read: opening it says what is wrong.
     """
-    if path.exists():
+    if path.is_file():
         with contextlib.suppress(sqlite3.Error, UnicodeDecodeError), contextlib.closing(_traceless(path)) as reader:
             return reader.execute("SELECT 1 FROM identities LIMIT 1").fetchone() is not None
     return False

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
-from securechat.server.store.records import Device
+from securechat.server.store.records import Device, Who
 from securechat.server.store.sqlite.database import marks, portions
 from securechat.server.store.sqlite.writer import Writer
 
@@ -20,16 +20,26 @@ class Directory:
             "INSERT OR REPLACE INTO devices VALUES (?, ?, ?)", device.device, device.account, device.certificate
         )
 
+    def reserve(self, account: str, devices: Collection[bytes]) -> None:
+        """See the port."""
+        insert = "INSERT OR IGNORE INTO device_ids VALUES (?, ?)"
+        self._writer.execute_many(insert, [(device, account) for device in devices])
+
     def drop_devices(self, devices: Collection[bytes]) -> None:
         """See the port."""
         rows = [(device,) for device in devices]
         self._writer.execute_many("DELETE FROM devices WHERE device = ?", rows)
         self._writer.execute_many("DELETE FROM key_packages WHERE device = ?", rows)
 
-    def device(self, device: bytes) -> Device | None:
+    def device(self, who: Who) -> Device | None:
         """See the port."""
+        account, device = who
         rows = self._writer.rows("SELECT device, account, certificate FROM devices WHERE device = ?", device)
-        return Device(*rows[0]) if rows else None
+        return Device(*rows[0]) if rows and rows[0][1] == account else None
+
+    def account_of(self, device: bytes) -> str:
+        """See the port."""
+        return self._writer.one("SELECT account FROM device_ids WHERE device = ?", device) or ""
 
     def devices(self, account: str) -> list[Device]:
         """See the port."""
@@ -57,10 +67,10 @@ class Directory:
     def put_key_packages(self, device: bytes, key_packages: Iterable[bytes], last_resort: bytes) -> None:
         """See the port."""
         insert = "INSERT INTO key_packages (device, last_resort, key_package) VALUES (?, ?, ?)"
-        self._writer.execute_many(insert, [(device, 0, key_package) for key_package in key_packages])
         if last_resort:
-            self._writer.execute("DELETE FROM key_packages WHERE device = ? AND last_resort = 1", device)
+            self._writer.execute("DELETE FROM key_packages WHERE device = ?", device)
             self._writer.execute(insert, device, 1, last_resort)
+        self._writer.execute_many(insert, [(device, 0, key_package) for key_package in key_packages])
 
     def drop_key_packages(self) -> None:
         """See the port."""
@@ -81,6 +91,11 @@ class Directory:
             self._writer.execute("DELETE FROM key_packages WHERE id = ?", row_id)
         found: bytes = key_package
         return found
+
+    def key_packages(self, device: bytes) -> list[bytes]:
+        """See the port."""
+        select = "SELECT key_package FROM key_packages WHERE device = ? ORDER BY last_resort, id"
+        return [key_package for (key_package,) in self._writer.rows(select, device)]
 
     def count_key_packages(self, device: bytes) -> int:
         """See the port."""

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from securechat.server.store.records import INBOX_ENTRIES, InboxEntry
+from securechat.server.store.records import InboxEntry, InboxState, Waiting
 from securechat.server.store.sqlite.database import Database, marks, portions
 from securechat.server.store.sqlite.tail import Allowance
 from securechat.server.store.sqlite.writer import Writer
@@ -19,13 +19,15 @@ class Inboxes:
         found = writer.rows("SELECT id FROM letters WHERE id NOT IN (SELECT letter FROM inbox)")
         self.loose = {letter for (letter,) in found}  # letters that may be in no inbox any more
 
-    def deliver(self, entry: InboxEntry, devices: Collection[bytes]) -> None:
+    def deliver(self, entry: InboxEntry, devices: Collection[bytes], account: str) -> None:
         """See the port."""
         cursor = self._writer.execute(
-            "INSERT INTO letters (time, conversation, join_seq, chain, welcome, tree, departed)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO letters (time, conversation, join_seq, chain, welcome, tree, departed, revocations, account)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             entry.time, entry.conversation, entry.join_seq, entry.chain, entry.welcome, entry.tree,
             msgspec.msgpack.encode(entry.departed),
+            msgspec.msgpack.encode(entry.revocations) if entry.revocations else b"",
+            account,
         )  # fmt: skip
         # As few statements as can be: one commit adds up to 999 devices, and all others' messages wait for this turn.
         self._writer.execute_many(
@@ -36,12 +38,19 @@ class Inboxes:
             "INSERT INTO inbox SELECT device, seq, ? FROM inbox_heads WHERE device = ?",
             [(cursor.lastrowid, device) for device in devices],
         )
+
+    def waiting(self, devices: Collection[bytes], sender: str) -> dict[bytes, InboxState]:
+        """See the port."""
+        size = "(length(welcome) + length(tree) + length(departed) + length(revocations))"
+        found = {}
         for portion in portions(devices):
-            for device, seq in self._writer.rows(
-                f"SELECT device, seq FROM inbox_heads WHERE device IN ({marks(portion)}) AND seq > ?",  # noqa: S608  # nosec B608  # only marks
-                *portion, INBOX_ENTRIES,
+            for device, *counts in self._writer.rows(
+                f"SELECT device, count(*), sum({size}), sum(account = ?), sum((account = ?) * {size})"  # noqa: S608  # nosec B608  # only marks
+                f" FROM inbox JOIN letters ON id = letter WHERE device IN ({marks(portion)}) GROUP BY device",
+                sender, sender, *portion,
             ):
-                self._take_out("device = ? AND seq <= ?", device, seq - INBOX_ENTRIES)
+                found[device] = InboxState(Waiting(*counts[:2]), Waiting(*counts[2:]))
+        return found
 
     def newest(self, device: bytes) -> int:
         """See the port."""
@@ -49,15 +58,16 @@ class Inboxes:
 
     def acknowledge(self, device: bytes, seq: int) -> None:
         """See the port."""
-        self._take_out("device = ? AND seq <= ?", device, seq)
+        self._take_out("FROM inbox WHERE device = ? AND seq <= ?", device, seq)
 
     def expire(self, before: int, count: int) -> bool:
         """Take out up to `count` entries from before a time (ms); whether there may be more."""
-        return self._take_out("letter IN (SELECT id FROM letters WHERE time < ?) LIMIT ?", before, count) == count
+        old = "FROM letters JOIN inbox ON letter = id WHERE time < ? LIMIT ?"
+        return self._take_out(old, before, count) == count
 
     def _take_out(self, which: str, *values: object) -> int:
         """Take letters out of inboxes, and return how many; `tidy` deletes those that are in no inbox any more."""
-        rows = self._writer.rows(f"SELECT device, seq, letter FROM inbox WHERE {which}", *values)  # noqa: S608  # nosec B608  # conditions are written here
+        rows = self._writer.rows(f"SELECT device, seq, letter {which}", *values)  # nosec B608  # conditions are written here
         if rows:
             self._writer.execute_many("DELETE FROM inbox WHERE device = ? AND seq = ?", [row[:2] for row in rows])
             self.loose.update(letter for _, _, letter in rows)
@@ -70,7 +80,7 @@ class Inboxes:
             if allowance.full:
                 break
             size = self._writer.one(
-                "SELECT length(welcome) + length(tree) + length(departed) FROM letters"
+                "SELECT length(welcome) + length(tree) + length(departed) + length(revocations) FROM letters"
                 " WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM inbox WHERE letter = ?1)",
                 letter,
             )
@@ -85,14 +95,17 @@ class Inboxes:
         entries, size = [], 0
         with self._database.snapshot() as reader:
             for row in reader.execute(
-                "SELECT seq, time, conversation, join_seq, chain, welcome, tree, departed FROM inbox"
+                "SELECT seq, time, conversation, join_seq, chain, welcome, tree, departed, revocations FROM inbox"
                 " JOIN letters ON id = letter WHERE device = ? AND seq > ? ORDER BY seq",
                 (device, after),
             ):
-                seq, time, conversation, join_seq, chain, welcome, tree, encoded = row
-                departed = msgspec.msgpack.decode(encoded, type=tuple[tuple[bytes, bytes], ...])
-                entries.append(InboxEntry(seq, time, conversation, join_seq, chain, welcome, tree, departed))
-                size += len(welcome) + len(tree) + len(encoded)
+                seq, time, conversation, join_seq, chain, welcome, tree, left, stated = row
+                departed = msgspec.msgpack.decode(left, type=tuple[tuple[bytes, bytes], ...])
+                revocations = msgspec.msgpack.decode(stated, type=tuple[bytes, ...]) if stated else ()
+                entries.append(
+                    InboxEntry(seq, time, conversation, join_seq, chain, welcome, tree, departed, revocations)
+                )
+                size += len(welcome) + len(tree) + len(left) + len(stated)
                 if size >= max_bytes:
                     break
         return entries

@@ -21,7 +21,7 @@ from securechat.server.store.sqlite.writer import Writer
 RUNS_AT_ONCE = 64
 """Runs of the tail asked for in one query."""
 
-_APPEND = "INSERT INTO tail VALUES (?, ?, ?, ?, ?, ?, ?)"
+_APPEND = "INSERT INTO tail VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Logs:
@@ -35,11 +35,13 @@ class Logs:
         self.tail = Tail()
         self.refs: dict[bytes, int] = {}  # conversation -> its number in the tables
         self.ids: dict[int, bytes] = {}  # the other way round
-        self._pending: list[tuple[int, Head, Sequence[LogEntry]]] = []
+        self._pending: list[tuple[int, Head, Sequence[LogEntry], str]] = []
         self._cursors: list[tuple[bytes, bytes, int]] = []
         self.histories: set[int] = set()  # conversations with entries in the history
+        self.emptied: set[int] = set()  # those that have none there any more once the transaction is committed
         self.untidy: set[int] = set()  # those of them whose history may have become unnecessary
         self.grown: set[int] = set()  # conversations with new handshakes
+        self.dead: set[int] = set()  # deleted conversations of which rows are left
         with writer.guarded() as connection:
             meta = dict(connection.execute("SELECT key, value FROM meta"))
             try:
@@ -51,13 +53,14 @@ class Logs:
             self._read_refs()
             try:
                 for row in connection.execute(
-                    "SELECT id, conversation, first, last, time, size FROM tail ORDER BY id"
+                    "SELECT id, conversation, first, last, time, size, account, length(entries) FROM tail ORDER BY id"
                 ):
                     self.tail.add(RunRow(*row))
                     self.next_id = row[0] + 1
             except ValueError as error:
                 raise database.damaged(error) from error
-            self.histories = {ref for (ref,) in connection.execute("SELECT DISTINCT conversation FROM history")}
+            found = connection.execute("SELECT DISTINCT conversation FROM history")
+            self.histories = {ref for (ref,) in found} - self.dead
         self.untidy |= self.histories
         writer.after_rollback(self._rolled_back)
 
@@ -73,12 +76,17 @@ class Logs:
     def _read_refs(self) -> None:
         self.refs = dict(self._writer.rows("SELECT id, ref FROM conversations"))
         self.ids = {ref: conversation for conversation, ref in self.refs.items()}
+        self.dead = {ref for (ref,) in self._writer.rows("SELECT ref FROM dead")}
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    def append(self, head: Head, entries: Sequence[LogEntry]) -> None:
+    def append(self, head: Head, entries: Sequence[LogEntry], account: str) -> None:
         """See the port."""
-        self._pending.append((self.refs[head.id], head, entries))
+        self._pending.append((self.refs[head.id], head, entries, account))
+
+    def pending_bytes(self, account: str) -> int:
+        """Bytes of payload that an account has in the transaction."""
+        return sum(entry.size for _, _, run, whose in self._pending if whose == account for entry in run)
 
     def set_cursors(self, cursors: Iterable[tuple[bytes, bytes, int]]) -> None:
         """See the port."""
@@ -95,17 +103,24 @@ class Logs:
                 run[-1].seq,
                 run[-1].time,
                 sum([len(entry.payload) + len(entry.group_info) for entry in run]),
+                account,
                 encode_run(run),
             )
-            for row_id, (ref, _, run) in enumerate(self._pending, self.next_id)
+            for row_id, (ref, _, run, account) in enumerate(self._pending, self.next_id)
         ]
-        self._writer.commit(_APPEND, rows, sum([len(row[6]) for row in rows]))
+        self._writer.commit(_APPEND, rows, sum([len(row[7]) for row in rows]))
+        self.committed()
         if rows:
             self.next_id += len(rows)
             with self.lock:
-                for row, (_, head, _) in zip(rows, self._pending, strict=True):
-                    self.tail.add(RunRow(*row[:-1]), head)
+                for row, pending in zip(rows, self._pending, strict=True):
+                    self.tail.add(RunRow(*row[:-1], len(row[7])), pending[1])
             self._pending = []
+
+    def committed(self) -> None:
+        """Note that what was deleted from histories is gone."""
+        self.histories -= self.emptied
+        self.emptied.clear()
 
     def write_cursors(self) -> None:
         """Write the cursors that were set, in the transaction."""
@@ -126,6 +141,7 @@ class Logs:
     def _rolled_back(self) -> None:
         self._pending = []
         self._cursors = []
+        self.emptied.clear()
         self.tail.forget_heads()
         self._read_refs()
         self.site_keys = _site_keys(dict(self._writer.rows("SELECT key, value FROM meta")))
@@ -219,7 +235,7 @@ class Logs:
         moved = 0
         with self._database.snapshot() as reader:
             for ref in list(self.histories):  # by its ends: counting would read all of the history
-                (count,) = reader.execute(
+                row = reader.execute(
                     "SELECT newest - oldest + 1"
                     " - iif(oldest <= lost_after AND newest > resumed, resumed - lost_after, 0)"
                     " FROM (SELECT resumed, lost_after,"
@@ -228,7 +244,8 @@ class Logs:
                     " FROM conversations WHERE ref = ?)",
                     (ref,),
                 ).fetchone()
-                moved += count or 0
+                if row is not None:  # it was deleted since we looked
+                    moved += row[0] or 0
         return moved + self.tail.entries
 
     def handshake_bytes(self) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from securechat.server.clock import MAX_LEAP
 from securechat.server.panic import StoreBrokenError
 from securechat.server.store.records import Head, LogEntry
 
@@ -34,7 +35,10 @@ def decode_run(encoded: bytes) -> list[LogEntry]:
 
 
 class RunRow(msgspec.Struct, frozen=True, gc=False):
-    """A row of the tail, without its entries: `first` to `last`, the newest of `time` (ms), `size` bytes of payload."""
+    """A row of the tail, without its entries: `first` to `last`, the newest of `time` (ms), `size` bytes of payload.
+
+    `length`: bytes of its entries as they are stored, which are held for `account`.
+    """
 
     id: int
     ref: int
@@ -42,6 +46,8 @@ class RunRow(msgspec.Struct, frozen=True, gc=False):
     last: int
     time: int
     size: int
+    account: str
+    length: int
 
 
 class Allowance:
@@ -82,6 +88,8 @@ class Tail:
     def __init__(self) -> None:
         self.entries = 0
         """How many there are in all."""
+        self.held: Counter[str] = Counter()
+        """Bytes by account."""
         self._runs: deque[RunRow] = deque()
         self._logs: dict[int, _Log] = {}
 
@@ -95,7 +103,15 @@ class Tail:
         log.runs.append(run)
         log.head = head
         self._runs.append(run)
+        self.held[run.account] += run.length
         self.entries += run.last + 1 - run.first
+
+    def sizes(self) -> Counter[int]:
+        """Bytes of payload by conversation."""
+        sizes: Counter[int] = Counter()
+        for run in self._runs:
+            sizes[run.ref] += run.size
+        return sizes
 
     @property
     def newest(self) -> int:
@@ -110,9 +126,10 @@ class Tail:
     def leaving(self, now: int, allowance: Allowance) -> list[RunRow]:
         """The oldest runs that have to leave, because of their age or the tail's length; as many as are allowed."""
         excess, horizon = self.entries - TAIL_ENTRIES, now - TAIL_SECONDS * 1000
+        ahead = now + MAX_LEAP * 1000  # what is further ahead was dated by a clock that was wrong
         runs: list[RunRow] = []
         for run in self._runs:
-            if allowance.full or (excess <= 0 and run.time > horizon):
+            if allowance.full or (excess <= 0 and horizon < run.time <= ahead):
                 break
             allowance.take(run.size)
             runs.append(run)
@@ -124,11 +141,18 @@ class Tail:
         for run in runs:
             self._runs.popleft()
             self.entries -= run.last + 1 - run.first
+            self.held[run.account] -= run.length
+            if not self.held[run.account]:
+                del self.held[run.account]
         for ref, count in Counter(run.ref for run in runs).items():
             log = self._logs[ref]
             del log.runs[:count]
             if not log.runs:
                 del self._logs[ref]
+
+    def has(self, ref: int) -> bool:
+        """Whether a conversation has entries here."""
+        return ref in self._logs
 
     def head(self, ref: int) -> Head | None:
         """The head of a conversation that has entries here, None if it has to be loaded."""

@@ -6,6 +6,8 @@ Before entries leave the tail, their conversation's row is brought up to date wi
 from collections import Counter
 
 from securechat.server.store.records import (
+    ACKNOWLEDGED_SECONDS,
+    BRANCH_SECONDS,
     KEPT_BYTES,
     KEPT_SECONDS,
     READER_BYTES,
@@ -19,6 +21,7 @@ from securechat.server.store.sqlite.conversations import Conversations
 from securechat.server.store.sqlite.inboxes import Inboxes
 from securechat.server.store.sqlite.logs import Logs
 from securechat.server.store.sqlite.tail import Allowance, RunRow
+from securechat.server.store.sqlite.tokens import Tokens
 from securechat.server.store.sqlite.writer import Writer
 
 PORTION = 256
@@ -30,10 +33,11 @@ DEVICES_AT_ONCE = 8
 """Devices whose numbers `tidy` stores in one transaction: up to 20 KiB each, about 1 ms in all."""
 
 LOGS_AT_ONCE = 16
-"""Histories that `tidy` looks through in one transaction: about 1 ms."""
+"""Histories that `tidy` looks through in one transaction, and deleted conversations: about 1 ms."""
 
 EXPIRY_SECONDS = 3600
-"""How often all histories and inboxes are searched for entries past the limits of their readers."""
+"""How often all histories and inboxes are searched for entries past the limits of their readers, and tokens for those
+that have expired."""
 
 HANDSHAKES_EXPIRY_SECONDS = 86_400
 """How often the handshakes of all conversations are looked through: they are kept for months, and a new one lets its
@@ -43,49 +47,63 @@ own conversation be looked through in any case."""
 class Tidying:
     """Requires holding the turn."""
 
-    def __init__(self, writer: Writer, logs: Logs, conversations: Conversations, inboxes: Inboxes) -> None:
+    def __init__(
+        self, writer: Writer, logs: Logs, conversations: Conversations, inboxes: Inboxes, tokens: Tokens
+    ) -> None:
         self._writer = writer
         self._logs = logs
         self._conversations = conversations
         self._inboxes = inboxes
+        self._tokens = tokens
         self._next_expiry = 0
         self._next_handshakes_expiry = 0
-        self._expiring = False  # inboxes are looked through for old entries
+        self._expiring = False  # inboxes are looked through for old entries, and tokens, and branch points
 
-    def tidy(self, now: int) -> tuple[list[Trimmed], bool]:
+    def tidy(self, now: int, age: int) -> tuple[list[Trimmed], bool]:
         """See `port.Store`."""
         with self._writer.unhurried():
             self._logs.write_cursors()
             if (cut := self._cut_tail(now)) is not None:
                 return cut, True
-            return self._trim_histories(now)
+            return self._trim_histories(age)
 
-    def _trim_histories(self, now: int) -> tuple[list[Trimmed], bool]:
-        if now >= self._next_expiry:
-            self._next_expiry = now + EXPIRY_SECONDS * 1000
+    def _trim_histories(self, age: int) -> tuple[list[Trimmed], bool]:
+        if not self._next_expiry - EXPIRY_SECONDS * 1000 <= age < self._next_expiry:  # the operator may set it back
+            self._next_expiry = age + EXPIRY_SECONDS * 1000
             self._logs.untidy |= self._logs.histories
             self._expiring = True
-        if now >= self._next_handshakes_expiry:
-            self._next_handshakes_expiry = now + HANDSHAKES_EXPIRY_SECONDS * 1000
+        if not self._next_handshakes_expiry - HANDSHAKES_EXPIRY_SECONDS * 1000 <= age < self._next_handshakes_expiry:
+            self._next_handshakes_expiry = age + HANDSHAKES_EXPIRY_SECONDS * 1000
             self._logs.grown |= self._logs.ids.keys()
-        old = now - READER_SECONDS * 1000
+        old = age - READER_SECONDS * 1000
         if self._expiring:
-            self._expiring = self._inboxes.expire(old, PORTION)
+            self._expiring = any([
+                self._inboxes.expire(old, PORTION),
+                self._tokens.expire(age, PORTION),
+                self._conversations.drop_branch_points(age - BRANCH_SECONDS * 1000, LOGS_AT_ONCE),
+            ])
         trimmed: list[Trimmed] = []
         allowance = Allowance(PORTION, PORTION_BYTES)
         for _ in range(min(LOGS_AT_ONCE, len(self._logs.untidy))):
-            trimmed += self._trim(self._logs.untidy.pop(), old, allowance)
+            trimmed += self._trim(self._logs.untidy.pop(), age, allowance)
             if allowance.full:
                 break
         for _ in range(min(LOGS_AT_ONCE, len(self._logs.grown))):
             if allowance.full:
                 break
-            self._trim_handshakes(self._logs.grown.pop(), now - KEPT_SECONDS * 1000, allowance)
+            ref = self._logs.grown.pop()
+            if (deserted := self._drop_deserted(ref, age)) is not None:
+                trimmed.append(deserted)
+            else:
+                self._trim_handshakes(ref, age, allowance)
+        buried = self._conversations.drop_dead(LOGS_AT_ONCE, allowance)
         dropped = self._inboxes.drop_loose(allowance)
         self._writer.commit()
+        self._logs.committed()
+        self._logs.dead -= buried
         self._inboxes.loose -= dropped
         return trimmed, bool(
-            self._logs.untidy or self._logs.grown or self._inboxes.loose or self._expiring
+            self._logs.untidy or self._logs.grown or self._logs.dead or self._inboxes.loose or self._expiring
         )
 
     def _cut_tail(self, now: int) -> list[Trimmed] | None:
@@ -144,7 +162,7 @@ class Tidying:
     def _move(self, runs: list[RunRow]) -> None:
         """Copy runs from the tail to the history."""
         self._writer.execute_many(
-            "INSERT INTO history SELECT conversation, first, last, time, size, entries FROM tail WHERE id = ?",
+            "INSERT INTO history SELECT conversation, first, last, time, size, entries, account FROM tail WHERE id = ?",
             [(run.id,) for run in runs],
         )
         sizes: Counter[int] = Counter()
@@ -157,8 +175,12 @@ class Tidying:
         self._logs.histories |= sizes.keys()
         self._logs.untidy |= sizes.keys()
 
-    def _trim(self, ref: int, old: int, allowance: Allowance) -> list[Trimmed]:
-        """Delete entries that everybody has read, and in rooms those past a reader's limits, as many as are allowed."""
+    def _trim(self, ref: int, age: int, allowance: Allowance) -> list[Trimmed]:
+        """Delete entries that everybody has read, and those past a reader's limits, as many as are allowed.
+
+        In a direct conversation senders are refused instead, and it ends when its handshakes do: a lost device never
+        comes to read.
+        """
         found = self._writer.rows(
             "SELECT id, kind, seq, first_seq, held_bytes, resumed, lost_after FROM conversations WHERE ref = ?", ref
         )
@@ -181,8 +203,11 @@ class Tidying:
                 first_time = time
                 break
             if last > floor:
-                past_limits = time < old or held > READER_BYTES or last <= surplus
-                if kind == "direct" or not past_limits:
+                if kind == "direct":
+                    past_limits = time < age - KEPT_SECONDS * 1000
+                else:
+                    past_limits = time < age - READER_SECONDS * 1000 or held > READER_BYTES or last <= surplus
+                if not past_limits:
                     first_time = time
                     whole = False
                     break
@@ -201,10 +226,27 @@ class Tidying:
         if allowance.full:
             self._logs.untidy.add(ref)
         elif whole:
-            self._logs.histories.discard(ref)
+            self._logs.emptied.add(ref)
         return [Trimmed(conversation, first_seq, given_up, (held, first_time))]
 
-    def _trim_handshakes(self, ref: int, old: int, allowance: Allowance) -> None:
+    def _drop_deserted(self, ref: int, age: int) -> Trimmed | None:
+        """Delete a conversation without members in which nothing has happened for long; None: it is not one.
+
+        A device that leaves as the last one deletes it by that. Nobody does where the last ones were revoked, or thrown
+        out by a word of the operator: their owner may come back (`sequencer.heirs`), as long as a reader is waited for.
+        """
+        conversation = self._logs.ids.get(ref)
+        if conversation is None or self._logs.tail.has(ref):
+            return None
+        ((time, seq),) = self._writer.rows("SELECT time, seq FROM conversations WHERE ref = ?", ref)
+        if time > age - READER_SECONDS * 1000 or self._writer.one(
+            "SELECT 1 FROM members WHERE conversation = ? AND last_seq IS NULL LIMIT 1", ref
+        ):
+            return None
+        self._conversations.delete(conversation)
+        return Trimmed(conversation, seq + 1, deserted=True)
+
+    def _trim_handshakes(self, ref: int, age: int, allowance: Allowance) -> None:
         """Delete handshakes that nobody needs, and those past the limits, but none that the group is rebuilt from.
 
         As many as are allowed.
@@ -213,6 +255,8 @@ class Tidying:
         if not found:
             return
         kept, snapshot_seq = found[0]
+        fresh = age - ACKNOWLEDGED_SECONDS * 1000
+        old = age - KEPT_SECONDS * 1000
         floor = self._writer.one("SELECT min(cursor) FROM members WHERE conversation = ?", ref) or 0  # all have read it
         anchor: int | None = self._writer.one("SELECT min(seq) FROM checkpoints WHERE conversation = ?", ref)
         if anchor is not None:  # whoever goes on from a checkpoint needs what follows it
@@ -222,7 +266,7 @@ class Tidying:
             "SELECT seq, time, size FROM handshakes WHERE conversation = ? AND seq <= ? ORDER BY seq LIMIT ?",
             ref, snapshot_seq, allowance.rows,
         ):  # fmt: skip
-            if seq > floor and time >= old and kept <= KEPT_BYTES and size:
+            if (time >= fresh or (seq > floor and time >= old)) and kept <= KEPT_BYTES and size:
                 break
             if allowance.full:
                 break

@@ -16,6 +16,7 @@ from securechat.errors import StorageError
 from securechat.server.store.port import DiskFullError
 from securechat.server.store.sqlite import schema
 from securechat.server.store.sqlite.database import Database, code
+from securechat.server.store.sqlite.passed_over import passed_over
 
 WAL_BYTES = 16 << 20
 """Size of the write-ahead log past which a checkpoint is due. The commit after it waits for readers and starts the log
@@ -52,12 +53,16 @@ class Writer:
         self._copying = False  # a backup reads
         self._connection = connection = database.connect("rw", timeout=RESTART_SECONDS)  # nobody else writes
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("SELECT key FROM meta").fetchall()  # opens the write-ahead log as well
+        self.passed_over = passed_over(database.log_path, database.open_files())
+        """Commits that stood in the log behind a damaged place, and are not in the database."""
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
         connection.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's cache; ignored elsewhere
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # `commit` and `checkpoint` say when
         # Some builds overwrite deleted data, which is a third of all that they write. What is deleted here is
         # ciphertext, public keys, and who was in which conversation.
         connection.execute("PRAGMA secure_delete = FAST")
+        connection.execute("PRAGMA recursive_triggers = ON")  # what a REPLACE deletes is held no more (`schema`)
         connection.execute(f"PRAGMA journal_size_limit = {WAL_MOST_BYTES}")
         try:
             schema.migrate(connection)
@@ -69,6 +74,8 @@ class Writer:
 
     def finish_opening(self) -> None:
         """Give room back if there is much, and open the connection that makes checkpoints."""
+        if self.passed_over:  # counted once: what is written now does not cover all of them
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         self._give_back()
         self._checkpointer = self._database.connect("rw")
 

@@ -1,0 +1,105 @@
+"""A real browser without a window, driven over a pipe by its own protocol (Chrome DevTools Protocol)."""
+
+import fcntl
+import json
+import os
+import select
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+PATIENCE = 60.0
+"""Seconds after which a test gives up waiting: a slow machine is not a failure."""
+
+
+def browsers() -> list[str]:
+    """Chromium, where it is installed."""
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    return [each for each in found if each is not None][:1]
+
+
+class Browser:
+    """One page in a browser."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        """`folder`: for what it keeps."""
+        given, self._to = os.pipe()
+        self._from, answers = os.pipe()
+        ends = [fcntl.fcntl(each, fcntl.F_DUPFD, 10) for each in (given, answers)]
+
+        def as_it_wants() -> None:  # it reads from 3, and writes to 4
+            for place, end in zip((3, 4), ends, strict=True):
+                os.dup2(end, place)
+
+        self._process = subprocess.Popen(
+            [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+             f"--user-data-dir={folder}", "--remote-debugging-pipe", "--window-size=1400,900", "about:blank"],
+            preexec_fn=as_it_wants, pass_fds=(3, 4), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        for each in (given, answers, *ends):
+            os.close(each)
+        self._buffer = b""
+        self._number = 0
+        self._session = ""
+        self.complaints: list[str] = []
+        """What the page threw, and what the browser refused to it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._to)
+        os.close(self._from)
+
+    def open(self, page: Path) -> None:
+        """Show a page, and wait until its script has run."""
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for what in ("Runtime", "Log", "Page"):
+            self.ask(f"{what}.enable")
+        self.ask("Page.navigate", url=page.as_uri())
+        deadline = time.monotonic() + PATIENCE
+        while self.value("location.href + document.readyState") != f"{page.as_uri()}complete":
+            assert time.monotonic() < deadline, "the page was never loaded"
+
+    def value(self, expression: str) -> Any:
+        """What an expression is on the page."""
+        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """Press a key; the page has seen it on return."""
+        for kind in ("keyDown", "keyUp"):
+            self.ask("Input.dispatchKeyEvent", type=kind, key=key)
+
+    def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Give an order, and return what comes of it."""
+        self._number += 1
+        order: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            order["sessionId"] = self._session
+        os.write(self._to, json.dumps(order).encode() + b"\0")
+        while True:
+            said = self._next()
+            if said.get("id") == self._number:
+                assert "error" not in said, said
+                result: dict[str, Any] = said["result"]
+                return result
+            if said.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
+                self.complaints.append(json.dumps(said["params"])[:500])
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            assert select.select([self._from], [], [], PATIENCE)[0], "the browser says nothing"
+            data = os.read(self._from, 1 << 16)
+            assert data, "the browser has gone"
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\0")
+        said: dict[str, Any] = json.loads(line)
+        return said
