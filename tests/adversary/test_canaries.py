@@ -24,7 +24,7 @@ from securechat.wire import messages as m
 from securechat_lab.cast.canaries import files, search, spellings
 from securechat_lab.cast.hostile import HostileServer, Link
 from securechat_lab.cast.live import LiveClient, identity_key
-from securechat_lab.cast.scenes import direct, happened, lobby, say, state
+from securechat_lab.cast.scenes import direct, found, happened, lobby, members, say, state
 from tests.adversary.conftest import Site
 from tests.support.server_process import ServerProcess
 
@@ -154,14 +154,13 @@ def converse(world: World) -> None:
     bob.do(commands.Bye(bob.id_of("alice")))
     alice.wait_until(lambda: state(alice, "bob") == "closed")
     direct(alice, carol)
-    alice.do(commands.CreateRoom("#club"))
-    alice.wait_until(lambda: state(alice, "#club") == "open")
+    found(alice, "#club")
     alice.do(commands.MakeInviteLine("#club"))
     text = alice.wait_for(events.InviteLineMade).text
     world.said["an invite line"] = text.encode()
     world.said["its secret"] = decode(text, 0).voucher.secret  # type: ignore[union-attr]  # it has one
     bob.do(commands.UseInviteLine(text))
-    bob.wait_until(lambda: state(bob, "#club") == "open")
+    bob.wait_until(lambda: members(bob, "#club") == ("alice", "bob"))
 
 
 def test_no_canary_of_a_whole_conversation_is_anywhere(world: World) -> None:

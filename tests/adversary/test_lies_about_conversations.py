@@ -13,8 +13,7 @@ from securechat.policy import Identity, Rules
 from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat_lab.cast.hostile import HostileServer, Link
-from securechat_lab.cast.live import LiveClient
-from securechat_lab.cast.scenes import assert_calm, direct, happened, invite, lobby, members, repair, say, state
+from securechat_lab.cast.scenes import assert_calm, direct, found, happened, lobby, members, repair, say, state
 from securechat_lab.cast.shadow import Shadow
 from tests.adversary.conftest import Crowd, Enter
 
@@ -25,14 +24,6 @@ def sent(hostile: HostileServer, account: str, kind: type[m.Request]) -> int:
     """How many requests of one kind a client has sent."""
     requests = [each for link in hostile.links if link.account == account for each in link.requests.values()]
     return sum(isinstance(request, kind) for request in requests)
-
-
-def staff(alice: LiveClient, *others: LiveClient) -> bytes:
-    """An invite room of alice's, with others in it. Returns the conversation."""
-    alice.do(commands.CreateRoom("#staff"))
-    alice.wait_until(lambda: state(alice, "#staff") == "open" and members(alice, "#staff") == ("alice",))
-    invite(alice, "#staff", *others)
-    return alice.id_of("#staff")
 
 
 # --- joining ------------------------------------------------------------------------------------------------------
@@ -214,7 +205,7 @@ def test_a_second_room_of_the_same_name_does_not_take_the_place_of_the_first(
     hostile: HostileServer, crowd: Crowd, rogue: Enter
 ) -> None:
     alice, bob = crowd("alice", "bob")
-    staff(alice, bob)
+    found(alice, "#staff", bob)
     mallory = rogue("mallory")
     (add,) = mallory.adds("bob")
     shadow = Shadow(hostile, mallory, os.urandom(32))
@@ -233,7 +224,7 @@ def test_nobody_follows_a_welcome_into_a_room_of_the_servers_own(
 ) -> None:
     """The server founds a group under the room's id, name and rules, and raises its epoch. Without it all goes on."""
     alice, bob = crowd("alice", "bob")
-    conversation = staff(alice, bob)
+    conversation = found(alice, "#staff", bob)
     victim = alice if standing == "owner" else bob
     if standing == "left":
         bob.do(commands.Leave(conversation))

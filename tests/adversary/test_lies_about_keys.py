@@ -17,6 +17,7 @@ from securechat_lab.cast.scenes import (
     assert_calm,
     compare,
     direct,
+    found,
     happened,
     key_of,
     lobby,
@@ -404,12 +405,11 @@ def test_somebody_under_another_key_is_not_invited_to_a_room(
 ) -> None:
     alice, bob = crowd("alice", "bob")
     direct(alice, bob)
-    alice.do(commands.CreateRoom("#staff"))
-    alice.wait_for(events.ConversationChanged, lambda event: event.conversation.name == "#staff")
+    room = found(alice, "#staff")
     impostor = rogue("bob", register=False)
     swap(hostile, [impostor.key_package()])
-    alice.do(commands.Invite(alice.id_of("#staff"), "bob"))
-    refused = alice.wait_for(events.Refused)
+    refused = alice.answer(commands.Invite(room, "bob"))
+    assert isinstance(refused, events.Refused)
     form = pins.short(impostor.identity.public_key().public_bytes_raw())
     assert refused.text.startswith(f"bob was not added: Their key {form} is not accepted: /trust or /verify decides.")
     assert happened(alice, events.KeyChanged) == [events.KeyChanged("bob", form, "changed")]

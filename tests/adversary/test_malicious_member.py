@@ -27,7 +27,7 @@ from securechat.wire.chain import MLS_MESSAGE
 from securechat_lab.cast.hostile import HostileServer
 from securechat_lab.cast.live import LiveClient
 from securechat_lab.cast.rogue import Rogue
-from securechat_lab.cast.scenes import MARKED, assert_calm, direct, happened, invite, lobby, members, repair, say, state
+from securechat_lab.cast.scenes import MARKED, assert_calm, direct, found, happened, lobby, members, repair, say, state
 from securechat_lab.cast.wire_client import commit_data
 from tests.adversary.conftest import Crowd, Enter
 from tests.support.log import logged
@@ -45,12 +45,8 @@ def lobby_with(mallory: Rogue, *people: LiveClient) -> bytes:
 
 def staff_with(mallory: Rogue, alice: LiveClient, *others: LiveClient) -> bytes:
     """An invite room of alice's, with others and mallory in it. Returns the conversation."""
-    alice.do(commands.CreateRoom("#staff"))
-    alice.wait_until(lambda: members(alice, "#staff") == ("alice",) and state(alice, "#staff") == "open")
-    conversation = alice.id_of("#staff")
-    invite(alice, "#staff", *others)
-    alice.do(commands.Invite(conversation, "mallory"))
-    alice.wait_until(lambda: "mallory" in members(alice, "#staff"))
+    conversation = found(alice, "#staff", *others)
+    assert isinstance(alice.answer(commands.Invite(conversation, "mallory")), events.Done)
     assert mallory.enter_by_welcome() == conversation
     for other in others:
         other.wait_until(lambda other=other: members(other, "#staff") == members(alice, "#staff"))  # type: ignore[misc]  # bound now

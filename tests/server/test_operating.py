@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from securechat import cli
-from securechat.client import commands, events
+from securechat.client import events
 from securechat.server.app import Server
 from securechat.server.config import ServerConfig
 from securechat.server.store.records import StoredKeepsake
@@ -20,6 +20,7 @@ from securechat.ui.exit_codes import ExitCode
 from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat_lab.cast.live import LiveClient
+from securechat_lab.cast.scenes import found
 from securechat_lab.cast.wire_client import Person, WireClient
 from tests.support.live import LiveServer
 
@@ -258,8 +259,7 @@ def test_people_are_told_of_a_deleted_room_and_a_notice_in_sentences(tmp_path: P
         people.callback(alice.close)
         people.callback(server.stop)
         alice.wait_for(events.Ready)
-        alice.do(commands.CreateRoom("#den"))
-        alice.wait_for(events.ConversationChanged, lambda event: event.conversation.name == "#den")
+        found(alice, "#den")
         run = admin(tmp_path / "data")
         run("notice", "Down at noon.")
         alice.wait_for(events.Notice, lambda event: event.text == "Down at noon.")

@@ -9,7 +9,7 @@ import pytest
 
 from securechat.client import commands, events
 from securechat_lab.cast.live import LiveClient
-from securechat_lab.cast.scenes import direct, happened, invite, lobby, members, say, state
+from securechat_lab.cast.scenes import direct, found, happened, lobby, members, say, state
 from tests.stories.asking import asked_in
 from tests.support.live import LiveServer
 
@@ -34,14 +34,6 @@ def clients(tmp_path: Path) -> Iterator[Clients]:
             client.close()
     assert server.stop() == 0
     assert "Traceback" not in server.log.read_text()
-
-
-def club(owner: LiveClient, *others: LiveClient) -> bytes:
-    """A room of invitation."""
-    owner.do(commands.CreateRoom("#club"))
-    owner.wait_for(events.ConversationChanged, lambda event: event.conversation.name == "#club")
-    invite(owner, "#club", *others)
-    return owner.id_of("#club")
 
 
 def begin(*people: LiveClient) -> None:
@@ -75,7 +67,7 @@ def start_again(person: LiveClient) -> None:
 def test_a_new_phone_a_new_key_and_a_new_member(clients: Clients) -> None:
     alice, bob, carol, dave = clients("alice", "bob", "carol", "dave")
     direct(alice, bob)
-    room = club(carol, alice, bob)
+    room = found(carol, "#club", alice, bob)
     begin(alice, bob, carol, dave)
     alice.close()
     alice.path = alice.path.with_name("new-alice.vault")
@@ -97,7 +89,7 @@ def test_a_new_phone_a_new_key_and_a_new_member(clients: Clients) -> None:
 
 def test_the_laptop_of_yesterday_and_a_short_absence(clients: Clients, tmp_path: Path) -> None:
     alice, bob, carol = clients("alice", "bob", "carol")
-    club(alice, bob, carol)
+    found(alice, "#club", bob, carol)
     lobby(alice, bob, carol)
     begin(alice, bob, carol)
     bob.close()
@@ -117,7 +109,7 @@ def test_the_laptop_of_yesterday_and_a_short_absence(clients: Clients, tmp_path:
 
 def test_an_owner_who_is_gone_and_one_who_leaves_and_comes_back(clients: Clients) -> None:
     alice, bob, carol = clients("alice", "bob", "carol")
-    room = club(alice, bob, carol)
+    room = found(alice, "#club", bob, carol)
     direct(bob, carol)
     assert isinstance(alice.answer(commands.SetOwner(room, "bob", owner=True)), events.Done)
     bob.wait_until(lambda: "bob" in bob.client.find("#club").owners)  # type: ignore[union-attr]  # he is in it

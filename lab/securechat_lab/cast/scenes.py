@@ -36,14 +36,23 @@ def lobby(*people: LiveClient) -> bytes:
     return people[0].id_of("#lobby")
 
 
+def found(owner: LiveClient, room: str, *people: LiveClient) -> bytes:
+    """Found a room of invitation, and bring people into it. Returns the conversation.
+
+    A room is listed as open from the moment it is asked for. Only the answer says that it exists.
+    """
+    assert isinstance(owner.answer(commands.CreateRoom(room)), events.Done)
+    invite(owner, room, *people)
+    return owner.id_of(room)
+
+
 def invite(owner: LiveClient, room: str, *people: LiveClient) -> None:
     """Bring people into a room; each has answered, and everybody has seen that, on return."""
     inside = [owner]
     for person in people:
         before = epoch(owner, room)
-        owner.do(commands.Invite(owner.id_of(room), person.name))
+        assert isinstance(owner.answer(commands.Invite(owner.id_of(room), person.name)), events.Done)
         inside.append(person)
-        owner.wait_until(lambda person=person: person.name in members(owner, room))  # type: ignore[misc]  # bound now
         for each in (person, *inside):  # they were added, and have committed a path of their own
             each.wait_until(lambda each=each, before=before: epoch(each, room) == before + 2)  # type: ignore[misc]  # bound now
 

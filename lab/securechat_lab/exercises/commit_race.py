@@ -23,7 +23,7 @@ from securechat.mls.welcome import Welcome
 from securechat.server.parts import ServerParts
 from securechat.server.sequencer.commits import accepts_commit
 from securechat.server.sequencer.leases import STRIKES
-from securechat_lab.cast.scenes import direct, invite, members, say
+from securechat_lab.cast.scenes import direct, found, members, say
 from securechat_lab.kit.asked import Asked
 from securechat_lab.kit.outcomes import Outcome
 from securechat_lab.kit.review import STRONG, Claim, Review
@@ -361,10 +361,9 @@ def on_a_real_server(ask: Ask) -> str:
     asked = Asked(ask())
     with Stage(server_parts=ServerParts(accepts_commit=partial(asked.yes, "may_enter"))) as stage:
         alice, bob, mallory = (stage.person(name) for name in ("alice", "bob", "mallory"))
-        alice.answer(commands.CreateRoom("#plan"))
         for each in (bob, mallory):
             direct(alice, each)
-        invite(alice, "#plan", bob, mallory)
+        found(alice, "#plan", bob, mallory)
         say(mallory, "#plan", "hello", alice, bob)
         alice.do(commands.Remove(alice.id_of("#plan"), "mallory"))
         bob.wait_until(lambda: members(bob, "#plan") == ("alice", "bob"))

@@ -26,7 +26,7 @@ from securechat.wire import messages as m
 from securechat.wire.chain import MLS_MESSAGE
 from securechat_lab.cast.hostile import Link
 from securechat_lab.cast.rogue import Rogue
-from securechat_lab.cast.scenes import epoch, invite, members, state
+from securechat_lab.cast.scenes import epoch, found, invite
 from securechat_lab.kit.asked import Asked
 from securechat_lab.kit.outcomes import Outcome
 from securechat_lab.kit.review import STRONG, Claim, Review
@@ -184,11 +184,8 @@ class Scene:
         self._stage.__enter__()
         self.owner = self._stage.person(owner(self._seed))
         self.mallory = self._stage.mole(MALLORY).register().login()
-        self.owner.do(commands.CreateRoom(ROOM))
-        self.owner.wait_until(lambda: state(self.owner, ROOM) == "open")
-        self.room = self.owner.id_of(ROOM)
-        self.owner.do(commands.Invite(self.room, MALLORY))
-        self.owner.wait_until(lambda: MALLORY in members(self.owner, ROOM))
+        self.room = found(self.owner, ROOM)
+        assert isinstance(self.owner.answer(commands.Invite(self.room, MALLORY)), events.Done)
         self.mallory.enter_by_welcome()
         return self
 
