@@ -7,7 +7,12 @@ from securechat.content.envelope import Envelope, decode, encode, padding, place
 from securechat.content.registry import (
     INVITATION_DAYS,
     KINDS,
+    MAX_FILE,
+    MAX_FILE_NAME,
+    MAX_FILE_TEXT,
+    MAX_INLINE,
     MAX_TEXT,
+    MAX_THUMBNAIL,
     NAMELESS,
     Accept,
     Action,
@@ -17,6 +22,7 @@ from securechat.content.registry import (
     DeclineInvite,
     Delete,
     Edit,
+    File,
     Instead,
     Invite,
     LineProof,
@@ -30,6 +36,7 @@ from securechat.content.registry import (
     WithdrawInvite,
     check_text,
     encode_body,
+    file_of,
     is_editable,
     is_message,
     kind_of,
@@ -47,7 +54,11 @@ CHAIN = bytes(range(32))
 ROOM = bytes(range(32))
 INVITE = Invite(ROOM, "invite", "#club", "member", (("alice", bytes(32)),), CHAIN, 1_700_000_000_000, "come in")
 ABOUT = Name(bytes(range(16)), 7)
+BLOB, KEY = b"b" * 16, b"k" * 32
+SHARED = File("a holiday", "sea.jpg", "image/jpeg", "image", 70_000, CHAIN, BLOB, KEY, b"", b"thumbnail")
+NOTE = File("note.ogg", "note.ogg", "audio/ogg", "voice", 4, CHAIN, b"", b"", b"OggS", b"", 1500, bytes(range(48)))
 EXAMPLES = [
+    SHARED, NOTE,
     Text("hi"), Action("waves"), Reply("yes", ABOUT), Edit("hi!", ABOUT), Delete(ABOUT),
     Reaction("👍", ABOUT, "add"), Reaction("👍", ABOUT, "remove"),
     Marks(7, 5), Request("may I?"), Request(), Accept(), Decline(), Bye(),
@@ -92,6 +103,25 @@ INVITED = (ID, "invite", "#club", "member", (("alice", ID),), ID, 1, "come")
 WRONG_NAMES: list[object] = [
     (bytes(15), 1), (bytes(17), 1), (bytes(16), -1), (bytes(16), 1 << 53), (bytes(16),), (bytes(16), 1, 1), bytes(16),
 ]  # fmt: skip
+FILE: tuple[object, ...] = msgspec.structs.astuple(SHARED)
+FILE_EDGES: list[tuple[object, object, list[object]]] = [
+    ("x", "x" * 4096, ["", "x" * 4097, "é" * 2049]),
+    ("x", "x" * 255, ["", "x" * 256, "é" * 128]),
+    ("a/b", "a/" + "b" * 125, ["", "a", "/", "a/", "/b", "a/" + "b" * 126, "a/b/c", "A/b", "a/b; c=d", "a/b\n"]),
+    ("voice", "attachment", ["", "inline", "Image"]),
+    (0, 1 << 40, [-1, (1 << 40) + 1, "5"]),
+    (CHAIN, CHAIN, [b"", bytes(31), bytes(33)]),
+    (BLOB, BLOB, [b"", bytes(15), bytes(17)]),
+    (KEY, KEY, [b"", bytes(31), bytes(33)]),
+    (b"", b"", [b"x", bytes(5)]),
+    (b"", bytes(16_384), [bytes(16_385)]),
+    (0, 86_400_000, [-1, 86_400_001]),
+    (b"", bytes(48), [bytes(47), bytes(49)]),
+    (0, 65_535, [-1, 65_536]),
+    (0, 65_535, [-1, 65_536]),
+    (0, 253_370_764_800_000, [-1, 253_370_764_800_001]),
+]  # fmt: skip
+"""Of each field of a file, in their order."""
 EDGES: list[tuple[type[Body], tuple[object, ...], int, object, object, list[object]]] = [
     # kind, its fields, which of them, the least and the most of it that is taken, and what is not
     (Text, ("hi",), 0, "", "x" * 65_536, ["x" * 65_537, "é" * 32_769]),
@@ -99,6 +129,10 @@ EDGES: list[tuple[type[Body], tuple[object, ...], int, object, object, list[obje
     (Action, ("hi",), 0, "", "x" * 65_536, ["x" * 65_537, "é" * 32_769]),
     (Reply, ("hi", ABOUT), 0, "", "x" * 65_536, ["x" * 65_537, "é" * 32_769]),
     (Reply, ("hi", ABOUT), 1, NAMELESS, (bytes(16), (1 << 53) - 1), WRONG_NAMES),
+    *((File, FILE, at, least, most, beyond) for at, (least, most, beyond) in enumerate(FILE_EDGES)),
+    (File, (*FILE[:4], 65_536, CHAIN, b"", b"", bytes(65_536), b"", *FILE[10:]), 8, bytes(65_536), bytes(65_536),
+     [b"", bytes(65_535), bytes(65_537)]),
+    (File, (*FILE[:4], 0, CHAIN, b"", b"", b"", *FILE[9:]), 4, 0, 0, [1]),
     (Edit, ("hi", ABOUT), 0, "x", "x" * 65_536, ["", "x" * 65_537, "é" * 32_769]),
     (Edit, ("hi", ABOUT), 1, NAMELESS, (bytes(16), (1 << 53) - 1), WRONG_NAMES),
     (Delete, (ABOUT,), 0, NAMELESS, (bytes(16), (1 << 53) - 1), WRONG_NAMES),
@@ -153,7 +187,7 @@ def test_an_envelope_is_taken_up_to_its_limits() -> None:
 
 def test_of_all_kinds_what_people_say_alone_has_a_place_in_rooms() -> None:
     said = [kind.name for kind in KINDS if not kind.direct_only]
-    assert said == ["text", "action", "reply", "edit", "delete", "reaction", "marks"]
+    assert said == ["text", "action", "reply", "file", "edit", "delete", "reaction", "marks"]
     assert INVITATION_DAYS == 14
 
 
@@ -165,7 +199,7 @@ def test_a_kind_that_is_a_line_says_what_it_shows_and_others_show_nothing() -> N
 
 
 def test_what_can_be_answered_is_something_said_or_not_known_and_a_text_alone_can_be_edited() -> None:
-    assert [kind.name for kind in KINDS if is_message(kind.name)] == ["text", "action", "reply", "request"]
+    assert [kind.name for kind in KINDS if is_message(kind.name)] == ["text", "action", "reply", "file", "request"]
     assert [kind.name for kind in KINDS if is_editable(kind.name)] == ["text", "action", "reply", "request"]
     assert is_message("poll")
     assert not is_editable("poll")
@@ -213,6 +247,28 @@ def test_whatever_a_kind_from_the_future_holds_something_or_nothing_stands_for_i
 def test_a_type_from_the_future_is_named_and_left_unread() -> None:
     content = msgspec.msgpack.encode((7, CHAIN, 1, "poll", b"\x91" * 1000))
     assert decode(content).body == Unknown("poll", b"\x91" * 1000)
+
+
+def test_a_file_is_shown_by_its_name_and_what_it_is_said_to_be() -> None:
+    assert line_of(*encode_body(SHARED)) == "sea.jpg: a holiday"
+    assert line_of(*encode_body(NOTE)) == "note.ogg"
+    assert file_of(*encode_body(SHARED)) == SHARED
+    assert file_of(*encode_body(Text("hi"))) is None
+    assert file_of("poll", b"") is None
+
+
+def test_a_program_that_does_not_know_files_shows_what_stands_for_one() -> None:
+    assert stand_in("file-of-later", encode_body(SHARED)[1]) == "a holiday"
+
+
+def test_the_largest_file_that_a_message_brings_fits_into_an_entry() -> None:
+    largest = File(
+        "x" * MAX_FILE_TEXT, "x" * MAX_FILE_NAME, "a/" + "b" * 125, "voice", MAX_INLINE, CHAIN, b"", b"",
+        bytes(MAX_INLINE), bytes(MAX_THUMBNAIL), 86_400_000, bytes(48), 65_535, 65_535, 253_370_764_800_000,
+    )  # fmt: skip
+    content = encode(Envelope(1, CHAIN, 1, largest))
+    assert len(content) + padding(len(content)) + 1024 < MAX_PAYLOAD
+    assert MAX_FILE == 1 << 40
 
 
 def test_the_longest_text_fits_into_an_entry_and_one_byte_more_is_refused() -> None:

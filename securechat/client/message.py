@@ -8,6 +8,9 @@ from securechat.value import value
 QuoteState = Literal["", "absent", "deleted", "ignored", "unreadable"]
 """`absent`: it is not here (any more). `ignored`: its sender is, in this open room."""
 
+Disposition = Literal["attachment", "image", "voice"]
+"""How a file wants to be shown (`content.registry`, which is not imported here: screens need no codec)."""
+
 
 @value
 class Quote:
@@ -27,6 +30,25 @@ class Reaction:
 
     text: str
     accounts: tuple[str, ...]
+
+
+@value
+class Attached:
+    """A file that a line brings, by its sender's word. What opens it stays in the vault."""
+
+    name: str  # not safe as a path, nor for a screen
+    description: str  # empty: there is none
+    media_type: str
+    disposition: Disposition
+    size: int  # bytes
+    digest: bytes  # SHA-256 of the file
+    inline: bool  # whether its bytes are here already
+    thumbnail: bytes = b""  # a small picture, not decoded yet; empty: there is none
+    milliseconds: int = 0  # how long a recording is; 0: not known
+    waveform: bytes = b""  # how loud it is, in 48 parts; empty: not known
+    width: int = 0  # of a picture, in pixels; 0: not known
+    height: int = 0
+    until: int = 0  # when the server deletes it (ms); 0: not known
 
 
 class Mark(NamedTuple):
@@ -65,3 +87,4 @@ class Message:
     recipients: int = 0  # of our own line: the people of whom it counts whether they have it; 0: of nobody
     delivered: int = 0  # how many of them say that they have it
     read: int = 0  # how many say that they have read it
+    file: Attached | None = None  # of a line that brings a file

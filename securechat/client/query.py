@@ -7,8 +7,8 @@ from securechat.value import value
 MAX_QUERY: Final = 1000
 """Characters of a search: more is a text that somebody has pasted."""
 
-Has = Literal["link", "reply"]
-"""What a line can have: an address of the web; something that it answers."""
+Has = Literal["file", "link", "reply"]
+"""What a line can have: a file that it brings; an address of the web; something that it answers."""
 
 
 @value

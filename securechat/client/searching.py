@@ -87,6 +87,8 @@ def facets(conversation: bytes, sender: str, kind: str, text: str) -> str:
     found = [_sender(sender), _place(conversation)]
     if kind == "reply":
         found.append(_facet("h", "reply"))
+    if kind == "file":
+        found.append(_facet("h", "file"))
     if _LINK.search(text):
         found.append(_facet("h", "link"))
     return " ".join(found)

@@ -21,6 +21,7 @@ from msgspec import Meta
 
 from securechat.errors import UsageError
 from securechat.wire.limits import (
+    BLOB_ID_LENGTH,
     CONVERSATION_ID_LENGTH,
     DEVICE_ID_LENGTH,
     MAX_ACCOUNT,
@@ -30,6 +31,36 @@ from securechat.wire.limits import (
     MAX_ROOM,
     MAX_TIME,
 )
+
+FILE_KEY_LENGTH: Final = 32
+"""Bytes of a file's key, which is made for it alone."""
+
+MAX_FILE: Final = 1 << 40
+"""Bytes of one file: more than any server takes, and few enough that a counter of chunks stays far from its end."""
+
+MAX_FILE_TEXT: Final = 4 << 10
+"""Bytes of a file's description in UTF-8: with all else that a file can bring it fits into an entry."""
+
+MAX_FILE_NAME: Final = 255
+"""Bytes of a file's name in UTF-8: what file systems take."""
+
+MAX_MEDIA_TYPE: Final = 127
+"""Characters of a media type: RFC 6838 allows 127 on either side of the slash, and none that is registered has more."""
+
+MAX_INLINE: Final = 64 << 10
+"""Bytes of a file inside the message itself: 20 s of a voice note at 24 kb/s."""
+
+MAX_THUMBNAIL: Final = 16 << 10
+"""Bytes of a preview: a picture of some 320 pixels a side."""
+
+MAX_MILLISECONDS: Final = 24 * 3_600_000
+"""Milliseconds of a recording whose length is said: a day."""
+
+MAX_PIXELS: Final = 65_535
+"""Pixels of a picture on either side: as many as a JPEG can have."""
+
+WAVEFORM_LENGTH: Final = 48
+"""Values of a waveform: as many bars as stand in half a line of a screen."""
 
 MAX_TEXT: Final = 64 << 10
 """Bytes of one text in UTF-8: half of what fits into an entry (`wire.limits.MAX_PAYLOAD`), padding included."""
@@ -59,6 +90,9 @@ _Seq = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 
 Role = Literal["member", "inviter", "owner"]
 """What an invited person will be in the room."""
+
+Disposition = Literal["attachment", "image", "voice"]
+"""How a file wants to be shown: by its name, as a picture, or as something that was said."""
 
 
 class Name(NamedTuple):
@@ -149,6 +183,59 @@ class Marks(Body, frozen=True):
     """The seq of a line, or of what came after it: everything up to it is on the sender's disk."""
     read: _Seq
     """The same of what a person has seen; at most `delivered`; 0: nothing, or they do not say."""
+
+
+class File(Body, frozen=True):
+    """Something shared: what a file is called and is, and its bytes, or what it takes to get and to open them.
+
+    Nothing of it is certain but `digest`, by which whoever gets the bytes knows them (docs/content.md, Files).
+    """
+
+    text: Annotated[str, Meta(min_length=1, max_length=MAX_FILE_TEXT)]
+    """What stands for it: its description, or where there is none, its name."""
+    name: Annotated[str, Meta(min_length=1, max_length=MAX_FILE_NAME)]
+    """What its sender calls it. Where it is saved it gets a name that is safe there."""
+    media_type: Annotated[str, Meta(max_length=MAX_MEDIA_TYPE, pattern=r"^[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+\Z")]
+    """As RFC 6838 (section 4.2) has it, without parameters, in small letters."""
+    disposition: Disposition
+    size: Annotated[int, Meta(ge=0, le=MAX_FILE)]
+    """Of the file, in bytes."""
+    digest: _Hash
+    """SHA-256 of the file's bytes."""
+    blob: Annotated[bytes, Meta(max_length=BLOB_ID_LENGTH)]
+    """The id, 16 bytes, under which the server has the encrypted bytes; empty: they are in `inline`."""
+    key: Annotated[bytes, Meta(max_length=FILE_KEY_LENGTH)]
+    """Opens the blob, 32 bytes; empty where there is none."""
+    inline: Annotated[bytes, Meta(max_length=MAX_INLINE)] = b""
+    """The bytes themselves, where there is no blob."""
+    thumbnail: Annotated[bytes, Meta(max_length=MAX_THUMBNAIL)] = b""
+    """A small picture of it, as its sender made it; empty: there is none."""
+    milliseconds: Annotated[int, Meta(ge=0, le=MAX_MILLISECONDS)] = 0
+    """How long a recording is; 0: it is none, or nobody says."""
+    waveform: Annotated[bytes, Meta(max_length=WAVEFORM_LENGTH)] = b""
+    """How loud it is, from 0 to 255, in 48 parts of equal length; empty: nobody says."""
+    width: Annotated[int, Meta(ge=0, le=MAX_PIXELS)] = 0
+    """Of a picture as it is shown, in pixels; 0: nobody says."""
+    height: Annotated[int, Meta(ge=0, le=MAX_PIXELS)] = 0
+    until: Annotated[int, Meta(ge=0, le=MAX_TIME)] = 0
+    """When the server deletes the blob, in milliseconds since 1970, as its sender was told; 0: nobody says."""
+
+    def check(self) -> None:
+        """Bound bytes where types count characters, and let the bytes be in one place."""
+        for text, most in ((self.text, MAX_FILE_TEXT), (self.name, MAX_FILE_NAME)):
+            if _size_of(text) > most:
+                raise UsageError(f"A file's name takes {MAX_FILE_NAME} bytes, its description {MAX_FILE_TEXT:,}.")
+        if (len(self.blob), len(self.key)) not in ((0, 0), (BLOB_ID_LENGTH, FILE_KEY_LENGTH)):
+            raise UsageError("A file has a blob with its key, or neither.")
+        if len(self.inline) != (0 if self.blob else self.size):
+            raise UsageError("A file's bytes are in the message or in a blob, all of them.")
+        if len(self.waveform) not in (0, WAVEFORM_LENGTH):
+            raise UsageError(f"A waveform has {WAVEFORM_LENGTH} values.")
+
+    @property
+    def line(self) -> str:
+        """What stands for it in the history and is searched: its name, and its description if there is one."""
+        return self.name if self.text == self.name else f"{self.name}: {self.text}"
 
 
 class Request(Body, frozen=True):
@@ -264,6 +351,7 @@ KINDS: Final = (
     Kind("text", Text, line=attrgetter("text"), editable=True),
     Kind("action", Action, line=attrgetter("text"), editable=True),
     Kind("reply", Reply, line=attrgetter("text"), editable=True),
+    Kind("file", File, line=attrgetter("line")),
     Kind("edit", Edit),
     Kind("delete", Delete),
     Kind("reaction", Reaction),
@@ -323,6 +411,12 @@ def stand_in(kind: str, data: bytes) -> str:
     return text
 
 
+def file_of(kind: str, data: bytes) -> File | None:
+    """Return the file that a body, decoded before, brings; None: it is of another kind."""
+    body = _DECODERS[kind](data) if kind == "file" else None
+    return body if isinstance(body, File) else None
+
+
 def is_message(kind: str) -> bool:
     """Whether content of this kind is something said, which others can be about: what is not known, may be."""
     return kind not in _BY_NAME or _BY_NAME[kind].line is not None
@@ -347,9 +441,13 @@ def with_name(kind: str, data: bytes, about: Name) -> bytes:
 
 def check_text(text: str) -> None:
     """Raise `UsageError` if `text` cannot be sent as one message."""
+    if (size := _size_of(text)) > MAX_TEXT:
+        raise UsageError(f"The text is {size:,} bytes long; one message takes {MAX_TEXT:,}. Send it in parts.")
+
+
+def _size_of(text: str) -> int:
+    """Return the bytes of a text in UTF-8. Raises `UsageError` if it is not Unicode."""
     try:
-        size = len(text.encode())
+        return len(text.encode())
     except UnicodeEncodeError:
         raise UsageError("The text has characters that are not Unicode. Remove them and send it again.") from None
-    if size > MAX_TEXT:
-        raise UsageError(f"The text is {size:,} bytes long; one message takes {MAX_TEXT:,}. Send it in parts.")

@@ -6,7 +6,8 @@ from datetime import datetime
 import pytest
 
 from securechat.clean import clean
-from securechat.client.message import Message, Quote, QuoteState, Reaction
+from securechat.client.message import Attached, Message, Quote, QuoteState, Reaction
+from securechat.ui.text.wording import size_of
 from securechat.ui.view.lines import (
     ABOVE,
     BELOW,
@@ -39,6 +40,32 @@ def test_a_message_is_one_line_and_an_action_says_what_its_sender_does() -> None
     assert shown(kind="action", text="waves") == "12:00 [#club] * bob waves"
     assert shown(edited=AT) == "12:00 [#club] bob: yes (edited)"
     assert shown(text="", deleted_by="alice") == "12:00 [#club] bob: (deleted by alice)"
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1.0 kB"), (9_949, "9.9 kB"), (9_951, "10 kB"),
+     (999_499, "999 kB"), (999_500, "1.0 MB"), (1 << 30, "1.1 GB"), (1 << 40, "1.1 TB"), (10**15, "1,000 TB")],
+)  # fmt: skip
+def test_a_size_is_written_as_people_do(size: int, words: str) -> None:
+    assert size_of(size) == words
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        (Attached("sea", "a\nholiday", "image/jpeg", "image", 68_000, b"", inline=False), "[picture, 68 kB] sea: a"),
+        (Attached("a\nb\x1b[2J", "", "text/plain", "attachment", 999, b"", inline=False), "[file, 999 bytes] a b"),
+        (Attached("x", "", "audio/ogg", "voice", 9, b"", inline=True, milliseconds=65_900), "[voice note, 1:05] x"),
+        (Attached("x.ogg", "", "audio/ogg", "voice", 1, b"", inline=True), "[voice note, 1 byte] x.ogg"),
+    ],
+    ids=["picture", "hostile name", "voice", "voice of no length"],
+)
+def test_a_file_is_shown_by_what_it_is_and_its_name(file: Attached, words: str) -> None:
+    said = shown(kind="file", text="not this", file=file)
+    assert said.startswith(f"12:00 [#club] bob: {words}")
+    assert all(line.startswith(CONTINUATION) for line in said.split("\n")[1:])
+    assert "\x1b" not in said
 
 
 def test_what_is_answered_stands_above_and_reactions_below() -> None:

@@ -23,7 +23,7 @@ def ms(*date: int) -> int:
         ('"see you" there', Query(("there",), ("see you",))),
         ("budget from:Bob in:#Staff", Query(("budget",), sender="bob", where="#staff")),
         ("from:me in:carol", Query(sender="alice", where="carol")),
-        ("HAS:link has:reply", Query(has=("link", "reply"))),
+        ("HAS:link has:reply has:File", Query(has=("link", "reply", "file"))),
         ("after:2026-11-05", Query(after=ms(2026, 11, 4, 22))),
         ("before:2026-11 after:2026", Query(before=ms(2026, 10, 31, 22), after=ms(2025, 12, 31, 22))),
         ("https://example.org 12:30 from: :", Query(("https://example.org", "12:30", "from:", ":"))),
@@ -39,7 +39,7 @@ def test_what_is_typed_is_what_is_looked_for(typed: str, query: Query) -> None:
 @pytest.mark.parametrize(
     ("typed", "why"),
     [
-        ("has:money", "link or reply"), ("before:yesterday", "a day, a month or a year"),
+        ("has:money", "file, link or reply"), ("before:yesterday", "a day, a month or a year"),
         ("after:2026-13", "a day, a month"), ("after:2026-02-30", "a day, a month"), ("after:0000", "a day, a month"),
         ("before:٢٠٢٦", "a day, a month"), ("from:" + "x" * 200, "name"), ("in:##x", "second title"),
         ("x" * (MAX_QUERY + 1), "at most 1,000"),

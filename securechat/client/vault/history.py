@@ -12,10 +12,10 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from securechat.client import searching
-from securechat.client.message import Mark, Message, Quote, Reaction
+from securechat.client.message import Attached, Mark, Message, Quote, Reaction
 from securechat.client.query import Query
 from securechat.client.vault.database import Database, Statements
-from securechat.content.registry import Name, line_of, stand_in, with_text
+from securechat.content.registry import Name, file_of, line_of, stand_in, with_text
 from securechat.errors import UsageError
 from securechat.identity.pins import Standing
 
@@ -288,6 +288,7 @@ class History(Pages):
         return Message(
             local_id, line.conversation, seq, time, line.sender, line.own, line.text, line.trust, line.problem,
             line.kind, line.device, number, line.refers_to, line.written, line.doubt, line.quote, recipients=recipients,
+            file=line.file,
         )  # fmt: skip
 
     def fail(self, local_id: int, problem: str) -> Message:
@@ -541,7 +542,19 @@ def _message(row: Any) -> Message:
         recipients,
         delivered,
         read,
+        _attached(kind, body) if not (deleted_by or (problem and not own)) else None,
     )
+
+
+def _attached(kind: str, body: bytes) -> Attached | None:
+    file = file_of(kind, body)
+    if file is None:
+        return None
+    description = file.text if file.text != file.name else ""
+    return Attached(
+        file.name, description, file.media_type, file.disposition, file.size, file.digest, not file.blob,
+        file.thumbnail, file.milliseconds, file.waveform, file.width, file.height, file.until,
+    )  # fmt: skip
 
 
 def _shown(kind: str, body: bytes, *, own: int, problem: str, deleted_by: str) -> tuple[str, str]:

@@ -14,6 +14,8 @@ MAX_NAMED: Final = 20
 NAMES: Final = 10
 """Names shown in a row: more would be a screen of them."""
 
+_UNITS: Final = ("kB", "MB", "GB", "TB")
+
 
 @value
 class Sentence:
@@ -71,3 +73,13 @@ def life_of(seconds: int) -> str:
     """Return how long messages live, in days or hours."""
     count, unit = (seconds // 86_400, "day") if seconds % 86_400 == 0 else (-(-seconds // 3600), "hour")
     return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
+def size_of(count: int) -> str:
+    """Return a number of bytes as people write it, in powers of a thousand: "1 byte", "68 kB", "1.4 GB"."""
+    if count < 1000:
+        return "1 byte" if count == 1 else f"{count} bytes"
+    value, unit = count / 1000, 0
+    while value >= 999.5 and unit + 1 < len(_UNITS):
+        value, unit = value / 1000, unit + 1
+    return f"{value:.1f} {_UNITS[unit]}" if value < 9.95 else f"{value:,.0f} {_UNITS[unit]}"

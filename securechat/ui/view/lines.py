@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Final
 
 from securechat.ui.text.trust import beside
-from securechat.ui.text.wording import Sentence, names_of
-from securechat.ui.view.rows import Line, local_time
+from securechat.ui.text.wording import Sentence, names_of, size_of
+from securechat.ui.view.rows import Line, Shared, local_time
 
 CONTINUATION: Final = "      ┃ "
 """Begins every line of a text but its first, so that none of them can look like a line of its own."""
@@ -35,6 +35,8 @@ _WHY_NO_QUOTE: Final = {
     "ignored": "somebody whom you ignore",
     "unreadable": "a message that cannot be shown",
 }
+
+_SORTS: Final = {"attachment": "file", "image": "picture", "voice": "voice note"}
 
 _MARKS: Final = {"notice": "--", "warning": "!!", "alarm": "!!"}
 
@@ -118,8 +120,23 @@ def _first(line: Line, at: int, where: str, now: datetime, *remarks: str) -> str
     sender += " @you" if line.mentioned else ""
     gone = f"deleted by {line.deleted_by}" if line.deleted_by else ""
     said = (*remarks, *(f"({each})" for each in (line.doubt, line.problem, gone) if each))
-    text = " ".join(filter(None, (_hang(line.text), *said)))
+    text = " ".join(filter(None, (_hang(_said(line)), *said)))
     return f"{clock} [{where}] * {sender} {text}" if line.action else f"{clock} [{where}] {sender}: {text}"
+
+
+def _said(line: Line) -> str:
+    """Return the text of a message; of one that brings a file, what that is."""
+    if (file := line.file) is None:
+        return line.text
+    return f"[{what_it_is(file)}] {file.name}{f': {file.description}' if file.description else ''}"
+
+
+def what_it_is(file: Shared) -> str:
+    """Return what somebody shares, in short: "picture, 68 kB", "voice note, 0:15"."""
+    if file.disposition == "voice" and file.milliseconds:
+        minutes, seconds = divmod(file.milliseconds // 1000, 60)
+        return f"voice note, {minutes}:{seconds:02}"
+    return f"{_SORTS[file.disposition]}, {size_of(file.size)}"
 
 
 def _above(line: Line) -> str:

@@ -53,11 +53,14 @@ def query_of(typed: str, account: str, zone: tzinfo | None = None) -> Query:
 
 def _has(argument: str) -> Has:
     match argument.lower():
+        case "file":
+            return "file"
         case "link":
             return "link"
         case "reply":
             return "reply"
-    raise UsageError(f"has: takes {' or '.join(get_args(Has))}, as in has:link.")
+    names = get_args(Has)
+    raise UsageError(f"has: takes {', '.join(names[:-1])} or {names[-1]}, as in has:link.")
 
 
 def _time(argument: str, zone: tzinfo | None) -> int:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from securechat.clean import clean, clean_line
 from securechat.client.events import Trust
-from securechat.client.message import Message, Quote, QuoteState
+from securechat.client.message import Attached, Disposition, Message, Quote, QuoteState
 from securechat.value import value
 
 Delivery = Literal["received", "waiting", "sent", "delivered", "read", "not sent"]
@@ -35,6 +35,31 @@ class Under:
 
     text: str
     accounts: tuple[str, ...]
+
+
+@value
+class Shared:
+    """A file that a message brings, by its sender's word."""
+
+    name: str
+    """One line; no path yet."""
+    description: str
+    """May have several lines; empty: there is none."""
+    media_type: str
+    disposition: Disposition
+    size: int
+    """Of the file, in bytes."""
+    thumbnail: bytes = b""
+    """A small picture as its sender encoded it, which is hostile until a bounded child has decoded it; or empty."""
+    milliseconds: int = 0
+    """How long a recording is; 0: not known."""
+    waveform: bytes = b""
+    """How loud it is, from 0 to 255, in 48 parts; empty: not known."""
+    width: int = 0
+    """Of a picture, in pixels; 0: not known."""
+    height: int = 0
+    until: int = 0
+    """When the server deletes it, in milliseconds since 1970; 0: not known."""
 
 
 @value
@@ -74,6 +99,8 @@ class Line:
     """How many of them have it."""
     read: int = 0
     """How many have read it."""
+    file: Shared | None = None
+    """What it brings; its text has the name, too."""
 
 
 @value
@@ -171,7 +198,17 @@ def line_of(
         recipients,
         message.delivered if marks else 0,
         message.read if marks else 0,
+        _shared(message.file, clean),
     )
+
+
+def _shared(file: Attached | None, clean: Callable[[str], str]) -> Shared | None:
+    if file is None:
+        return None
+    return Shared(
+        clean_line(file.name), clean(file.description), file.media_type, file.disposition, file.size, file.thumbnail,
+        file.milliseconds, file.waveform, file.width, file.height, file.until,
+    )  # fmt: skip
 
 
 def _delivery(message: Message, recipients: int) -> Delivery:
