@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from securechat.content.registry import MAX_NAME, Body, Name, Unknown, decode_body, encode_body, with_name
 from securechat.errors import DecodeError, UsageError
+from securechat.padding import padme
 from securechat.tlscodec import encode_varint
 from securechat.wire.limits import CHAIN_LENGTH, MAX_COUNT, MAX_TIME
 
@@ -92,12 +93,9 @@ def place(content: bytes, seq: int, chain: bytes, about: Name | None = None) -> 
 
 
 def padding(length: int) -> int:
-    """Return how many zero bytes to add to content of `length` bytes: up to FLOOR, above it Padmé (PURBs, section 4.2).
+    """Return how many zero bytes to add to content of `length` bytes: up to FLOOR, above it Padmé (`padding`).
 
-    Padmé adds at most 12 %, and leaves O(log log) bits of the length visible where no padding leaves O(log). What is
-    rounded up is the content with the length before it (a vector of RFC 9420): that one's size differs as well.
+    What is rounded up is the content with the length before it (a vector of RFC 9420): that one's size differs as well.
     """
     whole = len(encode_varint(length)) + length
-    exponent = whole.bit_length() - 1
-    low_bits = (1 << (exponent - exponent.bit_length())) - 1
-    return max(FLOOR - whole, -whole & low_bits)
+    return max(FLOOR, padme(whole)) - whole
