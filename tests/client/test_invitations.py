@@ -73,6 +73,49 @@ def changes(person: Person) -> list[str]:
 # --- asking -------------------------------------------------------------------------------------------------------
 
 
+def test_who_is_invited_to_a_room_that_is_being_founded_comes_in_once_it_is_there(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    befriend(alice, bob)
+    alice.cut()
+    alice.do(commands.CreateRoom("#club"))
+    club = alice.id_of("#club")
+    for command in (commands.Invite(club, "bob"), commands.SetTopic(club, "books")):
+        assert alice.do(command) == []  # it waits, as what is said does
+    alice.say("#club", "welcome")
+    for late, why in (
+        (commands.SetOwner(club, "bob", owner=True), "bob is not in #club."),
+        (commands.Remove(club, "bob"), "bob is not in #club."),
+        (commands.Invite(club, "alice"), "That is you."),
+        (commands.MakeInviteLine("#club"), "#club does not exist yet"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=why):
+            alice.do(late)
+    alice.crash()  # what waits is in the vault
+    alice.connect()
+    settle(alice, bob)
+    assert alice.engine.snapshot.conversations[club].members == ("alice", "bob")
+    assert bob.engine.snapshot.conversations[club].topic == "books"
+    assert bob.texts("#club") == ["alice: welcome"]
+    assert not alice.of(events.Refused)
+
+
+def test_what_waits_for_a_room_is_answered_whether_it_is_founded_or_not(people: World) -> None:
+    alice, bob = people("alice", "bob")
+    befriend(alice, bob)
+    room(bob, "#taken")
+    for name, kind in (("#club", events.Done), ("#taken", events.Refused)):
+        found = commands.CreateRoom(name)
+        alice.do(found)
+        add = commands.Invite(alice.id_of(name), "bob")
+        alice.do(add)
+        settle(alice, bob)
+        for command in (found, add):
+            assert [type(each) for each in alice.of(events.Event) if each.command == command.id
+                    and isinstance(each, events.Done | events.Refused)] == [kind]  # fmt: skip
+    assert bob.state_of("#club") == "open"
+    assert alice.state_of("#taken") == "closed"
+
+
 def test_nobody_is_in_a_room_before_they_have_said_yes(people: World) -> None:
     alice, bob = people("alice", "bob")
     refuse_all(bob)

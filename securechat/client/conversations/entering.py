@@ -15,6 +15,7 @@ and keys against the pins before anything is sent.
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 import msgspec
@@ -22,7 +23,16 @@ import msgspec
 from securechat import policy
 from securechat.client import events
 from securechat.client.backoff import Backoff
-from securechat.client.conversations import beginning, external_commits, holds, offers, phases, standstill, verdicts
+from securechat.client.conversations import (
+    beginning,
+    external_commits,
+    governing,
+    holds,
+    offers,
+    phases,
+    standstill,
+    verdicts,
+)
 from securechat.client.conversations.catching_up import MAX_OFFERED_NUMBER
 from securechat.client.conversations.conversation import Conversation, Staged
 from securechat.client.conversations.external_commits import Joining
@@ -44,7 +54,7 @@ from securechat.mls.group_info import GroupInfo
 from securechat.mls.key_package import KeyPackage
 from securechat.mls.proposals import Add
 from securechat.mls.public_group import PublicGroup
-from securechat.policy import Identity, Rules
+from securechat.policy import Rules
 from securechat.wire.chain import CHAIN_START, next_chain
 from securechat.wire.limits import CHAIN_LENGTH, CONVERSATION_ID_LENGTH
 from securechat.wire.messages import (
@@ -311,12 +321,12 @@ class Entering:
     # --- rooms ----------------------------------------------------------------------------------------------------
 
     def _found_room(self) -> None:
-        conversation, device = self._conversation, self._context.device
+        conversation = self._conversation
         self._foundings += 1
-        kind = conversation.row.kind
-        owner, site_key = Identity(device.account, device.identity_key), self._context.site_key
-        whose = {"site_key": site_key} if self._ownerless else {"owners": (owner,)}
-        group = self._new_group(Rules(kind, conversation.row.name, **whose), self._context.clock.seconds())
+        rules = governing.own_room(conversation)
+        if self._ownerless:
+            rules = replace(rules, owners=(), site_key=self._context.site_key)
+        group = self._new_group(rules, self._context.clock.seconds())
         conversation.replace_group(OWN, group)
         request = OpenRoom(0, conversation.id, group.group_info(with_tree=True), group.group_info(with_tree=False))
         conversation.stage(0, request, None)

@@ -1,7 +1,7 @@
 """Governing: the commands that change who is in a room, and its rules (docs/design.md, section 6, Rules).
 
-Each is kept in the vault and done once a commit has made it (`committing`). One that makes no sense raises `UsageError`
-and changes nothing.
+Each is kept in the vault and done once a commit has made it (`committing`), in a room that we are founding too: it
+waits there until the server has taken the room. One that makes no sense raises `UsageError` and changes nothing.
 """
 
 from typing import Final, Literal
@@ -76,7 +76,8 @@ def give(room: Conversation, role: Literal["owner", "inviter"], account: str, *,
             raise UsageError(f"{rules.name} needs an owner: name another one first, with /owner add NAME.")
         _change_rules(room, "no-owner" if role == "owner" else "no-inviter", account)
         return
-    person = next((each for each in room.present if each.account == account), None)
+    present = room.present if room.row.phase in phases.READING else []  # nobody is in a room that we are founding
+    person = next((each for each in present if each.account == account), None)
     if person is None:
         raise UsageError(f"{account} is not in {rules.name}.")
     if account in has:
@@ -160,12 +161,22 @@ def _owned(room: Conversation) -> policy.Rules:
 
 
 def _rules_of(room: Conversation) -> policy.Rules:
-    """Return the rules of a room that we are in. Raises `UsageError`."""
+    """Return the rules of a room that we are in, or are founding. Raises `UsageError`."""
     if room.row.kind == "direct":
         raise UsageError("That is for rooms: a conversation of two has no owner.")
+    if room.row.kind == "invite" and room.row.phase == "founding":
+        return own_room(room)
     if room.row.phase not in phases.READING:
         raise UsageError("You are not in this room yet.")
     return policy.rules_of(room.group.public.extensions)
+
+
+def own_room(room: Conversation) -> policy.Rules:
+    """Return the rules that we found a room with: it is ours."""
+    device = room.context.device
+    return policy.Rules(
+        room.row.kind, room.row.name, owners=(policy.Identity(device.account, device.identity_key),)
+    )
 
 
 def _reserved(rules: policy.Rules, who: frozenset[policy.Identity], what: str) -> str:

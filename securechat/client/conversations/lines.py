@@ -78,6 +78,8 @@ class Lines:
         if not device.row.server_id:
             raise UsageError("The server has to be known first: connect once.")
         where = self._registry.find(room) if room else None
+        if where is not None and where.row.kind == "invite" and where.row.phase == "founding":
+            raise UsageError(f"{room} does not exist yet: the server has not answered. Ask for a line once you are in.")
         if room and (where is None or not self._adds_to(where)):
             raise UsageError(f"You cannot invite to {room}: that takes an invite room that you are in and may add to.")
         now = context.clock.milliseconds()
