@@ -26,10 +26,10 @@ from securechat.client.backoff import Backoff
 from securechat.client.conversations import (
     beginning,
     external_commits,
-    governing,
     holds,
     offers,
     phases,
+    rule_changes,
     standstill,
     verdicts,
 )
@@ -323,7 +323,7 @@ class Entering:
     def _found_room(self) -> None:
         conversation = self._conversation
         self._foundings += 1
-        rules = governing.own_room(conversation)
+        rules = rule_changes.founding(conversation)
         if self._ownerless:
             rules = replace(rules, owners=(), site_key=self._context.site_key)
         group = self._new_group(rules, self._context.clock.seconds())

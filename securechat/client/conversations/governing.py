@@ -10,7 +10,7 @@ from securechat import policy
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.inviting import unanswered
-from securechat.client.conversations.rule_changes import OF_MEMBERS, subject
+from securechat.client.conversations.rule_changes import OF_MEMBERS, founding, subject
 from securechat.client.vault.conversations import Action, ChangeRow
 from securechat.errors import UsageError
 from securechat.identity.pins import WRITTEN_TO
@@ -165,18 +165,10 @@ def _rules_of(room: Conversation) -> policy.Rules:
     if room.row.kind == "direct":
         raise UsageError("That is for rooms: a conversation of two has no owner.")
     if room.row.kind == "invite" and room.row.phase == "founding":
-        return own_room(room)
+        return founding(room)
     if room.row.phase not in phases.READING:
         raise UsageError("You are not in this room yet.")
     return policy.rules_of(room.group.public.extensions)
-
-
-def own_room(room: Conversation) -> policy.Rules:
-    """Return the rules that we found a room with: it is ours."""
-    device = room.context.device
-    return policy.Rules(
-        room.row.kind, room.row.name, owners=(policy.Identity(device.account, device.identity_key),)
-    )
 
 
 def _reserved(rules: policy.Rules, who: frozenset[policy.Identity], what: str) -> str:

@@ -20,6 +20,12 @@ OF_MEMBERS: Final = frozenset[Action](("add", "remove", "replace"))
 """Changes that are about who is in; each of the others is about one thing in the rules."""
 
 
+def founding(room: Conversation) -> Rules:
+    """Return the rules that we found a room with: it is ours."""
+    device = room.context.device
+    return Rules(room.row.kind, room.row.name, owners=(Identity(device.account, device.identity_key),))
+
+
 def subject(change: ChangeRow) -> str:
     """Return what a change is about: of two changes of the rules about one thing, the newer counts."""
     return change.action if change.action in ("topic", "rename", "life") else change.value
