@@ -201,8 +201,10 @@ def test_one_address_gives_way_to_another_and_its_own_take_turns(
         room = passwords.WORKERS + password_queue.QUEUE
         crowd = [opened.enter_context(WireClient(server.port, tls, source="127.0.0.9")) for _ in range(room)]
         gate.close()
-        for number, each in enumerate(crowd):
+        reached = gate.reached
+        for number, each in enumerate(crowd, start=1):  # the workers have theirs before the queue fills up
             each.send(m.Login(1, f"nobody{number}", os.urandom(32), bytes(16)))
+            wait_until(lambda: gate.reached == reached + min(number, passwords.WORKERS))  # noqa: B023  # called at once
         wait_until(lambda: queue_of(server) == password_queue.QUEUE)
         late = opened.enter_context(Person(server.port, tls, "alice", source="127.0.0.3"))
         late.send(m.Login(1, "alice", alice.secret, late.device))
