@@ -1,0 +1,158 @@
+"""A file as the server has it: a commitment to its key, and chunks that are encrypted one by one.
+
+    key         32 bytes at random, for this file alone; blob: the id of the blob, 16 bytes at random
+    derived     HKDF-SHA256(key, no salt, info = "securechat file v1 key" or "... commitment", then the blob's id)
+    sealed      commitment[32] chunk chunk ... chunk
+    chunk       AES-256-GCM: 65,520 bytes of plaintext and a tag of 16; the last one has what is left
+    nonce       the chunk's number from 0, as 12 bytes
+    associated  "securechat file v1", the blob's id, and a byte: 1 in the last chunk, else 0
+    plaintext   the file, then zeros up to what the sealed length has room for
+
+How long it is follows from the file's size: at least `FLOOR`, and what Padmé rounds to (`padding`). So a receiver knows
+what will come before the first byte, and the server sees a length that many files share.
+
+A key encrypts one file, read once: who has to send a file again sends the same sealed bytes, since under the same key
+and nonce other bytes would show what both have in common. Chunks can be read in their places alone: moved, left out,
+added, cut off or taken from another blob they do not open. The commitment is compared first, since AES-GCM ciphertexts
+can be made that open under two keys; and what was opened has to have the digest that the message names.
+
+Everything here is streamed: memory holds a few chunks, however large a file is.
+"""
+
+import hmac
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from typing import BinaryIO, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from securechat.content.registry import FILE_KEY_LENGTH
+from securechat.errors import PeerError, UsageError
+from securechat.padding import padme
+from securechat.value import value
+
+CHUNK: Final = 1 << 16
+"""Bytes of a sealed chunk, with its tag: what goes to the server at once."""
+
+TAG: Final = 16
+"""Bytes of a tag of AES-GCM."""
+
+COMMITMENT: Final = 32
+"""Bytes of the commitment at the beginning."""
+
+FLOOR: Final = 4096
+"""Bytes of the shortest sealed file: no disk keeps less."""
+
+_LABEL: Final = b"securechat file v1"
+_PLAIN: Final = CHUNK - TAG
+
+Progress = Callable[[int], None]
+"""Is told how many bytes of the file are done; what it raises ends the work."""
+
+
+def _nothing(_done: int) -> None:
+    """Tell nobody."""
+
+
+class DamagedFileError(PeerError):
+    """What came is not the file that the message names. The text says why, as the end of a sentence."""
+
+
+@value
+class Digest:
+    """What a file turned out to be."""
+
+    size: int
+    digest: bytes
+
+
+def sealed_length(size: int) -> int:
+    """Return the bytes that a file of `size` bytes has when it is sealed."""
+    chunks = max(-(-size // _PLAIN), 1)
+    return padme(max(FLOOR, COMMITMENT + size + chunks * TAG))
+
+
+def seal(
+    source: BinaryIO, target: BinaryIO, key: bytes, blob: bytes, size: int, progress: Progress = _nothing
+) -> Digest:
+    """Write what `source` has, `size` bytes of it, to `target` as above. `key` is to be used this once.
+
+    Raises `UsageError` if there is less, OSError, and what `progress` raises.
+    """
+    aead, commitment = _derive(key, blob)
+    target.write(commitment)
+    digest, done, number = sha256(), 0, 0
+    left = sealed_length(size) - COMMITMENT
+    while left:
+        room = min(left, CHUNK) - TAG
+        wanted = min(room, size - done)
+        data = source.read(wanted) if wanted else b""
+        if len(data) != wanted:
+            raise UsageError("The file has become shorter while it was read. Send it again.")
+        digest.update(data)
+        done += wanted
+        left -= room + TAG
+        target.write(aead.encrypt(_nonce(number), data.ljust(room, b"\0"), _associated(blob, last=not left)))
+        number += 1
+        progress(done)
+    return Digest(done, digest.digest())
+
+
+def unseal(
+    source: BinaryIO, target: BinaryIO, key: bytes, blob: bytes, found: Digest, progress: Progress = _nothing
+) -> None:
+    """Write the file that is sealed in `source` to `target`, if it is the one of this size and digest.
+
+    Raises `DamagedFileError`: then `target` may hold the beginning of the file, which nobody is to get. Raises OSError,
+    and what `progress` raises.
+    """
+    aead, commitment = _derive(key, blob)
+    if not hmac.compare_digest(source.read(COMMITMENT), commitment):
+        raise DamagedFileError("it was not encrypted under the key that the message has")
+    digest, done, number = sha256(), 0, 0
+    left = sealed_length(found.size) - COMMITMENT
+    while left:
+        sealed = source.read(min(left, CHUNK))
+        left -= min(left, CHUNK)
+        try:
+            plain = aead.decrypt(_nonce(number), sealed, _associated(blob, last=not left))
+        except (InvalidTag, ValueError):  # the latter, if it is shorter than a tag
+            raise DamagedFileError("its encryption was tampered with, or it is not whole") from None
+        wanted = min(len(plain), found.size - done)
+        if plain[wanted:].strip(b"\0"):
+            raise DamagedFileError("it is longer than the message says")
+        data = memoryview(plain)[:wanted]
+        digest.update(data)
+        target.write(data)
+        done += wanted
+        number += 1
+        progress(done)
+    if source.read(1):
+        raise DamagedFileError("there is more of it than the message says")
+    if not hmac.compare_digest(digest.digest(), found.digest):
+        raise DamagedFileError("its content is not the one that the message names")
+
+
+def new_key() -> bytes:
+    """Return a key for one file."""
+    return os.urandom(FILE_KEY_LENGTH)
+
+
+def _derive(key: bytes, blob: bytes) -> tuple[AESGCM, bytes]:
+    """Return what encrypts under a file's key, and the commitment to it."""
+    aead, commitment = (
+        HKDF(SHA256(), 32, salt=None, info=_LABEL + what + blob).derive(key) for what in (b" key", b" commitment")
+    )
+    return AESGCM(aead), commitment
+
+
+def _nonce(number: int) -> bytes:
+    return number.to_bytes(12, "big")
+
+
+def _associated(blob: bytes, *, last: bool) -> bytes:
+    return _LABEL + blob + bytes([last])
