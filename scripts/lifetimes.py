@@ -209,6 +209,24 @@ TABLES = (
                 ),
             ),
             Row(
+                "transport.mutual",
+                "LIFE",
+                "the certificate of the day, for one direct link",
+                "refused, before a connection and by TLS",
+                (
+                    "client/test_direct_link.py: out_of_date",
+                    "client/test_direct_link.py: has_expired_since",
+                    "client/test_direct_link.py: more_than_a_day",
+                ),
+            ),
+            Row(
+                "transport.mutual",
+                "CLOCK_SKEW",
+                "before its making from which it is valid",
+                "-",
+                ("client/test_direct_link.py: more_than_a_day",),
+            ),
+            Row(
                 "server.operator.doctor",
                 "RENEW_DAYS",
                 "before its end the doctor asks for a new certificate",

@@ -429,7 +429,8 @@ def test_both_sides_of_a_connection_know_the_certificate_that_it_has(
     expected = hashlib.sha256(leaf.public_bytes(Encoding.DER)).digest()
     assert shown_by(server) == expected
     assert shown_by(server_context(chain, key)) != expected
-    ours, theirs = TLSConnection(client, server_hostname="localhost"), TLSConnection(server)
+    ours = TLSConnection(client, server_side=False, server_hostname="localhost")
+    theirs = TLSConnection(server, server_side=True)
     while not (ours.established and theirs.established):
         theirs.receive(ours.data_to_send())
         ours.receive(theirs.data_to_send())

@@ -45,16 +45,7 @@ _ENCODING_DER = 2
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """The server's side. `certificate` holds its chain, leaf first and CA last, in PEM. Raises StorageError."""
-    context = _context(ssl.PROTOCOL_TLS_SERVER)
-    # Only clients that resume TLS sessions would use session tickets; ours resume with a token of the chat's own.
-    context.num_tickets = 0
-    # The client chooses the group, and of those that OpenSSL offers ffdhe8192 costs us 160 ms a handshake, a hundred
-    # times as much as X25519 (CVE-2002-20001). OpenSSL before 3.0 has no such groups in TLS 1.3.
-    if ssl.OPENSSL_VERSION_INFO >= (3,):
-        try:
-            context.set_ecdh_curve("X25519")
-        except ssl.SSLError:
-            context.set_ecdh_curve("prime256v1")  # Python 3.11.2, which is Debian 12's, knows no other kind here
+    context = accepting_context(ALPN)
     try:
         for path in (certificate, key):
             os.close(open_to_read(path))  # nothing that OpenSSL would wait for, or that is gone at the next SIGHUP
@@ -75,6 +66,21 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
             f"{certificate} is for no host: it has no subject alternative name, and no client takes it by its common "
             "name; `securechat gen-certs --host NAME` makes one that is"
         )
+    return context
+
+
+def accepting_context(protocol: str) -> ssl.SSLContext:
+    """Of whoever is connected to, without a certificate yet: what strangers can have it do is cheap."""
+    context = bare_context(ssl.PROTOCOL_TLS_SERVER, protocol)
+    # Only clients that resume TLS sessions would use session tickets; ours resume with a token of the chat's own.
+    context.num_tickets = 0
+    # The client chooses the group, and of those that OpenSSL offers ffdhe8192 costs us 160 ms a handshake, a hundred
+    # times as much as X25519 (CVE-2002-20001). OpenSSL before 3.0 has no such groups in TLS 1.3.
+    if ssl.OPENSSL_VERSION_INFO >= (3,):
+        try:
+            context.set_ecdh_curve("X25519")
+        except ssl.SSLError:
+            context.set_ecdh_curve("prime256v1")  # Python 3.11.2, which is Debian 12's, knows no other kind here
     return context
 
 
@@ -112,7 +118,7 @@ def digest_of(certificate: bytes | None) -> bytes:
     alone: `tls-unique` is not of TLS 1.3, and there is no way to RFC 9266's exporter.
     """
     if not certificate:
-        raise PeerError("the server shows no certificate")
+        raise PeerError("the other side shows no certificate")
     return hashlib.sha256(certificate).digest()
 
 
@@ -122,7 +128,7 @@ def shown_by(server: ssl.SSLContext) -> bytes:
     Its file may have been replaced since the context was made of it. Raises StorageError if no handshake succeeds.
     """
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context = bare_context(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # we talk to ourselves
     client = context.wrap_bio(to_client, to_server)
@@ -201,10 +207,10 @@ def verified_by(tls: ssl.SSLObject) -> CA:
     return CA.of(x509.load_der_x509_certificate(der))
 
 
-def check_protocol(tls: ssl.SSLObject | ssl.SSLSocket) -> None:
-    """Call after every handshake, on both sides: raises PeerError if the peer did not agree on `securechat/1`."""
-    if tls.selected_alpn_protocol() != ALPN:
-        raise PeerError(f"the other side does not speak {ALPN}")
+def check_protocol(tls: ssl.SSLObject | ssl.SSLSocket, protocol: str = ALPN) -> None:
+    """Call after every handshake, on both sides: raises PeerError if the peer did not agree on this ALPN protocol."""
+    if tls.selected_alpn_protocol() != protocol:
+        raise PeerError(f"the other side does not speak {protocol}")
 
 
 def describe_tls_failure(error: Exception, host: str, port: int, context: ssl.SSLContext | None = None) -> str:
@@ -279,17 +285,17 @@ def _trusts_expired(context: ssl.SSLContext) -> bool:
     return all(end < time.time() for end in ends)
 
 
-def _context(protocol: int) -> ssl.SSLContext:
+def bare_context(side: int, protocol: str = ALPN) -> ssl.SSLContext:
     """What both sides share. A bare SSLContext: no system roots, no key log, no defaults that change with Python."""
-    context = ssl.SSLContext(protocol)
+    context = ssl.SSLContext(side)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
     context.options |= ssl.OP_NO_COMPRESSION
-    context.set_alpn_protocols([ALPN])
+    context.set_alpn_protocols([protocol])
     return context
 
 
 def _trusting(cas: Sequence[x509.Certificate]) -> ssl.SSLContext:
-    context = _context(ssl.PROTOCOL_TLS_CLIENT)  # which sets CERT_REQUIRED and check_hostname
+    context = bare_context(ssl.PROTOCOL_TLS_CLIENT)  # which sets CERT_REQUIRED and check_hostname
     context.hostname_checks_common_name = False  # RFC 9525, section 2: free text, which no CA has checked as a host
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     context.load_verify_locations(cadata=b"".join(ca.public_bytes(Encoding.DER) for ca in cas))
@@ -309,7 +315,7 @@ def _presented_chain(host: str, port: int, deadline: Deadline) -> list[bytes]:
 @contextlib.contextmanager
 def _unverified(host: str, port: int, deadline: Deadline) -> Iterator[ssl.SSLSocket]:
     """A connection to look at certificates, over which nothing is sent. Raises OSError."""
-    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context = bare_context(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # the certificate is what we are looking for; nothing is sent here
     with (

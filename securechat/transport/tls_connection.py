@@ -7,6 +7,7 @@ call anything here (docs/design.md, invariant 10).
 
 import contextlib
 import ssl
+from collections.abc import Callable
 
 from securechat.transport.certificate_files import CA
 from securechat.transport.records import RecordCounter
@@ -19,18 +20,29 @@ _READ_SIZE = 64 << 10
 class TLSConnection:
     """One side of a TLS connection whose bytes somebody else carries."""
 
-    def __init__(self, context: ssl.SSLContext, *, server_hostname: str | None = None) -> None:
-        """The client's side checks the certificate for `server_hostname`; the server's side has none."""
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        server_hostname: str | None = None,
+        check: Callable[[ssl.SSLObject], None] = check_protocol,
+    ) -> None:
+        """The client's side checks the certificate for `server_hostname`, if its context has it do so.
+
+        `check` raises PeerError if something else about the peer is wrong, once hands are shaken.
+        """
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(
-            self._incoming, self._outgoing, server_side=server_hostname is None, server_hostname=server_hostname
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
         )
+        self._check = check
         self.counted = RecordCounter()
         """The records that the peer has sent, those of the handshake included."""
         self.established = False
         self.ended = False  # the peer has sent its close_notify
-        if server_hostname is not None:
+        if not server_side:
             self._handshake()  # the client speaks first
 
     def receive(self, ciphertext: bytes) -> bytes:
@@ -73,7 +85,7 @@ class TLSConnection:
             self.ended = True
 
     def shown(self) -> bytes:
-        """On the client's side, once it is established: the `digest_of` the server's certificate."""
+        """Once it is established: the `digest_of` the peer's certificate. Raises PeerError if it has shown none."""
         return digest_of(self._tls.getpeercert(binary_form=True))
 
     def verified_by(self) -> CA:
@@ -105,5 +117,5 @@ class TLSConnection:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
             return
-        check_protocol(self._tls)
+        self._check(self._tls)
         self.established = True

@@ -187,7 +187,7 @@ class WireClient(Client):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(WAIT)
         self.socket.connect(("::1" if source == "::1" else "127.0.0.1", port))
-        self.tls = TLSConnection(context, server_hostname="127.0.0.1")
+        self.tls = TLSConnection(context, server_side=False, server_hostname="127.0.0.1")
         self.begin(time.monotonic(), versions)
 
     @property

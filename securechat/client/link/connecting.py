@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from securechat.client.link.connection import Connection, receive, send
+from securechat.client.link.connection import Connection
 from securechat.client.settings import ClientSettings
 from securechat.client.trust import Trust, trust
 from securechat.errors import PeerError, UnreachableError
 from securechat.transport.certificate_files import CA, read_cas
 from securechat.transport.deadline import Deadline
+from securechat.transport.streaming import shake_hands
 from securechat.transport.tcp import connect
 from securechat.transport.tls import describe_tls_failure
 from securechat.transport.tls_connection import TLSConnection
@@ -127,33 +128,11 @@ def _open(settings: ClientSettings, context: ssl.SSLContext, deadline: Deadline)
     link = connect(settings.host, settings.port, deadline)
     try:
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # we batch ourselves
-        tls = TLSConnection(context, server_hostname=settings.host)
-        return Connection(link, tls, _shake_hands(link, tls, deadline))
+        tls = TLSConnection(context, server_side=False, server_hostname=settings.host)
+        return Connection(link, tls, shake_hands(link, tls, deadline))
     except ssl.SSLCertVerificationError as error:
         link.close()
         raise UnreachableError(describe_tls_failure(error, settings.host, settings.port, context)) from error
     except BaseException:
         link.close()
         raise
-
-
-def _shake_hands(link: socket.socket, tls: TLSConnection, deadline: Deadline) -> bytes:
-    """Complete the handshake. Return the bytes that the server has sent after it."""
-    early = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(link, selectors.EVENT_READ)
-        unsent = tls.data_to_send()
-        while not tls.established or unsent:
-            unsent = unsent[send(link, unsent) :]
-            selector.modify(link, selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent else 0))
-            selector.select(deadline.remaining())
-            received = receive(link)
-            if received == b"":
-                raise ConnectionResetError("closed during the handshake")
-            try:
-                early += tls.receive(received or b"")
-            except (ssl.SSLError, PeerError):
-                send(link, tls.data_to_send())  # perhaps an alert that says why we refuse
-                raise
-            unsent += tls.data_to_send()
-    return early

@@ -9,6 +9,7 @@ from typing import Final
 from securechat import __version__
 from securechat.transport.certificate_files import CA
 from securechat.transport.deadline import Deadline
+from securechat.transport.streaming import RECEIVE_SIZE, receive, send
 from securechat.transport.tls_connection import TLSConnection
 from securechat.wire import limits
 from securechat.wire.messages import FromClient, FromServer
@@ -16,9 +17,6 @@ from securechat.wire.protocol import ClientProtocol, Ended
 
 GOODBYE_SECONDS: Final = 2.0
 """For the last bytes to leave; whatever was said is in the vault or the log, whether they do or not."""
-
-_RECEIVE_SIZE: Final = 256 << 10
-"""Bytes read at once."""
 
 _MAX_UNSENT: Final = 1 << 20
 """Bytes that may wait for a slow server before we send it anything new."""
@@ -93,7 +91,7 @@ class Connection:
             self.link.sendall(self._unsent + self._tls.data_to_send())
             self.link.shutdown(socket.SHUT_WR)
             # Closing while bytes are unread would reset the connection, and the reset could overtake our goodbye.
-            while self.link.recv(_RECEIVE_SIZE):
+            while self.link.recv(RECEIVE_SIZE):
                 self.link.settimeout(deadline.remaining())
 
     def close(self) -> None:
@@ -102,19 +100,3 @@ class Connection:
             self._tls.write(self._protocol.data_to_send())
             self._tls.close()
             send(self.link, self._unsent + self._tls.data_to_send())
-
-
-def receive(link: socket.socket) -> bytes | None:
-    """Return received bytes; no bytes at the end of the stream; None if there are none yet."""
-    try:
-        return link.recv(_RECEIVE_SIZE)
-    except BlockingIOError:
-        return None
-
-
-def send(link: socket.socket, data: bytes) -> int:
-    """Send as much as the socket takes at once; return how many bytes."""
-    try:
-        return link.send(data) if data else 0
-    except BlockingIOError:
-        return 0

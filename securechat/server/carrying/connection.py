@@ -132,7 +132,7 @@ class Connection:
         self.socket = sock
         self.handler: Handler  # set before the connection is handed to its thread
         self._thread = thread
-        self._tls = TLSConnection(context)
+        self._tls = TLSConnection(context, server_side=True)
         self._protocol = ServerProtocol(hello, now, UNITS)
         self._queue: deque[FromServer | bytes | list[Accepted] | _Encoded] = deque()
         self._queued = 0  # bytes ever put into the queue as frames: counted by those who send them, under one lock
