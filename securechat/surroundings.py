@@ -37,6 +37,8 @@ def told(error: BaseException) -> SecurechatError | None:
             return SurroundingsError(
                 f"What is to be shown has characters that {encoding} lacks. Use a UTF-8 locale, such as LC_ALL=C.UTF-8."
             )
+        case BrokenPipeError(filename=None):
+            return SurroundingsError("Nobody reads the output any more: the rest of it was not shown.")
         case OSError(filename=None, errno=errno.EBADF):
             return SurroundingsError("Standard output is closed. To have nothing shown, send it to /dev/null.")
         case OSError(filename=None, strerror=str(why)):

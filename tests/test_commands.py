@@ -463,7 +463,7 @@ def test_each_failure_has_its_exit_code_and_one_line_of_reason(open_site: Callab
         fails(ExitCode.FULL, "full", "bob", "recv")
         fails(ExitCode.TIMEOUT, "Time is up", "bob", "send", "--wait", "--timeout", "1", "--to", "alice")
         seated.send_signal(signal.SIGINT)  # the usual end of --follow
-        assert seated.wait(SECONDS) == ExitCode.OK
+        assert seated.wait(SECONDS) == ExitCode.INTERRUPTED
     fails(ExitCode.UNTRUSTED, "another identity key", "alice", "recv", "--vault", str(site.folder / "new"))
 
 
@@ -525,7 +525,7 @@ def test_somebody_new_registers_and_talks_at_a_terminal(terminal: Terminal, tmp_
 def test_a_password_is_changed_and_the_other_device_takes_it_over(open_site: Callable[..., Site]) -> None:
     site = open_site()
     old, new, weak = (site.folder / f"alice.{what}" for what in ("password", "new", "weak"))
-    site.run("alice", "send", "--register", "--to", "#lobby", typed="hello")
+    site.run("alice", "send", "--register", "--create", "--to", "#lobby", typed="hello")
     shutil.copytree(site.folder / "vaults", site.folder / "other")  # as a backup would: it still has the old one
     new.write_text("glacier tulip harvest\n")
     weak.write_text("hunter2\n")

@@ -35,7 +35,7 @@ def test_exit_codes_are_the_same_in_the_program_its_help_and_the_readme() -> Non
     assert table == [(str(code.value), meaning) for code, meaning in MEANINGS.items()]
     shown = ALL[0][0].get_help(ALL[0][1])
     for code, meaning in table:
-        assert f"  {code}   {meaning}" in shown
+        assert f"  {code:<3}   {meaning}" in shown
 
 
 @pytest.mark.parametrize(("command", "ctx"), ALL, ids=[ctx.command_path for _, ctx in ALL])

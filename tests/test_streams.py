@@ -109,7 +109,7 @@ def test_what_another_user_hands_over_as_a_stream_is_read(site: LiveServer) -> N
             os.chown(name, 65534, 65534)
         paths = f"/dev/fd/{password},/proc/self/fd/{ca}"
         who = options(site, password_file=f"/dev/fd/{password}", ca=f"/proc/self/fd/{ca}", vault=name)
-        command = [sys.executable, "-c", AS_ANOTHER, paths, "send", "--register", "--to", "#lobby", *who]
+        command = [sys.executable, "-c", AS_ANOTHER, paths, "send", "--register", "--create", "--to", "#lobby", *who]
         assert run(command, typed=b"hello", give=(password, ca)) == (0, "", "")
 
 
@@ -126,7 +126,7 @@ def test_the_same_as_ordinary_files_is_read(site: LiveServer) -> None:
         command = [sys.executable, "-c", AS_ANOTHER, str(site.ca.with_name("ca-key.pem")), "send", "--register"]
         if os.geteuid() != 0:
             command[3] = "/proc/1/mem"
-        assert run([*command, "--to", "#lobby", *who], typed=b"hello") == (0, "", "")
+        assert run([*command, "--create", "--to", "#lobby", *who], typed=b"hello") == (0, "", "")
 
 
 def test_standard_input_can_be_the_password_and_the_ca_a_stream(site: LiveServer) -> None:
@@ -322,7 +322,7 @@ def test_closed_streams_end_no_program_in_a_traceback(site: LiveServer, closed: 
     for command in (["--version"], ["admin", *data, "users", "list"], ["admin", *data, "backup", "-"]):
         code, printed, _ = run([*PROGRAM, *command], closed=closed)
         assert (code, bool(printed)) == ((0, True) if shown else (1, False)), command
-    send = [*PROGRAM, "send", "--register", "--to", "#lobby", *options(site)]
+    send = [*PROGRAM, "send", "--register", "--create", "--to", "#lobby", *options(site)]
     code, _, complaint = run(send, closed=closed, typed=b"hi")
     if "<&-" in closed:
         assert code == 2

@@ -6,14 +6,14 @@ What a command needs is imported when it runs, so that `--help` is fast and a se
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from securechat import __version__, dumps, surroundings
 from securechat.cli import admin, client, server
 from securechat.cli.common import printable
-from securechat.errors import SecurechatError
+from securechat.errors import InternalError, SecurechatError
 from securechat.ui.exit_codes import MEANINGS, ExitCode, exit_code
 
 if TYPE_CHECKING:
@@ -31,15 +31,21 @@ class _Commands(click.Group):
                 return super().main(*args, **extra)
             finally:
                 sys.stdout.flush()
-        except BrokenPipeError:  # the reader of our output has gone
-            _silence()
-            sys.exit(ExitCode.FAILURE)
         except Exception as error:
             if (ours := surroundings.told(error)) is None:
                 raise
             _silence()
             _tell(ours)
             sys.exit(exit_code(ours))
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the arguments. What `--help` prints there may meet an output that takes nothing."""
+        try:
+            return super().make_context(*args, **extra)
+        except click.ClickException as error:
+            _show(error)
+        except BrokenPipeError as error:
+            raise _told(error) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -48,6 +54,12 @@ class _Commands(click.Group):
         except (SecurechatError, TimeoutError) as error:
             _tell(error)
             ctx.exit(exit_code(error))
+        except click.ClickException as error:
+            _show(error)
+        except BrokenPipeError as error:
+            raise _told(error) from error
+        except KeyboardInterrupt:
+            ctx.exit(ExitCode.INTERRUPTED)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -75,11 +87,24 @@ class _Commands(click.Group):
         return command if isinstance(command, click.Command) else None
 
 
+def _told(error: BrokenPipeError) -> SecurechatError:
+    """Return it as an error of ours: click would end the program by it without a word."""
+    return surroundings.told(error) or InternalError(str(error))
+
+
+def _show(error: click.ClickException) -> NoReturn:
+    """Show what is wrong with the arguments. The code says so, too, where nobody hears it."""
+    with suppress(OSError):
+        error.show()
+    sys.exit(error.exit_code)
+
+
 def _tell(error: Exception) -> None:
     """Errors may quote a file or a server: nothing in them must move the cursor or fake a second line."""
     from securechat.ui.told import tell
 
-    tell(f"Error: {printable(str(error))}")
+    with suppress(OSError):  # nobody hears it
+        tell(f"Error: {printable(str(error))}")
 
 
 def _lab() -> "EntryPoint | None":
@@ -108,7 +133,7 @@ Variables, besides those that the options name:
 
 \b
 Exit codes:
-{chr(10).join(f"  {code.value}   {meaning}" for code, meaning in MEANINGS.items())}
+{chr(10).join(f"  {code.value:<3}   {meaning}" for code, meaning in MEANINGS.items())}
 """
 
 

@@ -18,6 +18,7 @@ from securechat.ui.exit_codes import ExitCode
 if TYPE_CHECKING:
     from securechat.ui.plain.colour import Choice
     from securechat.ui.start import Options, Start
+    from securechat.ui.time_limit import TimeLimit
 
 
 _setting = partial(click.option, show_envvar=True)
@@ -194,7 +195,37 @@ def _chat(start: "Start", room: str, color: "Choice", *, lasting: bool) -> int:
         return run_plain(core, inbox, room, color)
 
 
-_timeout = click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Then exit with 7.")
+def _limit(ctx: click.Context, _: click.Parameter, seconds: float | None) -> "TimeLimit | None":
+    """Let the command's time begin, so that it holds for all that follows."""
+    from securechat.ui.time_limit import TimeLimit
+
+    if seconds is None:
+        return None
+    limit = TimeLimit(seconds)
+    ctx.call_on_close(limit.cancel)
+    return limit
+
+
+_timeout = click.option(
+    "--timeout", "limit", type=click.FloatRange(min=0), metavar="SECONDS", callback=_limit, is_eager=True,
+    help="Exit with 7 if it takes longer.",
+)  # fmt: skip
+
+
+def _left(limit: "TimeLimit | None") -> float | None:
+    return None if limit is None else limit.left
+
+
+def _let_ask(_: click.Context, __: click.Parameter, nothing: bool) -> None:  # noqa: FBT001  # click's form
+    from securechat.ui import person
+
+    person.ask(anything=not nothing)
+
+
+_no_input = click.option(
+    "--no-input", is_flag=True, callback=_let_ask, expose_value=False, is_eager=True,
+    help="Ask nothing, also at a terminal: what is missing is an error.",
+)  # fmt: skip
 _wait = click.option("--wait", is_flag=True, help="If the server is full, wait for a place instead of exiting with 6.")
 
 
@@ -206,8 +237,9 @@ _wait = click.option("--wait", is_flag=True, help="If the server is full, wait f
 @click.option("--revoke", metavar="LINE", default="", help="Take a line back, by the digits that --list shows.")
 @_wait
 @_timeout
+@_no_input
 def invite(
-    options: "Options", room: str, days: int, *, listing: bool, revoke: str, wait: bool, timeout: float | None
+    options: "Options", room: str, days: int, *, listing: bool, revoke: str, wait: bool, limit: "TimeLimit | None"
 ) -> None:
     """Print a line by which one new person comes in; give it to them in a way that nobody else reads.
 
@@ -225,7 +257,7 @@ def invite(
         command = ListInviteLines() if listing else MakeInviteLine(room, days, options.invite)
     events: Events = SimpleQueue()
     with open_client(prepare(options), events.put) as core:
-        code = run_invite(core, events, command, wait=wait, timeout=timeout)
+        code = run_invite(core, events, command, wait=wait, timeout=_left(limit))
     raise SystemExit(code)
 
 
@@ -234,10 +266,11 @@ def invite(
 @apply((_profile, *_PERSON_OPTIONS))
 @_wait
 @_timeout
+@_no_input
 @_colour
 def join(
     file: str | None, user: str, vault: Path, password_file: Path | None, *,
-    wait: bool, timeout: float | None, color: "Choice",
+    wait: bool, limit: "TimeLimit | None", color: "Choice",
 ) -> None:  # fmt: skip
     """Come in by an invite line: make the account, ask whoever gave it to you, and chat.
 
@@ -258,11 +291,13 @@ def join(
         new = not start.vault.exists()
         events: Events = SimpleQueue()
         with open_client(start, events.put, again=chat) as core:
-            code = run_join(core, events, text, line, wait=wait, timeout=timeout)
+            code = run_join(core, events, text, line, wait=wait, timeout=_left(limit))
         if not (new and _is_typed_again(start, code)):
             break
         user = ""
     if code == ExitCode.OK and chat:
+        if limit is not None:
+            limit.cancel()  # it was about coming in
         if start.settings.register:
             offer_recovery(start)
         inbox: Inbox = SimpleQueue()
@@ -412,9 +447,13 @@ _inviters = _setting(
 @click.option(
     "--reply", type=click.IntRange(min=1), metavar="SEQ", help="Answer the message there with this seq of recv --json."
 )
+@click.option("--create", is_flag=True, help="Make the open room if there is none of that name.")
 @_wait
 @_timeout
-def send(options: "Options", to: str, reply: int | None, *, wait: bool, timeout: float | None) -> None:
+@_no_input
+def send(
+    options: "Options", to: str, reply: int | None, *, create: bool, wait: bool, limit: "TimeLimit | None"
+) -> None:
     """Send standard input as one message; exit with 0 once the server has it on disk."""
     from queue import SimpleQueue
 
@@ -424,7 +463,7 @@ def send(options: "Options", to: str, reply: int | None, *, wait: bool, timeout:
     text = read_text()
     events: Events = SimpleQueue()
     with open_client(prepare(options), events.put) as core:
-        code = run_send(core, events, to, text, reply=reply or 0, wait=wait, timeout=timeout)
+        code = run_send(core, events, to, text, reply=reply or 0, create=create, wait=wait, timeout=_left(limit))
     raise SystemExit(code)
 
 
@@ -435,7 +474,8 @@ def send(options: "Options", to: str, reply: int | None, *, wait: bool, timeout:
 @click.option("--follow", is_flag=True, help="Keep printing new messages until interrupted.")
 @_wait
 @_timeout
-def recv(options: "Options", *, as_json: bool, follow: bool, wait: bool, timeout: float | None) -> None:
+@_no_input
+def recv(options: "Options", *, as_json: bool, follow: bool, wait: bool, limit: "TimeLimit | None") -> None:
     """Print the messages that have not been read on this device yet."""
     from queue import SimpleQueue
 
@@ -444,7 +484,7 @@ def recv(options: "Options", *, as_json: bool, follow: bool, wait: bool, timeout
 
     events: Events = SimpleQueue()
     with open_client(prepare(options), events.put) as core:
-        code = run_recv(core, events, as_json=as_json, follow=follow, wait=wait, timeout=timeout)
+        code = run_recv(core, events, as_json=as_json, follow=follow, wait=wait, timeout=_left(limit))
     raise SystemExit(code)
 
 

@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     UNTRUSTED = 5
     FULL = 6
     TIMEOUT = 7
+    INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
 
 
 MEANINGS: Final = {
@@ -28,6 +29,7 @@ MEANINGS: Final = {
     ExitCode.UNTRUSTED: "a key is not the one we know, or a question waits for a person",
     ExitCode.FULL: "full",
     ExitCode.TIMEOUT: "out of time",
+    ExitCode.INTERRUPTED: "stopped by Ctrl-C",
 }
 """What each says, as `--help` and the README have it."""
 

@@ -13,6 +13,7 @@ from securechat.client.vault_files import check_whole
 from securechat.errors import StorageError, UsageError
 from securechat.files import PRIVATE, open_to_read, sync
 from securechat.hosts import address_of
+from securechat.ui import person
 from securechat.ui.called import program
 from securechat.ui.recovery import passphrase_of
 from securechat.ui.start import Start, ask_secret, open_vault, parse_server
@@ -61,7 +62,7 @@ def run_import(source: Path, folder: Path, passphrase_file: Path | None) -> None
         except OSError as error:
             raise UsageError(f"The export {source} cannot be read: {error.strerror or error}.") from None
         except WrongPassphraseError as error:
-            if given or not sys.stdin.isatty() or not source.is_file():  # a stream cannot be read again
+            if given or not person.types() or not source.is_file():  # a stream cannot be read again
                 raise
             tell(str(error))
     account, words = export.contents.account, ["client", "--user", export.contents.account]

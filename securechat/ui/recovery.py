@@ -17,6 +17,7 @@ from securechat.client.vault.vault import Vault
 from securechat.errors import SecurechatError, StorageError, UsageError
 from securechat.files import PRIVATE, descriptor_of, expand, open_to_read, write_atomically
 from securechat.identity.armour import MAX_TEXT
+from securechat.ui import person
 from securechat.ui.called import program
 from securechat.ui.qr import show_qr
 from securechat.ui.start import Start, ask_secret, open_vault, prepare_recover, warn_of_readers
@@ -54,7 +55,7 @@ def choose_passphrase(account: str, what: str) -> str:
         try:
             check_own(own, account)
         except UsageError as error:
-            if not sys.stdin.isatty():
+            if not person.types():
                 raise
             tell(str(error))
             continue
@@ -169,7 +170,7 @@ def _open(source: Path, passphrase_file: Path | None) -> RecoveryContents:
         try:
             return open_recovery(data, ask_secret("Passphrase of the recovery file: "))
         except WrongPassphraseError as error:
-            if not sys.stdin.isatty():
+            if not person.types():
                 raise
             tell(str(error))
 

@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from math import inf
 from queue import Empty, SimpleQueue
@@ -20,6 +21,7 @@ from securechat.client.commands import (
     Command,
     JoinRoom,
     ListInviteLines,
+    ListRooms,
     MakeInviteLine,
     MarkShown,
     OpenDirect,
@@ -55,6 +57,7 @@ from securechat.client.events import (
     Received,
     Recovered,
     Refused,
+    RoomList,
     Unreachable,
     Waiting,
 )
@@ -71,6 +74,7 @@ from securechat.ui.qr import show_beside
 from securechat.ui.text.sentences import sentences
 from securechat.ui.text.states import why_held, why_password, why_silent, why_unreachable
 from securechat.ui.text.wording import title
+from securechat.ui.time_limit import GRACE_SECONDS, TIME_IS_UP
 from securechat.ui.told import tell
 from securechat.ui.view.lines import message_line
 from securechat.ui.view.rows import line_of
@@ -125,7 +129,8 @@ class _Run:
         self._events = events
         self._wait = wait
         self._deadline = inf if timeout is None else monotonic() + timeout
-        self.time_is_up = "Time is up."
+        self.time_is_up = TIME_IS_UP
+        self._close_seconds = CLOSE_SECONDS
         self.takes_password = False  # the account's, where the vault has another one
         self._errors = errors
         self._reached = False
@@ -136,8 +141,9 @@ class _Run:
         self._deadline = monotonic() + seconds
 
     def complain(self, text: str) -> None:
-        """Print one line for a person."""
-        tell(f"securechat: {text}", self._errors)
+        """Print one line for a person, if anybody hears it: what is done does not depend on that."""
+        with suppress(OSError):
+            tell(f"securechat: {text}", self._errors)
 
     def complain_of(self, invitation: Invitation) -> None:
         """Say that an invitation waits for a person: a program answers none but those of its settings."""
@@ -154,13 +160,8 @@ class _Run:
         self.complain(f"The server says: {event.text}" if theirs else event.text)
         return exit_code(RefusedError(event.code, event.text))
 
-    def until(
-        self, judge: Callable[[Event], ExitCode | None], *, interrupted: ExitCode = ExitCode.FAILURE
-    ) -> ExitCode:
-        """Start the core and hand its events to `judge` until it answers, the core ends, or time is up.
-
-        `interrupted`: the exit code for Ctrl-C.
-        """
+    def until(self, judge: Callable[[Event], ExitCode | None]) -> ExitCode:
+        """Start the core and hand its events to `judge` until it answers, the core ends, or time is up."""
         self.client.start()
         try:
             with interrupts_wake(self._events.put):
@@ -169,9 +170,7 @@ class _Run:
             self.complain(str(error))
             result = exit_code(error)
         except KeyboardInterrupt:
-            result = interrupted
-        except BrokenPipeError:  # the reader of our output has gone
-            result = ExitCode.FAILURE
+            result = ExitCode.INTERRUPTED
         finally:
             self._close()
         return result
@@ -181,6 +180,7 @@ class _Run:
             event = self._next()
             if event is None:
                 self.complain(self.time_is_up)
+                self._close_seconds = GRACE_SECONDS
                 return ExitCode.TIMEOUT
             result = self._judge_connection(event)
             if result is None:
@@ -229,7 +229,7 @@ class _Run:
 
     def _close(self) -> None:
         self.client.close()
-        self._deadline = monotonic() + CLOSE_SECONDS
+        self._deadline = monotonic() + self._close_seconds
         while not self._ended and (event := self._next()) is not None:
             self._ended = isinstance(event, Ended)
 
@@ -241,6 +241,7 @@ def run_send(
     text: str,
     *,
     reply: int = 0,
+    create: bool = False,
     wait: bool,
     timeout: float | None,
     errors: TextIO = sys.stderr,
@@ -249,8 +250,8 @@ def run_send(
 
     `reply`: the seq of the message there that it answers, among the newest REPLY_LINES; 0: it answers none.
 
-    If we are not in the room yet, we enter it first. A text that was queued and not accepted stays in the vault: the
-    next client of this account sends it.
+    If we are not in the room yet, we enter it first; one that is not there is made only with `create`. A text that was
+    queued and not accepted stays in the vault: the next client of this account sends it.
     """
     run = _Run(client, events, wait=wait, timeout=timeout, errors=errors)
     try:
@@ -258,15 +259,17 @@ def run_send(
     except SecurechatError as error:
         run.complain(str(error))
         return ExitCode.USAGE
-    return run.until(_Sending(run, name, text, reply).judge)
+    return run.until(_Sending(run, name, text, reply, create=create).judge)
 
 
 class _Sending:
     """One text's progress."""
 
-    def __init__(self, run: _Run, name: str, text: str, reply: int) -> None:
+    def __init__(self, run: _Run, name: str, text: str, reply: int, *, create: bool) -> None:
         self._run = run
         self._reply = reply
+        self._create = create
+        self._listed = False  # by the server
         self._client = run.client
         self._name = name
         self._text = text
@@ -282,6 +285,10 @@ class _Sending:
             return self._go_on()
         if self._command is not None and event.command == self._command.id:
             match event:
+                case RoomList(rooms=rooms):
+                    self._listed = any(each.name == self._name and each.kind == "open" for each in rooms)
+                case Done() if isinstance(self._command, ListRooms):
+                    return self._enter()
                 case Done() if isinstance(self._command, JoinRoom):
                     return self._go_on()
                 case Done():
@@ -316,9 +323,19 @@ class _Sending:
         elif found is not None and found.state != "closed":
             self._do(Send(found.id, self._text))
         elif self._name.startswith("#"):
-            self._do(JoinRoom(self._name))
+            self._do(JoinRoom(self._name) if self._create else ListRooms())
         else:
             self._do(OpenDirect(self._name, self._text, ask=False))
+        return None
+
+    def _enter(self) -> ExitCode | None:
+        """Enter the room if the server has it: `JoinRoom` would found another one, of which nobody knows."""
+        if not self._listed:
+            self._run.complain(
+                f"The server lists no open room {self._name}. Nothing was sent; with --create the room is made."
+            )
+            return ExitCode.FAILURE
+        self._do(JoinRoom(self._name))
         return None
 
     def _do(self, command: Command) -> None:
@@ -552,7 +569,7 @@ def run_recv(
                 print_unread()
         return None
 
-    return run.until(judge, interrupted=ExitCode.OK if follow else ExitCode.FAILURE)
+    return run.until(judge)
 
 
 def _json_line(message: Message, conversation: ConversationSnapshot | None) -> str:

@@ -30,6 +30,7 @@ from securechat.identity.invite_line import InviteLine, decode, is_line
 from securechat.lookalikes import check_new_account
 from securechat.names import normalise_account
 from securechat.strength import check_password
+from securechat.ui import person
 from securechat.ui.told import tell
 from securechat.value import value
 
@@ -108,14 +109,14 @@ def prepare(options: Options, *, new: bool = True) -> Start:
     register = options.register if options.register is not None else not vault.exists()
     if not new and not vault.exists():
         raise UsageError(f"{account} is not set up on this computer for {options.server}: there is no vault {vault}.")
-    if not register and not vault.exists() and sys.stdin.isatty():
+    if not register and not vault.exists() and person.types():
         register = _ask_whether_new(account, options.server)
     chosen = register and not vault.exists()
     if chosen:
         try:
             check_new_account(account)
         except UsageError as error:
-            if not sys.stdin.isatty():
+            if not person.types():
                 raise
             tell(str(error))
             return prepare(replace(options, user=""), new=new)
@@ -206,7 +207,7 @@ def read_line(source: str | None) -> tuple[str, InviteLine]:
             "An invite line is a secret, and other users of this machine can see arguments. Run `securechat join` and "
             "paste the line when you are asked, or name a file that holds it."
         )
-    if source is None and sys.stdin.isatty():
+    if source is None and person.types():
         text = _ask("Paste the invite line: ")
         while _is_cut_off(text) and (more := _ask("And the rest of it: ")):  # a terminal may have broken it
             text += more
@@ -284,7 +285,7 @@ def who(user: str) -> str:
 
     A typing error is theirs to mend, also behind --user; without a terminal it is an error. Raises `UsageError`.
     """
-    there = sys.stdin.isatty() and sys.stderr.isatty()
+    there = person.types() and sys.stderr.isatty()
     while True:
         try:
             if user:
@@ -331,7 +332,7 @@ def _ask(question: str) -> str:
 
 def ask_secret(question: str) -> str:
     """Ask a person for something that is not shown. Raises `UsageError` if nobody is there."""
-    if not (sys.stdin.isatty() or sys.stderr.isatty()):
+    if not person.is_there():
         raise UsageError("Nobody is there to ask: give it in a file.")
     try:
         return getpass(question)
@@ -342,7 +343,7 @@ def ask_secret(question: str) -> str:
 
 def _ask_password(account: str, *, chosen: bool) -> PasswordSource:
     """Ask for a password; one that is `chosen` now is made, or has to be hard to guess and is asked for twice."""
-    if not (sys.stdin.isatty() or sys.stderr.isatty()):
+    if not person.is_there():
         raise UsageError("Nobody is there to ask for the password: give it in a file with --password-file.")
     shown = sys.stderr.isatty()  # else one that is made would come into a file, and before nobody's eyes
     made = " (Enter makes one)" if shown else ""
@@ -359,7 +360,7 @@ def _ask_password(account: str, *, chosen: bool) -> PasswordSource:
                     continue
             return PasswordSource.typed(password)
         except UsageError as error:  # it cannot be a password
-            if not sys.stdin.isatty():
+            if not person.types():
                 raise
             tell(str(error))
         except EOFError:
@@ -410,7 +411,7 @@ def open_vault(start: Start, *, again: bool = False) -> Iterator["Vault"]:
             break
         except WrongPasswordError as error:
             hint = "If it was changed on another device, the one before opens it; `securechat password` takes both."
-            if not (start.password.is_typed and sys.stdin.isatty()):
+            if not (start.password.is_typed and person.types()):
                 raise RefusedError("login-refused", f"{error} {hint}") from None
             tell(f"{error} {hint}")
             with _ask_password(start.account, chosen=False).read() as password:

@@ -64,6 +64,7 @@ class ScriptedClient(ChatClient):
         self.shown = 0
         self.visits: list[tuple[bytes, int]] = []
         self.answer: dict[type[Command], Event] = {}  # how commands of a kind are answered
+        self.told: dict[type[Command], Event] = {}  # what is told before that
 
     def add(self, where: ConversationSnapshot) -> ConversationSnapshot:
         self.known[where.name] = where
@@ -148,6 +149,8 @@ class ScriptedClient(ChatClient):
             self.visits.append((command.conversation, command.local_id))
             return
         self.calls.append(command)
+        if (told := self.told.get(type(command))) is not None:
+            self.tell(replace(told, command=command.id))
         if (answer := self.answer.get(type(command))) is not None:
             self.tell(replace(answer, command=command.id))
             return

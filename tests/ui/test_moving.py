@@ -39,7 +39,7 @@ def test_a_vault_moves_and_goes_on(server: LiveServer, tmp_path: Path) -> None:
         "SECURECHAT_PASSWORD_FILE": str(tmp_path / "password"), "SECURECHAT_USER": "alice",
     }  # fmt: skip
     new = {**old, "SECURECHAT_VAULT": str(there)}
-    assert run("send", "--register", "--to", "#lobby", stdin="before", environment=old).returncode == 0
+    assert run("send", "--register", "--create", "--to", "#lobby", stdin="before", environment=old).returncode == 0
     done = run("export", str(file), environment=old)
     assert (done.returncode, done.stdout) == (0, "")
     passphrase = done.stderr.split("is shown once: ")[1].split()[0]

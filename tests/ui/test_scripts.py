@@ -23,6 +23,8 @@ from securechat.client.events import (
     PasswordWanted,
     Ready,
     Refused,
+    RoomList,
+    RoomListed,
     Unreachable,
     Waiting,
 )
@@ -33,6 +35,7 @@ from securechat.errors import RefusedError, TrustError, UnreachableError
 from securechat.identity.invite_line import InviteLine, Voucher
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.scripts import Events, run_invite, run_join, run_recv, run_send
+from securechat.ui.time_limit import TimeLimit
 from tests.support.scripted import ScriptedClient, conversation
 from tests.support.waiting import wait_until
 
@@ -49,10 +52,19 @@ class Script:
         for event in told:
             self.events.put(event)
 
-    def send(self, to: str = "bob", *, reply: int = 0, wait: bool = False, timeout: float | None = 20.0) -> ExitCode:
+    def send(
+        self,
+        to: str = "bob",
+        *,
+        reply: int = 0,
+        create: bool = False,
+        wait: bool = False,
+        timeout: float | None = 20.0,
+    ) -> ExitCode:
         return run_send(
-            self.client, self.events, to, "hello", reply=reply, wait=wait, timeout=timeout, errors=self.errors
-        )
+            self.client, self.events, to, "hello",
+            reply=reply, create=create, wait=wait, timeout=timeout, errors=self.errors,
+        )  # fmt: skip
 
     def recv(self, *, as_json: bool = True, follow: bool = False, timeout: float | None = 20.0) -> ExitCode:
         return run_recv(
@@ -102,8 +114,24 @@ def test_send_opens_the_conversation_it_needs() -> None:
     assert script.send("bob") == ExitCode.OK
     assert script.commands() == [commands.OpenDirect("bob", "hello", ask=False)]
     script = Script(online=True)
-    assert script.send("#Lobby") == ExitCode.OK
+    assert script.send("#Lobby", create=True) == ExitCode.OK
     assert script.commands() == [commands.JoinRoom("#lobby"), commands.Send(conversation("#lobby", "open").id, "hello")]
+
+
+def test_send_enters_a_room_that_is_there_and_makes_none_by_a_typing_error() -> None:
+    listed = (RoomListed("#lobby", "open", 2, joined=False), RoomListed("#club", "invite", 2, joined=False))
+    script = Script(online=True)
+    script.client.told[commands.ListRooms] = RoomList(listed)
+    assert script.send("#Lobby") == ExitCode.OK
+    assert script.commands() == [
+        commands.ListRooms(), commands.JoinRoom("#lobby"), commands.Send(conversation("#lobby", "open").id, "hello"),
+    ]  # fmt: skip
+    for other in ("#loby", "#club"):
+        script = Script(online=True)
+        script.client.told[commands.ListRooms] = RoomList(listed)
+        assert script.send(other) == ExitCode.FAILURE
+        assert script.commands() == [commands.ListRooms()]
+        assert f"no open room {other}. Nothing was sent; with --create" in script.errors.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -158,6 +186,25 @@ def test_send_without_an_answer_ends_in_time_and_with_wait_it_stands_in_the_queu
     script = Script(Connected("s", ""), Waiting(1))
     assert script.send(wait=True, timeout=0.05) == ExitCode.TIMEOUT
     assert "Time is up" in script.errors.getvalue()
+
+
+def test_a_core_that_does_not_end_holds_up_no_command_whose_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("securechat.ui.scripts.CLOSE_SECONDS", 1e6)  # as one that this test would not see the end of
+    script = Script()
+    monkeypatch.setattr(script.client, "close", lambda: None)
+    assert script.send(timeout=0.05) == ExitCode.TIMEOUT
+
+
+def test_a_time_limit_ends_what_does_not_end_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    ended: SimpleQueue[int] = SimpleQueue()
+    limit = TimeLimit(0.0, end=ended.put)
+    assert ended.get(timeout=60) == ExitCode.TIMEOUT
+    assert capsys.readouterr().err == "securechat: Time is up.\n"
+    assert limit.left == 0.0
+    cancelled = TimeLimit(0.0, end=ended.put)
+    cancelled.cancel()
+    cancelled._timer.join(60)
+    assert ended.empty()
 
 
 def test_recv_tells_who_has_come_by_a_line() -> None:
@@ -320,4 +367,4 @@ def test_control_c_ends_recv_whichever_thread_it_reaches() -> None:
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
-    assert script.recv(follow=True, timeout=None) == ExitCode.OK
+    assert script.recv(follow=True, timeout=None) == ExitCode.INTERRUPTED

@@ -303,9 +303,9 @@ def _run_on_lines(client: "ChatClient", inbox: Inbox, fd: int, output: TextIO, *
         if not in_time:
             show(warning("Not everything has reached the server yet. It is kept, and sent when you come again."))
             return ExitCode.TIMEOUT
-    except (KeyboardInterrupt, BrokenPipeError):
+    except KeyboardInterrupt:
         chat.quit()
-        return ExitCode.FAILURE
+        return ExitCode.INTERRUPTED
     except OSError:  # our output is not taken
         chat.quit()
         raise
