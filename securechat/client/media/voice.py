@@ -1,0 +1,75 @@
+"""Voice notes: speech as Ogg Opus (RFC 7845), from a WAV file and back into one. No sound card is needed.
+
+Opus at 24 kb/s: twenty seconds fit into a message (`content.registry.MAX_INLINE`), ten minutes are 1.8 MB.
+"""
+
+import io
+import wave
+from typing import Final
+
+from securechat.client.media import ogg
+from securechat.client.media.child import Child, MediaError
+from securechat.client.media.worker import BARS, DECODE, ENCODE, MAX_SECONDS, RATE, VOICE
+from securechat.errors import DecodeError
+from securechat.value import value
+
+MAX_NOTE: Final = 8 << 20
+"""Bytes of a voice note that is decoded: MAX_SECONDS at four times the rate of ours."""
+
+
+@value
+class Note:
+    """A voice note of ours, and what is sent beside it."""
+
+    milliseconds: int
+    waveform: bytes  # the loudest of each of 48 parts, 0 to 255
+    opus: bytes  # an Ogg file
+
+
+def record(wav: bytes) -> Note:
+    """Make a voice note of a WAV file: PCM of any rate, depth and number of channels.
+
+    Raises `MediaError`, and `UsageError` without the extra.
+    """
+    with Child(VOICE) as child:
+        answer = child.ask(ENCODE, wav, 4 + BARS + MAX_NOTE)
+    note = Note(int.from_bytes(answer[:4]), answer[4 : 4 + BARS], answer[4 + BARS :])
+    if length_of(note.opus) != note.milliseconds:
+        raise MediaError("The recording cannot be used: what reads it gave an answer that is none.")
+    return note
+
+
+def length_of(opus: bytes) -> int:
+    """Return the length of a voice note in milliseconds. Nothing is decoded. Raises `MediaError`."""
+    if len(opus) > MAX_NOTE:
+        raise MediaError(f"The recording cannot be used: it is larger than {MAX_NOTE >> 20} MiB.")
+    try:
+        samples = ogg.length_of(opus)
+    except DecodeError as error:
+        raise MediaError(f"The recording cannot be used: {error}.") from error
+    if samples > MAX_SECONDS * RATE:
+        raise MediaError(f"The recording cannot be used: it is longer than {MAX_SECONDS // 60} minutes.")
+    return samples * 1000 // RATE
+
+
+def samples_of(child: Child, opus: bytes) -> bytes:
+    """Return the samples of somebody's voice note, by a process for `VOICE`: 16 bits, little-endian, 48,000 a second.
+
+    Raises `MediaError`.
+    """
+    length_of(opus)  # nothing else gets to the process
+    samples = child.ask(DECODE, opus, 2 * MAX_SECONDS * RATE)
+    if not samples or len(samples) % 2:
+        raise MediaError("The recording cannot be used: what reads it gave an answer that is none.")
+    return samples
+
+
+def play_into(opus: bytes) -> bytes:
+    """Return somebody's voice note as a WAV file. Raises `MediaError`, and `UsageError` without the extra."""
+    with Child(VOICE) as child:
+        samples = samples_of(child, opus)
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes(samples)
+    return out.getvalue()
