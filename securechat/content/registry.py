@@ -53,7 +53,7 @@ MAX_INLINE: Final = 64 << 10
 MAX_THUMBNAIL: Final = 16 << 10
 """Bytes of a preview: a picture of some 320 pixels a side."""
 
-MAX_MILLISECONDS: Final = 24 * 3_600_000
+MAX_RECORDING: Final = 24 * 60 * 60 * 1000
 """Milliseconds of a recording whose length is said: a day."""
 
 MAX_PIXELS: Final = 65_535
@@ -210,7 +210,7 @@ class File(Body, frozen=True):
     """The bytes themselves, where there is no blob."""
     thumbnail: Annotated[bytes, Meta(max_length=MAX_THUMBNAIL)] = b""
     """A small picture of it, as its sender made it; empty: there is none."""
-    milliseconds: Annotated[int, Meta(ge=0, le=MAX_MILLISECONDS)] = 0
+    milliseconds: Annotated[int, Meta(ge=0, le=MAX_RECORDING)] = 0
     """How long a recording is; 0: it is none, or nobody says."""
     waveform: Annotated[bytes, Meta(max_length=WAVEFORM_LENGTH)] = b""
     """How loud it is, from 0 to 255, in 48 parts of equal length; empty: nobody says."""
