@@ -438,6 +438,20 @@ TABLES = (
                 "deleted",
                 ("server/store/test_contract.py: past_half_a_year",),
             ),
+            Row(
+                "server.sequencer.blobs",
+                "UNFINISHED_SECONDS",
+                "for which an upload waits for its client to go on",
+                "deleted; the client begins anew",
+                ("server/sequencer/test_blobs.py: not_finished_are_bounded_and_expire",),
+            ),
+            Row(
+                "server.blobs.sweep",
+                "WALK_SECONDS",
+                "all files of blobs are compared with the store",
+                "what belongs to no blob is deleted, and a blob that lacks its bytes is dropped",
+                ("server/sequencer/test_blobs.py: newer_or_older_than_the_store",),
+            ),
         ),
     ),
 )

@@ -97,7 +97,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE, previous: 
         with os.fdopen(os.open(fresh, flags, mode), "wb") as file:
             file.write(data)
             file.flush()
-            _sync(file.fileno())
+            sync_open(file.fileno())
         if previous is not None and path.exists():
             previous.unlink(missing_ok=True)
             os.link(path, previous)
@@ -239,12 +239,13 @@ def sync(path: Path) -> None:
         return
     descriptor = os.open(path, _READ)
     try:
-        _sync(descriptor)
+        sync_open(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _sync(descriptor: int) -> None:
+def sync_open(descriptor: int) -> None:
+    """The same for one that is open."""
     if sys.platform == "darwin":
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync alone stops at the drive's cache there
     else:

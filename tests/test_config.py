@@ -36,7 +36,8 @@ def test_every_setting_can_stand_in_the_file_and_in_the_environment(tmp_path: Pa
         "max_clients": 2, "max_clients_per_address": 2,
         "registration": "invite", "invite_code": "i", "metrics_port": 3, "durability": "memory",
         "show_ciphertext": True, "log_level": "debug", "rooms": "#b #A", "bytes_per_account": "3 GiB",
-        "disk_floor": "5 MiB", **dict.fromkeys(RATES, "7 + 0.5/s"),
+        "disk_floor": "5 MiB",
+        "blob_bytes_per_account": "1 GiB", "blob_bytes": "2 TiB", "blob_days": 9, **dict.fromkeys(RATES, "7 + 0.5/s"),
     }  # fmt: skip
     toml = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
     assert values.keys() == {field.name for field in fields(ServerConfig)}
@@ -48,7 +49,9 @@ def test_every_setting_can_stand_in_the_file_and_in_the_environment(tmp_path: Pa
         max_clients=2, max_clients_per_address=2,
         registration="invite", invite_code="i", metrics_port=3, durability="memory",
         show_ciphertext=True, log_level="debug", rooms=RoomNames(("#a", "#b")),
-        bytes_per_account=Size(3 << 30), disk_floor=Size(5 << 20), **dict.fromkeys(RATES, Rate(7, 0.5)),
+        bytes_per_account=Size(3 << 30), disk_floor=Size(5 << 20),
+        blob_bytes_per_account=Size(1 << 30), blob_bytes=Size(2 << 40), blob_days=9,
+        **dict.fromkeys(RATES, Rate(7, 0.5)),
     )  # fmt: skip
 
 

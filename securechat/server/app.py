@@ -8,6 +8,7 @@
     accounts        writes accounts.json                                      `accounts.store.AccountStore`
     validator-*     checks commits                                            `workers.WorkerPool`
     reader-*        reads history                                             `workers.WorkerPool`
+    blob-*          writes, reads and deletes files of blobs                  `workers.WorkerPool`
     housekeeping    moves, expires and checkpoints                            `housekeeping.Housekeeping`
     admin           takes the operator's connections                          `operator.serving.AdminServer`
     admin-request   answers one of them                                       `operator.serving.AdminServer`
@@ -33,11 +34,14 @@ from securechat.errors import RefusedError, SecurechatError, StorageError, Usage
 from securechat.server.accounts.passwords import PasswordWorkers
 from securechat.server.accounts.store import AccountStore
 from securechat.server.admission.login import ClientHandler, LoginDesk
+from securechat.server.blobs.folder import BlobFolder
+from securechat.server.blobs.sweep import Sweep
+from securechat.server.blobs.transfers import Transfers
 from securechat.server.carrying.acceptor import REPEAT_SECONDS, Acceptor
 from securechat.server.carrying.connection import Connection
 from securechat.server.carrying.reactor import IOThread
 from securechat.server.clock import ServerClock
-from securechat.server.config import ACCOUNTS_FILE, STORE_FILE, ServerConfig
+from securechat.server.config import ACCOUNTS_FILE, BLOBS_FOLDER, STORE_FILE, ServerConfig
 from securechat.server.descriptors import RESERVED_FILES, files_allowed
 from securechat.server.housekeeping import Housekeeping
 from securechat.server.logs import get_logger, set_level
@@ -82,6 +86,13 @@ READERS = 2
 READING_SECONDS = 60
 READING_SHARE = 0.5
 """The same of readers: gigabytes of history at once, and then half a processor."""
+
+BLOB_WORKERS = 2
+"""Two, so that one account's disk work does not hold up another's: each has one of them at most."""
+
+MOVING_SECONDS = 60
+MOVING_SHARE = 0.5
+"""Processor time of those for one account: as of readers."""
 
 DRAIN_SECONDS = 5.0
 """How long a server that stops waits for its clients to take their last messages."""
@@ -183,6 +194,9 @@ class Server:
             log.warning("durability is `memory`: a power failure will lose messages that were acknowledged")
         self._readers = WorkerPool("reader", READERS, Rate(READING_SECONDS, READING_SHARE), self._idle)
         self._validators = WorkerPool("validator", VALIDATORS, Rate(VALIDATION_SECONDS, VALIDATION_SHARE), self._idle)
+        self._movers = WorkerPool("blob", BLOB_WORKERS, Rate(MOVING_SECONDS, MOVING_SHARE), self._idle)
+        files = BlobFolder(config.data / BLOBS_FOLDER)
+        transfers = Transfers(files, self._movers)
         self._rates = rates = Rates(config)
         wakers = [Waker() for _ in range(IO_THREADS)]
         for waker in wakers:
@@ -203,6 +217,8 @@ class Server:
             counters=self._counters,
             clock=clock,
             space=space,
+            transfers=transfers,
+            blob_limits=config.blob_limits,
             accepts_commit=self._parts.accepts_commit,
         )
         opened.callback(sequencer.close)
@@ -214,19 +230,23 @@ class Server:
             accounts, ca=issuer_of(read_certificate(config.cert)), cost=self._parts.password_cost
         )
         opened.callback(self._workers.close)
-        self._desk = LoginDesk(config, accounts, self._workers, rates, self._counters, sequencer, space)
+        self._desk = LoginDesk(config, accounts, self._workers, rates, self._counters, sequencer, space, transfers)
         self._hello = self._make_hello()
         self._threads = [
             IOThread(f"io-{index}", sequencer.turn, waker, rates.messages.bucket) for index, waker in enumerate(wakers)
         ]
-        for pool in (self._readers, self._validators):
+        for pool in (self._readers, self._validators, self._movers):
             opened.callback(pool.stop)
             pool.start()
         if self._metrics is not None:
             opened.callback(self._metrics.stop)
             self._metrics.start()
             self.metrics_port = self._metrics.port
-        housekeeping = Housekeeping(sequencer, store.checkpoint, clock.keep, checkpoint_due, space.look)
+        sweep = Sweep(files, store.blobs, transfers, sequencer.hand_in)
+        housekeeping = Housekeeping(
+            sequencer, store.checkpoint, clock.keep, checkpoint_due, space.look,
+            sweep=lambda: self._movers.submit(sweep.round),
+        )  # fmt: skip
         opened.callback(housekeeping.stop)
         housekeeping.start()
         opened.callback(self._end_sessions)
@@ -273,7 +293,7 @@ class Server:
         self._desk.config = config
         self._workers.ca = issuer_of(certificate)
         self._rates.change(config)
-        self._sequencer.change_quota(config.bytes_per_account)
+        self._sequencer.change_quota(config.bytes_per_account, config.blob_limits)
         self._space.floor = config.disk_floor
         self._sequencer.resize(config.max_clients, config.share)
         set_level(config.log_level)

@@ -9,7 +9,7 @@ because somebody believes that setting to be in force; other SECURECHAT_ variabl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -26,7 +26,8 @@ ENVIRONMENT_PREFIX = "SECURECHAT_"
 
 ACCOUNTS_FILE = "accounts.json"
 STORE_FILE = "chat.db"
-"""Files in the data folder."""
+BLOBS_FOLDER = "blobs"
+"""What is in the data folder."""
 
 MAX_ROOMS = 64
 """Rooms that the operator names."""
@@ -51,6 +52,14 @@ class RoomNames(frozenset[str]):
     def __str__(self) -> str:
         """The written form."""
         return " ".join(sorted(self))
+
+
+class BlobLimits(NamedTuple):
+    """Bytes of blobs of one account, and of all together, and for how many seconds one is kept."""
+
+    per_account: int
+    in_all: int
+    seconds: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +100,13 @@ class ServerConfig:
     bytes_per_account: Size = Size(1 << 30)
     """What an account may have on the disk: what it has written and others have still to read, with what is kept of its
     rooms. Sixteen people who have been away for a month hold as much (`store.records.READER_BYTES`)."""
+    blob_bytes_per_account: Size = Size(4 << 30)
+    """What an account may have here of the files that it sends, as long as they are kept: some films. 0: none."""
+    blob_bytes: Size = Size(64 << 30)
+    """The same of all accounts together. Besides, files end where twice the `disk_floor` is free, so that talk goes on.
+    """
+    blob_days: Annotated[int, Meta(ge=1, le=365)] = 30
+    """Days for which a file is kept once it is here: as long as messages wait for readers in rooms."""
     disk_floor: Size = Size(256 << 20)
     """Bytes that stay free: below that nothing new is taken (`space`). The write-ahead log may take 40 MiB while what
     is there is read and tidied, and a site that writes 1 MB/s gives its operator some minutes."""
@@ -101,6 +117,11 @@ class ServerConfig:
     def share(self) -> int:
         """Accounts of one address that may be in at once."""
         return self.max_clients_per_address or self.max_clients - self.max_clients // 4
+
+    @property
+    def blob_limits(self) -> BlobLimits:
+        """What may be kept of blobs."""
+        return BlobLimits(self.blob_bytes_per_account, self.blob_bytes, self.blob_days * 86_400)
 
     # Rates, in the file and the environment as text: `attempts_per_address = "200 + 5/s"`. See `rates`.
     connections_per_address: Rate = Rate(10_000, 50)
@@ -134,6 +155,10 @@ class ServerConfig:
     """Rooms made: a teacher's term in one evening, then 70 an hour."""
     keepsakes_per_account: Rate = Rate(20, 0.01)
     """One each time that its owner types the password, and each may be 256 KiB to write: at most 220 MB a day."""
+    uploads_per_account: Rate = Rate(200, 0.1)
+    """Files that it begins to send: an evening's pictures at once, then six a minute."""
+    transfers_per_account: Rate = Rate(8 << 20, 16 << 10)
+    """KiB of files that it sends and fetches: 8 GiB at once, and 16 MiB a second, a sixth of a gigabit line."""
 
 
 _TYPES = get_type_hints(ServerConfig, include_extras=True)

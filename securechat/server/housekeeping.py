@@ -29,16 +29,18 @@ class Housekeeping:
         keep_age: Callable[[], None],
         due: threading.Event,
         look: Callable[[], None],
+        sweep: Callable[[], None],
     ) -> None:
         """`checkpoint` and `keep_age` end each round; `due` is set when a round should not wait for its time.
 
-        `look` begins each: it sees how much of the disk is free.
+        `look` and `sweep` begin each: the one sees how much of the disk is free, the other has files of blobs deleted.
         """
         self._sequencer = sequencer
         self._checkpoint = checkpoint
         self._keep_age = keep_age
         self._due = due
         self._look = look
+        self._sweep = sweep
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping")
 
@@ -61,6 +63,7 @@ class Housekeeping:
             more = False
             try:
                 self._look()
+                self._sweep()
                 try:
                     end = time.monotonic() + PAUSE_SECONDS
                     while (more := self._sequencer.housekeep(now := time.monotonic())) and now < end:

@@ -22,6 +22,8 @@ address, all others by account. Nobody is locked out: a bucket fills again by it
                                   signatures are right
     rooms           by account    rooms made
     keepsakes       by account    keepsakes left, each in the place of the one before
+    uploads         by account    blobs begun
+    transfers       by account    KiB of blobs that it uploads and fetches
 """
 
 import ipaddress
@@ -144,6 +146,8 @@ class Rates:
         )
         self.rooms = RateLimiter(config.rooms_per_account, "this account makes too many rooms at once")
         self.keepsakes = RateLimiter(config.keepsakes_per_account, "this account leaves too many keepsakes")
+        self.uploads = RateLimiter(config.uploads_per_account, "this account sends too many files at once")
+        self.transfers = RateLimiter(config.transfers_per_account, "this account sends and fetches files too fast")
         self.fetches_of = RateLimiter(config.fetches_of_account, "too many keys of this account were asked for")
         self._by_setting = {
             "connections_per_address": self.connections,
@@ -161,6 +165,8 @@ class Rates:
             "statements_per_account": self.statements,
             "keepsakes_per_account": self.keepsakes,
             "rooms_per_account": self.rooms,
+            "uploads_per_account": self.uploads,
+            "transfers_per_account": self.transfers,
         }
         self._familiar: OrderedDict[tuple[str, str], None] = OrderedDict()  # (account, address) that have logged in
         self._lock = threading.Lock()  # protects _familiar

@@ -27,6 +27,9 @@ much for the one before it) and what the write-ahead log grows by while the oper
 RELIEF_SHARE: Final = 8
 """So much of the floor has to be free above it before things are taken again: else it would go to and fro."""
 
+FILES_SHARE: Final = 2
+"""Times the floor that stays free of files (`blobs`): they end long before people can say nothing more."""
+
 RETRY_SECONDS: Final = 60.0
 """When those who are refused come again."""
 
@@ -80,6 +83,15 @@ class Space:
         """Raise RefusedError `disk-full` while there is less room than there has to be, as of the last look."""
         if self._low:
             text = "the server's disk is nearly full: it takes nothing new until its operator has made room"
+            raise RefusedError("disk-full", text, retry_after=RETRY_SECONDS)
+
+    def check_for_file(self, size: int) -> None:
+        """Raise RefusedError `disk-full` where a file of so many bytes leaves too little room."""
+        free = self.free
+        with contextlib.suppress(OSError):  # nobody can say; who writes will
+            free = self._free()
+        if self.floor and free - size < FILES_SHARE * self.floor:
+            text = "the server's disk has no room for this file until its operator has made some"
             raise RefusedError("disk-full", text, retry_after=RETRY_SECONDS)
 
     def look(self) -> None:

@@ -52,6 +52,22 @@ MAX_STATEMENT = 400
 MAX_PAYLOAD = 128 << 10
 """Bytes of one application entry (an MLS PrivateMessage): a long text with room to spare."""
 
+BLOB_ID_LENGTH = 16
+"""Bytes. A blob's id is drawn at random by the client that uploads it, anew for each."""
+
+MIN_BLOB = 4144
+"""Bytes of a blob, at least: the smallest file, padded to a block of a disk (`blobs.blob_length`)."""
+
+MAX_BLOB = 1 << 41
+"""Bytes of a blob, whatever its server takes: a file of a tebibyte, padded and encrypted, has fewer."""
+
+MAX_BLOB_PART = 64 << 10
+"""Bytes of a blob in one message: large enough that the rest of the message costs nothing, and small enough that what
+somebody says on the same connection does not wait for long."""
+
+BLOB_WINDOW = 8
+"""Parts of blobs that one session may be sending, and as many that it may have asked for: half a megabyte each."""
+
 MAX_EPHEMERAL = 256
 """Bytes of something that is forwarded once: that somebody types takes 121."""
 

@@ -53,6 +53,10 @@ StatementBytes = Annotated[bytes, Meta(max_length=limits.MAX_STATEMENT)]
 WordBytes = Annotated[bytes, Meta(max_length=limits.MAX_WORD)]
 EntryKind = Annotated[int, Meta(ge=1, le=255)]
 EphemeralBytes = Annotated[bytes, Meta(max_length=limits.MAX_EPHEMERAL)]
+BlobId = Annotated[bytes, Meta(min_length=limits.BLOB_ID_LENGTH, max_length=limits.BLOB_ID_LENGTH)]
+BlobSize = Annotated[int, Meta(ge=limits.MIN_BLOB, le=limits.MAX_BLOB)]
+BlobOffset = Annotated[int, Meta(ge=0, le=limits.MAX_BLOB)]
+BlobPart = Annotated[bytes, Meta(min_length=1, max_length=limits.MAX_BLOB_PART)]
 Payload = Annotated[bytes, Meta(max_length=limits.MAX_PAYLOAD)]
 
 Code = Literal[
@@ -69,6 +73,7 @@ Code = Literal[
     "old-certificate",  # a certificate is not the one that its device has published: fetch or make it again
     "chain-moved",  # this is not the next that the identity key signs; see `Publish`
     "not-found",  # does not exist, or is not yours: one answer for both, on purpose
+    "gone",  # of a blob: it has expired, was dropped, or never was whole, or is from after the device's time here
     "away",  # of whoever is to be added: their key packages have expired; ask again when they may be back
     "inbox-full",  # of whoever is to be added: too much waits there unread, of you or of all; ask again later
     "ownerless",  # the operator names this room: it is open, and whoever makes it does not own it
@@ -76,7 +81,7 @@ Code = Literal[
     "stale-epoch",  # another commit came first: process it, encrypt again
     "commit-first",  # a device has left: commit its removal, then speak
     "leased",  # somebody is just entering this room: try the commit again
-    "wrong-number",  # not last + 1, or a used number with other bytes; of a keepsake: not a higher one
+    "wrong-number",  # not last + 1, or a used number with other bytes; a keepsake's is not higher; a part's is not next
     "invalid-commit",  # the commit breaks RFC 9420 or the rules of the conversation
     "not-allowed",  # the rules of the conversation forbid it
     "room-full",
@@ -581,6 +586,69 @@ class Accepted(Reply):
     chain: Annotated[bytes, Meta(max_length=limits.CHAIN_LENGTH)]
 
 
+# --- blobs ----------------------------------------------------------------------------------------------------------
+
+
+class StartBlob(Request):
+    """Begins to upload a blob for a conversation's members, or goes on with it. Reply: `BlobState`.
+
+    `blob`: drawn by the client. `size`: bytes in all (`wire.blobs.blob_length`), the same each time. It is said again
+    on each connection, and after a part was refused.
+    """
+
+    conversation: ConversationId
+    blob: BlobId
+    size: BlobSize
+
+
+class PutBlob(Request):
+    """The next bytes of a blob that this session has started. Reply: `BlobState`, once they are on disk.
+
+    `offset`: where those before it end; otherwise they are refused (`wrong-number`), but that the same again succeeds.
+    """
+
+    conversation: ConversationId
+    blob: BlobId
+    offset: BlobOffset
+    data: BlobPart
+
+
+class BlobState(Reply):
+    """`offset` bytes of the blob are on disk, from its beginning; all of them: it is whole, and can be fetched.
+
+    `expires`: when the server deletes it, in ms since 1970; of one that is not whole: unless it goes on before.
+    """
+
+    offset: BlobOffset
+    expires: Time
+
+
+class FetchBlob(Request):
+    """Asks for a part of a blob that is whole. Reply: `BlobBytes`.
+
+    For those who may read what came into the conversation's log once the blob was whole: members, and who was one then.
+    """
+
+    conversation: ConversationId
+    blob: BlobId
+    offset: BlobOffset
+    length: Annotated[int, Meta(ge=1, le=limits.MAX_BLOB_PART)]
+
+
+class BlobBytes(Reply):
+    """As many bytes as were asked for, fewer at the blob's end. `size`: bytes of the blob in all."""
+
+    size: BlobSize
+    data: BlobPart
+
+
+class DropBlob(Request):
+    """Deletes a blob that the account has uploaded. Reply: `Done`, also where it is gone already."""
+
+    conversation: ConversationId
+    blob: BlobId
+
+
 class ListRooms(Request):
     """Reply: `Rooms`."""
 
@@ -775,12 +843,12 @@ FromClient = (
     | Publish
     | PublishKeyPackages | FetchStatements | FetchKeyPackages | PutKeepsake | FetchKeepsake | OpenDirect | OpenRoom
     | Join | Resync | Submit | Commit | Leave | HandBack | FetchCheckpoints | CommitFailed | ListRooms | Members
-    | Subscribe | Acknowledge | Ephemeral | Ping | Pong | Closing
+    | StartBlob | PutBlob | FetchBlob | DropBlob | Subscribe | Acknowledge | Ephemeral | Ping | Pong | Closing
 )  # fmt: skip
 
 FromServer = (
     Hello | Registered | LoggedIn | TokenExtended | PasswordChanged | SessionList | Seat | SecretReplaced | Published
     | Stock | Statements | StoredKeepsake | KeyPackages | Done | JoinOffer | Accepted | Checkpoints | Rooms | MemberList
-    | Subscribed | Entry | Welcomed | Truncated | Presence | Ephemeral | DirectoryNews | Notice | Refused | Ping | Pong
-    | Closing
+    | BlobState | BlobBytes | Subscribed | Entry | Welcomed | Truncated | Presence | Ephemeral | DirectoryNews | Notice
+    | Refused | Ping | Pong | Closing
 )  # fmt: skip

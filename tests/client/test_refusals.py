@@ -39,6 +39,8 @@ TELLING = (
 
 NOBODY_WAITS = {
     wire.CommitFailed: "only the operator's log gets it",
+    wire.StartBlob: "no client sends files yet", wire.PutBlob: "the same", wire.FetchBlob: "the same",
+    wire.DropBlob: "the same",
     wire.ClientHello: "answered by Closing",
 }
 """Requests whose refusal changes nothing for anybody."""

@@ -21,6 +21,7 @@ from securechat.policy import Identity, Rules, departure_data
 from securechat.tlscodec import Writer
 from securechat.wire import limits
 from securechat.wire import messages as m
+from securechat.wire.blobs import blob_length
 from securechat_lab.cast.wire_client import Person
 
 State: TypeAlias = Literal["before login", "logged in", "in a room"]
@@ -164,6 +165,7 @@ CRAFTED |= {
     m.CommitFailed: _again(lambda a: m.CommitFailed(a.next_id(), a.room, 1)),
     m.ListRooms: _again(lambda a: m.ListRooms(a.next_id())),
     m.Members: _again(lambda a: m.Members(a.next_id(), a.room)),
+    m.DropBlob: _again(lambda a: m.DropBlob(a.next_id(), a.room, os.urandom(limits.BLOB_ID_LENGTH))),
     m.Acknowledge: _again(lambda a: m.Acknowledge(a.room, 0)),
     m.Ephemeral: _again(lambda a: m.Ephemeral(a.room, bytes(limits.MAX_EPHEMERAL))),
 }
@@ -235,6 +237,35 @@ def _submit(a: Attacker) -> Iterator[m.Message]:
         a.number += 1
         payload = Writer().vector(a.number.to_bytes(8, "big")).vector(bytes(28)).vector(filling)
         yield m.Submit(a.next_id(), a.room, a.number, bytes(header) + bytes(payload))
+
+
+@_crafted(m.StartBlob)
+def _start_blob(a: Attacker) -> Iterator[m.Message]:
+    """Uploads of which no byte comes."""
+    while True:
+        yield m.StartBlob(a.next_id(), a.room, os.urandom(limits.BLOB_ID_LENGTH), limits.MIN_BLOB)
+
+
+@_crafted(m.PutBlob)
+def _put_blob(a: Attacker) -> Iterator[m.Message]:
+    """As much as may be, of one upload after the other, without a look at the answers."""
+    size, part = blob_length(16 << 20), bytes(limits.MAX_BLOB_PART)
+    while True:
+        blob = os.urandom(limits.BLOB_ID_LENGTH)
+        yield m.StartBlob(a.next_id(), a.room, blob, size)
+        for offset in range(0, size - len(part), len(part)):
+            yield m.PutBlob(a.next_id(), a.room, blob, offset, part)
+
+
+@_crafted(m.FetchBlob)
+def _fetch_blob(a: Attacker) -> Iterator[m.Message]:
+    """A blob that is there, again and again."""
+    blob, size = os.urandom(limits.BLOB_ID_LENGTH), limits.MIN_BLOB
+    yield m.StartBlob(a.next_id(), a.room, blob, size)
+    while True:
+        yield m.PutBlob(a.next_id(), a.room, blob, 0, bytes(size))
+        for _ in range(64):
+            yield m.FetchBlob(a.next_id(), a.room, blob, 0, limits.MAX_BLOB_PART)
 
 
 @_crafted(m.Subscribe)

@@ -21,6 +21,9 @@ from securechat.server.accounts.password_queue import Job
 from securechat.server.accounts.passwords import PasswordWorkers
 from securechat.server.accounts.store import AccountStore
 from securechat.server.admission.login import ClientHandler, LoginDesk
+from securechat.server.blobs.folder import BlobFolder
+from securechat.server.blobs.sweep import Sweep
+from securechat.server.blobs.transfers import Transfers
 from securechat.server.clock import ServerClock
 from securechat.server.config import ServerConfig
 from securechat.server.rate import Rate
@@ -208,7 +211,9 @@ class MemoryServer:
         self.clock.begin(self.store.newest() / 1000)
         self.free = 1 << 40
         self.space = Space(folder, config.disk_floor, free=lambda: self.free)
-        self._checks, self._portions = _Jobs(), _Jobs()
+        self._checks, self._portions, self._moves = _Jobs(), _Jobs(), _Jobs()
+        self.files = BlobFolder(folder / "blobs")
+        self.transfers = Transfers(self.files, self._moves)
         rates, counters = Rates(config), Counters()
         self.sequencer = Sequencer(
             self.store,
@@ -226,8 +231,13 @@ class MemoryServer:
             counters=counters,
             clock=self.clock,
             space=self.space,
+            transfers=self.transfers,
+            blob_limits=config.blob_limits,
         )
-        self.desk = LoginDesk(config, self.accounts, self._workers, rates, counters, self.sequencer, self.space)
+        self.sweep = Sweep(self.files, self.store.blobs, self.transfers, self.sequencer.hand_in)
+        self.desk = LoginDesk(
+            config, self.accounts, self._workers, rates, counters, self.sequencer, self.space, self.transfers
+        )
         self.hello = m.Hello(
             [limits.PROTOCOL_VERSION], config.name, "hello", self.store.server_id, config.registration,
             self.store.site_keys[0].public, b"", 0,
@@ -259,6 +269,7 @@ class MemoryServer:
             self.due = self.sequencer.turn(self.seconds)
             self._checks.run()
             self._portions.run()
+            self._moves.run()
             if not self.sequencer._submissions and not self.sequencer._urgent:
                 return
 
@@ -288,6 +299,14 @@ class MemoryServer:
         """Let housekeeping do everything that is due."""
         while self.sequencer.housekeep(self.seconds):
             pass
+
+    def sweep_blobs(self) -> None:
+        """Let the sweep look through all files, and delete what is not needed any more."""
+        self.run()
+        self.sweep.round()
+        while self.sweep.walking:
+            self.sweep.round()
+        self.run()
 
     def speak(self, room: str, action: Action, account: str = "") -> SecurechatError | None:
         """The operator says something in a room, or names a new site key; why it was refused, if it was."""

@@ -48,10 +48,12 @@ class Pair:
 
 def example(kind: type[Message], request: int = 9) -> Message:
     """A small valid message of any type."""
-    values: dict[str, object] = {"id": request, "versions": [1], "registration": "open", "reason": "bye"}
+    values: dict[str, object] = {
+        "id": request, "versions": [1], "registration": "open", "reason": "bye", "size": limits.MIN_BLOB,
+    }  # fmt: skip
     sizes = {
         "server_id": 16, "secret": 32, "token": 32, "device": 16, "conversation": 32, "chain": 32,
-        "proof": 64, "new": 32,
+        "proof": 64, "new": 32, "blob": 16, "data": 1,
     }  # fmt: skip
     fields = []
     for field in msgspec.structs.fields(kind):

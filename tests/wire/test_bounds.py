@@ -45,6 +45,9 @@ PASSED_ON: list[tuple[tuple[type, str], tuple[type, str]]] = [
     ((m.Register, "account"), (m.Registered, "account")),
     ((m.Register, "account"), (m.Member, "account")),
     ((m.Register, "account"), (m.Presence, "account")),
+    ((m.PutBlob, "data"), (m.BlobBytes, "data")),
+    ((m.StartBlob, "size"), (m.BlobBytes, "size")),
+    ((m.StartBlob, "size"), (m.BlobState, "offset")),
     ((m.Ephemeral, "payload"), (m.Ephemeral, "payload")),
     ((m.Submit, "number"), (m.Subscribed, "last")),
 ]

@@ -16,6 +16,7 @@ from securechat.server.accounts.passwords import PasswordWorkers, check_registra
 from securechat.server.accounts.records import Account
 from securechat.server.accounts.store import AccountStore
 from securechat.server.admission.newcomers import Newcomers
+from securechat.server.blobs.transfers import Transfers
 from securechat.server.config import ServerConfig
 from securechat.server.logs import get_logger
 from securechat.server.rates import Attempt, Rates
@@ -38,8 +39,10 @@ from securechat.wire.messages import (
     DeleteAccount,
     Done,
     Ephemeral,
+    FetchBlob,
     FromClient,
     Login,
+    PutBlob,
     Register,
     Registered,
     Request,
@@ -56,6 +59,10 @@ _FREQUENT = frozenset((Submit, Acknowledge))
 """By far the most frequent messages. The sequencer handles them together, and counts the submissions itself."""
 
 
+LEAST_TRANSFER = 16
+"""KiB that a part of a blob counts for at least."""
+
+
 class LoginDesk:
     """What all connections share for logging in."""
 
@@ -68,7 +75,9 @@ class LoginDesk:
         counters: Counters,
         sequencer: Sequencer,
         space: Space,
+        transfers: Transfers,
     ) -> None:
+        self.transfers = transfers
         self.counters = counters
         self.config = config
         self.accounts = accounts
@@ -122,6 +131,8 @@ class ClientHandler:
                 self._sequencer.submit(self._session, Resuming(message, self._channel, self._address, refused))
             elif isinstance(message, Register):
                 self._register(message)
+            elif isinstance(message, PutBlob | FetchBlob):
+                self._transfer(message)
             else:
                 self._desk.rates.requests.take(self._session.account, time.monotonic())
                 if isinstance(message, ChangePassword):
@@ -133,6 +144,15 @@ class ClientHandler:
         except RefusedError as error:
             self._refuse(message, error)
 
+    def _transfer(self, message: PutBlob | FetchBlob) -> None:
+        """Move a part of a blob. It counts by its bytes, and no request of a few of them costs nothing."""
+        size = message.length if isinstance(message, FetchBlob) else len(message.data)
+        self._desk.rates.transfers.take(self._session.account, time.monotonic(), max(size >> 10, LEAST_TRANSFER))
+        if isinstance(message, FetchBlob):
+            self._sequencer.submit(self._session, message)
+        else:
+            self._desk.transfers.put(self._session, message)
+
     def logged_in(self) -> str:
         """See `connection.Handler`."""
         self._desk.newcomers.leave(self._address, self._connection)
@@ -140,6 +160,8 @@ class ClientHandler:
 
     def drained(self) -> None:
         """See `connection.Handler`."""
+        if self._session.blob_reads:
+            self._desk.transfers.drained(self._session)
         if self._session.wants_more:
             self._sequencer.submit(self._session, Drained())
             self._sequencer.interrupt()  # this round's turn is over

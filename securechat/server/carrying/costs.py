@@ -30,6 +30,8 @@ UNITS: Mapping[type[m.Message], int] = {
     # conversations
     m.OpenDirect: 240, m.OpenRoom: 240, m.Join: 28, m.Resync: 28, m.Commit: 100, m.Leave: 80, m.HandBack: 64,
     m.FetchCheckpoints: 16, m.CommitFailed: 12, m.ListRooms: 28, m.Members: 16, m.Subscribe: 72,
+    # blobs: what their bytes cost is counted where those are read and sent
+    m.StartBlob: 24, m.PutBlob: 8, m.FetchBlob: 12, m.DropBlob: 20,
     # beside any of them
     m.Refused: 4,
 }  # fmt: skip

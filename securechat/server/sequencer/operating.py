@@ -36,6 +36,9 @@ FORGOTTEN_AT_ONCE = 4
 """Conversations of a deleted account that it is taken out of in one turn: each may be a large one that is loaded for
 that. A device of it is forgotten in a turn of its own, with its key packages and what waits in its inbox."""
 
+BLOBS_AT_ONCE = 64
+"""Blobs of it that are dropped in one turn."""
+
 
 class Operating:
     """Requires holding the turn."""
@@ -104,6 +107,9 @@ class Operating:
         self._turn.after(lambda: self._seats.expel_account(Expel(account, "this account was deleted")))
         self._turn.after(lambda: self._tell(account, was_in))
         if store.conversations.of_account(account, out=True, most=1):
+            self._turn.after(lambda: self._submit(None, operation))
+            return
+        if store.blobs.drop_of(account, BLOBS_AT_ONCE):
             self._turn.after(lambda: self._submit(None, operation))
             return
         devices = store.directory.devices(account)  # last: others are told that they are offline by these

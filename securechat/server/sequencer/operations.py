@@ -29,10 +29,12 @@ from securechat.wire.messages import (
     OpenRoom,
     Publish,
     PublishKeyPackages,
+    PutBlob,
     PutKeepsake,
     Request,
     Resume,
     Rooms,
+    StartBlob,
 )
 from securechat.wire.possession import Channel
 
@@ -377,6 +379,28 @@ class PublishChecked:
 
     request: Publish
     links: tuple[Link, ...]
+
+
+@value
+class BlobArrived:
+    """A worker has the last bytes of a blob on disk: they came with this request, or had come before it."""
+
+    request: PutBlob | StartBlob
+    file: bytes
+
+
+@value
+class BlobsLost:
+    """Bytes are missing of blobs that were whole, or of which they were told to be there."""
+
+    files: tuple[bytes, ...]
+
+
+@value
+class FilesDeleted:
+    """A worker has deleted files that nobody needed any more."""
+
+    files: tuple[bytes, ...]
 
 
 @value

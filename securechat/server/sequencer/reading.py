@@ -100,7 +100,7 @@ class Reading:
         else:
             conversation = self._conversations.find(request.conversation, self._turn.now)
             head = conversation.head
-            member = self._membership(conversation, session)
+            member = self.membership(conversation, session)
             if member is None and head.resumed and head.kind == "invite":
                 text = "this server was restored: another member can hand back what shows that you are in"
                 raise RefusedError("not-now", text, retry_after=UNKNOWN_SECONDS)
@@ -189,7 +189,7 @@ class Reading:
             contained(session, partial(self._fall_behind, session, session.subscriptions[log]))()
         if run.last_for:
             for reader in list(conversation.readers.values()):
-                if reader.who in run.last_for or self._membership(conversation, reader) is None:
+                if reader.who in run.last_for or self.membership(conversation, reader) is None:
                     self._forget(reader, log)
 
     def notify_inboxes(self, devices: Iterable[Who]) -> None:
@@ -263,7 +263,7 @@ class Reading:
                 self._fall_behind(session, subscription)
             return
         conversation = self._conversations.get(subscription.log)
-        member = self._membership(conversation, session) if conversation is not None else None
+        member = self.membership(conversation, session) if conversation is not None else None
         if conversation is None or member is None:
             self._forget(session, subscription.log)
             return
@@ -306,7 +306,7 @@ class Reading:
             self._readers.submit(job, session.account, session)
             return
         conversation = self._conversations.get(log)
-        member = self._membership(conversation, session) if conversation is not None else None
+        member = self.membership(conversation, session) if conversation is not None else None
         if conversation is None or member is None:
             self._forget(session, log)
             self._read_next(session)
@@ -358,7 +358,7 @@ class Reading:
         """Whether the inbox of the session's device id is its account's. Nobody writes into that of a new device."""
         return self._devices.account_of(session.device) in ("", session.account)
 
-    def _membership(self, conversation: Conversation, session: Session) -> Membership | None:
+    def membership(self, conversation: Conversation, session: Session) -> Membership | None:
         """Return by which membership a session reads: its own, also one that has ended, or that whose heir it is."""
         own = conversation.membership(session)
         if own is not None:

@@ -23,10 +23,12 @@ from typing import Any, TypeAlias
 
 from securechat.errors import InternalError, RefusedError, SecurechatError, StorageError
 from securechat.server.clock import ServerClock
+from securechat.server.config import BlobLimits
 from securechat.server.logs import get_logger
 from securechat.server.panic import StoreBrokenError, end_process
 from securechat.server.rate import Rate
 from securechat.server.rates import RateLimiter, Rates
+from securechat.server.sequencer.blobs import Blobs, Transfers
 from securechat.server.sequencer.branches import Branches
 from securechat.server.sequencer.budgets import Budgets
 from securechat.server.sequencer.checks import Checks
@@ -47,6 +49,8 @@ from securechat.server.sequencer.news import News
 from securechat.server.sequencer.operating import Operating
 from securechat.server.sequencer.operations import (
     Announce,
+    BlobArrived,
+    BlobsLost,
     ChangeSiteKey,
     CheckpointsRead,
     CommitChecked,
@@ -58,6 +62,7 @@ from securechat.server.sequencer.operations import (
     EndSessions,
     Expel,
     Failed,
+    FilesDeleted,
     FindAccount,
     ForgetAccount,
     GroupRead,
@@ -100,9 +105,11 @@ from securechat.server.store.port import DiskFullError, Store
 from securechat.wire.messages import (
     Commit,
     CommitFailed,
+    DropBlob,
     EndSession,
     Ephemeral,
     ExtendToken,
+    FetchBlob,
     FetchCheckpoints,
     FetchKeepsake,
     FetchKeyPackages,
@@ -121,6 +128,7 @@ from securechat.wire.messages import (
     Refused,
     Request,
     Resync,
+    StartBlob,
     Subscribe,
 )
 
@@ -138,6 +146,7 @@ _ADDING: frozenset[type] = frozenset((
 _TAKEN_WHEN_FULL: frozenset[type] = frozenset((
     PasswordChecked, Resuming, ExtendToken, Leave, DepartureChecked, Rejected, ChangeSiteKey, Speak, SpeakReady,
     EndSessions, ForgetAccount, DeleteRoom, PasswordReplaced, EndSession, Publish, PublishChecked, list,
+    BlobArrived, BlobsLost, DropBlob, FilesDeleted,
 ))  # fmt: skip
 """Of what writes, what is done although the disk is nearly full: it makes room, lets in who does, or shuts a thief out.
 Of a list, the acknowledgements (`messages`); of what is published, statements (`publishing`)."""
@@ -182,13 +191,15 @@ class Sequencer:
         counters: Counters,
         clock: ServerClock,
         space: Space,
+        transfers: Transfers,
+        blob_limits: BlobLimits,
         accepts_commit: Callable[[int, int], bool] = accepts_commit,
     ) -> None:
         """`interrupt` makes an I/O thread take a turn, for which it holds `lock`.
 
         `rooms`: the names of those that belong to nobody.
 
-        `validators` do expensive checks, `readers` read history. Both hand in their results.
+        `validators` do expensive checks, `readers` read history, `transfers` move blobs. They hand in their results.
         """
         self.interrupt = interrupt
         self._store = store
@@ -208,11 +219,11 @@ class Sequencer:
         self._sessions = sessions = Sessions()
         self._quotas = Quotas(store, bytes_per_account)
         validator = Validator(store.server_id)
-        checks = Checks(turn, validators, self._hand_in)
+        checks = Checks(turn, validators, self.hand_in)
         self._groups = groups = Groups(kept, conversations, validator, checks)
         self._news = news = News(kept, devices, conversations, sessions)
         self._reading = reading = Reading(
-            turn, logs, inboxes, devices, conversations, news, heirs, readers, self._hand_in
+            turn, logs, inboxes, devices, conversations, news, heirs, readers, self.hand_in
         )
         names = RoomNames(turn, kept, conversations, rooms, lambda: store.site_keys)
         self._leases = leases = Leases(turn, kept, conversations, names, groups, heirs)
@@ -244,12 +255,14 @@ class Sequencer:
             turn, store, conversations, groups, leases, checks, rooms=rooms
         )
         operating = Operating(
-            turn, store, conversations, sessions, self._seats, leases, reading, news, presence, self._hand_in
+            turn, store, conversations, sessions, self._seats, leases, reading, news, presence, self.hand_in
         )
         messages = Messages(turn, logs, conversations, leases, reading)
         questions = Questions(
-            turn, kept, logs, devices, conversations, sessions, heirs, budgets, readers, self._hand_in, rooms
+            turn, kept, logs, devices, conversations, sessions, heirs, budgets, readers, self.hand_in, rooms
         )
+        transfers.connect(self.hand_in)
+        self._blobs = blobs = Blobs(turn, store.blobs, conversations, reading, transfers, rates, blob_limits)
         self._writing: dict[type, Handler] = {
             PasswordChecked: tokens.password_checked,
             Resuming: tokens.resume,
@@ -280,6 +293,11 @@ class Sequencer:
             EndSessions: lambda _, end: operating.end_sessions(end),
             ForgetAccount: lambda _, forget: operating.forget_account(forget),
             DeleteRoom: lambda _, delete: operating.delete_room(delete),
+            StartBlob: blobs.start,
+            BlobArrived: blobs.arrived,
+            DropBlob: blobs.drop,
+            BlobsLost: lambda _, lost: blobs.lost(lost),
+            FilesDeleted: lambda _, deleted: blobs.deleted(deleted),
             Rejected: self._rejected,
         }
         self._reading_only: dict[type, Handler] = {
@@ -303,10 +321,11 @@ class Sequencer:
             FetchStatements: publishing.fetch,
             FetchKeepsake: keepsakes.fetch,
             FetchSessions: own_sessions.fetch,
+            FetchBlob: blobs.fetch,
             Ephemeral: Ephemerals(turn, conversations, sessions).forward,
         }
         self._coming_and_going: dict[type, Handler] = {
-            Detach: self._seats.detach,
+            Detach: self._detach,
             Expel: lambda _, expel: self._seats.expel_account(expel),
             Resize: lambda _, resize: self._seats.resize(resize),
         }
@@ -342,7 +361,7 @@ class Sequencer:
 
     def operate(self, operation: Changing | Survey | ListSessions | Announce) -> None:
         """Do something for the operator, who gets the answer."""
-        self._hand_in(None, operation)
+        self.hand_in(None, operation)
 
     def finish_deletions(self, deleted: Iterable[str]) -> None:
         """Forget what is left of deleted accounts, where the server was killed before it had. Before it serves."""
@@ -351,6 +370,7 @@ class Sequencer:
             if (
                 store.tokens.of(name)
                 or store.keepsakes.find(name)
+                or store.blobs.held(name)[0]
                 or store.directory.devices(name)
                 or store.conversations.of_account(name, out=True)
             ):
@@ -358,13 +378,14 @@ class Sequencer:
 
     def resize(self, seats: int, share: int) -> None:
         """Allow this many accounts at once from now on, and `share` from one address."""
-        self._hand_in(None, Resize(seats, share))
+        self.hand_in(None, Resize(seats, share))
 
-    def change_quota(self, bytes_per_account: int) -> None:
-        """Keep as many bytes of each account from now on."""
+    def change_quota(self, bytes_per_account: int, blobs: BlobLimits) -> None:
+        """Keep as many bytes of each account, and as much of blobs, from now on."""
         self._quotas.limit = bytes_per_account
+        self._blobs.limits = blobs
 
-    def _hand_in(self, session: Session | None, operation: object) -> None:
+    def hand_in(self, session: Session | None, operation: object) -> None:
         """Like `submit`, from a thread that takes no turns."""
         self._submissions.append((session, operation))
         self.interrupt()
@@ -459,6 +480,10 @@ class Sequencer:
         handlers = self._reading_only if type(operation) in self._reading_only else self._coming_and_going
         self._dispatch(handlers, session, operation)
         self._say(session)
+
+    def _detach(self, session: Session, detach: Detach) -> None:
+        self._blobs.leave(session)
+        self._seats.detach(session, detach)
 
     def _is_postponed(self, session: Session, request: Request) -> bool:
         """Whether a question waits: it is small and its answer large, and the connection has much to take already.

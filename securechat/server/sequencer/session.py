@@ -14,9 +14,9 @@ from securechat.server.logs import get_logger
 from securechat.server.panic import StoreBrokenError
 from securechat.server.rates import Bucket
 from securechat.server.sequencer.quotas import Quota
-from securechat.server.store.records import Who
+from securechat.server.store.records import Blob, Who
 from securechat.wire.limits import MAX_RETRY_AFTER
-from securechat.wire.messages import Accepted, Closing, FromServer, Refused, Request
+from securechat.wire.messages import Accepted, Closing, FetchBlob, FromServer, Refused, Request
 
 log = get_logger(__name__)
 
@@ -90,6 +90,11 @@ class Session:
         self.asking = False  # a reader makes a list for this session
         self.postponed: deque[Request] = deque()  # questions for which its connection has too much to take already
         self.asked: dict[bytes, list[Request]] = {}  # what lists are to be made next, and for which requests
+        # These four belong to what moves blobs, and need its lock (`blobs.Transfers`).
+        self.uploads: set[tuple[bytes, bytes]] = set()  # that it goes on with: conversation and blob
+        self.parts = 0  # of them, which wait to be written
+        self.blob_reads: deque[tuple[FetchBlob, Blob]] = deque()  # parts that are to be read
+        self.blob_reading = False  # a worker reads one
         self.leases: set[bytes] = set()  # conversations whose lease it has or waits for
 
     @property

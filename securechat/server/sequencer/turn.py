@@ -12,6 +12,7 @@ from securechat.server.store.records import Head, LogEntry, Who, pack_answer
 from securechat.wire.chain import HANDED_BACK, MLS_MESSAGE, NO_DEVICE, OPERATORS_WORD, next_chain
 from securechat.wire.messages import (
     Accepted,
+    BlobState,
     Checkpoints,
     Done,
     Handshake,
@@ -31,8 +32,8 @@ from securechat.wire.messages import (
 )
 
 Answer: TypeAlias = (
-    Accepted | Checkpoints | Done | JoinOffer | KeyPackages | MemberList | PasswordChanged | Published | Refused | Rooms
-    | SessionList | Statements | Stock | StoredKeepsake | Subscribed | TokenExtended
+    Accepted | BlobState | Checkpoints | Done | JoinOffer | KeyPackages | MemberList | PasswordChanged | Published
+    | Refused | Rooms | SessionList | Statements | Stock | StoredKeepsake | Subscribed | TokenExtended
 )
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from securechat.errors import StorageError
 from securechat.identity.site_key import SiteKey
 from securechat.server.store.records import (
+    Blob,
     BranchPoint,
     ChainLink,
     Checkpoint,
@@ -231,6 +232,49 @@ class KeepsakeStore(Protocol):
         """Keep none any more."""
 
 
+class BlobStore(Protocol):
+    """Which blobs there are. Their bytes are elsewhere (`server.blobs`), each in a file of the name that it has here.
+
+    A file that is not needed any more is remembered until somebody has deleted it.
+    """
+
+    def find(self, conversation: bytes, blob: bytes) -> Blob | None:
+        """Return a blob of a conversation."""
+
+    def add(self, conversation: bytes, blob: bytes, account: str, device: bytes, size: int, expires: int) -> Blob:
+        """Add one that is not whole; its file is the SHA-256 of both ids, so that no other blob can ever have it."""
+
+    def change(self, file: bytes, seq: int, expires: int) -> None:
+        """Note since when a blob is whole (0: it is not), and when it expires."""
+
+    def drop(self, files: Collection[bytes]) -> None:
+        """Drop blobs; their files are to be deleted."""
+
+    def drop_of(self, account: str, most: int) -> bool:
+        """Drop up to `most` blobs of an account; return whether there may be more."""
+
+    def held(self, account: str) -> tuple[int, int]:
+        """Return the bytes of an account's blobs, those that have not come yet included, and how many are not whole."""
+
+    def held_by_all(self) -> int:
+        """Return the bytes of all blobs."""
+
+    def is_dropped(self, conversation: bytes, blob: bytes) -> bool:
+        """Whether the file of a blob that was there before is still to be deleted."""
+
+    def forget(self, files: Collection[bytes]) -> None:
+        """Note that files were deleted."""
+
+    def dropped(self, most: int) -> list[bytes]:
+        """Return some of the files that are to be deleted. Any thread."""
+
+    def known(self, files: Collection[bytes]) -> set[bytes]:
+        """Return those of these files that are a blob's, or to be deleted. Any thread."""
+
+    def whole(self, after: bytes, before: bytes) -> dict[bytes, int]:
+        """Return the sizes of the whole blobs whose files lie between two names, the first included. Any thread."""
+
+
 class DirectoryStore(Protocol):
     """Published devices and their key packages."""
 
@@ -331,6 +375,10 @@ class Store(Protocol):
     @property
     def keepsakes(self) -> KeepsakeStore:
         """What accounts leave for later."""
+
+    @property
+    def blobs(self) -> BlobStore:
+        """See there."""
 
     @property
     def chains(self) -> ChainStore:

@@ -41,6 +41,21 @@ INBOX_BYTES_OF_SENDER = 8 << 20
 """What of one account waits there: as many Welcomes as a client keeps of one inviter."""
 
 
+class Blob(NamedTuple):
+    """A blob: bytes that an account has uploaded for those who are in a conversation, or has begun to.
+
+    `file`: the 32 bytes by which its bytes are found (`server.blobs`). `seq`: what comes into the log from here on
+    comes after it was whole; 0: it is not whole yet. `expires` in ms.
+    """
+
+    file: bytes
+    account: str
+    device: bytes
+    size: int
+    seq: int
+    expires: int
+
+
 class Waiting(NamedTuple):
     """What waits in an inbox: letters, and the bytes in them."""
 

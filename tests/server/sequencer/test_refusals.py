@@ -76,6 +76,10 @@ TABLE: dict[type[m.Request], Row] = {
     m.CommitFailed: Row("Done", "not-found", "bad-request"),  # there: its own entering
     m.ListRooms: Row("Rooms", "Rooms", "Rooms", enrolling="Rooms"),
     m.Members: Row("MemberList", "not-found"),
+    m.StartBlob: Row("BlobState", "not-found"),
+    m.PutBlob: Row("not-now", "not-now", "not-now"),  # none was started
+    m.FetchBlob: Row("gone", "not-found", "gone"),
+    m.DropBlob: Row("Done", "not-found", "Done"),
     m.Subscribe: Row("Subscribed", "not-found", "Subscribed"),
 }
 

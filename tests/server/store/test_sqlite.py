@@ -237,6 +237,7 @@ def fill(store: SQLiteStore, head: Head, entries: int) -> None:
         store.conversations.put_members(head.id, [Membership(each, "a", 0, CHAIN_START, None, 0)])
         store.conversations.put_departed(head.id, Departed(each, number, b"proposal", b"state"))
         store.conversations.put_word(head.id, number, b"word")
+        store.blobs.add(head.id, each, "a", each, 5000, 2 * NOW)
         store.conversations.put_revocation(head.id, number, b"statement", leafless=False)
     store.conversations.put_members(head.id, [Membership(b"x" * 16, "x", 0, CHAIN_START, None, 0)])
     store.conversations.drop_members(head.id, "x")

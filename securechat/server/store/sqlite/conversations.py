@@ -50,6 +50,7 @@ _OF_CONVERSATIONS = (
     ("deleted_members", "device", "length(account)"),
     ("branch_points", "seq", "length(group_info) + length(snapshot) + length(members) + length(revocations)"),
     ("pairs", "low", "0"),
+    ("blobs", "blob", "4096"),  # three rows change, and a file has to be deleted
 )
 """Where rows of a conversation stand: the table, what tells one of its rows from the others, and the bytes in it."""
 

@@ -351,11 +351,44 @@ DROP TRIGGER letters_go;
 """Whoever is added by a Welcome needs the statements that wait, as all others do. Empty: none, as in letters of before
 this step."""
 
+_BLOBS = """
+CREATE TABLE blobs (
+    conversation INTEGER, blob BLOB,
+    file BLOB NOT NULL UNIQUE,
+    account TEXT NOT NULL, device BLOB NOT NULL,  -- who uploads it
+    size INTEGER NOT NULL,
+    seq INTEGER NOT NULL,          -- 0: it is not whole yet
+    expires INTEGER NOT NULL,
+    PRIMARY KEY (conversation, blob)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX blobs_by_account ON blobs (account);
+CREATE INDEX blobs_by_end ON blobs (expires);
+CREATE TABLE blob_bytes (
+    account TEXT PRIMARY KEY, bytes INTEGER NOT NULL, unfinished INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE dropped_blobs (file BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TRIGGER blobs_come AFTER INSERT ON blobs BEGIN
+    INSERT INTO blob_bytes VALUES (NEW.account, NEW.size, NEW.seq = 0)
+        ON CONFLICT (account) DO UPDATE
+        SET bytes = bytes + excluded.bytes, unfinished = unfinished + excluded.unfinished;
+END;
+CREATE TRIGGER blobs_change AFTER UPDATE OF seq ON blobs BEGIN
+    UPDATE blob_bytes SET unfinished = unfinished - (OLD.seq = 0) + (NEW.seq = 0) WHERE account = NEW.account;
+END;
+CREATE TRIGGER blobs_go AFTER DELETE ON blobs BEGIN
+    UPDATE blob_bytes SET bytes = bytes - OLD.size, unfinished = unfinished - (OLD.seq = 0)
+        WHERE account = OLD.account;
+    INSERT OR IGNORE INTO dropped_blobs VALUES (OLD.file);
+END;
+"""
+"""Blobs, whose bytes lie in a folder of their own; how many bytes of them each account has; and which files nobody
+needs any more, until they are deleted. Triggers keep the last two, so that no statement can forget to."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _FIRST, _RUNS, _HANDSHAKES, _CHECKPOINTS, _ROOMS, _SITE_KEY, _WORDS, _RESUMED, _TOKENS, _CHAINS,
     _DEPARTED, _REVOCATIONS, _BRANCHES, _SUCCESSIONS,
     _KEEPSAKES, _LEAVES, _DEVICE_IDS, _HELD, _CERTIFIED_IDS, _USED_TOKENS, _COUNTED, _LISTED, _DEAD,
-    _DELETED_MEMBERS, _LETTERS_BY_TIME, _LETTER_REVOCATIONS,
+    _DELETED_MEMBERS, _LETTERS_BY_TIME, _LETTER_REVOCATIONS, _BLOBS,
 )  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 

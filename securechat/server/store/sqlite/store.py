@@ -6,6 +6,7 @@ from pathlib import Path
 
 from securechat.identity.site_key import SiteKey
 from securechat.server.store.records import Size, Trimmed, Usage
+from securechat.server.store.sqlite.blobs import Blobs
 from securechat.server.store.sqlite.chains import Chains
 from securechat.server.store.sqlite.conversations import Conversations
 from securechat.server.store.sqlite.database import Database, Part
@@ -39,12 +40,15 @@ class SQLiteStore:
                 self.logs = Logs(database, writer)
                 self.conversations = Conversations(database, writer, self.logs)
                 self.inboxes = Inboxes(database, writer)
+                self.blobs = Blobs(database, writer, self.logs)
                 self.chains = Chains(writer)
                 self.keepsakes = Keepsakes(writer)
                 self.directory = Directory(writer)
                 self.tokens = Tokens(database, writer)
                 self._holdings = Holdings(database, writer, self.logs)
-                self._tidying = Tidying(writer, self.logs, self.conversations, self.inboxes, self.tokens)
+                self._tidying = Tidying(
+                    writer, self.logs, self.conversations, self.inboxes, self.tokens, self.blobs
+                )
                 writer.finish_opening()
                 database.open_readers()
         except BaseException:

@@ -17,6 +17,7 @@ from securechat.server.store.records import (
     Numbers,
     Trimmed,
 )
+from securechat.server.store.sqlite.blobs import Blobs
 from securechat.server.store.sqlite.conversations import Conversations
 from securechat.server.store.sqlite.inboxes import Inboxes
 from securechat.server.store.sqlite.logs import Logs
@@ -29,6 +30,9 @@ PORTION_BYTES = 256 << 10
 """Rows, and bytes of payload in them, that `tidy` deletes or moves in one transaction: about 1 ms, during which no turn
 can be taken."""
 
+BLOBS_AT_ONCE = 64
+"""Blobs that `tidy` drops in one transaction because they have expired: three rows change for each."""
+
 DEVICES_AT_ONCE = 8
 """Devices whose numbers `tidy` stores in one transaction: up to 20 KiB each, about 1 ms in all."""
 
@@ -36,8 +40,8 @@ LOGS_AT_ONCE = 16
 """Histories that `tidy` looks through in one transaction, and deleted conversations: about 1 ms."""
 
 EXPIRY_SECONDS = 3600
-"""How often all histories and inboxes are searched for entries past the limits of their readers, and tokens for those
-that have expired."""
+"""How often all histories and inboxes are searched for entries past the limits of their readers, and tokens and blobs
+for those that have expired."""
 
 HANDSHAKES_EXPIRY_SECONDS = 86_400
 """How often the handshakes of all conversations are looked through: they are kept for months, and a new one lets its
@@ -48,16 +52,23 @@ class Tidying:
     """Requires holding the turn."""
 
     def __init__(
-        self, writer: Writer, logs: Logs, conversations: Conversations, inboxes: Inboxes, tokens: Tokens
+        self,
+        writer: Writer,
+        logs: Logs,
+        conversations: Conversations,
+        inboxes: Inboxes,
+        tokens: Tokens,
+        blobs: Blobs,
     ) -> None:
         self._writer = writer
         self._logs = logs
         self._conversations = conversations
         self._inboxes = inboxes
         self._tokens = tokens
+        self._blobs = blobs
         self._next_expiry = 0
         self._next_handshakes_expiry = 0
-        self._expiring = False  # inboxes are looked through for old entries, and tokens, and branch points
+        self._expiring = False  # inboxes are looked through for old entries, and tokens, blobs and branch points
 
     def tidy(self, now: int, age: int) -> tuple[list[Trimmed], bool]:
         """See `port.Store`."""
@@ -80,6 +91,7 @@ class Tidying:
             self._expiring = any([
                 self._inboxes.expire(old, PORTION),
                 self._tokens.expire(age, PORTION),
+                self._blobs.expire(age, BLOBS_AT_ONCE),
                 self._conversations.drop_branch_points(age - BRANCH_SECONDS * 1000, LOGS_AT_ONCE),
             ])
         trimmed: list[Trimmed] = []
