@@ -488,6 +488,20 @@ def recv(options: "Options", *, as_json: bool, follow: bool, wait: bool, limit: 
     raise SystemExit(code)
 
 
+@click.command()
+@_client_options
+@_inviters
+def rpc(options: "Options") -> None:
+    """Serve a program: JSON-RPC 2.0 on standard input and output, one object a line; see docs/scripts.md."""
+    from securechat.ui.rpc.stdio import events_queue, run_rpc
+    from securechat.ui.start import open_client, prepare
+
+    events = events_queue()
+    with open_client(prepare(options), events.put) as core:
+        code = run_rpc(core, events)
+    raise SystemExit(code)
+
+
 @click.group()
 def config() -> None:
     """Your settings: flag, else variable, else the file, else default."""

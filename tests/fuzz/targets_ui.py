@@ -14,19 +14,19 @@ from securechat.client.vault.key_file import KEY_LENGTH, create, unlock
 from securechat.client.wrapping import Cost, unwrap, wrap
 from securechat.errors import DecodeError, StorageError, UsageError
 from securechat.identity.invite_line import InviteLine, Voucher, decode
-from securechat.ui.rpc.codec import Call, decode_command, encode_command
+from securechat.ui.rpc.codec import Request, decode_request, encode_request
 from tests.fuzz.registry import Target
 
 ROOM = bytes(range(32))
 
 
-def rpc_command(data: bytes) -> None:
-    """A line is a command, which is written and read again as itself, or refused."""
+def rpc_request(data: bytes) -> None:
+    """A line is a request, which is written and read again as itself, or refused."""
     try:
-        call = decode_command(data)
+        request = decode_request(data)
     except UsageError:
         return
-    assert decode_command(encode_command(call)) == call
+    assert decode_request(encode_request(request)) == request
 
 
 def shown_text(data: bytes) -> None:
@@ -96,7 +96,7 @@ def key_file(data: bytes) -> None:
 
 
 TARGETS: dict[str, Target] = {
-    "rpc_command": rpc_command, "shown_text": shown_text, "invite_line": invite_line, "recovery_file": recovery_file,
+    "rpc_request": rpc_request, "shown_text": shown_text, "invite_line": invite_line, "recovery_file": recovery_file,
     "recovery_contents": recovery_contents, "wrapped_secret": wrapped_secret, "key_file": key_file,
 }  # fmt: skip
 
@@ -121,7 +121,7 @@ def seeds() -> dict[str, list[bytes]]:
     return {
         "wrapped_secret": [wrap(bytearray(ROOM), bytearray(b"password"), context=b"fuzz", cost=CHEAP)],
         "key_file": [kept],
-        "rpc_command": [encode_command(Call(number, each)) for number, each in enumerate(said, 1)],
+        "rpc_request": [encode_request(Request(number, each)) for number, each in enumerate(said, 1)],
         "shown_text": [text.encode() for text in texts],
         "recovery_file": [line.encode()],
         "recovery_contents": [bytes(_encode(contents))],

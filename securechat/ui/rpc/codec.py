@@ -1,165 +1,233 @@
-"""Commands and events as JSON: one object a line, in ASCII, so that no text from others can break or fake a line.
+"""JSON-RPC 2.0 over commands, reads and events of the core: one object a line (https://www.jsonrpc.org/specification).
 
-    {"v": 1, "command": "Send", "id": 7, "conversation": "8f3c...", "text": "Hello"}
-    {"v": 1, "event": "Delivered", "command": 7, "message": {"local_id": 12, ...}}
+    -> {"jsonrpc": "2.0", "id": 7, "method": "Send", "params": {"conversation": "8f3c...", "text": "Hello"}}
+    <- {"jsonrpc": "2.0", "method": "event", "params": {"v": 1, "event": "Delivered", "command": 7, ...}}
+    <- {"jsonrpc": "2.0", "id": 7, "result": null}
+    -> {"jsonrpc": "2.0", "id": 8, "method": "past", "params": {"name": "#lobby", "limit": 20}}
+    <- {"jsonrpc": "2.0", "id": 8, "result": [{"local_id": 12, ...}]}
 
-Both are made from `client.commands` and `client.events`: each kind has its class's name, each field its own; bytes are
-written in lower-case hexadecimal. A field with a default may be left out of a command. `id` is the caller's own, and an
-event's `command` names a command by it: the carrier of the lines keeps track of which is which (`Command.id` is unique
-within this process only). Text is raw, as in the events.
+A method is a command (`client.commands`), by its class's name, or a read, by its name in `client.core.ChatClient`; its
+params are an object with the fields or parameters that it has there, of which those with a default may be left out.
+What the core can do is what a caller can: both are made from these definitions. Events are the objects of `--json`
+(`ui.objects`); an event's `command` names a request by its id.
+
+What is left out of the standard: params by position, batches, and ids that are no whole numbers from 1.
 """
 
-import json
-from dataclasses import MISSING, Field, fields, is_dataclass
+import inspect
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
 from functools import reduce
 from operator import or_
-from types import UnionType
-from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_type_hints
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from securechat.client.commands import Command
+from securechat.client.core import ChatClient
 from securechat.client.events import Event
-from securechat.errors import RefusedError, UsageError
-
-VERSION: Final = 1
-"""`v` of every line. A change that an old caller would misread takes a new one."""
+from securechat.errors import UsageError
+from securechat.ui.objects import (
+    EventObject,
+    MessageObject,
+    event_object,
+    from_json,
+    given_type,
+    json_type,
+    line_of,
+    to_json,
+)
 
 MAX_LINE: Final = 512 << 10
-"""Bytes of one command: the longest text with every character escaped takes 384 KiB."""
-
-ID_LENGTH: Final = 32
-"""Bytes of a conversation's id."""
+"""Bytes of one request: the longest text with every character escaped takes 384 KiB."""
 
 MAX_ID: Final = (1 << 53) - 1
 """The largest id of a caller: the largest integer that every JSON library keeps exact."""
 
-MAX_INTEGER: Final = (1 << 63) - 1
-"""The largest integer of a command: what the vault can hold."""
+MAX_LIMIT: Final = 1000
+"""Lines of one read: with the longest texts, and every character escaped, they take 400 MB."""
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+"""Of the standard (section 5.1). Other codes are exit codes: why the same as a command in a shell would have failed."""
 
 
-class Call(NamedTuple):
-    """A command, and what its caller calls it."""
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What reading a line may raise."""
+
+
+class InvalidRequestError(UsageError):
+    """A line is no request that can be carried out."""
+
+    def __init__(self, code: int, text: str, call: int = 0) -> None:
+        """`call`: the caller's id, if that can be said."""
+        super().__init__(text)
+        self.code = code
+        self.call = call
+
+
+class Read(NamedTuple):
+    """A read of what the core has: a method of `ChatClient`, and its arguments."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+class Request(NamedTuple):
+    """What is asked for, and what its caller calls it; 0: nobody waits for an answer."""
 
     id: int
-    command: Command
+    what: Command | Read
 
 
-class Error(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An exception: its class's name in `errors`, its code if the server refused something, and its text."""
-
-    type: str
-    code: str
-    text: str
-
-
-def encode_command(call: Call) -> bytes:
-    """Return a command as a line, without its line break."""
-    return _line({"v": VERSION, "command": type(call.command).__name__, **_plain(call.command), "id": call.id})
+def encode_request(request: Request) -> bytes:
+    """Return a request as a line, without its line break, as all of these."""
+    call, what = request
+    named = {"id": call} if call else {}
+    if isinstance(what, Read):
+        method, params = what.name, dict(what.arguments)
+    else:
+        method, params = type(what).__name__, {each.name: getattr(what, each.name) for each in _own_fields(type(what))}
+    return line_of({"jsonrpc": "2.0", **named, "method": method, "params": to_json(params)})
 
 
-def encode_event(event: Event) -> bytes:
-    """Return an event as a line, without its line break. `event.command` has to be the caller's id already, or 0."""
-    return _line({"v": VERSION, "event": type(event).__name__, **_plain(event)})
+def encode_event(event: Event, where: str) -> bytes:
+    """Return an event as a line. `event.command` has to be the caller's id already, or 0."""
+    return line_of({"jsonrpc": "2.0", "method": "event", "params": event_object(event, where)})
 
 
-def decode_command(line: bytes) -> Call:
-    """Return the command on a line, under a new `Command.id`. Raises `UsageError` for anything else."""
+def encode_result(call: int, result: Any) -> bytes:
+    """Return what a request has come to; `result` is as JSON has it."""
+    return line_of({"jsonrpc": "2.0", "id": call, "result": result})
+
+
+def encode_error(call: int, code: int, text: str, refusal: str = "") -> bytes:
+    """Return why a request came to nothing. `refusal`: the server's code, or `local`; `call` 0: none that is known."""
+    data = {"data": {"refusal": refusal}} if refusal else {}
+    return line_of({"jsonrpc": "2.0", "id": call or None, "error": {"code": code, "message": text, **data}})
+
+
+def decode_request(line: bytes) -> Request:
+    """Return the request on a line, a command under a new `Command.id`. Raises `InvalidRequestError` for others."""
     if len(line) > MAX_LINE:
-        raise UsageError(f"A command is at most {MAX_LINE:,} bytes long; this line has {len(line):,}.")
+        raise too_long()
     try:
         decoded = _decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"This line is not a command: {error}.") from None
-    command = _COMMANDS[type(decoded).__name__]
-    hints = get_type_hints(command)
-    values: dict[str, Any] = {}
-    for field in _own_fields(command):
-        value = getattr(decoded, field.name)
-        values[field.name] = bytes.fromhex(value) if hints[field.name] is bytes else value
-    return Call(decoded.id, command(**values))
+    except _UNREADABLE as error:
+        raise _invalid(line, error) from None
+    call = 0 if decoded.id is UNSET else decoded.id
+    method = type(decoded).__name__
+    given = {name: getattr(decoded.params, name) for name in decoded.params.__struct_fields__}
+    hints = _hints(method)
+    values = {name: from_json(hints[name], msgspec.to_builtins(value)) for name, value in given.items()}
+    if method in _COMMANDS:
+        return Request(call, _COMMANDS[method](**values))
+    return Request(call, Read(method, values))
+
+
+def too_long() -> InvalidRequestError:
+    """Return what is said of a line that is too long to be kept."""
+    return InvalidRequestError(INVALID_REQUEST, f"A request is at most {MAX_LINE:,} bytes long.")
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON schema of all commands and events, by which a caller can be written or checked."""
-    (commands, events), components = msgspec.json.schema_components([_CommandLine, _EventLine])
-    return {"command": commands, "event": events, "$defs": components}
+    """Return the JSON schema of all requests, their results, and events, by which a caller can be written or checked.
+
+    `line`: what the commands with `--json` print of a message; `event`: of an event, and what `rpc` sends as params.
+    """
+    results = [json_type(get_type_hints(method)["return"]) for method in _READS.values()]
+    (request, event, line, *answers), parts = msgspec.json.schema_components(
+        [_RequestLine, EventObject, MessageObject, *results]
+    )
+    return {
+        "request": request, "event": event, "line": line,
+        "result": {**{name: {"type": "null"} for name in _COMMANDS}, **dict(zip(_READS, answers, strict=True))},
+        "$defs": parts,
+    }  # fmt: skip
 
 
-def _line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
-
-
-def _plain(value: Any) -> Any:
-    """Return a value of a command or an event as JSON has it."""
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, Exception):
-        code = value.code if isinstance(value, RefusedError) else ""
-        return {"type": type(value).__name__, "code": code, "text": str(value)}
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    return value
+def _invalid(line: bytes, error: Exception) -> InvalidRequestError:
+    """Return what is wrong with a line, for the caller's id if it has one."""
+    if not isinstance(error, msgspec.ValidationError):
+        return InvalidRequestError(PARSE_ERROR, f"This line is not JSON: {error}.")
+    code = INVALID_REQUEST
+    if "`$.method`" in str(error):
+        code = METHOD_NOT_FOUND
+    elif "`$.params" in str(error):
+        code = INVALID_PARAMS
+    try:
+        call = _decode_id(line).id
+    except _UNREADABLE:
+        return InvalidRequestError(INVALID_REQUEST, f"This line is not a request: {error}.")
+    return InvalidRequestError(code, f"This line is not a request: {error}.", 0 if call is UNSET else call)
 
 
 # --- the same in types ------------------------------------------------------------------------------------------------
 
-_Hex = Annotated[str, Meta(pattern="^([0-9a-f]{2})*$")]
-_Id = Annotated[str, Meta(pattern=f"^[0-9a-f]{{{2 * ID_LENGTH}}}$", max_length=2 * ID_LENGTH)]  # `$` lets "\n" pass
-_Integer = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+_CallId = Annotated[int, Meta(ge=1, le=MAX_ID)]
 
 
 def _own_fields(command: type[Command]) -> list[Field[Any]]:
     return [field for field in fields(command) if field.name != "id"]
 
 
+def _reads() -> dict[str, Any]:
+    """Return what of the core can be read: its public methods that return something."""
+    methods = {name: each for name, each in vars(ChatClient).items() if inspect.isfunction(each)}
+    return {
+        name: each for name, each in methods.items()
+        if not name.startswith("_") and get_type_hints(each)["return"] is not type(None)
+    }  # fmt: skip
+
+
+def _hints(method: str) -> dict[str, Any]:
+    return get_type_hints(_COMMANDS.get(method) or _READS[method])
+
+
+def _request_type(name: str, parts: list[tuple[Any, ...]]) -> Any:
+    """Return the type of a request's line."""
+    params = msgspec.defstruct(f"{name}Params", parts, kw_only=True, forbid_unknown_fields=True)
+    needed = any(len(part) == 2 for part in parts)
+    outer = [
+        ("jsonrpc", Literal["2.0"]),
+        ("params", params) if needed else ("params", params, msgspec.field(default_factory=params)),
+        ("id", _CallId | UnsetType, UNSET),
+    ]
+    return msgspec.defstruct(name, outer, tag_field="method", tag=True, kw_only=True, forbid_unknown_fields=True)
+
+
 def _command_type(command: type[Command]) -> Any:
-    """Return the type of a command's line."""
-    types: dict[Any, Any] = {bytes: _Id, int: _Integer}
     hints = get_type_hints(command)
-    parts: list[Any] = [("v", Literal[VERSION]), ("id", Annotated[int, Meta(ge=1, le=MAX_ID)])]
+    parts: list[tuple[Any, ...]] = []
     for field in _own_fields(command):
         default = () if field.default is MISSING else (field.default,)
-        parts.append((field.name, types.get(hints[field.name], hints[field.name]), *default))
-    return msgspec.defstruct(
-        command.__name__, parts, tag_field="command", tag=True, kw_only=True, forbid_unknown_fields=True
-    )
+        parts.append((field.name, given_type(hints[field.name]), *default))
+    return _request_type(command.__name__, parts)
 
 
-def _event_type(event: type[Event]) -> Any:
-    """Return the type of an event's line."""
-    parts = [("v", Literal[VERSION]), *_json_fields(event)]
-    return msgspec.defstruct(event.__name__, parts, tag_field="event", tag=True, forbid_unknown_fields=True)
+def _read_type(name: str, method: Any) -> Any:
+    hints = get_type_hints(method)
+    parts: list[tuple[Any, ...]] = []
+    for each in list(inspect.signature(method).parameters.values())[1:]:
+        hint = Annotated[int, Meta(ge=1, le=MAX_LIMIT)] if each.name == "limit" else given_type(hints[each.name])
+        default = () if each.default is each.empty else (each.default,)
+        parts.append((each.name, hint, *default))
+    return _request_type(name, parts)
 
 
-def _json_fields(dataclass: Any) -> list[tuple[str, Any]]:
-    hints = get_type_hints(dataclass)
-    return [(field.name, _json_type(hints[field.name])) for field in fields(dataclass)]
+class _Id(msgspec.Struct):
+    """What is read of a line that is no proper request."""
+
+    id: _CallId | UnsetType = UNSET
 
 
-def _json_type(hint: Any) -> Any:
-    """Return what `_plain` makes of a field of this type."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint is bytes:
-        return _Hex
-    if hint is Exception:
-        return Error
-    if isinstance(hint, type) and is_dataclass(hint):
-        if hint not in _parts:
-            _parts[hint] = msgspec.defstruct(hint.__name__, _json_fields(hint), forbid_unknown_fields=True)
-        return _parts[hint]
-    if origin is tuple:
-        return tuple[tuple(each if each is ... else _json_type(each) for each in arguments)]  # type: ignore[misc]  # made at run time
-    if origin in (Union, UnionType):
-        return reduce(or_, map(_json_type, arguments))
-    return hint
-
-
-_parts: Final[dict[Any, Any]] = {}  # the dataclasses inside events
 _COMMANDS: Final = {each.__name__: each for each in Command.__subclasses__()}
-_CommandLine: Final[Any] = reduce(or_, map(_command_type, _COMMANDS.values()))
-_EventLine: Final[Any] = reduce(or_, map(_event_type, Event.__subclasses__()))
-_decode: Final = msgspec.json.Decoder(_CommandLine).decode
+_READS: Final = _reads()
+_RequestLine: Final[Any] = reduce(
+    or_, [*map(_command_type, _COMMANDS.values()), *(_read_type(*each) for each in _READS.items())]
+)
+_decode: Final = msgspec.json.Decoder(_RequestLine).decode
+_decode_id: Final = msgspec.json.Decoder(_Id).decode
