@@ -355,6 +355,7 @@ class Server:
     def status(self) -> Status:
         """Return how things stand. Any thread, while the server runs."""
         size, held = self._store.size(), self._store.held_by_all()
+        blob_bytes, uploads = self._store.blobs.total()
         return Status(
             started=self._started,
             accounts=len(self._accounts),
@@ -364,6 +365,7 @@ class Server:
             password_queue=self._workers.waiting,
             validation_queue=self._validators.waiting,
             reading_queue=self._readers.waiting,
+            moving_queue=self._movers.waiting,
             turn_queue=self._sequencer.handed_in,
             log_entries=size.entries,
             handshake_bytes=size.handshake_bytes,
@@ -376,6 +378,10 @@ class Server:
             commits_passed_over=self._store.passed_over,
             held_bytes=sum(held),
             quota_bytes=int(self._config.bytes_per_account),
+            blob_bytes=blob_bytes,
+            blob_most_bytes=int(self._config.blob_bytes),
+            blob_account_bytes=int(self._config.blob_bytes_per_account),
+            uploads=uploads,
             held_most=held[:TOP_ACCOUNTS],
             refused_by_rate=self._rates.refused(),
         )

@@ -70,6 +70,7 @@ class Status:
     password_queue: int  # logins that wait for a worker
     validation_queue: int  # commits and the like that wait for one
     reading_queue: int  # portions of history that wait for one
+    moving_queue: int  # parts of blobs, and of several parts that are written together one, that wait for one
     turn_queue: int  # of what was handed in for the next turn: requests, and messages of one connection together
     log_entries: int  # kept because somebody has not read them yet, or for a moment
     handshake_bytes: int  # kept for those who are away for longer
@@ -82,5 +83,9 @@ class Status:
     commits_passed_over: int  # of the store, at the start: behind a damaged place of its write-ahead log
     held_bytes: int  # that accounts have written and that are kept, of all together
     quota_bytes: int  # of one account
+    blob_bytes: int  # of the blobs of all together, those bytes that have not come yet included
+    blob_most_bytes: int  # of all together, at most
+    blob_account_bytes: int  # of one account, at most
+    uploads: int  # blobs that are not whole
     held_most: list[int]  # bytes of the accounts that hold most, without their names: `TOP_ACCOUNTS`
     refused_by_rate: dict[str, int] = field(default_factory=dict)  # how often, by the name of the setting

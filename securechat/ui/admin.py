@@ -32,7 +32,8 @@ def answer(data: Path, request: Request, *, as_json: bool, line: Callable[[str],
             ]
             return _table(("user", "device", "from", "seat", "unread bytes"), rows)
         case protocol.TopReport(accounts, rooms):
-            return f"{_table(('user', 'held', 'sessions', 'messages/s'), map(_top, accounts))}\n\n{_all_rooms(rooms)}"
+            heads = ("user", "held", "files", "sessions", "messages/s")
+            return f"{_table(heads, map(_top, accounts))}\n\n{_all_rooms(rooms)}"
         case protocol.Invites(invites):
             found = [(each.id, each.account or "anybody new", _minute(each.expires / 1000)) for each in invites]
             return _table(("id", "for", "until"), found)
@@ -64,7 +65,8 @@ def _user(user: protocol.User) -> Sequence[str]:
 
 
 def _top(account: protocol.TopAccount) -> Sequence[str]:
-    return account.name, _size(account.held_bytes), str(account.sessions), f"{account.per_second:,.1f}"
+    sizes = _size(account.held_bytes), _size(account.file_bytes)
+    return account.name, *sizes, str(account.sessions), f"{account.per_second:,.1f}"
 
 
 def _all_rooms(rooms: Iterable[protocol.TopRoom]) -> str:
@@ -126,6 +128,7 @@ def _status(reply: protocol.StatusReport) -> str:
         ("store", f"{status.store_bytes / 2**20:,.1f} MiB"),
         ("disk", _disk(reply)),
         ("held by accounts", _held(reply)),
+        ("files", _files(reply)),
         ("certificate", f"until {_minute(status.certificate_expires)}"),
     ]
     if lost := status.commits_passed_over:
@@ -137,7 +140,8 @@ def _queues(reply: protocol.StatusReport) -> str:
     status = reply.status
     return (
         f"{status.password_queue:,} passwords, {status.validation_queue:,} commits, "
-        f"{status.reading_queue:,} portions of history, {status.turn_queue:,} requests"
+        f"{status.reading_queue:,} portions of history, {status.moving_queue:,} parts of files, "
+        f"{status.turn_queue:,} requests"
     )
 
 
@@ -162,6 +166,14 @@ def _held(reply: protocol.StatusReport) -> str:
     return (
         f"{status.held_bytes / 2**20:,.1f} MiB; of those that hold most: {most}; each may hold "
         f"{status.quota_bytes / 2**20:,.0f} MiB"
+    )
+
+
+def _files(reply: protocol.StatusReport) -> str:
+    status = reply.status
+    return (
+        f"{_size(status.blob_bytes)} of {status.blob_most_bytes / 2**20:,.0f} MiB, each account may have "
+        f"{status.blob_account_bytes / 2**20:,.0f} MiB; {status.uploads:,} uploads are not finished"
     )
 
 

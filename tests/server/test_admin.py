@@ -506,7 +506,8 @@ def test_a_backup_of_a_busy_server_is_whole_and_a_server_goes_on_from_it(
     assert "is there already" in run("backup", str(tmp_path / "one.tar"), code=ExitCode.FAILURE)
     server.stop()
     assert sorted(path.name for path in config.data.iterdir()) == [
-        "accounts.json", "accounts.json.lock", "accounts.json.previous", "age", "chat.db", "chat.db.lock", "reserve",
+        "accounts.json", "accounts.json.lock", "accounts.json.previous", "age", "blobs", "chat.db", "chat.db.lock",
+        "reserve",
     ]  # fmt: skip
 
     data = tmp_path / "restored"

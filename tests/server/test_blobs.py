@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from securechat.server.app import Server
 from securechat.server.blobs.transfers import READY_BYTES
+from securechat.server.operator import doctor
 from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat_lab.cast.wire_client import Person
@@ -81,3 +82,23 @@ def test_a_flood_of_starts_holds_nothing_but_its_own_share(server: Server, enter
     assert list((server._config.data / "blobs").iterdir()) == []
     data = bytes_of()
     assert download(alice, direct, upload(bob, direct, data)) == data
+
+
+def test_the_operator_sees_what_files_take_and_what_is_missing(server: Server, enter: Enter) -> None:
+    alice, _, direct = chat(enter)
+    data = bytes_of()
+    whole = upload(alice, direct, data)
+    upload(alice, direct, data, upto=limits.MAX_BLOB_PART)
+    status = server.status()
+    assert (status.blob_bytes, status.uploads) == (2 * len(data), 1)
+    folder = server._config.data
+    (finding,) = doctor._blobs(folder)
+    assert (finding.grade, finding.text) == ("ok", "2, 0.2 MiB")
+    found = server._store.blobs.find(direct, whole)
+    assert found is not None
+    path = folder / "blobs" / found.file.hex()[:2] / found.file.hex()
+    path.with_name("ff" * 32).write_bytes(b"?")
+    path.unlink()
+    (finding,) = doctor._blobs(folder)
+    assert finding.grade == "warning"
+    assert "1 more are missing" in finding.text

@@ -10,6 +10,7 @@ large request is (`carrying.payer`).
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -34,6 +35,9 @@ RETRY_SECONDS = 60.0
 
 AGAIN_SECONDS = 1.0
 """When those come again whose blob has just been dropped: its file goes in the meantime."""
+
+TOLD_SECONDS = 60.0
+"""How often the log is told that the disk fails, at most."""
 
 _Key = tuple[bytes, bytes]  # conversation and blob
 
@@ -63,6 +67,7 @@ class Transfers:
         self._workers = workers
         self._hand_in: Callable[[Session | None, object], None]
         self._lock = threading.Lock()  # protects all that follows, and the parts of sessions that are about blobs
+        self._told_until = 0.0  # until then the log is not told of a failure again (monotonic seconds)
         self._uploads: dict[_Key, _Upload] = {}
         self._held: dict[bytes, _Upload] = {}  # by file
 
@@ -279,7 +284,9 @@ class Transfers:
         if has_no_room(error):
             text = "the server's disk is full: what was uploaded stays, and can be gone on with later"
         else:
-            log.error("a blob cannot be read or written", reason=str(error))
+            if (now := time.monotonic()) >= self._told_until:  # a disk that fails must not fill the log as well
+                self._told_until = now + TOLD_SECONDS
+                log.error("a blob cannot be read or written", reason=str(error))
             text = "the server cannot read or write files at the moment; try again later"
         self._send(session, requests, "disk-full", text, RETRY_SECONDS)
 

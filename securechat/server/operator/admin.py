@@ -253,12 +253,16 @@ class Admin:
         seconds = time.monotonic() - begin
         with self._looking:
             usage = self._store.usage(MAX_ACCOUNTS)
+            files = self._store.blobs.held_by_each()
         held = {each.account: each.held_bytes for each in usage.accounts}
         rates = {name: max(0, handled[name] - before[name]) / seconds for name in handled}
         most = {name for name, _ in Counter(held).most_common(count)}
+        most.update(name for name, _ in Counter(files).most_common(count))
         most.update(name for name, _ in Counter(rates).most_common(count))
         accounts = [
-            protocol.TopAccount(name, held.get(name, 0), sessions[name], round(rates.get(name, 0.0), 1))
+            protocol.TopAccount(
+                name, held.get(name, 0), files.get(name, 0), sessions[name], round(rates.get(name, 0.0), 1)
+            )
             for name in most
             if name  # the operator's own words
         ]

@@ -29,12 +29,12 @@ from securechat.errors import SecurechatError, StorageError, UnreachableError
 from securechat.files import is_locked, sync
 from securechat.server.accounts.file import read_accounts
 from securechat.server.admission.newcomers import MAX_NEWCOMERS
-from securechat.server.config import ACCOUNTS_FILE, ENVIRONMENT_PREFIX, STORE_FILE, ServerConfig
+from securechat.server.config import ACCOUNTS_FILE, BLOBS_FOLDER, ENVIRONMENT_PREFIX, STORE_FILE, ServerConfig
 from securechat.server.descriptors import RESERVED_FILES
 from securechat.server.operator import protocol
 from securechat.server.operator.metrics import HOST as METRICS_HOST
 from securechat.server.store.sqlite import schema
-from securechat.server.store.sqlite.database import check_database, knows_people
+from securechat.server.store.sqlite.database import check_database, knows_people, read_blobs
 from securechat.transport.certificate_files import certificate_names, read_chain
 from securechat.transport.deadline import Deadline
 from securechat.transport.tls import rehearse_handshake, server_context, shown_certificate
@@ -112,6 +112,7 @@ def examine(load: Callable[[], ServerConfig], environment: Mapping[str, str], fi
         ("disk", lambda: _disk(config.data, config.disk_floor)),
         ("accounts", lambda: _accounts(config.data / ACCOUNTS_FILE)),
         ("database", lambda: _database(config.data)),
+        ("files", lambda: _blobs(config.data)),
         ("server", server.look),
         ("port", lambda: _port(config, server)),
         ("metrics port", lambda: _metrics_port(config, server)),
@@ -324,6 +325,25 @@ def _look_into(store: Path, files: dict[str, int]) -> Finding:
     if version < len(schema.MIGRATIONS):
         text += f"; the next start brings it to version {len(schema.MIGRATIONS)}: make a backup before"
     return ok("database", text)
+
+
+def _blobs(data: Path) -> Findings:
+    """Compare the files of blobs with what the database knows of them; a server puts right what is wrong there."""
+    folder, store, beside = data / BLOBS_FOLDER, data / STORE_FILE, _beside(data)
+    if f"{STORE_FILE}-wal" in beside and f"{STORE_FILE}-shm" not in beside:
+        return  # as for the database
+    there = {path.name: path.stat().st_size for path in sorted(folder.glob("??/" + "?" * 64))}
+    try:
+        known, whole = read_blobs(store)
+    except (StorageError, sqlite3.Error):
+        return  # the database has a line of its own
+    strange = len(there.keys() - known)
+    missing = sum(there.get(name) != size for name, size in whole.items())
+    text = f"{len(there):,}, {sum(there.values()) / 2**20:,.1f} MiB"
+    if missing:
+        yield warning("files", f"{text}; {missing:,} more are missing: put {folder} back, if you have a copy")
+    else:
+        yield ok("files", text + (f"; {strange:,} belong to nothing, and a server deletes them" if strange else ""))
 
 
 # --- the server that runs ---------------------------------------------------------------------------------------------

@@ -65,6 +65,7 @@ class ServerCollector(Collector):
             ("password_queue", "Logins that wait for a password worker.", status.password_queue),
             ("validation_queue", "Commits and the like that wait for a validation worker.", status.validation_queue),
             ("reading_queue", "Portions of history that wait for a reader.", status.reading_queue),
+            ("moving_queue", "Parts of files that wait for a worker.", status.moving_queue),
             ("turn_queue", "Requests that wait for the next turn.", status.turn_queue),
             ("log_entries", "Entries in the logs, kept for those who have not read them.", status.log_entries),
             ("handshake_bytes", "Bytes of commits and departures, kept for longer.", status.handshake_bytes),
@@ -75,6 +76,9 @@ class ServerCollector(Collector):
             ("disk_reserve_bytes", "Bytes of the reserve; 0: it was given up.", status.disk_reserve_bytes),
             ("held_bytes", "Bytes kept of what accounts have written, of all together.", status.held_bytes),
             ("quota_bytes", "Bytes that are kept of one account at most.", status.quota_bytes),
+            ("blob_bytes", "Bytes of the files that people have sent, and are sending.", status.blob_bytes),
+            ("blob_most_bytes", "Bytes of those at most.", status.blob_most_bytes),
+            ("uploads", "Files that are not here as a whole yet.", status.uploads),
             ("commits_passed_over", "Commits of the store, lost behind damage in its log.", status.commits_passed_over),
             ("certificate_expiry_timestamp_seconds", "When the certificate expires.", status.certificate_expires),
         ):

@@ -215,10 +215,12 @@ class Sessions(_Message):
 
 
 class TopAccount(msgspec.Struct, frozen=True):
-    """An account. `held_bytes`: what it has written and is kept; `per_second`: messages of it in the last second."""
+    """An account. `held_bytes`: what it has written and is kept; `file_bytes`: the files that it has sent;
+    `per_second`: messages of it in the last second."""
 
     name: str
     held_bytes: int
+    file_bytes: int
     sessions: int
     per_second: float
 

@@ -13,6 +13,7 @@ from securechat.errors import RefusedError
 from securechat.server.config import BlobLimits
 from securechat.server.rates import Rates
 from securechat.server.sequencer.conversation import Conversation, Conversations, not_found
+from securechat.server.sequencer.directory import Directory
 from securechat.server.sequencer.operations import BlobArrived, BlobsLost, FilesDeleted
 from securechat.server.sequencer.reading import Reading
 from securechat.server.sequencer.session import Session
@@ -63,6 +64,7 @@ class Blobs:
         store: BlobStore,
         conversations: Conversations,
         reading: Reading,
+        directory: Directory,
         transfers: Transfers,
         rates: Rates,
         limits: BlobLimits,
@@ -71,6 +73,7 @@ class Blobs:
         self._store = store
         self._conversations = conversations
         self._reading = reading
+        self._directory = directory
         self._transfers = transfers
         self._rates = rates
         self.limits = limits
@@ -98,9 +101,12 @@ class Blobs:
         limits, account, size = self.limits, session.account, request.size
         if not is_blob_length(size):
             raise RefusedError("bad-request", "no file has this length once it was padded")
-        if size > min(limits.per_account, limits.in_all):
-            most = min(limits.per_account, limits.in_all) / 2**20
-            raise RefusedError("too-large", f"the server keeps {most:,.0f} MiB of files of each account at most")
+        most = min(limits.per_account, limits.in_all)
+        if not most:
+            raise RefusedError("not-allowed", "this server takes no files")
+        if size > most:
+            text = f"the server keeps {most / 2**20:,.0f} MiB of files of each account at most"
+            raise RefusedError("too-large", text)
         held, unfinished = self._store.held(account)
         if unfinished >= UNFINISHED:
             text = f"{unfinished} uploads of this account are not finished: go on with them, or drop them"
@@ -143,6 +149,8 @@ class Blobs:
         found = self._store.find(request.conversation, request.blob)
         last = self._last_of(conversation, session)
         if found is None or found.expires <= self._turn.age or (last is not None and found.seq > last):
+            raise gone()
+        if not self._directory.is_enabled(found.account):
             raise gone()
         if not found.seq:
             raise RefusedError("not-now", "this file is not here as a whole yet", retry_after=RETRY_SECONDS)

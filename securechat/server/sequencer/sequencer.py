@@ -262,7 +262,9 @@ class Sequencer:
             turn, kept, logs, devices, conversations, sessions, heirs, budgets, readers, self.hand_in, rooms
         )
         transfers.connect(self.hand_in)
-        self._blobs = blobs = Blobs(turn, store.blobs, conversations, reading, transfers, rates, blob_limits)
+        self._blobs = blobs = Blobs(
+            turn, store.blobs, conversations, reading, directory, transfers, rates, blob_limits
+        )
         self._writing: dict[type, Handler] = {
             PasswordChecked: tokens.password_checked,
             Resuming: tokens.resume,

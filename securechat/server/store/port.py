@@ -259,6 +259,12 @@ class BlobStore(Protocol):
     def held_by_all(self) -> int:
         """Return the bytes of all blobs."""
 
+    def total(self) -> tuple[int, int]:
+        """Return the bytes of all blobs, and how many are not whole. Any thread."""
+
+    def held_by_each(self) -> dict[str, int]:
+        """Return the bytes of each account that has any. Any thread."""
+
     def is_dropped(self, conversation: bytes, blob: bytes) -> bool:
         """Whether the file of a blob that was there before is still to be deleted."""
 

@@ -239,6 +239,21 @@ def test_a_blob_expires_while_it_is_fetched(enter: Enter, server: MemoryServer) 
     assert server.store.blobs.held("alice") == (0, 0)
 
 
+def test_nobody_gets_what_an_account_has_sent_while_it_is_disabled(enter: Enter, server: MemoryServer) -> None:
+    alice, bob, direct = chat(enter)
+    blob = upload(alice, direct, data := bytes_of())
+    server.accounts.set_enabled("alice", enabled=False).result()
+    refused(fetch(bob, direct, blob), "gone")
+    server.accounts.set_enabled("alice", enabled=True).result()
+    assert download(bob, direct, blob) == data
+
+
+def test_a_server_that_takes_no_files_says_so(start: Callable[..., MemoryServer]) -> None:
+    server = start(blob_bytes_per_account=0)
+    alice, _, direct = chat(lambda name: Person(server, name).register().login())
+    refused(alice.ask(m.StartBlob, direct, os.urandom(16), blob_length(1)), "not-allowed")
+
+
 def test_what_is_dropped_deleted_or_left_behind_leaves_nothing_on_the_disk(
     enter: Enter, server: MemoryServer
 ) -> None:

@@ -64,6 +64,19 @@ class Blobs:
         """See the port."""
         return self._writer.one("SELECT sum(bytes) FROM blob_bytes") or 0
 
+    def total(self) -> tuple[int, int]:
+        """See the port."""
+        with self._database.snapshot() as reader:
+            size, unfinished = reader.execute(
+                "SELECT coalesce(sum(bytes), 0), coalesce(sum(unfinished), 0) FROM blob_bytes"
+            ).fetchone()
+        return size, unfinished
+
+    def held_by_each(self) -> dict[str, int]:
+        """See the port."""
+        with self._database.snapshot() as reader:
+            return dict(reader.execute("SELECT account, bytes FROM blob_bytes WHERE bytes > 0"))
+
     def is_dropped(self, conversation: bytes, blob: bytes) -> bool:
         """See the port."""
         file = _file_of(conversation, blob)

@@ -278,6 +278,21 @@ def knows_people(path: Path) -> bool:
     return False
 
 
+def read_blobs(path: Path) -> tuple[set[str], dict[str, int]]:
+    """Return the files that a database knows of, in hexadecimal, and the sizes of whole blobs; reading leaves no trace.
+
+    None where there is no database, or one of before there were blobs. Raises sqlite3.Error.
+    """
+    if not path.is_file():
+        return set(), {}
+    with contextlib.closing(_traceless(path)) as reader:
+        if not reader.execute("SELECT 1 FROM sqlite_master WHERE name = 'blobs'").fetchone():
+            return set(), {}
+        known = reader.execute("SELECT file FROM blobs UNION SELECT file FROM dropped_blobs").fetchall()
+        whole = reader.execute("SELECT file, size FROM blobs WHERE seq > 0")
+        return {file.hex() for (file,) in known}, {file.hex(): size for file, size in whole}
+
+
 def _traceless(path: Path) -> sqlite3.Connection:
     """A connection that reads, and changes no byte of any file."""
     log = path.with_name(path.name + "-wal")
