@@ -17,13 +17,15 @@ Trust = Standing
 """How the key that somebody shows stands with the user (`identity.pins`)."""
 
 Change = Literal[
-    "opened", "joined", "new-device", "new-key", "re-entered", "request", "accepted", "declined", "bye", "closed",
-    "leaving", "not-opened", "given-up",
+    "opened", "joined", "entered", "new-device", "new-key", "re-entered", "request", "accepted", "declined", "bye",
+    "closed", "leaving", "not-opened", "given-up",
     "members", "left", "removed", "beside", "merged", "replaced", "namesake", "recovered",
     "renamed", "topic", "life", "owner", "no-owner", "inviter", "no-inviter", "barred", "unbarred",
     "revoked", "succeeded",
 ]  # fmt: skip
-"""`new-device`, `new-key`: somebody who was in it has another device, or another identity key, than before.
+"""`joined`: somebody is in it who was not. With a `by`, that member has let them in, and in a room of invitations they
+come once they have said yes: `entered`.
+`new-device`, `new-key`: somebody who was in it has another device, or another identity key, than before.
 `new-key` has a `by` where an owner has put it in place of the old one.
 `re-entered`: a device has replaced its own leaf, as it does after `/repair` or from an older copy of itself.
 `beside`: the other one has opened a second private conversation, and the first one goes on. Told at the first thing

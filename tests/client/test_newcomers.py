@@ -8,6 +8,7 @@ import pytest
 from securechat.client import commands, events
 from securechat.client.conversations.newcomers import changes
 from securechat.client.doors.facts import Leaf
+from securechat.errors import UsageError
 from securechat.wire import messages as wire
 from tests.support.memory_server import Link, MemoryServer
 from tests.support.people import Person, settle
@@ -95,3 +96,38 @@ def test_who_let_somebody_in_and_who_removed_them_is_told_to_all(people: Callabl
         settle(*everybody)
     entered = [each for each in carol.happened if isinstance(each, events.ConversationChanged)]
     assert [(each.account, each.by) for each in entered if each.account == "dave"] == [("dave", "")]
+
+
+def test_whoever_left_and_is_let_in_again_is_told_to_all_and_again_when_they_come(
+    people: Callable[..., list[Person]],
+) -> None:
+    everybody = alice, bob, carol = people("alice", "bob", "carol")
+    alice.do(commands.CreateRoom("#club"))
+    settle(*everybody)
+    room = alice.id_of("#club")
+    for name in ("bob", "carol"):
+        alice.do(commands.Invite(room, name))
+        settle(*everybody)
+    with pytest.raises(UsageError, match="carol is in #club"):  # the twin: she is there
+        alice.do(commands.Invite(room, "carol"))
+    carol.do(commands.Leave(room))
+    settle(*everybody)
+    for one in everybody:
+        one.happened.clear()
+        one.obliging = False
+    alice.do(commands.Invite(room, "carol"))  # to the leaf that she had, in the commit that drops it
+    settle(*everybody)
+    for one in (alice, bob):
+        assert ("joined", "carol", "alice") in _told(one)
+        assert ("entered", "carol", "") not in _told(one)
+    (asked,) = carol.engine.snapshot.invitations.values()
+    carol.do(commands.AcceptInvitation(asked.conversation, asked.question))
+    settle(*everybody)
+    for one in (alice, bob):
+        assert ("entered", "carol", "") in _told(one)
+    assert not [change for change, _, _ in _told(carol) if change == "entered"]  # she hears that she is in
+
+
+def _told(person: Person) -> list[tuple[str, str, str]]:
+    changed = [each for each in person.happened if isinstance(each, events.ConversationChanged)]
+    return [(each.change, each.account, each.by) for each in changed]

@@ -1207,13 +1207,14 @@ def test_a_control_character_is_sent_to_nobody(screen: Screen, character: str) -
 
 
 def test_who_let_somebody_in_and_who_removed_them_is_told(screen: Screen) -> None:
-    for by, invited, removed in (
-        ("carol", " (invited by carol)", " (by carol)"), ("alice", " (invited by you)", " (by you)"), ("", "", "")
+    for by, came, whose in (
+        ("carol", "is invited to", " (by carol)"), ("alice", "is invited to", " (by you)"), ("", "has entered", "")
     ):  # fmt: skip
         shown = screen.tell(ConversationChanged(PRIVATE, "joined", "bob", by))
-        assert f"-- bob has entered #private{invited}." in shown
+        assert shown == f"-- bob {came} #private{whose}."
         shown = screen.tell(ConversationChanged(PRIVATE, "removed", "bob", by))
-        assert shown == f"-- bob was removed from #private{removed}."
+        assert shown == f"-- bob was removed from #private{whose}."
+    assert screen.tell(ConversationChanged(PRIVATE, "entered", "bob")) == "-- bob has entered #private."
 
 
 def test_one_stays_where_leaving_is_refused(screen: Screen) -> None:

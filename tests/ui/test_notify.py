@@ -57,6 +57,8 @@ def test_who_asks_or_invites_is_told_once_and_nothing_of_what_they_say() -> None
     asking = replace(BOB, state="request")
     request = ConversationChanged(asking, "request", "bob")
     assert told(request, here(asking, notify="text")) == Notification("bob", "asks to chat with you")
+    entered = replace(request, account="alice")  # we are in it now, which is how the core tells a stranger's request
+    assert told(entered, asking) == Notification("bob", "asks to chat with you")
     assert told(said(asking, "buy this"), here(asking, notify="text")) is None
     assert told(Invited(INVITED), BOB) == Notification("bob", "invites you")
     assert told(Invited(INVITED), None) == NEW  # nobody knows what is preferred there

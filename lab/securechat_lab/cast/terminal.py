@@ -8,8 +8,8 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Callable, Sequence
-from types import TracebackType
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import pyte
@@ -29,14 +29,24 @@ class _Emulator(pyte.Screen):
 class Terminal:
     """Runs `command`: `rows` is what it shows, and `type` is its keyboard.
 
-    With `orders`, its last argument is a descriptor from which it reads what `order` writes.
+    With `orders`, its last argument is a descriptor from which it reads what `order` writes. `environment`: variables
+    to add to our own.
     """
 
-    def __init__(self, command: Sequence[str], *, orders: bool = True, columns: int = 80, rows: int = 24) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        orders: bool = True,
+        columns: int = 80,
+        rows: int = 24,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._fd, program_side = pty.openpty()
         fcntl.ioctl(program_side, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self._screen = _Emulator(columns, rows, self.send)
         self._stream = pyte.ByteStream(self._screen)
+        self.output = bytearray()  # by the program, as it came
         obeyed, self._orders = os.pipe()
         self.process = subprocess.Popen(
             [*command, *([str(obeyed)] if orders else [])],
@@ -45,7 +55,7 @@ class Terminal:
             stderr=program_side,
             pass_fds=(obeyed,),
             start_new_session=True,
-            env={**os.environ, "TERM": "xterm-256color"},
+            env={**os.environ, "TERM": "xterm-256color", **environment},
         )
         os.close(program_side)
         os.close(obeyed)
@@ -65,6 +75,21 @@ class Terminal:
     def rows(self) -> list[str]:
         """What the screen shows, without empty rows."""
         return [row.rstrip() for row in self._screen.display if row.strip()]
+
+    @property
+    def all_rows(self) -> list[str]:
+        """The same with the empty ones: each stays where it is until the screen is full."""
+        return [row.rstrip() for row in self._screen.display]
+
+    @property
+    def cursor_at(self) -> int:
+        """The number of the row with the cursor."""
+        row: int = self._screen.cursor.y
+        return row
+
+    def fileno(self) -> int:
+        """Our side of the terminal: it can be read when the program has written something, or has ended."""
+        return self._fd
 
     def vanish(self) -> None:
         """Be closed: the program reads nothing from it any more, and nobody what it writes."""
@@ -103,25 +128,23 @@ class Terminal:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise AssertionError("the screen shows:\n" + "\n".join(self.rows))
-            if select.select([self._fd], [], [], left)[0]:
-                try:
-                    data = os.read(self._fd, 65536)
-                except OSError:  # the program has ended
-                    data = b""
-                if not data:
-                    if condition():
-                        return
-                    raise AssertionError("the program ended; the screen shows:\n" + "\n".join(self.rows))
-                self._stream.feed(data)
+            if select.select([self], [], [], left)[0] and not self.take():
+                if condition():
+                    return
+                raise AssertionError("the program ended; the screen shows:\n" + "\n".join(self.rows))
+
+    def take(self) -> bool:
+        """Show what the program has written, once it has. False: it has ended."""
+        try:
+            data = os.read(self._fd, 65536)
+        except OSError:  # nobody holds the other end
+            data = b""
+        self.output += data
+        self._stream.feed(data)
+        return bool(data)
 
     def wait_for_end(self) -> int:
         """Show what is still written; return the exit code."""
-        while True:
-            try:
-                data = os.read(self._fd, 65536)
-            except OSError:
-                break
-            if not data:
-                break
-            self._stream.feed(data)
+        while self.take():
+            pass
         return self.process.wait(60)

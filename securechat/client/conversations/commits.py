@@ -125,6 +125,9 @@ def _swap(conversation: Conversation, entry: Entry, staged: StagedCommit) -> Non
     old, new = (policy.rules_of(group.extensions) for group in (public.before, public.after))
     for kind, about in rule_changes.told(old, new) if not said else ():  # the operator's were told when they were said
         conversation.tell(kind, about, by.get(about, 0), committer.account)
+    said_yes = conversation.row.kind == "invite" and public.committer.source == LeafNodeSource.KEY_PACKAGE
+    if said_yes and committer.account != context.device.account:
+        conversation.tell("entered", committer.account)
     for leaf in verdict.back - verdict.came:
         conversation.tell("re-entered", leaf.account)
     if conversation.settled:

@@ -180,6 +180,8 @@ def judge_commit(conversation: Conversation, commit: PublicStagedCommit, after: 
     else:
         step = Step(author, "add" if commit.added else "remove" if commit.removed else "path")
     changed = {leaf for leaf in before.keys() | after.keys() if before.get(leaf) is not after.get(leaf)}
+    # Whoever had left may come again by the same commit, to the same leaf and with the same certificate.
+    changed |= conversation.departed & dict(commit.removed).keys()
     was = frozenset(leaf_of(before[leaf]) for leaf in changed - conversation.departed if leaf in before)
     now_is = frozenset(leaf_of(after[leaf]) for leaf in changed if leaf in after)
     trusted = Trusted(row.epoch, was)

@@ -223,6 +223,7 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
             prompt, rprompt=lambda: chat.status, refresh_interval=REFRESH_SECONDS,
             pre_run=leave_prompt_if_ended,
         )  # fmt: skip
+        told[0] = -TOLD_SECONDS  # the next line is told as soon as it begins
         try:
             if text.strip() == "/unlock":
                 return TypedPassword(ask_hidden("Password: "))

@@ -128,8 +128,8 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
         case "opened":
             yield notice(f"You have opened the room {where}.")
         case "joined" if not by_us:
-            invited = f" (invited{_by(event, own).replace('(', '', 1)}" if event.by else ""
-            yield notice(f"{who} has entered {where}{invited}.")
+            came = f"is invited to {where}{_by(event, own)}" if event.by else f"has entered {where}"
+            yield notice(f"{who} {came}.")
             if conversation.owners == (own,) and len(conversation.members) == 2:
                 yield notice(f"You alone own {where}. /owner add {who} shares it, should your device be lost.")
         case "joined":
@@ -137,6 +137,8 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
             opened = " Whoever runs this server can walk in." if conversation.kind == "open" else ""
             yield notice(f"You are in {where} ({count}). Earlier messages cannot be read.{opened}")
             yield from _known_there(conversation, own)
+        case "entered":
+            yield notice(f"{who} has entered {where}.")
         case "recovered" if direct:
             yield notice(f"You can talk with {where} from this device.")
         case "recovered":

@@ -65,7 +65,7 @@ def _told(
     match event:
         case Received(message=message):
             return _of_message(message, conversation, account)
-        case ConversationChanged(change="request") if event.account != account:
+        case ConversationChanged(change="request"):
             asks = "asks to chat with you"
             return event.conversation.name, asks, asks
         case Invited(invitation=invitation):

@@ -23,20 +23,12 @@ PROGRAM = [sys.executable, "-c", "from securechat.cli import main; main()", "lab
 
 
 class Watching(Terminal):
-    """The viewer; `written`: every byte that it has sent to the terminal."""
+    """The viewer."""
 
     def __init__(self, *arguments: str, folder: Path | None = None) -> None:
-        self.written = b""
         with contextlib.chdir(folder or Path.cwd()):
             super().__init__([*PROGRAM, *arguments], orders=False)
         self.before = termios.tcgetattr(self._fd)
-        feed = self._stream.feed
-
-        def keep(data: bytes) -> None:
-            self.written += data
-            feed(data)
-
-        self._stream.feed = keep  # type: ignore[method-assign]  # an emulator that remembers
 
     def shows(self, text: str) -> None:
         self.wait(lambda: any(text in row for row in self.rows))
@@ -53,12 +45,12 @@ class Watching(Terminal):
 
         What is still on its way when the size changes goes to another place of it, as on any terminal.
         """
-        return re.search(rb"\x1b\[\d+A\x1b\[0m$", self.written) is not None
+        return re.search(rb"\x1b\[\d+A\x1b\[0m$", self.output) is not None
 
     def is_sane(self) -> bool:
         """Whether the terminal is as it was: line by line, echoing, the cursor shown, no alternate screen."""
-        shown, hidden = self.written.rfind(b"\x1b[?25h"), self.written.rfind(b"\x1b[?25l")
-        left, entered = self.written.rfind(b"\x1b[?1049l"), self.written.rfind(b"\x1b[?1049h")
+        shown, hidden = self.output.rfind(b"\x1b[?25h"), self.output.rfind(b"\x1b[?25l")
+        left, entered = self.output.rfind(b"\x1b[?1049l"), self.output.rfind(b"\x1b[?1049h")
         return termios.tcgetattr(self._fd) == self.before and shown > hidden and left > entered >= 0
 
 
@@ -128,7 +120,7 @@ def test_what_happens_is_shown_as_it_happens(tmp_path: Path) -> None:
         viewer.shows("another scene")
         viewer.send(b"\x03")
         assert viewer.wait_for_end() == 0
-        assert b"\x1b[2Jsecond" not in viewer.written
+        assert b"\x1b[2Jsecond" not in viewer.output
     recorder.close()
 
 
@@ -150,8 +142,8 @@ def test_without_colours_no_colour_is_sent(scene: Scene, monkeypatch: pytest.Mon
             viewer.shows(f"1 of {count(scene)}")
             viewer.send(b"q")
             viewer.wait_for_end()
-            assert bool(coloured.search(viewer.written)) is expected
-            assert b"\x1b[0;7m" in viewer.written  # the chosen row is reversed all the same
+            assert bool(coloured.search(viewer.output)) is expected
+            assert b"\x1b[0;7m" in viewer.output  # the chosen row is reversed all the same
 
 
 def test_into_a_pipe_go_lines(scene: Scene) -> None:
@@ -185,7 +177,7 @@ def test_the_demo_is_watched_while_it_happens_and_can_be_left(tmp_path: Path) ->
         assert viewer.wait_for_end() == 0
         assert viewer.is_sane()
         assert viewer.rows[-1] == "To watch it again: securechat lab watch watch-demo/scene.jsonl"
-        assert b"durability" not in viewer.written  # nor anything else that the server logs
+        assert b"durability" not in viewer.output  # nor anything else that the server logs
     assert {path.name for path in (tmp_path / "watch-demo").iterdir()} == {"scene.jsonl", "scene.pcapng"}
     done = CliRunner().invoke(main, ["lab", "watch", "--demo", "recording"])
     assert "Name a recording, or play the --demo." in done.stderr
