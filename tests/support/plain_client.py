@@ -14,6 +14,7 @@ from threading import Thread, get_ident
 
 from securechat.client.events import Ended
 from securechat.errors import RefusedError
+from securechat.ui.exit_codes import ExitCode
 from securechat.ui.plain.app import Inbox, run_plain
 from tests.support.scripted import ScriptedClient, conversation
 
@@ -36,7 +37,11 @@ def main() -> int:
     client.add(conversation("bob"))
     if len(sys.argv) > 1:
         Thread(target=obey, args=(client, int(sys.argv[1])), daemon=True).start()
-    return run_plain(client, inbox)
+    try:
+        return run_plain(client, inbox)
+    except BrokenPipeError:  # as the command line takes it: nobody reads, and nothing is to be said of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILURE
 
 
 if __name__ == "__main__":

@@ -295,7 +295,7 @@ def test_in_a_pipe_control_c_ends_the_client_whichever_thread_it_reaches() -> No
             missing = {text for text in missing if text not in line}
         to_client.write("interrupt\n")
         try:
-            assert process.wait(60) == ExitCode.FAILURE
+            assert process.wait(60) == ExitCode.INTERRUPTED
         finally:
             process.kill()
         assert process.communicate() == (b"", b"")
