@@ -8,7 +8,7 @@ vault.
 
 import itertools
 from dataclasses import field
-from typing import Final
+from typing import Final, Literal
 
 from securechat.client.preferences import Preference
 from securechat.value import value
@@ -515,6 +515,18 @@ class Type(Command):
 
     conversation: bytes
     typing: bool = True
+
+
+@value
+class Link(Command):
+    """Agree to direct links with the other one of a private conversation, and offer one now; or end that.
+
+    For a link each side tells the other an address of its machine: `private`, one in a private network; `anywhere`,
+    also a public one. `off`: no more of that. `LinkChanged` tells what comes of it.
+    """
+
+    conversation: bytes
+    agreed: Literal["private", "anywhere", "off"] = "private"
 
 
 @value

@@ -13,6 +13,7 @@ from securechat.client.answers import Answers
 from securechat.client.chains import ChainBook
 from securechat.client.clock import Clock
 from securechat.client.device import Device
+from securechat.client.direct.links import Order
 from securechat.client.errands import Errands, ReplyHandler
 from securechat.client.events import Alarm, Event, IdentitySucceeded
 from securechat.client.parts import Parts
@@ -78,6 +79,8 @@ class Context:
     site_key = b""  # what goes into the rules of a room that belongs to nobody, by the server's word when it connected
     told_older_copy = False  # that this vault is one
     founded = False  # a room of invitation, in this transaction: nobody else could let a new device of ours in
+    link_orders: list[Order] = field(default_factory=list, repr=False)
+    """What is to be done about direct links, once the transaction is on disk."""
     _server_clock: tuple[int, float] | None = None
     """What it showed when it greeted us (s since 1970), and our monotonic clock then, if ours differed much."""
     outgoing: deque[Outgoing] = field(default_factory=deque, repr=False)

@@ -47,7 +47,7 @@ class ChatClient:
         self._engine = Engine(settings, vault, parts=parts)
         self._reader = vault.reader()
         known = [] if trusted is None else [trusted]
-        self._runner = Runner(settings, known, self._engine, Folding(vault), on_event, parts.trust)
+        self._runner = Runner(settings, known, self._engine, Folding(vault), on_event, parts.trust, parts.network)
         self.account = self._engine.account
 
     def start(self) -> None:

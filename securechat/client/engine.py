@@ -21,11 +21,12 @@ from securechat.client.conversations.keeping import Keeping
 from securechat.client.conversations.registry import Registry
 from securechat.client.deletion import Deletion
 from securechat.client.device import Device
+from securechat.client.direct.links import Order, Told
 from securechat.client.errands import ReplyHandler
 from securechat.client.link.login import LoginProcedure
 from securechat.client.new_password import PasswordChange
 from securechat.client.parts import Parts
-from securechat.client.preferences import PREFERENCES, can_be
+from securechat.client.preferences import OF_ONE, PREFERENCES, can_be
 from securechat.client.questions import Questions
 from securechat.client.recovery import Recovery
 from securechat.client.resemblance import Resemblances
@@ -79,6 +80,7 @@ class Engine:
         self._contacts = Contacts(self._context, self._registry, self._decisions, settings)
         self._pending: dict[int, ReplyHandler] = {}
         self._released: deque[Outgoing] = deque()
+        self._link_orders: list[Order] = []
         self._events: list[events.Event] = []
         self._broken: SecurechatError | None = None
         self._disconnect_reason = ""
@@ -93,6 +95,7 @@ class Engine:
             commands.MarkUnread: self._mark_unread,
             commands.Prefer: self._prefer,
             commands.Type: self._type,
+            commands.Link: self._link,
             commands.Reconnect: lambda _: self._done(),  # its driver does it
             commands.Unlock: self._unlock,
             commands.ChangePassword: self._change_password,
@@ -210,8 +213,8 @@ class Engine:
     def timer(self) -> float | None:
         """When to call `handle_timer`, on the monotonic clock."""
         timers = (
-            self._registry.timer, self._rotation.timer, self._recovery.timer, self._deletion.timer,
-            self._context.errands.timer,
+            self._registry.timer, self._registry.linking.timer, self._rotation.timer, self._recovery.timer,
+            self._deletion.timer, self._context.errands.timer,
         )  # fmt: skip
         return min((due for due in timers if due is not None), default=None)
 
@@ -238,6 +241,17 @@ class Engine:
             self._released.popleft()
             outgoing.append(message)
         return outgoing
+
+    def take_link_orders(self) -> list[Order]:
+        """Return what is to be done about direct links."""
+        taken, self._link_orders = self._link_orders, []
+        return taken
+
+    def link_news(self, told: Iterable[Told]) -> None:
+        """Take what has happened to direct links."""
+        with self._unit():
+            for link, news in told:
+                self._registry.linking.happened(link, news)
 
     def take_events(self) -> list[events.Event]:
         """Return what happened since the last call."""
@@ -274,6 +288,8 @@ class Engine:
         self._publish(touched)
         self._released.extend(context.outgoing)
         self._events.extend(context.events)
+        self._link_orders.extend(context.link_orders)
+        context.link_orders.clear()
         context.outgoing.clear()
         context.events.clear()
 
@@ -408,9 +424,28 @@ class Engine:
         self._registry.typing.tell(self._registry.wanted(command.conversation), typing=command.typing)
         self._done()
 
+    def _link(self, command: commands.Link) -> None:
+        found = self._registry.wanted(command.conversation)
+        if found.row.kind != "direct":
+            raise UsageError("A direct link is for conversations of two. Name a person.")
+        if command.agreed not in PREFERENCES["link"]:
+            raise UsageError("There is nothing like that to agree to.")
+        if command.agreed != "off":
+            if not self._registry.connected:
+                raise UsageError("There is no connection to the server, by which two find each other. Try again later.")
+            self._registry.linking.check(found)
+        self._context.preferences.put("link", command.agreed, found.scope)
+        self._context.touched.add(found.id)
+        self._context.emit(events.PreferenceChanged("link", command.agreed, found.id))
+        if command.agreed != "off":
+            self._registry.linking.begin(found)
+        self._done()
+
     def _prefer(self, command: commands.Prefer) -> None:
         if command.name not in PREFERENCES or (command.value and not can_be(command.name, command.value)):
             raise UsageError("There is nothing like that to prefer.")
+        if not command.conversation and (command.name, command.value) in OF_ONE:
+            raise UsageError("That is said of one person at a time: name a conversation.")
         found = self._registry.wanted(command.conversation) if command.conversation else None
         self._context.preferences.put(command.name, command.value, found.scope if found is not None else b"")
         self._context.touched.update([found.id] if found is not None else [each.id for each in self._registry])

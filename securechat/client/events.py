@@ -65,6 +65,8 @@ class Done(Event):
 InvitationEnd = Literal["withdrawn", "expired"]
 
 
+LinkState = Literal["asked", "offered", "up", "down"]
+
 LineRefusal = Literal["used", "key", "no-right", "barred", "inside"]
 """Why nobody is let in by a right invite line.
 
@@ -186,6 +188,21 @@ class Typing(Event):
     conversation: bytes
     account: str
     typing: bool
+
+
+@value
+class LinkChanged(Event):
+    """A direct link (docs/direct-link.md) has come to another state.
+
+    asked: the other one offers it, and the user has not agreed (`Link`). offered: we do; `addresses` is what the other
+    one learns. up. down: `reason` says why, as the end of a sentence; it is empty if both have ended it.
+    """
+
+    conversation: bytes
+    account: str
+    state: LinkState
+    reason: str = ""
+    addresses: tuple[str, ...] = field(default=(), repr=False)
 
 
 @value

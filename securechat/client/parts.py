@@ -12,6 +12,7 @@ from typing import Final
 from securechat import policy
 from securechat.clean import clean
 from securechat.client.clock import Clock
+from securechat.client.direct.endpoints import Network
 from securechat.client.password import login_secret
 from securechat.client.pins import PinBook
 from securechat.client.record import Record
@@ -54,3 +55,5 @@ class Parts:
     secret: Callable[[bytearray, bytes, str, bytes], bytes] = login_secret
     """What is sent instead of a password."""
     timing: Timing = field(default_factory=Timing)
+    network: Network = field(default_factory=Network)
+    """Which addresses are told and connected to for direct links."""

@@ -68,8 +68,8 @@ somebody says on the same connection does not wait for long."""
 BLOB_WINDOW = 8
 """Parts of blobs that one session may be sending, and as many that it may have asked for: half a megabyte each."""
 
-MAX_EPHEMERAL = 256
-"""Bytes of something that is forwarded once: that somebody types takes 121."""
+MAX_EPHEMERAL = 1024
+"""Bytes of something that is forwarded once: the offer of a direct link, with its certificate, takes about 540."""
 
 MAX_EPHEMERAL_MEMBERS = 30
 """Members of a conversation up to which such things are forwarded: each goes to all others."""

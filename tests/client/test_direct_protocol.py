@@ -5,9 +5,8 @@ import os
 
 import pytest
 
-from securechat.client.direct.endpoints import MAX_ENDPOINTS, Endpoint, allowed, is_reachable, own_addresses
+from securechat.client.direct.endpoints import MAX_ENDPOINTS, Endpoint, allowed, is_own, is_reachable, own_addresses
 from securechat.client.direct.protocol import (
-    BLOB_LENGTH,
     IDLE_SECONDS,
     LEAVING_SECONDS,
     MAX_DATA,
@@ -30,8 +29,9 @@ from securechat.client.direct.protocol import (
     Wanted,
 )
 from securechat.errors import UsageError
+from securechat.wire.limits import BLOB_ID_LENGTH
 
-BLOB = bytes(range(BLOB_LENGTH))
+BLOB = bytes(range(BLOB_ID_LENGTH))
 
 BODIES = {
     1: b"\0\1",
@@ -329,10 +329,10 @@ def test_of_an_offer_a_few_allowed_endpoints_are_tried_each_once() -> None:
 
     good = [endpoint(f"10.0.0.{each}") for each in range(1, 9)]
     bad = [endpoint("10.0.0.1", 22), endpoint("10.0.0.1", 1023), endpoint("127.0.0.1"), endpoint("10.9.9.9")]
-    own = [ipaddress.ip_address("10.9.9.9")]
-    assert allowed([*bad, *good, *good], own, wide=False) == good[:MAX_ENDPOINTS]
-    assert allowed([*good[:2], *good[:2]], own, wide=True) == good[:2]
-    assert allowed([endpoint("10.0.0.1", 1024)], own, wide=False)
+    ours = ipaddress.ip_address("10.9.9.9")
+    assert allowed([*bad, *good, *good], ours.__eq__, wide=False) == good[:MAX_ENDPOINTS]
+    assert allowed([*good[:2], *good[:2]], ours.__eq__, wide=True) == good[:2]
+    assert allowed([endpoint("10.0.0.1", 1024)], ours.__eq__, wide=False)
 
 
 def test_an_endpoint_is_shown_as_people_write_it() -> None:
@@ -345,3 +345,5 @@ def test_our_addresses_are_those_from_which_we_reach_others() -> None:
     assert ipaddress.ip_address("127.0.0.1") in found  # from which this machine reaches itself: it is never told
     assert len(set(found)) == len(found) <= MAX_ENDPOINTS
     assert all(each in found for each in own_addresses("localhost"))  # no name is resolved
+    assert all(is_own(each) for each in found)
+    assert not is_own(ipaddress.ip_address("198.51.100.7"))

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from securechat.client import commands, events
-from securechat.client.conversations import typing
+from securechat.client.conversations import ephemerals, typing
 from securechat.client.conversations.conversation import Conversation
-from securechat.client.conversations.typing import FRESH_MILLISECONDS, PERIOD_SECONDS, Typed, open_sealed, seal
+from securechat.client.conversations.ephemerals import FRESH_MILLISECONDS, TYPES, Said, open_sealed, seal
+from securechat.client.conversations.typing import PERIOD_SECONDS
 from securechat.errors import PeerError
 from securechat.mls.tree_math import LeafIndex
 from securechat.wire import messages as wire
@@ -141,8 +142,9 @@ def test_who_is_blocked_or_ignored_is_not_seen_typing(people: World) -> None:
 
 def test_above_so_many_members_nobody_types(club: list[Person], monkeypatch: pytest.MonkeyPatch) -> None:
     alice, bob, _ = club
-    sealed = seal(there(alice).group, there(alice).context.clock.milliseconds(), typing=True)
-    monkeypatch.setattr(typing, "MAX_MARKING", 2)
+    sealed = seal(there(alice).group, there(alice).context.clock.milliseconds(), TYPES)
+    for module in (ephemerals, typing):
+        monkeypatch.setattr(module, "MAX_MARKING", 2)
     types(alice)
     settle(*club)
     assert bob.link is not None
@@ -170,7 +172,7 @@ def test_what_comes_again_or_was_held_back_shows_nobody_typing(club: list[Person
         bob.link.send(again)
     settle(*club)
     assert len(seen(bob)) == 2
-    late = seal(there(alice).group, server.now, typing=True)
+    late = seal(there(alice).group, server.now, TYPES)
     server.now += FRESH_MILLISECONDS + 1
     bob.link.send(wire.Ephemeral(bob.id_of("#club"), late))
     settle(*club)
@@ -183,8 +185,8 @@ def test_what_comes_again_or_was_held_back_shows_nobody_typing(club: list[Person
 def test_what_is_of_another_epoch_altered_or_of_somebody_else_shows_nobody_typing(club: list[Person]) -> None:
     alice, bob, carol = club
     group, now = there(alice).group, there(alice).context.clock.milliseconds()
-    good = seal(group, now, typing=True)
-    assert open_sealed(there(bob).group, good) == Typed(group.own_leaf, now, typing=True)
+    good = seal(group, now, TYPES)
+    assert open_sealed(there(bob).group, good) == Said(group.own_leaf, now, TYPES)
     for place in range(len(good)):  # any bit of it
         with pytest.raises(PeerError):
             open_sealed(there(bob).group, good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
@@ -209,11 +211,11 @@ def test_what_is_of_another_epoch_altered_or_of_somebody_else_shows_nobody_typin
 def test_a_member_speaks_for_nobody_else(club: list[Person], monkeypatch: pytest.MonkeyPatch) -> None:
     alice, bob, carol = club
     carols = there(carol).group.own_leaf
-    head = typing._head
-    monkeypatch.setattr(typing, "_head", lambda epoch, _leaf: head(epoch, carols))
-    key = typing._key
-    monkeypatch.setattr(typing, "_key", lambda group, _leaf: key(group, carols))
-    forged = seal(there(alice).group, there(alice).context.clock.milliseconds(), typing=True)
+    head = ephemerals._head
+    monkeypatch.setattr(ephemerals, "_head", lambda epoch, _leaf: head(epoch, carols))
+    key = ephemerals._key
+    monkeypatch.setattr(ephemerals, "_key", lambda group, _leaf: key(group, carols))
+    forged = seal(there(alice).group, there(alice).context.clock.milliseconds(), TYPES)
     monkeypatch.undo()
     with pytest.raises(PeerError, match="signature"):
         open_sealed(there(bob).group, forged)

@@ -15,6 +15,7 @@ from securechat.client.conversations.bounds import Bounds
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.entering import Entering, new_conversation_id
 from securechat.client.conversations.entrance import NoKeyPackageError, unopened
+from securechat.client.conversations.ephemerals import ANSWERS, OFFERS, Ephemerals
 from securechat.client.conversations.handing_back import HandingBack
 from securechat.client.conversations.inbox import Inbox
 from securechat.client.conversations.index import Index
@@ -22,6 +23,7 @@ from securechat.client.conversations.inquiries import Inquiries
 from securechat.client.conversations.invitations import Invitations
 from securechat.client.conversations.inviting import Inviting
 from securechat.client.conversations.lines import Lines
+from securechat.client.conversations.linking import Linking
 from securechat.client.conversations.marking import Marking
 from securechat.client.conversations.old_keys import OldKeys
 from securechat.client.conversations.outbox import Outbox
@@ -76,7 +78,9 @@ class Registry(Index):
         self._handing_back: dict[bytes, HandingBack] = {}
         self._unread: dict[bytes, Unread] = {}
         self._marking = Marking(context)
-        self.typing = Typing(context)
+        self._ephemerals = Ephemerals(context)
+        self.typing = Typing(context, self._ephemerals)
+        self.linking = Linking(context, self, self._ephemerals)
         self._inbox = Inbox(context)
         self._stock = Stock(context)
         self._unopened = Unopened(context)
@@ -237,7 +241,7 @@ class Registry(Index):
             if told and message.account in conversation.row.members:  # of anybody else there is nothing to say
                 self._context.emit(events.PresenceChanged(message.conversation, message.account, message.state))
         elif isinstance(message, Ephemeral):
-            self.typing.take(conversation, message.payload)
+            self._receive_ephemeral(conversation, message)
         elif isinstance(message, DirectoryNews):
             directory.receive(conversation, message.gone)
         else:
@@ -248,6 +252,14 @@ class Registry(Index):
             else:
                 log.receive(conversation, message)
                 self.reopening.take(conversation)
+
+    def _receive_ephemeral(self, conversation: Conversation, message: Ephemeral) -> None:
+        if (counts := self._ephemerals.take(conversation, message.payload)) is not None:
+            person, said = counts
+            if said.act in {OFFERS, ANSWERS}:
+                self.linking.take(conversation, said)
+            else:
+                self.typing.take(conversation, person, said)
 
     def pump(self) -> set[bytes]:
         """Let what something happened to take its next step; write what has changed. Returns which these are."""
@@ -273,6 +285,7 @@ class Registry(Index):
                 self.acknowledgements.note(each)
                 if conversation.caught_up or conversation.row.phase not in phases.READING:
                     self._awaited.discard(each)
+        self.linking.look()
         waits = self._awaited or self._stock.publishing or not self._inbox.caught_up
         if self._connected and not self._ready and not waits:
             self._ready = True

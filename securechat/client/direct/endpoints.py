@@ -7,7 +7,7 @@ is only on the same wire, to many at once, or to a cloud's metadata service.
 
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
 from securechat.value import value
@@ -72,14 +72,24 @@ def _within(address: Address, networks: _Networks) -> bool:
     return any(address in network for network in networks)  # none of the other version is
 
 
-def allowed(endpoints: Iterable[Endpoint], own: Iterable[Address], *, wide: bool) -> list[Endpoint]:
-    """Return those endpoints of an offer to which we may connect, in its order, each once. `own`: of this machine."""
-    mine = set(own)
-    return [
+def allowed(endpoints: Iterable[Endpoint], is_own: Callable[[Address], bool], *, wide: bool) -> list[Endpoint]:
+    """Return those endpoints of an offer to which we may connect, in its order, each once."""
+    found = [
         each
         for each in dict.fromkeys(endpoints)
-        if each.port >= MIN_PORT and each.address not in mine and is_reachable(each.address, wide=wide)
-    ][:MAX_ENDPOINTS]
+        if each.port >= MIN_PORT and is_reachable(each.address, wide=wide) and not is_own(each.address)
+    ]
+    return found[:MAX_ENDPOINTS]
+
+
+def is_own(address: Address) -> bool:
+    """Whether an address is one of this machine: nobody else's can be bound to."""
+    try:
+        with socket.socket(Endpoint(address, 0).family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True
 
 
 def own_addresses(server: str) -> list[Address]:
@@ -101,3 +111,15 @@ def own_addresses(server: str) -> list[Address]:
 
 _ELSEWHERE: Final = ("192.0.2.1", "2001:db8::1")
 """Addresses of nobody (RFC 5737, 3849): the default route leads there."""
+
+
+class Network:
+    """The network around a client."""
+
+    def told(self, server: str, *, wide: bool) -> list[Address]:
+        """Return the addresses of ours that we may tell, and listen at; `server`: the address of ours."""
+        return [each for each in own_addresses(server) if is_reachable(each, wide=wide)][:MAX_ENDPOINTS]
+
+    def allowed(self, endpoints: Iterable[Endpoint], *, wide: bool) -> list[Endpoint]:
+        """Return those of an offer to which we may connect."""
+        return allowed(endpoints, is_own, wide=wide)

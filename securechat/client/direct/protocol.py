@@ -22,11 +22,9 @@ from typing import Final, Literal, TypeAlias
 
 from securechat.errors import PeerError, UsageError
 from securechat.value import value
+from securechat.wire.limits import BLOB_ID_LENGTH
 
 VERSION: Final = 1
-
-BLOB_LENGTH: Final = 16
-"""Bytes of a blob's id (`content.registry.File`)."""
 
 MAX_DATA: Final = 256 << 10
 """Bytes of blob in one frame: sixteen TLS records, so that the frames cost little."""
@@ -59,7 +57,7 @@ _HELLO, _WANT, _DATA, _LACK, _HAVE, _PING, _BYE = range(1, 8)
 
 _HEADER: Final = 5
 
-_LENGTHS: Final = {_HELLO: 2, _WANT: BLOB_LENGTH + 16, _LACK: 0, _HAVE: BLOB_LENGTH, _PING: 0, _BYE: 0}
+_LENGTHS: Final = {_HELLO: 2, _WANT: BLOB_ID_LENGTH + 16, _LACK: 0, _HAVE: BLOB_ID_LENGTH, _PING: 0, _BYE: 0}
 """Bytes of each body; `data` has 1 to MAX_DATA."""
 
 State = Literal["greeting", "open", "leaving", "ended"]
@@ -215,14 +213,14 @@ class LinkProtocol:
             self._used = now
             happen(Opened())
         elif kind == _WANT:
-            offset, length = (int.from_bytes(body[at : at + 8], "big") for at in (BLOB_LENGTH, BLOB_LENGTH + 8))
+            offset, length = (int.from_bytes(body[at : at + 8], "big") for at in (BLOB_ID_LENGTH, BLOB_ID_LENGTH + 8))
             if self._owed:
                 raise PeerError("it wants a second piece before the first one is there")
             if not 1 <= length <= MAX_POSITION - offset:
                 raise PeerError("it wants a piece that no blob can have")
             self._giving, self._used = _Pace(now), now
             self._owed = length
-            happen(Wanted(body[:BLOB_LENGTH], offset, length))
+            happen(Wanted(body[:BLOB_ID_LENGTH], offset, length))
         elif kind == _LACK:
             if not self._expected:
                 raise PeerError("it lacks what nobody wants")

@@ -33,6 +33,14 @@ class Connection:
         self._protocol = ClientProtocol(f"securechat/{__version__}", time.monotonic())
         self._unsent = b""
 
+    @property
+    def server_address(self) -> str:
+        """The server's IP address; empty: the connection is lost."""
+        try:
+            return str(self.link.getpeername()[0])
+        except OSError:
+            return ""
+
     def shown(self) -> bytes:
         """SHA-256 of the certificate that the server has shown."""
         return self._tls.shown()

@@ -23,6 +23,8 @@ from securechat import surroundings
 from securechat.client import events
 from securechat.client.backoff import Backoff
 from securechat.client.commands import Command, Reconnect
+from securechat.client.direct.endpoints import Network
+from securechat.client.direct.links import Links
 from securechat.client.engine import Engine
 from securechat.client.link.connecting import Connecting
 from securechat.client.link.connection import Connection
@@ -70,8 +72,9 @@ class Runner:
         folding: Folding,
         on_event: Callable[[events.Event], None],
         trust: Trust,
+        network: Network,
     ) -> None:
-        """`trusted`, `trust`: as in `Connecting`. `folding`: of the engine's vault.
+        """`trusted`, `trust`: as in `Connecting`. `folding`: of the engine's vault. `network`: as in `Links`.
 
         `on_event` is called on the runner's thread. From `start` on, nobody else may touch the engine.
         """
@@ -82,6 +85,7 @@ class Runner:
         self._waker = Waker()
         self._commands = SimpleQueue[Command]()
         self._closing = threading.Event()
+        self._links = Links(network, self._waker.wake)
         self._connecting = Connecting(settings, trusted, self._take_connection, trust)
         self._outcomes = SimpleQueue[Connection | Exception]()  # results of tries to connect
         self._thread = threading.Thread(target=self._run, name="securechat-client", daemon=True)
@@ -126,6 +130,7 @@ class Runner:
         for event in self._engine.take_events():  # what was stored before the end
             self._on_event(event)
         self._connecting.abandon()
+        self._links.close()
         while not self._outcomes.empty():
             if isinstance(outcome := self._outcomes.get(), Connection):
                 outcome.close()
@@ -170,6 +175,8 @@ class Runner:
             elif isinstance(event, events.Connected):
                 self._greeted = True
             self._on_event(event)
+        for order in self._engine.take_link_orders():
+            self._links.carry_out(order, self._connection.server_address if self._connection is not None else "")
         if self._engine.failure is not None:
             raise self._engine.failure
 
@@ -180,6 +187,8 @@ class Runner:
             self._waker.clear()
         while not self._outcomes.empty():
             self._connected(selector, self._outcomes.get())
+        if told := self._links.take():
+            self._engine.link_news(told)
         now = time.monotonic()
         if (connection := self._connection) is not None:
             try:

@@ -60,6 +60,10 @@ PREFERRED: Final = {
     ("notify-by", "terminal"): "A notice is shown by the terminal, if it can",
     ("notify-by", "desktop"): "A notice is shown by the desktop, if it can",
     ("quiet", "off"): "Notices come at any hour",
+    ("link", "ask"): "You are told if somebody offers a direct link",
+    ("link", "private"): "The other one may learn this machine's address in your network, for direct links",
+    ("link", "anywhere"): "The other one may learn this machine's address, also a public one, for direct links",
+    ("link", "off"): "Nobody learns this machine's address, and there are no direct links",
 }
 """What the user prefers (`client.preferences`)."""
 

@@ -1,0 +1,180 @@
+"""Linking: direct links to the people in private conversations, offered and answered there (docs/direct-link.md).
+
+    offering    our client listens, and has said where, or is about to
+    meeting     one of both sides comes to the other
+    up          bytes can go
+
+Nothing of it is stored, and an offer is no record: it is told to who is there now (`ephemerals`). What lasts is the
+user's word for each person, the preference `link`: to whom they tell their address, and to whose they connect.
+"""
+
+import os
+from typing import Final, Literal
+
+from securechat.client import events
+from securechat.client.context import Context
+from securechat.client.conversations import phases
+from securechat.client.conversations.conversation import Conversation
+from securechat.client.conversations.ephemerals import ANSWERS, OFFERS, Ephemerals, Said
+from securechat.client.conversations.index import Index
+from securechat.client.conversations.marking import may_speak
+from securechat.client.direct.carrying import Down, News, Up
+from securechat.client.direct.links import Admit, Close, Knock, Listen
+from securechat.client.direct.offers import LINK_ID_LENGTH, Answer, Offer
+from securechat.client.direct.protocol import OPENING_SECONDS
+from securechat.errors import DecodeError, UsageError
+
+AGREED: Final = ("private", "anywhere")
+"""Values of the preference `link` that let a link be: within private networks, or also across public ones."""
+
+ASKED_SECONDS: Final = 60.0
+"""Between two offers of one person of which the user is told, while they have not agreed."""
+
+
+class _Link:
+    """One link, under way or there."""
+
+    def __init__(self, conversation: bytes, state: Literal["offering", "meeting", "up"], due: float) -> None:
+        self.conversation = conversation
+        self.state = state
+        self.due = due  # when it is given up (monotonic), unless it is up
+
+
+class Linking:
+    """The links of one client. Lives as long as the client."""
+
+    def __init__(self, context: Context, index: Index, ephemerals: Ephemerals) -> None:
+        self._context = context
+        self._index = index
+        self._ephemerals = ephemerals
+        self._links: dict[bytes, _Link] = {}  # by its id
+        self._asked: dict[bytes, float] = {}  # conversation -> until when the user is told of no offer again
+        self._waiting: dict[bytes, tuple[Offer, float]] = {}  # the newest of those, and until when it may be taken
+
+    # --- what the user wants --------------------------------------------------------------------------------------
+
+    def check(self, conversation: Conversation) -> None:
+        """Raise UsageError if nothing of this can be said in a private conversation now."""
+        if not self._may(conversation):
+            raise UsageError(
+                f"No link can be offered to {conversation.row.name} now. Write something there first, and see that it "
+                "is sent."
+            )
+
+    def begin(self, conversation: Conversation) -> None:
+        """Take the offer of which the user was told, or else make one; if there is a link, do nothing.
+
+        `check` comes before. A link ends by itself once the user does not agree any more.
+        """
+        if self._with(conversation) is not None:
+            return
+        offer, until = self._waiting.pop(conversation.id, (None, 0.0))
+        if offer is not None and self._context.clock.monotonic() < until:
+            self._knock(conversation, offer)
+            return
+        link = os.urandom(LINK_ID_LENGTH)
+        self._links[link] = _Link(conversation.id, "offering", self._context.clock.monotonic() + OPENING_SECONDS)
+        self._context.link_orders.append(Listen(link, self._wide(conversation)))
+
+    # --- what the other one says ----------------------------------------------------------------------------------
+
+    def take(self, conversation: Conversation, said: Said) -> None:
+        """Somebody offers a link, or answers our offer. What makes no sense counts for nothing."""
+        if conversation.row.kind != "direct" or not self._may(conversation):
+            return
+        try:
+            if said.act == OFFERS:
+                self._take_offer(conversation, Offer.read(said.body))
+            elif said.act == ANSWERS:
+                self._take_answer(conversation, Answer.read(said.body))
+        except DecodeError:
+            return
+
+    def _take_offer(self, conversation: Conversation, offer: Offer) -> None:
+        context, now = self._context, self._context.clock.monotonic()
+        agreed = context.preferences.get("link", conversation.scope)
+        if agreed == "ask":
+            self._waiting[conversation.id] = offer, now + OPENING_SECONDS
+            if now >= self._asked.get(conversation.id, now):
+                self._asked[conversation.id] = now + ASKED_SECONDS
+                self._tell(conversation, "asked")
+        if agreed not in AGREED:
+            return
+        own = self._with(conversation)
+        if own is not None:
+            if self._links[own].state != "offering" or own < offer.link:
+                return  # of two who offer at once, the smaller id goes on
+            context.link_orders.append(Close(own))
+            del self._links[own]
+        self._knock(conversation, offer)
+
+    def _knock(self, conversation: Conversation, offer: Offer) -> None:
+        self._links[offer.link] = _Link(conversation.id, "meeting", self._context.clock.monotonic() + OPENING_SECONDS)
+        wide = self._wide(conversation)
+        self._context.link_orders.append(Knock(offer.link, offer.certificate, offer.endpoints, wide))
+
+    def _take_answer(self, conversation: Conversation, answer: Answer) -> None:
+        link = self._links.get(answer.link)
+        if link is None or link.conversation != conversation.id or link.state != "offering":
+            return
+        link.state = "meeting"
+        self._context.link_orders.append(Admit(answer.link, answer.certificate))
+
+    # --- what comes of it -----------------------------------------------------------------------------------------
+
+    def happened(self, link_id: bytes, news: Offer | Answer | News) -> None:
+        """Something has happened to a link."""
+        if (link := self._links.get(link_id)) is None:
+            return
+        conversation = self._index.get(link.conversation)
+        if conversation is None or (isinstance(news, Offer | Answer) and not self._may(conversation)):
+            self._context.link_orders.append(Close(link_id))
+        elif isinstance(news, Offer):
+            self._ephemerals.say(conversation, OFFERS, bytes(news))
+            self._tell(conversation, "offered", addresses=tuple(str(each.address) for each in news.endpoints))
+        elif isinstance(news, Answer):
+            self._ephemerals.say(conversation, ANSWERS, bytes(news))
+        elif isinstance(news, Up):
+            link.state = "up"
+            self._tell(conversation, "up")
+        if isinstance(news, Down):
+            del self._links[link_id]
+            if conversation is not None:
+                self._tell(conversation, "down", news.reason)
+
+    @property
+    def timer(self) -> float | None:
+        """When to call `look`, on the monotonic clock."""
+        return min((each.due for each in self._links.values() if each.state == "offering"), default=None)
+
+    def look(self) -> None:
+        """Give up what nobody has answered, and end the links to people to whom there may be none any more."""
+        now = self._context.clock.monotonic()
+        for link_id, link in self._links.items():
+            conversation = self._index.get(link.conversation)
+            late = link.state == "offering" and now >= link.due
+            if late or conversation is None or not self._agrees(conversation):
+                self._context.link_orders.append(Close(link_id))
+                link.due = now + OPENING_SECONDS
+
+    def _with(self, conversation: Conversation) -> bytes | None:
+        return next((link_id for link_id, link in self._links.items() if link.conversation == conversation.id), None)
+
+    def _agrees(self, conversation: Conversation) -> bool:
+        row, context = conversation.row, self._context
+        agreed = context.preferences.get("link", conversation.scope) in AGREED
+        return agreed and not row.closed and row.phase in phases.READING and not context.blocks(row.name)
+
+    def _may(self, conversation: Conversation) -> bool:
+        """Whether something of this may be said, and heard, here: where what the user writes would go out at once."""
+        row = conversation.row
+        open_ = row.phase in phases.READING and conversation.caught_up and not (row.closed or row.asked)
+        return open_ and not conversation.is_unheard and may_speak(conversation) and conversation.group.can_sign
+
+    def _wide(self, conversation: Conversation) -> bool:
+        return self._context.preferences.get("link", conversation.scope) == "anywhere"
+
+    def _tell(
+        self, conversation: Conversation, state: events.LinkState, reason: str = "", addresses: tuple[str, ...] = ()
+    ) -> None:
+        self._context.emit(events.LinkChanged(conversation.id, conversation.row.name, state, reason, addresses))

@@ -1,0 +1,176 @@
+"""The direct links of one client: what its engine wants of them is carried out here, and what comes of it told.
+
+The engine does no I/O, so it gives orders; its driver hands them over, once what led to them is on disk, and takes back
+what has happened. Each link has a thread of its own (`carrying`), and nothing here waits.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+from typing import BinaryIO, Final, TypeAlias
+
+from securechat.client.direct.carrying import DirectLink, Down, Meet, News
+from securechat.client.direct.endpoints import Endpoint, Network
+from securechat.client.direct.meeting import Door, Session, knock
+from securechat.client.direct.offers import Answer, Offer
+from securechat.errors import UnreachableError
+from securechat.transport.deadline import Deadline
+from securechat.transport.mutual import Credential, MutualTLS, make_credential
+from securechat.transport.waker import Waker
+from securechat.value import value
+
+MAX_LINKS: Final = 8
+"""Links of one client at once, those included whose other side has not come: a thread and a few files each."""
+
+
+@value
+class Listen:
+    """Listen for a link, and say where: an `Offer` comes of it. `wide`: also at public addresses."""
+
+    link: bytes
+    wide: bool
+
+
+@value
+class Admit:
+    """Let in whoever has this certificate."""
+
+    link: bytes
+    certificate: bytes
+
+
+@value
+class Knock:
+    """Connect to whoever has this certificate, once the answer is said: an `Answer` comes of it first."""
+
+    link: bytes
+    certificate: bytes
+    endpoints: tuple[Endpoint, ...]
+    wide: bool
+
+    def __repr__(self) -> str:
+        """Show no address."""
+        return "Knock(...)"
+
+
+@value
+class Close:
+    """End a link."""
+
+    link: bytes
+
+
+Order: TypeAlias = Listen | Admit | Knock | Close
+
+Told: TypeAlias = tuple[bytes, Offer | Answer | News]
+"""The id of a link, and what has happened to it. After `Down` there is no such link."""
+
+
+@value
+class _Open:
+    """A door that stands open, and who we are there."""
+
+    door: Door
+    credential: Credential
+
+
+class Links:
+    """All links of one client. One thread at a time."""
+
+    def __init__(self, network: Network, wake: Callable[[], None]) -> None:
+        """`wake` has the driver look at `take`; it is called on the links' threads."""
+        self._network = network
+        self._wake = wake
+        self._told = SimpleQueue[Told]()
+        self._doors: dict[bytes, _Open] = {}
+        self._links: dict[bytes, DirectLink] = {}
+
+    def carry_out(self, order: Order, server: str) -> None:
+        """Do what the engine wants. `server`: the address of our server; empty: it is not known now."""
+        try:
+            match order:
+                case Listen():
+                    self._listen(order, server)
+                case Admit():
+                    self._admit(order)
+                case Knock():
+                    self._knock_at(order)
+                case Close():
+                    self._end(order.link)
+        except (OSError, UnreachableError) as error:
+            self._tell(order.link, Down(str(error)))
+
+    def take(self) -> list[Told]:
+        """Return what has happened since the last call."""
+        taken: list[Told] = []
+        while not self._told.empty():
+            link, news = self._told.get()  # does not wait: nobody else takes from this queue
+            if isinstance(news, Down):
+                self._links.pop(link, None)
+            taken.append((link, news))
+        return taken
+
+    def close(self) -> None:
+        """End them all. Nothing is waited for."""
+        for link in [*self._doors, *self._links]:
+            self._end(link)
+
+    def _listen(self, order: Listen, server: str) -> None:
+        self._check_room()
+        addresses = self._network.told(server, wide=order.wide)
+        door = Door(addresses)
+        endpoints = door.endpoints(addresses)
+        if not endpoints:
+            raise UnreachableError("this machine has no address that may be told")
+        self._doors[order.link] = _Open(door, make_credential())
+        self._tell(order.link, Offer(order.link, self._doors[order.link].credential.certificate, tuple(endpoints)))
+
+    def _admit(self, order: Admit) -> None:
+        if (there := self._doors.pop(order.link, None)) is None:
+            raise UnreachableError("nobody listens for it any more")
+
+        def meet(deadline: Deadline, closing: Callable[[], bool], waker: Waker) -> Session:
+            try:
+                tls = MutualTLS(there.credential, order.certificate, listens=True)
+            except BaseException:
+                there.door.close()
+                raise
+            return there.door.admit(tls, deadline, closing, waker)
+
+        self._begin(order.link, meet, listens=True)
+
+    def _knock_at(self, order: Knock) -> None:
+        self._check_room()
+        endpoints = self._network.allowed(order.endpoints, wide=order.wide)
+        if not endpoints:
+            raise UnreachableError("they are at no address to which you let this client connect")
+        credential = make_credential()
+
+        def meet(deadline: Deadline, _closing: Callable[[], bool], _waker: Waker) -> Session:
+            return knock(MutualTLS(credential, order.certificate, listens=False), endpoints, deadline)
+
+        self._tell(order.link, Answer(order.link, credential.certificate))
+        self._begin(order.link, meet, listens=False)
+
+    def _begin(self, link: bytes, meet: Meet, *, listens: bool) -> None:
+        made = DirectLink(meet, listens=listens, open_blob=self._open_blob, deliver=partial(self._tell, link))
+        self._links[link] = made
+        made.start()
+
+    def _end(self, link: bytes) -> None:
+        if (there := self._doors.pop(link, None)) is not None:
+            there.door.close()
+            self._tell(link, Down("it was given up"))
+        if (running := self._links.get(link)) is not None:
+            running.close()
+
+    def _check_room(self) -> None:
+        if len(self._doors) + len(self._links) >= MAX_LINKS:
+            raise UnreachableError(f"there are {MAX_LINKS} links already")
+
+    def _open_blob(self, _blob: bytes) -> BinaryIO | None:
+        return None
+
+    def _tell(self, link: bytes, news: Offer | Answer | News) -> None:
+        self._told.put((link, news))
+        self._wake()

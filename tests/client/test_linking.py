@@ -1,0 +1,421 @@
+"""Offers of direct links: who may make and take them, what comes of a hostile one, and what the server keeps."""
+
+import ipaddress
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from securechat.client import commands, events
+from securechat.client.conversations import ephemerals
+from securechat.client.conversations.conversation import Conversation
+from securechat.client.conversations.ephemerals import ANSWERS, OFFERS
+from securechat.client.conversations.linking import ASKED_SECONDS
+from securechat.client.direct.carrying import Down, Up
+from securechat.client.direct.endpoints import MAX_ENDPOINTS, Address, Endpoint, Network
+from securechat.client.direct.links import MAX_LINKS, Admit, Close, Knock, Links, Listen, Order, Told
+from securechat.client.direct.offers import Answer, Offer
+from securechat.client.direct.protocol import OPENING_SECONDS
+from securechat.client.parts import Parts
+from securechat.errors import DecodeError, UsageError
+from securechat.transport.mutual import MAX_CERTIFICATE, make_credential
+from securechat.wire import messages as wire
+from securechat.wire.limits import MAX_EPHEMERAL
+from securechat_lab.cast.live import LiveClient
+from tests.support.live import LiveServer
+from tests.support.memory_server import Link, MemoryServer
+from tests.support.people import Person, settle
+from tests.support.waiting import wait_until
+
+World = Callable[..., list[Person]]
+
+HERE = ipaddress.ip_address("127.0.0.1")
+PRIVATE = Endpoint(ipaddress.ip_address("10.1.2.3"), 4000)
+CERTIFICATE = make_credential().certificate
+
+
+@pytest.fixture
+def pair(people: World) -> list[Person]:
+    """alice and bob, who have written to each other."""
+    alice, bob = both = people("alice", "bob")
+    alice.do(commands.OpenDirect("bob", "Hello", ask=True))
+    settle(*both)
+    bob.accept("alice")
+    settle(*both)
+    for person, other in ((alice, "bob"), (bob, "alice")):
+        person.say(other, "here")
+        settle(*both)
+    return both
+
+
+def link(person: Person, other: str, agreed: str = "private") -> None:
+    person.do(commands.Link(person.id_of(other), agreed))  # type: ignore[arg-type]  # one of them
+
+
+def orders(person: Person) -> list[Order]:
+    return person.engine.take_link_orders()
+
+
+def happened(person: Person, told: Told) -> None:
+    person.engine.link_news([told])
+    person.flush()
+
+
+def states(person: Person) -> list[str]:
+    return [each.state for each in person.happened if isinstance(each, events.LinkChanged)]
+
+
+def there(person: Person, name: str) -> Conversation:
+    found = person.engine._registry.get(person.id_of(name))
+    assert found is not None
+    return found
+
+
+def listening(person: Person) -> bytes:
+    """The link for which somebody's client has just been told to listen."""
+    (order,) = orders(person)
+    assert isinstance(order, Listen)
+    return order.link
+
+
+def offered(alice: Person, bob: Person, endpoints: tuple[Endpoint, ...] = (PRIVATE,)) -> bytes:
+    """alice offers bob a link; returns its id."""
+    link(alice, "bob")
+    made = listening(alice)
+    happened(alice, (made, Offer(made, CERTIFICATE, endpoints)))
+    settle(alice, bob, until=lambda: not alice.to_server)
+    return made
+
+
+def overheard(server: MemoryServer) -> list[wire.Ephemeral]:
+    heard: list[wire.Ephemeral] = []
+
+    def outward(_: Link, message: wire.FromServer) -> list[wire.FromServer]:
+        heard.extend([message] if isinstance(message, wire.Ephemeral) else [])
+        return [message]
+
+    server.outward = outward
+    return heard
+
+
+def deliver(*people: Person) -> None:
+    """Move messages, and no time."""
+    while any(person.push() or person.pull(8) for person in people):
+        pass
+
+
+# --- two who agree ------------------------------------------------------------------------------------------------
+
+
+def test_two_who_agree_come_together_and_the_user_hears_of_each_step(pair: list[Person]) -> None:
+    alice, bob = pair
+    link(bob, "alice")
+    first = listening(bob)
+    happened(bob, (first, Down("nobody has answered")))
+    made = offered(alice, bob)
+    deliver(*pair)
+    (knock,) = orders(bob)
+    assert knock == Knock(made, CERTIFICATE, (PRIVATE,), wide=False)
+    answer = make_credential().certificate
+    happened(bob, (made, Answer(made, answer)))
+    deliver(*pair)
+    assert orders(alice) == [Admit(made, answer)]
+    for person in pair:
+        happened(person, (made, Up()))
+        happened(person, (made, Down("")))
+    assert states(alice) == ["offered", "up", "down"]
+    assert states(bob) == ["down", "up", "down"]
+    (told,) = [each for each in alice.happened if isinstance(each, events.LinkChanged) and each.addresses]
+    assert (told.state, told.addresses) == ("offered", ("10.1.2.3",))
+    assert not alice.engine._registry.linking._links
+
+
+def test_of_two_offers_at_once_the_same_one_goes_on_at_both(pair: list[Person]) -> None:
+    alice, bob = pair
+    made = {}
+    for person, other in ((alice, "bob"), (bob, "alice")):
+        link(person, other)
+        made[person.name] = listening(person)
+        happened(person, (made[person.name], Offer(made[person.name], CERTIFICATE, (PRIVATE,))))
+    deliver(*pair)
+    kept, dropped = (alice, bob) if made["alice"] < made["bob"] else (bob, alice)
+    assert orders(kept) == []
+    assert [type(each) for each in orders(dropped)] == [Close, Knock]
+    happened(dropped, (made[dropped.name], Down("it was given up")))
+    assert "down" not in states(dropped)  # of which the user has to know nothing
+
+
+def test_whoever_has_not_agreed_is_told_of_an_offer_once_in_a_while_and_connects_nowhere(
+    pair: list[Person], server: MemoryServer
+) -> None:
+    alice, bob = pair
+    for _ in range(3):
+        made = offered(alice, bob)
+        deliver(*pair)
+        happened(alice, (made, Down("nobody has answered")))
+    assert orders(bob) == []
+    assert states(bob) == ["asked"]
+    server.advance(server.seconds + ASKED_SECONDS)
+    server.now += int(ASKED_SECONDS * 1000)
+    made = offered(alice, bob)
+    deliver(*pair)
+    assert states(bob) == ["asked"] * 2
+    happened(alice, (made, Down("nobody has answered")))
+    bob.do(commands.Prefer("link", "off", bob.id_of("alice")))
+    server.advance(server.seconds + ASKED_SECONDS)
+    offered(alice, bob)
+    deliver(*pair)
+    assert (orders(bob), states(bob)) == ([], ["asked"] * 2)
+
+
+def test_an_offer_that_nobody_answers_ends_in_time(pair: list[Person], server: MemoryServer) -> None:
+    alice, bob = pair
+    made = offered(alice, bob)
+    assert alice.engine.timer is not None
+    server.advance(server.seconds + OPENING_SECONDS)
+    alice.engine.handle_timer()
+    assert orders(alice) == [Close(made)]
+    happened(alice, (made, Down("it was given up")))
+    assert states(alice) == ["offered", "down"]
+
+
+def test_whoever_agrees_while_an_offer_waits_takes_it(pair: list[Person], server: MemoryServer) -> None:
+    alice, bob = pair
+    made = offered(alice, bob)
+    deliver(*pair)
+    link(bob, "alice")
+    assert orders(bob) == [Knock(made, CERTIFICATE, (PRIVATE,), wide=False)]
+    happened(bob, (made, Down("their address does not answer")))
+    server.advance(server.seconds + OPENING_SECONDS)
+    server.now += 1
+    link(bob, "alice", "anywhere")  # what waited too long is not taken
+    assert [type(each) for each in orders(bob)] == [Listen]
+
+
+@pytest.mark.parametrize("ends", ["off", "block", "bye"])
+def test_a_link_ends_where_the_user_wants_no_more_of_it(pair: list[Person], ends: str) -> None:
+    alice, bob = pair
+    made = offered(alice, bob)
+    happened(alice, (made, Up()))
+    if ends == "off":
+        link(alice, "bob", "off")
+    elif ends == "block":
+        alice.do(commands.Block("bob"))
+    else:
+        for person, other in ((alice, "bob"), (bob, "alice")):
+            person.do(commands.Bye(person.id_of(other)))
+        settle(*pair)
+    assert Close(made) in orders(alice)
+
+
+def test_public_addresses_are_of_the_user_to_allow_for_one_person_at_a_time(pair: list[Person]) -> None:
+    alice, _ = pair
+    with pytest.raises(UsageError, match="one person at a time"):
+        alice.do(commands.Prefer("link", "anywhere"))
+    link(alice, "bob", "anywhere")
+    (order,) = orders(alice)
+    assert isinstance(order, Listen)
+    assert order.wide
+
+
+def test_a_room_has_no_links_nor_has_whoever_is_not_connected_or_has_not_spoken(people: World) -> None:
+    alice, bob = both = people("alice", "bob")
+    alice.do(commands.CreateRoom("#club"))
+    settle(*both)
+    with pytest.raises(UsageError, match="conversations of two"):
+        link(alice, "#club")
+    alice.do(commands.OpenDirect("bob", "Hello", ask=True))
+    settle(*both)
+    with pytest.raises(UsageError, match="No link can be offered to bob now"):
+        link(alice, "bob")
+    bob.accept("alice")
+    settle(*both)
+    alice.cut()
+    with pytest.raises(UsageError, match="no connection"):
+        link(alice, "bob")
+
+
+# --- what others make of it ---------------------------------------------------------------------------------------
+
+
+def test_what_comes_again_or_late_is_no_offer(pair: list[Person], server: MemoryServer) -> None:
+    alice, bob = pair
+    bob.do(commands.Prefer("link", "private", bob.id_of("alice")))
+    heard = overheard(server)
+    made = offered(alice, bob)
+    deliver(*pair)
+    assert len(orders(bob)) == 1
+    happened(bob, (made, Down("somebody else is at their address")))
+    assert bob.link is not None
+    bob.link.send(heard[0])
+    deliver(*pair)
+    assert orders(bob) == []
+    late = ephemerals.seal(there(alice, "bob").group, server.now, OFFERS, bytes(Offer(made, CERTIFICATE, (PRIVATE,))))
+    server.now += ephemerals.FRESH_MILLISECONDS + 1
+    bob.link.send(wire.Ephemeral(bob.id_of("alice"), late))
+    deliver(*pair)
+    assert orders(bob) == []
+
+
+def test_an_answer_that_was_not_asked_for_lets_nobody_in(pair: list[Person]) -> None:
+    alice, bob = pair
+    made = offered(alice, bob)
+    deliver(*pair)
+
+
+    def answer(link_id: bytes) -> list[Order]:
+        """What alice's client does after bob's has answered."""
+        with bob.engine._unit():
+            said = bytes(Answer(link_id, CERTIFICATE))
+            bob.engine._registry._ephemerals.say(there(bob, "alice"), ANSWERS, said)
+        deliver(*pair)
+        return orders(alice)
+
+    assert answer(os.urandom(16)) == []
+    assert answer(made) == [Admit(made, CERTIFICATE)]
+    assert answer(made) == []
+
+
+def test_the_largest_offer_fits_and_has_one_encoding() -> None:
+    endpoints = tuple(Endpoint(ipaddress.ip_address(f"fd00::{each}"), 65535) for each in range(1, MAX_ENDPOINTS + 1))
+    offer = Offer(os.urandom(16), CERTIFICATE, endpoints)
+    encoded = bytes(offer)
+    assert Offer.read(encoded) == offer
+    assert len(encoded) + 128 + MAX_CERTIFICATE - len(CERTIFICATE) < MAX_EPHEMERAL
+    answer = Answer(offer.link, CERTIFICATE)
+    assert Answer.read(bytes(answer)) == answer
+    for wrong in (b"", encoded[:-1], encoded + b"\0", bytes(Offer(offer.link, CERTIFICATE, endpoints * 2))):
+        with pytest.raises(DecodeError):
+            Offer.read(wrong)
+    with pytest.raises(DecodeError):
+        Answer.read(encoded)
+    assert "fd00" not in repr(offer) + repr(Knock(offer.link, CERTIFICATE, endpoints, wide=False))
+
+
+# --- the real network ---------------------------------------------------------------------------------------------
+
+
+class Loopback(Network):
+    """A network in which this machine is another one: tests have no second one."""
+
+    address: Address = HERE
+
+    def told(self, server: str, *, wide: bool) -> list[Address]:  # noqa: ARG002
+        return [self.address]
+
+    def allowed(self, endpoints: Iterable[Endpoint], *, wide: bool) -> list[Endpoint]:  # noqa: ARG002
+        return list(endpoints)
+
+
+def test_a_hostile_offer_has_us_connect_to_nothing() -> None:
+    """With the network as it is, to services of this machine, whichever of its addresses is named."""
+    own = [HERE, *(each for each in (ipaddress.ip_address(name) for name in _addresses()) if each != HERE)]
+    told: list[Told] = []
+    links = Links(Network(), lambda: None)
+    services = []
+    for address in own:
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        service = socket.create_server((str(address), 0), family=family)
+        service.settimeout(0)
+        services.append(service)
+    endpoints = tuple(Endpoint(address, each.getsockname()[1]) for address, each in zip(own, services, strict=True))
+    for wide in (False, True):
+        links.carry_out(Knock(os.urandom(16), CERTIFICATE, endpoints[:MAX_ENDPOINTS], wide), "127.0.0.1")
+        told += links.take()
+    assert [news for _, news in told] == [Down("they are at no address to which you let this client connect")] * 2
+    for service in services:
+        with pytest.raises(BlockingIOError):
+            service.accept()
+        service.close()
+
+
+def _addresses() -> list[str]:
+    found = {str(entry[4][0]) for entry in socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)}
+    return [each for each in sorted(found) if "%" not in each][:3]
+
+
+def test_a_client_has_a_few_links_and_ends_them_all() -> None:
+    links = Links(Loopback(), lambda: None)
+    made = [bytes([each]) * 16 for each in range(MAX_LINKS + 1)]
+    for each in made:
+        links.carry_out(Listen(each, wide=False), "")
+    told = links.take()
+    assert [type(news) for _, news in told] == [Offer] * MAX_LINKS + [Down]
+    ports = [news.endpoints[0].port for _, news in told if isinstance(news, Offer)]
+    links.carry_out(Admit(made[0], CERTIFICATE), "")
+    links.close()
+    ended: set[bytes] = set()
+
+    def all_have() -> bool:
+        ended.update(each for each, _ in links.take())
+        return ended == set(made[:MAX_LINKS])
+
+    wait_until(all_have)
+    for port in ports:
+        with pytest.raises(OSError):  # noqa: PT011 - which error it is, each system says differently
+            socket.create_connection(("127.0.0.1", port), 60)
+    links.carry_out(Admit(made[1], CERTIFICATE), "")
+    assert links.take() == [(made[1], Down("nobody listens for it any more"))]
+
+
+class Elsewhere(Loopback):
+    """The same at an address by which nobody reaches the server."""
+
+    address = ipaddress.ip_address("127.77.66.55")
+
+
+class Near(LiveClient):
+    """Somebody on this machine, who takes it for another one."""
+
+    parts = Parts(network=Elsewhere())
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[MemoryServer]:
+    server = MemoryServer(tmp_path / "server")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[LiveServer]:
+    server = LiveServer(tmp_path)
+    yield server
+    assert server.stop() == 0
+    assert "Traceback" not in server.log.read_text()
+
+
+def changed(client: LiveClient, state: str) -> events.LinkChanged:
+    return client.wait_for(events.LinkChanged, lambda event: event.state == state)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere this machine has one loopback address of IPv4")
+def test_two_live_clients_have_a_link_and_the_server_keeps_no_address(live: LiveServer) -> None:
+    alice, bob = Near(live, "alice"), Near(live, "bob")
+    for each in (alice, bob):
+        each.wait_for(events.Ready)
+    alice.answer(commands.OpenDirect("bob", "Hello", ask=False))
+    bob.id_of("alice")
+    bob.wait_for(events.Received)
+    bob.answer(commands.Accept(bob.id_of("alice")))
+    bob.answer(commands.Send(bob.id_of("alice"), "here"))
+    alice.wait_for(events.Received)
+    assert isinstance(alice.answer(commands.Link(alice.id_of("bob"))), events.Done)
+    assert changed(alice, "offered").addresses == ("127.77.66.55",)
+    changed(bob, "asked")
+    assert isinstance(bob.answer(commands.Link(bob.id_of("alice"))), events.Done)
+    for each in (alice, bob):
+        changed(each, "up")
+    bob.answer(commands.Link(bob.id_of("alice"), "off"))
+    assert {changed(each, "down").reason for each in (alice, bob)} == {""}
+    for each in (alice, bob):
+        each.close()
+    assert live.stop() == 0
+    traces = (b"127.77.66.55", Elsewhere.address.packed, b"securechat link")
+    kept = [live.log, *(path for path in (live.folder / "data").rglob("*") if path.is_file())]
+    assert len(kept) > 2
+    for path in kept:
+        assert not [each for each in traces if each in path.read_bytes()], path
