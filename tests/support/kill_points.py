@@ -1,12 +1,17 @@
 """Points at which a process kills itself: before a write to its store, or after a commit.
 
 `KILL_POINT` names a file. While it is there, each point takes one from the number in it; at zero the process is gone,
-as by `kill -9` from outside, but at a place of the test's own choice.
+as by `kill -9` from outside, but at a place of the test's own choice. Threads and processes take turns at it: once it
+was called off nobody dies any more, and who could not call it off waits for an end that is certain. What a server's
+housekeeping writes, whenever its second comes round, is none: the points of a request are always as many.
 """
 
+import fcntl
 import os
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +20,23 @@ VARIABLE = "KILL_POINT"
 
 def arm(point: Path, number: int) -> None:
     """Let whoever watches `point` live through `number` writes and commits, and no more."""
-    beside = point.with_suffix(".new")
-    beside.write_text(str(number))
-    beside.replace(point)
+    with _turn(point):
+        point.write_text(str(number))
 
 
 def disarm(point: Path) -> bool:
-    """Call it off; whether it had not happened yet."""
-    there = point.exists()
-    point.unlink(missing_ok=True)
+    """Call it off. False: it cannot be, because the process has been killed."""
+    with _turn(point):
+        there = point.exists()
+        point.unlink(missing_ok=True)
     return there
+
+
+@contextmanager
+def _turn(point: Path) -> Iterator[None]:
+    with point.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def watch_store() -> None:
@@ -72,12 +84,14 @@ def _counted(
 
 
 def _pass(point: Path) -> None:
-    try:
+    if not point.exists() or threading.current_thread().name == "housekeeping":
+        return
+    with _turn(point):
+        if not point.exists():
+            return
         left = int(point.read_text())
-    except FileNotFoundError:
-        return
-    if left > 0:
-        arm(point, left - 1)
-        return
-    point.unlink()
-    os.kill(os.getpid(), signal.SIGKILL)
+        if left > 0:
+            point.write_text(str(left - 1))
+            return
+        point.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
