@@ -236,10 +236,10 @@ def test_somebody_new_pastes_a_line_at_a_terminal_and_is_in(
         for question in ("New password of dave (Enter makes one):", "The same again:"):
             terminal.wait(lambda question=question: terminal.cursor_row == question)  # type: ignore[misc]  # bound now
             terminal.send(b"secret of dave\n")
-        terminal.wait(lambda: terminal.cursor_row.endswith("Enter for later:"), 60.0)
+        terminal.wait(lambda: terminal.cursor_row.endswith("Enter for later:"))
         terminal.send(b"\n")
-        terminal.wait(lambda: any("recovery --user dave" in row for row in terminal.rows), 60.0)
-        terminal.wait(lambda: any("You are in." in row for row in terminal.rows), 60.0)
+        terminal.wait(lambda: any("recovery --user dave" in row for row in terminal.rows))
+        terminal.wait(lambda: any("You are in." in row for row in terminal.rows))
         terminal.type("/quit")
         terminal.send(b"\r")
         assert terminal.wait_for_end() == ExitCode.OK
@@ -303,9 +303,9 @@ def test_its_owner_may_choose_the_passphrase_and_no_weak_one(open_site: Callable
     with Terminal(command, orders=False) as terminal:
         for answer, times in zip(typed, asked, strict=True):
             question = "Passphrase for the recovery file:" if times == 1 else "The same again:"
-            terminal.wait(lambda question=question: terminal.cursor_row == question, 60.0)  # type: ignore[misc]  # bound now
+            terminal.wait(lambda question=question: terminal.cursor_row == question)  # type: ignore[misc]  # bound now
             terminal.send(f"{answer}\n".encode())
-            terminal.wait(lambda question=question: terminal.cursor_row != question, 60.0)  # type: ignore[misc]  # bound now
+            terminal.wait(lambda question=question: terminal.cursor_row != question)  # type: ignore[misc]  # bound now
         assert terminal.wait_for_end() == ExitCode.OK
         shown = "".join(terminal.rows)
         assert "too easy to guess" in shown
@@ -500,9 +500,9 @@ def test_somebody_new_registers_and_talks_at_a_terminal(terminal: Terminal, tmp_
         terminal.wait(lambda question=question: terminal.cursor_row == question)  # type: ignore[misc]  # bound now
         terminal.send(b"secret of carol\n")
     for answer in (tmp_path / "none" / "file", tmp_path / "recovery"):
-        terminal.wait(lambda: terminal.cursor_row.endswith("Enter for later:"), 60.0)
+        terminal.wait(lambda: terminal.cursor_row.endswith("Enter for later:"))
         terminal.send(f"{answer}\n".encode())
-        terminal.wait(lambda: terminal.cursor_row.endswith("o asks for your own:"), 60.0)
+        terminal.wait(lambda: terminal.cursor_row.endswith("o asks for your own:"))
         terminal.send(b"\n")
     terminal.wait(lambda: terminal.cursor_row.endswith("then press Enter:"))
     shown = re.search(r"shown once: ([a-z2-9-]{23})", "".join(terminal.rows))

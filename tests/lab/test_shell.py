@@ -60,7 +60,7 @@ def test_a_folder_that_the_lab_has_not_made_is_refused(tmp_path: Path) -> None:
 
 def test_on_a_terminal_banner_and_prompt_are_red(tmp_path: Path) -> None:
     with Terminal([str(PROGRAM), "lab", "shell", "--folder", str(tmp_path / "mine")], orders=False) as terminal:
-        terminal.wait(lambda: terminal.cursor_row.startswith("weakened>"), seconds=60)
+        terminal.wait(lambda: terminal.cursor_row.startswith("weakened>"))
         for begins in ("WEAKENED: the lab", "weakened>"):
             (row,) = [number for number, row in enumerate(terminal._screen.display) if row.startswith(begins)]
             assert terminal._screen.buffer[row][0].bg == "red"

@@ -59,14 +59,14 @@ class Script:
         reply: int = 0,
         create: bool = False,
         wait: bool = False,
-        timeout: float | None = 20.0,
+        timeout: float | None = 60.0,
     ) -> ExitCode:
         return run_send(
             self.client, self.events, to, "hello",
             reply=reply, create=create, wait=wait, timeout=timeout, errors=self.errors,
         )  # fmt: skip
 
-    def recv(self, *, as_json: bool = True, follow: bool = False, timeout: float | None = 20.0) -> ExitCode:
+    def recv(self, *, as_json: bool = True, follow: bool = False, timeout: float | None = 60.0) -> ExitCode:
         return run_recv(
             self.client,
             self.events,
@@ -234,7 +234,7 @@ def test_join_asks_by_the_line_and_ends_by_its_answer(answer: Event, code: ExitC
     script = Script(*ONLINE, Held(b"c" * 32, (KeyShown("carol", "1a2b", "changed"),)))
     script.client.answer[commands.UseInviteLine] = answer
     result = run_join(
-        script.client, script.events, "the line", LINE, wait=False, timeout=20.0, errors=script.errors
+        script.client, script.events, "the line", LINE, wait=False, timeout=60.0, errors=script.errors
     )
     assert result == code
     assert reason in script.errors.getvalue()
@@ -243,7 +243,7 @@ def test_join_asks_by_the_line_and_ends_by_its_answer(answer: Event, code: ExitC
 
 def test_join_by_an_operators_line_only_registers() -> None:
     script, line = Script(*ONLINE), replace(LINE, voucher=None)
-    result = run_join(script.client, script.events, "", line, wait=False, timeout=20.0, errors=script.errors)
+    result = run_join(script.client, script.events, "", line, wait=False, timeout=60.0, errors=script.errors)
     assert result == ExitCode.OK
     assert "You are registered." in script.errors.getvalue()
     assert script.commands() == []
@@ -254,7 +254,7 @@ def test_invite_prints_the_line_alone() -> None:
     made = InviteLineMade(ListedLine("1a2b3c4d", "#staff", 1), "securechat1abc")
     script = Script(*ONLINE, made, Done(command=command.id))
     result = run_invite(
-        script.client, script.events, command, wait=False, timeout=20.0, output=script.output, errors=script.errors
+        script.client, script.events, command, wait=False, timeout=60.0, output=script.output, errors=script.errors
     )
     assert result == ExitCode.OK
     assert script.output.getvalue() == "securechat1abc\n"
@@ -266,7 +266,7 @@ def test_invite_lists_a_line_each(count: int) -> None:
     command = commands.ListInviteLines()
     script = Script(*ONLINE, InviteLines((ListedLine("1a2b3c4d", "#staff", 1),) * count), Done(command=command.id))
     run_invite(
-        script.client, script.events, command, wait=False, timeout=20.0, output=script.output, errors=script.errors
+        script.client, script.events, command, wait=False, timeout=60.0, output=script.output, errors=script.errors
     )
     assert script.output.getvalue().count("1a2b3c4d") == script.output.getvalue().count("\n") == count
 

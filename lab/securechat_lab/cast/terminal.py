@@ -14,6 +14,8 @@ from typing import Self
 
 import pyte
 
+from securechat_lab.cast.live import PATIENCE
+
 
 class _Emulator(pyte.Screen):
     """A screen that answers the program's questions to its terminal, such as where the cursor is."""
@@ -121,9 +123,9 @@ class Terminal:
         """Send the program's scripted core an order: one line over a pipe."""
         os.write(self._orders, line.encode() + b"\n")
 
-    def wait(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    def wait(self, condition: Callable[[], bool]) -> None:
         """Show what the program writes until `condition` holds."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE
         while not condition():
             left = deadline - time.monotonic()
             if left <= 0:
@@ -147,4 +149,4 @@ class Terminal:
         """Show what is still written; return the exit code."""
         while self.take():
             pass
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
