@@ -10,9 +10,9 @@ from typing import Literal
 from securechat.client.events import Done, Event, Refused
 from securechat.client.message import Message
 
-Key = tuple[Literal["item", "change", "conversation"], int | bytes]
-"""What a command waits for: that an item of the outbox is in the log, a change of the members in force, or a
-conversation entered. The second part is the id of the item, the change or the conversation."""
+Key = tuple[Literal["item", "change", "conversation", "transfer"], int | bytes]
+"""What a command waits for: that an item of the outbox is in the log, a change of the members in force, a conversation
+entered, or a file sent or saved. The second part is the id of that item, change, conversation or transfer."""
 
 
 class Answers:

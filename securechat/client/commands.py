@@ -10,6 +10,7 @@ import itertools
 from dataclasses import field
 from typing import Final, Literal
 
+from securechat.client.message import Disposition
 from securechat.client.preferences import Preference
 from securechat.value import value
 
@@ -63,6 +64,46 @@ class Delete(Command):
     """Take a line out of everybody's history: ours, or anybody's in a room that we own. Done as `Edit` (`Deleted`)."""
 
     local_id: int
+
+
+@value
+class SendFile(Command):
+    """Share a file: `Transferred` while it is brought to the server, `Said` then; done when the message is in the log.
+
+    `path`: absolute; it is read once, and may change or go after `Transferred` says that it is sealed. `name`: what the
+    others see; empty: the last part of the path. What else there is stands in docs/content.md (Files). A client that
+    ends in between goes on when it is started again.
+    """
+
+    conversation: bytes
+    path: str
+    description: str = field(default="", repr=False)
+    name: str = field(default="", repr=False)
+    media_type: str = "application/octet-stream"
+    disposition: Disposition = "attachment"
+    thumbnail: bytes = field(default=b"", repr=False)
+    milliseconds: int = 0
+    waveform: bytes = field(default=b"", repr=False)
+    width: int = 0
+    height: int = 0
+
+
+@value
+class SaveFile(Command):
+    """Save the file of a line in a folder, an absolute path, under a name that is safe and free: `FileSaved`.
+
+    `Transferred` while it comes. A client that ends in between goes on when it is started again.
+    """
+
+    local_id: int
+    folder: str
+
+
+@value
+class CancelFile(Command):
+    """Give up sending or saving a file, by the number of its transfer (`Transferred`). What it is for is refused."""
+
+    transfer: int
 
 
 @value

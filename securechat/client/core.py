@@ -12,7 +12,7 @@ from collections.abc import Callable
 from securechat.clean import clean
 from securechat.client.commands import Command
 from securechat.client.engine import Engine
-from securechat.client.events import Event
+from securechat.client.events import Event, Transfer
 from securechat.client.link.runner import Runner
 from securechat.client.message import Message
 from securechat.client.parts import Parts
@@ -83,6 +83,10 @@ class ChatClient:
     def invitations(self) -> list[Invitation]:
         """Return the invitations that wait for an answer."""
         return list(self._engine.snapshot.invitations.values())
+
+    def transfers(self) -> tuple[Transfer, ...]:
+        """Return the files that are being sent or saved, the oldest first."""
+        return self._engine.transfers
 
     def history(self, conversation: bytes, limit: int) -> list[Message]:
         """Return the newest `limit` lines, oldest first; what the server has not accepted yet comes last."""

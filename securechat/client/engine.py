@@ -23,6 +23,8 @@ from securechat.client.deletion import Deletion
 from securechat.client.device import Device
 from securechat.client.direct.links import Order, Told
 from securechat.client.errands import ReplyHandler
+from securechat.client.files.jobs import Job, Outcome
+from securechat.client.files.transfers import Transfers
 from securechat.client.link.login import LoginProcedure
 from securechat.client.new_password import PasswordChange
 from securechat.client.parts import Parts
@@ -75,12 +77,14 @@ class Engine:
             self._context, settings, self._rotation, self._recovery, self._change,
             unlocked=self._keeping.seal, seated=self._take_seat,
         )  # fmt: skip
+        self._transfers = Transfers(self._context, self._registry)
         self._talking = Talking(self._context, self._registry, self._decisions)
         self._questions = Questions(self._context, self._registry)
         self._contacts = Contacts(self._context, self._registry, self._decisions, settings)
         self._pending: dict[int, ReplyHandler] = {}
         self._released: deque[Outgoing] = deque()
         self._link_orders: list[Order] = []
+        self._jobs: list[Job] = []
         self._events: list[events.Event] = []
         self._broken: SecurechatError | None = None
         self._disconnect_reason = ""
@@ -89,6 +93,7 @@ class Engine:
             **self._talking.handlers,
             **self._questions.handlers,
             **self._contacts.handlers,
+            **self._transfers.handlers,
             commands.ListDevices: self._list_devices,
             commands.MarkShown: self._mark_shown,
             commands.Visit: self._visit,
@@ -107,6 +112,8 @@ class Engine:
             commands.Succeed: self._succeed,
         }
         self.snapshot = Snapshot()
+        self.transfers: tuple[events.Transfer, ...] = ()
+        """The files on their way, replaced as the snapshot is."""
         self._published_pins = -1
         self._resemblances = Resemblances(
             self.account, self._context.pins.accounts(), (each.snapshot() for each in self._registry)
@@ -202,6 +209,7 @@ class Engine:
             self._deletion.end()
             self._login.end()
             self._questions.end()
+            self._transfers.end()
         self._released.clear()
 
     def say_goodbye(self) -> None:
@@ -214,7 +222,7 @@ class Engine:
         """When to call `handle_timer`, on the monotonic clock."""
         timers = (
             self._registry.timer, self._registry.linking.timer, self._rotation.timer, self._recovery.timer,
-            self._deletion.timer, self._context.errands.timer,
+            self._deletion.timer, self._context.errands.timer, self._transfers.timer,
         )  # fmt: skip
         return min((due for due in timers if due is not None), default=None)
 
@@ -253,6 +261,17 @@ class Engine:
             for link, news in told:
                 self._registry.linking.happened(link, news)
 
+    def take_jobs(self) -> list[Job]:
+        """Return what is to be done with files now, in this order; what comes of each goes to `finish`."""
+        taken, self._jobs = self._jobs, []
+        return taken
+
+    def finish(self, outcomes: Iterable[Outcome]) -> None:
+        """Process what has come of jobs. `StorageError` and `InternalError` end the client."""
+        with self._unit():
+            for outcome in outcomes:
+                self._transfers.finish(outcome)
+
     def take_events(self) -> list[events.Event]:
         """Return what happened since the last call."""
         taken, self._events = self._events, []
@@ -277,6 +296,7 @@ class Engine:
                     self._asked_to_keep = True  # once a session
                 self._recovery.look()
                 self._deletion.look()
+                self._transfers.look()
         except BaseException as error:
             if isinstance(error, SecurechatError) and not isinstance(error, UsageError):
                 self._broken = error
@@ -286,12 +306,15 @@ class Engine:
                 raise self._broken from error
             raise
         self._publish(touched)
+        self.transfers = self._transfers.shown
         self._released.extend(context.outgoing)
         self._events.extend(context.events)
         self._link_orders.extend(context.link_orders)
         context.link_orders.clear()
+        self._jobs.extend(context.jobs)
         context.outgoing.clear()
         context.events.clear()
+        context.jobs.clear()
 
     def _publish(self, touched: Iterable[bytes]) -> None:
         """Publish the changed conversations for front ends."""

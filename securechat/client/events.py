@@ -165,6 +165,55 @@ class Delivered(Event):
 
 
 @value
+class Transfer:
+    """A file on its way, to others or to a folder here."""
+
+    id: int
+    kind: Literal["send", "save"]
+    conversation: bytes
+    local_id: int  # of the line whose file is saved; 0: it is sent, and has none yet
+    name: str  # by its sender's word
+    stage: Literal["sealing", "waiting", "moving", "opening"]
+    """`sealing`: it is being encrypted here. `waiting`: for the server. `moving`: to the server or from there.
+    `opening`: it is here, and is being decrypted and checked."""
+    done: int  # bytes, of `size`
+    size: int  # 0: not known yet
+
+
+@value
+class Transferred(Event):
+    """How far a file has come; told at most twice a second."""
+
+    transfer: Transfer
+
+
+@value
+class TransferDelayed(Event):
+    """The server does not take, or give, a file for now: it is tried again. `text` says why, `code` as on the wire."""
+
+    transfer: Transfer
+    code: str
+    text: str
+
+
+@value
+class TransferEnded(Event):
+    """A file is not sent, or not saved. `Refused` with the same text answers the command, if one waits."""
+
+    transfer: Transfer
+    text: str
+
+
+@value
+class FileSaved(Event):
+    """The file of a line is on this disk, whole, and is the one that its message names."""
+
+    local_id: int
+    name: str
+    path: str
+
+
+@value
 class Marked(Event):
     """A member says that they have received our lines up to one seq, and read them up to another."""
 

@@ -5,6 +5,7 @@
     NAME.vault.key.first    the same until the database is made: a first start that was cut off goes on from here
     NAME.vault.server       its card (`client.addresses`)
     NAME.vault.exporting    a copy of the database, while an export is written
+    NAME.vault.files        a folder of encrypted files, while they are sent or fetched
 
 A key or a card without a database is a vault that was lost, and never a place for a new one: the account would get a
 new identity without anybody having asked for it.
@@ -19,6 +20,7 @@ KEY: Final = ".key"
 FIRST_KEY: Final = ".key.first"
 CARD: Final = ".server"
 EXPORTING: Final = ".exporting"
+FILES: Final = ".files"
 """Each ends a file's name, after the vault's."""
 
 MAX_ADDRESSES: Final = 16

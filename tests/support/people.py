@@ -12,6 +12,7 @@ import msgspec
 from securechat.client import commands, events
 from securechat.client.clock import Clock
 from securechat.client.engine import Engine
+from securechat.client.files.jobs import outcome
 from securechat.client.message import Message
 from securechat.client.parts import Parts
 from securechat.client.password import login_secret
@@ -48,6 +49,9 @@ class Person:
 
     password = PASSWORD
     """What is typed at each start."""
+
+    working = True
+    """Whether jobs with files are done as soon as there are some."""
 
     marks = False
     """Whether others are told what was received and read, unless that is tested: logs have more entries then."""
@@ -121,8 +125,17 @@ class Person:
             self.to_server.clear()
             self.engine.disconnected()
 
+    def work(self) -> bool:
+        """Do what the engine wants done with files. Return whether there was anything."""
+        jobs = self.engine.take_jobs()
+        for job in jobs:
+            self.engine.finish([outcome(job, lambda _done: None)])
+        return bool(jobs)
+
     def flush(self) -> None:
-        """Take the engine's messages for the server, and its events."""
+        """Take the engine's messages for the server, and its events, once no job with a file is left."""
+        while self.working and self.work():
+            pass
         if self.link is not None:
             free = limits.MAX_IN_FLIGHT - self._in_flight
             for message in self.engine.take_outgoing(free, self._id):

@@ -23,6 +23,7 @@ from securechat.client.events import (
     Refused,
     SafetyNumber,
     Said,
+    Transfer,
     Trust,
 )
 from securechat.client.message import Message
@@ -60,6 +61,7 @@ class ScriptedClient(ChatClient):
         self.known: dict[str, ConversationSnapshot] = {}
         self.asked: list[Invitation] = []
         self.blocks: tuple[str, ...] = ()
+        self.on_their_way: tuple[Transfer, ...] = ()
         self.said: list[Message] = []
         self.shown = 0
         self.visits: list[tuple[bytes, int]] = []
@@ -102,6 +104,9 @@ class ScriptedClient(ChatClient):
     def blocked(self) -> tuple[str, ...]:
         return self.blocks
 
+    def transfers(self) -> tuple[Transfer, ...]:
+        return self.on_their_way
+
     def find(self, name: str) -> ConversationSnapshot | None:
         return self.known.get(name)
 
@@ -117,6 +122,7 @@ class ScriptedClient(ChatClient):
 
     def search(self, query: Query, limit: int, before: int = 0) -> list[Message]:
         found = [one for one in self.said if all(word in one.text for word in query.words)]
+        found = [one for one in found if one.file is not None or "file" not in query.has]
         return [one for one in reversed(found) if not before or one.local_id < before][:limit]
 
     def around(self, local_id: int, limit: int) -> list[Message]:

@@ -2,7 +2,7 @@
 
     talker.py VAULT NAME HOST PORT CA
     ["join", "#lobby"]   ["open", "bob"]   ["say", "#lobby", "text"]   ["flood", "#lobby", "text", 1000]
-    ["rotate"]   ["close"]
+    ["share", "bob", FILE]   ["save", "alice", FOLDER]   ["rotate"]   ["close"]
     -> {"queued": "text"} once it is in the vault; {"event": "Ready"} and so on as they come
 
 A flood is numbered texts, as fast as they are delivered. From then on messages are only counted: {"event": "Count",
@@ -64,6 +64,8 @@ def main() -> None:
         if isinstance(event, events.Ended):
             detail = repr(event.error)
             ended.set()
+        if isinstance(event, events.Transferred):
+            detail = f"{event.transfer.kind} {event.transfer.stage} {event.transfer.done}"
         tell(event=type(event).__name__, detail=str(detail))
 
     def flood(where: str, text: str, number: int) -> None:
@@ -92,6 +94,15 @@ def main() -> None:
             case ["flood", where, text, number]:
                 flooding.set()
                 threading.Thread(target=flood, args=(where, text, number), daemon=True).start()
+            case ["share", where, path]:
+                conversation = client.find(where)
+                if conversation is not None:
+                    client.do(commands.SendFile(conversation.id, path))
+            case ["save", where, folder]:
+                conversation = client.find(where)
+                if conversation is not None:
+                    lines = [each for each in client.history(conversation.id, 100) if each.file is not None]
+                    client.do(commands.SaveFile(lines[-1].local_id, folder))
             case ["rotate"]:
                 client.do(commands.Rotate())
                 client.do(commands.Unlock(PASSWORD))

@@ -78,6 +78,7 @@ def carry_out(conversation: Conversation, act: Act, target: Target | str | None)
             if not (_is_theirs(target, act.by) or owns(conversation, Identity.of(act.by))):
                 return _NOT_THEIRS.format("delete")
             if not target.deleted_by:
+                _unshare(conversation, target)
                 message = conversation.context.vault.history.delete(target.local_id, act.by.account)
                 _tell(conversation, target, events.Deleted(message, command=act.command))
     return ""
@@ -107,6 +108,14 @@ def _is_theirs(target: Target, who: DeviceCertificate) -> bool:
     if target.author:
         return target.author == who.identity_key
     return (target.account, target.device) == (who.account, who.device_id)
+
+
+def _unshare(conversation: Conversation, target: Target) -> None:
+    """Note a file of ours that goes: nobody is to fetch it any more."""
+    context = conversation.context
+    file = context.vault.history.file(target.local_id) if target.own else None
+    if file is not None and file.blob:
+        context.unshared.append((conversation.id, file.blob))
 
 
 def _edit(conversation: Conversation, act: Act, text: str, target: Target) -> None:

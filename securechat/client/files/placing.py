@@ -60,7 +60,7 @@ def place(folder: Path, temporary: str, name: str, write: Callable[[BinaryIO], N
             return folder / _name(at, temporary, safe)
         except OSError as error:
             _discard(at, temporary)
-            raise StorageError(f"The file cannot be saved in {folder}: {error.strerror or error}.") from error
+            raise StorageError(f"nothing can be written in {folder}: {error.strerror or error}.") from error
         except BaseException:
             _discard(at, temporary)
             raise
@@ -92,14 +92,14 @@ class _Folder:
 @contextmanager
 def _opened(path: Path) -> Iterator[_Folder]:
     if not path.is_dir():
-        raise UsageError(f"There is no folder {path}. Make it first, or name another one.")
+        raise UsageError(f"there is no folder {path}. Make it first, or name another one.")
     if sys.platform == "win32":
         yield _Folder(path, None)
         return
     try:
         descriptor = os.open(path, _FOLDER)
     except OSError as error:
-        raise StorageError(f"The folder {path} cannot be opened: {error.strerror or error}.") from error
+        raise StorageError(f"the folder {path} cannot be opened: {error.strerror or error}.") from error
     try:
         yield _Folder(path, descriptor)
         os.fsync(descriptor)
@@ -121,7 +121,7 @@ def _name(at: _Folder, temporary: str, safe: str) -> str:
         except FileExistsError:
             continue
         return each
-    raise UsageError(f"There are {MAX_NUMBER:,} files called {safe} in {at.path}. Name another folder.")
+    raise UsageError(f"there are {MAX_NUMBER:,} files called {safe} in {at.path}. Name another folder.")
 
 
 def _move(at: _Folder, temporary: str, name: str) -> None:

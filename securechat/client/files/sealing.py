@@ -3,13 +3,13 @@
     key         32 bytes at random, for this file alone; blob: the id of the blob, 16 bytes at random
     derived     HKDF-SHA256(key, no salt, info = "securechat file v1 key" or "... commitment", then the blob's id)
     sealed      commitment[32] chunk chunk ... chunk
-    chunk       AES-256-GCM: 65,520 bytes of plaintext and a tag of 16; the last one has what is left
+    chunk       AES-256-GCM: 65,536 bytes of plaintext, the last one what is left, and a tag of 16
     nonce       the chunk's number from 0, as 12 bytes
     associated  "securechat file v1", the blob's id, and a byte: 1 in the last chunk, else 0
-    plaintext   the file, then zeros up to what the sealed length has room for
+    plaintext   the file, then zeros up to `padded` bytes (`wire.blobs`): at least 4,096, and what Padmé rounds to
 
-How long it is follows from the file's size: at least `FLOOR`, and what Padmé rounds to (`padding`). So a receiver knows
-what will come before the first byte, and the server sees a length that many files share.
+How long it is follows from the file's size. So a receiver knows what will come before the first byte, and the server
+sees a length that many files share.
 
 A key encrypts one file, read once: who has to send a file again sends the same sealed bytes, since under the same key
 and nonce other bytes would show what both have in common. Chunks can be read in their places alone: moved, left out,
@@ -23,7 +23,7 @@ import hmac
 import os
 from collections.abc import Callable
 from hashlib import sha256
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -32,23 +32,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from securechat.content.registry import FILE_KEY_LENGTH
 from securechat.errors import PeerError, UsageError
-from securechat.padding import padme
 from securechat.value import value
-
-CHUNK: Final = 1 << 16
-"""Bytes of a sealed chunk, with its tag: what goes to the server at once."""
-
-TAG: Final = 16
-"""Bytes of a tag of AES-GCM."""
-
-COMMITMENT: Final = 32
-"""Bytes of the commitment at the beginning."""
-
-FLOOR: Final = 4096
-"""Bytes of the shortest sealed file: no disk keeps less."""
+from securechat.wire.blobs import CHUNK_BYTES, COMMITMENT_LENGTH, TAG_LENGTH, padded
 
 _LABEL: Final = b"securechat file v1"
-_PLAIN: Final = CHUNK - TAG
 
 Progress = Callable[[int], None]
 """Is told how many bytes of the file are done; what it raises ends the work."""
@@ -64,16 +51,20 @@ class DamagedFileError(PeerError):
 
 @value
 class Digest:
-    """What a file turned out to be."""
+    """What a file is known by."""
 
     size: int
-    digest: bytes
+    digest: bytes  # SHA-256
 
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Return that of a whole file."""
+        return cls(len(data), sha256(data).digest())
 
-def sealed_length(size: int) -> int:
-    """Return the bytes that a file of `size` bytes has when it is sealed."""
-    chunks = max(-(-size // _PLAIN), 1)
-    return padme(max(FLOOR, COMMITMENT + size + chunks * TAG))
+    def check(self, data: bytes) -> None:
+        """Raise `DamagedFileError` if a whole file is another one."""
+        if self != Digest.of(data):
+            raise DamagedFileError("its content is not the one that the message names")
 
 
 def seal(
@@ -86,16 +77,16 @@ def seal(
     aead, commitment = _derive(key, blob)
     target.write(commitment)
     digest, done, number = sha256(), 0, 0
-    left = sealed_length(size) - COMMITMENT
+    left = padded(size)
     while left:
-        room = min(left, CHUNK) - TAG
+        room = min(left, CHUNK_BYTES)
         wanted = min(room, size - done)
         data = source.read(wanted) if wanted else b""
         if len(data) != wanted:
-            raise UsageError("The file has become shorter while it was read. Send it again.")
+            raise UsageError("it has become shorter while it was read. Send it again.")
         digest.update(data)
         done += wanted
-        left -= room + TAG
+        left -= room
         target.write(aead.encrypt(_nonce(number), data.ljust(room, b"\0"), _associated(blob, last=not left)))
         number += 1
         progress(done)
@@ -111,13 +102,14 @@ def unseal(
     and what `progress` raises.
     """
     aead, commitment = _derive(key, blob)
-    if not hmac.compare_digest(source.read(COMMITMENT), commitment):
+    if not hmac.compare_digest(source.read(COMMITMENT_LENGTH), commitment):
         raise DamagedFileError("it was not encrypted under the key that the message has")
     digest, done, number = sha256(), 0, 0
-    left = sealed_length(found.size) - COMMITMENT
+    left = padded(found.size)
     while left:
-        sealed = source.read(min(left, CHUNK))
-        left -= min(left, CHUNK)
+        room = min(left, CHUNK_BYTES)
+        sealed = source.read(room + TAG_LENGTH)
+        left -= room
         try:
             plain = aead.decrypt(_nonce(number), sealed, _associated(blob, last=not left))
         except (InvalidTag, ValueError):  # the latter, if it is shorter than a tag

@@ -26,6 +26,8 @@ from securechat.client.commands import Command, Reconnect
 from securechat.client.direct.endpoints import Network
 from securechat.client.direct.links import Links
 from securechat.client.engine import Engine
+from securechat.client.files.jobs import Outcome
+from securechat.client.files.work import Work
 from securechat.client.link.connecting import Connecting
 from securechat.client.link.connection import Connection
 from securechat.client.settings import ClientSettings
@@ -88,6 +90,8 @@ class Runner:
         self._links = Links(network, self._waker.wake)
         self._connecting = Connecting(settings, trusted, self._take_connection, trust)
         self._outcomes = SimpleQueue[Connection | Exception]()  # results of tries to connect
+        self._worked = SimpleQueue[Outcome]()  # of jobs with files
+        self._work = Work(self._take_work)
         self._thread = threading.Thread(target=self._run, name="securechat-client", daemon=True)
         # --- the thread's
         self._connection: Connection | None = None
@@ -114,6 +118,10 @@ class Runner:
         self._outcomes.put(outcome)
         self._waker.wake()
 
+    def _take_work(self, outcome: Outcome) -> None:
+        self._worked.put(outcome)
+        self._waker.wake()
+
     # --- the thread -----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -131,6 +139,7 @@ class Runner:
             self._on_event(event)
         self._connecting.abandon()
         self._links.close()
+        self._work.close()
         while not self._outcomes.empty():
             if isinstance(outcome := self._outcomes.get(), Connection):
                 outcome.close()
@@ -148,6 +157,8 @@ class Runner:
             if self._connection is not None:
                 self._talk(selector, self._connection)
             self._deliver()
+            for job in self._engine.take_jobs():
+                self._work.do(job)
             if closing:
                 self._leave()
                 return
@@ -185,6 +196,8 @@ class Runner:
         ready = {key.fileobj for key, _ in selector.select(self._patience())}
         if self._waker in ready:
             self._waker.clear()
+        if worked := [self._worked.get() for _ in range(min(self._worked.qsize(), UNIT))]:  # nobody else takes any
+            self._engine.finish(worked)
         while not self._outcomes.empty():
             self._connected(selector, self._outcomes.get())
         if told := self._links.take():
@@ -206,7 +219,7 @@ class Runner:
 
     def _patience(self) -> float | None:
         """Return the seconds until something is due; None: nothing is, so wait to be woken."""
-        if self._arrived or not self._commands.empty():
+        if self._arrived or not (self._commands.empty() and self._worked.empty()):
             return 0.0
         connection, backoff = self._connection, self._backoff
         due = connection.timer if connection is not None else (backoff.until or math.inf)

@@ -15,7 +15,7 @@ from securechat.client import searching
 from securechat.client.message import Attached, Mark, Message, Quote, Reaction
 from securechat.client.query import Query
 from securechat.client.vault.database import Database, Statements
-from securechat.content.registry import Name, file_of, line_of, stand_in, with_text
+from securechat.content.registry import File, Name, file_of, line_of, stand_in, with_text
 from securechat.errors import UsageError
 from securechat.identity.pins import Standing
 
@@ -321,6 +321,11 @@ class History(Pages):
         """Return a line by its local id; None: it is not here."""
         row = self._writer.one(_TARGET + " WHERE local_id = ?", local_id)
         return None if row is None else Target._make(row)
+
+    def file(self, local_id: int) -> File | None:
+        """Return the file that a line brings; None: none, or it is not here any more."""
+        row = self._writer.one("SELECT kind, body FROM messages WHERE local_id = ? AND deleted_by = ''", local_id)
+        return None if row is None else file_of(*row)
 
     def edit(self, local_id: int, text: str, time: int, *, said: int = 0, life: int = 0) -> Message:
         """Put another text in place of a line's, whose kind can be edited, at `time` (ms). Return the line.

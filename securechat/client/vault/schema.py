@@ -469,11 +469,32 @@ CREATE TABLE unwanted (
 """
 """Who is blocked, and who was told no and has to wait before asking again is heard."""
 
+_TRANSFERS: Final = """
+CREATE TABLE transfers (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  kind TEXT NOT NULL,            -- send, save
+  conversation BLOB NOT NULL,
+  line INTEGER NOT NULL,         -- local_id of the line whose file is saved; 0: it is sent, and has none yet
+  path TEXT NOT NULL,            -- the file that is sent, or the folder where it is saved
+  temporary TEXT NOT NULL,       -- the name of what is being written there
+  body BLOB NOT NULL,            -- as it will be said, or was
+  sealed INTEGER NOT NULL        -- whether the copy that is sent is whole
+) STRICT;
+CREATE TRIGGER transfers_go_with_their_line AFTER DELETE ON messages BEGIN
+  DELETE FROM transfers WHERE line = old.local_id;
+END;
+CREATE TRIGGER transfers_go_with_what_is_deleted AFTER UPDATE OF deleted_by ON messages WHEN new.deleted_by != '' BEGIN
+  DELETE FROM transfers WHERE line = new.local_id;
+END;
+"""
+"""Files that are being sent or saved."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED,
     _PINS, _RULES, _KEPT, _LINES, _WORDS, _RETURNED, _REFUSED, _TITLES, _WRAPPED, _CHAINS, _KEYS,
     _HEARD, _SUCCESSIONS, _REVOCATIONS, _ROTATION, _KEEPSAKE, _SUCCEEDING, _AUTHORITIES,
     _ADDRESSES, _LOGIN, _NAMES, _LIFE, _REWRAPPED, _TALK, _MARKS, _SEARCH, _SEEN, _UNWANTED,
+    _TRANSFERS,
 )  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 

@@ -43,6 +43,7 @@ from securechat.client.vault.invite_lines import InviteLineTable
 from securechat.client.vault.new_password import NewPasswordTable
 from securechat.client.vault.outbox import OutboxTable
 from securechat.client.vault.preferences import Preferences
+from securechat.client.vault.transfers import TransferTable
 from securechat.client.wrapping import INTERACTIVE, Cost
 from securechat.files import FileLock
 
@@ -81,6 +82,7 @@ class Vault(Database):
         self.lines = InviteLineTable(self)
         self.outbox = OutboxTable(self)
         self.preferences = Preferences(self)
+        self.transfers = TransferTable(self)
         self.history = History(self)
 
     @classmethod

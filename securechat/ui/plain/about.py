@@ -82,7 +82,7 @@ def me(chat: Session, rest: str) -> None:
 
 def reply(chat: Session, rest: str) -> None:
     """`/reply [N] TEXT`."""
-    number, text = _split(rest)
+    number, text = split_number(rest)
     if not text:
         raise UsageError("Type /reply TEXT to answer the newest message, or /reply N TEXT with a number of /history.")
     _about(chat, number, _is_others, lambda line: Reply(line, text))
@@ -90,7 +90,7 @@ def reply(chat: Session, rest: str) -> None:
 
 def edit(chat: Session, rest: str) -> None:
     """`/edit [N] TEXT`."""
-    number, text = _split(rest)
+    number, text = split_number(rest)
     if not text:
         raise UsageError("Type /edit and the whole new text of your newest message, or of N of /history: /edit N TEXT")
     _about(chat, number, _is_own, lambda line: Edit(line, text))
@@ -98,7 +98,7 @@ def edit(chat: Session, rest: str) -> None:
 
 def delete(chat: Session, rest: str) -> None:
     """`/delete [N]`."""
-    number, text = _split(rest)
+    number, text = split_number(rest)
     if text:
         raise UsageError("Type /delete for your newest message, or /delete N with a number of /history.")
     _about(chat, number, _is_own, Delete)
@@ -106,7 +106,7 @@ def delete(chat: Session, rest: str) -> None:
 
 def react(chat: Session, rest: str) -> None:
     """`/react [N] EMOJI`; the same again takes it back."""
-    number, text = _split(rest)
+    number, text = split_number(rest)
     if not text:
         raise UsageError("Type /react 👍 for the newest message, or /react N 👍 with a number of /history.")
 
@@ -117,7 +117,7 @@ def react(chat: Session, rest: str) -> None:
     _about(chat, number, _is_others, command)
 
 
-def _split(rest: str) -> tuple[int | None, str]:
+def split_number(rest: str) -> tuple[int | None, str]:
     """Return the number that a command begins with, if it does, and the rest."""
     word, _, text = rest.partition(" ")
     if word.isascii() and word.isdigit() and len(word) <= _MAX_DIGITS:

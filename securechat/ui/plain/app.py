@@ -29,6 +29,7 @@ from securechat.ui.plain.colour import Choice, is_wanted, painted
 from securechat.ui.plain.editor import edited, editor
 from securechat.ui.plain.leaving import LOST, is_gone, left_in_order, quiet
 from securechat.ui.plain.ring import Ring
+from securechat.ui.plain.sharing import paths_like
 from securechat.ui.plain.verbs import VERBS
 from securechat.ui.view.completion import complete
 from securechat.ui.view.lines import notice, warning, wrap
@@ -133,7 +134,9 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
             del complete_event
             typed = document.text_before_cursor
             length = len(typed) - typed.rfind(" ") - 1
-            for each in complete(typed, VERBS.values(), names_in(client)) if "\n" not in document.text else ():
+            if "\n" in document.text:
+                return
+            for each in complete(typed, VERBS.values(), names_in(client), paths_like):
                 yield Completion(each.text, -length, display_meta=each.note)
 
     keys = KeyBindings()

@@ -91,7 +91,7 @@ def search(chat: Session, rest: str) -> None:
     found = chat.client.search(reading.query, LINES, reading.found_last)
     if found:
         reading.found_last = found[-1].local_id
-        _show(chat, found[::-1])
+        show_numbered(chat, found[::-1])
         more = " /search alone shows older ones." if len(found) == LINES else ""
         chat.show(notice(f"/history at N shows what was said around the one with that number.{more}"))
     else:
@@ -143,10 +143,21 @@ def _around(chat: Session, line: int) -> None:
 def _show_page(chat: Session, name: str, page: Sequence[Message]) -> None:
     if page:
         chat.reading.name, chat.reading.first, chat.reading.last = name, page[0].local_id, page[-1].local_id
-    _show(chat, page)
+    show_numbered(chat, page)
 
 
-def _show(chat: Session, messages: Sequence[Message]) -> None:
+class Shower(Protocol):
+    """What it takes to show messages."""
+
+    client: "ChatClient"
+    numbers: Numbers
+    reading: Reading
+
+    def show(self, line: str) -> None:
+        """Show a line that is already harmless."""
+
+
+def show_numbered(chat: Shower, messages: Sequence[Message]) -> None:
     """Show messages, oldest first, each with its number, and where another conversation of the same name begins."""
     now, before = datetime.now().astimezone(), None
     for number, message in chat.numbers.give(messages):

@@ -57,7 +57,7 @@ from securechat.client.snapshot import ConversationSnapshot, Invitation
 from securechat.errors import UsageError
 from securechat.identity.invite_line import is_line
 from securechat.names import normalise_account, normalise_room
-from securechat.ui.plain import about, back
+from securechat.ui.plain import about, back, sharing
 from securechat.ui.plain.place import Place
 from securechat.ui.text.states import absent, preference, unconfirmed
 from securechat.ui.text.trust import TRUST
@@ -567,7 +567,12 @@ VERBS: Final = {
         Verb("/contacts", "list the people whom you write to, or let write to you", _contacts),
         Verb("/find NAME", "look for people and rooms that you know by a part of their name", _find),
         Verb("/history [N]", "show the last messages here, each with its number; then /history older", back.history),
-        Verb("/search WORDS", "find messages, also with from:bob in:#room has:link after:2026-11-30", back.search),
+        Verb("/search WORDS", "find messages, also with from:bob in:#room has:file after:2026-11-30", back.search),
+        Verb("/send FILE", 'share a file here; with words: /send "FILE" TEXT', sharing.send),
+        Verb("/files", "list the files that were shared here, and those on their way", sharing.files),
+        Verb("/save [N] [FOLDER]", "save the newest file of somebody else, or the one with that number", sharing.save),
+        Verb("/cancel [N]", "give up sending or saving the newest file on its way, or the one /files counts so",
+             sharing.cancel),
         Verb("/unread [N]", "mark the newest message here, or those from that number on, as unread", back.unread),
         Verb("/reply [N] TEXT", "answer the newest message, or the one with that number", about.reply),
         Verb("/edit [N] TEXT", "put another text in place of your newest message", about.edit),

@@ -23,7 +23,7 @@ from securechat.client.events import (
     Waiting,
 )
 from securechat.client.snapshot import ConversationSnapshot
-from securechat.ui.text import account, contacts, conversations, invitations, keys, links
+from securechat.ui.text import account, contacts, conversations, files, invitations, keys, links
 from securechat.ui.text.states import preferred, why_held, why_password, why_unreachable
 from securechat.ui.text.wording import Sentence, notice, title, warning
 
@@ -41,6 +41,7 @@ def sentences(event: Event, conversation: ConversationSnapshot | None, own: str)
     yield from links.said(event)
     yield from invitations.said(event, where)
     yield from conversations.said(event, conversation, own)
+    yield from files.said(event, where)
 
 
 def _said(event: Event, conversation: ConversationSnapshot | None) -> Iterator[Sentence]:

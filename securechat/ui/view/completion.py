@@ -2,7 +2,8 @@
 name."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Final
 
 from securechat.value import value
@@ -35,11 +36,16 @@ class Candidate:
     note: str = ""
 
 
-def complete(typed: str, usages: Iterable[Usage], names: Sequence[str]) -> tuple[Candidate, ...]:
+def complete(
+    typed: str,
+    usages: Iterable[Usage],
+    names: Sequence[str],
+    paths: Callable[[str], Iterable[str]] = lambda _word: (),
+) -> tuple[Candidate, ...]:
     """Return what the last word of `typed` may become, most likely first.
 
     `typed`: the line up to the cursor. `names`: rooms and people, most likely first (`Listing.names`). A word that is
-    not part of a command is a text, which nothing completes.
+    not part of a command is a text, which nothing completes. `paths`: what the beginning of a path may become.
     """
     *before, word = typed.split(" ")
     if not typed.startswith("/") or typed.startswith("//"):
@@ -49,10 +55,15 @@ def complete(typed: str, usages: Iterable[Usage], names: Sequence[str]) -> tuple
         return tuple(found)[:MAX_CANDIDATES]
     arguments = next((each.usage.split(" ")[1:] for each in usages if each.name == before[0].lower()), [])
     wanted = arguments[len(before) - 1].strip("[]") if len(before) <= len(arguments) else ""
+    if wanted == "N" and len(before) < len(arguments) and not word.isdigit():  # it may be left out
+        wanted = arguments[len(before)].strip("[]")
     if wanted == "COMMAND":
         return tuple(Candidate(each.name, each.help) for each in usages if each.name.startswith(f"/{word.lstrip('/')}"))
     if wanted.islower():  # said as it stands there
         return tuple(Candidate(each) for each in wanted.split("|") if each.startswith(word.lower()))
+    if wanted in ("FILE", "FOLDER"):
+        there = (each for each in paths(word) if " " not in each and (wanted == "FILE" or each.endswith("/")))
+        return tuple(map(Candidate, islice(there, MAX_CANDIDATES)))
     if wanted not in ("USER", "#ROOM", "NAME"):
         return ()
     fitting = (

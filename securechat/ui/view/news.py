@@ -10,6 +10,9 @@ from securechat.client.events import (
     Event,
     Invited,
     PresenceChanged,
+    TransferDelayed,
+    TransferEnded,
+    Transferred,
 )
 from securechat.client.snapshot import ConversationSnapshot, Invitation
 from securechat.ui.text.sentences import sentences
@@ -52,5 +55,6 @@ class News:
     def _conversation_of(self, event: Event) -> ConversationSnapshot | None:
         if isinstance(event, ConversationChanged):
             return event.conversation
-        wanted: bytes | None = getattr(event, "conversation", None)
+        about = event.transfer if isinstance(event, Transferred | TransferDelayed | TransferEnded) else event
+        wanted: bytes | None = getattr(about, "conversation", None)
         return None if wanted is None else self._client.conversation(wanted)

@@ -133,7 +133,7 @@ def test_what_ends_the_writing_leaves_nothing(tmp_path: Path) -> None:
 def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for each in ("nowhere", "file"):
-        with pytest.raises(UsageError, match="There is no folder"):
+        with pytest.raises(UsageError, match="there is no folder"):
             place(tmp_path / each, TEMPORARY, "x", writes(b""))
         tidy(tmp_path / each, TEMPORARY)
 

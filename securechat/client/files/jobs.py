@@ -1,0 +1,230 @@
+"""Jobs: what is done with files on this machine's disk, away from the thread that owns the engine.
+
+The engine decides, and hands out a job once what it has decided is in the vault; what has come of it comes back as an
+`Outcome`. A job that ends in the middle, with the program or because it was cancelled, is begun again from the start,
+or from where its file ends: none of them needs another one to have ended well.
+
+Sealed files lie in a folder beside the vault while they are sent or fetched. They open with a key that the vault has.
+"""
+
+import os
+import threading
+from contextlib import suppress
+from dataclasses import field
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from securechat import surroundings
+from securechat.client.files.placing import place, tidy
+from securechat.client.files.sealing import Digest, Progress, seal, unseal
+from securechat.errors import InternalError, SecurechatError, StorageError, UsageError
+from securechat.files import PRIVATE, make_private_folder, open_to_read
+from securechat.value import value
+
+_WRITE: Final[int] = os.O_WRONLY | os.O_CREAT | sum(
+    getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY")
+)
+
+
+class CancelledError(Exception):
+    """A job was not wanted any more."""
+
+
+@value
+class Job:
+    """Base of all jobs. `transfer`: whose it is, or 0; `attempt`: which one of its tries wants to know what comes."""
+
+    transfer: int
+    attempt: int
+    unwanted: threading.Event = field(default_factory=threading.Event, compare=False, repr=False, kw_only=True)
+
+    def run(self, progress: Progress) -> object:
+        """Do it, on a worker's thread, and return what comes of it. Raises `SecurechatError` or OSError."""
+        raise NotImplementedError
+
+
+@value
+class Outcome:
+    """What has come of a job: its result, or why there is none."""
+
+    job: Job
+    result: object
+
+
+@value
+class Reached:
+    """How many bytes of the file a job has done so far; it goes on."""
+
+    bytes: int
+
+
+@value
+class Sealed:
+    """A file is sealed, or it is so small that it goes into the message."""
+
+    digest: Digest
+    inline: bytes = field(default=b"", repr=False)
+
+
+@value
+class Seal(Job):
+    """Encrypt a file into a sealed copy, or read it if it has at most `inline` bytes: `Sealed`."""
+
+    source: Path = field(kw_only=True)
+    copy: Path = field(kw_only=True)
+    key: bytes = field(kw_only=True, repr=False)
+    blob: bytes = field(kw_only=True)
+    inline: int = field(kw_only=True)
+    most: int = field(kw_only=True)
+
+    def run(self, progress: Progress) -> Sealed:
+        try:
+            file = os.fdopen(open_to_read(self.source), "rb")
+        except OSError as error:
+            raise UsageError(f"{error.strerror or error}.") from None
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            if size > self.most:
+                raise UsageError("it is larger than files can be.")
+            if size <= self.inline:
+                data = file.read(size)
+                if len(data) != size:
+                    raise UsageError("it has become shorter while it was read. Send it again.")
+                return Sealed(Digest.of(data), data)
+            make_private_folder(self.copy.parent)
+            self.copy.unlink(missing_ok=True)
+            with os.fdopen(os.open(self.copy, _WRITE | os.O_EXCL, PRIVATE), "wb") as copy:
+                found = seal(file, copy, self.key, self.blob, size, progress)
+                copy.flush()
+                os.fsync(copy.fileno())
+            return Sealed(found)
+
+
+@value
+class Read(Job):
+    """Read a part of a sealed copy: its bytes."""
+
+    copy: Path
+    offset: int
+    length: int
+
+    def run(self, _progress: Progress) -> bytes:
+        with self.copy.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.length)
+
+
+@value
+class Measure(Job):
+    """See how much of a sealed file was fetched: bytes."""
+
+    copy: Path
+
+    def run(self, _progress: Progress) -> int:
+        try:
+            return self.copy.lstat().st_size
+        except FileNotFoundError:
+            return 0
+
+
+@value
+class Append(Job):
+    """Write the next part of a sealed file that is fetched: how many bytes it has then."""
+
+    copy: Path
+    offset: int
+    data: bytes = field(repr=False)
+
+    def run(self, _progress: Progress) -> int:
+        make_private_folder(self.copy.parent)
+        with os.fdopen(os.open(self.copy, _WRITE, PRIVATE), "wb") as file:
+            file.truncate(self.offset)
+            file.seek(self.offset)
+            file.write(self.data)
+        return self.offset + len(self.data)
+
+
+@value
+class Unseal(Job):
+    """Open a sealed file into a folder: the path under which it is saved there."""
+
+    copy: Path = field(kw_only=True)
+    folder: Path = field(kw_only=True)
+    temporary: str = field(kw_only=True)
+    name: str = field(kw_only=True)
+    key: bytes = field(kw_only=True, repr=False)
+    blob: bytes = field(kw_only=True)
+    digest: Digest = field(kw_only=True)
+
+    def run(self, progress: Progress) -> Path:
+        def write(file: BinaryIO) -> None:
+            with self.copy.open("rb") as sealed:
+                unseal(sealed, file, self.key, self.blob, self.digest, progress)
+
+        return place(self.folder, self.temporary, self.name, write)
+
+
+@value
+class Save(Job):
+    """Save a file that a message has brought with it: its path."""
+
+    folder: Path = field(kw_only=True)
+    temporary: str = field(kw_only=True)
+    name: str = field(kw_only=True)
+    data: bytes = field(kw_only=True, repr=False)
+    digest: Digest = field(kw_only=True)
+
+    def run(self, _progress: Progress) -> Path:
+        self.digest.check(self.data)
+
+        def write(file: BinaryIO) -> None:
+            file.write(self.data)
+
+        return place(self.folder, self.temporary, self.name, write)
+
+
+@value
+class Clear(Job):
+    """Delete a sealed file, and what `Unseal` has left in a folder, once neither is needed any more."""
+
+    copy: Path
+    folder: Path
+    temporary: str  # empty: there is none
+
+    def run(self, _progress: Progress) -> None:
+        with suppress(OSError):
+            self.copy.unlink(missing_ok=True)
+        if self.temporary:
+            tidy(self.folder, self.temporary)
+
+
+@value
+class Sweep(Job):
+    """Delete all sealed files that no transfer needs."""
+
+    folder: Path
+    kept: frozenset[str]
+
+    def run(self, _progress: Progress) -> None:
+        with suppress(OSError):
+            for each in [*self.folder.iterdir()]:
+                if each.name not in self.kept:
+                    each.unlink()
+
+
+LONG: Final = (Seal, Unseal, Save, Clear, Sweep)
+"""What may take minutes, and what must come behind it: these have a thread of their own."""
+
+
+def outcome(job: Job, progress: Progress) -> Outcome:
+    """Run a job. Return its result, or the error that says why there is none."""
+    try:
+        if job.unwanted.is_set():
+            raise CancelledError
+        return Outcome(job, job.run(progress))
+    except (CancelledError, SecurechatError) as error:
+        return Outcome(job, error)
+    except OSError as error:
+        return Outcome(job, StorageError(f"the disk refuses it: {error.strerror or error}."))
+    except Exception as error:  # noqa: BLE001  # whoever waits for the outcome has to hear of any end
+        return Outcome(job, surroundings.told(error) or InternalError(f"{type(error).__name__}: {error}"))

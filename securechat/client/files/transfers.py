@@ -1,0 +1,595 @@
+"""Transfers: files that are sent and saved, step by step, each step noted in the vault before the next one begins.
+
+    send    sealing   its bytes are encrypted into a copy of our own, so that whatever becomes of the file, no key and
+                      nonce is ever used for other bytes, and what is sent again is the same
+            waiting   for the server to say how much of the copy it has
+            moving    parts of it go there, a few at once
+            then      the message that names it is said, the copy deleted
+    save    waiting   it is looked how much of the sealed file is here
+            moving    parts of it come, a few at once, and are appended
+            opening   it is decrypted into the folder, checked, and gets its name there
+            then      the sealed file is deleted
+
+A small file goes inside its message, and is saved from there. After a kill or a lost connection each goes on: of what
+the server has by its own word, of what is here by the length of the file. What ends before it is whole is told with the
+reason, and nothing of it is left. A file whose line is deleted or ends is given up with it (`vault.schema`).
+
+What goes over the connection for files is bounded, so that words do not wait behind it: `WINDOW` parts, one where they
+take long. The files that wait take turns.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from securechat.client import commands, events
+from securechat.client.backoff import TOLD_SECONDS, Backoff
+from securechat.client.context import Context
+from securechat.client.conversations import phases
+from securechat.client.conversations.conversation import Conversation
+from securechat.client.conversations.registry import Registry
+from securechat.client.files.jobs import (
+    Append,
+    CancelledError,
+    Clear,
+    Job,
+    Measure,
+    Outcome,
+    Reached,
+    Read,
+    Save,
+    Seal,
+    Sealed,
+    Sweep,
+    Unseal,
+)
+from securechat.client.files.placing import new_temporary_name
+from securechat.client.files.sealing import DamagedFileError, Digest, new_key
+from securechat.client.vault.transfers import TransferRow
+from securechat.client.vault_files import FILES, beside
+from securechat.content.registry import MAX_FILE, MAX_FILE_NAME, MAX_INLINE, File, encode_body, file_of
+from securechat.errors import SecurechatError, UsageError, sentence
+from securechat.wire.blobs import blob_length
+from securechat.wire.limits import BLOB_ID_LENGTH, MAX_BLOB_PART
+from securechat.wire.messages import (
+    RETRYABLE,
+    BlobBytes,
+    BlobState,
+    DropBlob,
+    FetchBlob,
+    PutBlob,
+    Refused,
+    Reply,
+    StartBlob,
+)
+
+WINDOW: Final = 4
+"""Parts on their way at once, of all files together: a quarter of a megabyte, which fills a good connection."""
+
+SLOW_SECONDS: Final = 0.5
+"""What a part may take; where it takes longer, one goes at a time, so that words come through in between."""
+
+MAX_TRANSFERS: Final = 100
+"""Files on their way at once: each may have a copy on this disk."""
+
+INLINE: Final = 2048
+"""Bytes up to which a file goes inside its message. A voice note may have `MAX_INLINE`: it is heard at once."""
+
+MAX_RESTARTS: Final = 3
+"""How often a file is begun anew because the disk has not kept what was written."""
+
+_TOLD_SECONDS: Final = 0.5
+_CONTENT_UNKNOWN: Final = bytes(32)
+
+_GONE: Final = "the server does not have it any more, since it keeps files for a time. Ask for it to be sent again."
+
+
+@dataclass
+class _Transfer:
+    row: TransferRow
+    file: File
+    backoff: Backoff
+    stage: Literal["sealing", "waiting", "moving", "opening"] = "waiting"
+    attempt: int = 0  # what was asked for in an earlier one counts no more
+    asked: bool = False  # something that the next step waits for
+    target: bytes = b""  # the conversation to which it goes, in this attempt
+    done: int = 0  # bytes of the sealed file that are where they shall be; while it is sealed or opened: of the file
+    next: int = 0  # the first one that is not on its way
+    in_flight: int = 0
+    appended: int = 0  # the first one that was not given to the disk
+    arrived: dict[int, bytes] = field(default_factory=dict)  # parts by their offset, before they are given to the disk
+    kept: bool = False  # some of what is here was fetched by an earlier session
+    afresh: bool = False  # what is here is not to be used
+    restarts: int = 0
+    told: float = 0.0
+    told_code: str = ""
+    unwanted: threading.Event = field(default_factory=threading.Event)  # set: its jobs are
+
+    @property
+    def total(self) -> int:
+        return blob_length(self.file.size)
+
+    @property
+    def wants(self) -> bool:
+        """Whether another part can be asked for."""
+        return self.stage == "moving" and self.next < self.total
+
+    def wait(self) -> None:
+        """Ask anew how far it is: nothing that is on its way counts any more."""
+        self.stage, self.asked, self.in_flight = "waiting", False, 0
+        self.attempt += 1
+        self.arrived.clear()
+
+    def move(self, offset: int) -> None:
+        """Go on from here."""
+        self.stage, self.asked = "moving", False
+        self.done = self.next = self.appended = offset
+
+
+class Transfers:
+    """All files on their way, in the engine's units."""
+
+    def __init__(self, context: Context, registry: Registry) -> None:
+        """Load what the vault has; what nobody needs any more is deleted."""
+        self._context = context
+        self._registry = registry
+        self._folder = beside(context.vault.path, FILES)
+        self._slow = False
+        self._running: dict[int, _Transfer] = {}
+        self.handlers: Final[Mapping[type[commands.Command], Callable[[Any], None]]] = {
+            commands.SendFile: self._send,
+            commands.SaveFile: self._save,
+            commands.CancelFile: self._cancel,
+        }
+        for row in context.vault.transfers.load():
+            file = file_of("file", row.body)
+            if file is not None:
+                self._running[row.id] = _Transfer(row, file, Backoff(context.clock.monotonic))
+        kept = frozenset(self._copy(each).name for each in self._running.values())
+        if kept or self._folder.exists():
+            context.jobs.append(Sweep(0, 0, self._folder, kept))
+
+    # --- commands -------------------------------------------------------------------------------------------------
+
+    def _send(self, command: commands.SendFile) -> None:
+        self._check_room()
+        conversation = _open(self._registry.wanted(command.conversation))
+        path = Path(command.path)
+        if not path.is_absolute():
+            raise UsageError("Give the whole path of the file.")
+        name = (command.name or path.name).encode(errors="replace")[:MAX_FILE_NAME].decode(errors="ignore")
+        if not name:
+            raise UsageError("The file has no name: give it one.")
+        file = File(
+            command.description or name, name, command.media_type, command.disposition, 0, _CONTENT_UNKNOWN,
+            os.urandom(BLOB_ID_LENGTH), new_key(), b"", command.thumbnail, command.milliseconds, command.waveform,
+            command.width, command.height,
+        )  # fmt: skip
+        body = _checked(file)
+        row = self._context.vault.transfers.add("send", conversation.id, command.path, body)
+        transfer = self._begin(row, file)
+        self._seal(transfer)
+
+    def _save(self, command: commands.SaveFile) -> None:
+        self._check_room()
+        history, folder = self._context.vault.history, Path(command.folder)
+        message, file = history.message(command.local_id), history.file(command.local_id)
+        if file is None:
+            raise UsageError("There is no file in that message.")
+        if message.own and not message.seq:
+            raise UsageError("That file is yours, and is not sent yet.")
+        if not folder.is_absolute():
+            raise UsageError("Give the whole path of the folder.")
+        if any(each.row.line == command.local_id for each in self._running.values()):
+            raise UsageError("That file is being saved already.")
+        row = self._context.vault.transfers.add(
+            "save", message.conversation, command.folder, encode_body(file)[1],
+            line=command.local_id, temporary=new_temporary_name(),
+        )  # fmt: skip
+        self._begin(row, file)
+
+    def _begin(self, row: TransferRow, file: File) -> _Transfer:
+        transfer = self._running[row.id] = _Transfer(row, file, Backoff(self._context.clock.monotonic))
+        self._context.answers.wait_for(("transfer", row.id))
+        self._tell(transfer, at_once=True)
+        return transfer
+
+    def _cancel(self, command: commands.CancelFile) -> None:
+        transfer = self._running.get(command.transfer)
+        if transfer is None:
+            raise UsageError("There is no such file on its way.")
+        self._end(transfer, "you have cancelled it.")
+        self._context.emit(events.Done())
+
+    def _check_room(self) -> None:
+        if len(self._running) >= MAX_TRANSFERS:
+            raise UsageError(f"{MAX_TRANSFERS} files are on their way already. Wait until some have come to an end.")
+
+    # --- for the engine -------------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """The connection is gone: what was on its way there and back is asked for anew."""
+        for transfer in self._running.values():
+            if transfer.stage in ("waiting", "moving"):
+                transfer.wait()
+
+    @property
+    def timer(self) -> float | None:
+        """When to call `look` because something is tried again, on the monotonic clock."""
+        waits = [each.backoff.until for each in self._running.values() if each.backoff.until]
+        return min(waits, default=None) if self._registry.connected else None
+
+    def look(self) -> None:
+        """Let everything take its next step. Call at the end of a unit."""
+        if self._registry.connected:
+            for conversation, blob in self._context.unshared:
+                self._drop(conversation, blob)
+            self._context.unshared.clear()
+        if not self._running:
+            return
+        there = self._context.vault.transfers.ids()
+        for transfer in [each for each in self._running.values() if each.row.id not in there]:
+            self._end(transfer, "the message with it is gone.")
+        for transfer in [*self._running.values()]:
+            if transfer.stage == "waiting" and not transfer.asked and not transfer.backoff.waiting:
+                transfer.backoff.until = 0.0
+                self._resume(transfer)
+        while self._registry.connected and sum(each.in_flight for each in self._running.values()) < self._window:
+            wanting = [each for each in self._running.values() if each.wants]
+            if not wanting:
+                break
+            self._ask_for_part(min(wanting, key=lambda each: each.in_flight))
+
+    @property
+    def _window(self) -> int:
+        return 1 if self._slow else WINDOW
+
+    @property
+    def shown(self) -> tuple[events.Transfer, ...]:
+        """All of them, the oldest first, as front ends see them."""
+        return tuple(map(self._shown, self._running.values()))
+
+    def finish(self, outcome: Outcome) -> None:
+        """A job has come to its end, or further."""
+        job, result = outcome.job, outcome.result
+        transfer = self._running.get(job.transfer)
+        if transfer is None or isinstance(result, CancelledError):
+            return
+        if job.attempt != transfer.attempt:
+            return
+        if isinstance(result, Reached):
+            transfer.done = result.bytes
+            self._tell(transfer)
+        elif isinstance(result, SecurechatError):
+            self._fail(transfer, job, result)
+        else:
+            self._done(transfer, job, result)
+
+    def _fail(self, transfer: _Transfer, job: Job, error: SecurechatError) -> None:
+        # The copy is gone, or a crash has kept less of it than it seemed.
+        if isinstance(job, Read | Measure) or (isinstance(error, DamagedFileError) and transfer.kept):
+            self._restart(transfer)
+        elif isinstance(error, DamagedFileError):
+            self._end(transfer, f"{sentence(str(error))} Ask for it to be sent again.")
+        else:
+            self._end(transfer, str(error))
+
+    def _done(self, transfer: _Transfer, job: Job, result: object) -> None:
+        match job, result:
+            case Seal(), Sealed():
+                self._sealed(transfer, result)
+            case Read(offset=offset), bytes(data):
+                self._put(transfer, offset, data)
+            case Measure(), int(length):
+                self._measured(transfer, length)
+            case Append(data=data), int(length):
+                transfer.in_flight -= 1
+                transfer.done = length
+                self._tell(transfer)
+                if length == transfer.total:
+                    self._open(transfer)
+            case (Unseal() | Save()), Path():
+                self._saved(transfer, result)
+            case _:
+                pass
+
+    # --- steps ----------------------------------------------------------------------------------------------------
+
+    def _resume(self, transfer: _Transfer) -> None:
+        row = transfer.row
+        if row.kind == "save" and not transfer.file.blob:
+            transfer.stage, file = "opening", transfer.file
+            self._hand_out(transfer, Save(
+                row.id, transfer.attempt, folder=Path(row.path), temporary=row.temporary, name=file.name,
+                data=file.inline, digest=Digest(file.size, file.digest), unwanted=transfer.unwanted,
+            ))  # fmt: skip
+        elif row.kind == "send" and not row.sealed:
+            self._restart(transfer)
+        elif row.kind == "send" and not transfer.file.blob:
+            self._say(transfer)
+        elif not self._registry.connected:
+            return
+        elif row.kind == "save":
+            transfer.asked = True
+            measure = Measure(row.id, transfer.attempt, self._copy(transfer), unwanted=transfer.unwanted)
+            self._context.jobs.append(measure)
+        elif (conversation := self._target(transfer)) is not None:
+            transfer.asked, transfer.target = True, conversation.id
+            begin = StartBlob(0, conversation.id, transfer.file.blob, transfer.total)
+            self._context.request(begin, self._answer(transfer, self._started))
+
+    def _target(self, transfer: _Transfer) -> Conversation | None:
+        """Return the conversation to which a file goes, if it can now: it may go on in another one by now."""
+        conversation = self._registry.get(transfer.row.conversation)
+        if conversation is None or conversation.row.closed or conversation.row.phase in phases.STOPPED:
+            self._end(transfer, "the conversation is closed or has stopped, and nothing can be said there.")
+            return None
+        if conversation.row.phase not in phases.READING:
+            return None
+        if conversation.id != transfer.row.conversation:
+            transfer.row.conversation = conversation.id
+            self._context.vault.transfers.save(transfer.row)
+        return conversation
+
+    def _seal(self, transfer: _Transfer) -> None:
+        transfer.stage, file = "sealing", transfer.file
+        most_inside = MAX_INLINE if file.disposition == "voice" else INLINE
+        self._hand_out(transfer, Seal(
+            transfer.row.id, transfer.attempt, source=Path(transfer.row.path), copy=self._copy(transfer), key=file.key,
+            blob=file.blob, inline=most_inside, most=MAX_FILE, unwanted=transfer.unwanted,
+        ))  # fmt: skip
+
+    def _restart(self, transfer: _Transfer) -> None:
+        """Begin with the first step: of what is sent, under another key and id."""
+        transfer.restarts += 1
+        if transfer.restarts > MAX_RESTARTS:
+            self._end(transfer, "the disk does not keep what is written for it. See that it is sound.")
+            return
+        transfer.wait()
+        transfer.kept, transfer.afresh = False, True
+        if transfer.row.kind == "send":
+            self._clear(transfer)
+            drawn = {"size": 0, "digest": _CONTENT_UNKNOWN, "blob": os.urandom(BLOB_ID_LENGTH), "key": new_key()}
+            self._note(transfer, sealed=False, **drawn)
+            self._seal(transfer)
+
+    def _sealed(self, transfer: _Transfer, sealed: Sealed) -> None:
+        found = sealed.digest
+        if sealed.inline or not found.size:
+            whole = {"size": found.size, "digest": found.digest, "blob": b"", "key": b"", "inline": sealed.inline}
+            self._note(transfer, sealed=True, **whole)
+            self._say(transfer)
+            return
+        self._note(transfer, sealed=True, size=found.size, digest=found.digest)
+        transfer.stage, transfer.done = "waiting", 0
+        self._tell(transfer, at_once=True)
+
+    def _note(self, transfer: _Transfer, *, sealed: bool, **fields: Any) -> None:
+        transfer.file = msgspec.structs.replace(transfer.file, **fields)
+        transfer.row.body, transfer.row.sealed = encode_body(transfer.file)[1], sealed
+        self._context.vault.transfers.save(transfer.row)
+
+    def _measured(self, transfer: _Transfer, length: int) -> None:
+        if transfer.afresh or length > transfer.total:
+            length = 0
+        transfer.afresh = False
+        transfer.kept = transfer.kept or length > 0
+        transfer.move(length)
+        self._tell(transfer, at_once=True)
+        if length == transfer.total:
+            self._open(transfer)
+
+    def _started(self, transfer: _Transfer, state: BlobState) -> None:
+        transfer.move(state.offset)
+        self._tell(transfer, at_once=True)
+        self._arrived(transfer, state)
+
+    def _arrived(self, transfer: _Transfer, state: BlobState) -> None:
+        """So much is on the server's disk."""
+        transfer.done, transfer.told_code = state.offset, ""
+        transfer.backoff.reset()
+        self._tell(transfer)
+        if state.offset < transfer.total:
+            return
+        conversation = self._target(transfer)
+        if conversation is not None and conversation.id == transfer.target:
+            self._note(transfer, sealed=True, until=state.expires)
+            self._say(transfer)
+        else:
+            transfer.wait()
+
+    def _ask_for_part(self, transfer: _Transfer) -> None:
+        offset, length = transfer.next, min(MAX_BLOB_PART, transfer.total - transfer.next)
+        transfer.next += length
+        transfer.in_flight += 1
+        row, file = transfer.row, transfer.file
+        if row.kind == "send":
+            copy = self._copy(transfer)
+            self._context.jobs.append(
+                Read(row.id, transfer.attempt, copy, offset, length, unwanted=transfer.unwanted)
+            )
+            return
+        where = self._registry.get(row.conversation)
+        fetch = FetchBlob(0, row.conversation if where is None else where.id, file.blob, offset, length)
+        self._context.request(fetch, self._timed(self._answer(transfer, self._fetched(offset, length))))
+
+    def _put(self, transfer: _Transfer, offset: int, data: bytes) -> None:
+        if len(data) != min(MAX_BLOB_PART, transfer.total - offset):
+            self._restart(transfer)  # the copy is not whole
+            return
+
+        def stored(transfer: _Transfer, state: BlobState) -> None:
+            transfer.in_flight -= 1
+            self._arrived(transfer, state)
+
+        put = PutBlob(0, transfer.row.conversation, transfer.file.blob, offset, data)
+        self._context.request(put, self._timed(self._answer(transfer, stored)))
+
+    def _fetched(self, offset: int, length: int) -> Callable[[_Transfer, BlobBytes], None]:
+        def take(transfer: _Transfer, part: BlobBytes) -> None:
+            if part.size != transfer.total:
+                self._end(transfer, "what the server has is not as long as the message says.")
+                return
+            if len(part.data) != length:
+                self._end(transfer, "the server sends other parts of it than it was asked for.")
+                return
+            transfer.backoff.reset()
+            transfer.told_code = ""
+            transfer.arrived[offset] = part.data
+            while (data := transfer.arrived.pop(transfer.appended, None)) is not None:
+                row, copy = transfer.row, self._copy(transfer)
+                self._context.jobs.append(
+                    Append(row.id, transfer.attempt, copy, transfer.appended, data, unwanted=transfer.unwanted)
+                )
+                transfer.appended += len(data)
+
+        return take
+
+    def _open(self, transfer: _Transfer) -> None:
+        transfer.stage, file, row = "opening", transfer.file, transfer.row
+        self._hand_out(transfer, Unseal(
+            row.id, transfer.attempt, copy=self._copy(transfer), folder=Path(row.path), temporary=row.temporary,
+            name=file.name, key=file.key, blob=file.blob, digest=Digest(file.size, file.digest),
+            unwanted=transfer.unwanted,
+        ))  # fmt: skip
+
+    def _saved(self, transfer: _Transfer, path: Path) -> None:
+        row, context = transfer.row, self._context
+        command = context.answers.waiting(("transfer", row.id))
+        context.emit(events.FileSaved(row.line, transfer.file.name, str(path), command=command))
+        context.answers.done(("transfer", row.id))
+        self._forget(transfer)
+
+    def _say(self, transfer: _Transfer) -> None:
+        """Say the message that names a file: everything that it takes is where it has to be."""
+        context, row = self._context, transfer.row
+        conversation = self._target(transfer)
+        if conversation is None:
+            transfer.wait()
+            return
+        line = context.vault.history.add(
+            conversation.id, context.device.account, encode_body(transfer.file),
+            own=True, trust="verified", device=context.device.id, author=context.device.identity_key,
+            written=context.clock.milliseconds(),
+        )  # fmt: skip
+        item = conversation.put(transfer.file, line.local_id)
+        context.emit(events.Said(line, command=context.answers.waiting(("transfer", row.id))))
+        context.answers.move(("transfer", row.id), ("item", item))
+        self._forget(transfer)
+
+    # --- ends -----------------------------------------------------------------------------------------------------
+
+    def _answer(self, transfer: _Transfer, then: Callable[[_Transfer, Any], None]) -> Callable[[Reply], None]:
+        attempt = transfer.attempt
+
+        def answer(reply: Reply) -> None:
+            if self._running.get(transfer.row.id) is not transfer or transfer.attempt != attempt:
+                return
+            if isinstance(reply, Refused):
+                self._refused(transfer, reply)
+            else:
+                then(transfer, reply)
+
+        return answer
+
+    def _timed(self, answer: Callable[[Reply], None]) -> Callable[[Reply], None]:
+        clock = self._context.clock.monotonic
+        asked = clock()
+
+        def timed(reply: Reply) -> None:
+            self._slow = clock() - asked > SLOW_SECONDS
+            answer(reply)
+
+        return timed
+
+    def _refused(self, transfer: _Transfer, refused: Refused) -> None:
+        again = refused.code in RETRYABLE or refused.code == "wrong-number"
+        if not again:
+            gone = refused.code == "gone" and transfer.row.kind == "save"
+            self._end(transfer, _GONE if gone else f"the server says: {sentence(refused.text)}")
+            return
+        transfer.wait()  # what else is on its way fails like this one, or is repeated
+        transfer.backoff.wait(refused.retry_after / 1000)
+        if transfer.backoff.lasts > TOLD_SECONDS and transfer.told_code != refused.code:
+            transfer.told_code = refused.code
+            text = f"The server says: {sentence(refused.text)} It is tried again by itself."
+            command = self._context.answers.waiting(("transfer", transfer.row.id))
+            self._context.emit(events.TransferDelayed(self._shown(transfer), refused.code, text, command=command))
+
+    def _end(self, transfer: _Transfer, why: str) -> None:
+        """Give a file up, and say why: `why`, as the end of a sentence."""
+        row, context = transfer.row, self._context
+        text = f"{transfer.file.name} was not {'sent' if row.kind == 'send' else 'saved'}: {why}"
+        command = context.answers.waiting(("transfer", row.id))
+        context.emit(events.TransferEnded(self._shown(transfer), text, command=command))
+        if command:
+            context.answers.refuse(("transfer", row.id), "local", text)
+        if row.kind == "send" and row.sealed and transfer.file.blob and self._registry.connected:
+            self._drop(row.conversation, transfer.file.blob)
+        self._forget(transfer)
+
+    def _drop(self, conversation: bytes, blob: bytes) -> None:
+        """Have the server delete what nobody will ask for; if it does not, it expires."""
+        self._context.request(DropBlob(0, conversation, blob), lambda _reply: None)
+
+    def _forget(self, transfer: _Transfer) -> None:
+        self._running.pop(transfer.row.id, None)
+        self._context.vault.transfers.remove(transfer.row.id)
+        self._clear(transfer)
+
+    def _clear(self, transfer: _Transfer) -> None:
+        transfer.unwanted.set()
+        transfer.unwanted = threading.Event()
+        row = transfer.row
+        self._context.jobs.append(Clear(row.id, 0, self._copy(transfer), Path(row.path), row.temporary))
+
+    def _hand_out(self, transfer: _Transfer, job: Job) -> None:
+        self._context.jobs.append(job)
+        self._tell(transfer, at_once=True)
+
+    def _copy(self, transfer: _Transfer) -> Path:
+        return self._folder / f"{transfer.row.id}-{transfer.file.blob.hex()}"
+
+    def _shown(self, transfer: _Transfer) -> events.Transfer:
+        row, size = transfer.row, transfer.file.size
+        moved = transfer.done * size // transfer.total if transfer.stage == "moving" else transfer.done
+        return events.Transfer(
+            row.id, row.kind, row.conversation, row.line, transfer.file.name, transfer.stage,
+            min(moved, size) if size else moved, size,
+        )  # fmt: skip
+
+    def _tell(self, transfer: _Transfer, *, at_once: bool = False) -> None:
+        now = self._context.clock.monotonic()
+        if at_once or now - transfer.told >= _TOLD_SECONDS:
+            transfer.told = now
+            command = self._context.answers.waiting(("transfer", transfer.row.id))
+            self._context.emit(events.Transferred(self._shown(transfer), command=command))
+
+
+def _open(conversation: Conversation) -> Conversation:
+    """Return a conversation in which something can be said. Raises `UsageError`."""
+    row = conversation.row
+    if row.closed:
+        raise UsageError("This conversation is closed.")
+    if row.kind == "direct" and conversation.context.blocks(row.name):
+        raise UsageError(f"You have blocked {row.name}. /unblock {row.name} first, if you want to talk.")
+    if row.asked == "theirs":
+        raise UsageError(f"{row.name} asks to talk with you: accept or decline first.")
+    if row.phase in phases.STOPPED:
+        raise UsageError("This conversation has stopped. /repair tries to rejoin it.")
+    return conversation
+
+
+def _checked(file: File) -> bytes:
+    """Return a file's body. Raises `UsageError` if a field of it is beyond its limits."""
+    try:
+        body = encode_body(file)[1]
+        msgspec.msgpack.decode(body, type=File)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"The file cannot be described like that: {error}.") from None
+    return body

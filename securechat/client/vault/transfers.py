@@ -1,0 +1,62 @@
+"""Transfers: files that are being sent or saved, until they are. A line that goes takes that of its file along."""
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from securechat.client.vault.database import Database
+
+Kind = Literal["send", "save"]
+
+
+@dataclass
+class TransferRow:
+    """One file on its way."""
+
+    id: int
+    kind: Kind
+    conversation: bytes
+    line: int  # local_id of the line whose file is saved; 0 of one that is sent, which has none yet
+    path: str  # the file that is sent, or the folder where one is saved
+    temporary: str  # the name of what is being written there; empty of one that is sent
+    body: bytes = field(repr=False)  # the file's own, of the kind `file`: as it will be said, or was
+    sealed: bool  # of one that is sent: its sealed copy is whole, and the body's digest is that of the file
+
+
+_ROWS: Final = "SELECT id, kind, conversation, line, path, temporary, body, sealed FROM transfers ORDER BY id"
+
+
+class TransferTable:
+    """All of them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def load(self) -> list[TransferRow]:
+        """Return them, the oldest first."""
+        return [TransferRow(*row) for row in self._database.all(_ROWS)]
+
+    def ids(self) -> set[int]:
+        """Return the ids of those that there are."""
+        return {transfer for (transfer,) in self._database.all("SELECT id FROM transfers")}
+
+    def add(
+        self, kind: Kind, conversation: bytes, path: str, body: bytes, *, line: int = 0, temporary: str = ""
+    ) -> TransferRow:
+        """Begin one."""
+        added = self._database.run(
+            "INSERT INTO transfers (kind, conversation, line, path, temporary, body, sealed)"
+            " VALUES (?, ?, ?, ?, ?, ?, 0)",
+            kind, conversation, line, path, temporary, body,
+        )  # fmt: skip
+        return TransferRow(added.lastrowid, kind, conversation, line, path, temporary, body, sealed=False)
+
+    def save(self, row: TransferRow) -> None:
+        """Note what has become of one."""
+        self._database.run(
+            "UPDATE transfers SET conversation = ?, body = ?, sealed = ? WHERE id = ?",
+            row.conversation, row.body, row.sealed, row.id,
+        )  # fmt: skip
+
+    def remove(self, transfer: int) -> None:
+        """Forget one: it is done, or given up."""
+        self._database.run("DELETE FROM transfers WHERE id = ?", transfer)

@@ -1,0 +1,524 @@
+"""Files from one person to another, engines and server in memory: each step, each end, and what becomes of it."""
+
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from securechat.client import commands, events
+from securechat.client.files import transfers
+from securechat.content.registry import File, encode_body
+from securechat.errors import UsageError
+from securechat.wire import messages as wire
+from securechat.wire.blobs import blob_length
+from tests.support.people import Person, only, settle
+
+PARTS = 6
+DATA = os.urandom(1000) * ((PARTS << 16) // 1000)
+"""A file of some parts."""
+
+
+@pytest.fixture
+def pair(people: Callable[..., list[Person]]) -> list[Person]:
+    """Alice and bob, who talk."""
+    alice, bob = people("alice", "bob")
+    alice.do(commands.OpenDirect("bob", "hi", ask=False))
+    settle(alice, bob)
+    bob.accept("alice")
+    settle(alice, bob)
+    return [alice, bob]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source" / "sea.jpg"
+    path.parent.mkdir()
+    path.write_bytes(DATA)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "saved"
+    path.mkdir()
+    return path
+
+
+def share(person: Person, to: str, path: Path, **fields: Any) -> commands.SendFile:
+    command = commands.SendFile(person.id_of(to), str(path), **fields)
+    person.do(command)
+    return command
+
+
+def newest_file(person: Person, name: str) -> int:
+    """The line of the newest file there."""
+    return next(line.local_id for line in reversed(person.history(name, 100)) if line.file is not None)
+
+
+def save(person: Person, name: str, folder: Path) -> commands.SaveFile:
+    command = commands.SaveFile(newest_file(person, name), str(folder))
+    person.do(command)
+    return command
+
+
+def answered(person: Person, command: commands.Command) -> bool:
+    return any(each.command == command.id for each in person.of(events.Done))
+
+
+def refusal(person: Person, command: commands.Command) -> str:
+    (refused,) = [each for each in person.happened if isinstance(each, events.Refused) and each.command == command.id]
+    return refused.text
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir()) if folder.exists() else []
+
+
+def blobs(person: Person) -> list[Path]:
+    """The files that the server has, once it has deleted what it may."""
+    person.server.sweep_blobs()
+    return [each for each in (person.path.parent / "server" / "blobs").rglob("*") if each.is_file()]
+
+
+def copies(person: Person) -> list[str]:
+    """The sealed files that are left beside a vault."""
+    return names_in(person.path.with_name(f"{person.path.name}.files"))
+
+
+def test_a_file_gets_from_one_person_to_another(pair: list[Person], source: Path, folder: Path) -> None:
+    alice, bob = pair
+    sent = share(alice, "bob", source, description="at last", media_type="image/jpeg", disposition="image")
+    settle(*pair)
+    assert answered(alice, sent)
+    line = bob.history("alice", 1)[0]
+    assert (line.text, line.kind) == ("sea.jpg: at last", "file")
+    assert line.file is not None
+    assert (line.file.size, line.file.digest) == (len(DATA), sha256(DATA).digest())
+    assert line.file.until > bob.server.now
+    saved = save(bob, "alice", folder)
+    settle(*pair)
+    assert answered(bob, saved)
+    assert (folder / "sea.jpg").read_bytes() == DATA
+    assert names_in(folder) == ["sea.jpg"]
+    (told,) = bob.of(events.FileSaved)
+    assert told == events.FileSaved(line.local_id, "sea.jpg", str(folder / "sea.jpg"), command=saved.id)
+    assert copies(alice) == copies(bob) == []
+    assert not alice.vault.transfers.load() + bob.vault.transfers.load()
+
+
+@pytest.mark.parametrize(
+    ("size", "disposition", "inline"),
+    [(0, "attachment", True), (2048, "attachment", True), (2049, "attachment", False), (65_536, "voice", True),
+     (65_537, "voice", False)],
+)  # fmt: skip
+def test_a_small_file_goes_inside_its_message(
+    pair: list[Person], tmp_path: Path, folder: Path, size: int, disposition: Any, *, inline: bool
+) -> None:
+    alice, bob = pair
+    source = tmp_path / "note"
+    source.write_bytes(DATA[:size])
+    share(alice, "bob", source, disposition=disposition)
+    settle(*pair)
+    line = bob.history("alice", 1)[0]
+    assert line.file is not None
+    assert line.file.inline == inline
+    save(bob, "alice", folder)
+    settle(*pair)
+    assert (folder / "note").read_bytes() == DATA[:size]
+
+
+def test_the_message_is_said_once_the_server_has_the_whole_file(pair: list[Person], source: Path) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    seen = [""]
+
+    def inward(message: wire.FromClient) -> None:
+        if isinstance(message, wire.Submit):
+            seen.append("said")
+        elif isinstance(message, wire.PutBlob):
+            seen.append("put")
+
+    while alice.push() or alice.pull():
+        if alice.to_server:
+            inward(alice.to_server[0])
+    settle(*pair)
+    assert seen[-1] == "said"
+    assert seen.count("put") >= PARTS
+    assert bob.history("alice", 1)[0].file is not None
+
+
+def test_what_is_said_meanwhile_does_not_wait(pair: list[Person], source: Path) -> None:
+    """Of a file, no more than `WINDOW` parts are before it."""
+    alice, _ = pair
+    share(alice, "bob", source)
+    alice.flush()
+    for _ in range(3):
+        alice.push()
+        alice.pull()
+    alice.say("bob", "quick")
+    alice.flush()
+    behind = [type(message).__name__ for message in alice.to_server]
+    assert behind[-1] == "Submit"
+    assert behind.count("PutBlob") <= transfers.WINDOW
+
+
+@pytest.mark.parametrize("step", range(0, 34, 3))
+@pytest.mark.parametrize("who", ["sender", "receiver"])
+def test_killed_at_any_step_it_goes_on(
+    pair: list[Person], source: Path, folder: Path, who: str, step: int
+) -> None:
+    alice, bob = pair
+    victim = alice if who == "sender" else bob
+    share(alice, "bob", source)
+    if who == "receiver":
+        settle(*pair)
+        save(bob, "alice", folder)
+    left = step
+    while left and (victim.push() or victim.pull()):
+        left -= 1
+    victim.crash()
+    victim.connect()
+    settle(*pair)
+    if who == "sender":
+        save(bob, "alice", folder)
+        settle(*pair)
+    assert (folder / "sea.jpg").read_bytes() == DATA
+    assert [line.kind for line in bob.history("alice", 100)].count("file") == 1
+    assert names_in(folder) == ["sea.jpg"]
+    assert copies(alice) == copies(bob) == []
+
+
+def test_what_was_moved_before_a_kill_is_not_moved_again(pair: list[Person], source: Path, folder: Path) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    put: list[int] = []
+    fetched: list[int] = []
+
+    def count(person: Person, parts: list[int], most: int) -> None:
+        while len(parts) < most:
+            person.flush()
+            first = person.to_server[0] if person.to_server else None
+            parts += [first.offset] if isinstance(first, wire.PutBlob | wire.FetchBlob) else []
+            assert person.push() or person.pull()
+
+    count(alice, put, 4)
+    alice.pull(100)
+    alice.crash()
+    alice.connect()
+    count(alice, put, 5)
+    assert put == [0, 1 << 16, 2 << 16, 3 << 16, 4 << 16]
+    settle(*pair)
+    save(bob, "alice", folder)
+    count(bob, fetched, 4)
+    bob.pull(100)
+    bob.crash()
+    bob.connect()
+    count(bob, fetched, 5)
+    assert fetched[:4] == put[:4]
+    assert 0 < fetched[4] <= put[4]
+    settle(*pair)
+    assert (folder / "sea.jpg").read_bytes() == DATA
+
+
+def test_a_file_that_changes_meanwhile_is_sent_as_it_was(pair: list[Person], source: Path, folder: Path) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    alice.flush()
+    source.write_bytes(bytes(len(DATA)))
+    alice.crash()
+    alice.connect()
+    settle(*pair)
+    save(bob, "alice", folder)
+    settle(*pair)
+    assert (folder / "sea.jpg").read_bytes() == DATA
+
+
+def test_no_two_files_share_a_key_or_an_id(pair: list[Person], source: Path) -> None:
+    """Nor two tries of one: another one reads the file anew."""
+    alice, bob = pair
+    alice.working = False
+    share(alice, "bob", source)
+    bodies = [alice.vault.transfers.load()[0].body]
+    alice.crash()
+    alice.work()
+    alice.engine.receive([])
+    alice.working = True
+    bodies.append(alice.vault.transfers.load()[0].body)
+    share(alice, "bob", source)
+    bodies.append(alice.vault.transfers.load()[-1].body)
+    files = [msgspec.msgpack.decode(body, type=File) for body in bodies]
+    assert len({file.key for file in files}) == len({file.blob for file in files}) == 3
+    alice.connect()
+    settle(*pair)
+    assert [line.kind for line in bob.history("alice", 100)].count("file") == 2
+
+
+def test_it_can_be_cancelled_and_nothing_is_left(pair: list[Person], source: Path) -> None:
+    alice, bob = pair
+    sent = share(alice, "bob", source)
+    for _ in range(4):
+        alice.push()
+        alice.pull()
+    (transfer,) = {each.transfer.id for each in alice.of(events.Transferred) if isinstance(each, events.Transferred)}
+    alice.do(commands.CancelFile(transfer))
+    settle(*pair)
+    assert "cancelled" in refusal(alice, sent)
+    assert copies(alice) == []
+    assert bob.texts("alice") == ["alice: hi"]
+    assert not blobs(alice)
+    with pytest.raises(UsageError, match="no such file"):
+        alice.do(commands.CancelFile(transfer))
+
+
+def test_a_message_that_is_deleted_takes_its_file_along(pair: list[Person], source: Path, folder: Path) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    saved = save(bob, "alice", folder)
+    for _ in range(3):
+        bob.push()
+        bob.pull()
+    alice.do(commands.Delete(newest_file(alice, "bob")))
+    dropped = []
+
+    def inward(_link: object, message: wire.FromClient) -> list[wire.FromClient]:
+        if isinstance(message, wire.DropBlob | wire.FetchBlob):  # the word that it is deleted is first
+            dropped.append(message)
+            return []
+        return [message]
+
+    bob.server.inward = inward
+    settle(*pair)
+    assert "the message with it is gone" in refusal(bob, saved)
+    bob.server.inward = lambda _link, message: [message]
+    assert [type(message) for message in dropped].count(wire.DropBlob) == 1
+    alice.cut()
+    bob.cut()
+    alice.connect()
+    bob.connect()
+    settle(*pair)
+    assert names_in(folder) == copies(bob) == []
+    with pytest.raises(UsageError, match="no file"):
+        bob.do(commands.SaveFile(bob.history("alice", 1)[0].local_id, str(folder)))
+
+
+def test_the_server_deletes_the_file_of_a_message_that_is_deleted(
+    pair: list[Person], source: Path, folder: Path
+) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    assert blobs(alice)
+    saved = save(bob, "alice", folder)
+    alice.do(commands.Delete(newest_file(alice, "bob")))
+    settle(alice)
+    settle(*pair)
+    assert "does not have it any more" in refusal(bob, saved)
+    assert not [*names_in(folder), *copies(bob), *blobs(alice)]
+
+
+def test_a_file_of_a_line_that_ends_is_given_up(pair: list[Person], source: Path, folder: Path) -> None:
+    alice, bob = pair
+    alice.do(commands.SetLife(alice.id_of("bob"), 3600))
+    settle(*pair)
+    share(alice, "bob", source)
+    settle(*pair, until=lambda: bool(bob.history("alice", 1)[0].file))
+    bob.server.inward = lambda _link, message: [] if isinstance(message, wire.FetchBlob) else [message]
+    saved = save(bob, "alice", folder)
+    bob.server.now += 3_601_000
+    bob.server.seconds += 3601
+    settle(*pair)
+    assert "the message with it is gone" in refusal(bob, saved)
+    assert names_in(folder) == copies(bob) == []
+
+
+LIES: dict[str, tuple[dict[str, Any], str]] = {
+    "digest": ({"digest": bytes(32)}, "its content is not the one that the message names"),
+    "key": ({"key": bytes(32)}, "not encrypted under the key"),
+    "shorter": ({"size": len(DATA) - 1}, "longer than the message says"),
+    "much longer": ({"size": 1 << 40}, "not as long as the message says"),
+    "nothing": ({"size": 1}, "not as long as the message says"),
+    "blob": ({"blob": bytes(16)}, "does not have it any more"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_sender_that_lies_about_a_file_is_found_out(
+    pair: list[Person], source: Path, folder: Path, lie: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = pair
+    fields, why = LIES[lie]
+    honest = transfers.Transfers._say
+
+    def say(self: transfers.Transfers, transfer: Any) -> None:
+        transfer.file = msgspec.structs.replace(transfer.file, **fields)
+        honest(self, transfer)
+
+    monkeypatch.setattr(transfers.Transfers, "_say", say)
+    share(alice, "bob", source)
+    settle(*pair)
+    saved = save(bob, "alice", folder)
+    settle(*pair)
+    assert why in refusal(bob, saved)
+    assert names_in(folder) == []
+    assert copies(bob) == []
+
+
+def test_an_inline_file_that_is_another_one_is_found_out(
+    pair: list[Person], tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = pair
+    (tmp_path / "note").write_bytes(b"note")
+    honest = transfers.Transfers._say
+
+    def say(self: transfers.Transfers, transfer: Any) -> None:
+        transfer.file = msgspec.structs.replace(transfer.file, inline=b"liar")
+        honest(self, transfer)
+
+    monkeypatch.setattr(transfers.Transfers, "_say", say)
+    share(alice, "bob", tmp_path / "note")
+    settle(*pair)
+    saved = save(bob, "alice", folder)
+    settle(*pair)
+    assert "not the one that the message names" in refusal(bob, saved)
+    assert names_in(folder) == []
+
+
+def test_a_server_that_sends_other_bytes_is_found_out(pair: list[Person], source: Path, folder: Path) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    saved = save(bob, "alice", folder)
+
+    def change(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.BlobBytes):
+            message.data = message.data[:-1] + b"x"
+        return [message]
+
+    only(bob, change)
+    settle(*pair)
+    assert "tampered with" in refusal(bob, saved)
+    assert names_in(folder) == copies(bob) == []
+
+
+def test_a_server_that_sends_without_end_is_found_out(pair: list[Person], source: Path, folder: Path) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    saved = save(bob, "alice", folder)
+
+    def change(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.BlobBytes):
+            message.size = blob_length(1 << 40)
+        return [message]
+
+    only(bob, change)
+    settle(*pair)
+    assert "not as long as the message says" in refusal(bob, saved)
+    assert names_in(folder) == copies(bob) == []
+
+
+def test_a_hostile_name_stays_in_the_folder(pair: list[Person], source: Path, folder: Path) -> None:
+    alice, bob = pair
+    share(alice, "bob", source, name="../../.ssh/authorized_keys")
+    settle(*pair)
+    save(bob, "alice", folder)
+    settle(*pair)
+    assert names_in(folder) == ["_._.._.ssh_authorized_keys"]
+
+
+def test_what_a_crash_of_the_machine_has_left_half_is_fetched_again(
+    pair: list[Person], source: Path, folder: Path
+) -> None:
+    """The length of a file may be on disk when its bytes are not."""
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    saved = save(bob, "alice", folder)
+    for _ in range(6):
+        bob.push()
+        bob.pull()
+    bob.crash()
+    (copy,) = bob.path.with_name(f"{bob.path.name}.files").iterdir()
+    copy.write_bytes(bytes(copy.stat().st_size))
+    bob.connect()
+    settle(*pair)
+    assert (folder / "sea.jpg").read_bytes() == DATA
+    assert not answered(bob, saved)  # nobody waits for it any more, and it is told
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("nowhere", "No such file"), ("", "folder"), ("pipe", "pipe")],
+)
+def test_what_is_no_file_is_not_sent(pair: list[Person], tmp_path: Path, path: str, why: str) -> None:
+    alice, _ = pair
+    os.mkfifo(tmp_path / "pipe")
+    sent = share(alice, "bob", tmp_path / path)
+    settle(*pair)
+    assert why in refusal(alice, sent)
+    assert not alice.vault.transfers.load()
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"media_type": "image/jpeg; x=y"}, "cannot be described"),
+        ({"media_type": "é"}, "cannot be described"),
+        ({"disposition": "inline"}, "cannot be described"),
+        ({"description": "é" * 2049}, "its description"),
+        ({"waveform": b"x"}, "waveform"),
+        ({"thumbnail": bytes(16_385)}, "cannot be described"),
+        ({"path": "relative"}, "whole path"),
+    ],
+    ids=["type", "no type", "disposition", "description", "waveform", "thumbnail", "path"],
+)
+def test_what_cannot_be_said_of_a_file_is_refused_at_once(
+    pair: list[Person], source: Path, fields: dict[str, Any], why: str
+) -> None:
+    alice, _ = pair
+    given = {"path": str(source), **fields}
+    with pytest.raises(UsageError, match=why):
+        alice.do(commands.SendFile(alice.id_of("bob"), **given))
+    assert not alice.vault.transfers.load()
+
+
+def test_what_nobody_names_is_swept_away_at_the_next_start(pair: list[Person], source: Path) -> None:
+    alice, _ = pair
+    share(alice, "bob", source)
+    alice.flush()
+    (kept,) = copies(alice)
+    beside = alice.path.with_name(f"{alice.path.name}.files")
+    (beside / "left").write_bytes(b"x")
+    alice.crash()
+    alice.engine.receive([])
+    alice.flush()
+    assert copies(alice) == [kept]
+
+
+def test_progress_only_rises_and_ends_with_the_file(pair: list[Person], source: Path) -> None:
+    alice, _ = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    told = [each.transfer for each in alice.happened if isinstance(each, events.Transferred)]
+    assert [each.stage for each in told][:1] == ["sealing"] or told[0].stage == "waiting"
+    assert all(each.name == "sea.jpg" and each.kind == "send" for each in told)
+    moved = [each.done for each in told if each.stage == "moving"]
+    assert moved == sorted(moved)
+
+
+def test_a_vault_that_is_copied_has_no_keys_of_what_was_deleted(pair: list[Person], source: Path) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    file = bob.vault.history.file(newest_file(bob, "alice"))
+    assert file is not None
+    assert encode_body(file)[1]
+    alice.do(commands.Delete(newest_file(alice, "bob")))
+    settle(*pair)
+    bodies = [body for (body,) in bob.vault.all("SELECT body FROM messages UNION ALL SELECT body FROM transfers")]
+    assert not any(file.key in body for body in bodies)
