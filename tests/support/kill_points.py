@@ -42,11 +42,14 @@ def _turn(point: Path) -> Iterator[None]:
 def watch_store() -> None:
     """Make points of what a server's stores write."""
     from securechat.server.accounts import store
+    from securechat.server.blobs import folder
     from securechat.server.store.sqlite.writer import Writer
 
     _watch(store, "write_accounts", ends=lambda *_: True)
     _watch(Writer, "execute", "execute_many")
     _watch(Writer, "commit", ends=lambda *_: True)
+    _watch(folder, "_write", "sync_open", ends=lambda *_: True)
+    _watch(folder.BlobFolder, "delete", ends=lambda *_: True)
 
 
 def watch_vault() -> None:

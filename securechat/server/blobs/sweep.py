@@ -24,8 +24,8 @@ log = get_logger(__name__)
 DELETED_AT_ONCE: Final = 64
 """Files deleted in one round: a large one takes its disk a while."""
 
-PARTS_AT_ONCE: Final = 8
-"""Parts looked through in one round: all of them within a minute of the start."""
+PARTS_AT_ONCE: Final = 32
+"""Parts looked through in one round: all of them within ten seconds of the start."""
 
 WALK_SECONDS: Final = 86_400.0
 """How often all files are looked through."""
