@@ -22,6 +22,7 @@ from scripts.benchmarks.work import (
     flood,
     hostile,
     idle,
+    link,
     login,
     login_timing,
     mls,
@@ -39,6 +40,7 @@ SERVERS: dict[str, Callable[[Run], Iterator[Figure]]] = {
 OTHERS: dict[str, Callable[[], Iterator[Figure]]] = {
     "flood": flood.flood, "login-timing": login_timing.login_timing, "mls": mls.mls, "mls-growth": mls_growth.growth,
     "client": client.client, "doors": doors.doors, "rotation": rotation.rotation,
+    "link": link.link,
 }  # fmt: skip
 BENCHES = (*SERVERS, *OTHERS)
 

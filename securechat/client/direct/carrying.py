@@ -89,7 +89,7 @@ class Wish:
     blob: bytes
     offset: int
     length: int
-    take: Callable[[bytes], None]
+    take: Callable[[bytes], object]
     """Takes the bytes in order, on the link's thread, as slowly as it likes. OSError ends the link."""
 
 
