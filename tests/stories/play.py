@@ -11,6 +11,7 @@ A script is lines of text, played from the first to the last:
     alice types: Hel              types it, and no more
     alice pastes: one | two       pastes two lines, and no more
     alice tab: /his => /history   types it, presses Tab, and has that there
+    alice asks: /go => (2 new)    types it, each second again, until a line with that in it comes
     alice: bob: Hello!            a line with this in it stands on her screen, or comes; each line is claimed once
     alice never: Hello!           no line of her screen has had this in it, when the script is over
     alice| delivered              the row in which she types ends with this
@@ -34,6 +35,9 @@ from tests.support.live import LiveServer
 
 PATIENCE: Final = 60.0
 """Seconds in which anything that has to come does."""
+
+AGAIN: Final = 1.0
+"""Seconds after which a question is asked again that has no other answer yet."""
 
 ROWS: Final = 400
 """Of each screen: nothing of a script leaves it."""
@@ -124,7 +128,7 @@ class Stage:
         if line == "the server starts":
             self.server.start()
             return
-        found = re.fullmatch(r"(\w+)( comes| leaves| never:| types:| pastes:| tab:|[>:|*])(?: (.*))?", line)
+        found = re.fullmatch(r"(\w+)( comes| leaves| never:| types:| pastes:| tab:| asks:|[>:|*])(?: (.*))?", line)
         assert found is not None, "no step"
         name, what, text = found[1], found[2].strip(), found[3] or ""
         if what == "comes":
@@ -144,6 +148,8 @@ class Stage:
                 typed, _, becomes = text.partition(" => ")
                 self._types(seat, typed, then=b"\t")
                 self._wait(lambda: f"> {becomes}" in seat.terminal.cursor_row, seat)
+            case "asks:":
+                self._asks(seat, *text.split(" => "))
             case "pastes:":
                 seat.terminal.send(b"\x1b[200~" + text.replace(" | ", "\r").encode() + b"\x1b[201~")
                 self._wait(lambda: seat.terminal.cursor_row.endswith(text.split(" | ")[-1]), seat)
@@ -175,14 +181,28 @@ class Stage:
         self._wait(lambda: text in seat.terminal.cursor_row, seat)
         seat.terminal.send(then)
 
+    def _asks(self, seat: Seat, question: str, answer: str) -> None:
+        """Ask until the answer is that: what has changed is not always told by itself."""
+        ends, asked = time.monotonic() + PATIENCE, 0.0
+        while not seat.claim(answer):
+            assert time.monotonic() < ends, "the screen shows:\n" + "\n".join(seat.terminal.rows)
+            if time.monotonic() > asked + AGAIN:
+                self._types(seat, question)
+                asked = time.monotonic()
+            self._show(AGAIN)
+
     def _wait(self, condition: Callable[[], bool], whose: Seat) -> None:
         """Let everybody's screen go on until something holds."""
         ends = time.monotonic() + PATIENCE
-        running = [seat.terminal for seat in self.seats.values() if seat.is_there]
         while not condition():
             left = ends - time.monotonic()
             assert left > 0, "the screen shows:\n" + "\n".join(whose.terminal.rows)
-            for terminal in select.select(running, [], [], left)[0]:
-                if not terminal.take():
-                    running.remove(terminal)
+            running = self._show(left)
             assert running or condition(), "all have ended; the screen shows:\n" + "\n".join(whose.terminal.rows)
+
+    def _show(self, seconds: float) -> bool:
+        """Let everybody's screen go on as soon as there is something, or time is up. False: all have ended."""
+        running = {seat.terminal: seat for seat in self.seats.values() if seat.is_there}
+        for terminal in select.select(running, [], [], seconds)[0]:
+            running[terminal].is_there = terminal.take()
+        return any(seat.is_there for seat in running.values())
