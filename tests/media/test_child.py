@@ -131,7 +131,7 @@ def test_a_process_that_does_not_start_is_one_sentence(
 ) -> None:
     (tmp_path / "worker.py").write_text(program)
     monkeypatch.setattr(module, "_WORKER", tmp_path / "worker.py")
-    with pytest.raises(MediaError, match="cannot be started here"):
+    with pytest.raises(MediaError, match=r"^The recording .*: what reads it cannot be started here\."):
         Child(VOICE)
 
 

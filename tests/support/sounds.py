@@ -79,6 +79,14 @@ def note(packets: Sequence[bytes], *, samples: int, head: bytes = opus_head()) -
     return first + b"".join(page(part, granule=312 + samples, number=2 + at) for at, part in enumerate(parts))
 
 
+def note_of(size: int) -> bytes:
+    """A voice note of exactly so many bytes, at least a page, which nothing decodes."""
+    packets: list[bytes] = []
+    while size - len(note([*packets, b""], samples=RATE)) >= 255:
+        packets.append(bytes(250))
+    return note([*packets, bytes(size - len(note([*packets, b""], samples=RATE)))], samples=RATE)
+
+
 def packets_of(opus: bytes) -> list[bytes]:
     """The packets of a note of sound pages, without the first two."""
     found, at, rest = [], 0, b""

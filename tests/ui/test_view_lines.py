@@ -55,11 +55,13 @@ def test_a_size_is_written_as_people_do(size: int, words: str) -> None:
     ("file", "words"),
     [
         (Attached("sea", "a\nholiday", "image/jpeg", "image", 68_000, b"", inline=False), "[picture, 68 kB] sea: a"),
+        (Attached("sea.jpg", "", "image/jpeg", "image", 340_000, b"", inline=False, width=1200, height=800),
+         "[picture, 1200 x 800, 340 kB] sea.jpg"),
         (Attached("a\nb\x1b[2J", "", "text/plain", "attachment", 999, b"", inline=False), "[file, 999 bytes] a b"),
         (Attached("x", "", "audio/ogg", "voice", 9, b"", inline=True, milliseconds=65_900), "[voice note, 1:05] x"),
         (Attached("x.ogg", "", "audio/ogg", "voice", 1, b"", inline=True), "[voice note, 1 byte] x.ogg"),
     ],
-    ids=["picture", "hostile name", "voice", "voice of no length"],
+    ids=["picture", "picture whose size is known", "hostile name", "voice", "voice of no length"],
 )
 def test_a_file_is_shown_by_what_it_is_and_its_name(file: Attached, words: str) -> None:
     said = shown(kind="file", text="not this", file=file)

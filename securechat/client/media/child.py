@@ -46,6 +46,7 @@ MAX_INPUT: Final = 128 << 20
 _WORKER: Final = Path(__file__).with_name("worker.py")
 _PORTION: Final = 1 << 20  # bytes that are written or read at once
 _NEEDS: Final = {PICTURES: ("PIL", "media", "Previews need"), VOICE: ("av", "voice", "Voice notes need")}
+NO_ANSWER: Final = "what reads it gave an answer that is none"
 _WHAT: Final = {PICTURES: "picture", VOICE: "recording"}
 _WHY: Final = {
     UNREADABLE: "it is damaged, or of a kind that is not taken",
@@ -58,6 +59,11 @@ _WHY: Final = {
 
 class MediaError(SecurechatError):
     """A picture or a recording cannot be read, or not within its bounds: that file is no use, whatever is tried."""
+
+    def __init__(self, what: str, why: str) -> None:
+        """`why`: as the end of a sentence, without a full stop."""
+        super().__init__(f"The {what} cannot be used: {why}.")
+        self.why = why
 
 
 class Child:
@@ -81,7 +87,8 @@ class Child:
         try:
             self._exchange(b"", b"", 0)
         except MediaError as error:
-            raise MediaError(f"What reads {self._what}s cannot be started here: is the extra damaged?") from error
+            why = "what reads it cannot be started here. Install the extra again"
+            raise MediaError(self._what, why) from error
 
     def __enter__(self) -> Self:
         """Return it."""
@@ -99,7 +106,7 @@ class Child:
         Where that is because of the process itself, it is gone, and so is every later answer.
         """
         if len(data) > MAX_INPUT:
-            raise MediaError(f"The {self._what} is larger than {MAX_INPUT >> 20} MiB.")
+            raise MediaError(self._what, f"it is larger than {MAX_INPUT >> 20} MiB")
         return self._exchange(bytes([job]) + len(data).to_bytes(4), data, most)
 
     def close(self) -> None:
@@ -130,9 +137,9 @@ class Child:
             self._fail(self._how_it_ended())
         outcome, answer = heard[0]
         if answer is None or outcome not in (DONE, *_WHY) or (outcome != DONE and answer):
-            self._fail("what reads it gave an answer that is none")
+            self._fail(NO_ANSWER)
         if outcome != DONE:
-            raise MediaError(f"The {self._what} cannot be used: {_WHY[outcome]}.")
+            raise MediaError(self._what, _WHY[outcome])
         return answer
 
     def _talk(self, head: bytes, data: bytes, most: int, heard: list[tuple[int, bytes | None]]) -> None:
@@ -163,7 +170,7 @@ class Child:
 
     def _fail(self, why: str) -> NoReturn:
         self.close()
-        raise MediaError(f"The {self._what} cannot be used: {why}.")
+        raise MediaError(self._what, why)
 
 
 def _read(source: IO[bytes], length: int) -> bytes:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from securechat.client.media.child import Child, MediaError
+from securechat.client.media.child import NO_ANSWER, Child, MediaError
 from securechat.client.media.worker import MAX_PREVIEW, PICTURES, PIXELS, PREVIEW, SIDE
 from securechat.value import value
 
@@ -34,7 +34,7 @@ def describe(data: bytes) -> Picture:
         answer = child.ask(PREVIEW, data, 8 + MAX_PREVIEW)
     width, height = int.from_bytes(answer[:4]), int.from_bytes(answer[4:8])
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and len(answer) > 8):
-        raise MediaError(f"The picture cannot be used: it is more than {MAX_SIDE:,} pixels wide or high.")
+        raise MediaError("picture", f"it is more than {MAX_SIDE:,} pixels wide or high")
     return Picture(width, height, answer[8:])
 
 
@@ -43,5 +43,5 @@ def look(child: Child, thumbnail: bytes) -> Pixels:
     answer = child.ask(PIXELS, thumbnail, 8 + 3 * SIDE * SIDE)
     width, height = int.from_bytes(answer[:4]), int.from_bytes(answer[4:8])
     if not (0 < width <= SIDE and 0 < height <= SIDE and len(answer) == 8 + 3 * width * height):
-        raise MediaError("The picture cannot be used: what reads it gave an answer that is none.")
+        raise MediaError("picture", NO_ANSWER)
     return Pixels(width, height, answer[8:])

@@ -8,7 +8,7 @@ import wave
 from typing import Final
 
 from securechat.client.media import ogg
-from securechat.client.media.child import Child, MediaError
+from securechat.client.media.child import NO_ANSWER, Child, MediaError
 from securechat.client.media.worker import BARS, DECODE, ENCODE, MAX_SECONDS, RATE, VOICE
 from securechat.errors import DecodeError
 from securechat.value import value
@@ -35,20 +35,20 @@ def record(wav: bytes) -> Note:
         answer = child.ask(ENCODE, wav, 4 + BARS + MAX_NOTE)
     note = Note(int.from_bytes(answer[:4]), answer[4 : 4 + BARS], answer[4 + BARS :])
     if length_of(note.opus) != note.milliseconds:
-        raise MediaError("The recording cannot be used: what reads it gave an answer that is none.")
+        raise MediaError("recording", NO_ANSWER)
     return note
 
 
 def length_of(opus: bytes) -> int:
     """Return the length of a voice note in milliseconds. Nothing is decoded. Raises `MediaError`."""
     if len(opus) > MAX_NOTE:
-        raise MediaError(f"The recording cannot be used: it is larger than {MAX_NOTE >> 20} MiB.")
+        raise MediaError("recording", f"it is larger than {MAX_NOTE >> 20} MiB")
     try:
         samples = ogg.length_of(opus)
     except DecodeError as error:
-        raise MediaError(f"The recording cannot be used: {error}.") from error
+        raise MediaError("recording", str(error)) from error
     if samples > MAX_SECONDS * RATE:
-        raise MediaError(f"The recording cannot be used: it is longer than {MAX_SECONDS // 60} minutes.")
+        raise MediaError("recording", f"it is longer than {MAX_SECONDS // 60} minutes")
     return samples * 1000 // RATE
 
 
@@ -60,14 +60,23 @@ def samples_of(child: Child, opus: bytes) -> bytes:
     length_of(opus)  # nothing else gets to the process
     samples = child.ask(DECODE, opus, 2 * MAX_SECONDS * RATE)
     if not samples or len(samples) % 2:
-        raise MediaError("The recording cannot be used: what reads it gave an answer that is none.")
+        raise MediaError("recording", NO_ANSWER)
     return samples
 
 
 def play_into(opus: bytes) -> bytes:
     """Return somebody's voice note as a WAV file. Raises `MediaError`, and `UsageError` without the extra."""
+    return wav_of(samples_in(opus))
+
+
+def samples_in(opus: bytes) -> bytes:
+    """Return the samples of somebody's voice note. Raises `MediaError`, and `UsageError` without the extra."""
     with Child(VOICE) as child:
-        samples = samples_of(child, opus)
+        return samples_of(child, opus)
+
+
+def wav_of(samples: bytes) -> bytes:
+    """Return a WAV file of samples."""
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setparams((1, 2, RATE, 0, "NONE", ""))

@@ -132,11 +132,12 @@ def _said(line: Line) -> str:
 
 
 def what_it_is(file: Shared) -> str:
-    """Return what somebody shares, in short: "picture, 68 kB", "voice note, 0:15"."""
+    """Return what somebody shares, in short: "picture, 1200 x 800, 68 kB", "voice note, 0:15"."""
     if file.disposition == "voice" and file.milliseconds:
         minutes, seconds = divmod(file.milliseconds // 1000, 60)
         return f"voice note, {minutes}:{seconds:02}"
-    return f"{_SORTS[file.disposition]}, {size_of(file.size)}"
+    sides = f"{file.width} x {file.height}, " if file.disposition == "image" and file.width and file.height else ""
+    return f"{_SORTS[file.disposition]}, {sides}{size_of(file.size)}"
 
 
 def _above(line: Line) -> str:
