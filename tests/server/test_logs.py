@@ -111,6 +111,7 @@ def test_at_a_terminal_a_line_is_readable(terminal: tuple[TextIO, int]) -> None:
 def test_no_text_of_others_gets_into_either_rendering_unescaped(file: TextIO, terminal: tuple[TextIO, int]) -> None:
     stream, master = terminal
     for target in (file, stream):
+        log_output.flush()  # of the one before: only the last one is in reach below
         log_output.configure(target, "info")
         log = logs.get_logger("securechat.server.test")
         log.info("closed", reason=HOSTILE)
@@ -168,6 +169,7 @@ def test_whatever_others_write_in_whatever_shape_is_one_line_of_printable_ascii(
     reader = threading.Thread(target=read_line, args=(master, shown))  # a terminal takes 4 KiB, then it waits
     reader.start()
     for target in (file, stream):
+        log_output.flush()  # of the one before: only the last one is in reach below
         log_output.configure(target, "info")
         logs.get_logger("securechat.server.test").info("closed", reason=shapes[shape], account="ada")
     reader.join()
