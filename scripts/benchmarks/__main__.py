@@ -16,6 +16,7 @@ from scripts.benchmarks.systems import peers
 from scripts.benchmarks.systems.system import ServerFailedError
 from scripts.benchmarks.table import as_table
 from scripts.benchmarks.work import (
+    blobs,
     client,
     dead_reader,
     doors,
@@ -36,6 +37,7 @@ SERVERS: dict[str, Callable[[Run], Iterator[Figure]]] = {
     "relay": relay.relay, "fan-out": relay.fan_out, "idle": idle.idle, "login": login.login,
     "dead-reader": dead_reader.dead_reader, "restart": restart.restart,
     "hostile": hostile.hostile, "hostile-large": hostile.hostile_large,
+    "blobs": blobs.blobs,
 }  # fmt: skip
 OTHERS: dict[str, Callable[[], Iterator[Figure]]] = {
     "flood": flood.flood, "login-timing": login_timing.login_timing, "mls": mls.mls, "mls-growth": mls_growth.growth,
@@ -52,7 +54,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--table", action="store_true", help="a table in Markdown, a column for each system")
     parser.add_argument("--rounds", type=int, help=f"how often each does the same work (3; {beside.ROUNDS} --beside)")
-    parser.add_argument("--short", action="store_true", help="hostile: the floods alone that are made to cost the most")
+    parser.add_argument("--short", action="store_true", help="hostile: the costliest floods alone; blobs: 3 s of each")
     parser.add_argument("--alone", action="store_true", help="without the servers of others, where they are installed")
     parser.add_argument(
         "--beside", type=Path, metavar="CHECKOUT",

@@ -1,8 +1,11 @@
 """Blobs over real connections: what many bytes do to those who talk beside them, and what hostile accounts get."""
 
+import logging
 import os
 import socket
 from collections.abc import Callable
+
+import pytest
 
 from securechat.server.app import Server
 from securechat.server.blobs.transfers import READY_BYTES
@@ -102,3 +105,17 @@ def test_the_operator_sees_what_files_take_and_what_is_missing(server: Server, e
     (finding,) = doctor._blobs(folder)
     assert finding.grade == "warning"
     assert "1 more are missing" in finding.text
+
+
+def test_the_log_says_nothing_of_a_blob_but_who_asked_for_what(enter: Enter, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    alice, bob, direct = chat(enter)
+    data = b"canary-of-contents".ljust(len(bytes_of(0)), b"!")
+    blob = upload(alice, direct, data, b"canary-of-the-id")
+    assert download(bob, direct, blob) == data
+    assert isinstance(alice.ask(m.DropBlob, direct, blob), m.Done)
+    written = repr([record.__dict__ for record in caplog.records])
+    assert "PutBlob" in written
+    for canary in (b"canary-of", blob, direct):
+        assert canary.decode("latin-1") not in written
+        assert canary.hex() not in written

@@ -59,6 +59,7 @@ class Holding(NamedTuple):
     passwords: int
     validating: int
     reading: int
+    moving: int
     handed_in: int
     sockets: int
     memory: float
@@ -74,7 +75,9 @@ class Site:
         tickets = prepare(self._data, ["alice", "bob"])
         server = ends.enter_context(ServerProcess(
             certificates, self._data, "--log-level", "info",
-            environment={"SECURECHAT_BYTES_PER_ACCOUNT": f"{QUOTA} MiB"},
+            environment=dict.fromkeys(
+                ("SECURECHAT_BYTES_PER_ACCOUNT", "SECURECHAT_BLOB_BYTES_PER_ACCOUNT"), f"{QUOTA} MiB"
+            ),
         ))  # fmt: skip
         self.port, self.ca, self._pid = server.port, certificates / "ca.pem", server.process.pid
         self._tls = client_context(self.ca)
@@ -101,10 +104,10 @@ class Site:
         report = protocol.ask(self._data, protocol.GetStatus())
         assert isinstance(report, protocol.StatusReport)
         status = report.status
-        disk = sum(watch.size(each) for each in self._data.iterdir())
+        disk = sum(watch.size(each) for each in self._data.rglob("*"))
         return Holding(
             status.sessions, status.connections, status.password_queue, status.validation_queue, status.reading_queue,
-            status.turn_queue, sockets, watch.memory(self._pid), disk,
+            status.moving_queue, status.turn_queue, sockets, watch.memory(self._pid), disk,
         )  # fmt: skip
 
     def exchanges(self) -> float:
@@ -149,7 +152,7 @@ class Site:
             time.sleep(0.05)
 
     def _given_back(self, before: Holding, after: Holding) -> bool:
-        back = all(now <= then for now, then in zip(after[:7], before[:7], strict=True))
+        back = all(now <= then for now, then in zip(after[:8], before[:8], strict=True))
         return back and after.memory - before.memory < MEMORY_AFTER
 
 

@@ -31,6 +31,23 @@ class BlobFolder:
             except FileNotFoundError:
                 return 0
 
+    def settle(self, file: bytes) -> int:
+        """See the port."""
+        path = self._path(file)
+        with self._guarded():
+            try:
+                descriptor = os.open(path, os.O_RDWR | _BINARY)  # Windows syncs only what may be written to
+            except FileNotFoundError:
+                return 0
+            try:
+                sync_open(descriptor)
+                size = os.fstat(descriptor).st_size
+            finally:
+                os.close(descriptor)
+            sync(path.parent)
+            sync(self._folder)
+        return size
+
     def append(self, file: bytes, at: int, parts: Sequence[bytes]) -> None:
         """See the port."""
         path = self._path(file)

@@ -23,6 +23,9 @@ class BlobFiles(Protocol):
     def size(self, file: bytes) -> int:
         """Return how many bytes there are of a file; 0: none."""
 
+    def settle(self, file: bytes) -> int:
+        """Make durable what there is of a file, whoever wrote it, and return how many bytes that are; 0: none."""
+
     def append(self, file: bytes, at: int, parts: Sequence[bytes]) -> None:
         """Write bytes at the end of the first `at` bytes, and return once they are durable.
 

@@ -160,7 +160,8 @@ class Transfers:
     def _look(self, upload: _Upload, session: Session, blob: Blob, asked: Sequence[StartBlob]) -> None:
         """Answer how far an upload has come."""
         try:
-            size = self._files.size(blob.file)
+            # A server that was killed may have written more than it had made durable, and told of.
+            size = self._files.settle(blob.file)
             if size > blob.size:
                 self._files.delete(blob.file)
                 size = 0

@@ -634,6 +634,66 @@ def test_of_each_account_one_keepsake_is_kept(reopen: Open) -> None:
     assert store.keepsakes.find("alice") is not None
 
 
+def test_a_blob_is_its_conversations_and_counts_for_its_account(reopen: Open) -> None:
+    store = reopen()
+    make(store)
+    make(store, DIRECT)
+    first = store.blobs.add(ROOM, b"1" * 16, "alice", ALICE, 5000, NOW + 5)
+    same_id = store.blobs.add(DIRECT, b"1" * 16, "bob", BOB, 300, NOW + 9)
+    store.commit()
+    assert first.file != same_id.file
+    store.blobs.change(first.file, 7, NOW + 50)
+    store.blobs.add(ROOM, b"2" * 16, "alice", ALICE, 60, NOW + 5)
+    store.rollback()
+    store.blobs.change(first.file, 4, NOW + 100)
+    store.blobs.add(ROOM, b"3" * 16, "alice", ALICE, 40, NOW + 5)
+    store.commit()
+    store = reopen()
+    assert store.blobs.find(ROOM, b"1" * 16) == first._replace(seq=4, expires=NOW + 100)
+    assert store.blobs.find(DIRECT, b"1" * 16) == same_id
+    assert store.blobs.find(ROOM, b"2" * 16) is store.blobs.find(b"?" * 32, b"1" * 16) is None
+    assert [store.blobs.held(name) for name in ("alice", "bob", "carol")] == [(5040, 1), (300, 1), (0, 0)]
+    assert store.blobs.held_by_all() == 5340
+    assert store.blobs.total() == (5340, 2)
+    assert store.blobs.held_by_each() == {"alice": 5040, "bob": 300}
+    assert store.blobs.known([first.file, same_id.file, b"x" * 32]) == {first.file, same_id.file}
+    assert store.blobs.whole(bytes(32), b"\xff" * 33) == {first.file: 5000}  # the others are not
+    assert store.blobs.whole(bytes(32), first.file) == {}
+
+
+def test_however_a_blob_goes_its_file_is_remembered_until_somebody_has_deleted_it(reopen: Open) -> None:
+    store = reopen()
+    make(store)
+    make(store, DIRECT)
+    dropped, expired, _, of_alice, dead = [
+        store.blobs.add(conversation, bytes([number]) * 16, account, ALICE, 100, expires)
+        for number, (conversation, account, expires) in enumerate((
+            (ROOM, "bob", NOW * 2), (ROOM, "bob", NOW - 1), (ROOM, "bob", NOW * 2), (ROOM, "alice", NOW * 2),
+            (DIRECT, "bob", NOW * 2),
+        ))
+    ]  # fmt: skip
+    store.commit()
+    store.blobs.drop([dropped.file, b"?" * 32])
+    assert store.blobs.drop_of("alice", 1)  # there may be more
+    assert not store.blobs.drop_of("alice", 1)
+    store.conversations.delete(DIRECT)
+    store.commit()
+    tidy(store, NOW)
+    store = reopen()
+    gone = {each.file for each in (dropped, expired, of_alice, dead)}
+    assert set(store.blobs.dropped(10)) == gone
+    assert len(store.blobs.dropped(2)) == 2
+    assert store.blobs.known(gone) == gone  # nobody takes them for a stranger's
+    assert store.blobs.is_dropped(ROOM, bytes(16))
+    assert not store.blobs.is_dropped(ROOM, bytes([2]) * 16)
+    assert (store.blobs.held("alice"), store.blobs.held("bob")) == ((0, 0), (100, 1))
+    store.blobs.forget([dropped.file, expired.file])
+    store.commit()
+    store = reopen()
+    assert set(store.blobs.dropped(10)) == {of_alice.file, dead.file}
+    assert not store.blobs.is_dropped(ROOM, bytes(16))
+
+
 def test_a_chain_is_of_one_account_and_key_and_read_in_portions(reopen: Open) -> None:
     store = reopen()
     links = [ChainLink(seq, NOW + seq, f"link {seq}".encode()) for seq in range(1, 6)]
