@@ -158,6 +158,10 @@ def others_can_read(path: Path) -> bool:
     return False
 
 
+class InUseError(StorageError):
+    """Another process holds a lock."""
+
+
 class FileLock:
     """An exclusive lock that the operating system drops with the process, however it ends.
 
@@ -165,7 +169,7 @@ class FileLock:
     """
 
     def __init__(self, path: Path, *, busy: str) -> None:
-        """Take the lock at once or raise StorageError with the text `busy`."""
+        """Take the lock at once, or raise StorageError: InUseError with the text `busy` if another process has it."""
         self._path = path
         self._descriptor = self._lock(busy)
         while not self._is_named():  # whoever had it before us has discarded it: two would have locked two files
@@ -187,7 +191,7 @@ class FileLock:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
-            raise StorageError(busy) from error
+            raise InUseError(busy) from error
         return descriptor
 
     def _is_named(self) -> bool:

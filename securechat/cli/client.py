@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -16,7 +16,9 @@ from securechat.cli.common import PATH, apply, printable
 from securechat.ui.exit_codes import ExitCode
 
 if TYPE_CHECKING:
+    from securechat.client.core import ChatClient
     from securechat.ui.plain.colour import Choice
+    from securechat.ui.scripts import Events
     from securechat.ui.start import Options, Start
     from securechat.ui.time_limit import TimeLimit
 
@@ -226,6 +228,27 @@ _no_input = click.option(
     "--no-input", is_flag=True, callback=_let_ask, expose_value=False, is_eager=True,
     help="Ask nothing, also at a terminal: what is missing is an error.",
 )  # fmt: skip
+def _run(options: "Options", command: "Callable[[ChatClient, Events], ExitCode]") -> NoReturn:
+    """Run a command of a script, through the program that has the vault open where there is one, and exit."""
+    from queue import SimpleQueue
+
+    from securechat.ui.handover import OwnerGone
+    from securechat.ui.start import prepare, reach_client
+
+    start, code = prepare(options), None
+    try:
+        while code is None:
+            events: Events = SimpleQueue()
+            try:
+                with reach_client(start, events.put) as core:
+                    code = command(core, events)
+            except OwnerGone:
+                pass  # what it has done is in the vault, and we go on from there
+    finally:
+        start.password.forget()
+    raise SystemExit(code)
+
+
 _wait = click.option("--wait", is_flag=True, help="If the server is full, wait for a place instead of exiting with 6.")
 
 
@@ -245,20 +268,14 @@ def invite(
 
     With a code in SECURECHAT_INVITE they can register by it, where the server asks for one.
     """
-    from queue import SimpleQueue
-
     from securechat.client.commands import ListInviteLines, MakeInviteLine, RevokeInviteLine
-    from securechat.ui.scripts import Events, run_invite
-    from securechat.ui.start import open_client, prepare
+    from securechat.ui.scripts import run_invite
 
     if revoke:
         command: ListInviteLines | MakeInviteLine | RevokeInviteLine = RevokeInviteLine(revoke)
     else:
         command = ListInviteLines() if listing else MakeInviteLine(room, days, options.invite)
-    events: Events = SimpleQueue()
-    with open_client(prepare(options), events.put) as core:
-        code = run_invite(core, events, command, wait=wait, timeout=_left(limit))
-    raise SystemExit(code)
+    _run(options, lambda core, events: run_invite(core, events, command, wait=wait, timeout=_left(limit)))
 
 
 @click.command()
@@ -455,16 +472,12 @@ def send(
     options: "Options", to: str, reply: int | None, *, create: bool, wait: bool, limit: "TimeLimit | None"
 ) -> None:
     """Send standard input as one message; exit with 0 once the server has it on disk."""
-    from queue import SimpleQueue
+    from securechat.ui.scripts import Attempt, read_text, run_send
 
-    from securechat.ui.scripts import Events, read_text, run_send
-    from securechat.ui.start import open_client, prepare
-
-    text = read_text()
-    events: Events = SimpleQueue()
-    with open_client(prepare(options), events.put) as core:
-        code = run_send(core, events, to, text, reply=reply or 0, create=create, wait=wait, timeout=_left(limit))
-    raise SystemExit(code)
+    text, attempt = read_text(), Attempt()
+    _run(options, lambda core, events: run_send(
+        core, events, to, text, attempt=attempt, reply=reply or 0, create=create, wait=wait, timeout=_left(limit),
+    ))  # fmt: skip
 
 
 @click.command()
@@ -477,15 +490,11 @@ def send(
 @_no_input
 def recv(options: "Options", *, as_json: bool, follow: bool, wait: bool, limit: "TimeLimit | None") -> None:
     """Print the messages that have not been read on this device yet."""
-    from queue import SimpleQueue
+    from securechat.ui.scripts import run_recv
 
-    from securechat.ui.scripts import Events, run_recv
-    from securechat.ui.start import open_client, prepare
-
-    events: Events = SimpleQueue()
-    with open_client(prepare(options), events.put) as core:
-        code = run_recv(core, events, as_json=as_json, follow=follow, wait=wait, timeout=_left(limit))
-    raise SystemExit(code)
+    _run(options, lambda core, events: run_recv(
+        core, events, as_json=as_json, follow=follow, wait=wait, timeout=_left(limit)
+    ))  # fmt: skip
 
 
 @click.command()
@@ -493,11 +502,12 @@ def recv(options: "Options", *, as_json: bool, follow: bool, wait: bool, limit: 
 @_inviters
 def rpc(options: "Options") -> None:
     """Serve a program: JSON-RPC 2.0 on standard input and output, one object a line; see docs/scripts.md."""
-    from securechat.ui.rpc.stdio import events_queue, run_rpc
-    from securechat.ui.start import open_client, prepare
+    from securechat.ui.rpc.stdio import PATIENCE, events_queue, run_rpc
+    from securechat.ui.start import prepare, reach_client
 
-    events = events_queue()
-    with open_client(prepare(options), events.put) as core:
+    start, events = prepare(options), events_queue()
+    with reach_client(start, events.put, patience=PATIENCE) as core:
+        start.password.forget()
         code = run_rpc(core, events)
     raise SystemExit(code)
 

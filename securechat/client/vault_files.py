@@ -6,6 +6,7 @@
     NAME.vault.server       its card (`client.addresses`)
     NAME.vault.exporting    a copy of the database, while an export is written
     NAME.vault.files        a folder of encrypted files, while they are sent or fetched
+    HASH.socket             the door of the program that has it open (`ui.rpc.sockets`); of no use without that
 
 A key or a card without a database is a vault that was lost, and never a place for a new one: the account would get a
 new identity without anybody having asked for it.

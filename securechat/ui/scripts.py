@@ -37,6 +37,7 @@ from securechat.client.events import (
     Connected,
     ConversationChanged,
     Delayed,
+    Delivered,
     Disconnected,
     Done,
     Ended,
@@ -69,6 +70,7 @@ from securechat.identity.invite_line import InviteLine
 from securechat.names import normalise_title
 from securechat.ui.called import program
 from securechat.ui.exit_codes import ExitCode, exit_code
+from securechat.ui.handover import OwnerGone
 from securechat.ui.interrupts import Woken, interrupts_wake
 from securechat.ui.qr import show_beside
 from securechat.ui.text.sentences import sentences
@@ -161,7 +163,10 @@ class _Run:
         return exit_code(RefusedError(event.code, event.text))
 
     def until(self, judge: Callable[[Event], ExitCode | None]) -> ExitCode:
-        """Start the core and hand its events to `judge` until it answers, the core ends, or time is up."""
+        """Start the core and hand its events to `judge` until it answers, the core ends, or time is up.
+
+        Raises OwnerGone where the core was another program's, and that has ended.
+        """
         self.client.start()
         try:
             with interrupts_wake(self._events.put):
@@ -221,6 +226,9 @@ class _Run:
             case Waiting(place=place) if not self._wait:
                 self.complain(f"The server is full; {place} in the queue. With --wait this command waits.")
                 return ExitCode.FULL
+            case Ended(error=OwnerGone() as gone):
+                self._ended = True
+                raise gone
             case Ended(error=error):
                 self._ended = True
                 self.complain("The client has stopped." if error is None else str(error))
@@ -234,12 +242,21 @@ class _Run:
             self._ended = isinstance(event, Ended)
 
 
+class Attempt:
+    """What a `send` has tried before the program through which it went has ended."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.newest: int | None = None  # the newest line there before the text was handed over; None: it was not
+
+
 def run_send(
     client: "ChatClient",
     events: Events,
     to: str,
     text: str,
     *,
+    attempt: Attempt | None = None,
     reply: int = 0,
     create: bool = False,
     wait: bool,
@@ -250,6 +267,9 @@ def run_send(
 
     `reply`: the seq of the message there that it answers, among the newest REPLY_LINES; 0: it answers none.
 
+    `attempt`: the same one where this goes on after OwnerGone, which it raises as `_Run.until` does: a text that is in
+    the vault by then is not said twice.
+
     If we are not in the room yet, we enter it first; one that is not there is made only with `create`. A text that was
     queued and not accepted stays in the vault: the next client of this account sends it.
     """
@@ -259,14 +279,16 @@ def run_send(
     except SecurechatError as error:
         run.complain(str(error))
         return ExitCode.USAGE
-    return run.until(_Sending(run, name, text, reply, create=create).judge)
+    return run.until(_Sending(run, name, text, reply, attempt or Attempt(), create=create).judge)
 
 
 class _Sending:
     """One text's progress."""
 
-    def __init__(self, run: _Run, name: str, text: str, reply: int, *, create: bool) -> None:
+    def __init__(self, run: _Run, name: str, text: str, reply: int, attempt: Attempt, *, create: bool) -> None:
         self._run = run
+        self._attempt = attempt
+        self._said = 0  # the line that an earlier attempt has left in the vault
         self._reply = reply
         self._create = create
         self._listed = False  # by the server
@@ -282,7 +304,12 @@ class _Sending:
                 if invitation.name == self._name and self._client.find(self._name) is None:
                     self._run.complain_of(invitation)
                     return ExitCode.UNTRUSTED
+            if (said := self._said_before()) is not None:
+                self._said = said.local_id
+                return ExitCode.OK if said.seq else None
             return self._go_on()
+        if isinstance(event, Delivered) and event.message.local_id == self._said:
+            return ExitCode.OK
         if self._command is not None and event.command == self._command.id:
             match event:
                 case RoomList(rooms=rooms):
@@ -338,8 +365,21 @@ class _Sending:
         self._do(JoinRoom(self._name))
         return None
 
+    def _said_before(self) -> Message | None:
+        """Return the line by which an earlier attempt has said the text, if it has."""
+        if self._attempt.newest is None:
+            return None
+        lines = reversed(self._client.past(self._name, REPLY_LINES))
+        return next(
+            (each for each in lines if each.own and each.text == self._text and each.local_id > self._attempt.newest),
+            None,
+        )
+
     def _do(self, command: Command) -> None:
         self._command = command
+        if isinstance(command, Send | Reply | OpenDirect) and self._attempt.newest is None:
+            lines = self._client.past(self._name, 1)
+            self._attempt.newest = lines[0].local_id if lines else 0
         self._client.do(command)
 
 
@@ -543,13 +583,16 @@ def run_recv(
     caught_up = False
     printed = 0  # the newest line, by its local id
 
-    def print_unread() -> None:
+    def print_lines(lines: list[Message]) -> None:
         nonlocal printed
+        output.writelines(format_line(line, client.conversation(line.conversation)) + "\n" for line in lines)
+        output.flush()
+        printed = lines[-1].local_id
+        client.do(MarkShown(printed))  # after they are out: if we are killed in between, they are printed twice
+
+    def print_unread() -> None:
         while lines := client.unread(printed, UNREAD_AT_ONCE):
-            output.writelines(format_line(line, client.conversation(line.conversation)) + "\n" for line in lines)
-            output.flush()
-            printed = lines[-1].local_id
-            client.do(MarkShown(printed))  # after they are out: if we are killed in between, they are printed twice
+            print_lines(lines)
 
     def judge(event: Event) -> ExitCode | None:
         nonlocal caught_up
@@ -565,8 +608,10 @@ def run_recv(
                     run.complain_of(invitation)
                 print_unread()
                 return None if follow else ExitCode.OK
-            case Received() if caught_up:
+            case Received(message=message) if caught_up:
                 print_unread()
+                if follow and message.local_id > printed:  # another program has shown it meanwhile
+                    print_lines([message])
         return None
 
     return run.until(judge)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from getpass import getpass
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from securechat.client.addresses import Folder
@@ -20,10 +21,10 @@ from securechat.client.events import Event
 from securechat.client.link.connecting import Greeting, ask_server, cas_in
 from securechat.client.password_source import PasswordSource
 from securechat.client.settings import ClientSettings
-from securechat.client.vault_files import check_whole
+from securechat.client.vault_files import KEY, beside, check_whole
 from securechat.codes import make_code
 from securechat.errors import RefusedError, TrustError, UnreachableError, UsageError
-from securechat.files import descriptor_of, open_to_read, others_can_read
+from securechat.files import InUseError, descriptor_of, open_to_read, others_can_read
 from securechat.hosts import normalise_host
 from securechat.identity.armour import MAX_TEXT, CutOffError
 from securechat.identity.invite_line import InviteLine, decode, is_line
@@ -37,12 +38,20 @@ from securechat.value import value
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
     from securechat.client.recovery_file import RecoveryContents
+    from securechat.client.vault.door_proof import DoorKey
     from securechat.client.vault.vault import Vault
+    from securechat.ui.rpc.remote import RemoteClient
 
 DEFAULT_PORT: Final = 4433
 
 DEFAULT_CA: Final = Path("certs/ca.pem")
 """Where `gen-certs` writes it: for a first try on one machine."""
+
+OWNER_SECONDS: Final = 30.0
+"""How long the program that has a vault open may take to let us in, or to end."""
+
+LOOK_SECONDS: Final = 0.05
+"""How often it is looked whether it does."""
 
 SWITCH_SECONDS: Final = 0.0005
 """How long a thread that computes keeps the interpreter when another one asks for it; 5 ms by default.
@@ -449,11 +458,71 @@ def open_client(
 
     Parameters and errors as in `open_vault`.
     """
-    from securechat.client import core  # only here: it brings all of MLS
+    from securechat.ui.rpc.owner import OwnedClient  # only here: it brings all of MLS
 
     sys.setswitchinterval(SWITCH_SECONDS)
     with open_vault(start, again=again) as vault:
-        yield core.ChatClient(_beside(vault, start), vault, on_event=on_event)
+        client = OwnedClient(_beside(vault, start), vault, on_event=on_event)
+        try:
+            yield client
+        finally:
+            client.close_door()
+
+
+@contextmanager
+def reach_client(
+    start: Start, on_event: Callable[[Event], None], *, patience: float = 0.0
+) -> Iterator["ChatClient"]:
+    """As `open_client`; where another program has the vault open, the core is reached through that one.
+
+    `patience`: how long (s) the vault itself is waited for first. `on_event` may get `Ended(OwnerGone())`, and a read
+    may raise OwnerGone: then whoever wants to go on comes here again. Raises as `open_client`.
+    """
+    began = monotonic()
+    key: DoorKey | None = None
+    while True:
+        try:
+            with open_client(start, on_event, again=True) as client:
+                yield client
+            return
+        except InUseError:
+            waited = monotonic() - began
+            if waited > OWNER_SECONDS:
+                raise
+        try:
+            if waited >= patience:
+                key = key or _door_key(start)
+                remote = _remote(start, key, on_event)
+                break
+        except OSError:  # it has ended by now, or has not got that far
+            pass
+        sleep(LOOK_SECONDS)
+    try:
+        yield remote
+    finally:
+        remote.hang_up()
+
+
+def _door_key(start: Start) -> "DoorKey":
+    """Return what proves to the owner that we can open the vault. Raises OSError if it is being made."""
+    from securechat.client.vault import key_file
+    from securechat.client.vault.door_proof import DoorKey
+    from securechat.client.wrapping import WrongPasswordError
+
+    path = beside(start.vault, KEY)
+    if not path.exists():
+        raise FileNotFoundError(path)
+    with start.password.read() as password:
+        try:
+            return DoorKey(key_file.unlock(path, password)[0])
+        except WrongPasswordError as error:
+            raise RefusedError("login-refused", str(error)) from None
+
+
+def _remote(start: Start, key: "DoorKey", on_event: Callable[[Event], None]) -> "RemoteClient":
+    from securechat.ui.rpc.remote import RemoteClient
+
+    return RemoteClient(start.vault, key, start.account, on_event=on_event)
 
 
 def _beside(vault: "Vault", start: Start) -> ClientSettings:

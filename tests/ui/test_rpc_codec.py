@@ -125,7 +125,7 @@ def test_every_event_is_one_line_that_fits_the_schema_and_says_all_of_it(event: 
         assert again == event
 
 
-@pytest.mark.parametrize("name", list(codec._READS))
+@pytest.mark.parametrize("name", list(codec.READS))
 def test_every_read_is_what_the_core_has(name: str) -> None:
     method = getattr(ChatClient, name)
     needed = {"conversation": ROOM, "name": "bob", "limit": 3, "local_id": 7, "after": 1, "query": Query(("a",))}
@@ -142,7 +142,7 @@ def test_every_read_is_what_the_core_has(name: str) -> None:
 
 @given(st.data())
 def test_every_result_of_a_read_fits_the_schema(data: st.DataObject) -> None:
-    hint = get_type_hints(getattr(ChatClient, data.draw(st.sampled_from(list(codec._READS)))))["return"]
+    hint = get_type_hints(getattr(ChatClient, data.draw(st.sampled_from(list(codec.READS)))))["return"]
     value = data.draw(any_of(hint))
     line = line_of({"result": to_json(value)})
     msgspec.json.decode(line, type=msgspec.defstruct("Result", [("result", objects.json_type(hint))]))

@@ -23,6 +23,7 @@ from sqlcipher3 import dbapi2 as sqlite
 
 from securechat.client.password_source import PasswordSource
 from securechat.client.vault import key_file, schema
+from securechat.client.vault.door_proof import DoorKey
 from securechat.client.vault.identity_key import IdentityKey
 from securechat.client.vault_files import CARD, EXPORTING, FIRST_KEY, KEY, beside, check_whole
 from securechat.client.wrapping import Cost
@@ -199,6 +200,10 @@ class Database(Statements):
     def key_file(self) -> bytes:
         """Return what the key file holds. Raises `StorageError`."""
         return key_file.read(beside(self.path, KEY))
+
+    def door_key(self) -> DoorKey:
+        """Return what others prove by that they can open this vault, too."""
+        return DoorKey(self._key)
 
     def key_file_under(self, password: bytearray) -> bytes:
         """Return what the key file would hold under another password."""

@@ -138,13 +138,13 @@ def schema() -> dict[str, Any]:
 
     `line`: what the commands with `--json` print of a message; `event`: of an event, and what `rpc` sends as params.
     """
-    results = [json_type(get_type_hints(method)["return"]) for method in _READS.values()]
+    results = [json_type(get_type_hints(method)["return"]) for method in READS.values()]
     (request, event, line, *answers), parts = msgspec.json.schema_components(
         [_RequestLine, EventObject, MessageObject, *results]
     )
     return {
         "request": request, "event": event, "line": line,
-        "result": {**{name: {"type": "null"} for name in _COMMANDS}, **dict(zip(_READS, answers, strict=True))},
+        "result": {**{name: {"type": "null"} for name in _COMMANDS}, **dict(zip(READS, answers, strict=True))},
         "$defs": parts,
     }  # fmt: skip
 
@@ -184,7 +184,7 @@ def _reads() -> dict[str, Any]:
 
 
 def _hints(method: str) -> dict[str, Any]:
-    return get_type_hints(_COMMANDS.get(method) or _READS[method])
+    return get_type_hints(_COMMANDS.get(method) or READS[method])
 
 
 def _request_type(name: str, parts: list[tuple[Any, ...]]) -> Any:
@@ -225,9 +225,11 @@ class _Id(msgspec.Struct):
 
 
 _COMMANDS: Final = {each.__name__: each for each in Command.__subclasses__()}
-_READS: Final = _reads()
+READS: Final = _reads()
+"""The reads, by their names."""
+
 _RequestLine: Final[Any] = reduce(
-    or_, [*map(_command_type, _COMMANDS.values()), *(_read_type(*each) for each in _READS.items())]
+    or_, [*map(_command_type, _COMMANDS.values()), *(_read_type(*each) for each in READS.items())]
 )
 _decode: Final = msgspec.json.Decoder(_RequestLine).decode
 _decode_id: Final = msgspec.json.Decoder(_Id).decode

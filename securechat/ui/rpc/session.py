@@ -17,6 +17,7 @@ from securechat.client.commands import AcceptInvitation, Command
 from securechat.client.events import Delayed, Done, Ended, Event, Held, Refused, Unreachable
 from securechat.errors import RefusedError, SecurechatError
 from securechat.ui.exit_codes import ExitCode, exit_code
+from securechat.ui.handover import OwnerGone
 from securechat.ui.objects import conversation_of, to_json
 from securechat.ui.rpc.codec import (
     InvalidRequestError,
@@ -84,11 +85,11 @@ class Session:
         with self._changed:
             self._changed.wait_for(lambda: self.over or not self._answers, seconds)
 
-    @property
-    def waiting(self) -> bool:
-        """Whether a request has no answer yet."""
+    def give_up(self) -> None:
+        """The caller has gone: nothing is waited for any more."""
         with self._changed:
-            return bool(self._answers)
+            self.over = True
+            self._changed.notify_all()
 
     def _do(self, call: int, command: Command) -> None:
         why = self._refuses(command) or self._decides(command)
@@ -113,7 +114,7 @@ class Session:
     def _read(self, call: int, read: Read) -> bytes:
         try:
             result = getattr(self._client, read.name)(**read.arguments)
-        except SecurechatError as error:
+        except (SecurechatError, OwnerGone) as error:
             return encode_error(call, exit_code(error), str(error), "local")
         return encode_result(call, to_json(result))
 
@@ -139,7 +140,7 @@ class Session:
                 if isinstance(event, Done | Refused):
                     del self._names[event.command]
             if isinstance(event, Ended):
-                self._give_up(event)
+                self._refuse_rest(event)
             self._answer()
 
     def _said(self, call: int, event: Event) -> bytes | None:
@@ -158,7 +159,7 @@ class Session:
                 return encode_error(call, ExitCode.UNTRUSTED, why)
         return None
 
-    def _give_up(self, event: Ended) -> None:
+    def _refuse_rest(self, event: Ended) -> None:
         """Answer what nothing answers any more. What was done of it is in the vault."""
         error = event.error
         text = "The client has ended before this was answered." if error is None else str(error)

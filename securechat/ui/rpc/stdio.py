@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # the core brings the database and all of MLS with it
 MAX_UNREAD: Final = 1000
 """Events, and lines, that wait for whoever reads the output."""
 
+PATIENCE: Final = 10.0
+"""How long the vault is waited for before another program's core is used: a bot outlives most commands."""
+
 CLOSE_SECONDS: Final = 5.0
 """How long the core may take to say goodbye."""
 

@@ -1,0 +1,423 @@
+"""A vault that is in use is reached through its owner: by whoever can open it, and by nobody else."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from securechat.client import commands
+from securechat.client.commands import Command
+from securechat.client.events import Connected, Done, Ended, Event, LoggedIn, Ready, Received, Refused
+from securechat.client.query import Query
+from securechat.client.vault.door_proof import DoorKey
+from securechat.errors import StorageError, TrustError, UsageError
+from securechat.files import FileLock
+from securechat.names import normalise_title
+from securechat.ui.exit_codes import ExitCode
+from securechat.ui.handover import OwnerGone
+from securechat.ui.rpc import door, sockets
+from securechat.ui.rpc.codec import READS
+from securechat.ui.rpc.door import EVENTS, MAX_CONNECTIONS, MAX_UNREAD, Door
+from securechat.ui.rpc.remote import RemoteClient
+from tests.support.live import LiveServer
+from tests.support.scripted import ScriptedClient, conversation
+from tests.support.server_process import server_environment
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="Unix sockets are POSIX's")
+
+KEY = DoorKey(bytes(32))
+OTHER = DoorKey(bytes(31) + b"\1")
+BOB = conversation("bob")
+SECONDS = 60
+
+
+class Owner:
+    """A core that does what a test says, with a door."""
+
+    def __init__(self, folder: Path) -> None:
+        self.vault = folder / "alice@1.vault"
+        self.client = ScriptedClient(lambda event: self.door.event(event))
+        self.client.add(BOB)
+        self.door = Door(self.vault, KEY)
+        self.door.serve(self.client)
+        self.path = sockets.path_of(self.vault)
+
+    @contextmanager
+    def asker(self, *, key: DoorKey = KEY) -> Iterator[tuple[RemoteClient, "SimpleQueue[Event]"]]:
+        events: SimpleQueue[Event] = SimpleQueue()
+        remote = RemoteClient(self.vault, key, "alice", on_event=events.put)
+        try:
+            remote.start()
+            yield remote, events
+        finally:
+            remote.hang_up()
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[Owner]:
+    made = Owner(tmp_path)
+    yield made
+    made.door.close()
+
+
+def until(events: "SimpleQueue[Event]", kind: type[Event]) -> list[Event]:
+    """What is told up to an event of this kind."""
+    told = [events.get(timeout=SECONDS)]
+    while not isinstance(told[-1], kind):
+        told.append(events.get(timeout=SECONDS))
+    return told
+
+
+# --- who comes in -----------------------------------------------------------------------------------------------------
+
+
+def test_whoever_can_open_the_vault_comes_in_and_both_sides_know_it(owner: Owner) -> None:
+    assert stat.S_IMODE(owner.path.stat().st_mode) == 0o600
+    connection = sockets.connect(owner.path, KEY)
+    connection.close()
+    with pytest.raises(TrustError, match="cannot open it"):
+        sockets.connect(owner.path, OTHER)
+
+
+@pytest.mark.parametrize("answer", [bytes(32), "reflected", "other", b"", b"x" * 31])
+def test_whoever_cannot_is_cut_off_before_a_line_is_read(owner: Owner, answer: bytes | str) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(SECONDS)
+        connection.connect(str(owner.path))
+        a = os.urandom(32)
+        connection.sendall(a)
+        said = b""
+        while len(said) < 64:
+            said += connection.recv(64 - len(said))
+        KEY.verify("owner", a, said[:32], said[32:])
+        if answer == "reflected":
+            answer = said[32:]
+        elif answer == "other":
+            answer = OTHER.prove("asker", a, said[:32])
+        assert isinstance(answer, bytes)
+        with suppress(OSError):
+            connection.sendall(answer + EVENTS + b'{"jsonrpc":"2.0","id":1,"method":"ListRooms"}\n')
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(1) == b""
+    wait_until(lambda: not owner.door._inside)
+    assert owner.client.calls == []
+
+
+def test_another_user_of_this_machine_does_not_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        if sys.platform != "linux":
+            assert sockets._user_of(ours) is None
+            return
+        assert sockets._user_of(ours) == os.geteuid()
+        monkeypatch.setattr("os.geteuid", lambda: 4321)
+        with pytest.raises(TrustError, match="a process of user"):
+            sockets.admit(ours, KEY)
+
+
+def test_a_program_in_the_owners_place_hears_nothing(tmp_path: Path) -> None:
+    vault = tmp_path / "alice@1.vault"
+    listener = sockets.listen(sockets.path_of(vault))
+    heard: list[bytes] = []
+
+    def pretend() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            heard.append(connection.recv(100))
+            connection.sendall(bytes(64))
+            heard.append(connection.recv(100))
+
+    threading.Thread(target=pretend, daemon=True).start()
+    with listener, pytest.raises(TrustError):
+        RemoteClient(vault, KEY, "alice", on_event=lambda _: None)
+    wait_until(lambda: len(heard) == 2)
+    assert len(heard[0]) == 32
+    assert heard[1] == b""
+
+
+# --- what goes through ------------------------------------------------------------------------------------------------
+
+
+def test_who_comes_later_is_told_where_the_owner_is_and_then_what_happens(owner: Owner) -> None:
+    for event in (Connected("s", ""), LoggedIn("alice", resumed=False), Ready()):
+        owner.door.event(event)
+    with owner.asker() as (remote, events), owner.asker() as (_, others):
+        assert until(events, Ready) == [Connected("s", ""), LoggedIn("alice", resumed=False), Ready()]
+        until(others, Ready)
+        command = commands.Send(BOB.id, "hello")
+        remote.do(command)
+        assert {event.command for event in until(events, Done)} == {command.id}
+        assert {event.command for event in until(others, Done)} == {0}
+        assert owner.client.calls == [command]
+
+
+def test_reads_are_the_owners(owner: Owner) -> None:
+    owner.client.receive(BOB, "bob", "one")
+    owner.client.receive(BOB, "bob", "two\n\u202e", trust="verified")
+    with owner.asker() as (remote, _):
+        reads: tuple[Callable[[Any], Any], ...] = (
+            lambda client: client.conversations(),
+            lambda client: client.conversation(BOB.id),
+            lambda client: client.conversation(bytes(32)),
+            lambda client: client.find("bob"),
+            lambda client: client.past("bob", 5, before=2),
+            lambda client: client.unread(0, limit=10),
+            lambda client: client.unread_counts(),
+            lambda client: client.search(Query(("one",)), 10),
+            lambda client: client.invitations(),
+            lambda client: client.blocked(),
+        )
+        for read in reads:
+            assert read(remote) == read(owner.client)
+        owner.client.find = normalise_title  # type: ignore[method-assign, assignment]  # which the real one begins with
+        with pytest.raises(UsageError):
+            remote.find("no name!")
+    assert all(getattr(RemoteClient, name) is not method for name, method in READS.items())
+
+
+def test_a_password_does_not_come_from_another_program(owner: Owner) -> None:
+    with owner.asker() as (remote, events):
+        for command in (commands.Unlock("secret"), commands.ChangePassword("secret", "another")):
+            remote.do(command)
+            refused = until(events, Refused)[-1]
+            assert refused.command == command.id
+    with sockets.connect(owner.path, KEY) as connection:  # by somebody who asks all the same
+        connection.settimeout(SECONDS)
+        connection.sendall(EVENTS + b'{"jsonrpc":"2.0","id":1,"method":"Unlock","params":{"password":"x"}}\n')
+        with connection.makefile("rb") as stream:
+            assert json.loads(stream.readline())["error"]["code"] == ExitCode.UNTRUSTED
+    assert owner.client.calls == []
+
+
+def test_every_command_that_holds_a_password_is_refused() -> None:
+    held = {each for each in Command.__subclasses__() if door.refuses(made(each))}
+    assert held == {commands.Unlock, commands.ChangePassword, commands.TakePassword, commands.DeleteAccount}
+
+
+def made(command: type[Command]) -> Command:
+    return command.__new__(command)
+
+
+# --- how it ends ------------------------------------------------------------------------------------------------------
+
+
+def test_the_owners_end_answers_what_was_asked_and_then_says_so(owner: Owner) -> None:
+    owner.client.online = False
+    with owner.asker() as (remote, events):
+        command = commands.Send(BOB.id, "hello")
+        remote.do(command)
+        wait_until(lambda: owner.client.calls == [command])
+        ending = threading.Thread(target=owner.door.close)
+        ending.start()
+        wait_until(lambda: not owner.path.exists())
+        with pytest.raises(OSError):  # noqa: PT011  # nobody, or nobody any more
+            sockets.connect(owner.path, KEY)
+        owner.client.tell(Done(command=command.id))
+        told = until(events, Ended)
+        assert isinstance(told[-2], Done)
+        assert isinstance(told[-1], Ended)
+        assert isinstance(told[-1].error, OwnerGone)
+        with pytest.raises(OwnerGone):
+            remote.conversations()
+        ending.join(SECONDS)
+        assert not ending.is_alive()
+
+
+def test_who_leaves_by_themselves_is_told_the_ordinary_end(owner: Owner) -> None:
+    with owner.asker() as (remote, events):
+        remote.do(commands.MarkShown(7))
+        remote.close()
+        assert until(events, Ended)[-1] == Ended(None)
+    wait_until(lambda: owner.client.shown == 7)  # what was asked for is done
+
+
+def test_who_does_not_read_is_cut_off_and_holds_nobody_up(owner: Owner) -> None:
+    with sockets.connect(owner.path, KEY) as idle, owner.asker() as (_, events):
+        idle.sendall(EVENTS)
+        wait_until(lambda: sum(each.listens for each in owner.door._inside) == 2)
+        text = "x" * 60_000
+        for _ in range(MAX_UNREAD + 20):
+            owner.client.receive(BOB, "bob", text)
+            until(events, Received)
+        wait_until(lambda: len(owner.door._inside) == 2)  # the two of the one who reads
+
+
+def test_so_many_come_in_and_no_more(owner: Owner) -> None:
+    inside = [sockets.connect(owner.path, KEY) for _ in range(MAX_CONNECTIONS)]
+    with pytest.raises(OSError):  # noqa: PT011  # of which kind depends on who is faster
+        sockets.connect(owner.path, KEY)
+    inside.pop().close()
+    wait_until(lambda: len(owner.door._inside) < MAX_CONNECTIONS)
+    inside.append(sockets.connect(owner.path, KEY))
+    for each in inside:
+        each.close()
+
+
+def test_what_a_killed_owner_has_left_gives_way(tmp_path: Path) -> None:
+    path = sockets.path_of(tmp_path / "alice@1.vault")
+    sockets.listen(path).close()
+    assert path.is_socket()
+    with pytest.raises(ConnectionRefusedError):
+        sockets.connect(path, KEY)
+    made = Owner(tmp_path)
+    sockets.connect(path, KEY).close()
+    made.door.close()
+
+
+def test_a_long_path_is_no_obstacle_where_the_system_knows_another_way(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    if sys.platform != "linux":
+        with pytest.raises(OSError, match="too long"):
+            Owner(folder)
+        return
+    made = Owner(folder)
+    with made.asker() as (remote, _):
+        assert remote.conversations() == [BOB]
+    made.door.close()
+    assert list(folder.iterdir()) == []
+
+
+def test_where_there_are_no_sockets_nobody_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("socket.AF_UNIX")
+    with pytest.raises(OSError, match="no sockets"):
+        Owner(tmp_path)
+
+
+# --- real programs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[LiveServer]:
+    """A server; alice and bob have accounts, and each has accepted the other."""
+    server = LiveServer(tmp_path)
+    for user in ("alice", "bob"):
+        (tmp_path / f"{user}.password").touch(mode=0o600)
+        (tmp_path / f"{user}.password").write_text(f"the password of {user}\n")
+    assert run(server, "bob", "recv", "--register") == (0, "", "")
+    assert run(server, "alice", "send", "--register", "--to", "bob", typed="hello") == (0, "", "")
+    assert run(server, "bob", "client", typed="/accept alice\n")[0] == 0
+    assert run(server, "alice", "send", "--to", "bob", typed="first") == (0, "", "")
+    yield server
+    server.stop()
+
+
+def environment(site: LiveServer, user: str) -> dict[str, str]:
+    return server_environment({
+        "SECURECHAT_USER": user, "SECURECHAT_SERVER": f"localhost:{site.port}", "SECURECHAT_CA": str(site.ca),
+        "SECURECHAT_VAULT": str(site.folder / "vaults"),
+        "SECURECHAT_PASSWORD_FILE": str(site.folder / f"{user}.password"),
+    })  # fmt: skip
+
+
+def begin(site: LiveServer, user: str, *command: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.support.cheap", *command], env=environment(site, user),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+
+def run(site: LiveServer, user: str, *command: str, typed: str = "") -> tuple[int, str, str]:
+    """Run a command to its end: exit code, output, complaints."""
+    process = begin(site, user, *command)
+    output, complaints = process.communicate(typed.encode(), timeout=SECONDS)
+    assert b"Traceback" not in complaints
+    return process.returncode, output.decode(), complaints.decode()
+
+
+def read_line(process: subprocess.Popen[bytes]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().decode()
+
+
+def end(*processes: subprocess.Popen[bytes]) -> None:
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_cron_jobs_go_through_whoever_follows_and_one_another(site: LiveServer) -> None:
+    following = begin(site, "bob", "recv", "--follow")
+    try:
+        assert "alice: first" in read_line(following)
+        assert run(site, "bob", "send", "--to", "alice", typed="while I follow") == (0, "", "")
+        jobs = [begin(site, "alice", "send", "--to", "bob") for _ in range(5)]  # nobody follows there
+        for number, job in enumerate(jobs):
+            assert job.stdin is not None
+            job.stdin.write(f"job {number}".encode())
+            job.stdin.close()
+            job.stdin = None
+        for job in jobs:
+            assert job.communicate(timeout=SECONDS) == (b"", b"")
+            assert job.returncode == 0
+        heard = [read_line(following) for _ in jobs]
+        assert sorted(line.split("alice: ")[1].strip() for line in heard) == [f"job {number}" for number in range(5)]
+        assert run(site, "alice", "recv")[1].count("while I follow") == 1
+    finally:
+        end(following)
+
+
+def test_a_killed_owner_is_followed_by_whoever_went_through_it(site: LiveServer) -> None:
+    first = begin(site, "bob", "recv", "--follow")
+    assert "alice: first" in read_line(first)
+    second = begin(site, "bob", "recv", "--follow")
+    try:
+        assert run(site, "alice", "send", "--to", "bob", typed="two")[0] == 0
+        # Whichever of both marks it first, and so both have it, or the second was not there yet.
+        assert "alice: two" in read_line(first)
+        first.send_signal(signal.SIGKILL)
+        first.wait(SECONDS)
+        assert run(site, "bob", "send", "--to", "alice", typed="who has it now?") == (0, "", "")
+        assert run(site, "alice", "send", "--to", "bob", typed="three")[0] == 0
+        line = read_line(second)
+        assert "alice: three" in (line if "three" in line else read_line(second))
+        assert run(site, "alice", "recv")[1].count("who has it now?") == 1
+    finally:
+        end(first, second)
+
+
+def test_a_wrong_password_opens_no_door(site: LiveServer) -> None:
+    following = begin(site, "bob", "recv", "--follow")
+    try:
+        assert "alice: first" in read_line(following)
+        (site.folder / "bob.password").write_text("the password of somebody else\n")
+        code, _, complaint = run(site, "bob", "send", "--to", "alice", typed="x")
+        assert code == ExitCode.LOGIN_REFUSED
+        assert "does not open the vault" in complaint
+    finally:
+        end(following)
+
+
+def test_a_chat_in_a_terminal_and_a_command_beside_it(site: LiveServer) -> None:
+    chat = begin(site, "bob", "client")
+    try:
+        while "first" not in read_line(chat):
+            pass
+        assert run(site, "bob", "send", "--to", "alice", typed="from a script") == (0, "", "")
+        while "[alice] bob: from a script" not in (line := read_line(chat)):
+            assert line
+    finally:
+        end(chat)
+
+
+def test_whoever_does_not_answer_is_named(site: LiveServer) -> None:
+    (vault,) = (site.folder / "vaults").glob("bob*.vault")
+    lock = FileLock(vault.with_name(f"{vault.name}.lock"), busy="")
+    with pytest.raises(StorageError):
+        FileLock(vault.with_name(f"{vault.name}.lock"), busy="")
+    code, _, complaint = run(site, "bob", "recv", "--timeout", "2")
+    assert (code, complaint) == (ExitCode.TIMEOUT, "securechat: Time is up.\n")
+    lock.close()
+    assert run(site, "bob", "recv")[0] == 0
