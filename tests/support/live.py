@@ -1,7 +1,10 @@
 """A real server process on loopback, and what its clients have."""
 
 import signal
-from collections.abc import Mapping, Sequence
+import socket
+import sys
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from securechat import certs
@@ -23,6 +26,7 @@ class LiveServer:
         self.port = 0  # the first start chooses
         self._options = options
         self._environment = environment
+        self._let_go: Callable[[], object] = lambda: None
         self.start()
 
     def start(self) -> None:
@@ -30,11 +34,24 @@ class LiveServer:
         self._process = ServerProcess(
             self.ca.parent, self.folder / "data", *self._options, port=self.port, environment=self._environment
         )
+        self._let_go()
         self.port, self.log, self.pid = self._process.port, self._process.log, self._process.process.pid
+
+    def _hold(self) -> None:
+        """Keep the port until the next start: whoever asks the system for any port could be given this one.
+
+        Linux lets a server listen beside a socket that is bound and does not.
+        """
+        if sys.platform == "linux":
+            held = socket.socket()
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(("127.0.0.1", self.port))
+            self._let_go = weakref.finalize(self, held.close)
 
     def kill(self) -> None:
         """kill -9."""
         self._process.end(signal.SIGKILL)
+        self._hold()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal that does not end it."""
@@ -47,12 +64,18 @@ class LiveServer:
 
     def wait(self) -> int:
         """Wait until it ends by itself; its exit code."""
-        return self._process.wait()
+        code = self._process.wait()
+        self._hold()
+        return code
 
     def stop(self) -> int:
         """SIGTERM, unless it has ended already, and its exit code."""
         ended = self._process.process.poll()
-        return self._process.end(signal.SIGTERM) if ended is None else ended
+        if ended is not None:
+            return ended
+        code = self._process.end(signal.SIGTERM)
+        self._hold()
+        return code
 
 
 def view(client: LiveClient, name: str, *, joined: int = 0) -> View:
