@@ -71,8 +71,9 @@ class SendFile(Command):
     """Share a file: `Transferred` while it is brought to the server, `Said` then; done when the message is in the log.
 
     `path`: absolute; it is read once, and may change or go after `Transferred` says that it is sealed. `name`: what the
-    others see; empty: the last part of the path. What else there is stands in docs/content.md (Files). A client that
-    ends in between goes on when it is started again.
+    others see; empty: the last part of the path. What else there is stands in docs/content.md (Files). An `image` gets
+    a preview, where one can be made of it. A `voice` note is made of a WAV file, or is one: Ogg Opus with one channel;
+    it is refused where that cannot be. A client that ends in between goes on when it is started again.
     """
 
     conversation: bytes
@@ -81,11 +82,6 @@ class SendFile(Command):
     name: str = field(default="", repr=False)
     media_type: str = "application/octet-stream"
     disposition: Disposition = "attachment"
-    thumbnail: bytes = field(default=b"", repr=False)
-    milliseconds: int = 0
-    waveform: bytes = field(default=b"", repr=False)
-    width: int = 0
-    height: int = 0
 
 
 @value

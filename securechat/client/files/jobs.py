@@ -17,6 +17,8 @@ from typing import BinaryIO, Final
 from securechat import surroundings
 from securechat.client.files.placing import place, tidy
 from securechat.client.files.sealing import Digest, Progress, seal, unseal
+from securechat.client.media.sending import prepare
+from securechat.client.message import Disposition
 from securechat.errors import InternalError, SecurechatError, StorageError, UsageError
 from securechat.files import PRIVATE, make_private_folder, open_to_read
 from securechat.value import value
@@ -64,6 +66,7 @@ class Sealed:
 
     digest: Digest
     inline: bytes = field(default=b"", repr=False)
+    described: dict[str, bytes | int] = field(default_factory=dict, repr=False)  # by `client.media.sending`
 
 
 @value
@@ -76,6 +79,7 @@ class Seal(Job):
     blob: bytes = field(kw_only=True)
     inline: int = field(kw_only=True)
     most: int = field(kw_only=True)
+    disposition: Disposition = field(kw_only=True)
 
     def run(self, progress: Progress) -> Sealed:
         try:
@@ -86,18 +90,19 @@ class Seal(Job):
             size = os.fstat(file.fileno()).st_size
             if size > self.most:
                 raise UsageError("it is larger than files can be.")
+            source, size, described = prepare(file, size, self.disposition)
             if size <= self.inline:
-                data = file.read(size)
+                data = source.read(size)
                 if len(data) != size:
                     raise UsageError("it has become shorter while it was read. Send it again.")
-                return Sealed(Digest.of(data), data)
+                return Sealed(Digest.of(data), data, described)
             make_private_folder(self.copy.parent)
             self.copy.unlink(missing_ok=True)
             with os.fdopen(os.open(self.copy, _WRITE | os.O_EXCL, PRIVATE), "wb") as copy:
-                found = seal(file, copy, self.key, self.blob, size, progress)
+                found = seal(source, copy, self.key, self.blob, size, progress)
                 copy.flush()
                 os.fsync(copy.fileno())
-            return Sealed(found)
+            return Sealed(found, described=described)
 
 
 @value

@@ -22,7 +22,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final, Literal
 
 import msgspec
@@ -162,13 +162,15 @@ class Transfers:
         path = Path(command.path)
         if not path.is_absolute():
             raise UsageError("Give the whole path of the file.")
-        name = (command.name or path.name).encode(errors="replace")[:MAX_FILE_NAME].decode(errors="ignore")
+        called, media_type = command.name or path.name, command.media_type
+        if command.disposition == "voice":  # what is said of it, and not of what it is made of
+            called, media_type = f"{PurePath(called).stem}.ogg", "audio/ogg"
+        name = called.encode(errors="replace")[:MAX_FILE_NAME].decode(errors="ignore")
         if not name:
             raise UsageError("The file has no name: give it one.")
         file = File(
-            command.description or name, name, command.media_type, command.disposition, 0, _CONTENT_UNKNOWN,
-            os.urandom(BLOB_ID_LENGTH), new_key(), b"", command.thumbnail, command.milliseconds, command.waveform,
-            command.width, command.height,
+            command.description or name, name, media_type, command.disposition, 0, _CONTENT_UNKNOWN,
+            os.urandom(BLOB_ID_LENGTH), new_key(), b"",
         )  # fmt: skip
         body = _checked(file)
         row = self._context.vault.transfers.add("send", conversation.id, command.path, body)
@@ -341,7 +343,7 @@ class Transfers:
         most_inside = MAX_INLINE if file.disposition == "voice" else INLINE
         self._hand_out(transfer, Seal(
             transfer.row.id, transfer.attempt, source=Path(transfer.row.path), copy=self._copy(transfer), key=file.key,
-            blob=file.blob, inline=most_inside, most=MAX_FILE, unwanted=transfer.unwanted,
+            blob=file.blob, inline=most_inside, most=MAX_FILE, disposition=file.disposition, unwanted=transfer.unwanted,
         ))  # fmt: skip
 
     def _restart(self, transfer: _Transfer) -> None:
@@ -362,10 +364,10 @@ class Transfers:
         found = sealed.digest
         if sealed.inline or not found.size:
             whole = {"size": found.size, "digest": found.digest, "blob": b"", "key": b"", "inline": sealed.inline}
-            self._note(transfer, sealed=True, **whole)
+            self._note(transfer, sealed=True, **whole, **sealed.described)
             self._say(transfer)
             return
-        self._note(transfer, sealed=True, size=found.size, digest=found.digest)
+        self._note(transfer, sealed=True, size=found.size, digest=found.digest, **sealed.described)
         transfer.stage, transfer.done = "waiting", 0
         self._tell(transfer, at_once=True)
 

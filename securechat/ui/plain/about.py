@@ -23,7 +23,7 @@ from securechat.ui.plain.place import Place
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
 
-_LOOK_BACK: Final = 200
+LOOK_BACK: Final = 200
 """Newest messages among which the one is looked for that is meant without a number."""
 
 _MAX_DIGITS: Final = 4
@@ -133,7 +133,7 @@ def _about(
     if number is not None:
         chat.speak(here, command(chat.numbers.named(here, number)))
         return
-    found = next((each for each in reversed(chat.client.history(here.id, _LOOK_BACK)) if fits(each)), None)
+    found = next((each for each in reversed(chat.client.history(here.id, LOOK_BACK)) if fits(each)), None)
     if found is None:
         raise UsageError("There is no such message among the newest: type /history 1000, and take a number it shows.")
     chat.speak(here, command(found.local_id))

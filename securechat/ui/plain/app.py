@@ -31,6 +31,7 @@ from securechat.ui.plain.leaving import LOST, is_gone, left_in_order, quiet
 from securechat.ui.plain.ring import Ring
 from securechat.ui.plain.sharing import paths_like
 from securechat.ui.plain.verbs import VERBS
+from securechat.ui.plain.voice import Decoded
 from securechat.ui.view.completion import complete
 from securechat.ui.view.lines import notice, warning, wrap
 from securechat.ui.view.listing import names_in
@@ -94,7 +95,9 @@ class EndOfInput:
     """Ctrl-D on an empty line, or the end of the pipe."""
 
 
-Inbox = SimpleQueue[Event | Typed | TypedPassword | TypedPasswords | TypedDeletion | Written | EndOfInput | Woken]
+Inbox = SimpleQueue[
+    Event | Typed | TypedPassword | TypedPasswords | TypedDeletion | Written | Decoded | EndOfInput | Woken
+]
 """The queue that feeds a `Chat`. Its `put` is the core's `on_event`."""
 
 
@@ -199,7 +202,7 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
     def leave() -> None:
         inbox.put(EndOfInput())  # whatever is asked ends with the client
 
-    chat = Chat(client, show, piped=False, room=room, ring=Ring(write))
+    chat = Chat(client, show, piped=False, room=room, ring=Ring(write), later=inbox.put)
     ended = Flag()
 
     def leave_prompt_if_ended() -> None:
@@ -297,7 +300,7 @@ def _run_on_lines(client: "ChatClient", inbox: Inbox, fd: int, output: TextIO, *
             inbox.put(Typed(text))
         inbox.put(EndOfInput())
 
-    chat = Chat(client, show, piped=True)
+    chat = Chat(client, show, piped=True, later=inbox.put)
     try:
         with interrupts_wake(inbox.put):
             chat.show_unread()
@@ -375,6 +378,8 @@ def _feed(
                 chat.change_password(old, new)
             case Written(text):
                 chat.typing(text)
+            case Decoded():
+                chat.heard(item)
             case EndOfInput():
                 input_over = True
                 deadline = monotonic() + settle_seconds

@@ -63,6 +63,7 @@ from securechat.ui.plain.back import Reading
 from securechat.ui.plain.place import Place
 from securechat.ui.plain.ring import Ring
 from securechat.ui.plain.verbs import named
+from securechat.ui.plain.voice import Decoded, Voices
 from securechat.ui.text.conversations import presence
 from securechat.ui.text.states import why_password, why_silent
 from securechat.ui.text.wording import names_of, title
@@ -120,10 +121,12 @@ class Chat:
         piped: bool,
         room: str = "",
         ring: Ring | None = None,
+        later: Callable[[Decoded], None] | None = None,
     ) -> None:
         """`piped`: nobody is waiting at the keyboard, so a line is kept until the ones before it are settled.
 
         `room`: an open one, which is entered once we are in. `ring`: lets notices come, where somebody may hear them.
+        `later`: takes what a thread has made of a voice note, to hand it to `heard`.
         """
         self._ring = ring
         self._typed = -AT_THE_KEYBOARD  # when the last line was typed (monotonic seconds)
@@ -160,6 +163,7 @@ class Chat:
         self.place = Place(client)
         self.numbers = Numbers()
         self.reading = Reading()
+        self.voices = Voices(later or self.heard)
         self.listing = Listing(client)
         self._news = News(client)
         self._doubtful = ""  # said once Enter alone says so
@@ -192,7 +196,7 @@ class Chat:
     @property
     def idle(self) -> bool:
         """Whether everything typed so far is done, or held until somebody decides."""
-        done = self._held or not self._unanswered
+        done = self._held or not (self._unanswered or self.voices.busy)
         return self._ready and done and not (self._opening or self._kept)
 
     def quit(self) -> None:
@@ -292,6 +296,14 @@ class Chat:
         else:
             self._do(text)
         self._look()
+
+    def heard(self, decoded: Decoded) -> None:
+        """Take what has come of a voice note that was to be played."""
+        try:
+            self.show(notice(clean(self.voices.heard(decoded))))
+        except SecurechatError as error:
+            self._fail(exit_code(error))
+            self.show(warning(clean(str(error))))
 
     def _confirm(self) -> None:
         """Enter alone answers what is asked in the current conversation. In a pipe nobody can be asked."""
@@ -399,6 +411,8 @@ class Chat:
         if isinstance(event, ConversationChanged):
             self.place.find()  # it may have another name now
         match event:
+            case _ if self.voices.takes(event):
+                pass
             case Received(message=message) | Refused(message=Message() as message):
                 self._show_message(message)
             case Said(message=message) if event.command in self._unanswered:

@@ -57,7 +57,7 @@ from securechat.client.snapshot import ConversationSnapshot, Invitation
 from securechat.errors import UsageError
 from securechat.identity.invite_line import is_line
 from securechat.names import normalise_account, normalise_room
-from securechat.ui.plain import about, back, sharing
+from securechat.ui.plain import about, back, sharing, voice
 from securechat.ui.plain.place import Place
 from securechat.ui.text.states import absent, preference, unconfirmed
 from securechat.ui.text.trust import TRUST
@@ -82,6 +82,7 @@ class Session(Protocol):
     leaving: dict[int, bytes]
     numbers: about.Numbers
     reading: back.Reading
+    voices: voice.Voices
 
     def show(self, line: str) -> None:
         """Show a line that is already harmless."""
@@ -579,6 +580,8 @@ VERBS: Final = {
         Verb("/delete [N]", "take your newest message out of everybody's history", about.delete),
         Verb("/react [N] EMOJI", "put an emoji under the newest message; once more takes it back", about.react),
         Verb("/me TEXT", "say what you do, as in: /me waves", about.me),
+        Verb("/voice [FILE]", "send a WAV file as a voice note; /voice records one, /voice sends it", voice.voice),
+        Verb("/play [N] [FILE]", "play a voice note, or write it to a WAV file; /play stop", voice.play),
         Verb("/marks [send|show on|off [here]]", "tell others what you have read, or see that of them; or not", _marks),
         Verb("/typing [send|show on|off [here]]", "let others see when you type, or see when they do; or not", _typing),
         Verb("/notify [WHAT [here]]", "say of what a notice comes, how, what it says, and when none does", _notify),
