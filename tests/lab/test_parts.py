@@ -24,7 +24,7 @@ def stage() -> Iterator[Stage]:
 
 
 def test_what_can_be_replaced_is_this_and_neither_encryption_nor_its_guard() -> None:
-    assert " ".join(Parts.__annotations__) == "clock trust pins record padding rules clean secret timing"
+    assert " ".join(Parts.__annotations__) == "clock trust pins record padding rules clean secret timing network"
     assert " ".join(ServerParts.__annotations__) == "password_cost accepts_commit"
 
 
