@@ -20,6 +20,7 @@ from scripts.benchmarks.work import (
     client,
     dead_reader,
     doors,
+    files,
     flood,
     hostile,
     idle,
@@ -41,7 +42,7 @@ SERVERS: dict[str, Callable[[Run], Iterator[Figure]]] = {
 }  # fmt: skip
 OTHERS: dict[str, Callable[[], Iterator[Figure]]] = {
     "flood": flood.flood, "login-timing": login_timing.login_timing, "mls": mls.mls, "mls-growth": mls_growth.growth,
-    "client": client.client, "doors": doors.doors, "rotation": rotation.rotation,
+    "client": client.client, "doors": doors.doors, "files": files.files, "rotation": rotation.rotation,
     "link": link.link,
 }  # fmt: skip
 BENCHES = (*SERVERS, *OTHERS)

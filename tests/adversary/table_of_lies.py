@@ -675,6 +675,34 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
             ],
         },
     },
+    "BlobState": {
+        "": "nothing",
+        "id": "Disconnected",
+        "offset": {
+            "the truth": ["0", "one less"],
+            "nothing": ["one more"],
+            "Refused local; TransferEnded": ["the most"],
+        },
+        "expires": "nothing",
+    },
+    "BlobBytes": {
+        "": "nothing",
+        "id": "Disconnected",
+        "size": {
+            "Disconnected": ["0"],
+            "Refused local; TransferEnded": ["one less", "one more", "the most"],
+        },
+        "data": {
+            "Disconnected": ["empty", "one byte more"],
+            "Refused local; TransferEnded": [
+                "one byte less",
+                "first byte altered",
+                "last byte altered",
+                "zeros",
+                "of another conversation",
+            ],
+        },
+    },
     "Stock": {
         "": "nothing",
         "id": "Disconnected",

@@ -31,6 +31,7 @@ MAX_CONNECTIONS: Final = 4
 Change = Callable[[m.FromServer], list[m.FromServer]]
 
 WORRIES: Final[dict[type[events.Event], str]] = {
+    events.TransferDelayed: "code", events.TransferEnded: "",
     events.Alarm: "kind", events.Stopped: "", events.KeyChanged: "trust", events.Held: "", events.Gap: "",
     events.OutOfStep: "what", events.Refused: "code", events.Delayed: "code", events.Disconnected: "",
     events.FirstContact: "account", events.Ended: "", events.Unreachable: "account",
@@ -51,6 +52,8 @@ class Reader(Person):
 
     def flush(self) -> None:
         """Take the engine's messages for the server, and its events."""
+        if not self.engine.failure:
+            self.work()
         if self.link is not None and not self.protocol.ended:
             free = limits.MAX_IN_FLIGHT - self.protocol.in_flight
             for message in self.engine.take_outgoing(free, self.protocol.next_id):

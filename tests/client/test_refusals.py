@@ -34,13 +34,12 @@ TOLD_ANYWAY: dict[str, dict[str, int]] = {
 
 TELLING = (
     events.Refused, events.Alarm, events.Delayed, events.Stopped, events.OutOfStep, events.Disconnected, events.Ended,
-    events.PasswordWanted, events.Recovered,
+    events.PasswordWanted, events.Recovered, events.TransferDelayed, events.TransferEnded,
 )  # fmt: skip
 
 NOBODY_WAITS = {
     wire.CommitFailed: "only the operator's log gets it",
-    wire.StartBlob: "no client sends files yet", wire.PutBlob: "the same", wire.FetchBlob: "the same",
-    wire.DropBlob: "the same",
+    wire.DropBlob: "it ends by itself",
     wire.ClientHello: "answered by Closing",
 }
 """Requests whose refusal changes nothing for anybody."""
@@ -330,6 +329,22 @@ def recover(stage: Stage) -> Fulfilled:
     return lambda: inside(stage.victim, "#club", "bob") and inside(stage.victim, "bob", "bob")
 
 
+def share(stage: Stage) -> Fulfilled:
+    stage.direct()
+    (stage.folder / "sea.jpg").write_bytes(bytes(300_000))
+    stage.do(stage.alice, commands.SendFile(stage.alice.id_of("bob"), str(stage.folder / "sea.jpg")))
+    return read(stage.bob, "alice", "alice: sea.jpg")
+
+
+def fetch(stage: Stage) -> Fulfilled:
+    share(stage)
+    stage.victim, folder = stage.bob, stage.folder / "saved"
+    folder.mkdir()
+    (line,) = [each.local_id for each in stage.bob.history("alice", 10) if each.file is not None]
+    stage.do(stage.bob, commands.SaveFile(line, str(folder)))
+    return lambda: (folder / "sea.jpg").exists()
+
+
 SCENES: dict[str, tuple[type[wire.Request], Callable[[Stage], Fulfilled]]] = {
     "Register": (wire.Register, register),
     "Login": (wire.Login, log_in),
@@ -360,6 +375,9 @@ SCENES: dict[str, tuple[type[wire.Request], Callable[[Stage], Fulfilled]]] = {
     "FetchStatements to recover": (wire.FetchStatements, recover),
     "FetchKeepsake": (wire.FetchKeepsake, recover),
     "FetchCheckpoints": (wire.FetchCheckpoints, recover),
+    "StartBlob": (wire.StartBlob, share),
+    "PutBlob": (wire.PutBlob, share),
+    "FetchBlob": (wire.FetchBlob, fetch),
 }
 
 

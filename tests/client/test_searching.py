@@ -15,7 +15,7 @@ from securechat.client.password_source import PasswordSource
 from securechat.client.query import MAX_QUERY, Query
 from securechat.client.vault.vault import Vault
 from securechat.client.wrapping import Cost
-from securechat.content.registry import Name, Reply, Text, encode_body
+from securechat.content.registry import File, Name, Reply, Text, encode_body
 from securechat.errors import UsageError
 from tests.client.test_migrations import pages
 from tests.support.people import Person, settle
@@ -99,6 +99,19 @@ def test_filters_say_who_where_when_and_what(vault: Vault) -> None:
     assert found(vault, after=3_000) == ["lunch, yes", "lunch again", "lunch was good"]
     assert found(vault, "lunch", before=5_000)[0] == waits.text
     assert found(vault, "lunch", before=0, after=9_000) == []
+
+
+def test_a_file_is_found_by_its_name_and_what_it_is_said_to_be_until_it_is_deleted(vault: Vault) -> None:
+    add(vault, "is there a menu?")
+    shared = File("lunch plan", "menu.pdf", "application/pdf", "attachment", 4, bytes(32), b"", b"", b"%PDF")
+    with vault.transaction():
+        line = vault.history.add(HERE, "bob", encode_body(shared), own=False, trust="accepted", seq=9, time=1_000)
+    for hits in (found(vault, has=("file",)), found(vault, "menu", "pdf"), found(vault, "plan")):
+        assert hits == ["menu.pdf: lunch plan"]
+    assert len(found(vault, "menu")) == 2
+    with vault.transaction():
+        vault.history.delete(line.local_id, "bob")
+    assert found(vault, has=("file",)) == found(vault, "plan") == []
 
 
 def test_what_was_found_goes_on_in_pages(vault: Vault) -> None:

@@ -125,17 +125,16 @@ class Person:
             self.to_server.clear()
             self.engine.disconnected()
 
-    def work(self) -> bool:
-        """Do what the engine wants done with files. Return whether there was anything."""
-        jobs = self.engine.take_jobs()
-        for job in jobs:
-            self.engine.finish([outcome(job, lambda _done: None)])
-        return bool(jobs)
+    def work(self) -> None:
+        """Do what the engine wants done with files."""
+        while jobs := self.engine.take_jobs():
+            for job in jobs:
+                self.engine.finish([outcome(job, lambda _done: None)])
 
     def flush(self) -> None:
         """Take the engine's messages for the server, and its events, once no job with a file is left."""
-        while self.working and self.work():
-            pass
+        if self.working:
+            self.work()
         if self.link is not None:
             free = limits.MAX_IN_FLIGHT - self._in_flight
             for message in self.engine.take_outgoing(free, self._id):

@@ -54,7 +54,7 @@ def client() -> Iterator[Figure]:
     switching = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)  # as where people use it
     try:
-        with tempfile.TemporaryDirectory() as folder, _served(Path(folder)) as place:
+        with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as place:
             yield from _front_end(place)
             yield from _finding(place)
             received, said = _floor(Path(folder))
@@ -71,10 +71,13 @@ class Place:
     folder: Path
     ca: Path
     port: int
+    cpu: Callable[[], float]
+    """Seconds of CPU that the server has used."""
 
 
 @contextmanager
-def _served(folder: Path) -> Iterator[Place]:
+def served(folder: Path) -> Iterator[Place]:
+    """Run a server whose data, and whose clients' vaults, are in a folder."""
     certs.generate(folder / "certs", ("localhost", "127.0.0.1"))
     (folder / "bench.toml").write_text(SETTINGS)
     command = [
@@ -84,7 +87,7 @@ def _served(folder: Path) -> Iterator[Place]:
     ]  # fmt: skip
     process = Process(command, folder)
     try:
-        yield Place(folder, folder / "certs" / "ca.pem", process.address[1])
+        yield Place(folder, folder / "certs" / "ca.pem", process.address[1], process.cpu)
     finally:
         process.stop()
 

@@ -387,14 +387,19 @@ class Transfers:
             self._open(transfer)
 
     def _started(self, transfer: _Transfer, state: BlobState) -> None:
+        if state.offset > transfer.total:
+            self._end(transfer, "the server says that it has more of it than there is.")
+            return
         transfer.move(state.offset)
         self._tell(transfer, at_once=True)
         self._arrived(transfer, state)
 
     def _arrived(self, transfer: _Transfer, state: BlobState) -> None:
         """So much is on the server's disk."""
-        transfer.done, transfer.told_code = state.offset, ""
-        transfer.backoff.reset()
+        if state.offset > transfer.done:
+            transfer.told_code = ""
+            transfer.backoff.reset()
+        transfer.done = state.offset
         self._tell(transfer)
         if state.offset < transfer.total:
             return
@@ -427,7 +432,11 @@ class Transfers:
 
         def stored(transfer: _Transfer, state: BlobState) -> None:
             transfer.in_flight -= 1
-            self._arrived(transfer, state)
+            if state.offset == offset + len(data):
+                self._arrived(transfer, state)
+            else:  # it is not where it should be: ask how far it is
+                transfer.wait()
+                transfer.backoff.wait()
 
         put = PutBlob(0, transfer.row.conversation, transfer.file.blob, offset, data)
         self._context.request(put, self._timed(self._answer(transfer, stored)))

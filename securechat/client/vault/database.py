@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import field
 from pathlib import Path
-from shutil import copyfile, disk_usage
+from shutil import copyfile, disk_usage, rmtree
 from typing import Any, Final, Self
 
 from sqlcipher3 import dbapi2 as sqlite
@@ -25,7 +25,7 @@ from securechat.client.password_source import PasswordSource
 from securechat.client.vault import key_file, schema
 from securechat.client.vault.door_proof import DoorKey
 from securechat.client.vault.identity_key import IdentityKey
-from securechat.client.vault_files import CARD, EXPORTING, FIRST_KEY, KEY, beside, check_whole
+from securechat.client.vault_files import CARD, EXPORTING, FILES, FIRST_KEY, KEY, beside, check_whole
 from securechat.client.wrapping import Cost
 from securechat.errors import StorageError
 from securechat.files import PRIVATE, FileLock, make_private_folder, sync, write_atomically
@@ -181,6 +181,7 @@ class Database(Statements):
         with suppress(OSError):  # what is called so may be no card
             beside(self.path, CARD).unlink()
         beside(self.path, KEY).replace(beside(self.path, FIRST_KEY))
+        rmtree(beside(self.path, FILES), ignore_errors=True)
         for suffix in (EXPORTING, "", "-wal", "-shm", FIRST_KEY):
             beside(self.path, suffix).unlink(missing_ok=True)
 

@@ -1,5 +1,6 @@
 """Files from one person to another, engines and server in memory: each step, each end, and what becomes of it."""
 
+import errno
 import os
 from collections.abc import Callable
 from hashlib import sha256
@@ -15,6 +16,7 @@ from securechat.content.registry import File, encode_body
 from securechat.errors import UsageError
 from securechat.wire import messages as wire
 from securechat.wire.blobs import blob_length
+from tests.support.memory_server import MemoryServer
 from tests.support.people import Person, only, settle
 from tests.support.sounds import note_of
 
@@ -522,3 +524,150 @@ def test_a_vault_that_is_copied_has_no_keys_of_what_was_deleted(pair: list[Perso
     settle(*pair)
     bodies = [body for (body,) in bob.vault.all("SELECT body FROM messages UNION ALL SELECT body FROM transfers")]
     assert not any(file.key in body for body in bodies)
+
+
+def told_of(person: Person, kind: type[events.TransferDelayed | events.TransferEnded]) -> list[str]:
+    return [each.text for each in person.happened if isinstance(each, kind)]
+
+
+def test_a_full_share_is_told_and_the_file_goes_once_there_is_room(
+    people: Callable[..., list[Person]], source: Path, folder: Path, server: MemoryServer
+) -> None:
+    alice, bob = people("alice", "bob")
+    alice.do(commands.JoinRoom("#lobby"))
+    settle(alice, bob)
+    bob.do(commands.JoinRoom("#lobby"))
+    settle(alice, bob)
+    limits = server.sequencer._blobs.limits
+    server.sequencer._blobs.limits = limits._replace(per_account=blob_length(len(DATA)) + 10_000)
+    share(alice, "#lobby", source)
+    settle(alice, bob)
+    first = newest_file(alice, "#lobby")
+    second = share(alice, "#lobby", source, name="second.jpg")
+    settle(alice, bob, until=lambda: bool(told_of(alice, events.TransferDelayed)))
+    assert "It is tried again by itself" in told_of(alice, events.TransferDelayed)[0]
+    assert not answered(alice, second)
+    alice.do(commands.Delete(first))
+    settle(alice, bob)
+    assert answered(alice, second)
+    save(bob, "#lobby", folder)
+    settle(alice, bob)
+    assert names_in(folder) == ["second.jpg"]
+
+
+def test_a_file_that_no_share_could_hold_is_refused_in_words(
+    pair: list[Person], source: Path, server: MemoryServer
+) -> None:
+    alice, _ = pair
+    server.sequencer._blobs.limits = server.sequencer._blobs.limits._replace(per_account=10_000)
+    sent = share(alice, "bob", source)
+    settle(*pair)
+    assert "sea.jpg was not sent: the server says:" in refusal(alice, sent)
+    assert copies(alice) == []
+
+
+def test_a_file_that_expires_meanwhile_is_told(pair: list[Person], source: Path, folder: Path) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    saved = save(bob, "alice", folder)
+    for _ in range(3):
+        bob.push()
+        bob.pull()
+    alice.cut()
+    bob.server.now += 40 * 86_400_000
+    bob.server.tidy()
+    settle(bob)
+    assert "does not have it any more" in refusal(bob, saved)
+    assert names_in(folder) == copies(bob) == []
+
+
+def test_whoever_was_removed_or_is_a_stranger_fetches_nothing(
+    people: Callable[..., list[Person]], source: Path
+) -> None:
+    """They may know the ids: of files that were sent before they went, they had the keys as well."""
+    alice, bob, carol, dave = everybody = people("alice", "bob", "carol", "dave")
+    alice.do(commands.CreateRoom("#club"))
+    settle(*everybody)
+    room = alice.id_of("#club")
+    for name in ("bob", "carol"):
+        alice.do(commands.Invite(room, name))
+        settle(*everybody)
+    alice.do(commands.Remove(room, "carol"))
+    settle(*everybody)
+    share(alice, "#club", source)
+    settle(*everybody)
+    file = bob.vault.history.file(newest_file(bob, "#club"))
+    assert file is not None
+    answers: dict[str, wire.Reply] = {}
+    for person in (bob, carol, dave):
+        request = wire.FetchBlob(0, room, file.blob, 0, 65_536)
+        with person.engine._unit():
+            person.engine._context.request(request, lambda reply, name=person.name: answers.update({name: reply}))  # type: ignore[misc]  # bound now
+        settle(*everybody)
+    assert isinstance(answers["bob"], wire.BlobBytes)
+    for name in ("carol", "dave"):
+        refused = answers[name]
+        assert isinstance(refused, wire.Refused)
+        assert refused.code in ("gone", "not-found")
+
+
+def test_a_disk_that_is_full_is_told_and_nothing_is_left(
+    pair: list[Person], source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+
+    def full(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    sent, saved = share(alice, "bob", source), save(bob, "alice", folder)
+    settle(*pair)
+    assert "No space left on device" in refusal(alice, sent)
+    assert "No space left on device" in refusal(bob, saved)
+    assert names_in(folder) == copies(alice) == copies(bob) == []
+
+
+def test_several_files_take_turns(pair: list[Person], source: Path) -> None:
+    """A small one does not wait for a large one that began before it."""
+    alice, bob = pair
+    small = source.with_name("small")
+    small.write_bytes(DATA[: 2 << 16])
+    large, little = share(alice, "bob", source), share(alice, "bob", small)
+    settle(*pair, until=lambda: answered(alice, little))
+    assert not answered(alice, large)
+    settle(*pair)
+    assert answered(alice, large)
+    assert len([line for line in bob.history("alice", 10) if line.file is not None]) == 2
+
+
+def test_where_parts_take_long_one_goes_at_a_time(pair: list[Person], source: Path) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    while not any(isinstance(message, wire.PutBlob) for message in alice.to_server):
+        assert alice.push() or alice.pull()
+    on_their_way = []
+    while not any(isinstance(message, wire.Submit) for message in alice.to_server):
+        bob.server.seconds += transfers.SLOW_SECONDS + 0.1
+        on_their_way.append(sum(isinstance(message, wire.PutBlob) for message in alice.to_server))
+        assert alice.push() or alice.pull()
+        alice.pull()
+    assert on_their_way[0] == transfers.WINDOW
+    assert on_their_way[-1] == 1
+    settle(*pair)
+    assert bob.history("alice", 1)[0].file is not None
+
+
+def test_a_conversation_that_ends_meanwhile_ends_the_file(pair: list[Person], source: Path) -> None:
+    alice, bob = pair
+    sent = share(alice, "bob", source)
+    for _ in range(5):
+        alice.push()
+        alice.pull()
+    alice.do(commands.Leave(alice.id_of("bob")))
+    settle(alice, bob)
+    assert "was not sent" in refusal(alice, sent)
+    assert copies(alice) == []
+    assert not any(line.file for line in bob.history("alice", 10))
