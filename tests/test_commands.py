@@ -74,7 +74,8 @@ class Site:
     def recv(self, user: str, *others: str) -> list[tuple[str, str, str]]:
         """What `recv --json` prints: conversation, sender and text of each message."""
         lines = [json.loads(line) for line in self.run(user, "recv", "--json", *others).splitlines()]
-        return [(line["conversation"], line["from"], line["text"]) for line in lines]
+        received = [(line["where"], line["message"]) for line in lines if line["event"] == "Received"]
+        return [(where, message["sender"], message["text"]) for where, message in received]
 
 
 @pytest.fixture
@@ -212,8 +213,10 @@ def test_lines_bring_people_in_who_know_each_other_by_them(
         site.run("bob", "send", *ca, "--to", "#staff", typed="here I am")
         assert alice.stdout is not None
         heard = json.loads(alice.stdout.readline())
-        assert (heard["conversation"], heard["from"], heard["text"]) == ("#staff", "bob", "here I am")
-        assert heard["trust"] == "accepted"
+        while heard["event"] != "Received":
+            heard = json.loads(alice.stdout.readline())
+        assert (heard["where"], heard["message"]["sender"], heard["message"]["text"]) == ("#staff", "bob", "here I am")
+        assert heard["message"]["trust"] == "accepted"
     finally:
         alice.kill()
         alice.communicate()

@@ -312,7 +312,7 @@ def test_with_standard_output_closed_nothing_counts_as_shown(site: LiveServer) -
     assert run([*PROGRAM, "recv", "--json", *options(site)], closed=">&- 2>&-") == (1, "", "")
     code, printed, complaint = run([*PROGRAM, "recv", "--json", *options(site)])
     assert (code, complaint) == (0, "")
-    assert '"text": "hello"' in printed
+    assert '"text":"hello"' in printed
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

@@ -96,7 +96,7 @@ def test_what_is_received_and_cannot_be_printed_is_received_again(site: LiveServ
     assert (code, complaint) == (1, f"Error: {FULL}\n")
     code, printed, complaint = run(*PROGRAM, "recv", "--json", *options(site))
     assert (code, complaint) == (0, "")
-    assert '"text": "hello"' in printed
+    assert '"text":"hello"' in printed
 
 
 def test_without_memory_for_the_password_that_is_said(site: LiveServer) -> None:

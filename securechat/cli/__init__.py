@@ -147,6 +147,7 @@ def main() -> None:
 for _command in (
     server.gen_certs, server.server, server.doctor, admin.admin,
     client.client, client.invite, client.join, client.recovery, client.recover, client.revoke, client.password,
-    client.export_vault, client.import_vault, client.send, client.recv, client.rpc, client.config,
+    client.export_vault, client.import_vault, client.send, client.recv, client.history, client.search, client.files,
+    client.rooms, client.members, client.verify, client.rpc, client.config,
 ):  # fmt: skip
     main.add_command(_command)

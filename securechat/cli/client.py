@@ -214,6 +214,17 @@ _timeout = click.option(
 )  # fmt: skip
 
 
+def _let_tell(_: click.Context, __: click.Parameter, quiet: bool) -> None:  # noqa: FBT001  # click's form
+    from securechat.ui import person
+
+    person.tell(news=not quiet)
+
+
+_quiet = click.option(
+    "--quiet", is_flag=True, callback=_let_tell, expose_value=False, is_eager=True, help="Say nothing but errors."
+)
+
+
 def _left(limit: "TimeLimit | None") -> float | None:
     return None if limit is None else limit.left
 
@@ -261,6 +272,7 @@ _wait = click.option("--wait", is_flag=True, help="If the server is full, wait f
 @_wait
 @_timeout
 @_no_input
+@_quiet
 def invite(
     options: "Options", room: str, days: int, *, listing: bool, revoke: str, wait: bool, limit: "TimeLimit | None"
 ) -> None:
@@ -284,6 +296,7 @@ def invite(
 @_wait
 @_timeout
 @_no_input
+@_quiet
 @_colour
 def join(
     file: str | None, user: str, vault: Path, password_file: Path | None, *,
@@ -468,6 +481,7 @@ _inviters = _setting(
 @_wait
 @_timeout
 @_no_input
+@_quiet
 def send(
     options: "Options", to: str, reply: int | None, *, create: bool, wait: bool, limit: "TimeLimit | None"
 ) -> None:
@@ -483,17 +497,122 @@ def send(
 @click.command()
 @_client_options
 @_inviters
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@click.option("--json", "as_json", is_flag=True, help="Print all events as JSON, one a line: docs/scripts.md.")
 @click.option("--follow", is_flag=True, help="Keep printing new messages until interrupted.")
 @_wait
 @_timeout
 @_no_input
+@_quiet
 def recv(options: "Options", *, as_json: bool, follow: bool, wait: bool, limit: "TimeLimit | None") -> None:
     """Print the messages that have not been read on this device yet."""
     from securechat.ui.scripts import run_recv
 
     _run(options, lambda core, events: run_recv(
         core, events, as_json=as_json, follow=follow, wait=wait, timeout=_left(limit)
+    ))  # fmt: skip
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line: docs/scripts.md.")
+_limit_of_lines = click.option(
+    "--limit", "lines", type=click.IntRange(1, 1000), default=100, show_default=True, help="The newest lines."
+)
+
+
+@click.command()
+@_client_options
+@click.argument("name", metavar="USER|#ROOM")
+@_limit_of_lines
+@_as_json
+@_timeout
+@_no_input
+@_quiet
+def history(options: "Options", name: str, *, lines: int, as_json: bool, **_: object) -> None:
+    """Print what was said to a person or in a room, as far as this device has it; the server is not asked."""
+    from securechat.ui.queries import run_history
+
+    _run(options, lambda core, _: run_history(core, name, lines, as_json=as_json))
+
+
+@click.command()
+@_client_options
+@click.argument("words", nargs=-1, required=True)
+@_limit_of_lines
+@_as_json
+@_timeout
+@_no_input
+@_quiet
+def search(options: "Options", words: tuple[str, ...], *, lines: int, as_json: bool, **_: object) -> None:
+    """Print what this device has with these words in it; from:bob in:#room has:link after:2026-11 narrow it down."""
+    from securechat.ui.queries import run_search
+
+    _run(options, lambda core, _: run_search(core, " ".join(words), lines, as_json=as_json))
+
+
+@click.command()
+@_client_options
+@_limit_of_lines
+@_as_json
+@_timeout
+@_no_input
+@_quiet
+def files(options: "Options", *, lines: int, as_json: bool, **_: object) -> None:
+    """Print the messages that share a file, as far as this device has them."""
+    from securechat.ui.queries import run_search
+
+    _run(options, lambda core, _: run_search(core, "has:file", lines, as_json=as_json))
+
+
+@click.command()
+@_client_options
+@_as_json
+@_wait
+@_timeout
+@_no_input
+@_quiet
+def rooms(options: "Options", *, as_json: bool, wait: bool, limit: "TimeLimit | None") -> None:
+    """Print the rooms that one could enter, by the server's list."""
+    from securechat.ui.queries import run_rooms
+
+    _run(options, lambda core, events: run_rooms(core, events, as_json=as_json, wait=wait, timeout=_left(limit)))
+
+
+@click.command()
+@_client_options
+@click.argument("name", metavar="USER|#ROOM")
+@_as_json
+@_wait
+@_timeout
+@_no_input
+@_quiet
+def members(options: "Options", name: str, *, as_json: bool, wait: bool, limit: "TimeLimit | None") -> None:
+    """Print who is in a room, and how their keys stand."""
+    from securechat.ui.queries import run_members
+
+    _run(options, lambda core, events: run_members(
+        core, events, name, as_json=as_json, wait=wait, timeout=_left(limit)
+    ))  # fmt: skip
+
+
+@click.command()
+@_client_options
+@click.argument("user", metavar="USER")
+@click.argument("number", metavar="[NUMBER]", default="")
+@_as_json
+@_wait
+@_timeout
+@_no_input
+@_quiet
+def verify(
+    options: "Options", user: str, number: str, *, as_json: bool, wait: bool, limit: "TimeLimit | None"
+) -> None:
+    """Print the safety number to compare with somebody; with the NUMBER that they see, note that it fits.
+
+    It has 60 digits. One that fits no key ends with 5, and nothing is noted.
+    """
+    from securechat.ui.queries import run_verify
+
+    _run(options, lambda core, events: run_verify(
+        core, events, user, number, as_json=as_json, wait=wait, timeout=_left(limit)
     ))  # fmt: skip
 
 

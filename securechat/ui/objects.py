@@ -159,17 +159,21 @@ def json_type(hint: Any) -> Any:
     return hint
 
 
-def given_type(hint: Any) -> Any:
-    """Return the type of what a caller may give for a value of this one: bounded where `json_type` need not be."""
-    types: dict[Any, Any] = {bytes: Id, int: Integer}
+def given_type(hint: Any, name: str = "") -> Any:
+    """Return the type of what a caller may give for a value of this one: bounded where `json_type` need not be.
+
+    `name`: of the field. One that is called so holds the id of a conversation.
+    """
     if isinstance(hint, type) and is_dataclass(hint):
         hints = get_type_hints(hint)
         parts = []
         for field in fields(hint):
             default = () if field.default is MISSING else (field.default,)
-            parts.append((field.name, given_type(hints[field.name]), *default))
+            parts.append((field.name, given_type(hints[field.name], field.name), *default))
         return msgspec.defstruct(f"{hint.__name__}Given", parts, kw_only=True, forbid_unknown_fields=True)
-    return types.get(hint, hint)
+    if hint is bytes:
+        return Id if name == "conversation" else HexText
+    return Integer if hint is int else hint
 
 
 def event_type(event: type[Event]) -> Any:

@@ -3,7 +3,6 @@
 Both start the core, watch its events until their own question is answered, and close it. The answer is an exit code.
 """
 
-import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -68,10 +67,13 @@ from securechat.content.registry import MAX_TEXT, check_text
 from securechat.errors import RefusedError, SecurechatError, UsageError
 from securechat.identity.invite_line import InviteLine
 from securechat.names import normalise_title
+from securechat.ui import person
 from securechat.ui.called import program
 from securechat.ui.exit_codes import ExitCode, exit_code
 from securechat.ui.handover import OwnerGone
 from securechat.ui.interrupts import Woken, interrupts_wake
+from securechat.ui.objects import conversation_of, event_object
+from securechat.ui.objects import line_of as object_line
 from securechat.ui.qr import show_beside
 from securechat.ui.text.sentences import sentences
 from securechat.ui.text.states import why_held, why_password, why_silent, why_unreachable
@@ -121,8 +123,18 @@ def read_text() -> str:
     return text
 
 
-class _Run:
-    """What both commands share: the time limit, lines for a person, and the events that mean the same for both."""
+def about(invitation: Invitation) -> str:
+    """Say that an invitation waits for a person: a program answers none but those of its settings."""
+    who, room = invitation.inviter, invitation.name
+    state = "first contact, " if invitation.first_contact else ""
+    return (
+        f"{who} ({state}key {invitation.key}) invites you to {room}. Answer in the client: /accept {room}. Or let "
+        f"programs accept what this key sends: --accept-invitations-of {who}:{invitation.key}"
+    )
+
+
+class Run:
+    """What these commands share: the time limit, lines for a person, and the events that mean the same for both."""
 
     def __init__(
         self, client: "ChatClient", events: Events, *, wait: bool, timeout: float | None, errors: TextIO
@@ -147,14 +159,10 @@ class _Run:
         with suppress(OSError):
             tell(f"securechat: {text}", self._errors)
 
-    def complain_of(self, invitation: Invitation) -> None:
-        """Say that an invitation waits for a person: a program answers none but those of its settings."""
-        who, room = invitation.inviter, invitation.name
-        state = "first contact, " if invitation.first_contact else ""
-        self.complain(
-            f"{who} ({state}key {invitation.key}) invites you to {room}. Answer in the client: /accept {room}. Or let "
-            f"programs accept what this key sends: --accept-invitations-of {who}:{invitation.key}"
-        )
+    def mention(self, text: str) -> None:
+        """Print one line of news for a person who wants to hear them."""
+        if person.hears_news():
+            self.complain(text)
 
     def refused(self, event: Refused | Delayed) -> ExitCode:
         """Say why something was not done, and return the exit code for that."""
@@ -267,13 +275,13 @@ def run_send(
 
     `reply`: the seq of the message there that it answers, among the newest REPLY_LINES; 0: it answers none.
 
-    `attempt`: the same one where this goes on after OwnerGone, which it raises as `_Run.until` does: a text that is in
+    `attempt`: the same one where this goes on after OwnerGone, which it raises as `Run.until` does: a text that is in
     the vault by then is not said twice.
 
     If we are not in the room yet, we enter it first; one that is not there is made only with `create`. A text that was
     queued and not accepted stays in the vault: the next client of this account sends it.
     """
-    run = _Run(client, events, wait=wait, timeout=timeout, errors=errors)
+    run = Run(client, events, wait=wait, timeout=timeout, errors=errors)
     try:
         name = normalise_title(to)
     except SecurechatError as error:
@@ -285,7 +293,7 @@ def run_send(
 class _Sending:
     """One text's progress."""
 
-    def __init__(self, run: _Run, name: str, text: str, reply: int, attempt: Attempt, *, create: bool) -> None:
+    def __init__(self, run: Run, name: str, text: str, reply: int, attempt: Attempt, *, create: bool) -> None:
         self._run = run
         self._attempt = attempt
         self._said = 0  # the line that an earlier attempt has left in the vault
@@ -302,7 +310,7 @@ class _Sending:
         if isinstance(event, Ready) and self._command is None:
             for invitation in self._client.invitations():
                 if invitation.name == self._name and self._client.find(self._name) is None:
-                    self._run.complain_of(invitation)
+                    self._run.complain(about(invitation))
                     return ExitCode.UNTRUSTED
             if (said := self._said_before()) is not None:
                 self._said = said.local_id
@@ -394,7 +402,7 @@ def run_invite(
     errors: TextIO = sys.stderr,
 ) -> ExitCode:
     """Carry out a command about invite lines. A new line is the one line of output; lists have one for each."""
-    run = _Run(client, events, wait=wait, timeout=timeout, errors=errors)
+    run = Run(client, events, wait=wait, timeout=timeout, errors=errors)
 
     def judge(event: Event) -> ExitCode | None:
         match event:
@@ -404,7 +412,7 @@ def run_invite(
                 output.write(f"{text}\n")
                 output.flush()
                 show_beside(text)
-                run.complain(
+                run.mention(
                     f"Whoever uses it first is taken for the one you give it to. `{program()} invite --revoke "
                     f"{line.mark}` takes it back."
                 )
@@ -423,7 +431,7 @@ def run_password(
     client: "ChatClient", events: Events, old: str, new: str, *, errors: TextIO = sys.stderr
 ) -> ExitCode:
     """Put another password in place of the present one, or take over the account's where that was done elsewhere."""
-    run = _Run(client, events, wait=True, timeout=None, errors=errors)
+    run = Run(client, events, wait=True, timeout=None, errors=errors)
     run.takes_password = True
     command, taking, done = ChangePassword(old, new), 0, False
 
@@ -452,7 +460,7 @@ def run_password(
 
 def run_register(client: "ChatClient", events: Events, *, errors: TextIO = sys.stderr) -> ExitCode:
     """Make the account and log in; OK once the server has this device. However full the server is, it waits."""
-    run = _Run(client, events, wait=True, timeout=None, errors=errors)
+    run = Run(client, events, wait=True, timeout=None, errors=errors)
 
     def judge(event: Event) -> ExitCode | None:
         if isinstance(event, Waiting):
@@ -471,7 +479,7 @@ def run_recovery_of_device(
     Where another program has the identity key, a person decides, with the client; where nothing moves for `patience`
     seconds, the same command goes on later.
     """
-    run = _Run(client, events, wait=True, timeout=patience, errors=sys.stderr)
+    run = Run(client, events, wait=True, timeout=patience, errors=sys.stderr)
     run.time_is_up = (
         "The server has let this device get no further for a while. Nothing is lost: the same command goes on from "
         "here. If it ends like this again, ask the server's operator."
@@ -501,7 +509,7 @@ def run_revocation(
     client: "ChatClient", events: Events, *, patience: float = RECOVERY_SECONDS, out: TextIO = sys.stdout
 ) -> ExitCode:
     """Revoke the lost devices of an account with its recovery file; OK once the server has that."""
-    run = _Run(client, events, wait=True, timeout=patience, errors=sys.stderr)
+    run = Run(client, events, wait=True, timeout=patience, errors=sys.stderr)
 
     def judge(event: Event) -> ExitCode | None:
         if isinstance(event, Waiting | Alarm | LostRevoked):
@@ -526,13 +534,13 @@ def run_join(
 
     Where the line leads to a room, the next client of this account enters it as soon as the maker's has answered.
     """
-    run = _Run(client, events, wait=wait, timeout=timeout, errors=errors)
+    run = Run(client, events, wait=wait, timeout=timeout, errors=errors)
     command = UseInviteLine(text)
 
     def judge(event: Event) -> ExitCode | None:
         match event:
             case Ready() if line.voucher is None:
-                run.complain(f"You are registered. Go on: {_go_on(client, line)}")
+                run.mention(f"You are registered. Go on: {_go_on(client, line)}")
                 return ExitCode.OK
             case Ready():
                 client.do(command)
@@ -540,7 +548,7 @@ def run_join(
                 for sentence in sentences(event, None, client.account):
                     run.complain(sentence.text)
             case Done() if event.command == command.id:
-                run.complain(f"Go on: {_go_on(client, line)}")
+                run.mention(f"Go on: {_go_on(client, line)}")
                 return ExitCode.OK
             case Held() if event.command == command.id:
                 run.complain(why_held(event, client.conversation(event.conversation)))
@@ -572,12 +580,10 @@ def run_recv(
 ) -> ExitCode:
     """Print the messages not read on this device yet; `follow`: go on until interrupted, or for `timeout` seconds.
 
-    As JSON, one object a line: conversation, kind, seq, time (milliseconds since 1970), from, text, trust and problem,
-    which is not empty if a message cannot be shown; content, its kind (docs/content.md); what it answers, or null; when
-    it was edited, and who has deleted it. As it is when it is read: what becomes of it later is not told. Otherwise
-    cleaned lines for people.
+    As JSON, one event a line (`ui.objects`): `Received` for each message, and whatever else happens. Otherwise cleaned
+    lines for people.
     """
-    run = _Run(client, events, wait=wait, timeout=timeout, errors=errors)
+    run = Run(client, events, wait=wait, timeout=timeout, errors=errors)
 
     format_line = _json_line if as_json else _plain_line
     caught_up = False
@@ -596,16 +602,20 @@ def run_recv(
 
     def judge(event: Event) -> ExitCode | None:
         nonlocal caught_up
+        if as_json and not isinstance(event, Received):
+            where = client.conversation(conversation_of(event))
+            output.write(object_line(event_object(event, where.name if where is not None else "")).decode() + "\n")
+            output.flush()
         match event:
             case KeyChanged() | InviteLineUsed() | InviteLineRefused():
                 for sentence in sentences(event, None, client.account):
-                    run.complain(sentence.text)
+                    run.mention(sentence.text)
             case Invited(invitation=invitation) if caught_up:
-                run.complain_of(invitation)
+                run.mention(about(invitation))
             case Ready():
                 caught_up = True
                 for invitation in client.invitations():
-                    run.complain_of(invitation)
+                    run.mention(about(invitation))
                 print_unread()
                 return None if follow else ExitCode.OK
             case Received(message=message) if caught_up:
@@ -618,24 +628,8 @@ def run_recv(
 
 
 def _json_line(message: Message, conversation: ConversationSnapshot | None) -> str:
-    """Return one line of ASCII: whatever others wrote is escaped."""
-    quote = message.quote
-    return json.dumps(
-        {
-            "conversation": conversation.name if conversation else message.conversation.hex(),
-            "kind": conversation.kind if conversation else "",
-            "seq": message.seq,
-            "time": message.time,
-            "from": message.sender,
-            "text": message.text,
-            "trust": message.trust,
-            "problem": message.problem,
-            "content": message.kind,
-            "answers": quote and {"from": quote.sender, "text": quote.text, "state": quote.state},
-            "edited": message.edited,
-            "deleted_by": message.deleted_by,
-        }
-    )
+    received = event_object(Received(message), conversation.name if conversation is not None else "")
+    return object_line(received).decode()
 
 
 def _plain_line(message: Message, conversation: ConversationSnapshot | None) -> str:

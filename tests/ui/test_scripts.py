@@ -5,6 +5,7 @@ import threading
 from dataclasses import replace
 from queue import SimpleQueue
 
+import msgspec
 import pytest
 
 from securechat.client import commands
@@ -22,6 +23,7 @@ from securechat.client.events import (
     KeyShown,
     PasswordWanted,
     Ready,
+    Received,
     Refused,
     RoomList,
     RoomListed,
@@ -33,7 +35,9 @@ from securechat.client.message import Quote
 from securechat.client.snapshot import Invitation
 from securechat.errors import RefusedError, TrustError, UnreachableError
 from securechat.identity.invite_line import InviteLine, Voucher
+from securechat.ui import person
 from securechat.ui.exit_codes import ExitCode
+from securechat.ui.objects import EventObject, event_from
 from securechat.ui.scripts import Events, run_invite, run_join, run_recv, run_send
 from securechat.ui.time_limit import TimeLimit
 from tests.support.scripted import ScriptedClient, conversation
@@ -216,6 +220,32 @@ def test_recv_tells_who_has_come_by_a_line() -> None:
     assert "carl (key 3c4d) comes with your invite line to #staff" in script.errors.getvalue()
 
 
+def test_who_wants_to_hear_nothing_hears_errors_alone() -> None:
+    used = InviteLineUsed(BOB.id, "bob", "1a2b", "#staff")
+    person.tell(news=False)
+    try:
+        script = Script(Connected("s", ""), used, Ready())
+        assert script.recv() == ExitCode.OK
+        assert script.errors.getvalue() == ""
+        script = Script(Connected("s", ""), Ended(RefusedError("login-refused", "Wrong.")))
+        assert script.recv() == ExitCode.LOGIN_REFUSED
+        assert script.errors.getvalue() == "securechat: Wrong.\n"
+    finally:
+        person.tell(news=True)
+
+
+def test_nobody_is_asked_who_is_not_there_or_not_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert person.types()
+    assert person.is_there()
+    person.ask(anything=False)
+    try:
+        assert not person.types()
+        assert not person.is_there()
+    finally:
+        person.ask(anything=True)
+
+
 # --- invite lines -------------------------------------------------------------------------------------------------
 
 VOUCHER = Voucher(bytes(16), "alice", bytes(32), b"", "", bytes(32), 1)
@@ -289,27 +319,17 @@ def test_recv_prints_one_object_a_line_and_ends_when_it_has_caught_up() -> None:
     script.client.receive(BOB, "bob", "yes", seq=6, time=8, kind="reply", quote=quote, edited=9)
     assert script.recv() == ExitCode.OK
     lines = script.output.getvalue().splitlines()
-    assert json.loads(lines[0]) == {
-        "conversation": "bob",
-        "kind": "direct",
-        "seq": 3,
-        "time": 5,
-        "from": "bob",
-        "text": "hi",
-        "trust": "verified",
-        "problem": "",
-        "content": "",
-        "answers": None,
-        "edited": 0,
-        "deleted_by": "",
-    }
-    assert json.loads(lines[1])["text"] == evil
-    assert json.loads(lines[2])["problem"] == "altered"
-    reply = json.loads(lines[3])
-    assert (reply["content"], reply["edited"]) == ("reply", 9)
-    assert reply["answers"] == {"from": "bob", "text": evil, "state": ""}
-    assert len(lines) == 4
     assert all(character.isprintable() for line in lines for character in line)
+    told = [json.loads(line) for line in lines]
+    assert {each["v"] for each in told} == {1}
+    assert [each["event"] for each in told] == ["Connected", "LoggedIn", "Ready", *["Received"] * 4]
+    for each in told:
+        msgspec.json.decode(json.dumps(each), type=EventObject)
+    received = told[3:]
+    assert {each["where"] for each in received} == {"bob"}
+    assert [event_from(each) for each in received] == [Received(each) for each in script.client.said]
+    assert [each["message"]["local_id"] for each in received] == [1, 2, 3, 4]
+    assert received[1]["message"]["text"] == evil
 
 
 @pytest.mark.parametrize("first_contact", [True, False])
@@ -338,7 +358,7 @@ def test_recv_prints_a_message_once_however_often_it_is_run() -> None:
     again = Script(online=True)
     again.client.said, again.client.shown = script.client.said, script.client.shown
     assert again.recv() == ExitCode.OK
-    assert again.output.getvalue() == ""
+    assert "Received" not in again.output.getvalue()
 
 
 

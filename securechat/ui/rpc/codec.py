@@ -167,6 +167,7 @@ def _invalid(line: bytes, error: Exception) -> InvalidRequestError:
 
 # --- the same in types ------------------------------------------------------------------------------------------------
 
+_Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
 _CallId = Annotated[int, Meta(ge=1, le=MAX_ID)]
 
 
@@ -203,8 +204,8 @@ def _command_type(command: type[Command]) -> Any:
     hints = get_type_hints(command)
     parts: list[tuple[Any, ...]] = []
     for field in _own_fields(command):
-        default = () if field.default is MISSING else (field.default,)
-        parts.append((field.name, given_type(hints[field.name]), *default))
+        default = () if field.default is MISSING else (to_json(field.default),)
+        parts.append((field.name, given_type(hints[field.name], field.name), *default))
     return _request_type(command.__name__, parts)
 
 
@@ -212,7 +213,7 @@ def _read_type(name: str, method: Any) -> Any:
     hints = get_type_hints(method)
     parts: list[tuple[Any, ...]] = []
     for each in list(inspect.signature(method).parameters.values())[1:]:
-        hint = Annotated[int, Meta(ge=1, le=MAX_LIMIT)] if each.name == "limit" else given_type(hints[each.name])
+        hint = given_type(hints[each.name], each.name) if each.name != "limit" else _Limit
         default = () if each.default is each.empty else (each.default,)
         parts.append((each.name, hint, *default))
     return _request_type(name, parts)
