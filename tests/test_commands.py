@@ -123,6 +123,29 @@ def test_what_is_sent_is_received_once_whichever_program_fetched_it(open_site: C
     assert re.fullmatch(r"\d\d:\d\d \[bob\] bob: four\n", site.run("alice", "recv"))
 
 
+def test_what_is_there_is_asked_by_commands(open_site: Callable[..., Site]) -> None:
+    site = open_site()
+    site.recv("bob", "--register")
+    site.run("alice", "send", "--register", "--to", "bob", typed="the first of all")
+    site.run("alice", "send", "--create", "--to", "#here", typed="a second one")
+    for command in (["history", "#here"], ["search", "second"], ["search", "from:me", "in:#here"]):
+        (line,) = map(json.loads, site.run("alice", *command, "--json").splitlines())
+        assert (line["v"], line["where"], line["message"]["text"]) == (1, "#here", "a second one")
+    assert re.fullmatch(r"\d\d:\d\d \[bob\] alice: the first of all\n", site.run("alice", "search", "first"))
+    assert site.run("alice", "files") == ""
+    (rooms,) = map(json.loads, site.run("bob", "rooms", "--json").splitlines())
+    assert [(each["name"], each["joined"]) for each in rooms["rooms"]] == [("#here", False)]
+    assert "alice" in site.run("alice", "members", "#here")
+    assert "no conversation #typo" in site.run("alice", "members", "#typo", code=ExitCode.FAILURE)
+    site.recv("bob")
+    (shown,) = map(json.loads, site.run("bob", "verify", "alice", "--json").splitlines())
+    number = shown["keys"][0]["number"]
+    assert "somebody may sit between" in site.run("alice", "verify", "bob", number[:-1] + "x", code=ExitCode.UNTRUSTED)
+    assert "verified" in site.run("alice", "verify", "bob", number)
+    (noted,) = map(json.loads, site.run("alice", "verify", "bob", "--json").splitlines())
+    assert noted["keys"][0]["trust"] == "verified"
+
+
 def test_a_room_and_a_private_chat_over_pipes(open_site: Callable[..., Site]) -> None:
     site = open_site("--greeting", "Be kind.")
     shown = site.run("alice", "client", "--register", typed="/join #lobby\nfirst\n/rooms\n")

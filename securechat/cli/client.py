@@ -595,7 +595,7 @@ def members(options: "Options", name: str, *, as_json: bool, wait: bool, limit: 
 
 @click.command()
 @_client_options
-@click.argument("user", metavar="USER")
+@click.argument("whom", metavar="USER")
 @click.argument("number", metavar="[NUMBER]", default="")
 @_as_json
 @_wait
@@ -603,7 +603,7 @@ def members(options: "Options", name: str, *, as_json: bool, wait: bool, limit: 
 @_no_input
 @_quiet
 def verify(
-    options: "Options", user: str, number: str, *, as_json: bool, wait: bool, limit: "TimeLimit | None"
+    options: "Options", whom: str, number: str, *, as_json: bool, wait: bool, limit: "TimeLimit | None"
 ) -> None:
     """Print the safety number to compare with somebody; with the NUMBER that they see, note that it fits.
 
@@ -612,7 +612,7 @@ def verify(
     from securechat.ui.queries import run_verify
 
     _run(options, lambda core, events: run_verify(
-        core, events, user, number, as_json=as_json, wait=wait, timeout=_left(limit)
+        core, events, whom, number, as_json=as_json, wait=wait, timeout=_left(limit)
     ))  # fmt: skip
 
 
