@@ -203,7 +203,7 @@ def play(stage: Stage) -> None:
 def check_blindness(stage: Stage) -> None:
     """Look for what was said in everything that the server printed and stored."""
     seen = "\n".join(stage.server.lines).encode()
-    stored = [file.read_bytes() for file in (stage.folder / "data").iterdir()]
+    stored = [file.read_bytes() for file in (stage.folder / "data").rglob("*") if file.is_file()]
     for text in SPOKEN:
         if any(text.encode() in content for content in (seen, *stored)):
             raise SceneError(f"the server has seen {text!r}")
