@@ -260,6 +260,7 @@ class Engine:
         with self._unit():
             for link, news in told:
                 self._registry.linking.happened(link, news)
+                self._transfers.link_news(link, news)
 
     def take_jobs(self) -> list[Job]:
         """Return what is to be done with files now, in this order; what comes of each goes to `finish`."""

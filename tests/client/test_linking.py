@@ -392,8 +392,9 @@ def changed(client: LiveClient, state: str) -> events.LinkChanged:
     return client.wait_for(events.LinkChanged, lambda event: event.state == state)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere this machine has one loopback address of IPv4")
-def test_two_live_clients_have_a_link_and_the_server_keeps_no_address(live: LiveServer) -> None:
+@pytest.fixture
+def linked(live: LiveServer) -> Iterator[tuple[LiveClient, LiveClient]]:
+    """alice and bob, who have a link."""
     alice, bob = Near(live, "alice"), Near(live, "bob")
     for each in (alice, bob):
         each.wait_for(events.Ready)
@@ -409,9 +410,23 @@ def test_two_live_clients_have_a_link_and_the_server_keeps_no_address(live: Live
     assert isinstance(bob.answer(commands.Link(bob.id_of("alice"))), events.Done)
     for each in (alice, bob):
         changed(each, "up")
-    bob.answer(commands.Link(bob.id_of("alice"), "off"))
-    assert {changed(each, "down").reason for each in (alice, bob)} == {""}
+    yield alice, bob
     for each in (alice, bob):
+        if not any(isinstance(event, events.Ended) for event in each.happened):
+            each.close()
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere this machine has one loopback address of IPv4")
+
+
+@linux
+def test_the_server_keeps_no_address_that_one_told_the_other(
+    live: LiveServer, linked: tuple[LiveClient, LiveClient]
+) -> None:
+    _, bob = linked
+    bob.answer(commands.Link(bob.id_of("alice"), "off"))
+    assert {changed(each, "down").reason for each in linked} == {""}
+    for each in linked:
         each.close()
     assert live.stop() == 0
     traces = (b"127.77.66.55", Elsewhere.address.packed, b"securechat link")
@@ -419,3 +434,68 @@ def test_two_live_clients_have_a_link_and_the_server_keeps_no_address(live: Live
     assert len(kept) > 2
     for path in kept:
         assert not [each for each in traces if each in path.read_bytes()], path
+
+
+DATA = os.urandom(3 << 20)
+
+
+def share(alice: LiveClient, bob: LiveClient, folder: Path) -> int:
+    """alice sends bob a file; returns its line at bob's."""
+    source = folder / "sea.bin"
+    source.write_bytes(DATA)
+    assert isinstance(alice.answer(commands.SendFile(alice.id_of("bob"), str(source))), events.Done)
+    return bob.wait_for(events.Received, lambda event: event.message.file is not None).message.local_id
+
+
+def blobs(live: LiveServer) -> list[Path]:
+    return [each for each in (live.folder / "data").rglob("*") if each.is_file() and each.stat().st_size > len(DATA)]
+
+
+def copies(person: LiveClient) -> list[Path]:
+    folder = person.path.with_name(f"{person.path.name}.files")
+    return list(folder.iterdir()) if folder.exists() else []
+
+
+def saved(bob: LiveClient, line: int, folder: Path) -> bytes:
+    folder.mkdir()
+    assert isinstance(bob.answer(commands.SaveFile(line, str(folder))), events.Done)
+    return (folder / "sea.bin").read_bytes()
+
+
+@linux
+def test_a_file_comes_by_the_link_while_the_server_has_none(
+    live: LiveServer, linked: tuple[LiveClient, LiveClient], tmp_path: Path
+) -> None:
+    alice, bob = linked
+    line = share(alice, bob, tmp_path)
+    kept = blobs(live)
+    assert kept
+    for each in kept:
+        each.unlink()
+    assert saved(bob, line, tmp_path / "saved") == DATA
+    wait_until(lambda: copies(alice) == copies(bob) == [])  # nothing is left once they have it
+
+
+@linux
+@pytest.mark.parametrize("what", ["is cut", "ends", "is damaged", "is short"])
+def test_where_the_link_fails_the_same_file_comes_by_the_server(
+    linked: tuple[LiveClient, LiveClient], tmp_path: Path, what: str
+) -> None:
+    alice, bob = linked
+    line = share(alice, bob, tmp_path)
+    (copy,) = copies(alice)
+    if what == "is damaged":
+        copy.write_bytes(bytes([copy.read_bytes()[0] ^ 1]) + copy.read_bytes()[1:])
+    elif what == "is short":
+        os.truncate(copy, 1 << 20)
+    elif what == "ends":
+        bob.answer(commands.Link(bob.id_of("alice"), "off"))
+    else:  # in the middle, from bob's side; how far it had come by then does not matter
+        (tmp_path / "saved").mkdir()
+        bob.do(commands.SaveFile(line, str(tmp_path / "saved")))
+        bob.do(commands.Link(bob.id_of("alice"), "off"))
+        bob.wait_for(events.FileSaved)
+        assert (tmp_path / "saved" / "sea.bin").read_bytes() == DATA
+        return
+    assert saved(bob, line, tmp_path / "saved") == DATA
+    assert not bob.client.transfers()

@@ -19,7 +19,7 @@ from securechat.client.conversations.ephemerals import ANSWERS, OFFERS, Ephemera
 from securechat.client.conversations.index import Index
 from securechat.client.conversations.marking import may_speak
 from securechat.client.direct.carrying import Down, News, Up
-from securechat.client.direct.links import Admit, Close, Knock, Listen
+from securechat.client.direct.links import Admit, Close, Knock, Listen, Moved
 from securechat.client.direct.offers import LINK_ID_LENGTH, Answer, Offer
 from securechat.client.direct.protocol import OPENING_SECONDS
 from securechat.errors import DecodeError, UsageError
@@ -122,7 +122,7 @@ class Linking:
 
     # --- what comes of it -----------------------------------------------------------------------------------------
 
-    def happened(self, link_id: bytes, news: Offer | Answer | News) -> None:
+    def happened(self, link_id: bytes, news: Offer | Answer | Moved | News) -> None:
         """Something has happened to a link."""
         if (link := self._links.get(link_id)) is None:
             return
@@ -141,6 +141,11 @@ class Linking:
             del self._links[link_id]
             if conversation is not None:
                 self._tell(conversation, "down", news.reason)
+
+    def up_with(self, conversation: bytes) -> bytes:
+        """Return the id of the link to the other one of a private conversation; empty: there is none."""
+        up = (each for each, link in self._links.items() if link.conversation == conversation and link.state == "up")
+        return next(up, b"")
 
     @property
     def timer(self) -> float | None:

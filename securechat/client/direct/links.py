@@ -4,16 +4,20 @@ The engine does no I/O, so it gives orders; its driver hands them over, once wha
 what has happened. Each link has a thread of its own (`carrying`), and nothing here waits.
 """
 
+import os
+import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
 from typing import BinaryIO, Final, TypeAlias
 
-from securechat.client.direct.carrying import DirectLink, Down, Meet, News
+from securechat.client.direct.carrying import DirectLink, Down, Fetched, Lacked, Meet, News, Wish
 from securechat.client.direct.endpoints import Endpoint, Network
 from securechat.client.direct.meeting import Door, Session, knock
 from securechat.client.direct.offers import Answer, Offer
-from securechat.errors import UnreachableError
+from securechat.errors import StorageError, UnreachableError
+from securechat.files import PRIVATE, make_private_folder
 from securechat.transport.deadline import Deadline
 from securechat.transport.mutual import Credential, MutualTLS, make_credential
 from securechat.transport.waker import Waker
@@ -21,6 +25,14 @@ from securechat.value import value
 
 MAX_LINKS: Final = 8
 """Links of one client at once, those included whose other side has not come: a thread and a few files each."""
+
+
+_TOLD_SECONDS: Final = 0.5
+"""Between two words on how far a file has come."""
+
+_WRITE: Final[int] = os.O_WRONLY | os.O_CREAT | sum(
+    getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY")
+)
 
 
 @value
@@ -54,15 +66,52 @@ class Knock:
 
 
 @value
+class Share:
+    """Let the other side of a link have a blob, whose bytes are in a file."""
+
+    link: bytes
+    blob: bytes
+    file: Path
+
+
+@value
+class Fetch:
+    """Get a piece of a blob, and write it to a file from the same offset on. `Fetched` or `Lacked` comes of it."""
+
+    link: bytes
+    blob: bytes
+    file: Path
+    offset: int
+    length: int
+
+
+@value
+class Have:
+    """Tell the other side that we have all of a blob, and that it is right."""
+
+    link: bytes
+    blob: bytes
+
+
+@value
 class Close:
     """End a link."""
 
     link: bytes
 
 
-Order: TypeAlias = Listen | Admit | Knock | Close
+Order: TypeAlias = Listen | Admit | Knock | Share | Fetch | Have | Close
 
-Told: TypeAlias = tuple[bytes, Offer | Answer | News]
+
+@value
+class Moved:
+    """So many bytes of a blob are in its file; it goes on."""
+
+    blob: bytes
+    reached: int
+
+
+Told: TypeAlias = tuple[bytes, Offer | Answer | Moved | News]
 """The id of a link, and what has happened to it. After `Down` there is no such link."""
 
 
@@ -72,6 +121,43 @@ class _Open:
 
     door: Door
     credential: Credential
+
+
+class _File:
+    """A file that a link writes to."""
+
+    def __init__(self, path: Path, offset: int) -> None:
+        """Raises StorageError."""
+        self.reached = offset
+        self._told = time.monotonic()
+        try:
+            make_private_folder(path.parent)
+            self._file = os.fdopen(os.open(path, _WRITE, PRIVATE), "wb", buffering=0)
+            self._file.truncate(offset)
+            self._file.seek(offset)
+        except OSError as error:
+            raise _refused(error) from error
+
+    def append(self, data: bytes) -> bool:
+        """Write what comes next. Return whether it is time to tell how far it is. Raises StorageError."""
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            raise _refused(error) from error
+        self.reached += len(data)
+        now = time.monotonic()
+        due = now - self._told >= _TOLD_SECONDS
+        self._told = now if due else self._told
+        return due
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _refused(error: OSError) -> StorageError:
+    return StorageError(f"the disk refuses it: {error.strerror or error}")
 
 
 class Links:
@@ -84,6 +170,8 @@ class Links:
         self._told = SimpleQueue[Told]()
         self._doors: dict[bytes, _Open] = {}
         self._links: dict[bytes, DirectLink] = {}
+        self._shared: dict[tuple[bytes, bytes], Path] = {}  # by link and blob; read by the links' threads
+        self._files: dict[bytes, _File] = {}  # what a link writes to now, by the link; of the links' threads
 
     def carry_out(self, order: Order, server: str) -> None:
         """Do what the engine wants. `server`: the address of our server; empty: it is not known now."""
@@ -95,6 +183,13 @@ class Links:
                     self._admit(order)
                 case Knock():
                     self._knock_at(order)
+                case Share():
+                    self._shared[order.link, order.blob] = order.file
+                case Fetch():
+                    self._fetch(order)
+                case Have():
+                    if (running := self._links.get(order.link)) is not None:
+                        running.have(order.blob)
                 case Close():
                     self._end(order.link)
         except (OSError, UnreachableError) as error:
@@ -107,6 +202,8 @@ class Links:
             link, news = self._told.get()  # does not wait: nobody else takes from this queue
             if isinstance(news, Down):
                 self._links.pop(link, None)
+                for shared in [each for each in self._shared if each[0] == link]:
+                    del self._shared[shared]
             taken.append((link, news))
         return taken
 
@@ -153,7 +250,8 @@ class Links:
         self._begin(order.link, meet, listens=False)
 
     def _begin(self, link: bytes, meet: Meet, *, listens: bool) -> None:
-        made = DirectLink(meet, listens=listens, open_blob=self._open_blob, deliver=partial(self._tell, link))
+        open_blob, deliver = partial(self._open_blob, link), partial(self._tell, link)
+        made = DirectLink(meet, listens=listens, open_blob=open_blob, deliver=deliver)
         self._links[link] = made
         made.start()
 
@@ -168,9 +266,26 @@ class Links:
         if len(self._doors) + len(self._links) >= MAX_LINKS:
             raise UnreachableError(f"there are {MAX_LINKS} links already")
 
-    def _open_blob(self, _blob: bytes) -> BinaryIO | None:
-        return None
+    def _fetch(self, order: Fetch) -> None:
+        if (running := self._links.get(order.link)) is None:
+            self._tell(order.link, Lacked(order.blob))
+        else:
+            running.fetch(Wish(order.blob, order.offset, order.length, partial(self._write, order)))
 
-    def _tell(self, link: bytes, news: Offer | Answer | News) -> None:
+    # --- the links' threads ---------------------------------------------------------------------------------------
+
+    def _write(self, order: Fetch, data: bytes) -> None:
+        if (file := self._files.get(order.link)) is None:
+            file = self._files[order.link] = _File(order.file, order.offset)
+        if file.append(data):
+            self._tell(order.link, Moved(order.blob, file.reached))
+
+    def _open_blob(self, link: bytes, blob: bytes) -> BinaryIO | None:
+        path = self._shared.get((link, blob))
+        return None if path is None else path.open("rb")
+
+    def _tell(self, link: bytes, news: Offer | Answer | Moved | News) -> None:
+        if isinstance(news, Fetched | Lacked | Down) and (file := self._files.pop(link, None)) is not None:
+            file.close()
         self._told.put((link, news))
         self._wake()

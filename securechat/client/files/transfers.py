@@ -33,6 +33,8 @@ from securechat.client.context import Context
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.registry import Registry
+from securechat.client.direct.carrying import Down, Fetched, Given, Lacked
+from securechat.client.direct.links import Close, Fetch, Have, Moved, Share
 from securechat.client.files.jobs import (
     Append,
     CancelledError,
@@ -109,6 +111,9 @@ class _Transfer:
     told: float = 0.0
     told_code: str = ""
     unwanted: threading.Event = field(default_factory=threading.Event)  # set: its jobs are
+    link: bytes = b""  # by which it comes now, past the server
+    came_directly: bool = False  # some of what is here has come by a link
+    by_server: bool = False  # no link is tried any more
 
     @property
     def total(self) -> int:
@@ -117,11 +122,11 @@ class _Transfer:
     @property
     def wants(self) -> bool:
         """Whether another part can be asked for."""
-        return self.stage == "moving" and self.next < self.total
+        return self.stage == "moving" and self.next < self.total and not self.link
 
     def wait(self) -> None:
         """Ask anew how far it is: nothing that is on its way counts any more."""
-        self.stage, self.asked, self.in_flight = "waiting", False, 0
+        self.stage, self.asked, self.in_flight, self.link = "waiting", False, 0, b""
         self.attempt += 1
         self.arrived.clear()
 
@@ -141,6 +146,7 @@ class Transfers:
         self._folder = beside(context.vault.path, FILES)
         self._slow = False
         self._running: dict[int, _Transfer] = {}
+        self._shared: dict[tuple[bytes, bytes], Path] = {}  # copies that a link may still want, by link and blob
         self.handlers: Final[Mapping[type[commands.Command], Callable[[Any], None]]] = {
             commands.SendFile: self._send,
             commands.SaveFile: self._save,
@@ -217,7 +223,7 @@ class Transfers:
     def end(self) -> None:
         """The connection is gone: what was on its way there and back is asked for anew."""
         for transfer in self._running.values():
-            if transfer.stage in ("waiting", "moving"):
+            if transfer.stage in ("waiting", "moving") and not transfer.link:
                 transfer.wait()
 
     @property
@@ -274,7 +280,9 @@ class Transfers:
 
     def _fail(self, transfer: _Transfer, job: Job, error: SecurechatError) -> None:
         # The copy is gone, or a crash has kept less of it than it seemed.
-        if isinstance(job, Read | Measure) or (isinstance(error, DamagedFileError) and transfer.kept):
+        damaged = isinstance(error, DamagedFileError)
+        transfer.by_server = transfer.by_server or (damaged and transfer.came_directly)
+        if isinstance(job, Read | Measure) or (damaged and (transfer.kept or transfer.came_directly)):
             self._restart(transfer)
         elif isinstance(error, DamagedFileError):
             self._end(transfer, f"{sentence(str(error))} Ask for it to be sent again.")
@@ -353,7 +361,7 @@ class Transfers:
             self._end(transfer, "the disk does not keep what is written for it. See that it is sound.")
             return
         transfer.wait()
-        transfer.kept, transfer.afresh = False, True
+        transfer.kept, transfer.came_directly, transfer.afresh = False, False, True
         if transfer.row.kind == "send":
             self._clear(transfer)
             drawn = {"size": 0, "digest": _CONTENT_UNKNOWN, "blob": os.urandom(BLOB_ID_LENGTH), "key": new_key()}
@@ -385,6 +393,33 @@ class Transfers:
         self._tell(transfer, at_once=True)
         if length == transfer.total:
             self._open(transfer)
+        else:
+            self._fetch_directly(transfer, length)
+
+    def _fetch_directly(self, transfer: _Transfer, offset: int) -> None:
+        """Get the rest past the server, if there is a link to whoever has sent it."""
+        row, where = transfer.row, self._registry.get(transfer.row.conversation)
+        if where is None or transfer.by_server or self._context.vault.history.message(row.line).own:
+            return
+        transfer.link = self._registry.linking.up_with(where.id)
+        if transfer.link:
+            rest = transfer.total - offset
+            order = Fetch(transfer.link, transfer.file.blob, self._copy(transfer), offset, rest)
+            self._context.link_orders.append(order)
+
+    def link_news(self, link: bytes, news: object) -> None:
+        """Something has happened to a direct link. What has not come by it comes by the server, from there on."""
+        blob = getattr(news, "blob", b"")
+        for transfer in [each for each in self._running.values() if each.link == link]:
+            if isinstance(news, Moved) and blob == transfer.file.blob:
+                transfer.done = news.reached
+                self._tell(transfer)
+            elif isinstance(news, Down) or (isinstance(news, Fetched | Lacked) and blob == transfer.file.blob):
+                transfer.by_server = transfer.came_directly = True  # whatever is missing now comes by the server
+                transfer.wait()
+        if isinstance(news, Down | Given):
+            for each in [each for each in self._shared if each[0] == link and (each[1] == blob or not blob)]:
+                self._context.jobs.append(Clear(0, 0, self._shared.pop(each), Path(), ""))
 
     def _started(self, transfer: _Transfer, state: BlobState) -> None:
         if state.offset > transfer.total:
@@ -473,6 +508,9 @@ class Transfers:
         row, context = transfer.row, self._context
         command = context.answers.waiting(("transfer", row.id))
         context.emit(events.FileSaved(row.line, transfer.file.name, str(path), command=command))
+        where = self._registry.get(row.conversation)
+        if transfer.came_directly and where is not None and (link := self._registry.linking.up_with(where.id)):
+            context.link_orders.append(Have(link, transfer.file.blob))
         context.answers.done(("transfer", row.id))
         self._forget(transfer)
 
@@ -491,7 +529,14 @@ class Transfers:
         item = conversation.put(transfer.file, line.local_id)
         context.emit(events.Said(line, command=context.answers.waiting(("transfer", row.id))))
         context.answers.move(("transfer", row.id), ("item", item))
-        self._forget(transfer)
+        link = self._registry.linking.up_with(conversation.id)
+        if transfer.file.blob and link:  # the other one can have it from here
+            self._shared[link, transfer.file.blob] = self._copy(transfer)
+            context.link_orders.append(Share(link, transfer.file.blob, self._copy(transfer)))
+            self._running.pop(row.id)
+            context.vault.transfers.remove(row.id)
+        else:
+            self._forget(transfer)
 
     # --- ends -----------------------------------------------------------------------------------------------------
 
@@ -549,6 +594,8 @@ class Transfers:
         self._context.request(DropBlob(0, conversation, blob), lambda _reply: None)
 
     def _forget(self, transfer: _Transfer) -> None:
+        if transfer.link:  # it would go on writing
+            self._context.link_orders.append(Close(transfer.link))
         self._running.pop(transfer.row.id, None)
         self._context.vault.transfers.remove(transfer.row.id)
         self._clear(transfer)

@@ -21,6 +21,7 @@ from securechat.client.commands import (
     Invite,
     JoinRoom,
     Leave,
+    Link,
     ListContacts,
     ListDevices,
     ListInviteLines,
@@ -455,6 +456,16 @@ def _notify(chat: Session, rest: str) -> None:
     chat.do(Prefer(*chosen, chat.place.here().id if here else b""))
 
 
+def _link(chat: Session, rest: str) -> None:
+    match rest.split():
+        case [name]:
+            chat.do(Link(chat.place.direct(name, "/link").id))
+        case [name, ("anywhere" | "off") as agreed]:
+            chat.do(Link(chat.place.direct(name, "/link").id, agreed))
+        case _:
+            raise UsageError("Type /link USER, with anywhere behind it for public addresses, too, or off to end it.")
+
+
 def _mute(chat: Session, _: str) -> None:
     chat.do(Prefer("notify", "none", chat.place.here().id))
 
@@ -605,6 +616,7 @@ VERBS: Final = {
         Verb("/logout", "leave, and have this device need the password to come back; your data stays", _log_out),
         Verb("/password", "change the password of your account and your data; it is asked for", _password),
         Verb("/delete-account NAME [wipe]", "delete your account, with wipe your data here, too", _delete_account),
+        Verb("/link USER [anywhere|off]", "fetch files directly from each other, who learn your address", _link),
         Verb("/presence [show on|off [here]]", "be told who comes and goes, or not", _presence),
         Verb("/reconnect", "try at once to reach the server, rather than later", _reconnect),
         Verb("/unlock", "give the password when it is wanted; it is asked for, and not shown", _unlock),

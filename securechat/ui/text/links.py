@@ -15,7 +15,7 @@ def said(event: Event) -> Iterator[Sentence]:
     match event.state:
         case "asked":
             yield notice(
-                f"{who} offers a direct link, by which files go from one to the other and not by the server. "
+                f"{who} offers a direct link, by which files are fetched from one another and not from the server. "
                 f"/link {who} agrees, and {who} learns this machine's address then; /link {who} off tells you no more."
             )
         case "offered":
@@ -27,4 +27,4 @@ def said(event: Event) -> Iterator[Sentence]:
             yield notice(f"There is a direct link to {who}.")
         case "down":
             why = f": {clean_line(event.reason).rstrip('.')}" if event.reason else ""
-            yield notice(f"There is no direct link to {who} any more{why}. What you send goes by the server.")
+            yield notice(f"There is no direct link to {who} any more{why}. Files come from the server.")
