@@ -16,6 +16,9 @@ from securechat.names import normalise_account, normalise_title
 MAX_LISTED: Final = 200
 """Contacts, and rooms, that are listed at once: some screens; `part` finds the others."""
 
+LINES_BACK: Final = 10_000
+"""Newest lines in which it is looked for when somebody last said something: read in some milliseconds."""
+
 MAX_IGNORED: Final = 1000
 """Accounts that a user can ignore: as many as the largest room has members."""
 
@@ -82,12 +85,17 @@ class Contacts:
         blocked = {account for account, _ in context.unwanted if context.blocks(account)}
         known = {*context.pins.accounts(), *blocked, *((*talks, *rooms) if part else ())} - {context.device.account}
         names = sorted(account for account in known if part in account.casefold())
-        contacts = tuple(self._contact(each, rooms.get(each, []), talks=each in talks) for each in names[:MAX_LISTED])
+        heard = context.vault.history.last_heard(LINES_BACK)
+        contacts = tuple(
+            self._contact(each, rooms.get(each, []), heard, talks=each in talks) for each in names[:MAX_LISTED]
+        )
         found = tuple(sorted(titles)[:MAX_LISTED]) if part else ()
         context.emit(events.ContactList(command.part, contacts, len(names), found))
         context.emit(events.Done())
 
-    def _contact(self, account: str, rooms: list[str], *, talks: bool) -> events.Contact:
+    def _contact(
+        self, account: str, rooms: list[str], heard: Mapping[tuple[str, bytes], int], *, talks: bool
+    ) -> events.Contact:
         states = self._context.pins.of(account)
         key = states.written_to or next(iter(states.states), b"")
         return events.Contact(
@@ -98,6 +106,7 @@ class Contacts:
             talks=talks,
             ignored=account in self._context.ignored,
             blocked=self._context.blocks(account),
+            heard=heard.get((account, key), 0),
         )
 
     def _ignore(self, name: str, *, ignored: bool) -> None:

@@ -16,6 +16,7 @@ from securechat.client.events import Event, Transfer
 from securechat.client.link.runner import Runner
 from securechat.client.message import Message
 from securechat.client.parts import Parts
+from securechat.client.preferences import Preference
 from securechat.client.query import Query
 from securechat.client.settings import ClientSettings
 from securechat.client.snapshot import ConversationSnapshot, Invitation
@@ -71,6 +72,10 @@ class ChatClient:
     def blocked(self) -> tuple[str, ...]:
         """Return the accounts that are blocked, sorted."""
         return self._engine.snapshot.blocked
+
+    def prefers(self, name: Preference) -> str:
+        """Return what the user prefers where nothing else was said."""
+        return self._engine.snapshot.prefers(name)
 
     def conversation(self, conversation: bytes) -> ConversationSnapshot | None:
         """Return a conversation by its id, or by the one it had at first."""

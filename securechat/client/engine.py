@@ -325,14 +325,17 @@ class Engine:
         changed = {each: conversation.snapshot() for each in touched if (conversation := registry.get(each))}
         questions = registry.invitations.questions
         blocked = tuple(sorted(account for (account, _), until in self._context.unwanted.items() if not until))
+        preferences = self._context.preferences.of(b"")
         if (
             len(known) != len(registry)
             or any(known.get(each.id) != each for each in changed.values())
             or self.snapshot.invitations != questions
             or self.snapshot.blocked != blocked
+            or self.snapshot.preferences != preferences
         ):
             now = ((known.get(each.id) if each.id not in changed else None) or each.snapshot() for each in registry)
-            before, self.snapshot = self.snapshot, Snapshot.of(now, registry.aliases, questions, blocked)
+            before = self.snapshot
+            self.snapshot = Snapshot.of(now, registry.aliases, questions, blocked, preferences)
             if pairs := self._resemblances.compare(before, self.snapshot):
                 self._context.emit(events.LookAlike(pairs))
 

@@ -710,6 +710,7 @@ class Contact:
     talks: bool = False  # a private conversation with them goes on
     ignored: bool = False
     blocked: bool = False
+    heard: int = 0  # when they last said something here under that key (ms since 1970); 0: not lately
 
 
 @value

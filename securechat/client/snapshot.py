@@ -97,6 +97,11 @@ class Snapshot:
     aliases: Mapping[bytes, bytes] = field(default_factory=dict)  # an id that was given up -> the id that replaced it
     invitations: Mapping[bytes, Invitation] = field(default_factory=dict)  # not answered yet, by room
     blocked: tuple[str, ...] = ()  # accounts, sorted
+    preferences: tuple[tuple[str, str], ...] = ()  # what the user prefers where nothing else was said
+
+    def prefers(self, name: Preference) -> str:
+        """Return what the user prefers where nothing else was said."""
+        return dict(self.preferences).get(name, PREFERENCES[name][0])
 
     @classmethod
     def of(
@@ -105,6 +110,7 @@ class Snapshot:
         aliases: Mapping[bytes, bytes],
         invitations: Mapping[bytes, Invitation],
         blocked: tuple[str, ...] = (),
+        preferences: tuple[tuple[str, str], ...] = (),
     ) -> "Snapshot":
         """Make a snapshot, with the conversation of each name that counts."""
         by_id = {each.id: each for each in conversations}
@@ -112,7 +118,7 @@ class Snapshot:
         for each in by_id.values():
             if each.name not in names or each.outranks(by_id[names[each.name]]):
                 names[each.name] = each.id
-        return cls(by_id, names, dict(aliases), dict(invitations), blocked)
+        return cls(by_id, names, dict(aliases), dict(invitations), blocked, preferences)
 
     def get(self, conversation: bytes) -> ConversationSnapshot | None:
         """Return a conversation by its id, or by the id it had at first."""

@@ -118,11 +118,13 @@ def _check_owner(path: Path) -> None:
     if sys.platform == "win32":
         return
     try:
-        for each in (path, path.parent):
+        real = path.resolve(strict=True)  # whoever can change the folder of what a link leads to can put another there
+        for each in dict.fromkeys((path, path.parent, real, real.parent)):
             found = each.stat()
             if not (is_ours(each) or found.st_uid == 0):
                 raise UsageError(f"{each} belongs to another user, who could say in it whom this program trusts.")
-            owned_each = each != path and found.st_mode & stat.S_ISVTX  # a folder where each has their own
+            # A folder where each has their own.
+            owned_each = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
             if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not owned_each:
                 raise UsageError(
                     f"Others can change {each}, and so whom this program trusts: chmod go-w takes that from them."

@@ -56,6 +56,27 @@ def test_contacts_are_those_on_whose_keys_one_has_decided(town: list[Person]) ->
     assert [each.account for each in listed(bob).contacts] == ["alice"]
 
 
+def test_when_somebody_was_last_heard_is_what_they_have_said_here_under_the_key_that_is_known(
+    town: list[Person],
+) -> None:
+    alice, bob, carol = town
+    (contact,) = listed(alice).contacts
+    assert contact.heard == 0  # he is there, and that is nobody's to keep
+    bob.say("alice", "hi")
+    carol.say("#garden", "hello")
+    settle(*town)
+    (contact,) = listed(alice).contacts
+    newest = alice.engine._context.vault.history.newest(alice.id_of("bob"), 1)[0]
+    assert contact.heard == newest.time > 0
+    alice.do(commands.Distrust("carol"))
+    assert [each.heard > 0 for each in listed(alice).contacts] == [True, True]
+    alice.engine._context.vault.history.add(
+        alice.id_of("#garden"), "bob", ("", b""), own=False, trust="changed", seq=99, time=newest.time + 1,
+        author=b"a key of somebody else".ljust(32),
+    )  # fmt: skip
+    assert listed(alice).contacts[0].heard == newest.time
+
+
 def test_people_and_rooms_are_found_by_a_part_of_their_names_without_the_server(town: list[Person]) -> None:
     alice = town[0]
     alice.cut()

@@ -102,6 +102,15 @@ def test_it_is_switched_off_on_either_side(club: list[Person], server: MemorySer
     assert (len(heard), len(seen(carol))) == ((0, 0) if who == "sender" else (2, 1))
 
 
+def test_what_is_preferred_in_all_conversations_is_in_the_snapshot(club: list[Person]) -> None:
+    alice, *_ = club
+    assert alice.engine.snapshot.prefers("notify") == "sender"
+    alice.do(commands.Prefer("notify", "none", alice.id_of("#club")))
+    assert alice.engine.snapshot.prefers("notify") == "sender"
+    alice.do(commands.Prefer("notify", "none"))
+    assert alice.engine.snapshot.prefers("notify") == "none"
+
+
 def test_nobody_types_to_a_key_that_is_not_accepted(people: World, server: MemoryServer) -> None:
     alice, bob = both = people("alice", "bob")
     heard = overheard(server)

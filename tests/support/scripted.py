@@ -27,6 +27,7 @@ from securechat.client.events import (
     Trust,
 )
 from securechat.client.message import Message
+from securechat.client.preferences import PREFERENCES, Preference
 from securechat.client.query import Query
 from securechat.client.snapshot import ConversationSnapshot, Invitation
 
@@ -100,6 +101,9 @@ class ScriptedClient(ChatClient):
 
     def invitations(self) -> list[Invitation]:
         return list(self.asked)
+
+    def prefers(self, name: Preference) -> str:
+        return PREFERENCES[name][0]
 
     def blocked(self) -> tuple[str, ...]:
         return self.blocks

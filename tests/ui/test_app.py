@@ -1,6 +1,7 @@
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -323,6 +324,48 @@ def test_a_client_whose_terminal_has_gone_without_a_signal_ends() -> None:
         open_bob(terminal)
         terminal.vanish()
         assert terminal.process.wait(60) == ExitCode.OK
+
+
+def test_a_poor_locale_lets_a_terminal_show_what_others_say() -> None:
+    with Terminal(COMMAND, environment={"LC_ALL": "C"}) as terminal:
+        terminal.wait(lambda: any("You are in." in row for row in terminal.rows))
+        terminal.type("/go bob")
+        terminal.send(b"\r")
+        terminal.wait(lambda: any("You are talking in bob now." in row for row in terminal.rows))
+        terminal.type("one Enter")
+        terminal.send(b"\r")
+        terminal.wait(lambda: any(row.endswith("alice: one Enter") for row in terminal.rows))
+        terminal.order("say bob caf\\xe9")
+        terminal.wait(lambda: any(row.endswith("bob: café") for row in terminal.rows))
+        terminal.type("/quit")
+        terminal.send(b"\r")
+        assert terminal.wait_for_end() == ExitCode.OK
+
+
+def test_ctrl_z_gives_the_terminal_back_to_the_shell_and_fg_brings_back_what_was_typed() -> None:
+    takes_it = "import fcntl, os, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp('sh', ['sh', '-i'])"
+    shell = [sys.executable, "-c", takes_it]  # a shell has jobs where the terminal is its own
+    with Terminal(shell, orders=False, environment={"PS1": "ready> ", "ENV": ""}) as terminal:
+        terminal.wait(lambda: terminal.cursor_row == "ready>")
+        before = terminal.modes
+        terminal.type(shlex.join(COMMAND))
+        terminal.send(b"\r")
+        terminal.wait(lambda: any("You are in." in row for row in terminal.rows))
+        open_bob(terminal)
+        terminal.type("half a line")
+        terminal.send(b"\x1a")
+        terminal.wait(lambda: terminal.cursor_row == "ready>")
+        assert terminal.modes == before
+        terminal.send(b"echo $((6 * 7))\r")
+        terminal.wait(lambda: "42" in terminal.rows)
+        terminal.send(b"fg\r")
+        terminal.wait(lambda: terminal.cursor_row == "[bob] > half a line")
+        terminal.send(b"\r")
+        terminal.wait(lambda: any(row.endswith("alice: half a line") for row in terminal.rows))
+        terminal.type("/quit")
+        terminal.send(b"\r")
+        terminal.wait(lambda: terminal.cursor_row == "ready>")
+        assert terminal.modes == before
 
 
 def test_a_held_ctrl_c_is_answered_once_and_not_echoed() -> None:

@@ -1,4 +1,5 @@
 import re
+import unicodedata
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ from securechat.client.events import (
     Delivered,
     Disconnected,
     Done,
+    Edited,
     Ended,
     Event,
     FirstContact,
@@ -46,6 +48,7 @@ from securechat.client.events import (
     PasswordWanted,
     PreferenceChanged,
     PresenceChanged,
+    Reacted,
     Ready,
     Received,
     Refused,
@@ -67,6 +70,7 @@ from securechat.ui.plain.back import NEW
 from securechat.ui.plain.chat import Chat
 from securechat.ui.plain.verbs import VERBS
 from securechat.ui.text.states import NOBODY_HEARS, NOBODY_YET
+from securechat.ui.view.flood import AT_ONCE, WITHIN_SECONDS, Flood
 from securechat.ui.view.lines import CONTINUATION
 from securechat.ui.view.listing import Listing
 from securechat.ui.view.presence import Presence
@@ -92,7 +96,7 @@ class Screen:
         self.pending: list[Event] = []
         self.client = ScriptedClient(self.pending.append, online=online)
         self.chat = Chat(self.client, self.lines.append, piped=piped)
-        self.chat._presence = Presence(lambda: self.chat.presence_due)  # always due
+        self.chat._presence = Presence(lambda: self.chat._presence.due)  # always due
         if start:
             self.client.start()
             self.settle()
@@ -102,7 +106,7 @@ class Screen:
     def settle(self) -> None:
         while self.pending:
             self.chat.event(self.pending.pop(0))
-        self.chat.tell_presence()
+        self.chat.tell_folded()
 
     def type(self, *lines: str) -> str:
         for line in lines:
@@ -648,6 +652,8 @@ EVENTS: list[tuple[Event, tuple[str, ...]]] = [
     (ContactList("c", (Contact("c\x1b[2J", "", "unknown", (), ignored=True),), 1, ("#c\nlub",)),
      ("?: no key accepted yet; ignored in open rooms.", "a room; /go #c")),
     (ContactList("", (Contact("eve", "", "unknown", (), blocked=True),), 1), ("eve ?: no key accepted yet; blocked.",)),
+    (ContactList("", (Contact("bob", "1a2b", "verified", (), heard=1_700_049_600_000),), 1),
+     ("key 1a2b; last said something on ", "2023")),
     (ContactList("", (), 0), ("no contacts yet",)),
     (ContactList("zoe", (), 0), ("no room with zoe in the name", "/rooms")),
     (Connected("Tea room", "Be kind."), ("Connected to Tea room.", "The server's greeting: Be kind.")),
@@ -953,10 +959,42 @@ def test_in_a_pipe_lines_wait_for_the_login_and_are_done_in_order() -> None:
     assert not screen.idle()  # the server has not accepted them yet
 
 
-def test_in_a_pipe_a_server_that_was_never_there_ends_the_client() -> None:
+def test_a_pipe_without_a_connection_shows_what_is_there_keeps_what_is_said_and_says_so_in_the_end() -> None:
     screen = Screen(piped=True, online=False, start=False)
-    screen.tell(Disconnected("Connection refused.", 1))
+    screen.client.add(BOB)
+    screen.client.said.append(message(BOB, "bob", "what was said"))
+    screen.type("/go bob", "/history", "one")
+    assert not screen.idle()  # it may come about yet
+    shown = screen.tell(Disconnected("Connection refused.", 1))
+    assert "bob: what was said" in shown
+    assert screen.texts() == ["one"]
+    screen.type("two")
+    assert screen.texts() == ["one", "two"]
+    screen.type("/msg dave Hello!", "How are you?")
+    assert screen.idle()
+    screen.chat.quit()
+    screen.settle()
+    shown = screen.taken()
+    assert "!! There is no connection: what you said is kept" in shown
+    assert "!! This was not said or done: How are you?" in shown
     assert screen.chat.exit_code == ExitCode.UNREACHABLE
+
+
+def test_a_pipe_that_gets_its_connection_later_ends_as_if_it_had_been_there() -> None:
+    screen = Screen(piped=True, online=False, start=False)
+    screen.client.add(BOB)
+    screen.tell(Disconnected("Connection refused.", 1))
+    screen.type("/go bob")
+    screen.tell(Connected("s", ""))
+    screen.type("one")
+    assert screen.texts() == []  # as ever, until one is in
+    screen.tell(Ready())
+    assert screen.texts() == ["one"]
+    screen.client.online = True
+    screen.tell(Disconnected("gone", 1))  # which is an outage like others
+    assert not screen.idle()
+    screen.tell(Ended(None))
+    assert screen.chat.exit_code == ExitCode.OK
 
 
 @pytest.mark.parametrize(
@@ -1246,3 +1284,44 @@ def test_whoever_is_new_asks_in_one_line(screen: Screen) -> None:
     assert "\n" not in line
     for word in ("first contact, key 1a2b", "the server could be bob", "/accept #club", "/decline #club", "/block bob"):
         assert word in line
+
+
+def test_a_flood_of_changes_by_one_person_is_a_few_lines_and_how_many_more(screen: Screen) -> None:
+    now = [0.0]
+    screen.chat._flood = Flood(lambda: now[0])
+    own = replace(message(LOBBY, "alice", "see this"), own=True)
+    for number in range(1000):
+        screen.tell(Reacted(own, "bob", "👍", "add" if number % 2 == 0 else "remove"))
+    screen.lines.clear()
+    now[0] += WITHIN_SECONDS
+    screen.chat.tell_folded()
+    assert screen.taken() == "-- bob has changed 995 more things in #lobby: /history shows what is there."
+    for _ in range(10):  # the twin: what one does oneself
+        assert "You in #lobby put 👍" in screen.tell(Reacted(own, "alice", "👍", "add"))
+    told = [screen.tell(Edited(message(LOBBY, "bob", f"text {number}"), "before")) for number in range(10)]
+    assert sum(map(bool, told)) == AT_ONCE
+
+
+MARKS = (
+    "\x00", "\x1b[2J", "\r", "\n", "\t", " ", "\u202e", "\u200b", "\u2066", "\ufeff", "\ud800", "\u0301" * 64,
+    "\U000e0041", "\uffff", "\u2028", "/", "../", "%s", "{0}", "'; DROP TABLE messages; --", "\\", "|", "`id`", "$(id)",
+    "~",
+)  # fmt: skip
+"""What programs have fallen over in names."""
+
+PLACES = ("*", "a*", "*a", "a*b", "#*", "#a*", "@*", "*" * 50)
+
+
+def test_two_hundred_hostile_names_are_each_a_sentence_or_a_name_that_the_core_is_asked_for(screen: Screen) -> None:
+    names = [place.replace("*", mark) for mark in MARKS for place in PLACES]
+    assert len(names) == 200
+    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    for name in [*names, "x" * 1_000_000]:
+        for line in ("/msg * hi", "/join *", "/invite *", "/verify *", "/go *", "/find *"):
+            screen.client.calls.clear()
+            shown = screen.type(line.replace("*", name))
+            assert shown or screen.client.calls, ascii(name[:40])
+            for row in shown.splitlines():
+                ours = row.startswith(("-- ", "!! ", CONTINUATION)) or re.match(r"\d\d:\d\d ", row)
+                assert ours, ascii(row[:80])
+                assert not [each for each in row if unicodedata.category(each) in hidden], ascii(row[:80])

@@ -33,8 +33,10 @@ def said(where: ConversationSnapshot, text: str = "come at six", sender: str = "
     return Received(message(where, sender, text, **others))
 
 
-def told(event: Event, where: ConversationSnapshot | None, now: datetime = NOON) -> Notification | None:
-    return notification(event, where, "alice", now)
+def told(
+    event: Event, where: ConversationSnapshot | None, now: datetime = NOON, **elsewhere: str
+) -> Notification | None:
+    return notification(event, where, "alice", now, lambda name: elsewhere.get(name, PREFERENCES[name][0]))
 
 
 def test_a_notice_says_as_much_as_is_preferred() -> None:
@@ -61,8 +63,17 @@ def test_who_asks_or_invites_is_told_once_and_nothing_of_what_they_say() -> None
     assert told(entered, asking) == Notification("bob", "asks to chat with you")
     assert told(said(asking, "buy this"), here(asking, notify="text")) is None
     assert told(Invited(INVITED), BOB) == Notification("bob", "invites you")
-    assert told(Invited(INVITED), None) == NEW  # nobody knows what is preferred there
     assert told(ConversationChanged(BOB, "renamed"), BOB) is None
+
+
+def test_where_there_is_no_conversation_yet_what_is_preferred_in_all_counts() -> None:
+    event = Invited(INVITED)
+    assert told(event, None) == Notification("bob", "invites you")
+    assert told(event, None, notify="text") == Notification("bob", "invites you to #den")
+    assert told(event, None, notify="new") == NEW
+    assert told(event, None, notify="none") is None
+    assert told(event, None, quiet="11:00-13:00") is None
+    assert told(event, None, NOON.replace(hour=14), quiet="11:00-13:00") is not None
 
 
 @pytest.mark.parametrize(

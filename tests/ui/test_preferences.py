@@ -90,6 +90,18 @@ def test_what_others_can_change_is_not_believed(path: Path) -> None:
     read_preferences(path)
 
 
+def test_a_link_is_believed_where_nobody_else_can_put_something_at_its_end(path: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    path.rename(elsewhere / "real.toml")
+    path.symlink_to(elsewhere / "real.toml")
+    elsewhere.chmod(0o777)
+    with pytest.raises(UsageError, match=f"Others can change {elsewhere}, "):
+        read_preferences(path)
+    elsewhere.chmod(0o755)
+    assert read_preferences(path)  # the twin
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_a_file_of_somebody_else_is_not_believed(path: Path) -> None:
     os.chown(path, 12345, -1)

@@ -128,7 +128,8 @@ def test_every_event_is_one_line_that_fits_the_schema_and_says_all_of_it(event: 
 @pytest.mark.parametrize("name", list(codec.READS))
 def test_every_read_is_what_the_core_has(name: str) -> None:
     method = getattr(ChatClient, name)
-    needed = {"conversation": ROOM, "name": "bob", "limit": 3, "local_id": 7, "after": 1, "query": Query(("a",))}
+    called = "notify" if name == "prefers" else "bob"
+    needed = {"conversation": ROOM, "name": called, "limit": 3, "local_id": 7, "after": 1, "query": Query(("a",))}
     taken = [each for each in inspect.signature(method).parameters.values() if each.name != "self"]
     params = {each.name: needed[each.name] for each in taken if each.default is each.empty}
     call, read = decode_request(encode_request(Request(5, Read(name, params))))

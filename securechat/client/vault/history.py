@@ -194,6 +194,15 @@ class Pages:
         )
         return dict(rows)
 
+    def last_heard(self, limit: int) -> dict[tuple[str, bytes], int]:
+        """Return when others last said something in the newest `limit` lines (ms), by account and identity key."""
+        rows = self._database.all(
+            "SELECT sender, author, max(time) FROM (SELECT sender, author, time, own, hidden FROM messages"
+            " ORDER BY local_id DESC LIMIT ?) WHERE own = 0 AND hidden = 0 GROUP BY sender, author",
+            limit,
+        )
+        return {(sender, author): time for sender, author, time in rows}
+
     def unread_counts(self) -> dict[bytes, tuple[int, int]]:
         """Return how many lines of others have come in since the user was last in a conversation, by its id, and the
         newest one's local id.

@@ -354,11 +354,11 @@ def _feed(
     input_over, in_time = False, True
     while chat.exit_code is None:
         try:
-            until = min(deadline, chat.presence_due)
+            until = min(deadline, chat.due)
             item = inbox.get(timeout=None if until == inf else max(0.0, until - monotonic()))
         except Empty:
             if monotonic() < deadline:
-                chat.tell_presence()
+                chat.tell_folded()
                 continue
             if chat.quitting:
                 break
@@ -393,7 +393,7 @@ def _feed(
             deadline = monotonic() + CLOSE_SECONDS
         if inbox.empty():
             chat.mark_shown()
-        chat.tell_presence()
+        chat.tell_folded()
         after_each()
     return in_time
 

@@ -64,9 +64,10 @@ from securechat.ui.plain.place import Place
 from securechat.ui.plain.ring import Ring
 from securechat.ui.plain.verbs import named
 from securechat.ui.plain.voice import Decoded, Voices
-from securechat.ui.text.conversations import presence
+from securechat.ui.text.conversations import changed_more, presence
 from securechat.ui.text.states import why_password, why_silent
 from securechat.ui.text.wording import names_of, title
+from securechat.ui.view.flood import Flood
 from securechat.ui.view.lines import (
     became_of,
     deleted_line,
@@ -136,6 +137,7 @@ class Chat:
         self.show = show
         self.piped = piped
         self._reached = False  # whether there has ever been a connection
+        self._alone = False  # whether a pipe goes on without one, until there is one
         self._cut_off = False  # whether there is none now, although it was tried
         self._ready = False
         self._held = False  # a line waits for a decision that nobody can make in a pipe, or for somebody who is away
@@ -168,6 +170,7 @@ class Chat:
         self._news = News(client)
         self._doubtful = ""  # said once Enter alone says so
         self._presence = Presence(monotonic)
+        self._flood = Flood(monotonic)
         self._room = room
 
     @property
@@ -177,14 +180,16 @@ class Chat:
         return f"(no connection) {where}" if self._cut_off else where
 
     @property
-    def presence_due(self) -> float:
-        """When `tell_presence` has something to tell, in monotonic seconds; infinite: nothing is due."""
-        return self._presence.due
+    def due(self) -> float:
+        """When `tell_folded` has something to tell, in monotonic seconds; infinite: nothing is due."""
+        return min(self._presence.due, self._flood.due)
 
-    def tell_presence(self) -> None:
-        """Show who has come and gone, if that is due."""
+    def tell_folded(self) -> None:
+        """Show who has come and gone, and how much more was changed than was shown, if that is due."""
         for sentence in presence(self._presence.take()):
             self.show(sentence_line(sentence))
+        for (where, who), count in self._flood.rest().items():
+            self.show(sentence_line(changed_more(who, count, self.client.conversation(where))))
 
     @property
     def status(self) -> str:
@@ -195,15 +200,17 @@ class Chat:
 
     @property
     def idle(self) -> bool:
-        """Whether everything typed so far is done, or held until somebody decides."""
+        """Whether everything typed so far is done, or held until somebody decides or there is a connection."""
         done = self._held or not (self._unanswered or self.voices.busy)
-        return self._ready and done and not (self._opening or self._kept)
+        return self._alone or (self._ready and done and not (self._opening or self._kept))
 
     def quit(self) -> None:
         """Close the core; its `Ended` sets `exit_code`."""
         if not self.quitting:
             self.quitting = True
             self._give_up_kept()
+            if self._alone and self._unanswered:
+                self.show(warning("There is no connection: what you said is kept, and sent when you come again."))
             self.client.close()
 
     def show_unread(self) -> None:
@@ -323,7 +330,7 @@ class Chat:
         return bool(command and self.place.name)
 
     def _has_to_wait(self, text: str) -> bool:
-        if self._kept or (self.piped and not self._ready):
+        if self._kept or (self.piped and not (self._ready or self._alone)):
             return True
         # What is said in a conversation that is being opened can wait in the vault, once the conversation is in it.
         return bool(self._opening) and (_is_command(text) or self.client.find(self._opening) is None)
@@ -458,9 +465,9 @@ class Chat:
         here = where is not None and where.name == self.place.name and isinstance(event, Received)
         if here and monotonic() - self._typed < AT_THE_KEYBOARD:
             return
-        told = notification(event, where, self.client.account, datetime.now().astimezone())
+        told = notification(event, where, self.client.account, datetime.now().astimezone(), self.client.prefers)
         if told is not None:
-            self._ring.ring(told, "bell" if where is None else where.prefers("notify-by"))
+            self._ring.ring(told, (self.client if where is None else where).prefers("notify-by"))
 
     def _note_waiting(self, event: Event) -> None:
         """Remember which lines on the screen are not sent yet, so that it is told once they are."""
@@ -512,7 +519,16 @@ class Chat:
             self.visit(conversation.name)
 
     def _show_amended(self, event: Edited | Deleted | Reacted) -> None:
-        """Say in a line of its own what has become of one that is on the screen."""
+        """Say in a line of its own what has become of one that is on the screen; of many by one person, of a few."""
+        match event:
+            case Edited(message=message):
+                by = message.sender
+            case Deleted(message=message):
+                by = message.deleted_by
+            case Reacted(message=message, account=by):
+                pass
+        if by != self.client.account and not self.piped and not self._flood.shows((message.conversation, by)):
+            return
         where = title(self.client.conversation(event.message.conversation))
         line = self._line_of(event.message)
         match event:
@@ -521,7 +537,7 @@ class Chat:
             case Deleted():
                 self.show(deleted_line(line, where, self.client.account))
             case Reacted():
-                who = "You" if event.account == self.client.account else clean_line(event.account)
+                who = "You" if by == self.client.account else clean_line(by)
                 self.show(reacted_line(line, who, clean_line(event.text), where, removed=event.act == "remove"))
 
     def _show_ready(self) -> None:
@@ -565,18 +581,18 @@ class Chat:
                 self._held, self._failure = True, ExitCode.UNTRUSTED
             case Connected():
                 self._reached, self._cut_off = True, False
+                self._alone = False
             case Disconnected():
                 self._cut_off = True
-                if self.piped and not self._reached:
-                    self._failure = ExitCode.UNREACHABLE  # a script has to hear of it; a person can wait
-                    self.quit()
+                if self.piped and not self._reached:  # what needs no server is done, and a script hears of it
+                    self._alone = True
             case PasswordWanted(why="login" | "changed") if self.piped:
                 self._failure = exit_code(RefusedError("login-refused", why_password(event)))
                 self.quit()
             case Delayed(code=code, text=text) if self.piped:
                 self._held, self._failure = True, exit_code(RefusedError(code, text))
             case Ended(error=error):
-                self.exit_code = exit_code(error) or self._failure
+                self.exit_code = exit_code(error) or (ExitCode.UNREACHABLE if self._alone else self._failure)
 
     def _opened(self, *, came_about: bool) -> None:
         """What was asked for exists, or never will."""
@@ -588,7 +604,8 @@ class Chat:
 
     def _give_up_kept(self) -> None:
         """Tell what is not done any more: it was typed for a conversation that never came to be. A pipe goes on."""
-        kept, self._kept = ([], self._kept) if self.piped else (self._kept, [])
+        goes_on = self.piped and not self._alone
+        kept, self._kept = ([], self._kept) if goes_on else (self._kept, [])
         for text in kept:
             self.show(warning(f"This was not said or done: {clean(text)}"))
 
@@ -596,7 +613,7 @@ class Chat:
         """Carry out the kept lines, as far as what they waited for is there now."""
         if isinstance(event, ConversationChanged) and event.conversation.name == self._opening:
             self._opening = ""
-        while self._kept and not self._opening and (self._ready or not self.piped):
+        while self._kept and not self._opening and (self._ready or self._alone or not self.piped):
             self._do(self._kept.pop(0))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from securechat.clean import clean_line
 from securechat.client.events import Contact, ContactList, Event
 from securechat.ui.text.trust import TRUST, beside
-from securechat.ui.text.wording import Sentence, names_of, notice
+from securechat.ui.text.wording import Sentence, moment_of, names_of, notice
 
 
 def said(event: Event) -> Iterator[Sentence]:
@@ -30,4 +30,5 @@ def _of_contact(contact: Contact) -> str:
     talks = "; you have a private chat" if contact.talks else ""
     rooms = f"; in {names_of(contact.rooms)}" if contact.rooms else ""
     unheard = "; blocked" if contact.blocked else "; ignored in open rooms" if contact.ignored else ""
-    return f"{who}: {TRUST[contact.trust].words}{key}{talks}{rooms}{unheard}."
+    heard = f"; last said something on {moment_of(contact.heard)}" if contact.heard else ""
+    return f"{who}: {TRUST[contact.trust].words}{key}{talks}{rooms}{unheard}{heard}."

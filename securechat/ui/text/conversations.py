@@ -55,6 +55,12 @@ def presence(states: Mapping[str, str]) -> Iterator[Sentence]:
         yield notice(f"{'; '.join(parts)}.")
 
 
+def changed_more(account: str, count: int, conversation: ConversationSnapshot | None) -> Sentence:
+    """Say how much more somebody has edited, deleted or reacted to than was told one by one."""
+    things = "1 more thing" if count == 1 else f"{count:,} more things"
+    return notice(f"{clean_line(account)} has changed {things} in {title(conversation)}: /history shows what is there.")
+
+
 def said(event: Event, conversation: ConversationSnapshot | None, own: str) -> Iterator[Sentence]:
     """Yield what is said of an event, if it is one of these."""
     where = title(conversation)

@@ -4,13 +4,14 @@ Whether one comes, and how much it says, is what the user prefers (`client.prefe
 and short: it goes to a terminal's title bar, or to a desktop that others can see.
 """
 
+from collections.abc import Callable
 from datetime import datetime, time
 from typing import Final
 
 from securechat.clean import clean_line
 from securechat.client.events import ConversationChanged, Event, Invited, Received
 from securechat.client.message import Message
-from securechat.client.preferences import HOURS
+from securechat.client.preferences import HOURS, Preference
 from securechat.client.snapshot import ConversationSnapshot
 from securechat.ui.view.rows import mentions
 from securechat.value import value
@@ -31,17 +32,23 @@ NEW: Final = Notification("securechat", "Something new")
 
 
 def notification(
-    event: Event, conversation: ConversationSnapshot | None, account: str, now: datetime
+    event: Event,
+    conversation: ConversationSnapshot | None,
+    account: str,
+    now: datetime,
+    prefers: Callable[[Preference], str],
 ) -> Notification | None:
     """Return what is told of an event, to `account`, at the local time `now`; None: nothing.
 
-    `conversation`: in which it has happened, if it is one that is known.
+    `conversation`: in which it has happened, if it is one that is known. `prefers`: what is preferred elsewhere.
     """
     told = _told(event, conversation, account)
     if told is None:
         return None
-    level = "new" if conversation is None else conversation.prefers("notify")
-    if level == "none" or (conversation is not None and is_quiet(conversation.prefers("quiet"), now.time())):
+    if conversation is not None:
+        prefers = conversation.prefers
+    level = prefers("notify")
+    if level == "none" or is_quiet(prefers("quiet"), now.time()):
         return None
     who, short, long = told
     if level == "new":
