@@ -17,6 +17,7 @@ import pytest
 
 from securechat import certs
 from securechat.server.accounts.passwords import WORKERS
+from securechat.server.app import BLOB_WORKERS
 from securechat.transport.tls import client_context
 from securechat.wire import messages as m
 from securechat_lab.cast.live import PATIENCE
@@ -29,8 +30,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prlimit, /proc 
 
 FILES = 100
 
-THREADS = 10 + WORKERS
-"""So many the server starts, beside the one it begins with: those that hash passwords, and ten others."""
+THREADS = 10 + WORKERS + BLOB_WORKERS
+"""So many the server starts, beside the one it begins with: those that hash passwords or move files, and ten others."""
 
 
 class Site:

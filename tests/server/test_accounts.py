@@ -272,7 +272,7 @@ def test_a_write_that_fails_changes_nothing(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr(files, "_sync", full)
+        broken.setattr(files, "sync_open", full)
         with pytest.raises(StorageError, match="No space left on device"):
             store.add("bob", HASH).result(PATIENCE)
     assert store.get("bob") is None
@@ -698,7 +698,7 @@ def test_a_registration_that_cannot_be_written_is_answered_with_the_reason(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "_sync", full)
+    monkeypatch.setattr(files, "sync_open", full)
     with pytest.raises(StorageError, match="No space left"):
         ask.register("alice")
 

@@ -26,13 +26,15 @@ def direct(one: LiveClient, other: LiveClient) -> bytes:
 
 
 def lobby(*people: LiveClient) -> bytes:
-    """Bring people together in #lobby, everybody knowing everybody. Returns the conversation."""
+    """Bring people together in #lobby, everybody knowing everybody and hearing it live. Returns the conversation."""
     for person in people:
         person.do(commands.JoinRoom("#lobby"))
         person.wait_for(events.ConversationChanged, lambda event: event.change in ("opened", "joined"))
     everybody = tuple(sorted(person.name for person in people))
     for person in people:
         person.wait_until(lambda person=person: members(person, "#lobby") == everybody)  # type: ignore[misc]  # bound now
+        # Answered after the subscription, which is asked for as soon as somebody is in.
+        assert isinstance(person.answer(commands.ListRooms()), events.Done)
     return people[0].id_of("#lobby")
 
 

@@ -137,11 +137,11 @@ def test_an_account_that_cannot_be_written_is_told_to_come_again(
 
     with Person(server, "alice") as alice:
         with monkeypatch.context() as broken:
-            broken.setattr(files, "_sync", full)
+            broken.setattr(files, "sync_open", full)
             refused(alice.ask(m.Register, "alice", alice.secret), "disk-full")
         alice.register().login()
         with monkeypatch.context() as broken:
-            broken.setattr(files, "_sync", full)
+            broken.setattr(files, "sync_open", full)
             refused(alice.ask(m.ChangePassword, alice.secret, NEW), "disk-full")
             refused(alice.ask(m.DeleteAccount, alice.secret), "disk-full")
         assert logs_in(server, "alice", alice.secret)
