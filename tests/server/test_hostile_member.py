@@ -75,6 +75,7 @@ class Site:
         tickets = prepare(self._data, ["alice", "bob"])
         server = ends.enter_context(ServerProcess(
             certificates, self._data, "--log-level", "info",
+            "--max-clients", str(2 * accounts),  # seats of floods that are over are kept for a time
             environment=dict.fromkeys(
                 ("SECURECHAT_BYTES_PER_ACCOUNT", "SECURECHAT_BLOB_BYTES_PER_ACCOUNT"), f"{QUOTA} MiB"
             ),
