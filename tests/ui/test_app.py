@@ -342,6 +342,44 @@ def test_a_poor_locale_lets_a_terminal_show_what_others_say() -> None:
         assert terminal.wait_for_end() == ExitCode.OK
 
 
+@pytest.mark.parametrize("leaves", [b"/quit\r", b"\x04"], ids=["quit", "Ctrl-D"])
+def test_a_terminal_that_can_only_be_written_on_is_enough_to_talk(leaves: bytes) -> None:
+    with Terminal(COMMAND, environment={"TERM": "dumb"}) as terminal:
+        terminal.wait(lambda: any("You are in." in row for row in terminal.rows))
+        terminal.type("/go bob")
+        terminal.send(b"\r")
+        terminal.wait(lambda: terminal.cursor_row == "[bob] >")
+        terminal.type("one Enrt")
+        terminal.send(b"\x7f\x7f")
+        terminal.wait(lambda: terminal.cursor_row == "[bob] > one En")
+        terminal.order("say bob " + "!" * 200)  # no part of it may begin where our own lines do
+        terminal.wait(lambda: sum("!!!" in row for row in terminal.rows) > 2)
+        terminal.wait(lambda: terminal.cursor_row == "[bob] > one En")
+        assert not any(row.startswith("!!!") for row in terminal.rows)
+        terminal.type("ter")
+        terminal.send(b"\r")
+        terminal.wait(lambda: any(row.endswith("alice: one Enter") for row in terminal.rows))
+        terminal.wait(lambda: terminal.cursor_row == "[bob] >")
+        terminal.send(leaves)
+        assert terminal.wait_for_end() == ExitCode.OK
+        assert b"\x1b" not in terminal.output
+
+
+def test_a_terminal_that_can_only_be_written_on_shows_no_password() -> None:
+    with Terminal(COMMAND, environment={"TERM": "dumb"}) as terminal:
+        terminal.wait(lambda: any("You are in." in row for row in terminal.rows))
+        open_bob(terminal)
+        terminal.type("/unlock")
+        terminal.send(b"\r")
+        terminal.wait(lambda: terminal.cursor_row == "Password:")
+        terminal.send(b"correct horse\r")
+        terminal.wait(lambda: any("unlocked with 13 characters" in row for row in terminal.rows))
+        assert not any("horse" in row for row in terminal.rows)
+        terminal.wait(lambda: terminal.cursor_row == "[bob] >")
+        terminal.order("end")  # while nothing is typed: it ends by itself
+        assert terminal.wait_for_end() == ExitCode.LOGIN_REFUSED
+
+
 def test_ctrl_z_gives_the_terminal_back_to_the_shell_and_fg_brings_back_what_was_typed() -> None:
     takes_it = "import fcntl, os, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp('sh', ['sh', '-i'])"
     shell = [sys.executable, "-c", takes_it]  # a shell has jobs where the terminal is its own

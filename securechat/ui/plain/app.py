@@ -9,7 +9,7 @@ import os
 import sys
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import field
 from io import TextIOWrapper
 from math import inf
@@ -26,6 +26,7 @@ from securechat.ui.exit_codes import ExitCode
 from securechat.ui.interrupts import Woken, interrupts_wake
 from securechat.ui.plain.chat import Chat
 from securechat.ui.plain.colour import Choice, is_wanted, painted
+from securechat.ui.plain.dumb import DumbScreen
 from securechat.ui.plain.editor import edited, editor
 from securechat.ui.plain.leaving import LOST, is_gone, left_in_order, quiet
 from securechat.ui.plain.ring import Ring
@@ -126,9 +127,10 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
     from prompt_toolkit.document import Document
     from prompt_toolkit.history import DummyHistory
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+    from prompt_toolkit.output import DummyOutput, create_output
     from prompt_toolkit.patch_stdout import patch_stdout
     from prompt_toolkit.shortcuts import CompleteStyle
-    from prompt_toolkit.utils import get_cwidth
+    from prompt_toolkit.utils import get_cwidth, is_dumb_terminal
 
     class Words(Completer):
         """What Tab makes of the last word: of a line, and not of a text."""
@@ -167,12 +169,24 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
 
+    # The line editor's own prompt for such a terminal could not be ended from here, and would show a password.
+    drawn, dumb = (DummyOutput(), DumbScreen(sys.stdout)) if is_dumb_terminal() else (None, None)
+    size = create_output().get_size
+
+    def asked(question: Callable[[], str]) -> AbstractContextManager[None]:
+        return nullcontext() if dumb is None else dumb.asking(question)
+
     def show(text: str) -> None:
         # As it is: what a variable says (COLUMNS) would let others' texts begin where our own lines do.
-        text = wrap(text, session.app.output.get_size().columns, get_cwidth)
-        sys.stdout.write((painted(text, client.account) if coloured else text) + "\n")
+        text = wrap(text, size().columns, get_cwidth)
+        text = painted(text, client.account) if coloured else text
+        if dumb is not None:
+            dumb.show(text)
+        else:
+            sys.stdout.write(text + "\n")
 
     session: PromptSession[str] = PromptSession(
+        output=drawn,
         multiline=True, key_bindings=keys, prompt_continuation="... ", erase_when_done=True, reserve_space_for_menu=0,
         completer=Words(), complete_while_typing=False, complete_style=CompleteStyle.READLINE_LIKE,
         enable_suspend=True,
@@ -186,6 +200,9 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
             inbox.put(Written(buffer.text))
 
     session.default_buffer.on_text_changed += tell_typing
+
+    if dumb is not None:
+        session.default_buffer.on_text_changed += lambda buffer: dumb.echo(buffer.text)
 
     def at_prompt(app: Application[str], act: Callable[[], object]) -> None:
         """Do something on the thread that edits the line, if it does now."""
@@ -212,10 +229,13 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
 
     def ask_hidden(question: str) -> str:
         # One for each time: a session keeps what was typed into it.
-        hidden: PromptSession[str] = PromptSession(is_password=True, history=DummyHistory(), erase_when_done=True)
+        hidden: PromptSession[str] = PromptSession(
+            is_password=True, history=DummyHistory(), erase_when_done=True, output=drawn
+        )  # fmt: skip
         asking.append(hidden)
         try:
-            return hidden.prompt(question, pre_run=leave_prompt_if_ended)
+            with asked(lambda: question):
+                return hidden.prompt(question, pre_run=leave_prompt_if_ended)
         finally:
             asking.pop()
 
@@ -225,10 +245,11 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
         return chat.prompt
 
     def ask() -> Typed | TypedPassword | TypedPasswords | TypedDeletion:
-        text = session.prompt(
-            prompt, rprompt=lambda: chat.status, refresh_interval=REFRESH_SECONDS,
-            pre_run=leave_prompt_if_ended,
-        )  # fmt: skip
+        with asked(lambda: chat.prompt):
+            text = session.prompt(
+                prompt, rprompt=lambda: chat.status, refresh_interval=REFRESH_SECONDS,
+                pre_run=leave_prompt_if_ended,
+            )  # fmt: skip
         told[0] = -TOLD_SECONDS  # the next line is told as soon as it begins
         try:
             if text.strip() == "/unlock":
@@ -254,7 +275,7 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
             at_prompt(asking[-1].app, leave_prompt_if_ended)
 
     interrupted = False
-    with left_in_order(leave), quiet(terminal), patch_stdout(raw=coloured):
+    with left_in_order(leave), quiet(terminal), patch_stdout(raw=coloured) if dumb is None else nullcontext():
         # Not raw, colours would be taken for orders of somebody else.
         chat.take_place()
         chat.show_unread()
