@@ -17,7 +17,7 @@ from securechat.client.conversations.linking import ASKED_SECONDS
 from securechat.client.direct.carrying import Down, Up
 from securechat.client.direct.endpoints import MAX_ENDPOINTS, Address, Endpoint, Network
 from securechat.client.direct.links import MAX_LINKS, Admit, Close, Knock, Links, Listen, Order, Told
-from securechat.client.direct.offers import Answer, Offer
+from securechat.client.direct.offers import LINK_ID_LENGTH, Answer, Offer
 from securechat.client.direct.protocol import OPENING_SECONDS
 from securechat.client.parts import Parts
 from securechat.errors import DecodeError, UsageError
@@ -81,6 +81,19 @@ def listening(person: Person) -> bytes:
     return order.link
 
 
+def knocking(person: Person) -> Knock:
+    """The offer that somebody's client has just taken."""
+    (order,) = orders(person)
+    assert isinstance(order, Knock)
+    return order
+
+
+def say(person: Person, other: str, offer: Offer) -> None:
+    """Say an offer, as a client that keeps to no rule may."""
+    with person.engine._unit():
+        person.engine._registry._ephemerals.say(there(person, other), OFFERS, bytes(offer))
+
+
 def offered(alice: Person, bob: Person, endpoints: tuple[Endpoint, ...] = (PRIVATE,)) -> bytes:
     """alice offers bob a link; returns its id."""
     link(alice, "bob")
@@ -117,15 +130,15 @@ def test_two_who_agree_come_together_and_the_user_hears_of_each_step(pair: list[
     happened(bob, (first, Down("nobody has answered")))
     made = offered(alice, bob)
     deliver(*pair)
-    (knock,) = orders(bob)
-    assert knock == Knock(made, CERTIFICATE, (PRIVATE,), wide=False)
+    knock = knocking(bob)
+    assert (knock.offered, knock.certificate, knock.endpoints, knock.wide) == (made, CERTIFICATE, (PRIVATE,), False)
     answer = make_credential().certificate
-    happened(bob, (made, Answer(made, answer)))
+    happened(bob, (knock.link, Answer(made, answer)))
     deliver(*pair)
     assert orders(alice) == [Admit(made, answer)]
-    for person in pair:
-        happened(person, (made, Up()))
-        happened(person, (made, Down("")))
+    for person, its in ((alice, made), (bob, knock.link)):
+        happened(person, (its, Up()))
+        happened(person, (its, Down("")))
     assert states(alice) == ["offered", "up", "down"]
     assert states(bob) == ["down", "up", "down"]
     (told,) = [each for each in alice.happened if isinstance(each, events.LinkChanged) and each.addresses]
@@ -187,8 +200,9 @@ def test_whoever_agrees_while_an_offer_waits_takes_it(pair: list[Person], server
     made = offered(alice, bob)
     deliver(*pair)
     link(bob, "alice")
-    assert orders(bob) == [Knock(made, CERTIFICATE, (PRIVATE,), wide=False)]
-    happened(bob, (made, Down("their address does not answer")))
+    knock = knocking(bob)
+    assert (knock.offered, knock.certificate, knock.endpoints, knock.wide) == (made, CERTIFICATE, (PRIVATE,), False)
+    happened(bob, (knock.link, Down("their address does not answer")))
     server.advance(server.seconds + OPENING_SECONDS)
     server.now += 1
     link(bob, "alice", "anywhere")  # what waited too long is not taken
@@ -247,8 +261,7 @@ def test_what_comes_again_or_late_is_no_offer(pair: list[Person], server: Memory
     heard = overheard(server)
     made = offered(alice, bob)
     deliver(*pair)
-    assert len(orders(bob)) == 1
-    happened(bob, (made, Down("somebody else is at their address")))
+    happened(bob, (knocking(bob).link, Down("somebody else is at their address")))
     assert bob.link is not None
     bob.link.send(heard[0])
     deliver(*pair)
@@ -279,6 +292,50 @@ def test_an_answer_that_was_not_asked_for_lets_nobody_in(pair: list[Person]) -> 
     assert answer(made) == []
 
 
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_an_offer_under_the_id_of_ours_is_none(pair: list[Person], whose: str) -> None:
+    alice, bob = pair
+    made = offered(alice, bob)
+    smaller = bytes(LINK_ID_LENGTH)
+    say(bob, "alice", Offer(made if whose == "ours" else smaller, CERTIFICATE, (PRIVATE,)))
+    deliver(*pair)
+    if whose == "ours":
+        assert orders(alice) == []
+    else:
+        close, knock = orders(alice)
+        assert isinstance(knock, Knock)
+        assert (close, knock.offered) == (Close(made), smaller)
+        happened(alice, (made, Down("it was given up")))  # which ends nothing else
+        made = knock.link
+    link(alice, "bob", "off")
+    assert orders(alice) == [Close(made)]
+
+
+def test_one_id_that_many_offer_is_a_link_of_each_and_each_can_be_ended(people: World) -> None:
+    alice, bob, carl = everybody = people("alice", "bob", "carl")
+    shared, knocks = os.urandom(LINK_ID_LENGTH), []
+    for other in (bob, carl):
+        alice.do(commands.OpenDirect(other.name, "Hello", ask=True))
+        settle(*everybody)
+        other.accept("alice")
+        settle(*everybody)
+        for person, whom in ((alice, other.name), (other, "alice")):
+            person.say(whom, "here")
+            settle(*everybody)
+        alice.do(commands.Prefer("link", "private", alice.id_of(other.name)))
+        for _ in range(3):
+            say(other, "alice", Offer(shared, CERTIFICATE, (PRIVATE,)))
+            deliver(*everybody)
+        knocks.append(knocking(alice))
+    assert [each.offered for each in knocks] == [shared] * 2
+    for knock in knocks:
+        happened(alice, (knock.link, Up()))
+    happened(alice, (knocks[0].link, Down("")))
+    for name in ("bob", "carl"):
+        link(alice, name, "off")
+    assert orders(alice) == [Close(knocks[1].link)]
+
+
 def test_the_largest_offer_fits_and_has_one_encoding() -> None:
     endpoints = tuple(Endpoint(ipaddress.ip_address(f"fd00::{each}"), 65535) for each in range(1, MAX_ENDPOINTS + 1))
     offer = Offer(os.urandom(16), CERTIFICATE, endpoints)
@@ -292,7 +349,7 @@ def test_the_largest_offer_fits_and_has_one_encoding() -> None:
             Offer.read(wrong)
     with pytest.raises(DecodeError):
         Answer.read(encoded)
-    assert "fd00" not in repr(offer) + repr(Knock(offer.link, CERTIFICATE, endpoints, wide=False))
+    assert "fd00" not in repr(offer) + repr(Knock(offer.link, offer.link, CERTIFICATE, endpoints, wide=False))
 
 
 # --- the real network ---------------------------------------------------------------------------------------------
@@ -323,7 +380,8 @@ def test_a_hostile_offer_has_us_connect_to_nothing() -> None:
         services.append(service)
     endpoints = tuple(Endpoint(address, each.getsockname()[1]) for address, each in zip(own, services, strict=True))
     for wide in (False, True):
-        links.carry_out(Knock(os.urandom(16), CERTIFICATE, endpoints[:MAX_ENDPOINTS], wide), "127.0.0.1")
+        order = Knock(os.urandom(16), os.urandom(16), CERTIFICATE, endpoints[:MAX_ENDPOINTS], wide)
+        links.carry_out(order, "127.0.0.1")
         told += links.take()
     assert [news for _, news in told] == [Down("they are at no address to which you let this client connect")] * 2
     for service in services:

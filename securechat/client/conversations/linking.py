@@ -47,7 +47,7 @@ class Linking:
         self._context = context
         self._index = index
         self._ephemerals = ephemerals
-        self._links: dict[bytes, _Link] = {}  # by its id
+        self._links: dict[bytes, _Link] = {}  # by an id that we have drawn, whoever offers it
         self._asked: dict[bytes, float] = {}  # conversation -> until when the user is told of no offer again
         self._waiting: dict[bytes, tuple[Offer, float]] = {}  # the newest of those, and until when it may be taken
 
@@ -102,16 +102,16 @@ class Linking:
             return
         own = self._with(conversation)
         if own is not None:
-            if self._links[own].state != "offering" or own < offer.link:
+            if self._links[own].state != "offering" or own <= offer.link:
                 return  # of two who offer at once, the smaller id goes on
             context.link_orders.append(Close(own))
             del self._links[own]
         self._knock(conversation, offer)
 
     def _knock(self, conversation: Conversation, offer: Offer) -> None:
-        self._links[offer.link] = _Link(conversation.id, "meeting", self._context.clock.monotonic() + OPENING_SECONDS)
-        wide = self._wide(conversation)
-        self._context.link_orders.append(Knock(offer.link, offer.certificate, offer.endpoints, wide))
+        link, wide = os.urandom(LINK_ID_LENGTH), self._wide(conversation)
+        self._links[link] = _Link(conversation.id, "meeting", self._context.clock.monotonic() + OPENING_SECONDS)
+        self._context.link_orders.append(Knock(link, offer.link, offer.certificate, offer.endpoints, wide))
 
     def _take_answer(self, conversation: Conversation, answer: Answer) -> None:
         link = self._links.get(answer.link)

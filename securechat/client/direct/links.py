@@ -53,9 +53,13 @@ class Admit:
 
 @value
 class Knock:
-    """Connect to whoever has this certificate, once the answer is said: an `Answer` comes of it first."""
+    """Connect to whoever has this certificate, once the answer is said: an `Answer` comes of it first.
+
+    `offered`: what the offer calls the link. The answer repeats it, and nothing is found by it: others chose it.
+    """
 
     link: bytes
+    offered: bytes
     certificate: bytes
     endpoints: tuple[Endpoint, ...]
     wide: bool
@@ -112,7 +116,7 @@ class Moved:
 
 
 Told: TypeAlias = tuple[bytes, Offer | Answer | Moved | News]
-"""The id of a link, and what has happened to it. After `Down` there is no such link."""
+"""The id of a link, which our engine has drawn, and what has happened to it. After `Down` there is no such link."""
 
 
 @value
@@ -246,7 +250,7 @@ class Links:
         def meet(deadline: Deadline, _closing: Callable[[], bool], _waker: Waker) -> Session:
             return knock(MutualTLS(credential, order.certificate, listens=False), endpoints, deadline)
 
-        self._tell(order.link, Answer(order.link, credential.certificate))
+        self._tell(order.link, Answer(order.offered, credential.certificate))
         self._begin(order.link, meet, listens=False)
 
     def _begin(self, link: bytes, meet: Meet, *, listens: bool) -> None:
