@@ -25,6 +25,7 @@ from securechat.transport.mutual import MAX_CERTIFICATE, make_credential
 from securechat.wire import messages as wire
 from securechat.wire.limits import MAX_EPHEMERAL
 from securechat_lab.cast.live import LiveClient
+from tests.client.test_revoked import revoke
 from tests.support.live import LiveServer
 from tests.support.memory_server import Link, MemoryServer
 from tests.support.people import Person, settle
@@ -209,8 +210,8 @@ def test_whoever_agrees_while_an_offer_waits_takes_it(pair: list[Person], server
     assert [type(each) for each in orders(bob)] == [Listen]
 
 
-@pytest.mark.parametrize("ends", ["off", "block", "bye"])
-def test_a_link_ends_where_the_user_wants_no_more_of_it(pair: list[Person], ends: str) -> None:
+@pytest.mark.parametrize("ends", ["off", "block", "bye", "distrust", "revoked", "nothing"])
+def test_a_link_ends_where_there_may_be_none_any_more(pair: list[Person], server: MemoryServer, ends: str) -> None:
     alice, bob = pair
     made = offered(alice, bob)
     happened(alice, (made, Up()))
@@ -218,11 +219,20 @@ def test_a_link_ends_where_the_user_wants_no_more_of_it(pair: list[Person], ends
         link(alice, "bob", "off")
     elif ends == "block":
         alice.do(commands.Block("bob"))
-    else:
+    elif ends == "bye":
         for person, other in ((alice, "bob"), (bob, "alice")):
             person.do(commands.Bye(person.id_of(other)))
         settle(*pair)
-    assert Close(made) in orders(alice)
+    elif ends == "distrust":
+        alice.do(commands.Distrust("bob"))
+    elif ends == "revoked":
+        bob.link = None
+        revoke(server, bob)
+        settle(alice)
+    else:
+        alice.cut()  # it needs no server
+        alice.engine.handle_timer()
+    assert (Close(made) in orders(alice)) == (ends != "nothing")
 
 
 def test_public_addresses_are_of_the_user_to_allow_for_one_person_at_a_time(pair: list[Person]) -> None:

@@ -17,7 +17,7 @@ from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.ephemerals import ANSWERS, OFFERS, Ephemerals, Said
 from securechat.client.conversations.index import Index
-from securechat.client.conversations.marking import may_speak
+from securechat.client.conversations.marking import may_speak, nobody_in_doubt
 from securechat.client.direct.carrying import Down, News, Up
 from securechat.client.direct.links import Admit, Close, Knock, Listen, Moved
 from securechat.client.direct.offers import LINK_ID_LENGTH, Answer, Offer
@@ -166,9 +166,11 @@ class Linking:
         return next((link_id for link_id, link in self._links.items() if link.conversation == conversation.id), None)
 
     def _agrees(self, conversation: Conversation) -> bool:
+        """Whether a link that is there may stay: without the server as well."""
         row, context = conversation.row, self._context
         agreed = context.preferences.get("link", conversation.scope) in AGREED
-        return agreed and not row.closed and row.phase in phases.READING and not context.blocks(row.name)
+        there = not row.closed and row.phase in phases.READING and not context.blocks(row.name)
+        return agreed and there and nobody_in_doubt(conversation)
 
     def _may(self, conversation: Conversation) -> bool:
         """Whether something of this may be said, and heard, here: where what the user writes would go out at once."""

@@ -105,14 +105,17 @@ def may_speak(conversation: Conversation) -> bool:
     """Whether something said now would go out without a commit, a question or a wait."""
     row, context = conversation.row, conversation.context
     fresh = 0 <= context.clock.milliseconds() - row.path_time < context.parts.timing.path_milliseconds
-    public = conversation.group.public
+    return fresh and not context.device.is_expired(context.clock.seconds()) and nobody_in_doubt(conversation)
+
+
+def nobody_in_doubt(conversation: Conversation) -> bool:
+    """Whether no key, device or history of those who are there stands against telling them anything."""
+    row, public = conversation.row, conversation.group.public
     return (
-        fresh
-        and not conversation.departed
+        not conversation.departed
         and not (conversation.words and policy.rules_due(public, conversation.words))
         and not evidence.disputed(conversation)
         and not (row.kind == "direct" and conversation.absent)
-        and not context.device.is_expired(context.clock.seconds())
         and row.roster >= row.returned
         and holds.reads_freely(conversation)
     )
