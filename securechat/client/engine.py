@@ -461,7 +461,7 @@ class Engine:
             if not self._registry.connected:
                 raise UsageError("There is no connection to the server, by which two find each other. Try again later.")
             self._registry.linking.check(found)
-        self._context.preferences.put("link", command.agreed, found.scope)
+        self._context.preferences.put("link", command.agreed, found.scope_of("link"))
         self._context.touched.add(found.id)
         self._context.emit(events.PreferenceChanged("link", command.agreed, found.id))
         if command.agreed != "off":
@@ -474,7 +474,8 @@ class Engine:
         if not command.conversation and (command.name, command.value) in OF_ONE:
             raise UsageError("That is said of one person at a time: name a conversation.")
         found = self._registry.wanted(command.conversation) if command.conversation else None
-        self._context.preferences.put(command.name, command.value, found.scope if found is not None else b"")
+        scope = found.scope_of(command.name) if found is not None else b""
+        self._context.preferences.put(command.name, command.value, scope)
         self._context.touched.update([found.id] if found is not None else [each.id for each in self._registry])
         self._context.emit(events.PreferenceChanged(command.name, command.value, command.conversation))
         self._done()

@@ -25,12 +25,14 @@ from securechat.transport.mutual import MAX_CERTIFICATE, make_credential
 from securechat.wire import messages as wire
 from securechat.wire.limits import MAX_EPHEMERAL
 from securechat_lab.cast.live import LiveClient
+from tests.client.test_directory import anew
 from tests.client.test_revoked import revoke
 from tests.support.live import LiveServer
 from tests.support.memory_server import Link, MemoryServer
 from tests.support.people import Person, settle
 from tests.support.waiting import wait_until
 
+__all__ = ["anew"]  # a fixture
 World = Callable[..., list[Person]]
 
 HERE = ipaddress.ip_address("127.0.0.1")
@@ -233,6 +235,32 @@ def test_a_link_ends_where_there_may_be_none_any_more(pair: list[Person], server
         alice.cut()  # it needs no server
         alice.engine.handle_timer()
     assert (Close(made) in orders(alice)) == (ends != "nothing")
+
+
+@pytest.mark.parametrize("key", ["another", "the same"])
+def test_it_is_agreed_with_a_key_and_not_with_a_name(
+    pair: list[Person], anew: Callable[[Person], Person], key: str
+) -> None:
+    alice, bob = pair
+    alice.do(commands.Prefer("link", "anywhere", alice.id_of("bob")))
+    if key == "another":
+        bob = anew(bob)
+        settle(alice, bob)
+        alice.do(commands.Trust("bob"))
+        alice.say("bob", "is it you?")
+        settle(alice, bob)
+        bob.accept("alice")
+        settle(alice, bob)
+        bob.say("alice", "it is")
+        settle(alice, bob)
+    found = alice.engine.snapshot.find("bob")
+    assert found is not None
+    say(bob, "alice", Offer(bytes(LINK_ID_LENGTH), CERTIFICATE, (PRIVATE,)))
+    deliver(alice, bob)
+    if key == "another":
+        assert (found.prefers("link"), orders(alice), states(alice)) == ("ask", [], ["asked"])
+    else:
+        assert (found.prefers("link"), knocking(alice).wide) == ("anywhere", True)
 
 
 def test_public_addresses_are_of_the_user_to_allow_for_one_person_at_a_time(pair: list[Person]) -> None:

@@ -22,6 +22,7 @@ from securechat.client.conversations.trail import Trail
 from securechat.client.conversations.walking import Base, Effort, Walk
 from securechat.client.doors.facts import Verdict
 from securechat.client.message import Mark
+from securechat.client.preferences import PREFERENCES
 from securechat.client.snapshot import ConversationSnapshot
 from securechat.client.vault.conversations import ConversationRow, PersonRow, StagedRow
 from securechat.client.vault.outbox import Dropped, Kind, OutboxRow
@@ -262,7 +263,7 @@ class Conversation:
             self._heard(),
             row.life,
             tuple(sorted((account, *mark) for (account, _), mark in self.marks.items() if account in row.members)),
-            self.context.preferences.of(self.scope),
+            tuple((name, self.context.preferences.get(name, self.scope_of(name))) for name in PREFERENCES),
             self.is_unheard,
         )  # fmt: skip
 
@@ -418,6 +419,11 @@ class Conversation:
     def scope(self) -> bytes:
         """What the user's preferences for it are kept by: a person's conversations have one, a room its own."""
         return self.row.name.encode() if self.row.kind == "direct" else self.row.id
+
+    def scope_of(self, preference: str) -> bytes:
+        """The same for one preference: agreeing to links is said of a person's key, and not of who comes after it."""
+        of_key = preference == "link" and self.row.kind == "direct"
+        return b"%b\0%b" % (self.scope, self.peer_key) if of_key else self.scope
 
     def set_mark(self, whose: tuple[str, bytes], mark: Mark) -> None:
         """Note how far somebody, an account under one key, has received and read what is said here."""

@@ -92,7 +92,7 @@ class Linking:
 
     def _take_offer(self, conversation: Conversation, offer: Offer) -> None:
         context, now = self._context, self._context.clock.monotonic()
-        agreed = context.preferences.get("link", conversation.scope)
+        agreed = context.preferences.get("link", conversation.scope_of("link"))
         if agreed == "ask":
             self._waiting[conversation.id] = offer, now + OPENING_SECONDS
             if now >= self._asked.get(conversation.id, now):
@@ -168,7 +168,7 @@ class Linking:
     def _agrees(self, conversation: Conversation) -> bool:
         """Whether a link that is there may stay: without the server as well."""
         row, context = conversation.row, self._context
-        agreed = context.preferences.get("link", conversation.scope) in AGREED
+        agreed = context.preferences.get("link", conversation.scope_of("link")) in AGREED
         there = not row.closed and row.phase in phases.READING and not context.blocks(row.name)
         return agreed and there and nobody_in_doubt(conversation)
 
@@ -179,7 +179,7 @@ class Linking:
         return open_ and not conversation.is_unheard and may_speak(conversation) and conversation.group.can_sign
 
     def _wide(self, conversation: Conversation) -> bool:
-        return self._context.preferences.get("link", conversation.scope) == "anywhere"
+        return self._context.preferences.get("link", conversation.scope_of("link")) == "anywhere"
 
     def _tell(
         self, conversation: Conversation, state: events.LinkState, reason: str = "", addresses: tuple[str, ...] = ()

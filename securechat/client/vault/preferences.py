@@ -5,7 +5,7 @@ from securechat.client.vault.database import Statements
 
 
 class Preferences:
-    """What was said of each: for a conversation, by its scope (`Conversation.scope`), or for all, whose scope is empty.
+    """What was said of each: for a conversation, by `Conversation.scope_of`, or for all, whose scope is empty.
 
     Of one conversation what was said for it counts, else what was said for all.
     """
