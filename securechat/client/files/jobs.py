@@ -192,13 +192,14 @@ class Save(Job):
 class Clear(Job):
     """Delete a sealed file, and what `Unseal` has left in a folder, once neither is needed any more."""
 
-    copy: Path
+    copy: Path | None  # None: the next `Sweep` sees to it
     folder: Path
     temporary: str  # empty: there is none
 
     def run(self, _progress: Progress) -> None:
-        with suppress(OSError):
-            self.copy.unlink(missing_ok=True)
+        if self.copy is not None:
+            with suppress(OSError):
+                self.copy.unlink(missing_ok=True)
         if self.temporary:
             tidy(self.folder, self.temporary)
 

@@ -159,6 +159,8 @@ class Transfers:
         kept = frozenset(self._copy(each).name for each in self._running.values())
         if kept or self._folder.exists():
             context.jobs.append(Sweep(0, 0, self._folder, kept))
+        for folder, temporary in context.vault.transfers.leftovers():
+            context.jobs.append(Clear(0, 0, None, Path(folder), temporary))
 
     # --- commands -------------------------------------------------------------------------------------------------
 
@@ -265,6 +267,10 @@ class Transfers:
     def finish(self, outcome: Outcome) -> None:
         """A job has come to its end, or further."""
         job, result = outcome.job, outcome.result
+        if isinstance(job, Clear):
+            if job.temporary and result is None:
+                self._context.vault.transfers.cleared(job.temporary)
+            return
         transfer = self._running.get(job.transfer)
         if transfer is None or isinstance(result, CancelledError):
             return

@@ -1,6 +1,7 @@
 """Work: the threads on which jobs with files are done, one for those that take long and one for the rest.
 
 They begin with the first job. At the end a job is stopped between two chunks: it is begun again by the next session.
+Only what clears up is still done then, so that nothing in clear lies in a folder until the next one.
 """
 
 import threading
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final
 
-from securechat.client.files.jobs import LONG, CancelledError, Job, Outcome, Reached, outcome
+from securechat.client.files.jobs import LONG, CancelledError, Clear, Job, Outcome, Reached, outcome
 
 _TOLD_SECONDS: Final = 0.5
 """Between two words on how far a job has come."""
@@ -39,7 +40,7 @@ class Work:
         self._queues[long].put(job)
 
     def close(self) -> None:
-        """Stop. Jobs that have not begun are left."""
+        """Stop. Of the jobs that have not begun, only those that clear up are done."""
         self._over.set()
         for queue in self._queues.values():
             queue.put(None)
@@ -47,8 +48,9 @@ class Work:
             thread.join(_END_SECONDS)
 
     def _run(self, queue: SimpleQueue[Job | None]) -> None:
-        while (job := queue.get()) is not None and not self._over.is_set():
-            self._deliver(outcome(job, self._watch(job)))
+        while (job := queue.get()) is not None:
+            if not self._over.is_set() or isinstance(job, Clear):
+                self._deliver(outcome(job, self._watch(job)))
 
     def _watch(self, job: Job) -> Callable[[int], None]:
         told = time.monotonic()

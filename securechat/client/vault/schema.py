@@ -489,12 +489,20 @@ END;
 """
 """Files that are being sent or saved."""
 
+_LEFTOVERS: Final = """
+CREATE TABLE leftovers (temporary TEXT PRIMARY KEY, folder TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TRIGGER leftovers_outlive_their_transfer AFTER DELETE ON transfers WHEN old.temporary != '' BEGIN
+  INSERT OR IGNORE INTO leftovers VALUES (old.temporary, old.path);
+END;
+"""
+"""What files that were saved, or given up, have left in folders until it is cleared there."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED,
     _PINS, _RULES, _KEPT, _LINES, _WORDS, _RETURNED, _REFUSED, _TITLES, _WRAPPED, _CHAINS, _KEYS,
     _HEARD, _SUCCESSIONS, _REVOCATIONS, _ROTATION, _KEEPSAKE, _SUCCEEDING, _AUTHORITIES,
     _ADDRESSES, _LOGIN, _NAMES, _LIFE, _REWRAPPED, _TALK, _MARKS, _SEARCH, _SEEN, _UNWANTED,
-    _TRANSFERS,
+    _TRANSFERS, _LEFTOVERS,
 )  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 

@@ -58,5 +58,13 @@ class TransferTable:
         )  # fmt: skip
 
     def remove(self, transfer: int) -> None:
-        """Forget one: it is done, or given up."""
+        """Forget one: it is done, or given up. What it may have left in a folder is noted (`leftovers`)."""
         self._database.run("DELETE FROM transfers WHERE id = ?", transfer)
+
+    def leftovers(self) -> list[tuple[str, str]]:
+        """Return the folder and the name of each temporary file that may still be there, and nobody needs."""
+        return [*self._database.all("SELECT folder, temporary FROM leftovers")]
+
+    def cleared(self, temporary: str) -> None:
+        """Forget a temporary file: it is not there any more."""
+        self._database.run("DELETE FROM leftovers WHERE temporary = ?", temporary)

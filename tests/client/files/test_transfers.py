@@ -12,6 +12,7 @@ import pytest
 
 from securechat.client import commands, events
 from securechat.client.files import transfers
+from securechat.client.files.jobs import Clear, outcome
 from securechat.content.registry import File, encode_body
 from securechat.errors import UsageError
 from securechat.wire import messages as wire
@@ -500,6 +501,78 @@ def test_what_nobody_names_is_swept_away_at_the_next_start(pair: list[Person], s
     alice.engine.receive([])
     alice.flush()
     assert copies(alice) == [kept]
+
+
+def work_until_it_clears(person: Person) -> Clear:
+    """Do a client's jobs up to where it would clear what a saved file has left in its folder. Return that job."""
+    for _ in range(1000):
+        for job in person.engine.take_jobs():
+            if isinstance(job, Clear):
+                return job
+            person.engine.finish([outcome(job, lambda _done: None)])
+        person.push()
+        person.pull()
+    raise AssertionError("it does not come to that")
+
+
+@pytest.mark.parametrize("size", [100, len(DATA)])
+def test_killed_before_it_clears_up_it_does_so_at_the_next_start(
+    pair: list[Person], source: Path, folder: Path, size: int
+) -> None:
+    alice, bob = pair
+    source.write_bytes(DATA[:size])
+    share(alice, "bob", source)
+    settle(*pair)
+    bob.working = False
+    save(bob, "alice", folder)
+    temporary = work_until_it_clears(bob).temporary
+    assert names_in(folder) == sorted([temporary, "sea.jpg"])
+    bob.crash()
+    bob.crash()  # and again, before anything is done
+    assert bob.vault.transfers.leftovers() == [(str(folder), temporary)]
+    bob.working = True
+    bob.connect()
+    settle(*pair)
+    assert names_in(folder) == ["sea.jpg"]
+    assert (folder / "sea.jpg").read_bytes() == DATA[:size]
+    assert not bob.vault.transfers.leftovers()
+
+
+@pytest.mark.parametrize("how", ["deleted", "cancelled"])
+def test_killed_after_a_file_was_given_up_nothing_of_it_is_left_after_the_next_start(
+    pair: list[Person], source: Path, folder: Path, how: str
+) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    bob.working = False
+    save(bob, "alice", folder)
+    (row,) = bob.vault.transfers.load()
+    (folder / row.temporary).write_bytes(DATA[:1000])  # as a kill in the middle of opening leaves it
+    if how == "deleted":
+        alice.do(commands.Delete(newest_file(alice, "bob")))
+        settle(*pair)
+    else:
+        bob.do(commands.CancelFile(row.id))
+        bob.flush()
+    assert not bob.vault.transfers.load()
+    bob.crash()
+    assert names_in(folder) == [row.temporary]
+    bob.working = True
+    bob.connect()
+    settle(*pair)
+    assert names_in(folder) == []
+    assert not bob.vault.transfers.leftovers()
+
+
+def test_what_ends_well_leaves_nothing_to_clear(pair: list[Person], source: Path, folder: Path) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    save(bob, "alice", folder)
+    settle(*pair)
+    assert names_in(folder) == ["sea.jpg"]
+    assert not alice.vault.transfers.leftovers() + bob.vault.transfers.leftovers()
 
 
 def test_progress_only_rises_and_ends_with_the_file(pair: list[Person], source: Path) -> None:
