@@ -41,11 +41,12 @@ def safe_name(name: str) -> str:
     found = "".join(map(_safe, clean_line(normalize("NFC", name[: 4 * MAX_BYTES]))))
     found = found.strip(" ").rstrip(". ")
     found = re.sub(r"^[.~-]", "_", found)
+    found = _cut(found, MAX_BYTES)  # before it is judged: what a cut leaves may be a device's name
     if not found.strip("_. "):
         return NAMELESS
     if _DEVICE.match(found) or found.casefold() in _GOVERNING:
-        found = f"_{found}"
-    return _cut(found, MAX_BYTES)
+        found = _cut(f"_{found}", MAX_BYTES)
+    return found
 
 
 def numbered(name: str, number: int) -> str:

@@ -110,6 +110,26 @@ def test_any_text_becomes_a_plain_name_and_that_one_stays(name: str) -> None:
     assert safe_name(safe) == safe
 
 
+@pytest.mark.parametrize("gap", [0, 100, 190, 194, 195, 196, 197, 198, 250, 2000])
+@pytest.mark.parametrize(
+    ("stem", "end"),
+    [("con", "x.txt"), ("con", ".txt"), ("COM1", "é.tar.gz"), ("nul", "x"), ("desktop", "a.ini"), ("autorun", "a.inf")],
+)
+def test_no_cut_makes_a_device_or_a_folders_own_file_of_a_name(stem: str, end: str, gap: int) -> None:
+    safe = safe_name(stem + " " * gap + end)
+    assert is_plain(safe)
+    assert safe_name(safe) == safe
+    assert len(safe.encode()) <= MAX_BYTES
+
+
+@given(st.sampled_from(["con", "nul", "com1", "desktop", "thumbs", ""]), st.text(" .x", max_size=300),
+       st.sampled_from(["", ".txt", ".ini", ".db"]))  # fmt: skip
+def test_long_names_of_blanks_and_dots_become_plain_ones_that_stay(stem: str, middle: str, end: str) -> None:
+    safe = safe_name(stem + middle + end)
+    assert is_plain(safe)
+    assert safe_name(safe) == safe
+
+
 def test_a_long_name_keeps_its_extension() -> None:
     assert safe_name("a" * 300 + ".jpeg") == "a" * (MAX_BYTES - 5) + ".jpeg"
     assert safe_name("é" * 300 + ".jpg").endswith("é.jpg")
