@@ -232,6 +232,8 @@ class Database(Statements):
                 copy.execute("PRAGMA secure_delete = ON")
                 copy.execute("UPDATE device SET renew = 1")
                 copy.execute("UPDATE conversations SET path_time = 0")
+                copy.execute("DELETE FROM transfers")  # files and folders of this computer, not of that one
+                copy.execute("DELETE FROM leftovers")
         except (OSError, sqlite.Error) as error:
             raise StorageError(f"The vault {self.path} cannot be copied: {_trouble(self.path, error)}") from error
 

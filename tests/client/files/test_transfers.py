@@ -575,6 +575,28 @@ def test_what_ends_well_leaves_nothing_to_clear(pair: list[Person], source: Path
     assert not alice.vault.transfers.leftovers() + bob.vault.transfers.leftovers()
 
 
+def test_an_exported_vault_sends_and_saves_nothing_of_the_old_computers(
+    pair: list[Person], source: Path, folder: Path, tmp_path: Path
+) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    bob.working = False
+    save(bob, "alice", folder)
+    share(bob, "alice", source)
+    assert [row.kind for row in bob.vault.transfers.load()] == ["save", "send"]
+    copy = tmp_path / "copy" / "bob.vault"
+    copy.parent.mkdir()
+    bob.vault.write_copy(copy)
+    assert [row.kind for row in bob.vault.transfers.load()] == ["save", "send"]
+    bob.stop()
+    bob.path.write_bytes(copy.read_bytes())
+    bob.start()
+    assert not bob.vault.transfers.load()
+    assert not bob.vault.transfers.leftovers()
+    assert bob.history("alice", 1)[0].file is not None
+
+
 def test_progress_only_rises_and_ends_with_the_file(pair: list[Person], source: Path) -> None:
     alice, _ = pair
     share(alice, "bob", source)
