@@ -333,7 +333,9 @@ class History(Pages):
 
     def file(self, local_id: int) -> File | None:
         """Return the file that a line brings; None: none, or it is not here any more."""
-        row = self._writer.one("SELECT kind, body FROM messages WHERE local_id = ? AND deleted_by = ''", local_id)
+        row = self._writer.one(
+            "SELECT kind, body FROM messages WHERE local_id = ? AND deleted_by = '' AND (problem = '' OR own)", local_id
+        )
         return None if row is None else file_of(*row)
 
     def edit(self, local_id: int, text: str, time: int, *, said: int = 0, life: int = 0) -> Message:

@@ -597,6 +597,20 @@ def test_an_exported_vault_sends_and_saves_nothing_of_the_old_computers(
     assert bob.history("alice", 1)[0].file is not None
 
 
+def test_of_a_line_that_is_not_shown_no_file_is_saved(pair: list[Person], source: Path, folder: Path) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    for person, own in ((alice, True), (bob, False)):
+        line = newest_file(person, "bob" if own else "alice")
+        assert person.vault.history.file(line) is not None
+        person.vault.run("UPDATE messages SET problem = 'It is damaged.' WHERE local_id = ?", line)
+        assert (person.vault.history.file(line) is not None) == own  # of our own, it says why it was not sent
+        assert (person.vault.history.message(line).file is not None) == own
+    with pytest.raises(UsageError, match="no file"):
+        bob.do(commands.SaveFile(line, str(folder)))
+
+
 def test_progress_only_rises_and_ends_with_the_file(pair: list[Person], source: Path) -> None:
     alice, _ = pair
     share(alice, "bob", source)
