@@ -133,6 +133,8 @@ EDGES: list[tuple[type[Body], tuple[object, ...], int, object, object, list[obje
     (File, (*FILE[:4], 65_536, CHAIN, b"", b"", bytes(65_536), b"", *FILE[10:]), 8, bytes(65_536), bytes(65_536),
      [b"", bytes(65_535), bytes(65_537)]),
     (File, (*FILE[:4], 0, CHAIN, b"", b"", b"", *FILE[9:]), 4, 0, 0, [1]),
+    (File, (*FILE[:3], "voice", *FILE[4:]), 4, 1, 8 << 20, [(8 << 20) + 1]),
+    (File, (*FILE[:4], (8 << 20) + 1, *FILE[5:]), 3, "image", "attachment", ["voice"]),
     (Edit, ("hi", ABOUT), 0, "x", "x" * 65_536, ["", "x" * 65_537, "é" * 32_769]),
     (Edit, ("hi", ABOUT), 1, NAMELESS, (bytes(16), (1 << 53) - 1), WRONG_NAMES),
     (Delete, (ABOUT,), 0, NAMELESS, (bytes(16), (1 << 53) - 1), WRONG_NAMES),

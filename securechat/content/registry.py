@@ -53,6 +53,9 @@ MAX_INLINE: Final = 64 << 10
 MAX_THUMBNAIL: Final = 16 << 10
 """Bytes of a preview: a picture of some 320 pixels a side."""
 
+MAX_NOTE: Final = 8 << 20
+"""Bytes of a voice note, which is fetched and decoded to be heard: ten minutes at four times the rate of ours."""
+
 MAX_RECORDING: Final = 24 * 60 * 60 * 1000
 """Milliseconds of a recording whose length is said: a day."""
 
@@ -229,6 +232,8 @@ class File(Body, frozen=True):
             raise UsageError("A file has a blob with its key, or neither.")
         if len(self.inline) != (0 if self.blob else self.size):
             raise UsageError("A file's bytes are in the message or in a blob, all of them.")
+        if self.disposition == "voice" and self.size > MAX_NOTE:
+            raise UsageError(f"A voice note has at most {MAX_NOTE >> 20} MiB.")
         if len(self.waveform) not in (0, WAVEFORM_LENGTH):
             raise UsageError(f"A waveform has {WAVEFORM_LENGTH} values.")
 

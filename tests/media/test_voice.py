@@ -9,10 +9,10 @@ from contextlib import suppress
 
 import pytest
 
-from securechat.client.media import voice
 from securechat.client.media.child import Child, MediaError
 from securechat.client.media.voice import Note, length_of, play_into, record, samples_of
 from securechat.client.media.worker import BARS, MAX_SECONDS, VOICE
+from securechat.content.registry import MAX_NOTE
 from tests.support.sounds import RATE, correlation, damaged, energies, note, packets_of, speech, wav
 from tests.support.sounds import samples_of as samples_in
 
@@ -119,7 +119,7 @@ OTHERS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a WAV file": (lambda: wav(speech(100)), "no series of Ogg pages"),
     "a playlist": (lambda: b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n", "no series"),
     "nothing": (lambda: b"", "nothing in the recording"),
-    "too large": (lambda: bytes(voice.MAX_NOTE + 1), "larger than 8 MiB"),
+    "too large": (lambda: bytes(MAX_NOTE + 1), "larger than 8 MiB"),
     "ten hours by its word": (lambda: note([b"\xf8\xff\xfe"], samples=36_000 * RATE), "longer than 10 minutes"),
     "garbage for packets": (lambda: note([b"\xff" * 200] * 50, samples=960 * 50), "damaged|no sound"),
     "empty packets": (lambda: note([b""] * 50, samples=960 * 50), "damaged|no sound"),

@@ -5,16 +5,13 @@ Opus at 24 kb/s: twenty seconds fit into a message (`content.registry.MAX_INLINE
 
 import io
 import wave
-from typing import Final
 
 from securechat.client.media import ogg
 from securechat.client.media.child import NO_ANSWER, Child, MediaError
 from securechat.client.media.worker import BARS, DECODE, ENCODE, MAX_SECONDS, RATE, VOICE
+from securechat.content.registry import MAX_NOTE
 from securechat.errors import DecodeError
 from securechat.value import value
-
-MAX_NOTE: Final = 8 << 20
-"""Bytes of a voice note that is decoded: MAX_SECONDS at four times the rate of ours."""
 
 
 @value

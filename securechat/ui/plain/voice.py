@@ -134,10 +134,11 @@ class Voices:
 def _decoded(path: Path, target: Path | None) -> Decoded:
     """Decode a note, and write it where it is wanted."""
     from securechat.client.media import voice
+    from securechat.content.registry import MAX_NOTE
 
     try:
         with path.open("rb") as file:
-            samples = voice.samples_in(file.read(voice.MAX_NOTE + 1))
+            samples = voice.samples_in(file.read(MAX_NOTE + 1))
         if target is None:
             return Decoded(samples)
         with target.open("xb") as written:  # never in place of what is there
