@@ -13,7 +13,7 @@ from securechat.client import commands, events
 from securechat.client.conversations import ephemerals
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.ephemerals import ANSWERS, OFFERS
-from securechat.client.conversations.linking import ASKED_SECONDS
+from securechat.client.conversations.linking import ANSWER_SECONDS, ASKED_SECONDS, MAX_ANSWER_SECONDS
 from securechat.client.direct.carrying import Down, Up
 from securechat.client.direct.endpoints import MAX_ENDPOINTS, Address, Endpoint, Network
 from securechat.client.direct.links import MAX_LINKS, Admit, Close, Knock, Links, Listen, Order, Told
@@ -300,6 +300,7 @@ def test_what_comes_again_or_late_is_no_offer(pair: list[Person], server: Memory
     made = offered(alice, bob)
     deliver(*pair)
     happened(bob, (knocking(bob).link, Down("somebody else is at their address")))
+    server.advance(server.seconds + ANSWER_SECONDS)
     assert bob.link is not None
     bob.link.send(heard[0])
     deliver(*pair)
@@ -372,6 +373,38 @@ def test_one_id_that_many_offer_is_a_link_of_each_and_each_can_be_ended(people: 
     for name in ("bob", "carl"):
         link(alice, name, "off")
     assert orders(alice) == [Close(knocks[1].link)]
+
+
+def test_offers_that_lead_nowhere_are_answered_ever_less_often(pair: list[Person], server: MemoryServer) -> None:
+    alice, bob = pair
+    alice.do(commands.Prefer("link", "private", alice.id_of("bob")))
+
+    def answers() -> list[Order]:
+        server.now += 1
+        say(bob, "alice", Offer(os.urandom(LINK_ID_LENGTH), CERTIFICATE, (PRIVATE,)))
+        deliver(*pair)
+        return orders(alice)
+
+    def answer_after(wait: float) -> bytes:
+        """An answer comes so long after the last one, and not before."""
+        server.advance(server.seconds + wait - 1)
+        assert answers() == []
+        server.advance(server.seconds + 1)
+        (knock,) = answers()
+        assert isinstance(knock, Knock)
+        return knock.link
+
+    (first,) = answers()
+    happened(alice, (first.link, Down("their address does not answer")))
+    wait = ANSWER_SECONDS
+    while wait < MAX_ANSWER_SECONDS:
+        happened(alice, (answer_after(wait), Down("their address does not answer")))
+        wait = min(2 * wait, MAX_ANSWER_SECONDS)
+    made = answer_after(MAX_ANSWER_SECONDS)
+    for news in (Up(), Down("")):
+        happened(alice, (made, news))
+    happened(alice, (answer_after(ANSWER_SECONDS), Down("their address does not answer")))
+    answer_after(ANSWER_SECONDS)
 
 
 def test_the_largest_offer_fits_and_has_one_encoding() -> None:

@@ -9,6 +9,7 @@ user's word for each person, the preference `link`: to whom they tell their addr
 """
 
 import os
+from collections import defaultdict
 from typing import Final, Literal
 
 from securechat.client import events
@@ -30,14 +31,38 @@ AGREED: Final = ("private", "anywhere")
 ASKED_SECONDS: Final = 60.0
 """Between two offers of one person of which the user is told, while they have not agreed."""
 
+ANSWER_SECONDS: Final = 30.0
+"""After an offer of one person that we have taken, until another one is answered; twice as long after each that led
+nowhere. An offer says where we connect to, and how soon that fails says what is there."""
+
+MAX_ANSWER_SECONDS: Final = 900.0
+"""The longest of these waits: some four hundred places a day, at four an offer."""
+
 
 class _Link:
     """One link, under way or there."""
 
-    def __init__(self, conversation: bytes, state: Literal["offering", "meeting", "up"], due: float) -> None:
+    def __init__(
+        self, conversation: bytes, state: Literal["offering", "meeting", "up"], due: float, taken_from: bytes = b""
+    ) -> None:
         self.conversation = conversation
         self.state = state
         self.due = due  # when it is given up (monotonic), unless it is up
+        self.taken_from = taken_from  # whose offer it was, as `Conversation.scope`; empty: ours
+
+
+class _Pace:
+    """When another offer of one person is answered by itself."""
+
+    def __init__(self) -> None:
+        self.free = 0.0  # from when on (monotonic)
+        self.wait = ANSWER_SECONDS  # the next one, if nothing comes of it
+
+    def up(self, now: float) -> None:
+        self.free, self.wait = now + ANSWER_SECONDS, ANSWER_SECONDS
+
+    def failed(self, now: float) -> None:
+        self.free, self.wait = now + self.wait, min(2 * self.wait, MAX_ANSWER_SECONDS)
 
 
 class Linking:
@@ -48,6 +73,7 @@ class Linking:
         self._index = index
         self._ephemerals = ephemerals
         self._links: dict[bytes, _Link] = {}  # by an id that we have drawn, whoever offers it
+        self._paces: defaultdict[bytes, _Pace] = defaultdict(_Pace)  # by whose offers we took, as `Conversation.scope`
         self._asked: dict[bytes, float] = {}  # conversation -> until when the user is told of no offer again
         self._waiting: dict[bytes, tuple[Offer, float]] = {}  # the newest of those, and until when it may be taken
 
@@ -98,7 +124,7 @@ class Linking:
             if now >= self._asked.get(conversation.id, now):
                 self._asked[conversation.id] = now + ASKED_SECONDS
                 self._tell(conversation, "asked")
-        if agreed not in AGREED:
+        if agreed not in AGREED or now < self._paces[conversation.scope].free:
             return
         own = self._with(conversation)
         if own is not None:
@@ -110,7 +136,8 @@ class Linking:
 
     def _knock(self, conversation: Conversation, offer: Offer) -> None:
         link, wide = os.urandom(LINK_ID_LENGTH), self._wide(conversation)
-        self._links[link] = _Link(conversation.id, "meeting", self._context.clock.monotonic() + OPENING_SECONDS)
+        due = self._context.clock.monotonic() + OPENING_SECONDS
+        self._links[link] = _Link(conversation.id, "meeting", due, conversation.scope)
         self._context.link_orders.append(Knock(link, offer.link, offer.certificate, offer.endpoints, wide))
 
     def _take_answer(self, conversation: Conversation, answer: Answer) -> None:
@@ -136,9 +163,13 @@ class Linking:
             self._ephemerals.say(conversation, ANSWERS, bytes(news))
         elif isinstance(news, Up):
             link.state = "up"
+            if link.taken_from:
+                self._paces[link.taken_from].up(self._context.clock.monotonic())
             self._tell(conversation, "up")
         if isinstance(news, Down):
             del self._links[link_id]
+            if link.taken_from and link.state == "meeting":
+                self._paces[link.taken_from].failed(self._context.clock.monotonic())
             if conversation is not None:
                 self._tell(conversation, "down", news.reason)
 
