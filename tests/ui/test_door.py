@@ -10,9 +10,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -20,7 +21,7 @@ from securechat.client import commands
 from securechat.client.commands import Command
 from securechat.client.events import Connected, Done, Ended, Event, LoggedIn, Ready, Received, Refused
 from securechat.client.query import Query
-from securechat.client.vault.door_proof import DoorKey
+from securechat.client.vault.door_proof import MAX_RECORD, DoorKey, Records
 from securechat.errors import StorageError, TrustError, UsageError
 from securechat.files import FileLock
 from securechat.names import normalise_title
@@ -85,8 +86,7 @@ def until(events: "SimpleQueue[Event]", kind: type[Event]) -> list[Event]:
 
 def test_whoever_can_open_the_vault_comes_in_and_both_sides_know_it(owner: Owner) -> None:
     assert stat.S_IMODE(owner.path.stat().st_mode) == 0o600
-    connection = sockets.connect(owner.path, KEY)
-    connection.close()
+    sockets.connect(owner.path, KEY).socket.close()
     with pytest.raises(TrustError, match="cannot open it"):
         sockets.connect(owner.path, OTHER)
 
@@ -193,11 +193,12 @@ def test_a_password_does_not_come_from_another_program(owner: Owner) -> None:
             remote.do(command)
             refused = until(events, Refused)[-1]
             assert refused.command == command.id
-    with sockets.connect(owner.path, KEY) as connection:  # by somebody who asks all the same
+    all_the_same = sockets.connect(owner.path, KEY)
+    with all_the_same.socket as connection:
         connection.settimeout(SECONDS)
-        connection.sendall(EVENTS + b'{"jsonrpc":"2.0","id":1,"method":"Unlock","params":{"password":"x"}}\n')
-        with connection.makefile("rb") as stream:
-            assert json.loads(stream.readline())["error"]["code"] == ExitCode.UNTRUSTED
+        all_the_same.send(EVENTS)
+        all_the_same.send(b'{"jsonrpc":"2.0","id":1,"method":"Unlock","params":{"password":"x"}}\n')
+        assert json.loads(next(all_the_same.lines()))["error"]["code"] == ExitCode.UNTRUSTED
     assert owner.client.calls == []
 
 
@@ -208,6 +209,223 @@ def test_every_command_that_holds_a_password_is_refused() -> None:
 
 def made(command: type[Command]) -> Command:
     return command.__new__(command)
+
+
+# --- who stands between -----------------------------------------------------------------------------------------------
+
+Tampering = Callable[[bytes, Iterator[bytes]], Iterator[bytes]]
+"""What somebody between passes on, of the record that they passed on last and those that follow, before they end.
+
+All wait for the next record first: until then, what came before is answered.
+"""
+
+
+def untouched(_: bytes, records: Iterator[bytes]) -> Iterator[bytes]:
+    yield from records
+
+
+def altered(_: bytes, records: Iterator[bytes]) -> Iterator[bytes]:
+    record = next(records)
+    yield record[:-1] + bytes([record[-1] ^ 1])
+    yield from records
+
+
+def repeated(seen: bytes, records: Iterator[bytes]) -> Iterator[bytes]:
+    record = next(records)
+    yield seen
+    yield record
+    yield from records
+
+
+def exchanged(_: bytes, records: Iterator[bytes]) -> Iterator[bytes]:
+    first = next(records)
+    yield next(records)
+    yield first
+    yield from records
+
+
+def left_out(_: bytes, records: Iterator[bytes]) -> Iterator[bytes]:
+    next(records)
+    yield from records
+
+
+def cut_short(_: bytes, records: Iterator[bytes]) -> Iterator[bytes]:
+    yield next(records)[:-1]
+
+
+def line_put_in(_: bytes, records: Iterator[bytes]) -> Iterator[bytes]:
+    record = next(records)
+    yield b'{"jsonrpc":"2.0","id":9,"method":"ListRooms"}\n'
+    yield record
+    yield from records
+
+
+def record_put_in(_: bytes, records: Iterator[bytes]) -> Iterator[bytes]:
+    record = next(records)
+    yield KEY.records_of("asker", bytes(32), bytes(32)).seal(b'{"jsonrpc":"2.0","id":9,"method":"ListRooms"}\n')
+    yield record
+    yield from records
+
+
+TAMPERINGS: tuple[Tampering, ...] = (
+    altered, repeated, exchanged, left_out, cut_short, line_put_in, record_put_in,
+)  # fmt: skip
+
+
+class Relay:
+    """A program of the same user in the owner's place, which passes on what is said, proofs and all.
+
+    It tampers with one connection, the first or the second, in one direction, once so many records have passed.
+    """
+
+    def __init__(
+        self, owner: Owner, tampering: Tampering = untouched, *, connection: int = 0, says: str = "", after: int = 1
+    ) -> None:
+        self.heard = bytearray()
+        self._tampering, self._after = tampering, after
+        self._tampers_with = (connection, says)
+        self._behind = owner.path.with_name("moved.socket")
+        owner.path.rename(self._behind)
+        self._listener = sockets.listen(owner.path)
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._sockets = [self._listener]
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for thread in self._threads:  # those who were connected have hung up
+            thread.join(SECONDS)
+            assert not thread.is_alive()
+        for each in self._sockets:
+            each.close()
+
+    def _accept(self) -> None:
+        for number in (0, 1):
+            asker, _ = self._listener.accept()
+            owner = socket.socket(socket.AF_UNIX)
+            self._sockets += asker, owner
+            owner.connect(str(self._behind))
+            for says, source, target in (("asker", asker, owner), ("owner", owner, asker)):
+                tampering = self._tampering if (number, says) == self._tampers_with else untouched
+                thread = threading.Thread(target=self._pass_on, args=(source, target, tampering), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, tampering: Tampering) -> None:
+        with suppress(OSError), source.makefile("rb") as stream:
+            for _ in range(2):  # a nonce and a proof, whoever speaks
+                target.sendall(stream.read(32))
+            with suppress(RuntimeError):  # they have ended while the tampering waited for a record
+                for record in self._passed(self._records(stream), tampering):
+                    target.sendall(record)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def _passed(self, records: Iterator[bytes], tampering: Tampering) -> Iterator[bytes]:
+        for number, record in enumerate(records, 1):
+            yield record
+            if number == self._after:
+                yield from tampering(record, records)
+                return
+
+    def _records(self, stream: BufferedReader) -> Iterator[bytes]:
+        while header := stream.read(4):
+            record = header + stream.read(int.from_bytes(header, "big"))
+            self.heard += record
+            yield record
+
+
+def error_of(event: Event) -> Exception | None:
+    assert isinstance(event, Ended)
+    return event.error
+
+
+def test_who_passes_the_proofs_on_reads_nothing(owner: Owner) -> None:
+    with Relay(owner) as relay, owner.asker() as (remote, events):
+        command = commands.Send(BOB.id, "what nobody reads")
+        remote.do(command)
+        until(events, Done)
+        assert owner.client.calls == [command]
+        owner.client.receive(BOB, "bob", "what nobody hears")
+        until(events, Received)
+        assert remote.past("bob", 5) == owner.client.past("bob", 5)
+    assert len(relay.heard) > 500
+    assert not [each for each in (b"what nobody", b"jsonrpc", BOB.id.hex().encode()) if each in relay.heard]
+
+
+@pytest.mark.parametrize("tampering", TAMPERINGS)
+def test_who_passes_the_proofs_on_asks_for_nothing(owner: Owner, tampering: Tampering) -> None:
+    with Relay(owner, tampering, says="asker", after=2), owner.asker() as (remote, events):
+        sent = [commands.Send(BOB.id, text) for text in ("one", "two", "three")]
+        remote.do(sent[0])  # behind the wish for events
+        until(events, Done)
+        for command in sent[1:]:
+            remote.do(command)
+        assert isinstance(error_of(until(events, Ended)[-1]), OwnerGone)
+        wait_until(lambda: len(owner.door._inside) == 1)  # the one for reads
+    assert owner.client.calls == sent[:1]
+
+
+@pytest.mark.parametrize("tampering", TAMPERINGS)
+def test_who_passes_the_proofs_on_tells_nothing(owner: Owner, tampering: Tampering) -> None:
+    with Relay(owner, tampering, says="owner"), owner.asker() as (_, events):
+        wait_until(lambda: any(each.listens for each in owner.door._inside))
+        for event in (Connected("s", ""), LoggedIn("alice", resumed=False), Ready()):
+            owner.door.event(event)
+        told = until(events, Ended)
+        assert told[:-1] == [Connected("s", "")]
+        assert type(error_of(told[-1])) is (OwnerGone if tampering is cut_short else TrustError)
+
+
+@pytest.mark.parametrize("tampering", [altered, repeated, cut_short, line_put_in, record_put_in])
+def test_who_passes_the_proofs_on_answers_nothing(owner: Owner, tampering: Tampering) -> None:
+    with Relay(owner, tampering, connection=1, says="owner"), owner.asker() as (remote, _):
+        assert remote.conversations() == [BOB]
+        with pytest.raises(OwnerGone if tampering is cut_short else TrustError):
+            remote.conversations()
+        with pytest.raises(OwnerGone):  # nothing more is taken for an answer
+            remote.conversations()
+
+
+def test_records_open_at_the_other_end_of_their_connection_in_their_order() -> None:
+    a, b = os.urandom(32), os.urandom(32)
+
+    def opened(reader: Records, record: bytes) -> bytes:
+        assert Records.length(record[:4]) == len(record) - 4
+        return reader.open(record[:4], record[4:])
+
+    said = KEY.records_of("owner", a, b)
+    first, second = said.seal(b"one"), said.seal(b"x" * MAX_RECORD)
+    reader = KEY.records_of("owner", a, b)
+    assert [opened(reader, first), opened(reader, second)] == [b"one", b"x" * MAX_RECORD]
+    others = (KEY.records_of("asker", a, b), KEY.records_of("owner", b, a), OTHER.records_of("owner", a, b), reader)
+    for other in others:
+        with pytest.raises(TrustError, match="tampers"):
+            opened(other, first)
+    for place in range(4, len(first)):
+        changed = bytearray(first)
+        changed[place] ^= 1
+        with pytest.raises(TrustError, match="tampers"):
+            opened(KEY.records_of("owner", a, b), bytes(changed))
+
+
+@pytest.mark.parametrize("length", [0, 16, MAX_RECORD + 17, (1 << 32) - 1])
+def test_a_record_of_no_length_that_there_is_is_not_waited_for(length: int) -> None:
+    with pytest.raises(TrustError, match="tampers"):
+        Records.length(length.to_bytes(4, "big"))
+    assert Records.length((17).to_bytes(4, "big")) == 17
+
+
+def test_a_line_that_is_longer_than_a_record_goes_through(owner: Owner) -> None:
+    owner.client.receive(BOB, "bob", "x" * 3 * MAX_RECORD)
+    with owner.asker() as (remote, events):
+        assert remote.past("bob", 5) == owner.client.past("bob", 5)
+        command = commands.Send(BOB.id, "y" * 3 * MAX_RECORD)
+        remote.do(command)
+        until(events, Done)
+        assert owner.client.calls == [command]
 
 
 # --- how it ends ------------------------------------------------------------------------------------------------------
@@ -244,8 +462,9 @@ def test_who_leaves_by_themselves_is_told_the_ordinary_end(owner: Owner) -> None
 
 
 def test_who_does_not_read_is_cut_off_and_holds_nobody_up(owner: Owner) -> None:
-    with sockets.connect(owner.path, KEY) as idle, owner.asker() as (_, events):
-        idle.sendall(EVENTS)
+    idle = sockets.connect(owner.path, KEY)
+    with idle.socket, owner.asker() as (_, events):
+        idle.send(EVENTS)
         wait_until(lambda: sum(each.listens for each in owner.door._inside) == 2)
         text = "x" * 60_000
         for _ in range(MAX_UNREAD + 20):
@@ -258,11 +477,11 @@ def test_so_many_come_in_and_no_more(owner: Owner) -> None:
     inside = [sockets.connect(owner.path, KEY) for _ in range(MAX_CONNECTIONS)]
     with pytest.raises(OSError):  # noqa: PT011  # of which kind depends on who is faster
         sockets.connect(owner.path, KEY)
-    inside.pop().close()
+    inside.pop().socket.close()
     wait_until(lambda: len(owner.door._inside) < MAX_CONNECTIONS)
     inside.append(sockets.connect(owner.path, KEY))
     for each in inside:
-        each.close()
+        each.socket.close()
 
 
 def test_what_a_killed_owner_has_left_gives_way(tmp_path: Path) -> None:
@@ -272,7 +491,7 @@ def test_what_a_killed_owner_has_left_gives_way(tmp_path: Path) -> None:
     with pytest.raises(ConnectionRefusedError):
         sockets.connect(path, KEY)
     made = Owner(tmp_path)
-    sockets.connect(path, KEY).close()
+    sockets.connect(path, KEY).socket.close()
     made.door.close()
 
 

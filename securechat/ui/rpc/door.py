@@ -37,7 +37,7 @@ LEAVE_SECONDS: Final = 3.0
 
 EVENTS: Final = b"e"
 NO_EVENTS: Final = b"n"
-"""The first byte of a connection: whether events are told on it, or not."""
+"""What is said first on a connection: whether events are told on it, or not."""
 
 
 class Door:
@@ -104,14 +104,15 @@ class Door:
             except RuntimeError:  # the system allows no more threads
                 self.leave(asker)
 
-    def let_in(self, asker: "_Asker", connection: socket.socket) -> None:
+    def let_in(self, asker: "_Asker", connection: socket.socket) -> sockets.Sealed:
         """Have somebody prove that they can open the vault. Raises OSError or TrustError."""
-        sockets.admit(connection, self._key)
-        listens = connection.recv(1) == EVENTS
+        asker.sealed = sealed = sockets.admit(connection, self._key)
+        listens = sealed.receive() == EVENTS
         with self._changed:
             for event in self._state if listens else ():
                 asker.session.event(event)
             asker.listens = listens
+        return sealed
 
     def leave(self, asker: "_Asker") -> None:
         """Somebody has gone."""
@@ -130,6 +131,7 @@ class _Asker:
         self._connection = connection
         self._out: Queue[bytes | None] = Queue(MAX_UNREAD)
         self.session = Session(client, self.put, refuses=refuses)
+        self.sealed: sockets.Sealed | None = None  # until they are let in: before, nothing is put
         self.listens = False  # to events
 
     def start(self) -> None:
@@ -164,12 +166,12 @@ class _Asker:
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def _read(self) -> None:
-        from securechat.ui.rpc.lines import BLOCK, Lines
+        from securechat.ui.rpc.lines import Lines
 
         try:
-            self._door.let_in(self, self._connection)
+            sealed = self._door.let_in(self, self._connection)
             lines = Lines()
-            while block := self._connection.recv(BLOCK):
+            while block := sealed.receive():
                 for line in lines.take(block):
                     self.session.line(line)
         except (OSError, TrustError):
@@ -182,8 +184,8 @@ class _Asker:
     def _write(self) -> None:
         with self._connection:
             try:
-                while (line := self._out.get()) is not None:
-                    self._connection.sendall(line + b"\n")
+                while (line := self._out.get()) is not None and self.sealed is not None:
+                    self.sealed.send(line + b"\n")
             except OSError:
                 pass
             self.cut()

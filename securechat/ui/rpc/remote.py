@@ -17,7 +17,7 @@ from securechat.client.commands import Command
 from securechat.client.core import ChatClient
 from securechat.client.events import Ended, Event, Refused
 from securechat.client.vault.door_proof import DoorKey
-from securechat.errors import RefusedError, UsageError
+from securechat.errors import RefusedError, TrustError, UsageError
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.handover import OwnerGone
 from securechat.ui.objects import event_from, from_json
@@ -30,7 +30,11 @@ READ_SECONDS: Final = 60.0
 
 
 class RemoteClient(ChatClient):
-    """One account, whose vault is open elsewhere. `Ended(OwnerGone())` is the last event if the owner ends first."""
+    """One account, whose vault is open elsewhere.
+
+    The last event is `Ended(OwnerGone())` if the owner ends first, and `Ended` with a TrustError if what came was not
+    what the owner has said.
+    """
 
     def __init__(self, vault: Path, key: DoorKey, account: str, *, on_event: Callable[[Event], None]) -> None:
         """Connect. Raises OSError if nobody is there, TrustError if it is somebody else."""
@@ -39,15 +43,14 @@ class RemoteClient(ChatClient):
         path = sockets.path_of(vault)
         self._commands = sockets.connect(path, key)
         try:
-            self._commands.sendall(EVENTS)
+            self._commands.send(EVENTS)
             self._reads = sockets.connect(path, key)
         except BaseException:
-            self._commands.close()
+            self._commands.socket.close()
             raise
-        self._reads.settimeout(READ_SECONDS)
-        self._reads.sendall(NO_EVENTS)
-        self._answers = self._reads.makefile("rb")
-        self._told = self._commands.makefile("rb")
+        self._reads.socket.settimeout(READ_SECONDS)
+        self._reads.send(NO_EVENTS)
+        self._answers = self._reads.lines()  # once it has raised, it has ended: no answer is taken for a later one
         self._writing = threading.Lock()  # held while a request is written
         self._reading = threading.Lock()  # held from a read's request to its answer
         self._asked = 0
@@ -62,17 +65,17 @@ class RemoteClient(ChatClient):
         """The commands given so far are the owner's. `Ended(None)` follows."""
         self._closing = True
         with self._writing, suppress(OSError):  # the owner may have ended
-            self._commands.shutdown(socket.SHUT_WR)
+            self._commands.socket.shutdown(socket.SHUT_WR)
 
     def hang_up(self) -> None:
         """Close the connections, once nobody reads from them."""
         for connection in (self._commands, self._reads):
             with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                connection.socket.shutdown(socket.SHUT_RDWR)
         if self._listener.ident is not None:
             self._listener.join()
-        for each in (self._told, self._answers, self._commands, self._reads):
-            each.close()
+        for connection in (self._commands, self._reads):
+            connection.socket.close()
 
     def do(self, command: Command) -> None:
         """Have the owner carry out a command. What comes of it arrives as events that name it."""
@@ -80,18 +83,18 @@ class RemoteClient(ChatClient):
             self._on_event(Refused("local", why, command=command.id))
             return
         with self._writing, suppress(OSError):  # that the owner has ended is told as an event
-            self._commands.sendall(encode_request(Request(command.id, command)) + b"\n")
+            self._commands.send(encode_request(Request(command.id, command)) + b"\n")
 
     def read(self, read: Read) -> Any:
-        """Return what a read comes to, as JSON has it. Raises as the read itself, or OwnerGone."""
+        """Return what a read comes to, as JSON has it. Raises as the read itself, OwnerGone, or TrustError as above."""
         with self._reading:
             self._asked += 1
             try:
-                self._reads.sendall(encode_request(Request(self._asked, read)) + b"\n")
-                line = self._answers.readline()
+                self._reads.send(encode_request(Request(self._asked, read)) + b"\n")
+                line = next(self._answers, None)
             except OSError:
-                line = b""
-        if not line.endswith(b"\n"):
+                line = None
+        if line is None:
             raise OwnerGone
         answer = json.loads(line)
         if (error := answer.get("error")) is not None:
@@ -101,14 +104,17 @@ class RemoteClient(ChatClient):
 
     def _listen(self) -> None:
         try:
-            for line in self._told:
+            for line in self._commands.lines():
                 said = json.loads(line)
                 if said.get("method") == "event":
                     event = event_from(said["params"])
                     self._on_event(event)
                     if isinstance(event, Ended):
                         return
-        except (OSError, ValueError):  # it has ended in the middle of a line
+        except TrustError as error:
+            self._on_event(Ended(error))
+            return
+        except (OSError, ValueError):  # it has ended in the middle of a record, or is of another version
             pass
         self._on_event(Ended(None if self._closing else OwnerGone()))
 

@@ -2,7 +2,8 @@
 
 The owner is the process that holds the vault's lock. Its socket has mode 0600; on Linux the system also says that the
 other process is of our own user. Neither is what counts: each side proves that it can open the vault
-(`client.vault.door_proof`), so that the socket gives nobody more than the vault's files and its password do.
+(`client.vault.door_proof`), and seals all that it says. So neither the socket nor a place between the two gives anybody
+more than the vault's files and its password do.
 
 Unix sockets are POSIX's. On Windows, and where a path is too long for the system, there is none, and whoever needs the
 vault waits for its owner to end.
@@ -18,7 +19,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from securechat.client.vault.door_proof import NONCE_LENGTH, PROOF_LENGTH, DoorKey
+from securechat.client.vault.door_proof import (
+    HEADER_LENGTH,
+    MAX_RECORD,
+    NONCE_LENGTH,
+    PROOF_LENGTH,
+    DoorKey,
+    Records,
+)
 from securechat.errors import TrustError
 from securechat.files import PRIVATE
 
@@ -30,6 +38,42 @@ PROOF_SECONDS: Final = 5.0
 
 WAITING: Final = 8
 """Connections that the system keeps until the owner takes them."""
+
+
+class Sealed:
+    """A connection whose ends have proven themselves. One thread may send while another one receives."""
+
+    def __init__(self, connection: socket.socket, ours: Records, theirs: Records) -> None:
+        """`connection` stays the caller's to set a timeout on, shut down and close, as `socket`."""
+        self.socket = connection
+        self._ours, self._theirs = ours, theirs
+
+    def send(self, text: bytes) -> None:
+        """Send all of a text. Raises OSError: then nothing more can be sent."""
+        for begin in range(0, len(text), MAX_RECORD):
+            self.socket.sendall(self._ours.seal(text[begin : begin + MAX_RECORD]))
+
+    def receive(self) -> bytes:
+        """Return what has come, at most MAX_RECORD bytes; none: the other side sends no more.
+
+        Raises TrustError if it is not what they have sent, and OSError: then nothing more can be received.
+        """
+        header = self.socket.recv(HEADER_LENGTH)
+        if not header:
+            return b""
+        header += _take(self.socket, HEADER_LENGTH - len(header))
+        return self._theirs.open(header, _take(self.socket, self._theirs.length(header)))
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield what comes as lines, without their ends, until the other side sends no more. Raises as `receive`."""
+        begun = bytearray()
+        while text := self.receive():
+            *whole, rest = text.split(b"\n")
+            for part in whole:
+                begun += part
+                yield bytes(begun)
+                begun.clear()
+            begun += rest
 
 
 def path_of(vault: Path) -> Path:
@@ -74,7 +118,7 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
-def connect(path: Path, key: DoorKey) -> socket.socket:
+def connect(path: Path, key: DoorKey) -> Sealed:
     """Return a connection to the owner of a vault, who has proven to be it. Raises OSError, or TrustError if not."""
     with _address(path) as address:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -91,10 +135,10 @@ def connect(path: Path, key: DoorKey) -> socket.socket:
         except BaseException:
             connection.close()
             raise
-    return connection
+    return Sealed(connection, key.records_of("asker", a, b), key.records_of("owner", a, b))
 
 
-def admit(connection: socket.socket, key: DoorKey) -> None:
+def admit(connection: socket.socket, key: DoorKey) -> Sealed:
     """Let somebody in who can open the vault. Raises OSError or TrustError."""
     if (user := _user_of(connection)) is not None and user != os.geteuid():
         raise TrustError(f"a process of user {user} asks")
@@ -104,6 +148,7 @@ def admit(connection: socket.socket, key: DoorKey) -> None:
     connection.sendall(b + key.prove("owner", a, b))
     key.verify("asker", a, b, _take(connection, PROOF_LENGTH))
     connection.settimeout(None)
+    return Sealed(connection, key.records_of("owner", a, b), key.records_of("asker", a, b))
 
 
 def _user_of(connection: socket.socket) -> int | None:
