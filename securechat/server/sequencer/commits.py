@@ -15,7 +15,7 @@ from securechat.mls.framing import Header, SenderType
 from securechat.mls.public_group import PublicGroup, PublicStagedCommit
 from securechat.server.sequencer.budgets import Budgets
 from securechat.server.sequencer.checks import Checks
-from securechat.server.sequencer.conversation import Conversation, Conversations
+from securechat.server.sequencer.conversation import HAND_BACK_SECONDS, Conversation, Conversations
 from securechat.server.sequencer.directory import Directory
 from securechat.server.sequencer.groups import Groups
 from securechat.server.sequencer.heirs import Heirs
@@ -206,6 +206,8 @@ class Commits:
             self._leases.release(conversation, session.who)
             raise self._leases.refuse_stale(conversation, session.who)
         if (wait := conversation.closed_until - self._turn.now) > 0:
+            # Whoever comes back last ends it early, so nobody is told to wait for longer than that takes.
+            wait = min(wait, HAND_BACK_SECONDS)
             raise RefusedError("not-now", "changes that the server has lost are handed back", retry_after=wait)
         session.quota.take_change(2 * len(commit + group_info) + len(request.welcome), self._turn.now)
         self._leases.check(conversation, session.who)
