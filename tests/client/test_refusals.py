@@ -27,7 +27,7 @@ _FOUNDED = {"PasswordWanted": 1}  # a keepsake lacks the room
 _RECOVERED = {"Recovered": 1}
 TOLD_ANYWAY: dict[str, dict[str, int]] = {
     "FetchKeyPackages to invite": _FOUNDED, "OpenRoom": _FOUNDED, "Commit": _FOUNDED, "Leave": _FOUNDED,
-    "HandBack": {"OutOfStep": 1, "Delayed": 1},
+    "HandBack": {"OutOfStep": 1},
     "FetchStatements to recover": _RECOVERED, "FetchKeepsake": _RECOVERED, "FetchCheckpoints": _RECOVERED,
 }  # fmt: skip
 """What is told in a scene where nothing is refused, how often."""
