@@ -13,7 +13,7 @@ import pytest
 from scripts import man
 from securechat import cli
 from securechat.ui.exit_codes import MEANINGS, ExitCode
-from securechat.ui.plain.verbs import VERBS
+from securechat.ui.session.verbs import VERBS
 
 ROOT = Path(__file__).parents[1]
 

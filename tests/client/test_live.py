@@ -17,8 +17,8 @@ from securechat.client.password_source import PasswordSource
 from securechat.client.vault.vault import Vault
 from securechat.errors import RefusedError, StorageError, TrustError, UnreachableError
 from securechat.ui.exit_codes import ExitCode
-from securechat.ui.plain.chat import Chat
 from securechat.ui.scripts import Events, run_send
+from securechat.ui.session.chat import Chat
 from securechat.ui.view.lines import ABOVE
 from securechat.ui.view.listing import Listing
 from securechat.ui.view.rows import Line, line_of

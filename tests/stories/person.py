@@ -5,7 +5,7 @@
 
 from securechat.cli import main
 from securechat.client.conversations import marking
-from securechat.ui.plain import ring
+from securechat.ui import ring
 from tests.support.cheap import make_clients_cheap
 
 if __name__ == "__main__":

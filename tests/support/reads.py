@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from securechat.client.core import ChatClient
+from securechat.client.events import Transfer
 from securechat.client.message import Message
 from securechat.client.snapshot import ConversationSnapshot, Invitation
 
@@ -16,6 +17,7 @@ class MemoryReads(ChatClient):
         self.lines: dict[int, Message] = {}
         self.aliases: dict[bytes, bytes] = {}
         self.shown = 0
+        self.on_their_way: tuple[Transfer, ...] = ()
 
     def put(self, message: Message) -> Message:
         self.lines[message.local_id] = message
@@ -56,6 +58,13 @@ class MemoryReads(ChatClient):
             if not line.own and line.local_id > self.shown:
                 counts[line.conversation] = (counts.get(line.conversation, (0, 0))[0] + 1, line.local_id)
         return counts
+
+    def first_unread(self, conversation: bytes) -> int:
+        unread = (each for each in self.in_order(conversation) if not each.own and each.local_id > self.shown)
+        return next((each.local_id for each in unread), 0)
+
+    def transfers(self) -> tuple[Transfer, ...]:
+        return self.on_their_way
 
     def _beside(self, local_id: int) -> tuple[list[Message], int]:
         if local_id not in self.lines:

@@ -132,6 +132,18 @@ class ScriptedClient(ChatClient):
     def around(self, local_id: int, limit: int) -> list[Message]:
         return [one for one in self.said if abs(one.local_id - local_id) <= limit]
 
+    def before(self, local_id: int, limit: int) -> list[Message]:
+        return self._beside(local_id)[0][-limit:]
+
+    def after(self, local_id: int, limit: int) -> list[Message]:
+        return self._beside(local_id)[1][:limit]
+
+    def _beside(self, local_id: int) -> tuple[list[Message], list[Message]]:
+        where = next((one.conversation for one in self.said if one.local_id == local_id), b"")
+        lines = [one for one in self.said if one.conversation == where]
+        place = next((place for place, one in enumerate(lines) if one.local_id == local_id), len(lines))
+        return lines[:place], lines[place + 1 :]
+
     def unread_counts(self) -> dict[bytes, tuple[int, int]]:
         unread = self.unread(0, 1_000_000)
         ids = {

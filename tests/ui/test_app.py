@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from securechat.errors import UsageError
+from securechat.ui.editor import edited
 from securechat.ui.exit_codes import ExitCode
-from securechat.ui.plain.editor import edited
-from securechat.ui.plain.leaving import quiet
+from securechat.ui.leaving import quiet
 from securechat.ui.view.lines import CONTINUATION
 from securechat_lab.cast.terminal import Terminal
 

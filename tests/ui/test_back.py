@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from securechat.client import commands
-from securechat.ui.plain.back import BEGINS, LINES
+from securechat.ui.session.back import BEGINS, LINES
 from tests.support.scripted import conversation, message
 from tests.ui.test_chat import BOB, LOBBY, Screen
 

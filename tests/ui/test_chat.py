@@ -66,9 +66,9 @@ from securechat.client.message import Message
 from securechat.client.snapshot import Invitation
 from securechat.errors import InternalError, RefusedError, TrustError, UnreachableError
 from securechat.ui.exit_codes import ExitCode
-from securechat.ui.plain.back import NEW
-from securechat.ui.plain.chat import Chat
-from securechat.ui.plain.verbs import VERBS
+from securechat.ui.session.back import NEW
+from securechat.ui.session.chat import Chat
+from securechat.ui.session.verbs import VERBS
 from securechat.ui.text.states import NOBODY_HEARS, NOBODY_YET
 from securechat.ui.view.flood import AT_ONCE, WITHIN_SECONDS, Flood
 from securechat.ui.view.lines import CONTINUATION

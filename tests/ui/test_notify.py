@@ -11,8 +11,8 @@ import pytest
 from securechat.client.events import ConversationChanged, Event, Invited, Ready, Received
 from securechat.client.preferences import PREFERENCES, can_be
 from securechat.client.snapshot import ConversationSnapshot, Invitation
-from securechat.ui.plain.chat import AT_THE_KEYBOARD, Chat
-from securechat.ui.plain.ring import PERIOD_SECONDS, Ring, sequence
+from securechat.ui.ring import PERIOD_SECONDS, Ring, sequence
+from securechat.ui.session.chat import AT_THE_KEYBOARD, Chat
 from securechat.ui.view.notify import MAX_TEXT, NEW, Notification, is_quiet, notification
 from tests.support.scripted import ScriptedClient, conversation, message
 
@@ -197,7 +197,7 @@ def test_nothing_rings_before_all_that_was_missed_is_there_nor_while_one_types_t
     assert heard.rung == ["\a"]
     heard.chat.event(said(CLUB))
     assert heard.rung == ["\a"] * 2
-    monkeypatch.setattr("securechat.ui.plain.chat.monotonic", lambda: heard.chat._typed + AT_THE_KEYBOARD)
+    monkeypatch.setattr("securechat.ui.session.chat.monotonic", lambda: heard.chat._typed + AT_THE_KEYBOARD)
     heard.chat.event(said(BOB))
     assert heard.rung == ["\a"] * 3
     heard.client.add(here(BOB, notify="none"))

@@ -7,8 +7,8 @@ import pytest
 
 from securechat.client import commands, events
 from securechat.client.message import Attached
-from securechat.ui.plain.sharing import paths_like
-from securechat.ui.plain.verbs import VERBS
+from securechat.ui.session.sharing import paths_like
+from securechat.ui.session.verbs import VERBS
 from securechat.ui.text.files import progress
 from securechat.ui.view.completion import complete
 from tests.support.scripted import message

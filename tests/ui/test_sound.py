@@ -8,7 +8,7 @@ import pytest
 
 from securechat.client.media.worker import MAX_SECONDS, RATE
 from securechat.errors import UsageError
-from securechat.ui.plain.sound import Loudspeaker, Microphone
+from securechat.ui.session.sound import Loudspeaker, Microphone
 from tests.support.card import Card
 from tests.support.sounds import samples_of, speech
 

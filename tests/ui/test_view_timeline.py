@@ -67,7 +67,7 @@ def lines(timeline: Timeline) -> list[Line]:
 
 def texts(timeline: Timeline) -> list[str]:
     """Lines as they are, notices after `--`."""
-    rows = (row for row in timeline.rows if not isinstance(row, Day))
+    rows = (row for row in timeline.rows if isinstance(row, Line | Notice))
     return [row.text if isinstance(row, Line) else f"-- {row.text}" for row in rows]
 
 

@@ -12,8 +12,8 @@ from securechat.client.events import Done, Ended, Event, FileSaved, Refused, Sai
 from securechat.client.media.voice import record
 from securechat.client.message import Attached
 from securechat.ui.exit_codes import ExitCode
-from securechat.ui.plain.chat import Chat
-from securechat.ui.plain.voice import RECORDED, Decoded
+from securechat.ui.session.chat import Chat
+from securechat.ui.session.voice import RECORDED, Decoded
 from tests.support.card import Card
 from tests.support.scripted import ScriptedClient, conversation, message
 from tests.support.sounds import correlation, energies, samples_of, speech, wav

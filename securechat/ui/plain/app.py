@@ -22,17 +22,17 @@ from typing import TYPE_CHECKING, Final, TextIO
 from securechat.clean import clean
 from securechat.client.events import Event
 from securechat.errors import UsageError
+from securechat.ui.editor import edited, editor
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.interrupts import Woken, interrupts_wake
-from securechat.ui.plain.chat import Chat
+from securechat.ui.leaving import LOST, is_gone, left_in_order, quiet
 from securechat.ui.plain.colour import Choice, is_wanted, painted
 from securechat.ui.plain.dumb import DumbScreen
-from securechat.ui.plain.editor import edited, editor
-from securechat.ui.plain.leaving import LOST, is_gone, left_in_order, quiet
-from securechat.ui.plain.ring import Ring
-from securechat.ui.plain.sharing import paths_like
-from securechat.ui.plain.verbs import VERBS
-from securechat.ui.plain.voice import Decoded
+from securechat.ui.ring import Ring
+from securechat.ui.session.chat import Chat
+from securechat.ui.session.sharing import paths_like
+from securechat.ui.session.verbs import VERBS
+from securechat.ui.session.voice import Decoded
 from securechat.ui.view.completion import complete
 from securechat.ui.view.lines import notice, warning, wrap
 from securechat.ui.view.listing import names_in

@@ -6,17 +6,19 @@ events. The one in which something was said last comes first.
 
 from collections.abc import Sequence
 from itertools import chain, count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from securechat.clean import clean_line
 from securechat.client.events import (
     Blocked,
     ConversationChanged,
     Delivered,
+    Disconnected,
     Event,
     Expired,
     Ignored,
     Marked,
+    PresenceChanged,
     Received,
     Refused,
     Said,
@@ -28,10 +30,14 @@ from securechat.client.snapshot import ConversationSnapshot
 from securechat.ui.text.states import absent, unconfirmed
 from securechat.ui.text.trust import TRUST, as_listed
 from securechat.ui.text.wording import title
-from securechat.ui.view.rows import Item, line_of, place_of
+from securechat.ui.view.rows import Item, line_of, mentions, place_of
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
+
+
+LOOK_FOR_MENTIONS: Final = 200
+"""Unread lines of a conversation that are looked through, the oldest first: more than anybody reads at once."""
 
 
 def names_in(client: "ChatClient", titles: Sequence[str] = ()) -> tuple[str, ...]:
@@ -55,6 +61,8 @@ class Listing:
         self._ranks = {each.id: self._local_id_of_newest(each.id) for each in client.conversations()}
         self._next_rank = count(max(self._ranks.values(), default=0) + 1)
         self._items: dict[bytes, tuple[ConversationSnapshot, Item]] = {}  # made when they are asked for
+        self._mentioned: dict[bytes, bool] = {}  # read when it is asked for
+        self._online: set[str] = set()  # accounts
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -80,6 +88,7 @@ class Listing:
         """Note that the user has seen all there is of a conversation."""
         _, counted = self._unread.get(conversation, (0, 0))
         self._unread[conversation] = (0, counted)
+        self._mentioned[conversation] = False
         self._items.pop(conversation, None)
 
     def fold(self, event: Event) -> None:
@@ -103,12 +112,21 @@ class Listing:
                 self._forget_newest(where)
             case Unread(conversation=where, lines=lines, newest=newest):
                 self._unread[where] = lines, max(newest, self._unread.get(where, (0, 0))[1])
+                self._mentioned.pop(where, None)
                 self._items.pop(where, None)
+            case PresenceChanged(account=account, state=state):
+                (self._online.add if state == "online" else self._online.discard)(account)
+                self._forget_item_of(account)
+            case Disconnected():
+                for account in (*self._online,):
+                    self._forget_item_of(account)
+                self._online.clear()
             case Ignored() | Blocked() | Expired():
                 now = self._client.unread_counts()
                 for each, (unread, counted) in self._unread.items():  # what was seen here is not unread again
                     self._unread[each] = min(unread, now.get(each, (0, 0))[0]), counted
                 self._newest.clear()
+                self._mentioned.clear()
                 self._items.clear()
 
     def _receive(self, message: Message) -> None:
@@ -116,6 +134,8 @@ class Listing:
         unread, counted = self._unread.get(where, (0, 0))
         if not message.own and message.local_id > counted:
             self._unread[where] = (unread + 1, message.local_id)
+            if mentions(message.text, self._client.account):
+                self._mentioned[where] = True
             self._items.pop(where, None)
         newest = self._newest.get(where)
         if newest is not None and place_of(message) > place_of(newest):
@@ -128,6 +148,20 @@ class Listing:
         """Have the newest line read again when it is asked for."""
         self._newest.pop(conversation, None)
         self._items.pop(conversation, None)
+
+    def _forget_item_of(self, account: str) -> None:
+        for where, (conversation, _) in (*self._items.items(),):
+            if conversation.kind == "direct" and conversation.name == account:
+                del self._items[where]
+
+    def _is_mentioned(self, conversation: bytes) -> bool:
+        """Whether we are named in what is unread."""
+        if conversation not in self._mentioned and self.unread(conversation):
+            first = self._client.first_unread(conversation)
+            unread = self._client.around(first, LOOK_FOR_MENTIONS) if first else []
+            new = (each for each in unread if each.local_id >= first and not each.own)
+            self._mentioned[conversation] = any(mentions(each.text, self._client.account) for each in new)
+        return bool(self.unread(conversation)) and self._mentioned.get(conversation, False)
 
     def _newest_of(self, conversation: bytes) -> Message | None:
         if conversation not in self._newest:
@@ -159,6 +193,8 @@ class Listing:
             self._trust_in(conversation),
             unconfirmed(conversation.unconfirmed_since) if conversation.unconfirmed_since else "",
             absent(conversation),
+            self._is_mentioned(conversation.id),
+            conversation.kind == "direct" and conversation.name in self._online,
         )
         self._items[conversation.id] = conversation, item
         return item

@@ -1,12 +1,12 @@
 """Rows: what a face draws, one value for each thing on the screen. All text in them is clean (`clean`)."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, tzinfo
 from typing import Final, Literal
 
 from securechat.clean import clean, clean_line
-from securechat.client.events import Trust
+from securechat.client.events import Transfer, Trust
 from securechat.client.message import Attached, Disposition, Message, Quote, QuoteState
 from securechat.value import value
 
@@ -121,7 +121,70 @@ class Day:
     date: date
 
 
-Row = Line | Notice | Day
+@value
+class New:
+    """What is below was not seen when one came here."""
+
+
+@value
+class Moving:
+    """A file on its way: it is sent, or saved. It stands below everything, and goes when that is over."""
+
+    number: int
+    """Names the row, and what `CancelFile` takes."""
+    kind: Literal["send", "save"]
+    name: str
+    """One line."""
+    stage: Literal["sealing", "waiting", "moving", "opening"]
+    done: int
+    """Bytes, of `size`."""
+    size: int
+    """0: not known yet."""
+    local_id: int
+    """Of the line whose file is saved; 0: it is sent, and has none yet."""
+
+
+Row = Line | Notice | Day | New | Moving
+
+
+def key_of(row: Row) -> str:
+    """Return what names a row within its timeline: it keeps that when it changes, or moves."""
+    match row:
+        case Line(local_id=number):
+            return f"line-{number}"
+        case Notice(number=number):
+            return f"notice-{number}"
+        case Day(date=day):
+            return f"day-{day}"
+        case Moving(number=number):
+            return f"moving-{number}"
+    return "new"
+
+
+@value
+class Splice:
+    """What has changed between two lists of rows: in place of `removed` rows from `start` on come `rows`."""
+
+    start: int
+    removed: int
+    rows: tuple[Row, ...]
+
+
+def splice(before: Sequence[Row], after: Sequence[Row]) -> Splice | None:
+    """Return how rows became others: as little as stands together; None: nothing has changed."""
+    shorter = min(len(before), len(after))
+    start = next((place for place in range(shorter) if not _same(before[place], after[place])), shorter)
+    if start == len(before) == len(after):
+        return None
+    end = next(
+        (place for place in range(shorter - start) if not _same(before[-1 - place], after[-1 - place])),
+        shorter - start,
+    )
+    return Splice(start, len(before) - end - start, tuple(after[start : len(after) - end]))
+
+
+def _same(one: Row, other: Row) -> bool:
+    return one is other or one == other
 
 
 @value
@@ -142,6 +205,10 @@ class Item:
     """Since when no owner has signed the room's state, if that is long ago; else empty."""
     absent: str = ""
     """Who will not get what is said, because the directory has their device no more; else empty."""
+    mentioned: bool = False
+    """Whether one of the newest unread lines names the one who reads them."""
+    online: bool = False
+    """Whether the other one of a direct conversation is there now, as far as it was told."""
 
 
 @value
@@ -200,6 +267,13 @@ def line_of(
         message.read if marks else 0,
         _shared(message.file, clean),
     )
+
+
+def moving_of(transfer: Transfer) -> Moving:
+    """Return a file on its way as a row."""
+    name = clean_line(transfer.name)
+    stage, done, size = transfer.stage, transfer.done, transfer.size
+    return Moving(transfer.id, transfer.kind, name, stage, done, size, transfer.local_id)
 
 
 def _shared(file: Attached | None, clean: Callable[[str], str]) -> Shared | None:

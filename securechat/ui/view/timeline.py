@@ -33,13 +33,29 @@ from securechat.client.events import (
     Received,
     Refused,
     Said,
+    TransferEnded,
+    Transferred,
 )
 from securechat.client.message import Message
 from securechat.client.snapshot import ConversationSnapshot
 from securechat.errors import UsageError
 from securechat.ui.text.trust import as_listed
 from securechat.ui.text.wording import Sentence
-from securechat.ui.view.rows import UNACCEPTED, Day, Line, Notice, Person, Place, Row, line_of, local_time, place_of
+from securechat.ui.view.rows import (
+    UNACCEPTED,
+    Day,
+    Line,
+    Moving,
+    New,
+    Notice,
+    Person,
+    Place,
+    Row,
+    line_of,
+    local_time,
+    moving_of,
+    place_of,
+)
 
 PAGE: Final = 100
 """Lines read at once: more than a screen shows, so that scrolling does not wait for each line."""
@@ -65,12 +81,14 @@ class Timeline:
         conversation: bytes,
         *,
         around: int = 0,
+        new: int = 0,
         zone: tzinfo | None = None,
         page: int = PAGE,
         limit: int = MAX_LINES,
     ) -> None:
         """Open at the newest lines or, if it is given, around the line with the local id `around`.
 
+        `new`: the local id of the first line that was not seen before (`ChatClient.first_unread`); 0: there is none.
         `zone`: whose days the rows are sorted by; None: this machine's. `page`: lines read at once; `limit`: lines
         kept. Raises `UsageError` if there is no such conversation, or no such line in it.
         """
@@ -85,6 +103,11 @@ class Timeline:
         self._places: dict[int, Place] = {}  # local id -> where the line is
         self._notices: deque[tuple[Place, Notice]] = deque(maxlen=MAX_NOTICES)  # as told
         self._told = 0
+        self._new = new
+        self._moving: dict[int, Moving] = {}  # by the transfer's id
+        for transfer in client.transfers():
+            if transfer.conversation == found.id:
+                self._moving[transfer.id] = moving_of(transfer)
         self._read_to = 0  # the newest line that any page has brought: what was stored before it, pages know better
         self._looks_back = False  # the user reads older lines: they are not dropped for new ones
         self._rows: tuple[Row, ...] | None = None
@@ -99,6 +122,11 @@ class Timeline:
         if self._rows is None:
             self._rows = tuple(self._with_days())
         return self._rows
+
+    def see(self) -> None:
+        """Note that the user has seen all there is: nothing in it is new to them any more."""
+        if self._new:
+            self._new, self._rows = 0, None
 
     @property
     def conversation(self) -> ConversationSnapshot:
@@ -190,6 +218,11 @@ class Timeline:
                 self._read_again()
             case Expired(conversation=where) if self._is_here(where):
                 self._read_again()
+            case Transferred(transfer=transfer) if self._is_here(transfer.conversation):
+                self._moving[transfer.id] = moving_of(transfer)
+                self._rows = None
+            case TransferEnded(transfer=transfer) if self._moving.pop(transfer.id, None) is not None:
+                self._rows = None
             case ConversationChanged() if event.account in ("", self._client.account):
                 if self._is_here(event.conversation.id):
                     self._read_again()  # when we enter or leave, lines may have moved here or away
@@ -327,9 +360,14 @@ class Timeline:
         notices = [each for each in self._notices if self._is_within(each[0])]
         placed: list[tuple[Place, Row]] = sorted([*self._lines, *notices], key=_first)
         for _, row in placed:
-            if isinstance(row, Line) and row.time:  # what waits has no time yet
-                date = local_time(row.time, self._zone).date()
-                if date != day:
-                    day = date
-                    yield Day(date)
+            if isinstance(row, Line):
+                if row.time:  # what waits has no time yet
+                    date = local_time(row.time, self._zone).date()
+                    if date != day:
+                        day = date
+                        yield Day(date)
+                if row.local_id == self._new:
+                    yield New()
             yield row
+        if not self.more_after:
+            yield from self._moving.values()

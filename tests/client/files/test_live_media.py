@@ -15,8 +15,8 @@ from securechat.client.media.child import Child
 from securechat.client.media.pictures import look
 from securechat.client.media.worker import PICTURES
 from securechat.client.message import Attached
-from securechat.ui.plain.chat import Chat
-from securechat.ui.plain.voice import Decoded
+from securechat.ui.session.chat import Chat
+from securechat.ui.session.voice import Decoded
 from securechat_lab.cast.live import LiveClient
 from tests.support.live import LiveServer
 from tests.support.sounds import RATE, correlation, energies, note, samples_of, speech, wav

@@ -22,13 +22,13 @@ from securechat.client.events import Done, Ended, Event, FileSaved, Refused, Sai
 from securechat.client.message import Message
 from securechat.client.snapshot import ConversationSnapshot
 from securechat.errors import SecurechatError, StorageError, UsageError
-from securechat.ui.plain.about import LOOK_BACK, Numbers, split_number
-from securechat.ui.plain.place import Place
+from securechat.ui.session.about import LOOK_BACK, Numbers, split_number
+from securechat.ui.session.place import Place
 from securechat.ui.view.lines import notice
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it; what sound takes is loaded when it is wanted
     from securechat.client.core import ChatClient
-    from securechat.ui.plain.sound import Loudspeaker, Microphone
+    from securechat.ui.session.sound import Loudspeaker, Microphone
 
 RECORDED: Final = "voice note.wav"
 """What a recording from the microphone is called."""
@@ -68,7 +68,7 @@ class Voices:
         """Turn the microphone on. Raises `UsageError` where there is none."""
         from securechat.client.media.child import check_installed
         from securechat.client.media.worker import VOICE
-        from securechat.ui.plain.sound import Microphone
+        from securechat.ui.session.sound import Microphone
 
         check_installed(VOICE)
         self._microphone = Microphone()
@@ -112,7 +112,7 @@ class Voices:
             raise decoded.error
         if decoded.written is not None:
             return f"The voice note is in {decoded.written}."
-        from securechat.ui.plain.sound import Loudspeaker
+        from securechat.ui.session.sound import Loudspeaker
 
         self.silence()
         self._loudspeaker = Loudspeaker(decoded.samples)

@@ -18,7 +18,7 @@ from securechat.client.commands import Act, Command, Delete, Edit, React, Reply
 from securechat.client.message import Message
 from securechat.client.snapshot import ConversationSnapshot
 from securechat.errors import UsageError
-from securechat.ui.plain.place import Place
+from securechat.ui.session.place import Place
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from securechat.client.message import Message
 from securechat.client.query import Query
 from securechat.errors import UsageError
-from securechat.ui.plain.about import Numbers
-from securechat.ui.plain.place import Place
+from securechat.ui.session.about import Numbers
+from securechat.ui.session.place import Place
 from securechat.ui.text.wording import title
 from securechat.ui.view.lines import message_line, notice
 from securechat.ui.view.query import query_of

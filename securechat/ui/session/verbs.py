@@ -58,8 +58,8 @@ from securechat.client.snapshot import ConversationSnapshot, Invitation
 from securechat.errors import UsageError
 from securechat.identity.invite_line import is_line
 from securechat.names import normalise_account, normalise_room
-from securechat.ui.plain import about, back, sharing, voice
-from securechat.ui.plain.place import Place
+from securechat.ui.session import about, back, sharing, voice
+from securechat.ui.session.place import Place
 from securechat.ui.text.states import absent, preference, unconfirmed
 from securechat.ui.text.trust import TRUST
 from securechat.ui.text.wording import title

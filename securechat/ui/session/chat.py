@@ -1,4 +1,4 @@
-"""The plain client without its terminal: typed lines and events in, lines to show out.
+"""A session without its terminal: typed lines and events in, lines to show out, or what a face makes of them instead.
 
 Runs on one thread. It knows where one is (`place`) and what has been asked and not answered yet; everything else is
 asked of the core when it is needed. What the commands do is `verbs`.
@@ -51,22 +51,21 @@ from securechat.client.events import (
     Received,
     Refused,
     Said,
-    Typing,
     Unreachable,
 )
 from securechat.client.message import Message
 from securechat.client.snapshot import ConversationSnapshot
 from securechat.errors import RefusedError, SecurechatError, UsageError
 from securechat.ui.exit_codes import ExitCode, exit_code
-from securechat.ui.plain.about import Numbers
-from securechat.ui.plain.back import Reading
-from securechat.ui.plain.place import Place
-from securechat.ui.plain.ring import Ring
-from securechat.ui.plain.verbs import named
-from securechat.ui.plain.voice import Decoded, Voices
+from securechat.ui.ring import Ring
+from securechat.ui.session.about import Numbers
+from securechat.ui.session.back import Reading
+from securechat.ui.session.place import Place
+from securechat.ui.session.verbs import named
+from securechat.ui.session.voice import Decoded, Voices
 from securechat.ui.text.conversations import changed_more, presence
 from securechat.ui.text.states import why_password, why_silent
-from securechat.ui.text.wording import names_of, title
+from securechat.ui.text.wording import title
 from securechat.ui.view.flood import Flood
 from securechat.ui.view.lines import (
     became_of,
@@ -84,15 +83,13 @@ from securechat.ui.view.news import News
 from securechat.ui.view.notify import notification
 from securechat.ui.view.presence import Presence
 from securechat.ui.view.rows import Line, line_of
+from securechat.ui.view.status import Typists
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
 
 AT_THE_KEYBOARD: Final = 60.0
 """Seconds after a typed line in which no notice comes of what is said in the same conversation."""
-
-TYPES_FOR: Final = 10.0
-"""Seconds for which somebody types who has not said again that they do."""
 
 LINES_BACK: Final = 20
 """Newest lines of a conversation among which our own newest one is looked for, to say what became of it."""
@@ -154,7 +151,7 @@ class Chat:
         self._shown_waiting: set[int] = set()  # local ids of lines that the screen shows as not sent yet
         self._fate = ""
         """What became of the newest line of ours in the current conversation, unless it was simply sent."""
-        self._types: dict[tuple[bytes, str], float] = {}  # conversation and account -> until when (monotonic seconds)
+        self._typists = Typists(monotonic)
         self._told_typing = b""  # the conversation in which others have been told that we type
         self._marked_place = (b"", 0)  # a conversation, and the line up to which it was seen
         self._unread_again: bytes | None = None  # the conversation that stays unread until they speak there, or go on
@@ -194,9 +191,7 @@ class Chat:
     @property
     def status(self) -> str:
         """Who types in the current conversation, or else what became of our newest line there. Any thread."""
-        now, here = monotonic(), self.place.id
-        names = tuple(sorted(who for (where, who), until in [*self._types.items()] if where == here and until > now))
-        return f"{names_of(names)} {'types' if len(names) == 1 else 'type'}" if names else self._fate
+        return self._typists.told(self.place.id) or self._fate
 
     @property
     def idle(self) -> bool:
@@ -413,6 +408,7 @@ class Chat:
     def event(self, event: Event) -> None:
         """Show an event, and go on with what was waiting for it."""
         self.listing.fold(event)
+        self._typists.fold(event)
         self._note_waiting(event)
         self._notify(event)
         if isinstance(event, ConversationChanged):
@@ -476,11 +472,6 @@ class Chat:
                 self._connected = True
             case Disconnected():
                 self._connected = False
-                self._types.clear()
-            case Typing(conversation=where, account=who, typing=typing):
-                self._types[where, who] = monotonic() + TYPES_FOR if typing else 0.0
-            case Received(message=message):
-                self._types.pop((message.conversation, message.sender), None)
             case Said(message=message):
                 self._said[event.command] = message.local_id
                 if not self._connected:

@@ -20,9 +20,9 @@ from securechat.client.message import Disposition
 from securechat.client.query import Query
 from securechat.client.snapshot import ConversationSnapshot
 from securechat.errors import UsageError
-from securechat.ui.plain.about import Numbers, split_number
-from securechat.ui.plain.back import LINES, Reading, show_numbered
-from securechat.ui.plain.place import Place
+from securechat.ui.session.about import Numbers, split_number
+from securechat.ui.session.back import LINES, Reading, show_numbered
+from securechat.ui.session.place import Place
 from securechat.ui.text.files import progress
 from securechat.ui.text.wording import title
 from securechat.ui.view.lines import notice

@@ -1,0 +1,1 @@
+"""A person's session, whatever face draws it: where one is, and what the commands do that one types."""
