@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from securechat import __version__, dumps, surroundings
-from securechat.cli import admin, client, server
+from securechat.cli import admin, client, scripts, server
 from securechat.cli.common import printable
 from securechat.errors import InternalError, SecurechatError
 from securechat.ui.exit_codes import MEANINGS, ExitCode, exit_code
@@ -147,7 +147,8 @@ def main() -> None:
 for _command in (
     server.gen_certs, server.server, server.doctor, admin.admin,
     client.client, client.invite, client.join, client.recovery, client.recover, client.revoke, client.password,
-    client.export_vault, client.import_vault, client.send, client.recv, client.history, client.search, client.files,
-    client.rooms, client.members, client.verify, client.rpc, client.config,
+    client.export_vault, client.import_vault, client.config,
+    scripts.send, scripts.recv, scripts.history, scripts.search, scripts.files, scripts.rooms, scripts.members,
+    scripts.verify, scripts.rpc,
 ):  # fmt: skip
     main.add_command(_command)

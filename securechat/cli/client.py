@@ -1,153 +1,44 @@
-"""The commands of people and their scripts: `client`, `send`, `recv`, and what gets an account in or back."""
+"""The commands of people: `client`, and what gets an account in or back."""
 
-import os
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
-from platformdirs import user_data_path
 
 from securechat.cli.common import PATH, apply, printable
+from securechat.cli.options import (
+    CA_OPTIONS,
+    PERSON_OPTIONS,
+    PLACES,
+    SETTINGS,
+    client_options,
+    colour,
+    invite_code,
+    left,
+    no_input,
+    profile,
+    quiet,
+    run_script,
+    settle_trust,
+    timeout,
+    wait_for_place,
+)
 from securechat.ui.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from securechat.client.core import ChatClient
     from securechat.ui.plain.colour import Choice
-    from securechat.ui.scripts import Events
     from securechat.ui.start import Options, Start
     from securechat.ui.time_limit import TimeLimit
 
 
-_setting = partial(click.option, show_envvar=True)
-"""An option that a variable sets as well, which --help names."""
-
-
-def _load_preferences(ctx: click.Context, _: click.Parameter, profile: str) -> None:
-    """Let the person's settings file stand behind flags and variables. What a command has no option for is left out."""
-    from securechat.ui.preferences import preferences_path, read_preferences
-
-    found = read_preferences(preferences_path(), profile)
-    ctx.meta[_PLACES] = {name: each.place for name, each in found.items()}
-    knows_server = any(each.name == "server" for each in ctx.command.params)  # else a line or a file says where it is
-    ctx.default_map = {
-        name: each.text for name, each in found.items() if knows_server or name not in ("ca", "pin")
-    }  # fmt: skip
-
-
-_PLACES = "securechat.places"
-"""Where the settings of the file stand, in the context."""
-
-_profile = _setting(
-    "--profile", metavar="NAME", default="", envvar="SECURECHAT_PROFILE", is_eager=True, expose_value=False,
-    callback=_load_preferences, help="Profile of your settings file (`securechat config show`).",
-)  # fmt: skip
-
-
-_PERSON_OPTIONS = (
-    _setting(
-        "--user", metavar="NAME", default="", envvar="SECURECHAT_USER", help="Your user name.  [default: ask]"
-    ),
-    _setting(
-        "--vault", metavar="DIR", type=PATH, default=lambda: user_data_path("securechat"),
-        envvar="SECURECHAT_VAULT", help="Folder of the encrypted vaults.  [default: the system's for user data]",
-    ),
-    _setting(
-        "--password-file", type=PATH, envvar="SECURECHAT_PASSWORD_FILE",
-        help="File with the password on its first line.  [default: ask]",
-    ),
-)  # fmt: skip
-
-
-_CA_OPTIONS = (
-    _setting(
-        "--ca", type=PATH, envvar="SECURECHAT_CA",
-        help="The server's CA certificate.  [default: the one that your data knows, or certs/ca.pem]",
-    ),
-    _setting("--pin", metavar="HASH", default="", envvar="SECURECHAT_PIN", help="Pin of the CA, instead of --ca."),
-)  # fmt: skip
-
-
-def _invite_code() -> str:
-    """Return the one in the environment, without a file's line break: other processes can see arguments."""
-    return os.environ.get("SECURECHAT_INVITE", "").strip()
-
-
-_SETTINGS = (
-    _profile,
-    *_PERSON_OPTIONS,
-    _setting(
-        "--server", metavar="HOST:PORT", default="127.0.0.1:4433", show_default=True, envvar="SECURECHAT_SERVER"
-    ),
-    *_CA_OPTIONS,
-)
-"""Options that the settings file may stand behind."""
-
-
-def _settle_trust(ctx: click.Context) -> None:
-    """Of a CA and a pin, let the one count that was said closer by; and none of the file for a server that was named
-    elsewhere. What does not count is empty in `ctx.params` then."""
-    order = [ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, ParameterSource.ENVIRONMENT]
-
-    def rank(name: str) -> int:
-        source = ctx.get_parameter_source(name)
-        return order.index(source) if source in order else len(order)
-
-    params, file = ctx.params, 1
-    if rank("server") > file and params["server"] != (ctx.default_map or {}).get("server", params["server"]):
-        params.update({name: empty for name, empty in (("ca", None), ("pin", "")) if rank(name) == file})
-    if params["ca"] and params["pin"]:
-        params.update({"pin": ""} if rank("ca") > rank("pin") else {"ca": None})
-
-
-def _client_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say who we are and where the server is; the command gets them as `options`."""
-
-    @wraps(command)
-    def run(**given: Any) -> None:
-        from securechat.ui.start import Options
-
-        ctx = click.get_current_context()
-        _settle_trust(ctx)
-        given |= {name: ctx.params[name] for name in ("ca", "pin")}
-        given["invite"] = _invite_code()
-        names = [name for name in Options.__dataclass_fields__ if name in given]
-        command(Options(**{name: given.pop(name) for name in names}), **given)
-
-    for option in reversed((
-        *_SETTINGS,
-        click.option(
-            "--register", is_flag=True,
-            help="Make the account, if there is none yet; an invite code comes from SECURECHAT_INVITE.",
-        ),
-        click.option(
-            "--contest", is_flag=True,
-            help="Deny that your identity key has named another one, if somebody else has used it for that.",
-        ),
-        click.option(
-            "--new-identity", is_flag=True,
-            help="Replace the account's identity key, if its old vault is lost. Your contacts will be warned.",
-        ),
-    )):  # fmt: skip
-        run = option(run)
-    return run
-
-
-_colour = click.option(
-    "--color", type=click.Choice(("auto", "always", "never")), default="auto", show_default=True,
-    help="Colours; auto: at a terminal, unless NO_COLOR is set.",
-)  # fmt: skip
-
-
 @click.command()
-@_client_options
+@client_options
 @click.option("--join", "room", metavar="#ROOM", default="", help="Begin in this open room, as by /join.")
 @click.option("--without-recovery", is_flag=True, help="Offer no recovery file to somebody new: for a try.")
-@_colour
+@colour
 def client(options: "Options", room: str, color: "Choice", *, without_recovery: bool) -> None:
     """Chat in this terminal, or over a pipe: a line is a message, and a trailing backslash continues it."""
     from securechat.ui.start import prepare
@@ -182,7 +73,8 @@ def _chat(start: "Start", room: str, color: "Choice", *, lasting: bool) -> int:
 
     from securechat.ui.plain.app import Inbox, run_plain
     from securechat.ui.recovery import offer_recovery
-    from securechat.ui.scripts import Events, run_register
+    from securechat.ui.scripts.account import run_register
+    from securechat.ui.scripts.run import Events
     from securechat.ui.start import open_client
 
     if lasting and start.settings.register and not start.vault.exists() and _at_terminal():
@@ -197,82 +89,16 @@ def _chat(start: "Start", room: str, color: "Choice", *, lasting: bool) -> int:
         return run_plain(core, inbox, room, color)
 
 
-def _limit(ctx: click.Context, _: click.Parameter, seconds: float | None) -> "TimeLimit | None":
-    """Let the command's time begin, so that it holds for all that follows."""
-    from securechat.ui.time_limit import TimeLimit
-
-    if seconds is None:
-        return None
-    limit = TimeLimit(seconds)
-    ctx.call_on_close(limit.cancel)
-    return limit
-
-
-_timeout = click.option(
-    "--timeout", "limit", type=click.FloatRange(min=0), metavar="SECONDS", callback=_limit, is_eager=True,
-    help="Exit with 7 if it takes longer.",
-)  # fmt: skip
-
-
-def _let_tell(_: click.Context, __: click.Parameter, quiet: bool) -> None:  # noqa: FBT001  # click's form
-    from securechat.ui import person
-
-    person.tell(news=not quiet)
-
-
-_quiet = click.option(
-    "--quiet", is_flag=True, callback=_let_tell, expose_value=False, is_eager=True, help="Say nothing but errors."
-)
-
-
-def _left(limit: "TimeLimit | None") -> float | None:
-    return None if limit is None else limit.left
-
-
-def _let_ask(_: click.Context, __: click.Parameter, nothing: bool) -> None:  # noqa: FBT001  # click's form
-    from securechat.ui import person
-
-    person.ask(anything=not nothing)
-
-
-_no_input = click.option(
-    "--no-input", is_flag=True, callback=_let_ask, expose_value=False, is_eager=True,
-    help="Ask nothing, also at a terminal: what is missing is an error.",
-)  # fmt: skip
-def _run(options: "Options", command: "Callable[[ChatClient, Events], ExitCode]") -> NoReturn:
-    """Run a command of a script, through the program that has the vault open where there is one, and exit."""
-    from queue import SimpleQueue
-
-    from securechat.ui.handover import OwnerGone
-    from securechat.ui.start import prepare, reach_client
-
-    start, code = prepare(options), None
-    try:
-        while code is None:
-            events: Events = SimpleQueue()
-            try:
-                with reach_client(start, events.put) as core:
-                    code = command(core, events)
-            except OwnerGone:
-                pass  # what it has done is in the vault, and we go on from there
-    finally:
-        start.password.forget()
-    raise SystemExit(code)
-
-
-_wait = click.option("--wait", is_flag=True, help="If the server is full, wait for a place instead of exiting with 6.")
-
-
 @click.command()
-@_client_options
+@client_options
 @click.option("--room", metavar="#ROOM", default="", help="The room that it leads to.  [default: a chat with you]")
 @click.option("--for", "days", type=int, default=7, show_default=True, metavar="DAYS", help="How long it is good.")
 @click.option("--list", "listing", is_flag=True, help="List the lines that are good, instead.")
 @click.option("--revoke", metavar="LINE", default="", help="Take a line back, by the digits that --list shows.")
-@_wait
-@_timeout
-@_no_input
-@_quiet
+@wait_for_place
+@timeout
+@no_input
+@quiet
 def invite(
     options: "Options", room: str, days: int, *, listing: bool, revoke: str, wait: bool, limit: "TimeLimit | None"
 ) -> None:
@@ -281,23 +107,23 @@ def invite(
     With a code in SECURECHAT_INVITE they can register by it, where the server asks for one.
     """
     from securechat.client.commands import ListInviteLines, MakeInviteLine, RevokeInviteLine
-    from securechat.ui.scripts import run_invite
+    from securechat.ui.scripts.inviting import run_invite
 
     if revoke:
         command: ListInviteLines | MakeInviteLine | RevokeInviteLine = RevokeInviteLine(revoke)
     else:
         command = ListInviteLines() if listing else MakeInviteLine(room, days, options.invite)
-    _run(options, lambda core, events: run_invite(core, events, command, wait=wait, timeout=_left(limit)))
+    run_script(options, lambda core, events: run_invite(core, events, command, wait=wait, timeout=left(limit)))
 
 
 @click.command()
 @click.argument("file", required=False)
-@apply((_profile, *_PERSON_OPTIONS))
-@_wait
-@_timeout
-@_no_input
-@_quiet
-@_colour
+@apply((profile, *PERSON_OPTIONS))
+@wait_for_place
+@timeout
+@no_input
+@quiet
+@colour
 def join(
     file: str | None, user: str, vault: Path, password_file: Path | None, *,
     wait: bool, limit: "TimeLimit | None", color: "Choice",
@@ -311,7 +137,8 @@ def join(
 
     from securechat.ui.plain.app import Inbox, run_plain
     from securechat.ui.recovery import offer_recovery
-    from securechat.ui.scripts import Events, run_join
+    from securechat.ui.scripts.inviting import run_join
+    from securechat.ui.scripts.run import Events
     from securechat.ui.start import open_client, prepare_join, read_line
 
     text, line = read_line(file)
@@ -321,7 +148,7 @@ def join(
         new = not start.vault.exists()
         events: Events = SimpleQueue()
         with open_client(start, events.put, again=chat) as core:
-            code = run_join(core, events, text, line, wait=wait, timeout=_left(limit))
+            code = run_join(core, events, text, line, wait=wait, timeout=left(limit))
         if not (new and _is_typed_again(start, code)):
             break
         user = ""
@@ -337,7 +164,7 @@ def join(
 
 
 @click.command()
-@_client_options
+@client_options
 @click.option("--out", metavar="FILE", type=PATH, help="Write it to FILE, which must not be there yet.")
 @click.option("--line", is_flag=True, help="Print it as a line.")
 @click.option("--qr", is_flag=True, help="Print it as a QR code.")
@@ -364,7 +191,7 @@ def recovery(
 
 @click.command("export")
 @click.argument("out", metavar="FILE", type=PATH)
-@_client_options
+@client_options
 @click.option("--choose", is_flag=True, help="Ask for a passphrase of your own.")
 @click.option("--passphrase-file", type=PATH, help="File with a passphrase of your own.")
 def export_vault(options: "Options", out: Path, passphrase_file: Path | None, *, choose: bool) -> None:
@@ -387,7 +214,7 @@ def export_vault(options: "Options", out: Path, passphrase_file: Path | None, *,
 
 @click.command("import")
 @click.argument("source", metavar="FILE", type=PATH)
-@apply((_profile, _PERSON_OPTIONS[1]))
+@apply((profile, PERSON_OPTIONS[1]))
 @click.option("--passphrase-file", type=PATH, help="File with the passphrase on its first line.  [default: ask]")
 def import_vault(source: Path, vault: Path, passphrase_file: Path | None) -> None:
     """Take over what `securechat export` has written to FILE, where you are not set up yet.
@@ -401,8 +228,8 @@ def import_vault(source: Path, vault: Path, passphrase_file: Path | None) -> Non
 
 @click.command()
 @click.argument("source", metavar="FILE", type=PATH)
-@apply((_profile, *_PERSON_OPTIONS[1:]))
-@apply(_CA_OPTIONS)
+@apply((profile, *PERSON_OPTIONS[1:]))
+@apply(CA_OPTIONS)
 @click.option("--passphrase-file", type=PATH, help="File with the passphrase on its first line.  [default: ask]")
 def recover(
     source: Path, vault: Path, password_file: Path | None, ca: Path | None, pin: str, passphrase_file: Path | None
@@ -416,14 +243,14 @@ def recover(
     """
     from securechat.ui.recovery import run_recover
 
-    code = run_recover(source, vault, password_file, passphrase_file, _invite_code(), ca=ca, pin=pin)
+    code = run_recover(source, vault, password_file, passphrase_file, invite_code(), ca=ca, pin=pin)
     raise SystemExit(code)
 
 
 @click.command()
 @click.argument("source", metavar="FILE", type=PATH)
-@apply((_profile, *_PERSON_OPTIONS[2:]))
-@apply(_CA_OPTIONS)
+@apply((profile, *PERSON_OPTIONS[2:]))
+@apply(CA_OPTIONS)
 @click.option("--passphrase-file", type=PATH, help="File with the passphrase on its first line.  [default: ask]")
 def revoke(
     source: Path, password_file: Path | None, ca: Path | None, pin: str, passphrase_file: Path | None
@@ -437,11 +264,11 @@ def revoke(
     """
     from securechat.ui.recovery import run_revoke
 
-    raise SystemExit(run_revoke(source, password_file, passphrase_file, _invite_code(), ca=ca, pin=pin))
+    raise SystemExit(run_revoke(source, password_file, passphrase_file, invite_code(), ca=ca, pin=pin))
 
 
 @click.command()
-@_client_options
+@client_options
 @click.option("--new-password-file", type=PATH, help="File with the new password on its first line.  [default: ask]")
 def password(options: "Options", new_password_file: Path | None) -> None:
     """Change the password of your account, which is that of your data here, too.
@@ -451,7 +278,8 @@ def password(options: "Options", new_password_file: Path | None) -> None:
     """
     from queue import SimpleQueue
 
-    from securechat.ui.scripts import Events, run_password
+    from securechat.ui.scripts.account import run_password
+    from securechat.ui.scripts.run import Events
     from securechat.ui.start import choose_password, open_client, prepare
 
     start = prepare(options, new=False)
@@ -464,180 +292,13 @@ def password(options: "Options", new_password_file: Path | None) -> None:
     raise SystemExit(code)
 
 
-_inviters = _setting(
-    "--accept-invitations-of", metavar="USER:KEY", multiple=True, envvar="SECURECHAT_ACCEPT_INVITATIONS_OF",
-    help="Accept invitations to rooms of this user under this key (64 digits) without asking; can be given again.",
-)  # fmt: skip
-
-
-@click.command()
-@_client_options
-@_inviters
-@click.option("--to", metavar="USER|#ROOM", required=True, help="The user or room to send it to.")
-@click.option(
-    "--reply", type=click.IntRange(min=1), metavar="SEQ", help="Answer the message there with this seq of recv --json."
-)
-@click.option("--create", is_flag=True, help="Make the open room if there is none of that name.")
-@_wait
-@_timeout
-@_no_input
-@_quiet
-def send(
-    options: "Options", to: str, reply: int | None, *, create: bool, wait: bool, limit: "TimeLimit | None"
-) -> None:
-    """Send standard input as one message; exit with 0 once the server has it on disk."""
-    from securechat.ui.scripts import Attempt, read_text, run_send
-
-    text, attempt = read_text(), Attempt()
-    _run(options, lambda core, events: run_send(
-        core, events, to, text, attempt=attempt, reply=reply or 0, create=create, wait=wait, timeout=_left(limit),
-    ))  # fmt: skip
-
-
-@click.command()
-@_client_options
-@_inviters
-@click.option("--json", "as_json", is_flag=True, help="Print all events as JSON, one a line: docs/scripts.md.")
-@click.option("--follow", is_flag=True, help="Keep printing new messages until interrupted.")
-@_wait
-@_timeout
-@_no_input
-@_quiet
-def recv(options: "Options", *, as_json: bool, follow: bool, wait: bool, limit: "TimeLimit | None") -> None:
-    """Print the messages that have not been read on this device yet."""
-    from securechat.ui.scripts import run_recv
-
-    _run(options, lambda core, events: run_recv(
-        core, events, as_json=as_json, follow=follow, wait=wait, timeout=_left(limit)
-    ))  # fmt: skip
-
-
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line: docs/scripts.md.")
-_limit_of_lines = click.option(
-    "--limit", "lines", type=click.IntRange(1, 1000), default=100, show_default=True, help="The newest lines."
-)
-
-
-@click.command()
-@_client_options
-@click.argument("name", metavar="USER|#ROOM")
-@_limit_of_lines
-@_as_json
-@_timeout
-@_no_input
-@_quiet
-def history(options: "Options", name: str, *, lines: int, as_json: bool, **_: object) -> None:
-    """Print what was said to a person or in a room, as far as this device has it; the server is not asked."""
-    from securechat.ui.queries import run_history
-
-    _run(options, lambda core, _: run_history(core, name, lines, as_json=as_json))
-
-
-@click.command()
-@_client_options
-@click.argument("words", nargs=-1, required=True)
-@_limit_of_lines
-@_as_json
-@_timeout
-@_no_input
-@_quiet
-def search(options: "Options", words: tuple[str, ...], *, lines: int, as_json: bool, **_: object) -> None:
-    """Print what this device has with these words in it; from:bob in:#room has:link after:2026-11 narrow it down."""
-    from securechat.ui.queries import run_search
-
-    _run(options, lambda core, _: run_search(core, " ".join(words), lines, as_json=as_json))
-
-
-@click.command()
-@_client_options
-@_limit_of_lines
-@_as_json
-@_timeout
-@_no_input
-@_quiet
-def files(options: "Options", *, lines: int, as_json: bool, **_: object) -> None:
-    """Print the messages that share a file, as far as this device has them."""
-    from securechat.ui.queries import run_search
-
-    _run(options, lambda core, _: run_search(core, "has:file", lines, as_json=as_json))
-
-
-@click.command()
-@_client_options
-@_as_json
-@_wait
-@_timeout
-@_no_input
-@_quiet
-def rooms(options: "Options", *, as_json: bool, wait: bool, limit: "TimeLimit | None") -> None:
-    """Print the rooms that one could enter, by the server's list."""
-    from securechat.ui.queries import run_rooms
-
-    _run(options, lambda core, events: run_rooms(core, events, as_json=as_json, wait=wait, timeout=_left(limit)))
-
-
-@click.command()
-@_client_options
-@click.argument("name", metavar="USER|#ROOM")
-@_as_json
-@_wait
-@_timeout
-@_no_input
-@_quiet
-def members(options: "Options", name: str, *, as_json: bool, wait: bool, limit: "TimeLimit | None") -> None:
-    """Print who is in a room, and how their keys stand."""
-    from securechat.ui.queries import run_members
-
-    _run(options, lambda core, events: run_members(
-        core, events, name, as_json=as_json, wait=wait, timeout=_left(limit)
-    ))  # fmt: skip
-
-
-@click.command()
-@_client_options
-@click.argument("whom", metavar="USER")
-@click.argument("number", metavar="[NUMBER]", default="")
-@_as_json
-@_wait
-@_timeout
-@_no_input
-@_quiet
-def verify(
-    options: "Options", whom: str, number: str, *, as_json: bool, wait: bool, limit: "TimeLimit | None"
-) -> None:
-    """Print the safety number to compare with somebody; with the NUMBER that they see, note that it fits.
-
-    It has 60 digits. One that fits no key ends with 5, and nothing is noted.
-    """
-    from securechat.ui.queries import run_verify
-
-    _run(options, lambda core, events: run_verify(
-        core, events, whom, number, as_json=as_json, wait=wait, timeout=_left(limit)
-    ))  # fmt: skip
-
-
-@click.command()
-@_client_options
-@_inviters
-def rpc(options: "Options") -> None:
-    """Serve a program: JSON-RPC 2.0 on standard input and output, one object a line; see docs/scripts.md."""
-    from securechat.ui.rpc.stdio import PATIENCE, events_queue, run_rpc
-    from securechat.ui.start import prepare, reach_client
-
-    start, events = prepare(options), events_queue()
-    with reach_client(start, events.put, patience=PATIENCE) as core:
-        start.password.forget()
-        code = run_rpc(core, events)
-    raise SystemExit(code)
-
-
 @click.group()
 def config() -> None:
     """Your settings: flag, else variable, else the file, else default."""
 
 
 @config.command("show")
-@apply((*_SETTINGS, _colour))
+@apply((*SETTINGS, colour))
 @click.option("--origin", is_flag=True, help="Say where each comes from.")
 @click.pass_context
 def show_config(ctx: click.Context, /, *, origin: bool, **_: object) -> None:
@@ -652,7 +313,7 @@ def show_config(ctx: click.Context, /, *, origin: bool, **_: object) -> None:
 
     path = preferences_path()
     click.echo(f"# {path}{'' if path.exists() else ' is not there'}")
-    _settle_trust(ctx)
+    settle_trust(ctx)
     for name in SETTINGS:
         text = printable(str(ctx.params[name] or ""))
         source = ctx.get_parameter_source(name)
@@ -660,7 +321,7 @@ def show_config(ctx: click.Context, /, *, origin: bool, **_: object) -> None:
         places = {
             ParameterSource.COMMANDLINE: option.opts[0],
             ParameterSource.ENVIRONMENT: str(option.envvar),
-            ParameterSource.DEFAULT_MAP: ctx.meta[_PLACES].get(name, ""),
+            ParameterSource.DEFAULT_MAP: ctx.meta[PLACES].get(name, ""),
         }
         where = f"  # {places.get(source, 'default') if source and text else 'not set'}" if origin else ""
         click.echo(f"{name} = {json.dumps(text, ensure_ascii=False)}{where}")

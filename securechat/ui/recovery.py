@@ -123,7 +123,8 @@ def run_recover(
     """
     from securechat.client.core import ChatClient  # only here: it brings all of MLS
     from securechat.client.recovery import prepare_recovery
-    from securechat.ui.scripts import Events, run_recovery_of_device
+    from securechat.ui.scripts.account import run_recovery_of_device
+    from securechat.ui.scripts.run import Events
 
     contents = _open(source, passphrase_file)
     try:
@@ -146,7 +147,8 @@ def run_revoke(
     """
     from securechat.client.core import ChatClient  # only here: it brings all of MLS
     from securechat.client.recovery import prepare_recovery
-    from securechat.ui.scripts import Events, run_revocation
+    from securechat.ui.scripts.account import run_revocation
+    from securechat.ui.scripts.run import Events
 
     contents = _open(source, passphrase_file)
     try:

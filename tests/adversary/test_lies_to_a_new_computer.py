@@ -18,7 +18,8 @@ from securechat.client.recovery import prepare_recovery
 from securechat.client.recovery_file import RecoveryContents, recovery_of
 from securechat.client.vault.vault import Vault
 from securechat.ui.exit_codes import ExitCode
-from securechat.ui.scripts import Events, run_recovery_of_device
+from securechat.ui.scripts.account import run_recovery_of_device
+from securechat.ui.scripts.run import Events
 from securechat.wire import messages as m
 from securechat_lab.cast.hostile import HostileServer, Lie
 from securechat_lab.cast.live import CHEAP, PASSWORD, PATIENCE, LiveClient

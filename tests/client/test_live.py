@@ -17,7 +17,8 @@ from securechat.client.password_source import PasswordSource
 from securechat.client.vault.vault import Vault
 from securechat.errors import RefusedError, StorageError, TrustError, UnreachableError
 from securechat.ui.exit_codes import ExitCode
-from securechat.ui.scripts import Events, run_send
+from securechat.ui.scripts.run import Events
+from securechat.ui.scripts.sending import run_send
 from securechat.ui.session.chat import Chat
 from securechat.ui.view.lines import ABOVE
 from securechat.ui.view.listing import Listing

@@ -13,8 +13,8 @@ from securechat.client.events import Done, MemberList, NumberedKey, RoomList, Ro
 from securechat.errors import UsageError
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.objects import EventObject, MessageObject, event_from
-from securechat.ui.queries import run_history, run_members, run_rooms, run_search, run_verify
-from securechat.ui.scripts import Events
+from securechat.ui.scripts.asking import run_history, run_members, run_rooms, run_search, run_verify
+from securechat.ui.scripts.run import Events
 from tests.support.scripted import NUMBER, ScriptedClient, conversation
 
 BOB = conversation("bob")

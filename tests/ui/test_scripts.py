@@ -38,7 +38,10 @@ from securechat.identity.invite_line import InviteLine, Voucher
 from securechat.ui import person
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.objects import EventObject, event_from
-from securechat.ui.scripts import Events, run_invite, run_join, run_recv, run_send
+from securechat.ui.scripts.inviting import run_invite, run_join
+from securechat.ui.scripts.receiving import run_recv
+from securechat.ui.scripts.run import Events
+from securechat.ui.scripts.sending import run_send
 from securechat.ui.time_limit import TimeLimit
 from tests.support.scripted import ScriptedClient, conversation
 from tests.support.waiting import wait_until
@@ -193,7 +196,7 @@ def test_send_without_an_answer_ends_in_time_and_with_wait_it_stands_in_the_queu
 
 
 def test_a_core_that_does_not_end_holds_up_no_command_whose_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("securechat.ui.scripts.CLOSE_SECONDS", 1e6)  # as one that this test would not see the end of
+    monkeypatch.setattr("securechat.ui.scripts.run.CLOSE_SECONDS", 1e6)  # no test would see the end of it
     script = Script()
     monkeypatch.setattr(script.client, "close", lambda: None)
     assert script.send(timeout=0.05) == ExitCode.TIMEOUT

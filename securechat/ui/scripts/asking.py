@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from securechat.client.commands import Command, ListMembers, ListRooms, ShowSafetyNumber, Verify
-from securechat.client.events import Done, Event, KeyAccepted, MemberList, Ready, Refused, RoomList, SafetyNumber
+from securechat.client.events import Done, Event, KeyAccepted, MemberList, Ready, RoomList, SafetyNumber
 from securechat.client.message import Message
 from securechat.names import normalise_account
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.objects import conversation_of, event_object, line_of, message_object
-from securechat.ui.scripts import Events, Run
+from securechat.ui.scripts.run import Events, Run
 from securechat.ui.text.sentences import sentences
 from securechat.ui.text.wording import title
 from securechat.ui.view.lines import message_line
@@ -129,8 +129,8 @@ class _Asking:
                 return go_on(question(self))
             if not given or event.command != given[-1]:
                 return None
-            if isinstance(event, Refused):
-                return self.run.refused(event)
+            if (refused := self.run.refused(event)) is not None:
+                return refused
             if then is not None and len(given) == 1 and isinstance(event, SafetyNumber):
                 return go_on(then(event))
             if isinstance(event, answer):
