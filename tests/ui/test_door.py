@@ -31,6 +31,7 @@ from securechat.ui.rpc import door, sockets
 from securechat.ui.rpc.codec import READS
 from securechat.ui.rpc.door import EVENTS, MAX_CONNECTIONS, MAX_UNREAD, Door
 from securechat.ui.rpc.remote import RemoteClient
+from securechat.value import value
 from tests.support.live import LiveServer
 from tests.support.scripted import ScriptedClient, conversation
 from tests.support.server_process import server_environment
@@ -426,6 +427,20 @@ def test_a_line_that_is_longer_than_a_record_goes_through(owner: Owner) -> None:
         remote.do(command)
         until(events, Done)
         assert owner.client.calls == [command]
+
+
+def test_an_event_of_a_later_version_ends_it_as_the_owners_end_does(owner: Owner) -> None:
+    @value
+    class Unheard(Event):
+        """What this version does not know."""
+
+    with owner.asker() as (_, events):
+        wait_until(lambda: any(each.listens for each in owner.door._inside))
+        for event in (Connected("s", ""), Unheard()):
+            owner.door.event(event)
+        told = until(events, Ended)
+        assert [type(each) for each in told] == [Connected, Ended]
+        assert isinstance(error_of(told[-1]), OwnerGone)
 
 
 # --- how it ends ------------------------------------------------------------------------------------------------------

@@ -61,11 +61,17 @@ PREFERRED: Final = {
     ("notify-by", "desktop"): "A notice is shown by the desktop, if it can",
     ("quiet", "off"): "Notices come at any hour",
     ("link", "ask"): "You are told if somebody offers a direct link",
-    ("link", "private"): "The other one may learn this machine's address in your network, for direct links",
-    ("link", "anywhere"): "The other one may learn this machine's address, also a public one, for direct links",
     ("link", "off"): "Nobody learns this machine's address, and there are no direct links",
 }
 """What the user prefers (`client.preferences`)."""
+
+LINKED: Final = {
+    "ask": "You are told if {who} offers a direct link.",
+    "private": "{who} may learn this machine's address in your network, for direct links.",
+    "anywhere": "{who} may learn this machine's address, also a public one, for direct links.",
+    "off": "{who} learns no address of this machine, and there are no direct links to {who}.",
+}
+"""The same of direct links to one person."""
 
 
 def preference(name: str, value: str) -> str:
@@ -75,7 +81,10 @@ def preference(name: str, value: str) -> str:
 
 def preferred(event: PreferenceChanged, conversation: ConversationSnapshot | None) -> str:
     """Return what the user prefers from now on, and where."""
-    where, said = title(conversation), preference(event.name, event.value)
+    where = title(conversation)
+    if event.name == "link" and event.value and conversation is not None:
+        return LINKED[event.value].format(who=where)
+    said = preference(event.name, event.value)
     if not event.value:
         if conversation is None:
             return "Where you have not said otherwise, this is as it was at first."
