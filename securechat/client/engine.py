@@ -22,6 +22,7 @@ from securechat.client.conversations.registry import Registry
 from securechat.client.deletion import Deletion
 from securechat.client.device import Device
 from securechat.client.direct.links import Order, Told
+from securechat.client.direct.protocol import Typed
 from securechat.client.errands import ReplyHandler
 from securechat.client.files.jobs import Job, Outcome
 from securechat.client.files.transfers import Transfers
@@ -260,6 +261,8 @@ class Engine:
         with self._unit():
             for link, news in told:
                 self._registry.linking.happened(link, news)
+                if isinstance(news, Typed):
+                    self._registry.typing.take_directly(link, typing=news.typing)
                 self._transfers.link_news(link, news)
 
     def take_jobs(self) -> list[Job]:

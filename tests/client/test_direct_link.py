@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from securechat.client.direct import carrying, meeting, protocol
-from securechat.client.direct.carrying import DirectLink, Down, Fetched, Given, Lacked, News, Up, Wish
+from securechat.client.direct.carrying import DirectLink, Down, Fetched, Given, Giving, Lacked, News, Up, Wish
 from securechat.client.direct.endpoints import Endpoint
 from securechat.client.direct.meeting import MAX_HEARD, MAX_STRANGERS, Door, Session, knock
+from securechat.client.direct.protocol import Typed
 from securechat.errors import PeerError, StorageError, UnreachableError
 from securechat.transport import mutual
 from securechat.transport.deadline import Deadline
@@ -41,8 +42,15 @@ class End:
         self.blobs = blobs or {}
         self.opened: list[bytes] = []
         self.news: queue.SimpleQueue[News] = queue.SimpleQueue()
+        self.giving: list[Giving] = []
         self.got = bytearray()
         self.link: DirectLink
+
+    def take(self, news: News) -> None:
+        if isinstance(news, Giving):  # which comes now and then
+            self.giving.append(news)
+        else:
+            self.news.put(news)
 
     def open(self, blob: bytes) -> BinaryIO | None:
         self.opened.append(blob)
@@ -75,7 +83,7 @@ class Meeting:
         tls = MutualTLS(own or self.listening, peer or self.connecting.certificate, listens=True)
         self.listener.link = DirectLink(
             lambda *waiting: self.door.admit(tls, *waiting),
-            listens=True, open_blob=self.listener.open, deliver=self.listener.news.put,
+            listens=True, open_blob=self.listener.open, deliver=self.listener.take,
         )  # fmt: skip
         self.listener.link.start()
 
@@ -83,7 +91,7 @@ class Meeting:
         tls = MutualTLS(own or self.connecting, peer or self.listening.certificate, listens=False)
         self.connector.link = DirectLink(
             lambda deadline, *_: knock(tls, [at or self.endpoint], deadline),
-            listens=False, open_blob=self.connector.open, deliver=self.connector.news.put,
+            listens=False, open_blob=self.connector.open, deliver=self.connector.take,
         )  # fmt: skip
         self.connector.link.start()
 
@@ -180,6 +188,75 @@ def test_that_somebody_has_what_they_never_wanted_is_told_to_nobody(meet: Meetin
     taker.link.close()
     assert giver.hear() == Given(BLOB)
     assert giver.hear() == Down("")
+
+
+class Gate:
+    """Takes what comes, and waits after the first bytes until it may go on."""
+
+    def __init__(self) -> None:
+        self.got = bytearray()
+        self.open = threading.Event()
+
+    def take(self, data: bytes) -> None:
+        self.got += data
+        assert self.open.wait(PATIENCE)
+
+
+def holes(path: Path) -> Path:
+    """A blob that takes longer than a test."""
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    return path
+
+
+def test_a_wish_is_taken_back_and_the_link_goes_on(meet: Meeting, blob: Path, tmp_path: Path) -> None:
+    giver, taker = meet.both()
+    giver.blobs |= {BLOB: blob, OTHER: holes(tmp_path / "endless")}
+    gate = Gate()
+    taker.link.fetch(Wish(OTHER, 0, 1 << 40, gate.take))
+    taker.link.fetch(Wish(OTHER, 0, 1, gate.take))  # in a row behind it
+    wait_until(lambda: bool(gate.got))
+    taker.link.stop(OTHER)
+    gate.open.set()
+    assert [taker.hear() for _ in range(2)] == [Lacked(OTHER)] * 2
+    had = len(gate.got)
+    taker.fetch()
+    assert taker.hear() == Fetched(BLOB)
+    assert taker.got == CONTENT
+    assert len(gate.got) == had
+    taker.link.close()
+    assert (taker.down(), giver.down()) == ("", "")
+
+
+def test_what_may_not_be_given_any_more_stops_in_the_middle(meet: Meeting, blob: Path, tmp_path: Path) -> None:
+    giver, taker = meet.both()
+    giver.blobs |= {BLOB: blob, OTHER: holes(tmp_path / "endless")}
+    gate = Gate()
+    gate.open.set()
+    taker.link.fetch(Wish(OTHER, 0, 1 << 40, gate.take))
+    wait_until(lambda: bool(gate.got) and bool(giver.giving))
+    giver.link.withhold(BLOB)  # another one
+    reached = len(gate.got)
+    wait_until(lambda: len(gate.got) > reached + protocol.MAX_DATA)
+    del giver.blobs[OTHER]
+    giver.link.withhold(OTHER)
+    assert taker.hear() == Lacked(OTHER)
+    taker.fetch()
+    assert taker.hear() == Fetched(BLOB)
+    assert giver.giving[0] == Giving(OTHER, 0)
+
+
+def test_of_those_who_type_the_last_word_arrives(meet: Meeting) -> None:
+    one, other = meet.both()
+    one.link.type(typing=False)
+    heard = [other.hear()]
+    assert heard == [Typed(typing=False)]
+    for _ in range(1000):
+        for typing in (False, True):
+            one.link.type(typing=typing)
+    while heard[-1] != Typed(typing=True):
+        heard.append(other.hear())
+    assert len(heard) < protocol.MAX_TYPING
 
 
 def test_what_cannot_be_taken_ends_the_link_in_words(meet: Meeting, blob: Path) -> None:

@@ -12,6 +12,7 @@ from securechat.client.direct.protocol import (
     MAX_DATA,
     MAX_LACKED,
     MAX_POSITION,
+    MAX_TYPING,
     MIN_PROGRESS,
     OPENING_SECONDS,
     PING_SECONDS,
@@ -26,6 +27,8 @@ from securechat.client.direct.protocol import (
     Opened,
     Over,
     State,
+    Stopped,
+    Typed,
     Wanted,
 )
 from securechat.errors import UsageError
@@ -41,6 +44,8 @@ BODIES = {
     5: BLOB,
     6: b"",
     7: b"",
+    8: b"",
+    9: b"\1",
 }
 """A good body of each type."""
 
@@ -135,11 +140,41 @@ def test_who_lacks_a_piece_says_so_and_is_asked_for_others() -> None:
     assert taker.expected == giver.owed == 0
 
 
+@pytest.mark.parametrize("sent", ["a part", "all"])
+def test_who_stops_a_piece_hears_no_more_of_it_and_can_want_another_one(sent: str) -> None:
+    """Also when the last of it has crossed the word."""
+    giver, taker = pair()
+    taker.want(BLOB, 0, 9, 0.0)
+    giver.receive_data(said(taker), 0.0)
+    giver.send_data(b"abc", 0.0)
+    assert taker.receive_data(said(giver), 0.0) == [Came(b"abc")]
+    for _ in range(2):
+        taker.stop()
+    giver.send_data(b"def" if sent == "a part" else b"defghi", 0.0)
+    heard = giver.receive_data(said(taker), 0.0)
+    assert heard == ([Stopped()] if sent == "a part" else [])
+    if heard:
+        giver.lack()
+    assert taker.receive_data(said(giver), 0.0) == [Lacking()]
+    taker.want(BLOB, 0, 2, 0.0)
+    assert giver.receive_data(said(taker), 0.0) == [Wanted(BLOB, 0, 2)]
+    giver.send_data(b"ab", 0.0)
+    assert taker.receive_data(said(giver), 0.0) == [Came(b"ab"), Complete()]
+
+
+def test_who_types_is_told_as_often_as_a_client_says_it() -> None:
+    one, other = pair()
+    for each in range(2 * MAX_TYPING):
+        now = 0.0 if each < MAX_TYPING else SILENCE_SECONDS
+        one.typing(typing=bool(each % 2))
+        assert other.receive_data(said(one), now) == [Typed(bool(each % 2))]
+
+
 # --- what is refused ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("state", TRANSITIONS)
-@pytest.mark.parametrize("kind", [*BODIES, 0, 8, 255])
+@pytest.mark.parametrize("kind", [*BODIES, 0, 10, 255])
 def test_what_may_come_in_each_state_is_what_the_table_says(state: State, kind: int) -> None:
     side = in_state(state, expecting=4 if kind in {3, 4} and state in {"open", "leaving"} else 0)
     happenings = side.receive_data(frame(kind, BODIES.get(kind, b"")), 0.0)
@@ -155,8 +190,9 @@ def test_what_may_come_in_each_state_is_what_the_table_says(state: State, kind: 
 
 @pytest.mark.parametrize(
     ("kind", "body"),
-    [(1, b""), (1, b"\0\1\0"), (2, BODIES[2][:-1]), (3, b""), (4, b"x"), (5, BLOB[1:]), (6, b"x"), (7, b"x")],
-)
+    [(1, b""), (1, b"\0\1\0"), (2, BODIES[2][:-1]), (3, b""), (4, b"x"), (5, BLOB[1:]), (6, b"x"), (7, b"x"), (8, b"x"),
+     (9, b""), (9, b"\0\0")],
+)  # fmt: skip
 def test_a_body_of_a_wrong_length_is_refused_by_its_header(kind: int, body: bytes) -> None:
     side = in_state("greeting" if kind == 1 else "open", expecting=4 if kind == 3 else 0)
     assert f"a frame of type {kind} is {len(body)} bytes long" in over(side.receive_data(frame(kind, body)[:5], 0.0))
@@ -186,6 +222,8 @@ def wanted(offset: int, length: int) -> bytes:
         (0, wanted(MAX_POSITION, 1), "a piece that no blob can have"),
         (0, wanted(2**64 - 1, 2**64 - 1), "a piece that no blob can have"),
         (0, frame(1, BODIES[1]), "has no place here"),
+        (0, frame(9, b"\2"), "types and does not"),
+        (0, frame(9, b"\0") * (MAX_TYPING + 1), "all the time"),
     ],
 )
 def test_what_nobody_wants_ends_the_link_in_words(expecting: int, stream: bytes, words: str) -> None:

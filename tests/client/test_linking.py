@@ -16,9 +16,9 @@ from securechat.client.conversations.ephemerals import ANSWERS, OFFERS
 from securechat.client.conversations.linking import ANSWER_SECONDS, ASKED_SECONDS, MAX_ANSWER_SECONDS
 from securechat.client.direct.carrying import Down, Up
 from securechat.client.direct.endpoints import MAX_ENDPOINTS, Address, Endpoint, Network
-from securechat.client.direct.links import MAX_LINKS, Admit, Close, Knock, Links, Listen, Order, Told
+from securechat.client.direct.links import MAX_LINKS, Admit, Close, Knock, Links, Listen, Order, Told, Type
 from securechat.client.direct.offers import LINK_ID_LENGTH, Answer, Offer
-from securechat.client.direct.protocol import OPENING_SECONDS
+from securechat.client.direct.protocol import OPENING_SECONDS, Typed
 from securechat.client.parts import Parts
 from securechat.errors import DecodeError, UsageError
 from securechat.transport.mutual import MAX_CERTIFICATE, make_credential
@@ -288,6 +288,33 @@ def test_a_room_has_no_links_nor_has_whoever_is_not_connected_or_has_not_spoken(
     alice.cut()
     with pytest.raises(UsageError, match="no connection"):
         link(alice, "bob")
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_while_there_is_a_link_the_server_does_not_see_who_types(
+    pair: list[Person], server: MemoryServer, *, up: bool
+) -> None:
+    alice, bob = pair
+    bob.do(commands.Prefer("link", "private", bob.id_of("alice")))
+    made = offered(alice, bob)
+    deliver(*pair)
+    knock = knocking(bob).link
+    for person, its in ((alice, made), (bob, knock)):
+        happened(person, (its, Up()))
+        if not up:
+            happened(person, (its, Down("")))
+    heard = overheard(server)
+    server.now += 1
+    alice.do(commands.Type(alice.id_of("bob"), typing=True))
+    deliver(*pair)
+    assert (orders(alice), len(heard)) == (([Type(made, typing=True)], 0) if up else ([], 1))
+    for typing in (True, False):
+        happened(bob, (knock, Typed(typing=typing)))
+    told = [(each.account, each.typing) for each in bob.happened if isinstance(each, events.Typing)]
+    assert told == ([("alice", True), ("alice", False)] if up else [("alice", True)])
+    bob.do(commands.Prefer("show-typing", "off"))
+    happened(bob, (knock, Typed(typing=True)))
+    assert len([each for each in bob.happened if isinstance(each, events.Typing)]) == len(told)
 
 
 # --- what others make of it ---------------------------------------------------------------------------------------

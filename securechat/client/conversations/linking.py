@@ -178,6 +178,12 @@ class Linking:
         up = (each for each, link in self._links.items() if link.conversation == conversation and link.state == "up")
         return next(up, b"")
 
+    def conversation_of(self, link_id: bytes) -> Conversation | None:
+        """Return the conversation to whose other one a link leads that is up, and may be."""
+        link = self._links.get(link_id)
+        conversation = None if link is None or link.state != "up" else self._index.get(link.conversation)
+        return conversation if conversation is not None and self._agrees(conversation) else None
+
     @property
     def timer(self) -> float | None:
         """When to call `look`, on the monotonic clock."""

@@ -79,8 +79,8 @@ class Registry(Index):
         self._unread: dict[bytes, Unread] = {}
         self._marking = Marking(context)
         self._ephemerals = Ephemerals(context)
-        self.typing = Typing(context, self._ephemerals)
         self.linking = Linking(context, self, self._ephemerals)
+        self.typing = Typing(context, self._ephemerals, self.linking)
         self._inbox = Inbox(context)
         self._stock = Stock(context)
         self._unopened = Unopened(context)
@@ -259,7 +259,7 @@ class Registry(Index):
             if said.act in {OFFERS, ANSWERS}:
                 self.linking.take(conversation, said)
             else:
-                self.typing.take(conversation, person, said)
+                self.typing.take(conversation, person.account, said)
 
     def pump(self) -> set[bytes]:
         """Let what something happened to take its next step; write what has changed. Returns which these are."""

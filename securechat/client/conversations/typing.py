@@ -1,4 +1,7 @@
-"""Typing: that somebody writes, told to those who are there now, and kept nowhere (docs/content.md, Typing)."""
+"""Typing: that somebody writes, told to those who are there now, and kept nowhere (docs/content.md, Typing).
+
+Where there is a direct link to the other one, it goes by that, and the server sees nothing of it.
+"""
 
 from typing import Final
 
@@ -7,9 +10,10 @@ from securechat.client.context import Context
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.ephemerals import STOPPED, TYPES, Ephemerals, Said
+from securechat.client.conversations.linking import Linking
 from securechat.client.conversations.marking import may_speak
 from securechat.client.conversations.marks import MAX_MARKING
-from securechat.identity.certificate import DeviceCertificate
+from securechat.client.direct.links import Type
 
 PERIOD_SECONDS: Final = 3.0
 """Between two that say the same, at least."""
@@ -18,9 +22,10 @@ PERIOD_SECONDS: Final = 3.0
 class Typing:
     """Who types where. Lives as long as the client; nothing of it is stored."""
 
-    def __init__(self, context: Context, ephemerals: Ephemerals) -> None:
+    def __init__(self, context: Context, ephemerals: Ephemerals, linking: Linking) -> None:
         self._context = context
         self._ephemerals = ephemerals
+        self._linking = linking
         self._told: dict[bytes, tuple[bool, float]] = {}  # conversation -> what was sent last, and when (monotonic)
 
     def end(self) -> None:
@@ -40,9 +45,20 @@ class Typing:
         if context.preferences.get("send-typing", conversation.scope) != "on" or not conversation.group.can_sign:
             return
         self._told[conversation.id] = typing, now
-        self._ephemerals.say(conversation, TYPES if typing else STOPPED)
+        if link := self._linking.up_with(conversation.id):
+            context.link_orders.append(Type(link, typing))
+        else:
+            self._ephemerals.say(conversation, TYPES if typing else STOPPED)
 
-    def take(self, conversation: Conversation, person: DeviceCertificate, said: Said) -> None:
-        """Tell the user that somebody types, or has stopped."""
+    def take(self, conversation: Conversation, account: str, said: Said) -> None:
+        """Somebody says that they type, or have stopped."""
+        self._show(conversation, account, typing=said.act == TYPES)
+
+    def take_directly(self, link: bytes, *, typing: bool) -> None:
+        """The other side of a direct link says the same."""
+        if (conversation := self._linking.conversation_of(link)) is not None:
+            self._show(conversation, conversation.row.name, typing=typing)
+
+    def _show(self, conversation: Conversation, account: str, *, typing: bool) -> None:
         if self._context.preferences.get("show-typing", conversation.scope) == "on":
-            self._context.emit(events.Typing(conversation.id, person.account, said.act == TYPES))
+            self._context.emit(events.Typing(conversation.id, account, typing))

@@ -2,6 +2,7 @@
 
     meeting     `Door.admit` or `knock`, for OPENING_SECONDS at most
     carrying    their wishes from files of ours, our wishes into what takes them; one of each at a time
+                and who types
     over        both have said bye, or something went wrong: `Down` is the last thing that is told
 
 What is carried is ciphertext that an entry of the log names. Nobody here can read it, and whoever takes it checks it.
@@ -22,6 +23,7 @@ from securechat.client.direct.meeting import Session
 from securechat.client.direct.protocol import (
     MAX_DATA,
     OPENING_SECONDS,
+    TYPING_SECONDS,
     Came,
     Complete,
     Happening,
@@ -30,6 +32,8 @@ from securechat.client.direct.protocol import (
     LinkProtocol,
     Opened,
     Over,
+    Stopped,
+    Typed,
     Wanted,
 )
 from securechat.errors import SecurechatError
@@ -38,6 +42,9 @@ from securechat.transport.streaming import RECEIVE_SIZE, receive, send
 from securechat.transport.tls_connection import TLSConnection
 from securechat.transport.waker import Waker
 from securechat.value import value
+
+TOLD_SECONDS: Final = 0.5
+"""Between two words on how far a file has come, or has gone."""
 
 PARTING_SECONDS: Final = 2.0
 """For the last bytes to leave: what they would end has ended either way."""
@@ -57,9 +64,17 @@ class Fetched:
 
 @value
 class Lacked:
-    """The other side does not have what we wish."""
+    """The other side does not have what we wish, or we have stopped it. Nothing more of it is taken."""
 
     blob: bytes
+
+
+@value
+class Giving:
+    """The other side is getting a blob of ours, and has been sent all up to an offset. Told now and then."""
+
+    blob: bytes
+    reached: int
 
 
 @value
@@ -76,7 +91,7 @@ class Down:
     reason: str
 
 
-News: TypeAlias = Up | Fetched | Lacked | Given | Down
+News: TypeAlias = Up | Fetched | Lacked | Giving | Given | Typed | Down
 
 Meet: TypeAlias = Callable[[Deadline, Callable[[], bool], Waker], Session]
 """Waits for the other side: until a deadline, or until it is woken and the second one says that nobody wants it now."""
@@ -91,6 +106,24 @@ class Wish:
     length: int
     take: Callable[[bytes], object]
     """Takes the bytes in order, on the link's thread, as slowly as it likes. OSError ends the link."""
+
+
+@value
+class _Stop:
+    blob: bytes
+
+
+@value
+class _Withhold:
+    blob: bytes
+
+
+@value
+class _Have:
+    blob: bytes
+
+
+_Order: TypeAlias = Wish | _Stop | _Withhold | _Have
 
 
 class DirectLink:
@@ -114,11 +147,16 @@ class DirectLink:
         self._deliver = deliver
         self._waker = Waker()
         self._closing = threading.Event()
-        self._orders = SimpleQueue[Wish | bytes]()
+        self._orders = SimpleQueue[_Order]()
+        self._typing: bool | None = None  # what is to be said of it; None: nothing
         self._thread = threading.Thread(target=self._run, name="securechat-direct", daemon=True)
         # --- the thread's
         self._wishes: deque[Wish] = deque()  # the first one is asked for, if anything is expected
+        self._stopped: Wish | None = None  # the first one, if nobody wants it any more
         self._serving: BinaryIO | None = None  # what they want, at the place that comes next
+        self._giving = Giving(b"", 0)  # which it is, and how far it has gone
+        self._giving_told = 0.0  # when that was told
+        self._typing_due = 0.0  # when we may say again whether we type
         self._served: set[bytes] = set()  # blobs that they have wanted, and not said that they have
         self._over: str | None = None  # why it is over, once it is
 
@@ -131,9 +169,24 @@ class DirectLink:
         self._orders.put(wish)
         self._waker.wake()
 
+    def stop(self, blob: bytes) -> None:
+        """Take back the wish for a blob, if it is not granted yet: `Lacked` is told, after which nothing is taken."""
+        self._orders.put(_Stop(blob))
+        self._waker.wake()
+
+    def withhold(self, blob: bytes) -> None:
+        """Send no more of a blob that `open_blob` does not open any more."""
+        self._orders.put(_Withhold(blob))
+        self._waker.wake()
+
     def have(self, blob: bytes) -> None:
         """Tell the other side that we have all of a blob, and that it is right."""
-        self._orders.put(blob)
+        self._orders.put(_Have(blob))
+        self._waker.wake()
+
+    def type(self, *, typing: bool) -> None:
+        """Tell the other side that we type, or have stopped."""
+        self._typing = typing
         self._waker.wake()
 
     def close(self) -> None:
@@ -186,13 +239,17 @@ class DirectLink:
                     return self._over
                 selector.modify(link, selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent else 0))
                 at_once = protocol.owed and not unsent
-                wait = 0.0 if at_once else max(protocol.timer - time.monotonic(), 0.0)
+                wait = 0.0 if at_once else max(self._timer(protocol) - time.monotonic(), 0.0)
                 ready = {key.fileobj: mask for key, mask in selector.select(wait)}
                 if self._waker in ready:
                     self._waker.clear()
                 if ready.get(link, 0) & selectors.EVENT_READ:
                     self._read(link, tls, protocol)
                 self._process(protocol, protocol.handle_timer(time.monotonic()))
+
+    def _timer(self, protocol: LinkProtocol) -> float:
+        waits = self._typing is not None and protocol.state == "open"
+        return min(protocol.timer, self._typing_due) if waits else protocol.timer
 
     def _read(self, link: socket.socket, tls: TLSConnection, protocol: LinkProtocol) -> None:
         received = receive(link)
@@ -207,11 +264,21 @@ class DirectLink:
         """Do what other threads want, as far as it can be done now."""
         closing = self._closing.is_set()  # before the orders are taken: earlier ones are obeyed
         while protocol.state == "open" and not self._orders.empty():
-            order = self._orders.get()  # does not wait: nobody else takes from this queue
-            if isinstance(order, Wish):
-                self._wishes.append(order)
-            else:
-                protocol.have(order)
+            match self._orders.get():  # does not wait: nobody else takes from this queue
+                case Wish() as wish:
+                    self._wishes.append(wish)
+                case _Stop(blob):
+                    self._stop_getting(protocol, blob)
+                case _Withhold(blob):
+                    if self._serving is not None and self._giving.blob == blob:
+                        self._stop_serving()
+                        self._process(protocol, protocol.lack())
+                case _Have(blob):
+                    protocol.have(blob)
+        typing, now = self._typing, time.monotonic()
+        if typing is not None and protocol.state == "open" and now >= self._typing_due:
+            self._typing, self._typing_due = None, now + TYPING_SECONDS
+            protocol.typing(typing=typing)
         if closing:
             protocol.bye(time.monotonic())
             if protocol.state == "ended" and self._over is None:
@@ -219,6 +286,16 @@ class DirectLink:
         elif protocol.state == "open" and self._wishes and not protocol.expected:
             wish = self._wishes[0]
             protocol.want(wish.blob, wish.offset, wish.length, time.monotonic())
+
+    def _stop_getting(self, protocol: LinkProtocol, blob: bytes) -> None:
+        asked = self._wishes[0] if protocol.expected else None  # its place is taken until the other side has heard
+        for wish in [each for each in self._wishes if each.blob == blob and each is not self._stopped]:
+            if wish is asked:
+                protocol.stop()
+                self._stopped = wish
+            else:
+                self._wishes.remove(wish)
+            self._deliver(Lacked(blob))
 
     def _process(self, protocol: LinkProtocol, happenings: Iterable[Happening]) -> None:
         for each in happenings:
@@ -228,9 +305,16 @@ class DirectLink:
                 case Complete():
                     self._deliver(Fetched(self._wishes.popleft().blob))
                 case Lacking():
-                    self._deliver(Lacked(self._wishes.popleft().blob))
+                    if (wish := self._wishes.popleft()) is not self._stopped:
+                        self._deliver(Lacked(wish.blob))
+                    self._stopped = None
                 case Wanted(blob, offset, _):
                     self._open(protocol, blob, offset)
+                case Stopped():
+                    self._stop_serving()
+                    self._process(protocol, protocol.lack())
+                case Typed():
+                    self._deliver(each)
                 case Held(blob):
                     if blob in self._served:  # else nobody waits for it
                         self._served.discard(blob)
@@ -246,6 +330,8 @@ class DirectLink:
             if self._serving is not None:
                 self._served.add(blob)
                 self._serving.seek(offset)
+                self._giving = Giving(blob, offset)
+                self._tell_giving()
         except OSError:
             self._stop_serving()
         if self._serving is None:
@@ -261,10 +347,18 @@ class DirectLink:
             data = b""
         if data:
             protocol.send_data(data, time.monotonic())
+            self._giving = Giving(self._giving.blob, self._giving.reached + len(data))
         else:
             self._process(protocol, protocol.lack())
+        self._tell_giving()
         if not protocol.owed:
             self._stop_serving()
+
+    def _tell_giving(self) -> None:
+        now = time.monotonic()
+        if now - self._giving_told >= TOLD_SECONDS:  # however many wishes there are
+            self._giving_told = now
+            self._deliver(self._giving)
 
     def _stop_serving(self) -> None:
         if self._serving is not None:

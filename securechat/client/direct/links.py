@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import BinaryIO, Final, TypeAlias
 
-from securechat.client.direct.carrying import DirectLink, Down, Fetched, Lacked, Meet, News, Wish
+from securechat.client.direct.carrying import TOLD_SECONDS, DirectLink, Down, Fetched, Lacked, Meet, News, Wish
 from securechat.client.direct.endpoints import Endpoint, Network
 from securechat.client.direct.meeting import Door, Session, knock
 from securechat.client.direct.offers import Answer, Offer
@@ -25,10 +25,6 @@ from securechat.value import value
 
 MAX_LINKS: Final = 8
 """Links of one client at once, those included whose other side has not come: a thread and a few files each."""
-
-
-_TOLD_SECONDS: Final = 0.5
-"""Between two words on how far a file has come."""
 
 _WRITE: Final[int] = os.O_WRONLY | os.O_CREAT | sum(
     getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY")
@@ -79,6 +75,14 @@ class Share:
 
 
 @value
+class Withhold:
+    """Do not let them have it any more, nor the rest of what they are getting of it."""
+
+    link: bytes
+    blob: bytes
+
+
+@value
 class Fetch:
     """Get a piece of a blob, and write it to a file from the same offset on. `Fetched` or `Lacked` comes of it."""
 
@@ -87,6 +91,22 @@ class Fetch:
     file: Path
     offset: int
     length: int
+
+
+@value
+class Stop:
+    """Get no more of a blob: `Lacked` comes of it, unless it has come to another end. Its file is closed then."""
+
+    link: bytes
+    blob: bytes
+
+
+@value
+class Type:
+    """Tell the other side that our user types, or has stopped."""
+
+    link: bytes
+    typing: bool
 
 
 @value
@@ -104,7 +124,7 @@ class Close:
     link: bytes
 
 
-Order: TypeAlias = Listen | Admit | Knock | Share | Fetch | Have | Close
+Order: TypeAlias = Listen | Admit | Knock | Share | Withhold | Fetch | Stop | Have | Type | Close
 
 
 @value
@@ -152,7 +172,7 @@ class _File:
             raise _refused(error) from error
         self.reached += len(data)
         now = time.monotonic()
-        due = now - self._told >= _TOLD_SECONDS
+        due = now - self._told >= TOLD_SECONDS
         self._told = now if due else self._told
         return due
 
@@ -189,11 +209,18 @@ class Links:
                     self._knock_at(order)
                 case Share():
                     self._shared[order.link, order.blob] = order.file
+                case Withhold():
+                    self._shared.pop((order.link, order.blob), None)
+                    if (running := self._links.get(order.link)) is not None:
+                        running.withhold(order.blob)
                 case Fetch():
                     self._fetch(order)
-                case Have():
-                    if (running := self._links.get(order.link)) is not None:
-                        running.have(order.blob)
+                case Stop(link, blob) if link in self._links:
+                    self._links[link].stop(blob)
+                case Have(link, blob) if link in self._links:
+                    self._links[link].have(blob)
+                case Type(link, typing) if link in self._links:
+                    self._links[link].type(typing=typing)
                 case Close():
                     self._end(order.link)
         except (OSError, UnreachableError) as error:

@@ -10,6 +10,8 @@
     5 have     blob (16)                                I have all of it, and it is what the entry says
     6 ping                                              I am here
     7 bye                                               I want nothing more; the end once both have said it
+    8 stop                                              I do not want the rest of it: answer with lack
+    9 typing   1: types, 0: has stopped (1)             that is nobody's record
 
 After the hellos both sides are alike. Each wants one piece at a time, and gets exactly as many bytes as it wants. In
 TLS 1.3 whoever connects takes the connection for established before the listener has seen their certificate, so
@@ -45,7 +47,13 @@ MIN_PROGRESS: Final = 64 << 10
 """Bytes of what a side wants that have to pass in each SILENCE_SECONDS: below that the server is the better way."""
 
 MAX_LACKED: Final = 1024
-"""Wishes that we cannot grant: our answers wait, if nobody reads them."""
+"""Wishes that we cannot grant, or that are taken back: our answers wait, if nobody reads them."""
+
+TYPING_SECONDS: Final = 0.5
+"""Between two of our frames that say whether we type: of what happens in between, the last counts."""
+
+MAX_TYPING: Final = 128
+"""Of those frames in each SILENCE_SECONDS: twice as many as a client says, and few enough to be told to the engine."""
 
 LEAVING_SECONDS: Final = 5.0
 """From our bye to theirs."""
@@ -53,20 +61,24 @@ LEAVING_SECONDS: Final = 5.0
 IDLE_SECONDS: Final = 600.0
 """Without a wish of either side: a link that nobody uses costs both a thread and a port."""
 
-_HELLO, _WANT, _DATA, _LACK, _HAVE, _PING, _BYE = range(1, 8)
+_HELLO, _WANT, _DATA, _LACK, _HAVE, _PING, _BYE, _STOP, _TYPING = range(1, 10)
 
 _HEADER: Final = 5
 
-_LENGTHS: Final = {_HELLO: 2, _WANT: BLOB_ID_LENGTH + 16, _LACK: 0, _HAVE: BLOB_ID_LENGTH, _PING: 0, _BYE: 0}
+_LENGTHS: Final = {
+    _HELLO: 2, _WANT: BLOB_ID_LENGTH + 16, _LACK: 0, _HAVE: BLOB_ID_LENGTH, _PING: 0, _BYE: 0, _STOP: 0, _TYPING: 1,
+}  # fmt: skip
 """Bytes of each body; `data` has 1 to MAX_DATA."""
 
 State = Literal["greeting", "open", "leaving", "ended"]
 """greeting: their hello is to come. open. leaving: we have said bye, they have not. ended: nothing more is heard."""
 
+_WHILE_OPEN: Final = (_WANT, _DATA, _LACK, _HAVE, _PING, _STOP, _TYPING)
+
 TRANSITIONS: Final[dict[State, dict[int, State]]] = {
     "greeting": {_HELLO: "open"},
-    "open": {**dict.fromkeys((_WANT, _DATA, _LACK, _HAVE, _PING), "open"), _BYE: "ended"},
-    "leaving": {**dict.fromkeys((_WANT, _DATA, _LACK, _HAVE, _PING), "leaving"), _BYE: "ended"},
+    "open": {**dict.fromkeys(_WHILE_OPEN, "open"), _BYE: "ended"},
+    "leaving": {**dict.fromkeys(_WHILE_OPEN, "leaving"), _BYE: "ended"},
     "ended": {},
 }
 """What may come in each state, and which follows."""
@@ -100,7 +112,12 @@ class Complete:
 
 @value
 class Lacking:
-    """They do not have what we want, or not all of it any more."""
+    """They do not have what we want, or not all of it any more; or it is the end of what we have stopped."""
+
+
+@value
+class Stopped:
+    """They do not want the rest of what they wanted: answer with `lack`."""
 
 
 @value
@@ -111,13 +128,20 @@ class Held:
 
 
 @value
+class Typed:
+    """They type, or have stopped."""
+
+    typing: bool
+
+
+@value
 class Over:
     """The link is over. `reason`: empty if both have said bye, else why, as the end of a sentence."""
 
     reason: str
 
 
-Happening: TypeAlias = Opened | Wanted | Came | Complete | Lacking | Held | Over
+Happening: TypeAlias = Opened | Wanted | Came | Complete | Lacking | Stopped | Held | Typed | Over
 
 
 class LinkProtocol:
@@ -131,12 +155,14 @@ class LinkProtocol:
         self._buffer = b""  # the beginning of a frame: at most a header and the longest body but that of `data`
         self._left = 0  # bytes of data that are still to come in this frame
         self._expected = 0  # bytes that we want and that have not come
+        self._stopped = False  # we do not want them any more: what comes of them counts for nothing
         self._owed = 0  # bytes that they want and that we have not sent
         self._lacked = 0  # wishes of theirs that we could not grant
         self._opening = now + OPENING_SECONDS
         self._left_at = 0.0  # when we have said bye
         self._heard = self._said = self._used = now
         self._getting, self._giving = _Pace(now), _Pace(now)
+        self._typed, self._typed_until = 0, now  # how often they have said it in this window, and its end
         if listens:
             self._say(_HELLO, VERSION.to_bytes(2, "big"))
 
@@ -200,9 +226,11 @@ class LinkProtocol:
         self._expected -= len(piece)
         self._getting.passed += len(piece)
         self._used = now
-        happen(Came(piece))
+        if not self._stopped:
+            happen(Came(piece))
         if not self._expected:
-            happen(Complete())
+            happen(Lacking() if self._stopped else Complete())
+            self._stopped = False
 
     def _handle(self, kind: int, body: bytes, now: float, happen: Callable[[Happening], None]) -> None:
         if kind == _HELLO:
@@ -224,8 +252,16 @@ class LinkProtocol:
         elif kind == _LACK:
             if not self._expected:
                 raise PeerError("it lacks what nobody wants")
-            self._expected = 0
+            self._expected, self._stopped = 0, False
             happen(Lacking())
+        elif kind == _STOP:
+            if self._owed:  # else the last of it has crossed this
+                happen(Stopped())
+        elif kind == _TYPING:
+            self._count_typing(now)
+            if body not in (b"\0", b"\1"):
+                raise PeerError("it says that somebody types and does not")
+            happen(Typed(body == b"\1"))
         elif kind == _HAVE:
             self._used = now
             happen(Held(body))
@@ -233,6 +269,13 @@ class LinkProtocol:
             if self.state == "open":
                 self._say(_BYE)
             happen(Over(""))
+
+    def _count_typing(self, now: float) -> None:
+        if now >= self._typed_until:
+            self._typed, self._typed_until = 0, now + SILENCE_SECONDS
+        self._typed += 1
+        if self._typed > MAX_TYPING:
+            raise PeerError("it says all the time that somebody types")
 
     # --- what we say ----------------------------------------------------------------------------------------------
 
@@ -250,9 +293,15 @@ class LinkProtocol:
         """Ask for a piece of a blob, once the link is open and nothing else is wanted."""
         if self.state != "open" or self._expected:
             raise UsageError("the link is not open, or something else is wanted")
-        self._expected = length
+        self._expected, self._stopped = length, False
         self._getting, self._used = _Pace(now), now
         self._say(_WANT, blob + offset.to_bytes(8, "big") + length.to_bytes(8, "big"))
+
+    def stop(self) -> None:
+        """Do not want the rest of it any more: no more of it is `Came`, and `Lacking` follows."""
+        if self._expected and not self._stopped:
+            self._stopped = True
+            self._say(_STOP)
 
     def send_data(self, data: bytes, now: float) -> None:
         """Send the next bytes of what they want, 1 to MAX_DATA, and no more than they want."""
@@ -276,6 +325,10 @@ class LinkProtocol:
     def have(self, blob: bytes) -> None:
         """Say that we have all of a blob, and that it is what its entry says."""
         self._say(_HAVE, blob)
+
+    def typing(self, *, typing: bool) -> None:
+        """Say that we type, or have stopped; not more often than each TYPING_SECONDS."""
+        self._say(_TYPING, b"\1" if typing else b"\0")
 
     def bye(self, now: float) -> None:
         """Say that we want nothing more."""

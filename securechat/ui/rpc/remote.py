@@ -114,7 +114,7 @@ class RemoteClient(ChatClient):
         except TrustError as error:
             self._on_event(Ended(error))
             return
-        except (OSError, ValueError, TypeError, KeyError):  # it ended in a record, or is of another version: `event_from`
+        except (OSError, ValueError, TypeError, KeyError):  # it ended in a record, or is of another version
             pass
         self._on_event(Ended(None if self._closing else OwnerGone()))
 
