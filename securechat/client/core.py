@@ -85,6 +85,13 @@ class ChatClient:
         """Return the one called so: `#room`, a title, or an account. Raises `UsageError` for no proper name."""
         return self._engine.snapshot.find(normalise_title(name))
 
+    def called(self, name: str) -> tuple[ConversationSnapshot, ...]:
+        """Return all conversations under a name, over and not: the one that counts last, the others by age.
+
+        Raises `UsageError` for no proper name.
+        """
+        return self._engine.snapshot.called(normalise_title(name))
+
     def invitations(self) -> list[Invitation]:
         """Return the invitations that wait for an answer."""
         return list(self._engine.snapshot.invitations.values())
@@ -115,10 +122,9 @@ class ChatClient:
 
         Under a name is all that was said to a person or in a room of that name, in whichever conversation: a new one
         begins where somebody has left or ended the one before, or has got another key. Lines follow each other by
-        conversation. Raises `UsageError` for no proper name, or a line that is not there.
+        conversation (`called`). Raises `UsageError` for no proper name, or a line that is not there.
         """
-        found = self._engine.snapshot.called(normalise_title(name))
-        return self._reader.past([each.id for each in found], limit, before=before, after=after)
+        return self._reader.past([each.id for each in self.called(name)], limit, before=before, after=after)
 
     def search(self, query: Query, limit: int, before: int = 0) -> list[Message]:
         """Return the newest `limit` lines that a query fits, newest first; with `before`, of those before that line.

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from securechat.client.core import ChatClient
 from securechat.client.events import Transfer
 from securechat.client.message import Message
-from securechat.client.snapshot import ConversationSnapshot, Invitation
+from securechat.client.snapshot import ConversationSnapshot, Invitation, Snapshot
+from securechat.errors import UsageError
 
 
 class MemoryReads(ChatClient):
@@ -36,6 +37,21 @@ class MemoryReads(ChatClient):
 
     def conversation(self, conversation: bytes) -> ConversationSnapshot | None:
         return self.known.get(self.aliases.get(conversation, conversation))
+
+    def find(self, name: str) -> ConversationSnapshot | None:
+        return Snapshot.of(self.known.values(), {}, {}).find(name)
+
+    def called(self, name: str) -> tuple[ConversationSnapshot, ...]:
+        return Snapshot.of(self.known.values(), {}, {}).called(name)
+
+    def past(self, name: str, limit: int, *, before: int = 0, after: int = 0) -> list[Message]:
+        lines = [line for each in self.called(name) for line in self.in_order(each.id)]
+        if before or after:
+            index = next((at for at, line in enumerate(lines) if line.local_id == before + after), None)
+            if index is None:
+                raise UsageError("There is no such message in this conversation.")
+            return lines[index + 1 : index + 1 + limit] if after else lines[max(0, index - limit) : index]
+        return lines[-limit:]
 
     def history(self, conversation: bytes, limit: int) -> list[Message]:
         return self.in_order(self.aliases.get(conversation, conversation))[-limit:]

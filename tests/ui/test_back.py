@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from securechat.client import commands
-from securechat.ui.session.back import BEGINS, LINES
+from securechat.ui.session.back import LINES
+from securechat.ui.text.states import BEGINS
 from tests.support.scripted import conversation, message
 from tests.ui.test_chat import BOB, LOBBY, Screen
 

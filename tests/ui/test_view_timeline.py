@@ -21,6 +21,7 @@ from securechat.client.events import (
     Held,
     KeyChanged,
     KeyShown,
+    Marked,
     MemberList,
     PresenceChanged,
     Reacted,
@@ -34,7 +35,7 @@ from securechat.client.snapshot import ConversationSnapshot
 from securechat.errors import UsageError
 from securechat.ui.text.sentences import sentences
 from securechat.ui.text.wording import Sentence
-from securechat.ui.view.rows import Day, Line, Notice, line_of
+from securechat.ui.view.rows import Beginning, Day, Line, Notice, line_of
 from securechat.ui.view.timeline import Timeline
 from tests.support.reads import MemoryReads
 from tests.support.scripted import conversation
@@ -66,9 +67,11 @@ def lines(timeline: Timeline) -> list[Line]:
 
 
 def texts(timeline: Timeline) -> list[str]:
-    """Lines as they are, notices after `--`."""
-    rows = (row for row in timeline.rows if isinstance(row, Line | Notice))
-    return [row.text if isinstance(row, Line) else f"-- {row.text}" for row in rows]
+    """Lines as they are, notices after `--`, and `==` where another conversation begins."""
+    rows = (row for row in timeline.rows if isinstance(row, Line | Notice | Beginning))
+    return [
+        row.text if isinstance(row, Line) else f"-- {row.text}" if isinstance(row, Notice) else "==" for row in rows
+    ]
 
 
 def ids(timeline: Timeline) -> list[int]:
@@ -315,6 +318,84 @@ def test_a_line_that_moves_to_another_conversation_leaves_this_one(reads: Memory
     assert texts(timeline) == ["text 100"]
 
 
+# --- one name, one history --------------------------------------------------------------------------------------------
+
+
+def begin_anew(reads: MemoryReads, *, lines: int = 0) -> ConversationSnapshot:
+    """End the chat with bob, and begin another one, in which there are lines by him."""
+    old = next(each for each in reads.called("bob") if each.state != "closed")
+    reads.known[old.id] = replace(old, state="closed", own_bye=True, their_bye=True)
+    new = replace(BOB, id=bytes([len(reads.known)]) * 32)
+    reads.known[new.id] = new
+    first = max(reads.lines) + 1
+    for seq in range(1, lines + 1):
+        reads.put(theirs(seq, f"anew {seq}", local_id=first + seq - 1, where=new))
+    return new
+
+
+@pytest.mark.parametrize("opened_by", ["the one that is over", "the one that counts"])
+def test_the_window_runs_over_all_conversations_of_a_name(reads: MemoryReads, opened_by: str) -> None:
+    begin_anew(reads, lines=20)
+    new = begin_anew(reads, lines=5)
+    timeline = Timeline(reads, BOB.id if opened_by == "the one that is over" else new.id, page=10)
+    assert timeline.conversation == new
+    assert texts(timeline)[3:7] == ["anew 19", "anew 20", "==", "anew 1"]
+    while timeline.show_older():
+        pass
+    assert ids(timeline) == [*range(1, 126)]
+    begins = [index for index, row in enumerate(timeline.rows) if isinstance(row, Beginning)]
+    assert [getattr(timeline.rows[index - 1], "text", "") for index in begins] == ["text 100", "anew 20"]
+    assert timeline.rows[begins[-1]] == Beginning(new.id)
+    timeline.show(100)
+    assert ids(timeline) == [*range(95, 106)]
+    assert texts(timeline)[5:8] == ["text 100", "==", "anew 1"]
+    while timeline.show_newer():
+        pass
+    assert ids(timeline) == [*range(95, 126)]
+
+
+def test_a_window_that_is_open_goes_on_where_another_conversation_begins(reads: MemoryReads) -> None:
+    timeline = Timeline(reads, BOB.id, page=2)
+    fold(timeline, ConversationChanged(replace(BOB, state="closed", own_bye=True, their_bye=True), "closed", "bob"))
+    new = begin_anew(reads)
+    fold(timeline, ConversationChanged(new, "opened", "bob"))
+    fold(timeline, Received(reads.put(theirs(1, "hello again", local_id=101, where=new))))
+    said = texts(timeline)
+    assert said[:2] == ["text 99", "text 100"]
+    assert "the chat is over" in said[2]  # what was told stays with the conversation of which it was told
+    assert said[3] == "=="
+    assert said[-1] == "hello again"
+    assert timeline.conversation == new
+    timeline.show_older()
+    assert texts(timeline)[-len(said) :] == said
+    fold(timeline, Received(reads.put(theirs(1, "elsewhere", local_id=102, where=LOBBY))))  # the twin
+    assert texts(timeline)[-len(said) :] == said
+
+
+def test_what_is_told_of_an_older_conversation_changes_that_one(reads: MemoryReads) -> None:
+    reads.put(ours(101, "then", seq=101))
+    new = begin_anew(reads)
+    reads.put(ours(102, "now", seq=1, where=new))
+    timeline = Timeline(reads, new.id, page=2)
+    reads.put(replace(reads.lines[101], recipients=1, delivered=1))
+    fold(timeline, Marked(BOB.id, "bob", 101, 0))
+    assert [line.delivery for line in lines(timeline)] == ["delivered", "sent"]
+    fold(timeline, Edited(reads.put(replace(reads.lines[101], text="then!", edited=9)), "then"))
+    assert texts(timeline) == ["then!", "==", "now"]
+
+
+@pytest.mark.parametrize("event", [ConversationChanged(BOB, "closed", "bob"), Ready()], ids=["told", "not told yet"])
+def test_a_change_of_which_conversation_counts_changes_the_order(reads: MemoryReads, event: Event) -> None:
+    other = replace(BOB, id=b"o" * 32)
+    reads.known[other.id] = other
+    reads.put(theirs(1, "other", local_id=101, where=other))
+    timeline = Timeline(reads, BOB.id, page=2)
+    assert texts(timeline) == ["text 99", "text 100"]
+    reads.known[BOB.id] = replace(BOB, state="closed")
+    timeline.fold(event)
+    assert texts(timeline) == ["text 100", "==", "other"]
+
+
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
@@ -360,19 +441,35 @@ class Folding(RuleBasedStateMachine):
         self.timeline = Timeline(self.reads, BOB.id, page=3, limit=8)
 
     def _waiting(self) -> list[Message]:
-        return [each for each in self.reads.in_order(BOB.id) if each.own and not (each.seq or each.problem)]
+        return [each for each in self.reads.in_order(self.here.id) if each.own and not (each.seq or each.problem)]
+
+    @property
+    def here(self) -> ConversationSnapshot:
+        """The conversation with bob that counts."""
+        return self.reads.called("bob")[-1]
+
+    @rule(lines=st.integers(0, 2))
+    def begin_anew(self, lines: int) -> None:
+        waiting = self._waiting()
+        new = begin_anew(self.reads)
+        for message in waiting:
+            self.reads.put(replace(message, conversation=new.id))
+        self.seq = 0
+        self.coming.append(ConversationChanged(new, "opened", "alice"))
+        for _ in range(lines):
+            self.receive()
 
     @rule()
     def receive(self) -> None:
         self.last_id += 1
         self.seq += 1
-        self.coming.append(Received(self.reads.put(theirs(self.seq, local_id=self.last_id))))
+        self.coming.append(Received(self.reads.put(theirs(self.seq, local_id=self.last_id, where=self.here))))
 
     @rule(count=st.integers(1, 4))
     def say(self, count: int) -> None:
         for _ in range(count):
             self.last_id += 1
-            self.coming.append(Said(self.reads.put(ours(self.last_id, f"own {self.last_id}"))))
+            self.coming.append(Said(self.reads.put(ours(self.last_id, f"own {self.last_id}", where=self.here))))
 
     @precondition(lambda self: self._waiting())
     @rule()
@@ -389,7 +486,7 @@ class Folding(RuleBasedStateMachine):
     def move_what_waits(self) -> None:
         for message in self._waiting():
             self.reads.put(replace(message, conversation=LOBBY.id))
-        self.coming.append(ConversationChanged(BOB, "closed"))
+        self.coming.append(ConversationChanged(self.here, "closed"))
 
     @rule()
     def speak_elsewhere(self) -> None:
@@ -415,7 +512,7 @@ class Folding(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def look_at_a_line(self, data: st.DataObject) -> None:
-        if there := self.reads.in_order(BOB.id):
+        if there := self.reads.past("bob", 1000):
             self.timeline.show(data.draw(st.sampled_from(there)).local_id)
 
     @invariant()
@@ -426,7 +523,7 @@ class Folding(RuleBasedStateMachine):
     def teardown(self) -> None:
         while self.coming:
             fold(self.timeline, self.coming.popleft())
-        everything = [line_of(each) for each in self.reads.in_order(BOB.id)]
+        everything = [line_of(each) for each in self.reads.past("bob", 1000)]
         shown = lines(self.timeline)
         assert shown or not everything
         first = everything.index(shown[0]) if shown else 0

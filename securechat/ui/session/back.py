@@ -18,6 +18,7 @@ from securechat.client.query import Query
 from securechat.errors import UsageError
 from securechat.ui.session.about import Numbers
 from securechat.ui.session.place import Place
+from securechat.ui.text.states import BEGINS
 from securechat.ui.text.wording import title
 from securechat.ui.view.lines import message_line, notice
 from securechat.ui.view.query import query_of
@@ -32,8 +33,6 @@ LINES: Final = 20
 MAX_LINES: Final = 1000
 
 NEW: Final = "New since you were here last:"
-
-BEGINS: Final = "Another conversation begins here: what is above it can be read, and not answered or changed any more."
 
 
 class Reading:

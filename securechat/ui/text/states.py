@@ -31,6 +31,9 @@ NOWHERE: Final = {
 }
 """Why nothing can be said in a closed conversation: both have said bye, or by its kind."""
 
+BEGINS: Final = "Another conversation begins here: what is above it can be read, and not answered or changed any more."
+"""What is said between two conversations of one name, where they are shown one after the other."""
+
 MISSING: Final = {
     "away": "the server kept them until you had been away too long, or they were too many, and then deleted them.",
     "restored": "the log leaps there, as it does when the server was restored from a backup that lacks them.",

@@ -144,7 +144,15 @@ class Moving:
     """Of the line whose file is saved; 0: it is sent, and has none yet."""
 
 
-Row = Line | Notice | Day | New | Moving
+@value
+class Beginning:
+    """Another conversation of the same name begins here: `states.BEGINS` says what that means for those above."""
+
+    conversation: bytes
+    """The id of that which begins."""
+
+
+Row = Line | Notice | Day | New | Moving | Beginning
 
 
 def key_of(row: Row) -> str:
@@ -158,6 +166,8 @@ def key_of(row: Row) -> str:
             return f"day-{day}"
         case Moving(number=number):
             return f"moving-{number}"
+        case Beginning(conversation=conversation):
+            return f"begins-{conversation.hex()}"
     return "new"
 
 

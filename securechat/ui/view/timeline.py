@@ -1,10 +1,12 @@
 """The rows of one conversation: a window of its history that pages both ways and follows what happens.
 
-The window is always whole: it holds every line of the conversation from its first to its last one, in the history's
-order (accepted lines as in the log, then what waits). Pages are read from the vault, which may be ahead of the events
-that are still on their way to us: so lines are known by their local id, and an event that tells what a page has shown
-already changes nothing. After the same events a window equals one that is read afresh, except for its notices, which
-are in no history.
+Its history is that of its name: all that was said to this person or in rooms of this name, in one conversation after
+the other (*parts*), since a new one begins where somebody has left or ended the one before, or has got another key. The
+part that counts now is the last one. The window is always whole: it holds every line from its first to its last one, in
+the history's order (by part; in each of them accepted lines as in the log, then what waits). Pages are read from the
+vault, which may be ahead of the events that are still on their way to us: so lines are known by their local id, and an
+event that tells what a page has shown already changes nothing. After the same events a window equals one that is read
+afresh, except for its notices, which are in no history.
 """
 
 from bisect import bisect_left, insort
@@ -43,13 +45,13 @@ from securechat.ui.text.trust import as_listed
 from securechat.ui.text.wording import Sentence
 from securechat.ui.view.rows import (
     UNACCEPTED,
+    Beginning,
     Day,
     Line,
     Moving,
     New,
     Notice,
     Person,
-    Place,
     Row,
     line_of,
     local_time,
@@ -66,6 +68,8 @@ MAX_LINES: Final = 1000
 MAX_NOTICES: Final = 200
 """Notices kept in a timeline; the oldest go first."""
 
+_Place = tuple[int, int, int, int]  # the number of its part, and where it is there (`rows.Place`)
+
 _first: Final = itemgetter(0)
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
@@ -73,7 +77,7 @@ if TYPE_CHECKING:  # the core brings the database and all of MLS with it
 
 
 class Timeline:
-    """One conversation. One thread at a time."""
+    """One person's or room's conversations. One thread at a time."""
 
     def __init__(
         self,
@@ -88,26 +92,25 @@ class Timeline:
     ) -> None:
         """Open at the newest lines or, if it is given, around the line with the local id `around`.
 
-        `new`: the local id of the first line that was not seen before (`ChatClient.first_unread`); 0: there is none.
-        `zone`: whose days the rows are sorted by; None: this machine's. `page`: lines read at once; `limit`: lines
-        kept. Raises `UsageError` if there is no such conversation, or no such line in it.
+        `conversation`: any of those under the name. `new`: the local id of the first line that was not seen before
+        (`ChatClient.first_unread`); 0: there is none. `zone`: whose days the rows are sorted by; None: this machine's.
+        `page`: lines read at once; `limit`: lines kept. Raises `UsageError` if there is no such conversation, or no
+        such line under its name.
         """
         found = client.conversation(conversation)
         if found is None:
             raise UsageError("There is no such conversation.")
         self._conversation = found
+        self._parts: tuple[bytes, ...] = ()  # the conversations of its name as they were when pages were read last
         self.more_before = self.more_after = False
         """Whether the history has lines before the window's first, and after its last."""
         self._client, self._zone, self._page, self._limit = client, zone, page, limit
-        self._lines: list[tuple[Place, Line]] = []  # sorted
-        self._places: dict[int, Place] = {}  # local id -> where the line is
-        self._notices: deque[tuple[Place, Notice]] = deque(maxlen=MAX_NOTICES)  # as told
+        self._lines: list[tuple[_Place, Line]] = []  # sorted
+        self._places: dict[int, _Place] = {}  # local id -> where the line is
+        self._notices: deque[tuple[bytes, int, Notice]] = deque(maxlen=MAX_NOTICES)  # as told; of which part, its seq
         self._told = 0
         self._new = new
         self._moving: dict[int, Moving] = {}  # by the transfer's id
-        for transfer in client.transfers():
-            if transfer.conversation == found.id:
-                self._moving[transfer.id] = moving_of(transfer)
         self._read_to = 0  # the newest line that any page has brought: what was stored before it, pages know better
         self._looks_back = False  # the user reads older lines: they are not dropped for new ones
         self._rows: tuple[Row, ...] | None = None
@@ -115,6 +118,9 @@ class Timeline:
             self.show(around)
         else:
             self.show_newest()
+        for transfer in client.transfers():
+            if transfer.conversation in self._parts:
+                self._moving[transfer.id] = moving_of(transfer)
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -130,8 +136,9 @@ class Timeline:
 
     @property
     def conversation(self) -> ConversationSnapshot:
-        """The conversation as the core knows it now, which may be ahead of the events."""
-        return self._client.conversation(self._conversation.id) or self._conversation
+        """The one that counts under its name, as the core knows it now, which may be ahead of the events."""
+        now = self._client.conversation(self._conversation.id) or self._conversation
+        return self._client.find(now.name) or now
 
     @property
     def people(self) -> tuple[Person, ...]:
@@ -157,13 +164,12 @@ class Timeline:
 
     def show(self, local_id: int) -> None:
         """Move the window to a line. Raises `UsageError`, and changes nothing, if the conversation has no such line."""
-        half = self._page // 2
-        page = self._client.around(local_id, half)
-        if not page or page[0].conversation != self.conversation.id:
-            raise UsageError("There is no such message in this conversation.")
-        index = next(index for index, message in enumerate(page) if message.local_id == local_id)
-        self._replace(page)
-        self.more_before, self.more_after = index == half, len(page) - index - 1 == half
+        half, name = self._page // 2, self.conversation.name
+        before = self._client.past(name, half, before=local_id)
+        line = self._client.around(local_id, 0)
+        after = self._client.past(name, half, after=local_id)
+        self._replace([*before, *line, *after])
+        self.more_before, self.more_after = len(before) == half, len(after) == half
         self._looks_back = self.more_after
 
     def show_older(self) -> bool:
@@ -176,7 +182,7 @@ class Timeline:
             # It may have been accepted meanwhile, and so come before lines that are older here: read all in one piece.
             self._open_at_end(min(len(self._lines) + self._page, self._limit))
             return True
-        page = self._client.before(first.local_id, self._page)
+        page = self._beside(before=first.local_id)
         self.more_before = len(page) == self._page
         self._extend(page, from_end=True)
         return bool(page)
@@ -185,7 +191,7 @@ class Timeline:
         """Extend the window by the page after it, and cut its beginning to size. Return whether there was more."""
         if not self.more_after:
             return False
-        page = self._client.after(self._lines[-1][1].local_id, self._page)
+        page = self._beside(after=self._lines[-1][1].local_id)
         self._looks_back = self.more_after = len(page) == self._page
         self._extend(page, from_end=False)
         return bool(page)
@@ -197,6 +203,8 @@ class Timeline:
 
         `told`: what is said of it (`news`), which becomes notices here if it belongs here.
         """
+        if isinstance(event, ConversationChanged) or self.conversation.id != self._parts[-1]:
+            self._follow()
         match event:
             case Said(message=message) if message.local_id <= self._read_to:
                 pass  # a page has shown what became of it, or that it is outside the window
@@ -209,8 +217,9 @@ class Timeline:
                 if any(line.answers and line.answers.local_id == message.local_id for _, line in self._lines):
                     self._read_again()  # it is quoted
             case Marked(conversation=where, delivered=delivered) if self._is_here(where):
+                part = self._part(where)
                 open_ones = (place for place, line in self._lines if line.delivery in ("sent", "delivered"))
-                if any(place[0] <= delivered for place in open_ones):
+                if any(place[0] == part and place[1] <= delivered for place in open_ones):
                     self._read_again()
             case PreferenceChanged(name="show-marks"):
                 self._read_again()
@@ -227,11 +236,10 @@ class Timeline:
                 if self._is_here(event.conversation.id):
                     self._read_again()  # when we enter or leave, lines may have moved here or away
         sentences = tuple(told)
-        if sentences and self._concerns(event):
+        if sentences and (where := self._concerns(event)):
             for sentence in sentences:
                 self._told += 1
-                notice = Notice(self._told, sentence.kind, sentence.text)
-                self._notices.append(((UNACCEPTED, 0, notice.number), notice))
+                self._notices.append((where, UNACCEPTED, Notice(self._told, sentence.kind, sentence.text)))
             self._rows = None
 
     def _receive(self, message: Message) -> None:
@@ -242,38 +250,51 @@ class Timeline:
                     self._read_again()
             return
         held = self._places.get(message.local_id)
-        if held is not None or self._is_within(place_of(message)):
+        if held is not None or self._is_within(self._place_of(message)):
             self._put(message)
             moved = held is not None and held != self._places[message.local_id]
             if moved and self.more_before and self._lines[0][1].local_id == message.local_id:
                 self._read_again()  # lines that were before it may be after it now
             self._trim(from_end=self._looks_back)
         if message.seq:
-            self._pin_notices(message.seq)
+            self._pin_notices(message.conversation, message.seq)
 
-    def _concerns(self, event: Event) -> bool:
+    def _concerns(self, event: Event) -> bytes:
+        """Return the part that an event is about; empty: it is about none."""
         match event:
             case KeyChanged(account=account) | KeyAccepted(account=account) | KeyRefused(account=account):
-                return account in self.conversation.members
+                return self._parts[-1] if account in self.conversation.members else b""
             case ConversationChanged(conversation=conversation):
-                return self._is_here(conversation.id)
-        return self._is_here(getattr(event, "conversation", b""))
+                where = conversation.id
+            case _:
+                where = getattr(event, "conversation", b"")
+        return where if self._is_here(where) else b""
 
     def _is_here(self, conversation: bytes) -> bool:
-        """Whether this is our conversation, which gets another id when another one replaces it."""
-        if conversation == self._conversation.id:
+        """Whether this is a part, or has become one. One gets another id when another one replaces it."""
+        if conversation in self._parts:
             return True
-        now = self.conversation
-        if now.id != conversation:
+        found = self._client.conversation(conversation)
+        if found is None or found.id != conversation or found.name != self.conversation.name:
             return False
-        self._conversation = now
         self._read_again()
-        return True
+        return conversation in self._parts
+
+    def _part(self, conversation: bytes) -> int:
+        """Return which part a conversation is, also by an id that it had; -1: it is none."""
+        if conversation not in self._parts and (found := self._client.conversation(conversation)):
+            conversation = found.id
+        return self._parts.index(conversation) if conversation in self._parts else -1
+
+    def _follow(self) -> None:
+        """Read the window again if its name has other conversations by now, or another one counts."""
+        if self._parts != tuple(each.id for each in self._client.called(self.conversation.name)):
+            self._read_again()
 
     # --- the window -----------------------------------------------------------------------------------------------
 
     def _open_at_end(self, count: int) -> None:
-        page = self._client.history(self._conversation.id, count)
+        page = self._client.past(self.conversation.name, count)
         self._replace(page)
         self.more_before, self.more_after = len(page) == count, False
 
@@ -287,21 +308,31 @@ class Timeline:
         else:
             self._open_at_end(max(self._page, len(self._lines)))
 
+    def _beside(self, *, before: int = 0, after: int = 0) -> list[Message]:
+        """Read the page beside a line of the window, which may have moved away: then there is none."""
+        try:
+            return self._client.past(self.conversation.name, self._page, before=before, after=after)
+        except UsageError:
+            return []
+
     def _replace(self, page: list[Message]) -> None:
-        self._lines = [(place_of(message), self._line_of(message)) for message in page]
+        self._conversation = self.conversation
+        self._parts = tuple(each.id for each in self._client.called(self._conversation.name))
+        here = {each.local_id: each for each in page if each.conversation in self._parts}  # of a line twice: the newer
+        placed = ((self._place_of(message), self._line_of(message)) for message in here.values())
+        self._lines = sorted(placed, key=_first)
         self._places = {line.local_id: place for place, line in self._lines}
         self._read_to = max([self._read_to, *self._places])
         self._rows = None
 
     def _extend(self, page: list[Message], *, from_end: bool) -> None:
-        here = self.conversation.id
         for message in page:
-            if message.conversation == here:  # else the line we asked beside has moved, and an event will tell us
+            if message.conversation in self._parts:  # else it has moved, and an event will tell us
                 self._put(message)
                 self._read_to = max(self._read_to, message.local_id)
         self._trim(from_end=from_end)
 
-    def _is_within(self, place: Place) -> bool:
+    def _is_within(self, place: _Place) -> bool:
         """Whether a line at this place belongs in the window."""
         after_first = not self.more_before or (bool(self._lines) and place > self._lines[0][0])
         return after_first and (not self.more_after or (bool(self._lines) and place < self._lines[-1][0]))
@@ -313,9 +344,12 @@ class Timeline:
             if line.delivery == "waiting" or self._lines[self._index(held)][1] == line:
                 return
             self._remove(message.local_id)
-        place = self._places[line.local_id] = place_of(message)
+        place = self._places[line.local_id] = self._place_of(message)
         insort(self._lines, (place, line), key=_first)
         self._rows = None
+
+    def _place_of(self, message: Message) -> _Place:
+        return (self._parts.index(message.conversation), *place_of(message))
 
     def _line_of(self, message: Message) -> Line:
         shown = self.conversation.prefers("show-marks") == "on"
@@ -325,7 +359,7 @@ class Timeline:
         del self._lines[self._index(self._places.pop(local_id))]
         self._rows = None
 
-    def _index(self, place: Place) -> int:
+    def _index(self, place: _Place) -> int:
         return bisect_left(self._lines, place, key=_first)
 
     def _trim(self, *, from_end: bool) -> None:
@@ -345,21 +379,31 @@ class Timeline:
 
     # --- notices and days -----------------------------------------------------------------------------------------
 
-    def _pin_notices(self, seq: int) -> None:
-        """Put what was told before the entry `seq` came before it; until then, it is after everything accepted."""
+    def _pin_notices(self, part: bytes, seq: int) -> None:
+        """Put what was told before the entry `seq` of a part came before it; until then, it is after everything
+        accepted.
+        """
         loose = []
-        while self._notices and self._notices[-1][0][0] == UNACCEPTED:
-            loose.append(self._notices.pop()[1])
-        for notice in reversed(loose):
-            self._notices.append(((seq, 0, notice.number), notice))
+        while self._notices and self._notices[-1][1] == UNACCEPTED:
+            loose.append(self._notices.pop())
+        for where, _, notice in reversed(loose):
+            self._notices.append((where, seq if where == part else UNACCEPTED, notice))
         if loose:
             self._rows = None
 
+    def _placed_notices(self) -> Iterator[tuple[_Place, Notice]]:
+        for where, seq, notice in self._notices:
+            place = (self._part(where), seq, 0, notice.number)
+            if place[0] >= 0 and self._is_within(place):
+                yield place, notice
+
     def _with_days(self) -> Iterator[Row]:
-        day = None
-        notices = [each for each in self._notices if self._is_within(each[0])]
-        placed: list[tuple[Place, Row]] = sorted([*self._lines, *notices], key=_first)
-        for _, row in placed:
+        day = part = None
+        placed: list[tuple[_Place, Row]] = sorted([*self._lines, *self._placed_notices()], key=_first)
+        for place, row in placed:
+            if part not in (None, place[0]):
+                yield Beginning(self._parts[place[0]])
+            part = place[0]
             if isinstance(row, Line):
                 if row.time:  # what waits has no time yet
                     date = local_time(row.time, self._zone).date()
