@@ -16,7 +16,8 @@ from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
 
 from scripts.mutating import session, trial
 from scripts.mutating.areas import AREAS, Area
-from scripts.mutating.visits import Known, telling
+from scripts.mutating.collected import Collected
+from scripts.mutating.visits import Known, Only, Visits, telling
 
 _FOLDER: Final = trial.ROOT / ".mutants"
 _MOST: Final = 60
@@ -24,6 +25,8 @@ _MOST: Final = 60
 _SLOWER: Final = 5
 """A mutant may burn this many times what the unaltered program took, and no less than `_LEAST` seconds."""
 _LEAST: Final = 10
+_BY_CHANCE: Final = 0.05
+"""What a test is worth of which nothing is known, in mutants noticed; and the seconds that any test takes."""
 _FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 """In what pytest says at its end: the name of the test."""
 
@@ -56,6 +59,7 @@ def _try(database: WorkDB, area: Area, folder: Path, end: float) -> None:
     """Run the tests on each mutant that is not known to be noticed."""
     said = folder.with_suffix(".txt")
     known: dict[tuple[str, ...], Known] = {}
+    collected: dict[tuple[str, ...], Collected] = {}
     noticed_by: Counter[str] = Counter()
     pending = list(database.pending_work_items)
     explained, survivors = session.survivors(database)
@@ -67,17 +71,29 @@ def _try(database: WorkDB, area: Area, folder: Path, end: float) -> None:
             trial.prepare()
         (spec,) = item.mutations
         mutant, tests = session.mutant(spec), area[str(spec.module_path)]
+        place = folder / mutant.file
         if tests not in known:
             known[tests] = _unaltered(folder, [file for file in area if area[file] == tests], tests, said)
-        only = known[tests].by(mutant.file, (folder / mutant.file).read_text(), mutant.line)
+            collected[tests] = Collected(folder, tests, said)
+        text = place.read_text()
+        only = known[tests].by(mutant.file, text, mutant.line)
         seconds = max(_LEAST, _SLOWER * sum(only.values()))
-        likely = sorted(only, key=lambda test: -noticed_by[test])
-        with trial.altered(folder / mutant.file, mutant.text):
-            survived = not only or trial.run(folder, tests, said, seconds, only=likely)
+        likely = sorted(only, key=lambda test: -(noticed_by[test] + _BY_CHANCE) / (only[test] + _BY_CHANCE))
+        survived: bool | None = None if only else True
+        if only and not known[tests].is_imported(mutant.file, text, mutant.line):
+            survived = collected[tests].try_on(place, mutant.text, likely, seconds)
+        if survived is None:
+            with trial.altered(place, mutant.text):
+                survived = all(_passes(folder, some, said, seconds) for some in (likely[:1], likely))
         outcome = TestOutcome.SURVIVED if survived else TestOutcome.KILLED
         noticed = "" if survived else said.read_text(errors="replace")[-2000:]  # characters: who noticed is at the end
         noticed_by.update(_FAILED.findall(noticed))
         database.set_result(item.job_id, WorkResult(WorkerOutcome.NORMAL, noticed, outcome, mutant.diff))
+
+
+def _passes(folder: Path, tests: Sequence[str], said: Path, seconds: float) -> bool:
+    """Whether these tests pass on the copy; nothing else is imported."""
+    return trial.run(folder, list(dict.fromkeys(test.split("::")[0] for test in tests)), said, [Only(tests)], seconds)
 
 
 def _unaltered(folder: Path, files: Sequence[str], tests: Sequence[str], said: Path) -> Known:
@@ -86,7 +102,7 @@ def _unaltered(folder: Path, files: Sequence[str], tests: Sequence[str], said: P
     with ExitStack() as altered:
         for file in files:
             altered.enter_context(trial.altered(folder / file, telling(file, (folder / file).read_text())))
-        if not trial.run(folder, tests, said, visits=visits):
+        if not trial.run(folder, tests, said, [Visits(visits)]):
             sys.exit(f"the tests fail on the program as it is:\n{said.read_text()}")
     return Known(visits)
 

@@ -1,9 +1,9 @@
 """One trial: an area's tests in a process of their own, on a copy of the work tree that has one mutant in it.
 
-The process is forked from one that has imported what the tests need and the copy does not have, so that a trial costs
-hardly more than the tests. Nothing in it writes bytecode, and the altered file has another time than the unaltered one,
-so no cached bytecode hides an alteration. A trial that burns several times what the unaltered program took is ended,
-and so is one that waits for ever: both have noticed.
+The process is forked from one that has imported what the tests need and the copy does not have; `collected` forks from
+one that has imported the tests as well. Nothing in it writes bytecode, and the altered file has another time than the
+unaltered one, so no cached bytecode hides an alteration. A trial that burns several times what the unaltered program
+took is ended, and so is one that waits for ever: both have noticed.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from scripts.mutating.visits import Only, Visits
+from scripts.mutating.visits import Visits
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -67,58 +67,53 @@ def prepare() -> None:
 
 
 def run(
-    folder: Path,
-    tests: Sequence[str],
-    said: Path,
-    seconds: float | None = None,
-    *,
-    only: Sequence[str] = (),
-    visits: Path | None = None,
+    folder: Path, tests: Sequence[str], said: Path, plugins: Sequence[object] = (), seconds: float | None = None
 ) -> bool:
     """Whether the tests pass on the copy in `folder`; what they say goes to the file `said`.
 
-    `seconds` of computing are granted to them. `only`: those that are run, in this order; empty: all. `visits`: where
-    to write which functions each of them enters (`visits.Visits`); then bytecode is written, too, for later trials.
+    `seconds` of computing are granted to them.
     """
+    said.write_bytes(b"")
     child = os.fork()
     if not child:
-        os._exit(_tests(folder, tests, said, seconds, only, visits))
+        if seconds is not None:
+            grant(seconds)
+        os._exit(pytest_on(folder, tests, said, plugins))
+    return exit_code(child) == 0
+
+
+def grant(seconds: float) -> None:
+    """Let this process end when it has computed for more than these seconds."""
+    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))
+
+
+def exit_code(child: int) -> int:
+    """Wait until a trial has ended, or end it. Returns its exit code; one of a signal is negative."""
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            return status == 0
-        time.sleep(0.02)
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _tests(
-    folder: Path,
-    tests: Sequence[str],
-    said: Path,
-    seconds: float | None,
-    only: Sequence[str],
-    visits: Path | None,
-) -> int:
+def pytest_on(folder: Path, tests: Sequence[str], said: Path, plugins: Sequence[object]) -> int:
     """Run the tests in this process, which is a fork, and return pytest's exit code."""
     import pytest
 
     os.setsid()
-    with said.open("wb") as file:
+    with said.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    if seconds is not None:
-        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))
     os.chdir(folder)
     sys.path[0] = os.environ["PYTHONPATH"] = str(folder)
-    sys.dont_write_bytecode = visits is None
+    sys.dont_write_bytecode = not any(isinstance(each, Visits) for each in plugins)  # then it is for later trials
     spec = importlib.util.find_spec("securechat")
     assert spec is not None
     assert spec.origin == str(folder / "securechat" / "__init__.py"), "the tests would import what is not altered"
     options = ["--exitfirst", "--quiet", "--no-header", "--hypothesis-profile=few", "-p", "no:xdist", "--timeout=60"]
     rewritten = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # `prepare` was earlier
-    plugins = [Only(only)] if only else [Visits(visits)] if visits is not None else []
-    return int(pytest.main([*options, *rewritten, *tests], plugins))
+    return int(pytest.main([*options, *rewritten, *tests], [*plugins]))

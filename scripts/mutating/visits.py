@@ -42,6 +42,10 @@ class Visits:
         self._test = _EVERY
         setattr(builtins, _TOLD, lambda function: self._entered[self._test].add(function))
 
+    def pytest_collection_finish(self) -> None:
+        """What was entered until here was entered by the import of a module."""
+        self._imported = set(self._entered[self._test])
+
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Watch, from the setup of a test on."""
         self._test, self._began = nodeid, time.process_time()
@@ -68,7 +72,7 @@ class Visits:
             test: {"seconds": self._seconds[test], "entered": sorted(entered | every)}
             for test, entered in self._entered.items()
         }
-        self._written.write_text(json.dumps(tests))
+        self._written.write_text(json.dumps({"tests": tests, "imported": sorted(self._imported)}))
 
 
 class Only:
@@ -88,25 +92,32 @@ class Known:
     """What `Visits` has written."""
 
     def __init__(self, written: Path) -> None:
-        self._tests: dict[str, Any] = json.loads(written.read_text())
+        known = json.loads(written.read_text())
+        self._tests: dict[str, Any] = known["tests"]
+        self._imported: list[list[Any]] = known["imported"]
 
     def by(self, file: str, text: str, line: int) -> dict[str, float]:
         """The tests that come by a line of a module, in their order, and the seconds that each computes."""
-        function = _function(text, line)
+        inside = _functions(text, line)
         return {
             test: known["seconds"]
             for test, known in self._tests.items()
-            if function is None or [file, function] in known["entered"]
+            if not inside or [file, inside[-1]] in known["entered"]
         }
 
+    def is_imported(self, file: str, text: str, line: int) -> bool:
+        """Whether a line of a module is run, or is part of what is made, while modules are imported."""
+        inside = _functions(text, line)
+        return not inside or any([file, each] in self._imported for each in inside)
 
-def _function(text: str, line: int) -> int | None:
-    """The line where the innermost function begins in whose body `line` is; None: it is in no function."""
-    found = None
-    for node in ast.walk(ast.parse(text)):  # from the outside inwards
-        if isinstance(node, ast.FunctionDef) and node.body[0].lineno <= line <= (node.end_lineno or line):
-            found = _begins(node)
-    return found
+
+def _functions(text: str, line: int) -> list[int]:
+    """The lines where those functions begin in whose bodies `line` is, from the outside inwards."""
+    return [
+        _begins(node)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef) and node.body[0].lineno <= line <= (node.end_lineno or line)
+    ]
 
 
 def _begins(function: ast.FunctionDef) -> int:

@@ -241,6 +241,79 @@ def test_an_old_copy_rotates_before_it_takes_the_place_of_a_later_certificate(do
     assert (verdict.row, verdict.action, verdict.lets_in) == (door, "rotate", False)
 
 
+OPENING = replace(ALICE_DIRECT, standing="opening", fetched=ALICE.key)
+BY_ANOTHER = replace(WELCOME, signer=ANOTHER, invitation=replace(INVITATION, inviter=ANOTHER.key))
+SAME_DIRECT = replace(ALICE_DIRECT, group=DIRECT)
+BESIDE: dict[str, tuple[Known, Offered, str]] = {
+    "a direct conversation is none to be invited to": (
+        NOTHING, replace(DIRECT_WELCOME, invitation=INVITATION), "direct by a known key",
+    ),
+    "nor does a line for a room ask more of it": (
+        replace(NOTHING, line=ALICE.key), DIRECT_WELCOME, "direct by a known key",
+    ),
+    "an invitation to the room that we know by another id": (known("nothing", None, group=OTHER), WELCOME, ""),
+    "an invitation under a key against the accepted one": (NOTHING, BY_ANOTHER, ""),
+    "a room is being opened, not the conversation with alice": (
+        replace(OPENING, kind="invite", name="#team"), DIRECT_WELCOME, "",
+    ),
+    "a room is offered, not the conversation with alice": (OPENING, WELCOME, ""),
+    "the conversation that we follow, by a stranger": (
+        SAME_DIRECT, replace(DIRECT_WELCOME, signer=MALLORY, members=frozenset({MALLORY, BOB})), "live state",
+    ),
+    "the conversation that we follow, by another key": (
+        SAME_DIRECT, replace(DIRECT_WELCOME, signer=ANOTHER, members=frozenset({ANOTHER, BOB})), "live state",
+    ),
+    "a room by invitation that is stopped": (known("stopped"), WELCOME, "live state"),
+    "an open room of the keepsake that has owners": (known("recovered", **ROOM_OPEN), OPEN, "keepsake"),
+    "a room of the keepsake without owners that is not open": (
+        known("recovered", replace(T, owners=frozenset())), replace(OPEN, kind="invite", name="#team"), "keepsake",
+    ),
+    "a room by invitation that is offered like an open one": (
+        known("live", group=OTHER), replace(OPEN, kind="invite", name="#team"), "",
+    ),
+}  # fmt: skip
+"""Offers that differ a little from what a row is for, and the row that takes them; empty: none."""
+
+
+@pytest.mark.parametrize("words", BESIDE)
+def test_an_offer_beside_a_door_goes_by_another_one_or_by_none(words: str) -> None:
+    before, offered, row = BESIDE[words]
+    verdict = decide(before, offered, PINS, NOW)
+    assert verdict.row == row
+    assert verdict.lets_in == (row == "direct by a known key")
+
+
+def test_a_checkpoint_is_taken_when_thirty_days_are_over_and_not_on_the_last_second_of_them() -> None:
+    month = 30 * 86_400
+    decided = [decide(known("gone", replace(T, time=NOW - away)), CHECKPOINT, PINS, NOW) for away in (month, month + 1)]
+    assert [verdict.action for verdict in decided] == ["refuse", "resync"]
+
+
+def test_nothing_is_repaired_that_nobody_asked_for() -> None:
+    assert decide(known("forked"), WALK, PINS, NOW).why == checks.BY_HAND.words
+    assert decide(known("forked"), replace(WALK, asked_for=True), PINS, NOW).action == "follow"
+
+
+def test_a_keepsake_names_a_room_and_not_who_is_in_it_by_now() -> None:
+    before, offered = DOORS["keepsake"]
+    verdict = decide(before, replace(offered, members=EVERYBODY | {DAVE}, dated=False), PINS, NOW)
+    assert verdict.action == "resync"
+    assert verdict.came == {DAVE}
+    assert verdict.late == {ALICE.key}
+    assert not verdict.holding
+
+
+@pytest.mark.parametrize("door", [row.name for row in TABLE if checks.NOT_BELOW in row.checks])
+def test_a_state_as_old_as_ours_is_entered_for_that_makes_a_newer_one(door: str) -> None:
+    before, offered = trust(epoch=DOORS[door][1].epoch)(*DOORS[door])
+    assert decide(before, offered, PINS, NOW).row == door
+    assert decide(before, offered, PINS, NOW).why == ""
+
+
+def test_who_is_invited_back_knows_nobody_there_any_more() -> None:
+    assert decide(*DOORS["invited back"], PINS, NOW).holding == {ALICE.key, CAROL.key}
+
+
 def test_who_came_in_again_is_named_our_own_device_too() -> None:
     steps = (Step(DAVE, "re-enter"), Step(ALICE, "path"), Step(BOB, "re-enter"), Step(CAROL, "enter"))
     assert decide(known("away"), replace(WALK, steps=steps), PINS, NOW).back == {DAVE, BOB}
