@@ -268,6 +268,14 @@ BESIDE: dict[str, tuple[Known, Offered, str]] = {
     "a room of the keepsake without owners that is not open": (
         known("recovered", replace(T, owners=frozenset())), replace(OPEN, kind="invite", name="#team"), "keepsake",
     ),
+    "the opening of a conversation that nobody signed": (
+        OPENING, replace(DIRECT_WELCOME, signer=None), "lost race to another key",
+    ),
+    "an open room that we follow": (known("live", **ROOM_OPEN), OPEN, "live state"),
+    "another room with the name of one that we left": (known("left", group=OTHER), WELCOME, "same name"),
+    "an open room with the name of one by invitation, and an invitation": (
+        known("live", group=OTHER), replace(WELCOME, kind="open", invitation=replace(INVITATION, kind="open")), "",
+    ),
     "a room by invitation that is offered like an open one": (
         known("live", group=OTHER), replace(OPEN, kind="invite", name="#team"), "",
     ),
@@ -280,7 +288,7 @@ def test_an_offer_beside_a_door_goes_by_another_one_or_by_none(words: str) -> No
     before, offered, row = BESIDE[words]
     verdict = decide(before, offered, PINS, NOW)
     assert verdict.row == row
-    assert verdict.lets_in == (row == "direct by a known key")
+    assert verdict.lets_in == (row in {"direct by a known key", "same name"})
 
 
 def test_a_checkpoint_is_taken_when_thirty_days_are_over_and_not_on_the_last_second_of_them() -> None:
