@@ -15,6 +15,7 @@ from securechat.client.doors import checks
 from securechat.client.doors.facts import (
     Action,
     Invitation,
+    Key,
     KeyStanding,
     Known,
     Leaf,
@@ -169,7 +170,9 @@ BROKEN: dict[checks.Check, tuple[Change, ...]] = {
     checks.BY_ANCHOR: (trust(owners=frozenset({DAVE.key})), trust(time=NOW)),
     checks.IN_FORCE: (offer(in_force=False),),
     checks.LONG_AWAY: (trust(time=NOW - 60), trust(time=NOW - 20 * 86_400)),
-    checks.TWO: (people(also=DAVE), offer(signer=DAVE)),
+    checks.TWO: (
+        people(also=DAVE), offer(signer=DAVE), lambda *case: people(also=DAVE)(*offer(signer=None)(*case)),
+    ),
     checks.STEPS_IN_FORCE: (
         offer(steps=(Step(DAVE, "add", in_force=False), Step(ALICE, "path"))),
         offer(steps=(Step(ALICE, "path", in_force=False),)),
@@ -179,7 +182,7 @@ BROKEN: dict[checks.Check, tuple[Change, ...]] = {
     ),
     checks.BY_HAND: (offer(asked_for=False),),
     checks.MEANT: (offer(name="#other"),),
-}
+}  # fmt: skip
 """For each check what makes it fail, in any offer that passes it."""
 
 
@@ -239,56 +242,72 @@ def test_an_old_copy_rotates_before_it_takes_the_place_of_a_later_certificate(do
     assert decide(before, offered, PINS, NOW).action == "resync"
     verdict = decide(before, replace(offered, behind=True), PINS, NOW)
     assert (verdict.row, verdict.action, verdict.lets_in) == (door, "rotate", False)
+    before, offered = DOORS["walk"]
+    assert decide(before, replace(offered, behind=True), PINS, NOW).action == "follow"
 
 
 OPENING = replace(ALICE_DIRECT, standing="opening", fetched=ALICE.key)
 BY_ANOTHER = replace(WELCOME, signer=ANOTHER, invitation=replace(INVITATION, inviter=ANOTHER.key))
+BY_STRANGER = DOORS["invitation of a stranger"][1]
+DIRECT_BY_ANOTHER, DIRECT_BY_STRANGER = (
+    replace(DIRECT_WELCOME, signer=who, members=frozenset({who, BOB})) for who in (ANOTHER, MALLORY)
+)
 SAME_DIRECT = replace(ALICE_DIRECT, group=DIRECT)
-BESIDE: dict[str, tuple[Known, Offered, str]] = {
+OTHER_ID = known("nothing", None, group=OTHER)
+BESIDE: dict[str, tuple[Known, Offered, str, Action]] = {
     "a direct conversation is none to be invited to": (
-        NOTHING, replace(DIRECT_WELCOME, invitation=INVITATION), "direct by a known key",
+        NOTHING, replace(DIRECT_WELCOME, invitation=INVITATION), "direct by a known key", "enter",
     ),
     "nor does a line for a room ask more of it": (
-        replace(NOTHING, line=ALICE.key), DIRECT_WELCOME, "direct by a known key",
+        replace(NOTHING, line=ALICE.key), DIRECT_WELCOME, "direct by a known key", "enter",
     ),
-    "an invitation to the room that we know by another id": (known("nothing", None, group=OTHER), WELCOME, ""),
-    "an invitation under a key against the accepted one": (NOTHING, BY_ANOTHER, ""),
+    "a direct conversation under a key against the accepted one": (
+        NOTHING, DIRECT_BY_ANOTHER, "direct under another key", "beside",
+    ),
+    "a direct conversation that nobody signed": (
+        NOTHING, replace(DIRECT_WELCOME, signer=None), "direct under another key", "refuse",
+    ),
+    "a stranger who is named in a line": (replace(NOTHING, line=DAVE.key), BY_STRANGER, "invite line", "enter"),
+    "an invitation to the room that we know by another id": (OTHER_ID, WELCOME, "", "refuse"),
+    "the same of a stranger": (OTHER_ID, BY_STRANGER, "", "refuse"),
+    "an invitation under a key against the accepted one": (NOTHING, BY_ANOTHER, "", "refuse"),
     "a room is being opened, not the conversation with alice": (
-        replace(OPENING, kind="invite", name="#team"), DIRECT_WELCOME, "",
+        replace(OPENING, kind="invite", name="#team"), DIRECT_WELCOME, "", "refuse",
     ),
-    "a room is offered, not the conversation with alice": (OPENING, WELCOME, ""),
-    "the conversation that we follow, by a stranger": (
-        SAME_DIRECT, replace(DIRECT_WELCOME, signer=MALLORY, members=frozenset({MALLORY, BOB})), "live state",
-    ),
-    "the conversation that we follow, by another key": (
-        SAME_DIRECT, replace(DIRECT_WELCOME, signer=ANOTHER, members=frozenset({ANOTHER, BOB})), "live state",
-    ),
-    "a room by invitation that is stopped": (known("stopped"), WELCOME, "live state"),
-    "an open room of the keepsake that has owners": (known("recovered", **ROOM_OPEN), OPEN, "keepsake"),
-    "a room of the keepsake without owners that is not open": (
-        known("recovered", replace(T, owners=frozenset())), replace(OPEN, kind="invite", name="#team"), "keepsake",
-    ),
+    "a room is offered, not the conversation with alice": (OPENING, WELCOME, "", "refuse"),
     "the opening of a conversation that nobody signed": (
-        OPENING, replace(DIRECT_WELCOME, signer=None), "lost race to another key",
+        OPENING, replace(DIRECT_WELCOME, signer=None), "lost race to another key", "refuse",
     ),
-    "an open room that we follow": (known("live", **ROOM_OPEN), OPEN, "live state"),
-    "another room with the name of one that we left": (known("left", group=OTHER), WELCOME, "same name"),
+    "the conversation that we follow, by a stranger": (SAME_DIRECT, DIRECT_BY_STRANGER, "live state", "ignore"),
+    "the conversation that we follow, by another key": (SAME_DIRECT, DIRECT_BY_ANOTHER, "live state", "ignore"),
+    "a room by invitation that is stopped": (known("stopped"), WELCOME, "live state", "ignore"),
+    "an open room that we follow": (known("live", **ROOM_OPEN), OPEN, "live state", "ignore"),
+    "an open room that has the name of one that is stopped": (
+        known("stopped", group=OTHER, **ROOM_OPEN), OPEN, "same open name", "beside",
+    ),
+    "an open room of the keepsake that has owners": (known("recovered", **ROOM_OPEN), OPEN, "keepsake", "refuse"),
+    "a room of the keepsake without owners that is not open": (
+        known("recovered", replace(T, owners=frozenset())), replace(OPEN, kind="invite", name="#team"),
+        "keepsake", "refuse",
+    ),
+    "a stranger invites to the room that we left": (known("left"), BY_STRANGER, "", "refuse"),
+    "another room with the name of one that we left": (known("left", group=OTHER), WELCOME, "same name", "ask"),
     "an open room with the name of one by invitation, and an invitation": (
-        known("live", group=OTHER), replace(WELCOME, kind="open", invitation=replace(INVITATION, kind="open")), "",
+        known("live", group=OTHER), replace(WELCOME, kind="open", invitation=replace(INVITATION, kind="open")),
+        "", "refuse",
     ),
     "a room by invitation that is offered like an open one": (
-        known("live", group=OTHER), replace(OPEN, kind="invite", name="#team"), "",
+        known("live", group=OTHER), replace(OPEN, kind="invite", name="#team"), "", "refuse",
     ),
 }  # fmt: skip
-"""Offers that differ a little from what a row is for, and the row that takes them; empty: none."""
+"""Offers that differ a little from what a row is for, the row that takes them (empty: none), and what it does."""
 
 
 @pytest.mark.parametrize("words", BESIDE)
 def test_an_offer_beside_a_door_goes_by_another_one_or_by_none(words: str) -> None:
-    before, offered, row = BESIDE[words]
+    before, offered, row, action = BESIDE[words]
     verdict = decide(before, offered, PINS, NOW)
-    assert verdict.row == row
-    assert verdict.lets_in == (row in {"direct by a known key", "same name"})
+    assert (verdict.row, verdict.action) == (row, action)
 
 
 def test_a_checkpoint_is_taken_when_thirty_days_are_over_and_not_on_the_last_second_of_them() -> None:
@@ -318,8 +337,46 @@ def test_a_state_as_old_as_ours_is_entered_for_that_makes_a_newer_one(door: str)
     assert decide(before, offered, PINS, NOW).why == ""
 
 
+def test_a_direct_keepsake_is_entered_with_the_same_two_people() -> None:
+    before, offered = known("recovered", replace(T, members=frozenset({ALICE, BOB})), kind="direct"), CHECKPOINT
+    two = replace(offered, kind="direct", members=frozenset({ALICE, BOB}))
+    assert decide(before, two, PINS, NOW).action == "resync"
+    assert decide(before, replace(two, members=frozenset({ALICE, BOB, DAVE})), PINS, NOW).why == checks.PEERS.words
+
+
 def test_who_is_invited_back_knows_nobody_there_any_more() -> None:
-    assert decide(*DOORS["invited back"], PINS, NOW).holding == {ALICE.key, CAROL.key}
+    before, offered = DOORS["invited back"]
+    assert decide(before, offered, PINS, NOW).holding == {ALICE.key, CAROL.key}
+    assert decide(*trust(time=INVITATION.time)(before, offered), PINS, NOW).action == "ask"  # written in that second
+
+
+def test_lines_wait_for_new_people_and_not_for_our_own_or_for_new_devices() -> None:
+    before, offered = DOORS["checkpoint"]
+    second = replace(offered, members=EVERYBODY | {leaf("alice", device=2)})
+    assert not decide(before, second, PINS, NOW).holding
+    assert not decide(replace(before, trusted=replace(OLD, members=EVERYBODY - {BOB})), offered, PINS, NOW).holding
+
+
+def test_by_a_certificate_out_of_date_lines_wait_where_people_are_let_in_and_nowhere_else() -> None:
+    def waits(door: str) -> tuple[str, set[Key]]:
+        before, offered = DOORS[door]
+        verdict = decide(before, replace(offered, dated=False), PINS, NOW)
+        return verdict.waits, set(verdict.holding)
+
+    assert waits("direct by a known key") == ("enter", {ALICE.key})
+    assert waits("invitation") == ("everything", {ALICE.key})
+    assert waits("open room past a commit") == ("until-in", set())
+
+
+def test_a_verdict_names_on_whose_word_it_came() -> None:
+    for door in ("direct by a known key", "checkpoint", "invitation"):
+        assert decide(*DOORS[door], PINS, NOW).whose == ALICE.key
+    assert decide(NOTHING, replace(WELCOME, signer=MALLORY), PINS, NOW).whose == ALICE.key
+    assert decide(*DOORS["invitation withdrawn"], PINS, NOW).whose is None
+
+
+def test_an_invitation_leads_to_the_very_first_state() -> None:
+    assert decide(NOTHING, replace(WELCOME, epoch=0), PINS, NOW).action == "ask"
 
 
 def test_who_came_in_again_is_named_our_own_device_too() -> None:
