@@ -181,7 +181,7 @@ def recovery(
     from securechat.ui.recovery import choose_passphrase, passphrase_in, run_recovery
     from securechat.ui.start import prepare
 
-    start = prepare(options, new=False)
+    start = prepare(options, new=False, offline=True)
     if passphrase_file is not None:
         own = passphrase_in(passphrase_file, start.account)
     else:
@@ -204,7 +204,7 @@ def export_vault(options: "Options", out: Path, passphrase_file: Path | None, *,
     from securechat.ui.recovery import choose_passphrase, passphrase_in
     from securechat.ui.start import prepare
 
-    start = prepare(options, new=False)
+    start = prepare(options, new=False, offline=True)
     if passphrase_file is not None:
         own = passphrase_in(passphrase_file, start.account)
     else:

@@ -40,7 +40,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from securechat.client.addresses import Card, Folder
 from securechat.client.passphrase import FOR_A_FILE, MOST, letters_of, wrong
 from securechat.client.vault.vault import Vault
-from securechat.client.vault_files import CARD, EXPORTING, FIRST_KEY, KEY, beside
+from securechat.client.vault_files import CARD, EXPORTING, FIRST_KEY, IMPORTING, KEY, beside
 from securechat.client.wrapping import OVERHEAD, Cost, WrongPasswordError, unwrap, wipe, wrap
 from securechat.errors import DecodeError, StorageError, UsageError
 from securechat.files import PRIVATE, FileLock, make_private_folder, sync, write_atomically
@@ -63,9 +63,6 @@ _HEAD: Final = _MAGIC + b"\x01"
 _KEY_LENGTH: Final = 32
 _TAG_LENGTH: Final = 16
 _MAX_KEY_FILE: Final = 1 << 10
-
-WRITING: Final = ".importing"
-"""Ends the name of what an import has not finished, after the vault's: nothing else reads it."""
 
 
 @value
@@ -234,7 +231,7 @@ def import_vault(export: Export, folder: Path) -> Path:
             )
         if disk_usage(folder).free < contents.size + ROOM:
             raise StorageError(f"The vault takes {contents.size / 2**20:,.0f} MiB, and the disk has no room for it.")
-        writing = beside(path, WRITING)
+        writing = beside(path, IMPORTING)
         try:
             _write(writing, export)
             # A key before its database is a first start that was cut off: nothing, until the next name makes it whole.

@@ -5,6 +5,7 @@
     NAME.vault.key.first    the same until the database is made: a first start that was cut off goes on from here
     NAME.vault.server       its card (`client.addresses`)
     NAME.vault.exporting    a copy of the database, while an export is written
+    NAME.vault.importing    a database that an import has not finished
     NAME.vault.files        a folder of encrypted files, while they are sent or fetched
     HASH.socket             the door of the program that has it open (`ui.rpc.sockets`); of no use without that
 
@@ -21,6 +22,7 @@ KEY: Final = ".key"
 FIRST_KEY: Final = ".key.first"
 CARD: Final = ".server"
 EXPORTING: Final = ".exporting"
+IMPORTING: Final = ".importing"
 FILES: Final = ".files"
 """Each ends a file's name, after the vault's."""
 

@@ -89,11 +89,14 @@ class Start:
     greeting: Greeting | None = None
 
 
-def prepare(options: Options, *, new: bool = True) -> Start:
+def prepare(options: Options, *, new: bool = True, offline: bool = False) -> Start:
     """Check the options, and ask a person for the rest. Raises `UsageError` or `StorageError`.
 
-    Not `new`: only an account that is set up on this computer will do.
+    Not `new`: only an account that is set up on this computer will do. `offline`: what comes of it opens the vault and
+    asks no server, so that the file of a CA that is named need not be there.
     """
+    if offline and options.ca is not None and not options.ca.exists():
+        options = replace(options, ca=None)
     account = who(options.user)
     host, port = parse_server(options.server)
     settings = ClientSettings(

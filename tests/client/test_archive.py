@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from securechat.client import archive, commands, events
 from securechat.client.addresses import Card
-from securechat.client.archive import CHUNK, WRITING, Export, import_vault, write_export
+from securechat.client.archive import CHUNK, Export, import_vault, write_export
 from securechat.client.passphrase import WrongPassphraseError
 from securechat.client.password_source import PasswordSource
 from securechat.client.vault.vault import Vault
-from securechat.client.vault_files import CARD, EXPORTING, FIRST_KEY, KEY, beside, check_whole
+from securechat.client.vault_files import CARD, EXPORTING, FIRST_KEY, IMPORTING, KEY, beside, check_whole
 from securechat.client.wrapping import Cost
 from securechat.errors import StorageError, UsageError
 from securechat.ui.moving import run_import
@@ -242,12 +242,14 @@ def test_nothing_of_what_is_there_is_touched(
     assert list((tmp_path / "full").iterdir()) == []
 
 
-def test_a_copy_that_a_killed_export_has_left_goes_with_the_vault(talking: list[Person]) -> None:
+@pytest.mark.parametrize("suffix", [EXPORTING, IMPORTING])
+def test_a_copy_that_a_kill_has_left_goes_with_the_vault(talking: list[Person], suffix: str) -> None:
     alice, _ = talking
-    left = beside(alice.path, EXPORTING)
-    left.write_bytes(b"a copy")
-    exported(alice)
-    assert not left.exists()  # or with the next export
+    left = beside(alice.path, suffix)
+    if suffix == EXPORTING:
+        left.write_bytes(b"a copy")
+        exported(alice)
+        assert not left.exists()  # or with the next export
     left.write_bytes(b"a copy, with what is deleted later")
     alice.stop()
     alice.start()
@@ -324,7 +326,7 @@ def test_killed_at_any_step_an_import_leaves_nothing_or_all_and_can_be_made_agai
         vault = Vault.open(path, "alice", PasswordSource.typed(PASSWORD))
         assert vault.history.newest(talking[0].id_of("#club"), 1)[0].text == "welcome"
         vault.close()
-        assert not beside(path, WRITING).exists()
+        assert not beside(path, IMPORTING).exists()
         assert not beside(path, FIRST_KEY).exists()
     assert seen["nothing"] > 5
     assert seen["all"] > 3

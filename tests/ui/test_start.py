@@ -71,6 +71,13 @@ def test_a_pin_takes_the_place_of_the_certificate(options: Options) -> None:
         prepare(replace(options, ca=Path("nowhere")))
 
 
+def test_what_asks_no_server_needs_no_certificate(options: Options) -> None:
+    missing = replace(options, ca=options.vault / "moved-away.pem")
+    assert prepare(missing, new=False, offline=True).vault == options.vault / f"alice@{'00' * 16}.vault"
+    with pytest.raises(UsageError, match=r"no CA certificate .*moved-away\.pem"):
+        prepare(missing, new=False)
+
+
 def test_neither_is_needed_for_a_server_that_a_vault_knows(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(options.vault)
     settings = prepare(replace(options, ca=None)).settings

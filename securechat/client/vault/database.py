@@ -25,7 +25,7 @@ from securechat.client.password_source import PasswordSource
 from securechat.client.vault import key_file, schema
 from securechat.client.vault.door_proof import DoorKey
 from securechat.client.vault.identity_key import IdentityKey
-from securechat.client.vault_files import CARD, EXPORTING, FILES, FIRST_KEY, KEY, beside, check_whole
+from securechat.client.vault_files import CARD, EXPORTING, FILES, FIRST_KEY, IMPORTING, KEY, beside, check_whole
 from securechat.client.wrapping import Cost
 from securechat.errors import StorageError
 from securechat.files import PRIVATE, FileLock, make_private_folder, sync, write_atomically
@@ -149,7 +149,7 @@ class Database(Statements):
                     return IdentityKey.of(owner, private, typed, unlocked.cost)
 
                 connection = _open(path, account, unlocked.key, wrap)
-                for suffix in (EXPORTING, f"{EXPORTING}-journal"):  # of a killed export: no deletion reaches it
+                for suffix in (EXPORTING, f"{EXPORTING}-journal", IMPORTING):  # of a kill: no deletion reaches them
                     with suppress(OSError):
                         beside(path, suffix).unlink(missing_ok=True)
             return cls(path, account, unlocked, connection, lock)
@@ -182,7 +182,7 @@ class Database(Statements):
             beside(self.path, CARD).unlink()
         beside(self.path, KEY).replace(beside(self.path, FIRST_KEY))
         rmtree(beside(self.path, FILES), ignore_errors=True)
-        for suffix in (EXPORTING, "", "-wal", "-shm", FIRST_KEY):
+        for suffix in (EXPORTING, IMPORTING, "", "-wal", "-shm", FIRST_KEY):
             beside(self.path, suffix).unlink(missing_ok=True)
 
     @contextmanager
