@@ -316,11 +316,11 @@ def test_what_ends_costs_no_walk_through_all_lines_for_each_conversation(vault: 
 
     vault._connection.set_progress_handler(step, 100)  # instructions of SQLite
     with vault.transaction():
-        assert vault.history.expire(1) == []
+        assert vault.history.expire(1) == ([], False)
     assert steps < 10  # nothing ends: none is looked at
     with vault.transaction():
         vault.history.see(many[0], vault.history.last_id)
-        assert len(vault.history.expire(1000)) == len(many)
+        assert vault.history.expire(1000) == (many, False)
     vault._connection.set_progress_handler(None, 0)
     assert steps < len(many) * each_has  # 100 instructions for each line, and not for each of each conversation
     left = each_has - 1

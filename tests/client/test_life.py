@@ -8,6 +8,8 @@ import pytest
 from securechat.client import commands, events
 from securechat.client.clock import Clock
 from securechat.client.conversations.governing import MAX_LIFE, MIN_LIFE
+from securechat.client.vault.history import ENDING_BYTES, ENDING_LINES
+from securechat.content.registry import Text, encode_body
 from securechat.errors import UsageError
 from securechat.wire import messages as wire
 from tests.support.memory_server import MemoryServer
@@ -116,6 +118,32 @@ def test_unread_lines_that_go_are_counted_no_more(garden: list[Person]) -> None:
     assert [lines for lines, _ in bob.vault.history.unread_counts().values()] == [1]
     pass_time(garden, 2 * HOUR)
     assert bob.vault.history.unread_counts() == {}
+
+
+@pytest.mark.parametrize(("lines", "size"), [(2 * ENDING_LINES + 1, 10), (5, 2 * ENDING_BYTES // 3)])
+def test_many_lines_that_end_at_once_go_in_portions(garden: list[Person], lines: int, size: int) -> None:
+    alice, bob, _ = garden
+    where, history = bob.id_of("#garden"), bob.vault.history
+    bob.do(commands.Visit(where, history.last_id))
+    with bob.vault.transaction():
+        for seq in range(1_000, 1_000 + lines):
+            body = encode_body(Text("x" * size))
+            history.add(where, "alice", body, own=False, trust="accepted", seq=seq, time=alice.server.now, life=3600)
+        staying = history.add(where, "alice", body, own=False, trust="accepted", seq=9_999, time=alice.server.now)
+    alice.server.now += 2 * HOUR
+    bob.cut()
+    bob.connect()
+    settle(*garden, until=lambda: bool(bob.of(events.Expired)))
+    left = []
+    while bob.engine.timer is not None and bob.engine.timer <= bob.clock.monotonic():  # in the next turns
+        left.append(history.unread_counts()[where][0])
+        bob.engine.handle_timer()
+    assert 2 <= len(left) <= 4
+    assert left == sorted(left, reverse=True)
+    assert lines > left[0] > left[-1] > 1
+    assert [line.local_id for line in bob.history("#garden", 10)][-1] == staying.local_id
+    assert len(bob.history("#garden", 10)) == 2
+    assert history.unread_counts()[where] == (1, staying.local_id)
 
 
 @pytest.mark.parametrize("days", [0, 400])

@@ -260,7 +260,8 @@ def test_what_a_search_reads_does_not_grow_with_the_history(vault: Vault) -> Non
         return steps
 
     def costs() -> list[int]:
-        return [cost(), cost(sender="bob"), cost(sender="zoe"), cost(where="#here"), cost(has=("link",))]
+        filters = [cost(), cost(sender="bob"), cost(sender="zoe"), cost(where="#here"), cost(has=("link",))]
+        return [*filters, cost(after=10_000), cost(before=20), cost(after=100, before=120)]
 
     def fill(first: int, last: int) -> None:
         with vault.transaction():

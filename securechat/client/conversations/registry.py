@@ -90,6 +90,7 @@ class Registry(Index):
         self._awaited: set[bytes] = set()  # logs to catch up with before `Ready`
         self._ready = False
         self._connected = False
+        self._ending = 0.0  # when more lines whose life is over are to go, on the monotonic clock; 0: there are none
         self.acknowledgements = Acknowledgements(context, self._cursor_of)
         self.bounds = Bounds(context, self)
         self.invitations = Invitations(context, self, self.bounds)
@@ -203,10 +204,16 @@ class Registry(Index):
         self._context.contradicted |= self._context.chains.contestable(self._context.clock.seconds())
 
     def _expire(self) -> None:
-        """Delete the lines whose life is over: not by a clock that may be wrong, or a wrong day would take them all."""
-        if not self._context.clock_trouble:
-            for conversation in self._context.vault.history.expire(self._context.clock.milliseconds()):
-                self._context.emit(events.Expired(conversation))
+        """Delete lines whose life is over: not by a clock that may be wrong, or a wrong day would take them all.
+
+        What is left then is done in the next turns, so that no other work waits for all of it.
+        """
+        context, self._ending = self._context, 0.0
+        if not context.clock_trouble:
+            where, more = context.vault.history.expire(context.clock.milliseconds())
+            for conversation in where:
+                context.emit(events.Expired(conversation))
+            self._ending = context.clock.monotonic() if more else 0.0
 
     def end(self) -> None:
         """The connection is gone, and with it every answer that was on its way."""
@@ -329,7 +336,7 @@ class Registry(Index):
             self._outboxes, self._entering, self._recovering, self._regaining, self._handing_back, self._unread,
         )  # fmt: skip
         waits = [way.backoff.until for ways in every for way in ways.values()]
-        waits.append(self.acknowledgements.due)
+        waits += [self.acknowledgements.due, self._ending]
         waits += [outbox.due for outbox in self._outboxes.values()]
         if (ends := self.invitations.timer) is not None:
             waits.append(ends)
@@ -342,6 +349,8 @@ class Registry(Index):
         now = self._context.clock.monotonic()
         if self.acknowledgements.due and now >= self.acknowledgements.due:
             self.acknowledgements.send()
+        if self._ending:
+            self._expire()
         self.invitations.expire()
         every = (
             self._outboxes, self._entering, self._recovering, self._regaining, self._handing_back, self._unread,
