@@ -148,7 +148,7 @@ for _command in (
     server.gen_certs, server.server, server.doctor, admin.admin,
     client.client, client.invite, client.join, client.recovery, client.recover, client.revoke, client.password,
     client.export_vault, client.import_vault, client.config,
-    scripts.send, scripts.recv, scripts.history, scripts.search, scripts.files, scripts.rooms, scripts.members,
-    scripts.verify, scripts.rpc,
+    scripts.send, scripts.recv, scripts.history, scripts.search, scripts.files, scripts.save, scripts.rooms,
+    scripts.members, scripts.verify, scripts.rpc,
 ):  # fmt: skip
     main.add_command(_command)

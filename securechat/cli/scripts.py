@@ -1,9 +1,11 @@
-"""The commands of scripts: `send`, `recv`, what asks, and `rpc`."""
+"""The commands of scripts: `send`, `recv`, `save`, what asks, and `rpc`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from securechat.cli.common import PATH
 from securechat.cli.options import client_options, left, no_input, quiet, run_script, setting, timeout, wait_for_place
 
 if TYPE_CHECKING:
@@ -17,27 +19,50 @@ _inviters = setting(
 )  # fmt: skip
 
 
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line: docs/scripts.md.")
+
+
 @click.command()
 @client_options
 @_inviters
 @click.option("--to", metavar="USER|#ROOM", required=True, help="The user or room to send it to.")
+@click.option("--file", type=PATH, help="Send this file, in place of standard input.")
+@click.option("--voice", type=PATH, metavar="WAV", help="Send this recording as a voice note.")
+@click.option("--caption", metavar="TEXT", default="", help="Words beside the file; - reads them from standard input.")
 @click.option(
     "--reply", type=click.IntRange(min=1), metavar="SEQ", help="Answer the message there with this seq of recv --json."
 )
 @click.option("--create", is_flag=True, help="Make the open room if there is none of that name.")
+@_as_json
 @wait_for_place
 @timeout
 @no_input
 @quiet
 def send(
-    options: "Options", to: str, reply: int | None, *, create: bool, wait: bool, limit: "TimeLimit | None"
-) -> None:
-    """Send standard input as one message; exit with 0 once the server has it on disk."""
-    from securechat.ui.scripts.sending import Attempt, read_text, run_send
+    options: "Options", to: str, file: Path | None, voice: Path | None, caption: str, reply: int | None, *,
+    create: bool, as_json: bool, wait: bool, limit: "TimeLimit | None",
+) -> None:  # fmt: skip
+    """Send standard input as one message, or a file; exit with 0 once the server has it on disk.
 
-    text, attempt = read_text(), Attempt()
+    Other users of this machine can see arguments: what they must not read is no --caption, but comes from standard
+    input. With --json the message is printed, with its ids.
+    """
+    from securechat.ui.scripts.sending import Attempt, FileToSend, file_to_send, read_text, run_send
+
+    path, attempt = file or voice, Attempt()
+    if file is not None and voice is not None:
+        raise click.UsageError("--file and --voice are two messages: send one after the other")
+    if path is not None and reply:
+        raise click.UsageError("--reply answers with a text: a file answers nothing")
+    if path is None and caption:
+        raise click.UsageError("--caption stands beside a file: name one with --file or --voice")
+    if path is None:
+        what: str | FileToSend = read_text()
+    else:
+        what = file_to_send(path, read_text() if caption == "-" else caption, voice=voice is not None)
     run_script(options, lambda core, events: run_send(
-        core, events, to, text, attempt=attempt, reply=reply or 0, create=create, wait=wait, timeout=left(limit),
+        core, events, to, what, attempt=attempt, reply=reply or 0, create=create, as_json=as_json, wait=wait,
+        timeout=left(limit),
     ))  # fmt: skip
 
 
@@ -59,7 +84,6 @@ def recv(options: "Options", *, as_json: bool, follow: bool, wait: bool, limit: 
     ))  # fmt: skip
 
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line: docs/scripts.md.")
 _limit_of_lines = click.option(
     "--limit", "lines", type=click.IntRange(1, 1000), default=100, show_default=True, help="The newest lines."
 )
@@ -107,6 +131,33 @@ def files(options: "Options", *, lines: int, as_json: bool, **_: object) -> None
     from securechat.ui.scripts.asking import run_search
 
     run_script(options, lambda core, _: run_search(core, "has:file", lines, as_json=as_json))
+
+
+@click.command()
+@client_options
+@click.argument("lines", metavar="ID...", type=click.IntRange(min=1), nargs=-1, required=True)
+@click.option(
+    "--folder", type=PATH, default=Path(), help="Where to.  [default: the current folder]"
+)
+@_as_json
+@wait_for_place
+@timeout
+@no_input
+@quiet
+def save(
+    options: "Options", lines: tuple[int, ...], folder: Path, *,
+    as_json: bool, wait: bool, limit: "TimeLimit | None",
+) -> None:  # fmt: skip
+    """Save the files of messages, by the local_id that `files --json` shows, and print the path of each.
+
+    None replaces another: where its name is taken, a file gets a number.
+    """
+    from securechat.ui.scripts.saving import run_save
+
+    wanted = [*dict.fromkeys(lines)]
+    run_script(options, lambda core, events: run_save(
+        core, events, wanted, folder.absolute(), as_json=as_json, wait=wait, timeout=left(limit)
+    ))  # fmt: skip
 
 
 @click.command()

@@ -68,6 +68,7 @@ class ScriptedClient(ChatClient):
         self.visits: list[tuple[bytes, int]] = []
         self.answer: dict[type[Command], Event] = {}  # how commands of a kind are answered
         self.told: dict[type[Command], Event] = {}  # what is told before that
+        self.told_first: dict[type[Command], Event] = {}  # and before that
 
     def add(self, where: ConversationSnapshot) -> ConversationSnapshot:
         self.known[where.name] = where
@@ -171,8 +172,9 @@ class ScriptedClient(ChatClient):
             self.visits.append((command.conversation, command.local_id))
             return
         self.calls.append(command)
-        if (told := self.told.get(type(command))) is not None:
-            self.tell(replace(told, command=command.id))
+        for said in (self.told_first, self.told):
+            if (told := said.get(type(command))) is not None:
+                self.tell(replace(told, command=command.id))
         if (answer := self.answer.get(type(command))) is not None:
             self.tell(replace(answer, command=command.id))
             return

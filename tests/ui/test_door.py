@@ -646,6 +646,38 @@ def test_a_chat_in_a_terminal_and_a_command_beside_it(site: LiveServer) -> None:
         end(chat)
 
 
+def test_files_go_from_script_to_script_also_through_whoever_has_the_vault_open(site: LiveServer) -> None:
+    sea = site.folder / "sea.bin"
+    sea.write_bytes(os.urandom(100_000))
+    following = begin(site, "alice", "recv", "--follow", "--json")
+    try:
+        while '"Ready"' not in read_line(following):
+            pass
+        relative = os.path.relpath(sea)
+        sent = run(site, "alice", "send", "--to", "bob", "--file", relative, "--caption", "the sea", "--json")
+        assert (sent[0], sent[2]) == (0, "")
+        message = json.loads(sent[1])["message"]
+        assert (message["file"]["name"], message["file"]["description"]) == ("sea.bin", "the sea")
+        assert message["seq"] > 0
+        os.mkfifo(site.folder / "pipe")
+        code, said, why = run(site, "alice", "send", "--to", "bob", "--file", str(site.folder / "pipe"))
+        assert (code, said) == (ExitCode.USAGE, "")
+        assert "it is a pipe, and not a file" in why
+    finally:
+        end(following)
+    assert run(site, "bob", "recv")[1].count("sea.bin") == 1
+    (line,) = run(site, "bob", "files", "--json")[1].splitlines()
+    local_id = str(json.loads(line)["message"]["local_id"])
+    (site.folder / "there").mkdir()
+    code, path, _ = run(site, "bob", "save", local_id, "--folder", str(site.folder / "there"))
+    assert code == 0
+    assert Path(path.strip()).read_bytes() == sea.read_bytes()
+    assert Path(path.strip()).parent == site.folder / "there"
+    code, path, why = run(site, "bob", "save", "1", "--folder", str(site.folder / "there"))
+    assert (code, path) == (ExitCode.FAILURE, "")
+    assert "There is no file in that message" in why
+
+
 def test_whoever_does_not_answer_is_named(site: LiveServer) -> None:
     (vault,) = (site.folder / "vaults").glob("bob*.vault")
     lock = FileLock(vault.with_name(f"{vault.name}.lock"), busy="")

@@ -1,8 +1,10 @@
 import io
 import json
+import os
 import signal
 import threading
 from dataclasses import replace
+from pathlib import Path
 from queue import SimpleQueue
 
 import msgspec
@@ -11,10 +13,12 @@ import pytest
 from securechat.client import commands
 from securechat.client.events import (
     Connected,
+    Delivered,
     Disconnected,
     Done,
     Ended,
     Event,
+    FileSaved,
     Held,
     InviteLineMade,
     InviteLineRefused,
@@ -27,23 +31,27 @@ from securechat.client.events import (
     Refused,
     RoomList,
     RoomListed,
+    Said,
+    Transfer,
+    TransferEnded,
     Unreachable,
     Waiting,
 )
 from securechat.client.events import InviteLine as ListedLine
-from securechat.client.message import Quote
+from securechat.client.message import Attached, Quote
 from securechat.client.snapshot import Invitation
-from securechat.errors import RefusedError, TrustError, UnreachableError
+from securechat.errors import RefusedError, TrustError, UnreachableError, UsageError
 from securechat.identity.invite_line import InviteLine, Voucher
 from securechat.ui import person
 from securechat.ui.exit_codes import ExitCode
-from securechat.ui.objects import EventObject, event_from
+from securechat.ui.objects import EventObject, MessageObject, event_from
 from securechat.ui.scripts.inviting import run_invite, run_join
 from securechat.ui.scripts.receiving import run_recv
 from securechat.ui.scripts.run import Events
-from securechat.ui.scripts.sending import run_send
+from securechat.ui.scripts.saving import run_save
+from securechat.ui.scripts.sending import Attempt, FileToSend, file_to_send, run_send
 from securechat.ui.time_limit import TimeLimit
-from tests.support.scripted import ScriptedClient, conversation
+from tests.support.scripted import ScriptedClient, conversation, message
 from tests.support.waiting import wait_until
 
 BOB = conversation("bob")
@@ -84,6 +92,18 @@ class Script:
             output=self.output,
             errors=self.errors,
         )
+
+    def share(self, to: str, what: FileToSend, *, attempt: Attempt | None = None) -> ExitCode:
+        return run_send(
+            self.client, self.events, to, what, attempt=attempt, as_json=True, wait=False, timeout=60.0,
+            output=self.output, errors=self.errors,
+        )  # fmt: skip
+
+    def save(self, lines: list[int]) -> ExitCode:
+        return run_save(
+            self.client, self.events, lines, Path("/srv"), as_json=False, wait=False, timeout=60.0,
+            output=self.output, errors=self.errors,
+        )  # fmt: skip
 
     def commands(self) -> list[commands.Command]:
         return [call for call in self.client.calls if isinstance(call, commands.Command)]
@@ -139,6 +159,93 @@ def test_send_enters_a_room_that_is_there_and_makes_none_by_a_typing_error() -> 
         assert script.send(other) == ExitCode.FAILURE
         assert script.commands() == [commands.ListRooms()]
         assert f"no open room {other}. Nothing was sent; with --create" in script.errors.getvalue()
+
+
+SEA = FileToSend(Path("/home/sea.jpg"), "our house")
+ATTACHED = Attached("sea.jpg", "", "image/jpeg", "image", 2000, bytes(32), inline=False)
+WAY = Transfer(7, "send", BOB.id, 0, "sea.jpg", "moving", 0, 2000)
+
+
+def test_a_file_is_sent_with_its_words_where_the_conversation_is_or_is_opened_first() -> None:
+    for known in (True, False):
+        script = Script(online=True)
+        if known:
+            script.client.add(BOB)
+        said = replace(message(BOB, "alice", "our house", local_id=1, seq=9), own=True, file=ATTACHED)
+        script.client.told[commands.SendFile] = Delivered(said)
+        script.client.answer[commands.SendFile] = Done()
+        script.client.told_first[commands.SendFile] = Said(said)
+        assert script.share("bob", SEA) == ExitCode.OK
+        opened = [] if known else [commands.OpenDirect("bob", ask=False)]
+        image = {"media_type": "image/jpeg", "disposition": "image"}
+        sent = commands.SendFile(BOB.id, "/home/sea.jpg", "our house", **image)  # type: ignore[arg-type]  # test data
+        assert script.commands() == [*opened, sent]
+        (line,) = map(json.loads, script.output.getvalue().splitlines())
+        assert (line["v"], line["where"], line["message"]["seq"]) == (1, "bob", 9)
+        msgspec.json.decode(json.dumps(line), type=MessageObject)
+
+
+def test_a_recording_is_sent_as_a_voice_note_and_a_refusal_is_the_answer() -> None:
+    script = Script(online=True)
+    script.client.add(BOB)
+    script.client.answer[commands.SendFile] = Refused("local", "note.ogg was not sent: Voice notes need more.")
+    assert script.share("bob", FileToSend(Path("/note.wav"), voice=True)) == ExitCode.FAILURE
+    assert script.commands() == [commands.SendFile(BOB.id, "/note.wav", disposition="voice")]
+    assert script.errors.getvalue() == "securechat: note.ogg was not sent: Voice notes need more.\n"
+    assert script.output.getvalue() == ""
+
+
+def test_a_file_that_an_earlier_attempt_has_given_to_the_vault_is_not_given_again() -> None:
+    """What goes on by itself is waited for: to its line, or to its end."""
+    said = replace(message(BOB, "alice", "our house", local_id=1, seq=9), own=True, file=ATTACHED)
+    attempt = Attempt()
+    attempt.newest = 0
+    for told, code in (
+        ((Said(said), Delivered(said)), ExitCode.OK),
+        ((TransferEnded(WAY, "sea.jpg was not sent: gone."),), ExitCode.FAILURE),
+    ):
+        script = Script(*ONLINE, TransferEnded(replace(WAY, name="other"), "another one"), *told)
+        script.client.add(BOB)
+        script.client.on_their_way = (WAY,)
+        assert script.share("bob", SEA, attempt=attempt) == code
+        assert script.commands() == []
+    script = Script(*ONLINE)  # it is said by now
+    script.client.add(BOB)
+    script.client.said.append(said)
+    assert script.share("bob", SEA, attempt=attempt) == ExitCode.OK
+    assert json.loads(script.output.getvalue())["message"]["local_id"] == 1
+    script = Script(online=True)  # and the twin: it has not come so far
+    script.client.add(BOB)
+    assert script.share("bob", SEA, attempt=attempt) == ExitCode.OK
+    assert len(script.commands()) == 1
+
+
+def test_what_is_no_file_of_its_own_is_not_sent(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, why in (
+        (tmp_path / "pipe", "a pipe, and not a file"), (tmp_path, "a folder, and not a file"),
+        (tmp_path / "nothing", "No such file"), (Path("/dev/null"), "something else, and not a file"),
+        (Path("/dev/stdin"), "another file to each program"), (Path("/dev/fd/3"), "another file to each program"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=why):
+            file_to_send(path, "", voice=False)
+    (tmp_path / "sea.jpg").write_bytes(b"sea")
+    assert file_to_send(tmp_path / "sea.jpg", "words", voice=False) == FileToSend(tmp_path / "sea.jpg", "words")
+
+
+def test_files_are_saved_one_after_the_other_and_one_that_cannot_be_stops_no_other() -> None:
+    script, lines = Script(online=True), [4, 3, 5]
+    script.client.told[commands.SaveFile] = FileSaved(3, "a", "/srv/a")
+    assert script.save([3]) == ExitCode.OK
+    assert script.output.getvalue() == "/srv/a\n"
+    script = Script(*ONLINE, FileSaved(4, "b", "/srv/b"))
+    script.client.answer[commands.SaveFile] = Refused("local", "a was not saved: it is gone.")
+    script.client.on_their_way = (replace(WAY, kind="save", local_id=4),)  # by another program
+    assert script.save(lines) == ExitCode.FAILURE
+    assert script.commands() == [commands.SaveFile(3, "/srv"), commands.SaveFile(5, "/srv")]
+    assert script.output.getvalue() == "/srv/b\n"
+    assert script.errors.getvalue().count("a was not saved: it is gone.") == 2
+    assert lines == []
 
 
 @pytest.mark.parametrize(

@@ -8,21 +8,20 @@
     /cancel                  what is on its way, the newest first; /cancel 2 as /files counts
 """
 
-import mimetypes
 import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from securechat.client.commands import CancelFile, Command, SaveFile, SendFile
-from securechat.client.message import Disposition
+from securechat.client.commands import CancelFile, Command, SaveFile
 from securechat.client.query import Query
 from securechat.client.snapshot import ConversationSnapshot
 from securechat.errors import UsageError
 from securechat.ui.session.about import Numbers, split_number
 from securechat.ui.session.back import LINES, Reading, show_numbered
 from securechat.ui.session.place import Place
+from securechat.ui.sharing import sharing
 from securechat.ui.text.files import progress
 from securechat.ui.text.wording import title
 from securechat.ui.view.lines import notice
@@ -32,8 +31,6 @@ if TYPE_CHECKING:  # the core brings the database and all of MLS with it
 
 _LOOK_AT: Final = 2000
 """Names in a folder among which those are looked for that a word begins."""
-
-_UNKNOWN: Final = "application/octet-stream"
 
 
 class Session(Protocol):
@@ -60,10 +57,7 @@ def send(chat: Session, rest: str) -> None:
     path, description = _path_and_text(rest)
     if not path:
         raise UsageError('Type /send and a file, as in: /send ~/sea.jpg, or with words: /send "~/sea.jpg" our house')
-    found = _expanded(path)
-    media_type = mimetypes.guess_type(found.name)[0] or _UNKNOWN
-    disposition: Disposition = "image" if media_type.startswith("image/") else "attachment"
-    chat.speak(here, SendFile(here.id, str(found), description, media_type=media_type, disposition=disposition))
+    chat.speak(here, sharing(here.id, _expanded(path), description))
 
 
 def save(chat: Session, rest: str) -> None:

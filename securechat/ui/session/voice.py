@@ -24,6 +24,7 @@ from securechat.client.snapshot import ConversationSnapshot
 from securechat.errors import SecurechatError, StorageError, UsageError
 from securechat.ui.session.about import LOOK_BACK, Numbers, split_number
 from securechat.ui.session.place import Place
+from securechat.ui.sharing import sharing
 from securechat.ui.view.lines import notice
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it; what sound takes is loaded when it is wanted
@@ -177,13 +178,13 @@ def voice(chat: Session, rest: str) -> None:
             raise UsageError("Nothing is recorded: /voice begins.")
         chat.show(notice("The recording is dropped."))
     elif rest:
-        chat.speak(here, SendFile(here.id, str(Path(rest).expanduser().absolute()), disposition="voice"))
+        chat.speak(here, sharing(here.id, Path(rest).expanduser().absolute(), voice=True))
     elif not voices.records:
         voices.record()
         chat.show(notice("The microphone is on. /voice sends what you say, up to ten minutes; /voice cancel drops it."))
     else:
         folder = _new_folder()
-        command = SendFile(here.id, str(folder / RECORDED), disposition="voice")
+        command = sharing(here.id, folder / RECORDED, voice=True)
         voices.keep(command, folder)
         try:
             (folder / RECORDED).write_bytes(voices.recorded())
