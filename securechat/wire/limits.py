@@ -112,9 +112,6 @@ DEVICE_ID_LENGTH = 16
 CONVERSATION_ID_LENGTH = 32
 """Bytes. A conversation's id is its MLS group_id, chosen at random by the device that opens it."""
 
-BLOB_ID_LENGTH = 16
-"""Bytes of a blob's id, drawn at random by the client that uploads it."""
-
 CHAIN_LENGTH = 32
 """Bytes of a chain value (SHA-256)."""
 
