@@ -59,7 +59,7 @@ def small_stocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 LONG = ("faults", "test_commands", "test_live", "test_mls_vectors")
-"""Begun first: with two processes, what takes long should not be what one of them has left at the end."""
+"""Begun first: with several processes, what takes long should not be what one of them has left at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
