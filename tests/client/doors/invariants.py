@@ -108,7 +108,7 @@ def _overheard(before: State, door: Door, now: State) -> str:
     if door.offered.way not in ("commit", "walk") and not (door.yes and door.verdict.told != "invited-back"):
         for key in sorted(leaf.key for leaf in reading(conv.at) - {BOB} if leaf.key not in old.typed):
             return f"{key.account} reads a line in {conv.name} that was typed before they came"
-    for branch in path(conv.since, conv.at) or () if door.offered.way == "walk" else ():
+    for branch in path(old.at, conv.at) or () if door.offered.way == "walk" else ():  # what came before he was told of
         who = branch.author
         late = branch.change == "re-enter" and not now.certs.in_force(who, seq_of(conv.at, who))
         if late and who in conv.at.thief & reading(conv.at):

@@ -373,9 +373,9 @@ def _surroundings(state: State, slot: int, conv: Conv) -> Iterator[Move]:
         yield f"the server keeps {conv.name} back", put(state, slot, conv._replace(standing="away")), None
         yield f"bob leaves {conv.name}", put(state, slot, conv._replace(standing="left")), None
         assert conv.at is not None
-        parent = conv.at.parent
-        if parent is not None and conv.at is not conv.root:
-            own = conv.at.author == BOB
+        parent, own = conv.at.parent, conv.at.author == BOB
+        outside = own and conv.at.change == "re-enter"  # he was never in the state that he made it on
+        if parent is not None and conv.at is not conv.root and not outside:
             yesterday = conv._replace(standing="old-copy-commit" if own else "old-copy", at=parent)
             yield f"bob starts a vault of yesterday ({conv.name})", put(state, slot, yesterday), None
         head = state.heads[slot]

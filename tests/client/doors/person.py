@@ -488,6 +488,8 @@ def _enter(state: State, door: Door) -> State:
         back |= frozenset(each for each in _walked(conv, door) if each.author in verdict.back)
     waits = conv.waits if verdict.waits in ("held", "fresh-path") else verdict.waits
     waits = "nothing" if waits == "until-in" else waits
+    if conv.waits == "enter" and waits == "nothing":  # whoever came by a door is still to be confirmed (`roster`)
+        waits = "enter"
     if door.yes:  # what was typed for others waits all the same
         waits = "enter" if verdict.holding else "nothing"
     entered = conv._replace(

@@ -81,7 +81,6 @@ BESIDE: dict[str, tuple[Check, ...]] = {
     "old copy": (checks.SOUND,),
     "open room after a gap": (checks.NOT_BELOW,),
     "open room past a commit": (checks.FOLLOWS,),
-    "own commit": (checks.SOUND,),
     "repair of the history": (checks.SOUND,),
     "same name": (checks.NOBODY_AGAINST,),
     "same open name": (checks.MEANT,),
