@@ -30,6 +30,7 @@ STAMP = VENV / "securechat.json"
 LAB = ROOT / "lab"
 
 INTEROP = ROOT / "tests" / "interop"
+PAGE = ROOT / "securechat" / "ui" / "web" / "page"
 INTEROP_STAMP = VENV / "interop.json"
 SSLYZE = VENV / "sslyze"
 SSLYZE_STAMP = VENV / "sslyze.json"
@@ -77,17 +78,20 @@ def install_interop() -> None:
     """Install as much of the extra `interop` as can be had, and name the rest."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     requirements = project["optional-dependencies"]["interop"]
-    packages = (INTEROP / "package.json").read_text()
-    origin = hashlib.sha256(json.dumps([requirements, packages]).encode()).hexdigest()
-    if is_settled(INTEROP_STAMP, origin, INTEROP / "node_modules"):
+    packages = [(INTEROP / "package.json").read_text(), (PAGE / "package-lock.json").read_text()]
+    origin = hashlib.sha256(json.dumps([requirements, *packages]).encode()).hexdigest()
+    if is_settled(INTEROP_STAMP, origin, PAGE / "node_modules"):
         return
-    print("fetching other implementations of MLS to test against ...", file=sys.stderr, flush=True)
+    print("fetching other implementations of MLS, and what builds the page ...", file=sys.stderr, flush=True)
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
     failed = {requirement: attempt([*pip, requirement]) for requirement in requirements}
     npm = shutil.which("npm", path=f"{PYTHON.parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    quietly = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
-    install_packages = [str(npm), "install", "--prefix", str(INTEROP), *quietly]
-    failed["tests/interop/package.json"] = attempt(install_packages) if npm else "there is no npm"
+    quietly = ["--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
+    for name, folder, how in (
+        ("tests/interop/package.json", INTEROP, ["install", "--no-package-lock"]),
+        ("securechat/ui/web/page/package.json", PAGE, ["ci"]),
+    ):
+        failed[name] = attempt([str(npm), *how, "--prefix", str(folder), *quietly]) if npm else "there is no npm"
     settle(INTEROP_STAMP, origin, failed)
 
 

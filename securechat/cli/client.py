@@ -292,6 +292,24 @@ def password(options: "Options", new_password_file: Path | None) -> None:
     raise SystemExit(code)
 
 
+@click.command()
+@client_options
+@click.option("--no-browser", is_flag=True, help="Open no browser; print the page's address on standard output.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Of this machine; 0: any.")
+def web(options: "Options", port: int, *, no_browser: bool) -> None:
+    """Chat in your browser: a page of this machine alone, drawn from the client that runs here."""
+    from queue import SimpleQueue
+
+    from securechat.ui.start import open_client, prepare
+    from securechat.ui.web.app import Inbox, run_web
+
+    start = prepare(options)
+    inbox: Inbox = SimpleQueue()
+    with open_client(start, inbox.put) as core:
+        code = run_web(core, inbox, port=port, browser=not no_browser)
+    raise SystemExit(code)
+
+
 @click.group()
 def config() -> None:
     """Your settings: flag, else variable, else the file, else default."""

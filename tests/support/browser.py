@@ -60,14 +60,19 @@ class Browser:
 
     def open(self, page: Path) -> None:
         """Show a page, and wait until its script has run."""
+        self.go(page.as_uri())
+        deadline = time.monotonic() + PATIENCE
+        while self.value("location.href + document.readyState") != f"{page.as_uri()}complete":
+            assert time.monotonic() < deadline, "the page was never loaded"
+
+    def go(self, address: str) -> None:
+        """Begin to show a page in a new tab, to which all goes from then on."""
+        self._session = ""
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for what in ("Runtime", "Log", "Page"):
             self.ask(f"{what}.enable")
-        self.ask("Page.navigate", url=page.as_uri())
-        deadline = time.monotonic() + PATIENCE
-        while self.value("location.href + document.readyState") != f"{page.as_uri()}complete":
-            assert time.monotonic() < deadline, "the page was never loaded"
+        self.ask("Page.navigate", url=address)
 
     def value(self, expression: str) -> Any:
         """What an expression is on the page."""

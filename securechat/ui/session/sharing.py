@@ -71,7 +71,7 @@ def save(chat: Session, rest: str) -> None:
         line = next((each.local_id for each in found if not each.own), 0)
         if not line:
             raise UsageError(f"Nobody else has sent a file in {title(here)}: /files lists those that are here.")
-    chat.do(SaveFile(line, str(_expanded(folder) if folder else _downloads())))
+    chat.do(SaveFile(line, str(_expanded(folder) if folder else downloads())))
 
 
 def files(chat: Session, rest: str) -> None:
@@ -130,7 +130,7 @@ def _expanded(path: str) -> Path:
         raise UsageError("There can be no such path: write the whole one.") from None
 
 
-def _downloads() -> Path:
+def downloads() -> Path:
     """Return where files go unless told otherwise: the user's folder for that, or where the program was started."""
     try:
         downloads = Path.home() / "Downloads"

@@ -29,7 +29,7 @@ _ADDRESS: Final = re.compile(r"(?<!\S)https?://[A-Za-z0-9._~:/?#@$&'()*+,;=%-]+(
 BRIEF: Final = 60
 """Characters of a message that are quoted to tell which is meant."""
 
-_WHY_NO_QUOTE: Final = {
+WHY_NO_QUOTE: Final = {
     "absent": "a message that is not here",
     "deleted": "a message that was deleted",
     "ignored": "somebody whom you ignore",
@@ -144,7 +144,7 @@ def _above(line: Line) -> str:
     if (answers := line.answers) is None:
         return ""
     if answers.state:
-        return f"{ABOVE}{_WHY_NO_QUOTE[answers.state]}"
+        return f"{ABOVE}{WHY_NO_QUOTE[answers.state]}"
     return f"{ABOVE}{answers.sender}{' (edited)' if answers.edited else ''}: {brief(answers.text)}"
 
 

@@ -1,6 +1,7 @@
 """What stands beside a conversation and is in no history: whether the server can be reached, and who types."""
 
 from collections.abc import Callable
+from math import inf
 from typing import Final, Literal
 
 from securechat.clean import clean_line
@@ -72,6 +73,12 @@ class Typists:
                 self._until[where, who] = self._clock() + TYPES_FOR if typing else 0.0
             case Received(message=message):
                 self._until.pop((message.conversation, message.sender), None)
+
+    @property
+    def due(self) -> float:
+        """When the next one has stopped, unless they say more, by that clock; infinite: nobody types."""
+        now = self._clock()
+        return min((until for until in [*self._until.values()] if until > now), default=inf)
 
     def told(self, conversation: bytes) -> str:
         """Return who types in a conversation: "bob types"; empty: nobody does. Any thread."""

@@ -198,10 +198,10 @@ class Timeline:
 
     # --- what happens ---------------------------------------------------------------------------------------------
 
-    def fold(self, event: Event, told: Iterable[Sentence] = ()) -> None:
+    def fold(self, event: Event, told: Iterable[Sentence] = ()) -> bool:
         """Take note of an event; one that is about something else changes nothing.
 
-        `told`: what is said of it (`news`), which becomes notices here if it belongs here.
+        `told`: what is said of it (`news`), which becomes notices here if it belongs here: whether it does is returned.
         """
         if isinstance(event, ConversationChanged) or self.conversation.id != self._parts[-1]:
             self._follow()
@@ -236,11 +236,14 @@ class Timeline:
                 if self._is_here(event.conversation.id):
                     self._read_again()  # when we enter or leave, lines may have moved here or away
         sentences = tuple(told)
-        if sentences and (where := self._concerns(event)):
-            for sentence in sentences:
-                self._told += 1
-                self._notices.append((where, UNACCEPTED, Notice(self._told, sentence.kind, sentence.text)))
-            self._rows = None
+        where = self._concerns(event)
+        if not (sentences and where):
+            return False
+        for sentence in sentences:
+            self._told += 1
+            self._notices.append((where, UNACCEPTED, Notice(self._told, sentence.kind, sentence.text)))
+        self._rows = None
+        return True
 
     def _receive(self, message: Message) -> None:
         if not self._is_here(message.conversation):
