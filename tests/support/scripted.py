@@ -115,6 +115,9 @@ class ScriptedClient(ChatClient):
     def find(self, name: str) -> ConversationSnapshot | None:
         return self.known.get(name)
 
+    def called(self, name: str) -> tuple[ConversationSnapshot, ...]:
+        return tuple(one for one in self.known.values() if one.name == name)
+
     def history(self, conversation: bytes, limit: int) -> list[Message]:
         return [one for one in self.said if one.conversation == conversation][-limit:]
 
