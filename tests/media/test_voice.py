@@ -110,6 +110,36 @@ def of(codec: str, container: str, *, layout: str = "mono", streams: int = 1, **
     return out.getvalue()
 
 
+def test_what_a_browser_records_becomes_a_note(recorded: Note) -> None:
+    made = record(webm(recorded.opus))
+    assert made.opus.startswith(b"OggS")
+    assert made.opus != recorded.opus  # it was heard, and not only put into another container
+    assert abs(made.milliseconds - recorded.milliseconds) <= 20
+    before, after = (energies(samples_in(play_into(each.opus))) for each in (recorded, made))
+    shared = min(len(before), len(after))
+    assert correlation(before[:shared], after[:shared]) > 0.98
+
+
+def test_nothing_else_in_that_container_does() -> None:
+    for codec in ("flac", "pcm_s16le"):
+        with pytest.raises(MediaError, match="damaged"):
+            record(of(codec, "matroska"))
+    with pytest.raises(MediaError, match="damaged|no sound"):
+        record(webm(record(wav(speech(300))).opus)[:60])
+
+
+def webm(note: bytes) -> bytes:
+    """A voice note in the container that browsers record in."""
+    made = io.BytesIO()
+    with av.open(io.BytesIO(note), format="ogg") as source, av.open(made, "w", format="webm") as target:
+        out = target.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = out
+                target.mux(packet)
+    return made.getvalue()
+
+
 OTHERS: dict[str, tuple[Callable[[], bytes], str]] = {
     "stereo": (lambda: of("libopus", "ogg", layout="stereo"), "more than one channel"),
     "six channels": (lambda: of("libopus", "ogg", layout="5.1"), "more than one channel|not Opus"),

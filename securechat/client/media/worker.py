@@ -68,6 +68,8 @@ MAX_SECONDS: Final = 600
 """Of a voice note: 1.8 MB as Opus, 57.6 MB as it is decoded."""
 BARS: Final = 48
 """Values of a waveform."""
+EBML: Final = b"\x1a\x45\xdf\xa3"
+"""How WebM begins (RFC 8794, section 11.2.1)."""
 WAV_CODECS: Final = "pcm_s16le,pcm_u8,pcm_s24le,pcm_s32le,pcm_f32le"
 
 
@@ -195,18 +197,25 @@ def pixels(data: bytes) -> bytes:
 
 
 def encode(data: bytes) -> bytes:
-    """Make a voice note of a WAV file. Return its length in ms (4 bytes), its waveform (BARS bytes), and Ogg Opus."""
+    """Make a voice note of a WAV file, or of what browsers record: WebM with Opus.
+
+    Return its length in ms (4 bytes), its waveform (BARS bytes), and Ogg Opus. What was Opus is not only put into another
+    container: its loudness has to be heard for the waveform, and so a note is never what somebody else has encoded.
+    """
     import av
 
     note, peaks, length = io.BytesIO(), array("H"), 0
+    kind, codecs = ("matroska", "opus") if data.startswith(EBML) else ("wav", WAV_CODECS)
     with (
-        av.open(io.BytesIO(data), format="wav", options={"codec_whitelist": WAV_CODECS}) as source,
+        av.open(io.BytesIO(data), format=kind, options={"codec_whitelist": codecs}) as source,
         av.open(note, "w", format="ogg") as target,
     ):
         out = target.add_stream("libopus", rate=RATE, options={"application": "voip"})
         out.bit_rate, out.layout, out.thread_count = BITS, "mono", 1
         into = av.AudioResampler("s16", "mono", RATE, FRAME)
         source.streams.audio[0].thread_count = 1
+        if source.streams.audio[0].codec_context.name not in codecs.split(","):  # the list above binds the probe alone
+            raise NoAnswerError(UNREADABLE)
         if (source.duration or 0) > MAX_SECONDS * av.time_base:  # by its own word; it is counted below
             raise NoAnswerError(TOO_LONG)
         for frame in chain(source.decode(audio=0), (None,)):
@@ -286,7 +295,23 @@ def prepare(jobs: str) -> None:
         with wave.open(example, "wb") as file:
             file.setparams((1, 2, RATE, 0, "NONE", ""))
             file.writeframes(bytes(2 * FRAME))
-        decode(encode(example.getvalue())[4 + BARS :])
+        note = encode(example.getvalue())[4 + BARS :]
+        decode(note)
+        encode(_webm(note))
+
+
+def _webm(note: bytes) -> bytes:
+    """Put a voice note into the container that browsers record in."""
+    import av
+
+    made = io.BytesIO()
+    with av.open(io.BytesIO(note), format="ogg") as source, av.open(made, "w", format="webm") as target:
+        out = target.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = out
+                target.mux(packet)
+    return made.getvalue()
 
 
 def take(length: int) -> bytes:
