@@ -72,8 +72,9 @@ class SendFile(Command):
 
     `path`: absolute; it is read once, and may change or go after `Transferred` says that it is sealed. `name`: what the
     others see; empty: the last part of the path. What else there is stands in docs/content.md (Files). An `image` gets
-    a preview, where one can be made of it. A `voice` note is made of a WAV file or of WebM with Opus, or is one: Ogg Opus
-    with one channel; it is refused where that cannot be. A client that ends in between goes on when it is started again.
+    a preview, where one can be made of it. A `voice` note is made of a WAV file or of WebM with Opus, or is one: Ogg
+    Opus with one channel; it is refused where that cannot be. A client that ends in between goes on when it is started
+    again.
     """
 
     conversation: bytes

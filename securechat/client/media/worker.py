@@ -199,8 +199,8 @@ def pixels(data: bytes) -> bytes:
 def encode(data: bytes) -> bytes:
     """Make a voice note of a WAV file, or of what browsers record: WebM with Opus.
 
-    Return its length in ms (4 bytes), its waveform (BARS bytes), and Ogg Opus. What was Opus is not only put into another
-    container: its loudness has to be heard for the waveform, and so a note is never what somebody else has encoded.
+    Return its length in ms (4 bytes), its waveform (BARS bytes), and Ogg Opus. What was Opus is not only put into
+    another container: its loudness has to be heard for the waveform, and so a note is what we have encoded.
     """
     import av
 
