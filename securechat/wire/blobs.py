@@ -34,6 +34,14 @@ def blob_length(size: int) -> int:
     return COMMITMENT_LENGTH + length + TAG_LENGTH * -(-length // CHUNK_BYTES)
 
 
+def part_length(offset: int, chunks: int, length: int) -> int:
+    """Return how many bytes a part of so many whole chunks has, of a blob of `length` bytes, if it begins at `offset`.
+
+    The first part brings the commitment with it; the last one ends with the blob.
+    """
+    return min(chunks * (CHUNK_BYTES + TAG_LENGTH) + (0 if offset else COMMITMENT_LENGTH), length - offset)
+
+
 def is_blob_length(length: int) -> bool:
     """Whether a blob can have this many bytes: one that was not padded has others."""
     if not MIN_BLOB <= length <= MAX_BLOB:

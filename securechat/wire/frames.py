@@ -54,7 +54,7 @@ class FrameReader:
         """Bytes kept of an incomplete frame."""
         return len(self._partial)
 
-    def receive(self, data: bytes) -> Iterator[bytes]:
+    def receive(self, data: bytes | bytearray) -> Iterator[bytes]:
         """Take bytes from the peer; yield the body of each frame that they complete.
 
         Raises `DecodeError` at what cannot be a frame; nothing may be received after that. Exhaust the iterator before
@@ -64,8 +64,7 @@ class FrameReader:
             self._partial += data  # grows in place: a frame that drips in costs time in proportion to its size
             if len(self._partial) < self._needed:
                 return
-            data = bytes(self._partial)
-            self._partial.clear()
+            data, self._partial = self._partial, bytearray()
         start, available = 0, len(data)
         while available - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(data, start)
@@ -77,7 +76,7 @@ class FrameReader:
                 self._needed = end - start
                 break
             start = end
-            yield data[body:end]
+            yield data[body:end] if isinstance(data, bytes) else bytes(memoryview(data)[body:end])
         else:
             if start < available and data[start] != 0:
                 raise DecodeError(_refusal(data[start], 0, self.limit))

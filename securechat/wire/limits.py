@@ -61,12 +61,12 @@ MIN_BLOB = 4144
 MAX_BLOB = 1 << 41
 """Bytes of a blob, whatever its server takes: a file of a tebibyte, padded and encrypted, has fewer."""
 
-MAX_BLOB_PART = 64 << 10
-"""Bytes of a blob in one message: large enough that the rest of the message costs nothing, and small enough that what
-somebody says on the same connection does not wait for long."""
+MAX_BLOB_PART = 32 + 4 * ((64 << 10) + 16)
+"""Bytes of a blob in one message: its commitment, and four of its chunks (`blobs`). A small part costs both sides as
+much work as a large one; how much somebody waits for on a slow connection is for the client, which may ask for less."""
 
 BLOB_WINDOW = 8
-"""Parts of blobs that one session may be sending, and as many that it may have asked for: half a megabyte each."""
+"""Parts of blobs that one session may be sending, and as many that it may have asked for: two megabytes each."""
 
 MAX_EPHEMERAL = 1024
 """Bytes of something that is forwarded once: the offer of a direct link, with its certificate, takes about 540."""

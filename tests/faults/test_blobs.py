@@ -20,7 +20,7 @@ from tests.faults.test_disk import DISKS
 from tests.support import kill_points
 from tests.support.live import LiveServer
 from tests.support.small_disk import SmallDisk
-from tests.support.uploads import begin, bytes_of, download, fetch, put, upload
+from tests.support.uploads import PART, begin, bytes_of, download, fetch, put, upload
 from tests.support.waiting import wait_until
 
 Start = Callable[..., LiveServer]
@@ -169,7 +169,7 @@ def test_a_server_restored_without_some_files_tells_that_they_are_gone(
     server = start_server()
     alice, room = founder(server)
     there = upload(alice, room, data := bytes_of())
-    half = upload(alice, room, data, upto=limits.MAX_BLOB_PART)
+    half = upload(alice, room, data, upto=PART)
     shutil.copytree(server.folder / "data" / "blobs", tmp_path / "copy")
     missing = upload(alice, room, data)
     upload(alice, room, data, half)
@@ -197,9 +197,9 @@ def test_a_disk_that_is_full_stops_an_upload_where_it_is(disk: SmallDisk, start_
     server = start_server(environment={**disk.environment, "SECURECHAT_DISK_FLOOR": "0"})
     alice, room = founder(server)
     data = bytes_of(8 << 20)
-    blob = upload(alice, room, data, upto=4 * limits.MAX_BLOB_PART)
+    blob = upload(alice, room, data, upto=4 * PART)
     disk.fill()
-    offset = 4 * limits.MAX_BLOB_PART
+    offset = 4 * PART
     while isinstance(reply := put(alice, room, blob, data, offset), m.BlobState):
         offset = reply.offset
     assert reply.code == "disk-full", reply

@@ -14,7 +14,7 @@ from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat_lab.cast.wire_client import Person
 from tests.server.test_input_costs import connections_of
-from tests.support.uploads import begin, bytes_of, download, upload
+from tests.support.uploads import PART, begin, bytes_of, download, upload
 from tests.support.waiting import wait_until
 
 Enter = Callable[..., Person]
@@ -43,14 +43,14 @@ def test_a_window_of_parts_is_written_together_and_answered_in_order(enter: Ente
     alice, bob, direct = chat(enter)
     data = bytes_of(2 << 20)
     blob = upload(alice, direct, data, upto=0)
-    offsets = list(range(0, len(data), limits.MAX_BLOB_PART))
+    offsets = list(range(0, len(data), PART))
     for first in range(0, len(offsets), limits.BLOB_WINDOW):
         window = offsets[first : first + limits.BLOB_WINDOW]
         for offset in window:
-            part = data[offset : offset + limits.MAX_BLOB_PART]
+            part = data[offset : offset + PART]
             alice.send(m.PutBlob(alice.protocol.next_id(), direct, blob, offset, part))
         ends = [alice.take(m.BlobState).offset for _ in window]
-        assert ends == [min(offset + limits.MAX_BLOB_PART, len(data)) for offset in window]
+        assert ends == [min(offset + PART, len(data)) for offset in window]
     assert download(bob, direct, blob) == data
 
 
@@ -91,7 +91,7 @@ def test_the_operator_sees_what_files_take_and_what_is_missing(server: Server, e
     alice, _, direct = chat(enter)
     data = bytes_of()
     whole = upload(alice, direct, data)
-    upload(alice, direct, data, upto=limits.MAX_BLOB_PART)
+    upload(alice, direct, data, upto=PART)
     status = server.status()
     assert (status.blob_bytes, status.uploads) == (2 * len(data), 1)
     folder = server._config.data

@@ -7,6 +7,9 @@ from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat.wire.blobs import blob_length
 
+PART = 64 << 10
+"""Bytes of a part, as a client sends them where the connection is slow."""
+
 
 def bytes_of(size: int = 100_000) -> bytes:
     """What a blob of a file of `size` bytes could be."""
@@ -19,7 +22,7 @@ def begin(person: Any, conversation: bytes, blob: bytes, data: bytes) -> Any:
 
 def put(person: Any, conversation: bytes, blob: bytes, data: bytes, offset: int) -> Any:
     """Send the part of `data` that is at an offset."""
-    part = data[offset : offset + limits.MAX_BLOB_PART]
+    part = data[offset : offset + PART]
     return person.ask(m.PutBlob, conversation, blob, offset, part)
 
 
@@ -34,7 +37,7 @@ def upload(person: Any, conversation: bytes, data: bytes, blob: bytes = b"", *, 
     return blob
 
 
-def fetch(person: Any, conversation: bytes, blob: bytes, offset: int = 0, length: int = limits.MAX_BLOB_PART) -> Any:
+def fetch(person: Any, conversation: bytes, blob: bytes, offset: int = 0, length: int = PART) -> Any:
     return person.ask(m.FetchBlob, conversation, blob, offset, length)
 
 

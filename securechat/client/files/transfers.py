@@ -15,7 +15,8 @@ the server has by its own word, of what is here by the length of the file. What 
 reason, and nothing of it is left. A file whose line is deleted or ends is given up with it (`vault.schema`).
 
 What goes over the connection for files is bounded, so that words do not wait behind it: `WINDOW` parts, one where they
-take long. The files that wait take turns.
+take long. Parts are small at first, and larger where they come through quickly: each costs as much work as another. The
+files that wait take turns.
 """
 
 import os
@@ -56,7 +57,7 @@ from securechat.client.vault.transfers import TransferRow
 from securechat.client.vault_files import FILES, beside
 from securechat.content.registry import MAX_FILE, MAX_FILE_NAME, MAX_INLINE, File, encode_body, file_of
 from securechat.errors import SecurechatError, UsageError, sentence
-from securechat.wire.blobs import blob_length
+from securechat.wire.blobs import CHUNK_BYTES, blob_length, part_length
 from securechat.wire.limits import BLOB_ID_LENGTH, MAX_BLOB_PART
 from securechat.wire.messages import (
     RETRYABLE,
@@ -71,10 +72,16 @@ from securechat.wire.messages import (
 )
 
 WINDOW: Final = 4
-"""Parts on their way at once, of all files together: a quarter of a megabyte, which fills a good connection."""
+"""Parts on their way at once, of all files together: a quarter of a megabyte at first, which fills most connections."""
+
+QUICK_SECONDS: Final = 0.1
+"""What a part takes at most, with those before it, for the next ones to be twice as large: up to `MAX_CHUNKS`."""
+
+MAX_CHUNKS: Final = MAX_BLOB_PART // CHUNK_BYTES
+"""Chunks of a part at most."""
 
 SLOW_SECONDS: Final = 0.5
-"""What a part may take; where it takes longer, one goes at a time, so that words come through in between."""
+"""What a part may take; where it takes longer, one of one chunk goes at a time, so that words come through."""
 
 MAX_TRANSFERS: Final = 100
 """Files on their way at once: each may have a copy on this disk."""
@@ -145,6 +152,7 @@ class Transfers:
         self._registry = registry
         self._folder = beside(context.vault.path, FILES)
         self._slow = False
+        self._chunks = 1  # of the next part
         self._running: dict[int, _Transfer] = {}
         self._shared: dict[tuple[bytes, bytes], Path] = {}  # copies that a link may still want, by link and blob
         self.handlers: Final[Mapping[type[commands.Command], Callable[[Any], None]]] = {
@@ -299,8 +307,8 @@ class Transfers:
         match job, result:
             case Seal(), Sealed():
                 self._sealed(transfer, result)
-            case Read(offset=offset), bytes(data):
-                self._put(transfer, offset, data)
+            case Read(), bytes(data):
+                self._put(transfer, job, data)
             case Measure(), int(length):
                 self._measured(transfer, length)
             case Append(data=data), int(length):
@@ -452,7 +460,8 @@ class Transfers:
             transfer.wait()
 
     def _ask_for_part(self, transfer: _Transfer) -> None:
-        offset, length = transfer.next, min(MAX_BLOB_PART, transfer.total - transfer.next)
+        offset = transfer.next
+        length = part_length(offset, self._chunks, transfer.total)
         transfer.next += length
         transfer.in_flight += 1
         row, file = transfer.row, transfer.file
@@ -466,8 +475,9 @@ class Transfers:
         fetch = FetchBlob(0, row.conversation if where is None else where.id, file.blob, offset, length)
         self._context.request(fetch, self._timed(self._answer(transfer, self._fetched(offset, length))))
 
-    def _put(self, transfer: _Transfer, offset: int, data: bytes) -> None:
-        if len(data) != min(MAX_BLOB_PART, transfer.total - offset):
+    def _put(self, transfer: _Transfer, read: Read, data: bytes) -> None:
+        offset = read.offset
+        if len(data) != read.length:
             self._restart(transfer)  # the copy is not whole
             return
 
@@ -564,7 +574,12 @@ class Transfers:
         asked = clock()
 
         def timed(reply: Reply) -> None:
-            self._slow = clock() - asked > SLOW_SECONDS
+            took = clock() - asked
+            self._slow = took > SLOW_SECONDS
+            if took < QUICK_SECONDS:
+                self._chunks = min(2 * self._chunks, MAX_CHUNKS)
+            elif self._slow:
+                self._chunks = 1
             answer(reply)
 
         return timed

@@ -19,7 +19,7 @@ GOODBYE_SECONDS: Final = 2.0
 """For the last bytes to leave; whatever was said is in the vault or the log, whether they do or not."""
 
 _MAX_UNSENT: Final = 1 << 20
-"""Bytes that may wait for a slow server before we send it anything new."""
+"""Encrypted bytes that may wait for a slow server before we send it anything new."""
 
 
 class Connection:
@@ -31,7 +31,7 @@ class Connection:
         self._tls = tls
         self._early = early
         self._protocol = ClientProtocol(f"securechat/{__version__}", time.monotonic())
-        self._unsent = b""
+        self._unsent = memoryview(b"")
 
     @property
     def server_address(self) -> str:
@@ -74,13 +74,17 @@ class Connection:
 
     def send(self, take: Callable[[int, Callable[[], int]], Iterable[FromClient]]) -> None:
         """Send whatever waits, and what `take(free requests, next id)` returns, unless too much waits already."""
-        if not self._protocol.ended and len(self._unsent) < _MAX_UNSENT:
+        waiting = self._tls.has_data_to_send or len(self._unsent) >= _MAX_UNSENT
+        if not (waiting or self._protocol.ended):
             for message in take(limits.MAX_IN_FLIGHT - self._protocol.in_flight, self._protocol.next_id):
                 self._protocol.send(message)
         self._tls.write(self._protocol.data_to_send())
-        self._unsent += self._tls.data_to_send()
-        if self._unsent:
+        while self._unsent or self._tls.has_data_to_send:
+            if not self._unsent:  # what waits is not copied again each time that the system takes some of it
+                self._unsent = memoryview(self._tls.data_to_send())
             self._unsent = self._unsent[send(self.link, self._unsent) :]
+            if self._unsent:
+                return
 
     @property
     def has_unsent(self) -> bool:
@@ -96,7 +100,7 @@ class Connection:
         deadline = Deadline(GOODBYE_SECONDS)
         with contextlib.suppress(OSError):  # TimeoutError is one
             self.link.settimeout(deadline.remaining())
-            self.link.sendall(self._unsent + self._tls.data_to_send())
+            self.link.sendall(bytes(self._unsent) + self._tls.data_to_send())
             self.link.shutdown(socket.SHUT_WR)
             # Closing while bytes are unread would reset the connection, and the reset could overtake our goodbye.
             while self.link.recv(RECEIVE_SIZE):
@@ -107,4 +111,4 @@ class Connection:
         with contextlib.suppress(OSError), self.link:
             self._tls.write(self._protocol.data_to_send())
             self._tls.close()
-            send(self.link, self._unsent + self._tls.data_to_send())
+            send(self.link, bytes(self._unsent) + self._tls.data_to_send())

@@ -28,7 +28,7 @@ from securechat.wire.messages import BlobBytes, BlobState, Code, FetchBlob, PutB
 log = get_logger(__name__)
 
 READY_BYTES = 128 << 10
-"""Bytes that wait for a connection beyond which no more of a blob is read for it: two parts."""
+"""Bytes that wait for a connection beyond which no more of a blob is read for it: half of the largest part."""
 
 RETRY_SECONDS = 60.0
 """When those come again for whom there is no room."""

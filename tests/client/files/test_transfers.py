@@ -16,7 +16,7 @@ from securechat.client.files.jobs import Clear, outcome
 from securechat.content.registry import File, encode_body
 from securechat.errors import UsageError
 from securechat.wire import messages as wire
-from securechat.wire.blobs import blob_length
+from securechat.wire.blobs import CHUNK_BYTES, COMMITMENT_LENGTH, TAG_LENGTH, blob_length
 from tests.support.memory_server import MemoryServer
 from tests.support.people import Person, only, settle
 from tests.support.sounds import note_of
@@ -24,6 +24,12 @@ from tests.support.sounds import note_of
 PARTS = 6
 DATA = os.urandom(1000) * ((PARTS << 16) // 1000)
 """A file of some parts."""
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of one chunk, however fast they are: so a small file has many, and is caught at each of them."""
+    monkeypatch.setattr(transfers, "MAX_CHUNKS", 1)
 
 
 @pytest.fixture
@@ -215,7 +221,7 @@ def test_what_was_moved_before_a_kill_is_not_moved_again(pair: list[Person], sou
     alice.crash()
     alice.connect()
     count(alice, put, 5)
-    assert put == [0, 1 << 16, 2 << 16, 3 << 16, 4 << 16]
+    assert put == [0, *(COMMITMENT_LENGTH + chunks * (CHUNK_BYTES + TAG_LENGTH) for chunks in (1, 2, 3, 4))]
     settle(*pair)
     save(bob, "alice", folder)
     count(bob, fetched, 4)
@@ -444,7 +450,7 @@ def test_what_a_crash_of_the_machine_has_left_half_is_fetched_again(
     share(alice, "bob", source)
     settle(*pair)
     saved = save(bob, "alice", folder)
-    for _ in range(6):
+    for _ in range(4):
         bob.push()
         bob.pull()
     bob.crash()
@@ -767,6 +773,36 @@ def test_where_parts_take_long_one_goes_at_a_time(pair: list[Person], source: Pa
     assert on_their_way[-1] == 1
     settle(*pair)
     assert bob.history("alice", 1)[0].file is not None
+
+
+@pytest.mark.parametrize(("seconds", "chunks"), [(0.0, 4), (transfers.QUICK_SECONDS, 1)])
+def test_where_parts_come_through_quickly_they_become_large(
+    pair: list[Person], source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, chunks: int
+) -> None:
+    """Elsewhere words would wait for them."""
+    monkeypatch.undo()
+    alice, bob = pair
+    source.write_bytes(data := os.urandom(3 << 20))
+    sizes = set[int]()
+
+    def go_on(person: Person) -> None:
+        going = True
+        while going:
+            person.server.seconds += seconds
+            sizes.update(len(message.data) for message in person.to_server if isinstance(message, wire.PutBlob))
+            sizes.update(message.length for message in person.to_server if isinstance(message, wire.FetchBlob))
+            going = person.push() or person.pull()
+
+    share(alice, "bob", source)
+    go_on(alice)
+    assert max(sizes) // CHUNK_BYTES == chunks
+    sizes.clear()
+    settle(*pair)
+    save(bob, "alice", folder)
+    go_on(bob)
+    assert max(sizes) // CHUNK_BYTES == chunks
+    settle(*pair)
+    assert (folder / "sea.jpg").read_bytes() == data
 
 
 def test_a_conversation_that_ends_meanwhile_ends_the_file(pair: list[Person], source: Path) -> None:

@@ -19,7 +19,7 @@ from securechat.wire.blobs import blob_length, is_blob_length, padded
 from tests.server.sequencer.test_coming_and_going import chat, refused
 from tests.support.memory_server import MemoryPerson as Person
 from tests.support.memory_server import MemoryServer
-from tests.support.uploads import begin, bytes_of, download, fetch, put, upload
+from tests.support.uploads import PART, begin, bytes_of, download, fetch, put, upload
 
 Enter = Callable[..., Person]
 DAY = 86_400_000  # ms
@@ -55,14 +55,14 @@ def test_what_one_has_uploaded_the_other_fetches(enter: Enter) -> None:
 def test_an_upload_goes_on_where_it_was_in_another_session(enter: Enter, server: MemoryServer) -> None:
     alice, bob, direct = chat(enter)
     data = bytes_of(300_000)
-    blob = upload(alice, direct, data, upto=3 * limits.MAX_BLOB_PART)
+    blob = upload(alice, direct, data, upto=3 * PART)
     refused(fetch(bob, direct, blob), "not-now")
     alice.drop()
     again = alice.again()
-    refused(put(again, direct, blob, data, 3 * limits.MAX_BLOB_PART), "not-now")  # not started in this session
+    refused(put(again, direct, blob, data, 3 * PART), "not-now")  # not started in this session
     state = begin(again, direct, blob, data)
     assert isinstance(state, m.BlobState)
-    assert state.offset == 3 * limits.MAX_BLOB_PART
+    assert state.offset == 3 * PART
     upload(again, direct, data, blob)
     state = begin(again, direct, blob, data)
     assert isinstance(state, m.BlobState)
@@ -73,7 +73,7 @@ def test_an_upload_goes_on_where_it_was_in_another_session(enter: Enter, server:
 
 def test_bytes_are_never_written_twice_nor_with_a_gap(enter: Enter) -> None:
     alice, bob, direct = chat(enter)
-    data, part = bytes_of(300_000), limits.MAX_BLOB_PART
+    data, part = bytes_of(300_000), PART
     blob = upload(alice, direct, data, upto=2 * part)
     other = bytes(len(data))
     repeated = put(alice, direct, blob, other, 0)
@@ -133,9 +133,9 @@ def test_who_was_removed_fetches_what_they_can_read_and_nothing_later(enter: Ent
 def test_who_is_removed_during_an_upload_does_not_finish_it(enter: Enter, server: MemoryServer) -> None:
     alice, bob, room = den(enter)
     data = bytes_of()
-    blob = upload(bob, room, data, upto=limits.MAX_BLOB_PART)
+    blob = upload(bob, room, data, upto=PART)
     assert isinstance(alice.change(room, Remove(LeafIndex(1))), m.Accepted)
-    refused(put(bob, room, blob, data, limits.MAX_BLOB_PART), "not-found")
+    refused(put(bob, room, blob, data, PART), "not-found")
     refused(fetch(alice, room, blob), "not-now")
     server.now += UNFINISHED_SECONDS * 1000
     server.tidy()
@@ -211,8 +211,8 @@ def test_the_rate_of_uploads_and_of_bytes_is_refused_with_a_time(start: Callable
     server = start(uploads_per_account=Rate(2, 0.1), transfers_per_account=Rate(100, 1))
     alice, _, direct = chat(lambda name: Person(server, name).register().login())
     data = bytes_of(200_000)
-    blob = upload(alice, direct, data, upto=limits.MAX_BLOB_PART)
-    reply = put(alice, direct, blob, data, limits.MAX_BLOB_PART)
+    blob = upload(alice, direct, data, upto=PART)
+    reply = put(alice, direct, blob, data, PART)
     refused(reply, "slow-down")
     assert reply.retry_after == pytest.approx(28_000, abs=100)
     refused(fetch(alice, direct, blob), "slow-down")
@@ -231,7 +231,7 @@ def test_a_blob_expires_while_it_is_fetched(enter: Enter, server: MemoryServer) 
     state = begin(alice, direct, blob, data)
     assert isinstance(fetch(bob, direct, blob), m.BlobBytes)
     server.now = state.expires
-    refused(fetch(bob, direct, blob, limits.MAX_BLOB_PART), "gone")  # to the minute, whenever it is swept
+    refused(fetch(bob, direct, blob, PART), "gone")  # to the minute, whenever it is swept
     refused(begin(alice, direct, blob, data), "gone")
     server.tidy()
     server.sweep_blobs()
@@ -264,7 +264,7 @@ def test_what_is_dropped_deleted_or_left_behind_leaves_nothing_on_the_disk(
     kept = upload(bob, direct, data := bytes_of())
     dropped = upload(bob, direct, bytes_of())
     upload(alice, direct, bytes_of())
-    upload(alice, direct, bytes_of(), upto=limits.MAX_BLOB_PART)
+    upload(alice, direct, bytes_of(), upto=PART)
     upload(carol, room, bytes_of())
     assert len(files_in(server)) == 5
     bob.ask(m.DropBlob, direct, dropped)
@@ -292,10 +292,10 @@ def test_an_id_can_be_used_again_once_its_file_is_gone(enter: Enter, server: Mem
 def test_an_account_that_is_forgotten_during_an_upload_leaves_nothing(enter: Enter, server: MemoryServer) -> None:
     alice, _, direct = chat(enter)
     data = bytes_of()
-    blob = upload(alice, direct, data, upto=limits.MAX_BLOB_PART)
+    blob = upload(alice, direct, data, upto=PART)
     session = alice.link._handler._session
     server.sequencer.operate(ForgetAccount("alice", lambda _: None))
-    alice.link._handler._desk.transfers.put(session, m.PutBlob(9, direct, blob, limits.MAX_BLOB_PART, b"late"))
+    alice.link._handler._desk.transfers.put(session, m.PutBlob(9, direct, blob, PART, b"late"))
     server.run()
     server.tidy()
     server.sweep_blobs()
@@ -306,7 +306,7 @@ def test_an_account_that_is_forgotten_during_an_upload_leaves_nothing(enter: Ent
 def test_a_folder_that_is_newer_or_older_than_the_store_is_swept(enter: Enter, server: MemoryServer) -> None:
     alice, bob, direct = chat(enter)
     lost, cut, kept = [upload(alice, direct, bytes_of()) for _ in range(3)]
-    half = upload(alice, direct, bytes_of(), upto=limits.MAX_BLOB_PART)
+    half = upload(alice, direct, bytes_of(), upto=PART)
     paths = {blob: server.files._path(server.store.blobs.find(direct, blob).file) for blob in (lost, cut, kept, half)}  # type: ignore[union-attr]  # there
     paths[lost].unlink()
     os.truncate(paths[cut], 100)
@@ -342,11 +342,11 @@ def test_bytes_that_are_missing_are_noticed_when_they_are_asked_for(enter: Enter
 def test_an_upload_whose_beginning_is_lost_begins_again(enter: Enter, server: MemoryServer) -> None:
     alice, bob, direct = chat(enter)
     data = bytes_of(200_000)
-    blob = upload(alice, direct, data, upto=2 * limits.MAX_BLOB_PART)
+    blob = upload(alice, direct, data, upto=2 * PART)
     found = server.store.blobs.find(direct, blob)
     assert found is not None
     os.truncate(server.files._path(found.file), 10)
-    refused(put(alice, direct, blob, data, 2 * limits.MAX_BLOB_PART), "busy")
+    refused(put(alice, direct, blob, data, 2 * PART), "busy")
     server.sweep_blobs()
     upload(alice, direct, data, blob)
     assert download(bob, direct, blob) == data
@@ -388,14 +388,14 @@ def test_a_disk_that_fills_up_during_an_upload_costs_no_byte_of_it(
 ) -> None:
     alice, bob, direct = chat(enter)
     data = bytes_of(200_000)
-    blob = upload(alice, direct, data, upto=limits.MAX_BLOB_PART)
+    blob = upload(alice, direct, data, upto=PART)
     with monkeypatch.context() as patched:
         patched.setattr("securechat.server.blobs.folder._write", no_room)
-        refused(put(alice, direct, blob, data, limits.MAX_BLOB_PART), "disk-full")
-    refused(put(alice, direct, blob, data, limits.MAX_BLOB_PART), "not-now")  # it has to ask first how far it is
+        refused(put(alice, direct, blob, data, PART), "disk-full")
+    refused(put(alice, direct, blob, data, PART), "not-now")  # it has to ask first how far it is
     state = begin(alice, direct, blob, data)
     assert isinstance(state, m.BlobState)
-    assert state.offset == limits.MAX_BLOB_PART
+    assert state.offset == PART
     upload(alice, direct, data, blob)
     assert download(bob, direct, blob) == data
 
@@ -409,10 +409,10 @@ def test_what_was_written_and_told_to_nobody_is_written_again(enter: Enter, serv
     """Killed between the bytes and the answer, or before the row: the client hears how far it has come."""
     alice, bob, direct = chat(enter)
     data = bytes_of(100_000)
-    blob = upload(alice, direct, data, upto=limits.MAX_BLOB_PART)
+    blob = upload(alice, direct, data, upto=PART)
     found = server.store.blobs.find(direct, blob)
     assert found is not None
-    server.files.append(found.file, limits.MAX_BLOB_PART, [data[limits.MAX_BLOB_PART :]])  # whole, and not noted
+    server.files.append(found.file, PART, [data[PART :]])  # whole, and not noted
     state = begin(alice, direct, blob, data)
     assert isinstance(state, m.BlobState)
     assert state.offset == len(data)
