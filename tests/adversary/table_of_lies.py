@@ -695,9 +695,10 @@ TABLE: Final[dict[str, dict[str, Row]]] = {
             "Refused local; TransferEnded": ["one less", "one more", "the most"],
         },
         "data": {
-            "Disconnected": ["empty", "one byte more"],
+            "Disconnected": ["empty"],
             "Refused local; TransferEnded": [
                 "one byte less",
+                "one byte more",
                 "first byte altered",
                 "last byte altered",
                 "zeros",

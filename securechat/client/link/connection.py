@@ -89,7 +89,7 @@ class Connection:
     @property
     def has_unsent(self) -> bool:
         """Whether bytes wait that the system has not taken."""
-        return bool(self._unsent)
+        return bool(self._unsent) or self._tls.has_data_to_send
 
     def say_goodbye(self) -> None:
         """Say goodbye to the server, in the protocol and in TLS, and wait until it is out. Only `close` may follow."""

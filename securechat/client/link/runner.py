@@ -193,7 +193,7 @@ class Runner:
 
     def _wait(self, selector: selectors.BaseSelector) -> None:
         """Wait until there is something to do, and read whatever has arrived."""
-        ready = {key.fileobj for key, _ in selector.select(self._patience())}
+        ready = self._read(selector)
         if self._waker in ready:
             self._waker.clear()
         if worked := [self._worked.get() for _ in range(min(self._worked.qsize(), UNIT))]:  # nobody else takes any
@@ -204,18 +204,29 @@ class Runner:
             self._engine.link_news(told)
         now = time.monotonic()
         if (connection := self._connection) is not None:
-            try:
-                if connection.link in ready:
-                    self._arrived += connection.receive()
-                elif now >= connection.timer:
-                    self._arrived += connection.handle_timer()
-            except (OSError, PeerError) as error:
-                self._lose(selector, connection, self._describe(error))
+            if connection.link not in ready and now >= connection.timer:
+                self._arrived += connection.handle_timer()
         elif self._backoff.until and now >= self._backoff.until:
             self._backoff.until = 0.0
             self._connecting.start()
         if (timer := self._engine.timer) is not None and now >= timer:
             self._engine.handle_timer()
+
+    def _read(self, selector: selectors.BaseSelector) -> set[object]:
+        """Wait, and read; return what is ready. A part of a message alone is nothing to go round for."""
+        while True:
+            patience = self._patience()
+            ready: set[object] = {key.fileobj for key, _ in selector.select(patience)}
+            if (connection := self._connection) is None:
+                return ready
+            if connection.link in ready:
+                try:
+                    self._arrived += connection.receive()
+                except (OSError, PeerError) as error:
+                    self._lose(selector, connection, self._describe(error))
+                    return ready
+            if ready != {connection.link} or self._arrived or connection.has_unsent or patience == 0.0:
+                return ready
 
     def _patience(self) -> float | None:
         """Return the seconds until something is due; None: nothing is, so wait to be woken."""

@@ -40,6 +40,9 @@ RECEIVE_BYTES = 32 << 10
 RECEIVE_BYTES_BEFORE_LOGIN = 4 << 10
 """Bytes of one `recv`: many records at once, but not so much that one peer holds up the thread."""
 
+RECEIVE_BYTES_ALONE = 128 << 10
+"""The same where nobody talks whom that could hold up: half of a large part of a blob."""
+
 LEAST_BYTES = 256
 """Bytes of one `recv` at least, however small the records were: a few of the smallest."""
 
@@ -231,7 +234,9 @@ class Connection:
         self.spoke = False
         before, units, plaintext = protocol.units, 0, b""
         if not protocol.waiting:
-            size = RECEIVE_BYTES if self._logged_in else RECEIVE_BYTES_BEFORE_LOGIN
+            size = max(RECEIVE_BYTES, min(most * BYTES_PER_UNIT, RECEIVE_BYTES_ALONE))
+            if not self._logged_in:
+                size = RECEIVE_BYTES_BEFORE_LOGIN
             try:
                 data = self.socket.recv(min(max(most * self._record, LEAST_BYTES), size))
             except BlockingIOError:
