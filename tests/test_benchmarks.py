@@ -18,7 +18,7 @@ from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.systems import peers
 from scripts.benchmarks.systems.floor import Floor
 from scripts.benchmarks.systems.system import Client, ServerFailedError
-from scripts.benchmarks.work import login, workloads
+from scripts.benchmarks.work import doors, login, rotation, workloads
 
 INSTALLED = peers.installed()  # on most machines none: scripts/bench is where they are asked for
 
@@ -135,3 +135,16 @@ def test_what_cannot_be_compared_is_told_in_a_line(tmp_path: Path, capsys: pytes
 def test_only_a_checkout_is_compared_with(tmp_path: Path) -> None:
     with pytest.raises(beside.NotComparableError, match="is not a checkout"):
         beside.set_up("old", tmp_path)
+
+
+def test_a_walk_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, small in (("SIZES", (3,)), ("COMMITS", 12), ("ROUNDS", 1)):
+        monkeypatch.setattr(doors, name, small)
+    figures = {figure.metric: figure.value for figure in doors.doors()}
+    assert 1_000 < figures["one commit"] < 1_500
+    assert figures["server CPU to a reader"] > 0
+
+
+def test_a_rotation_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotation, "SIZES", (3,))
+    assert all(figure.value > 0 for figure in rotation.rotation())

@@ -1,8 +1,8 @@
 """What it costs to keep handshakes for who is away, and to follow them: bytes, and CPU time of server and client.
 
-Real commits of rooms of 3, 30 and 300 in which every parent node has a key, each by another member, with certificates
-and rules as in use. The real store and the sequencer's reading, without connections; held against the same entries as
-history, before they were given up. At the client the engine with the checks of a log, without its vault.
+Real commits of rooms of 3, 30, 300 and 1,000 in which every parent node has a key, each by another member, with
+certificates and rules as in use. The real store and the sequencer's reading, without connections; held against the same
+entries as history, before they were given up. At the client the engine with the checks of a log, without its vault.
 """
 
 import os
@@ -51,7 +51,7 @@ from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.wire.chain import CHAIN_START, MLS_MESSAGE, next_chain
 from securechat.wire.messages import Entry, Subscribe
 
-SIZES: Final = (3, 30, 300)  # members
+SIZES: Final = (3, 30, 300, 1_000)  # members
 COMMITS: Final = 1_000
 ROUNDS: Final = 7
 NOW: Final = int(time.time())
@@ -289,7 +289,7 @@ def _stream(store: SQLiteStore, folder: Path) -> float:
     heirs = Heirs(store.directory)
     reading = Reading(turn, store.logs, store.inboxes, store.directory, conversations, news, heirs, sink, hand_in)
     session = Session(sink)
-    session.device = READER
+    session.account, session.device = "reader", READER
     began = time.process_time()
     reading.subscribe(session, Subscribe(1, ROOM, 0))
     for effect in turn.effects:
