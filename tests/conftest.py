@@ -1,5 +1,6 @@
 """Settings and fixtures for the whole suite."""
 
+import gc
 import os
 import sys
 import threading
@@ -64,6 +65,17 @@ LONG = ("faults", "test_commands", "test_live", "test_mls_vectors")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not any(name in item.path.parts or name == item.path.stem for name in LONG))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from what is collected here: it stays, and takes long to be searched in each round."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 # ---- a test that failed may leave a thread of the server's, which the interpreter would wait for, for ever
