@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from functools import partial, wraps
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -10,6 +11,7 @@ from click.core import ParameterSource
 from platformdirs import user_data_path
 
 from securechat.cli.common import PATH
+from securechat.errors import TrustError
 from securechat.ui.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -183,6 +185,15 @@ no_input = click.option(
 )  # fmt: skip
 
 
+_MAX_OWNERS = 40
+"""Programs in a row that may end, or break off, while a command goes through them, each within a minute: more than can
+be there at once (`ui.rpc.door`). What stands between a command and the program that has the vault open, and spoils what
+they say, looks like that for ever."""
+
+_LONG_SECONDS = 60.0
+"""A program through which a command went for so long has ended in an ordinary way."""
+
+
 def run_script(options: "Options", command: "Callable[[ChatClient, Events], ExitCode]") -> NoReturn:
     """Run a command of a script, through the program that has the vault open where there is one, and exit."""
     from queue import SimpleQueue
@@ -190,15 +201,21 @@ def run_script(options: "Options", command: "Callable[[ChatClient, Events], Exit
     from securechat.ui.handover import OwnerGone
     from securechat.ui.start import prepare, reach_client
 
-    start, code = prepare(options), None
+    start, code, gone = prepare(options), None, 0
     try:
         while code is None:
             events: Events = SimpleQueue()
+            began = monotonic()
             try:
                 with reach_client(start, events.put) as core:
                     code = command(core, events)
-            except OwnerGone:
-                pass  # what it has done is in the vault, and we go on from there
+            except OwnerGone:  # what it has done is in the vault, and we go on from there
+                gone = gone + 1 if monotonic() - began < _LONG_SECONDS else 1
+                if gone == _MAX_OWNERS:
+                    raise TrustError(
+                        f"The program that has your data open has broken off {gone} times in a row. End it and try "
+                        "again; if that does not help, something of your user on this machine stands between the two."
+                    ) from None
     finally:
         start.password.forget()
     raise SystemExit(code)

@@ -1,5 +1,6 @@
 """A vault that is in use is reached through its owner: by whoever can open it, and by nobody else."""
 
+import itertools
 import json
 import os
 import signal
@@ -276,18 +277,19 @@ TAMPERINGS: tuple[Tampering, ...] = (
 class Relay:
     """A program of the same user in the owner's place, which passes on what is said, proofs and all.
 
-    It tampers with one connection, the first or the second, in one direction, once so many records have passed.
+    It tampers with one connection of each asker, the first or the second, in one direction, once so many records have
+    passed.
     """
 
     def __init__(
-        self, owner: Owner, tampering: Tampering = untouched, *, connection: int = 0, says: str = "", after: int = 1
+        self, path: Path, tampering: Tampering = untouched, *, connection: int = 0, says: str = "", after: int = 1
     ) -> None:
         self.heard = bytearray()
         self._tampering, self._after = tampering, after
         self._tampers_with = (connection, says)
-        self._behind = owner.path.with_name("moved.socket")
-        owner.path.rename(self._behind)
-        self._listener = sockets.listen(owner.path)
+        self._behind = path.with_name("moved.socket")
+        path.rename(self._behind)
+        self._listener = sockets.listen(path)
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._sockets = [self._listener]
 
@@ -296,6 +298,7 @@ class Relay:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         for thread in self._threads:  # those who were connected have hung up
             thread.join(SECONDS)
             assert not thread.is_alive()
@@ -303,8 +306,11 @@ class Relay:
             each.close()
 
     def _accept(self) -> None:
-        for number in (0, 1):
-            asker, _ = self._listener.accept()
+        for number in itertools.cycle((0, 1)):
+            try:
+                asker, _ = self._listener.accept()
+            except OSError:
+                return
             owner = socket.socket(socket.AF_UNIX)
             self._sockets += asker, owner
             owner.connect(str(self._behind))
@@ -344,7 +350,7 @@ def error_of(event: Event) -> Exception | None:
 
 
 def test_who_passes_the_proofs_on_reads_nothing(owner: Owner) -> None:
-    with Relay(owner) as relay, owner.asker() as (remote, events):
+    with Relay(owner.path) as relay, owner.asker() as (remote, events):
         command = commands.Send(BOB.id, "what nobody reads")
         remote.do(command)
         until(events, Done)
@@ -358,7 +364,7 @@ def test_who_passes_the_proofs_on_reads_nothing(owner: Owner) -> None:
 
 @pytest.mark.parametrize("tampering", TAMPERINGS)
 def test_who_passes_the_proofs_on_asks_for_nothing(owner: Owner, tampering: Tampering) -> None:
-    with Relay(owner, tampering, says="asker", after=2), owner.asker() as (remote, events):
+    with Relay(owner.path, tampering, says="asker", after=2), owner.asker() as (remote, events):
         sent = [commands.Send(BOB.id, text) for text in ("one", "two", "three")]
         remote.do(sent[0])  # behind the wish for events
         until(events, Done)
@@ -371,7 +377,7 @@ def test_who_passes_the_proofs_on_asks_for_nothing(owner: Owner, tampering: Tamp
 
 @pytest.mark.parametrize("tampering", TAMPERINGS)
 def test_who_passes_the_proofs_on_tells_nothing(owner: Owner, tampering: Tampering) -> None:
-    with Relay(owner, tampering, says="owner"), owner.asker() as (_, events):
+    with Relay(owner.path, tampering, says="owner"), owner.asker() as (_, events):
         wait_until(lambda: any(each.listens for each in owner.door._inside))
         for event in (Connected("s", ""), LoggedIn("alice", resumed=False), Ready()):
             owner.door.event(event)
@@ -382,7 +388,7 @@ def test_who_passes_the_proofs_on_tells_nothing(owner: Owner, tampering: Tamperi
 
 @pytest.mark.parametrize("tampering", [altered, repeated, cut_short, line_put_in, record_put_in])
 def test_who_passes_the_proofs_on_answers_nothing(owner: Owner, tampering: Tampering) -> None:
-    with Relay(owner, tampering, connection=1, says="owner"), owner.asker() as (remote, _):
+    with Relay(owner.path, tampering, connection=1, says="owner"), owner.asker() as (remote, _):
         assert remote.conversations() == [BOB]
         with pytest.raises(OwnerGone if tampering is cut_short else TrustError):
             remote.conversations()
@@ -676,6 +682,26 @@ def test_files_go_from_script_to_script_also_through_whoever_has_the_vault_open(
     code, path, why = run(site, "bob", "save", "1", "--folder", str(site.folder / "there"))
     assert (code, path) == (ExitCode.FAILURE, "")
     assert "There is no file in that message" in why
+
+
+def test_a_command_does_not_try_for_ever_to_get_past_what_spoils_it(site: LiveServer) -> None:
+    following = begin(site, "bob", "recv", "--follow")
+    try:
+        assert "alice: first" in read_line(following)
+        (vault,) = (site.folder / "vaults").glob("bob*.vault")
+        with Relay(sockets.path_of(vault), altered, says="asker"):
+            code, _, complaint = run(site, "bob", "send", "--to", "alice", typed="spoilt")
+        assert code == ExitCode.UNTRUSTED
+        assert "has broken off 40 times in a row. End it and try again" in complaint
+        assert complaint.count("\n") == 1
+        sockets.path_of(vault).unlink()
+        vault.with_name("moved.socket").rename(sockets.path_of(vault))
+        with Relay(sockets.path_of(vault)):
+            assert run(site, "bob", "send", "--to", "alice", typed="passed on") == (0, "", "")
+    finally:
+        end(following)
+    heard = run(site, "alice", "recv")[1]
+    assert (heard.count("spoilt"), heard.count("passed on")) == (0, 1)
 
 
 def test_whoever_does_not_answer_is_named(site: LiveServer) -> None:
