@@ -284,6 +284,15 @@ def test_an_invitation_is_answered_by_the_rooms_name_or_alone(screen: Screen) ->
     assert "Several have asked: #club, #den. Type /decline" in screen.type("/decline")
 
 
+def test_an_invitation_and_the_request_of_its_inviter_are_one_question(screen: Screen) -> None:
+    screen.client.asked.append(replace(CLUB, inviter="dave"))
+    screen.client.add(conversation("dave", state="request"))
+    screen.type("/accept")
+    assert screen.commands() == [commands.AcceptInvitation(CLUB.conversation, 3)]
+    screen.client.add(conversation("erin", state="request"))
+    assert "Several have asked: erin, #club. Type /accept" in screen.type("/accept")
+
+
 def test_an_invitation_of_an_earlier_session_is_shown_once_at_the_start() -> None:
     screen = Screen(start=False)
     screen.client.asked.append(CLUB)

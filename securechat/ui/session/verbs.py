@@ -216,7 +216,8 @@ def _asked(chat: Session, rest: str, what: str) -> ConversationSnapshot | Invita
         return found
     if rest:
         return chat.place.direct(rest, what)
-    asking = [one for one in chat.client.conversations() if one.state == "request"]
+    inviting = {each.inviter for each in invitations}  # a stranger's comes with a request, and is one question with it
+    asking = [one for one in chat.client.conversations() if one.state == "request" and one.name not in inviting]
     questions = [*map(title, asking), *(clean_line(each.name) for each in invitations)]
     if not questions:
         raise UsageError("Nobody has asked to chat with you, or invited you.")

@@ -55,7 +55,7 @@ def _said(event: Event, conversation: ConversationSnapshot | None) -> Iterator[S
         case Disconnected():
             yield notice(f"No connection: {clean_line(event.reason)} Tried again by itself; /reconnect tries now.")
         case LoggedIn():
-            yield notice(f"{'Welcome back' if event.resumed else 'Welcome'}, {clean_line(event.account)}.")
+            yield notice(f"Welcome, {clean_line(event.account)}.")
         case PasswordWanted():
             yield warning(why_password(event))
         case Waiting():
