@@ -129,7 +129,7 @@ type_of: Final = type
 # --- the same in types ------------------------------------------------------------------------------------------------
 
 HexText = Annotated[str, Meta(pattern="^([0-9a-f]{2})*$")]
-Id = Annotated[str, Meta(pattern=f"^[0-9a-f]{{{2 * ID_LENGTH}}}$", max_length=2 * ID_LENGTH)]  # `$` lets "\n" pass
+Id = Annotated[str, Meta(pattern=f"^([0-9a-f]{{{2 * ID_LENGTH}}})?$", max_length=2 * ID_LENGTH)]  # `$` lets "\n" pass
 Integer = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 
 
@@ -162,7 +162,7 @@ def json_type(hint: Any) -> Any:
 def given_type(hint: Any, name: str = "") -> Any:
     """Return the type of what a caller may give for a value of this one: bounded where `json_type` need not be.
 
-    `name`: of the field. One that is called so holds the id of a conversation.
+    `name`: of the field. One that is called so holds the id of a conversation, or is empty, for all of them or none.
     """
     if isinstance(hint, type) and is_dataclass(hint):
         hints = get_type_hints(hint)

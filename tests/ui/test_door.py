@@ -165,6 +165,19 @@ def test_who_comes_later_is_told_where_the_owner_is_and_then_what_happens(owner:
         assert owner.client.calls == [command]
 
 
+def test_what_is_about_all_conversations_or_none_goes_through_and_what_is_no_command_is_refused(owner: Owner) -> None:
+    with owner.asker() as (remote, events):
+        prefer = commands.Prefer("presence", "off")
+        remote.do(prefer)
+        assert until(events, Done)[-1].command == prefer.id
+        wrong = commands.Prefer("nothing", "off")  # type: ignore[arg-type]  # as another version may say
+        remote.do(wrong)
+        assert until(events, Refused)[-1].command == wrong.id
+        remote.do(commands.Visit(b""))
+        wait_until(lambda: owner.client.visits == [(b"", 0)])
+        assert owner.client.calls == [prefer]
+
+
 def test_reads_are_the_owners(owner: Owner) -> None:
     owner.client.receive(BOB, "bob", "one")
     owner.client.receive(BOB, "bob", "two\n\u202e", trust="verified")

@@ -106,6 +106,8 @@ class RemoteClient(ChatClient):
         try:
             for line in self._commands.lines():
                 said = json.loads(line)
+                if (error := said.get("error", {})).get("code", 0) < 0 and said["id"]:  # no event tells of it
+                    self._on_event(Refused("local", str(error["message"]), command=said["id"]))
                 if said.get("method") == "event":
                     event = event_from(said["params"])
                     self._on_event(event)
