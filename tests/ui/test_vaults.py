@@ -5,6 +5,7 @@ import queue
 import shutil
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -20,6 +21,7 @@ from securechat.client.password_source import PasswordSource
 from securechat.client.vault.vault import Vault
 from securechat.client.vault_files import CARD, KEY, beside
 from securechat.errors import RefusedError, SecurechatError, StorageError, TrustError, UnreachableError, UsageError
+from securechat.files import InUseError
 from securechat.transport.certificate_files import pin_of
 from securechat.ui.start import Options, Start, open_client, prepare
 from securechat_lab.cast.live import PASSWORD, PATIENCE, LiveClient
@@ -84,6 +86,33 @@ def vaults(options: Options) -> list[Path]:
 def at(options: Options, host: str, port: int) -> Options:
     """The same as they would be typed later: without a CA."""
     return replace(options, server=f"{host}:{port}", ca=None, register=False)
+
+
+def test_a_vault_is_not_closed_under_a_core_that_does_not_end(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("securechat.ui.start.END_SECONDS", 0.1)
+    told: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
+    goes_on = threading.Event()
+
+    def slowly(event: events.Event) -> None:
+        told.put(event)
+        if isinstance(event, events.Ready):
+            goes_on.wait(PATIENCE)
+
+    start = prepare(options)
+    with open_client(start, slowly, again=True) as core:
+        core.start()
+        while not isinstance(told.get(timeout=PATIENCE), events.Ready):
+            pass
+    with pytest.raises(InUseError), open_client(start, told.put):
+        pass
+    goes_on.set()
+    while not isinstance(event := told.get(timeout=PATIENCE), events.Ended):
+        pass
+    assert event.error is None
+    for _ in range(2):
+        enter(replace(options, user="bob"))  # the twin: one that ends can be opened again
 
 
 def test_one_vault_is_found_however_its_server_is_typed_and_whatever_it_is_called(

@@ -114,6 +114,12 @@ class Runner:
         self._closing.set()
         self._waker.wake()
 
+    def wait_for_end(self, seconds: float) -> bool:
+        """Wait until the thread has ended, at most so long. Return whether it has, or was never started."""
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
     def _take_connection(self, outcome: Connection | Exception) -> None:
         self._outcomes.put(outcome)
         self._waker.wake()

@@ -124,6 +124,8 @@ class Database(Statements):
         self.cost: Final = unlocked.cost
         """What a guess at it costs."""
         self.discard_at_close = False
+        self.left_open = False
+        """Whether somebody still works with it who does not end: then it stays open until the process ends."""
         self._key = unlocked.key
         self._lock = lock
         self._readers: list[ReadOnly] = []

@@ -27,6 +27,12 @@ class OwnedClient(ChatClient):
         """Answer what others have asked for, and end, without keeping the caller waiting. `Ended(None)` follows."""
         threading.Thread(target=self._close_in_order, name="door-closing", daemon=True).start()
 
+    def end(self, seconds: float) -> bool:
+        """End, and wait at most so long until nothing works with the vault any more. Return whether that is so."""
+        self.close_door()
+        super().close()
+        return self._runner.wait_for_end(seconds)
+
     def close_door(self) -> None:
         """Let nobody in any more. What others have asked for is waited for, where `close` has not done so."""
         if self._door is not None:
