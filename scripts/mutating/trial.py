@@ -116,5 +116,5 @@ def pytest_on(folder: Path, tests: Sequence[str], said: Path, plugins: Sequence[
     assert spec.origin == str(folder / "securechat" / "__init__.py"), "the tests would import what is not altered"
     options = ["--exitfirst", "--quiet", "--no-header", "--hypothesis-profile=few", "-p", "no:xdist", "--timeout=60"]
     rewritten = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # `prepare` was earlier
-    files = [f"--basetemp={folder}.files"]  # where pytest puts them by itself, it also clears away what others have left
+    files = [f"--basetemp={folder}.files"]  # where pytest keeps them by itself it clears away what others have left
     return int(pytest.main([*options, *rewritten, *files, *tests], [*plugins]))

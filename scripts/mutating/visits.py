@@ -1,7 +1,7 @@
 """Which tests come by an altered place: those alone are run, and if there are none, nobody notices.
 
-A place is known by its function. Each function is altered once so that it tells that it was entered. What is altered
-outside of functions may concern every test, and what a fixture of several tests enters counts for each.
+A place is known by its statement. Each statement of a function is altered once so that it tells that it is made. What
+is altered outside of functions may concern every test, and what a fixture of several tests does counts for each.
 """
 
 import ast
@@ -15,41 +15,48 @@ from typing import Any, Final
 
 import pytest
 
-Function = tuple[str, int]
-"""A module's path, and the line where the function begins, with its decorators."""
+Statement = tuple[str, int]
+"""A module's path, and the line where the statement begins."""
 
 _TOLD: Final = "entered_by_a_test"
 _EVERY: Final = ""
 
 
 def telling(file: str, text: str) -> str:
-    """Return a module's text in which each function tells `Visits` that it was entered; in another process, nobody."""
+    """Return a module's text in which each statement tells `Visits` that it is made; in another process, nobody."""
     tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            tells = f"__import__('builtins').__dict__.get({_TOLD!r}, id)({(file, _begins(node))!r})"
-            node.body[:0] = ast.parse(tells).body
+    functions = (each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef))
+    inside = {id(node): node for function in functions for node in ast.walk(function)}
+    for node in inside.values():
+        for name in ("body", "orelse", "finalbody"):
+            block = getattr(node, name, None)
+            if isinstance(block, list):
+                setattr(node, name, [each for one in block for each in (_tell(file, one), one)])
     return ast.unparse(tree)
 
 
+def _tell(file: str, statement: ast.stmt) -> ast.stmt:
+    return ast.parse(f"__import__('builtins').__dict__.get({_TOLD!r}, id)({(file, statement.lineno)!r})").body[0]
+
+
 class Visits:
-    """A plugin for pytest that writes down what each test enters and how long it computes."""
+    """A plugin for pytest that writes down by which statements each test comes and how long it computes."""
 
     def __init__(self, written: Path) -> None:
         self._written = written
-        self._entered: dict[str, set[Function]] = defaultdict(set)
+        self._made: dict[str, set[Statement]] = defaultdict(set)
         self._seconds: dict[str, float] = {}
         self._test = _EVERY
-        setattr(builtins, _TOLD, lambda function: self._entered[self._test].add(function))
+        setattr(builtins, _TOLD, lambda statement: self._made[self._test].add(statement))
 
     def pytest_collection_finish(self) -> None:
-        """What was entered until here was entered by the import of a module."""
-        self._imported = set(self._entered[self._test])
+        """What was made until here was made by the import of a module."""
+        self._imported = set(self._made[self._test])
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Watch, from the setup of a test on."""
         self._test, self._began = nodeid, time.process_time()
-        self._entered[nodeid] = set()
+        self._made[nodeid] = set()
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         """It is over."""
@@ -67,10 +74,10 @@ class Visits:
 
     def pytest_sessionfinish(self) -> None:
         """Write it down."""
-        every = self._entered.pop(_EVERY, set())
+        every = self._made.pop(_EVERY, set())
         tests = {
-            test: {"seconds": self._seconds[test], "entered": sorted(entered | every)}
-            for test, entered in self._entered.items()
+            test: {"seconds": self._seconds[test], "made": sorted(made | every)}
+            for test, made in self._made.items()
         }
         self._written.write_text(json.dumps({"tests": tests, "imported": sorted(self._imported)}))
 
@@ -98,27 +105,27 @@ class Known:
 
     def by(self, file: str, text: str, line: int) -> dict[str, float]:
         """The tests that come by a line of a module, in their order, and the seconds that each computes."""
-        inside = _functions(text, line)
+        _, statement = _place(text, line)
         return {
             test: known["seconds"]
             for test, known in self._tests.items()
-            if not inside or [file, inside[-1]] in known["entered"]
+            if statement is None or [file, statement] in known["made"]
         }
 
     def is_imported(self, file: str, text: str, line: int) -> bool:
         """Whether a line of a module is run, or is part of what is made, while modules are imported."""
-        inside = _functions(text, line)
-        return not inside or any([file, each] in self._imported for each in inside)
+        functions, statement = _place(text, line)
+        return statement is None or any([file, each] in self._imported for each in functions)
 
 
-def _functions(text: str, line: int) -> list[int]:
-    """The lines where those functions begin in whose bodies `line` is, from the outside inwards."""
-    return [
-        _begins(node)
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.FunctionDef) and node.body[0].lineno <= line <= (node.end_lineno or line)
-    ]
-
-
-def _begins(function: ast.FunctionDef) -> int:
-    return min([function.lineno, *(each.lineno for each in function.decorator_list)])
+def _place(text: str, line: int) -> tuple[list[int], int | None]:
+    """The first lines in the bodies of the functions around `line`, and where its statement begins, if it is in one."""
+    functions: list[int] = []
+    statement = None
+    for node in ast.walk(ast.parse(text)):  # from the outside inwards
+        if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or line):
+            if functions:
+                statement = node.lineno
+            if isinstance(node, ast.FunctionDef) and node.body[0].lineno <= line:
+                functions.append(node.body[0].lineno)
+    return functions, statement
