@@ -221,14 +221,14 @@ def test_the_rate_of_uploads_and_of_bytes_is_refused_with_a_time(start: Callable
 
 
 def test_a_small_part_of_a_file_counts_like_one_of_sixteen_kib(start: Callable[..., MemoryServer]) -> None:
-    server = start(transfers_per_account=Rate(3 * 16, 1))
+    server = start(transfers_per_account=Rate(3 * 16, 0.1))
     alice, _, direct = chat(lambda name: Person(server, name).register().login())
     blob = upload(alice, direct, bytes_of(20))  # one part
     for _ in range(2):
         assert isinstance(fetch(alice, direct, blob, 0, 100), m.BlobBytes)
     reply = fetch(alice, direct, blob, 0, 100)
     refused(reply, "slow-down")
-    assert reply.retry_after == pytest.approx(16_000, abs=900)
+    assert reply.retry_after == pytest.approx(160_000, abs=15_000)
 
 
 def start_anew(person: Person, conversation: bytes) -> object:
