@@ -224,6 +224,7 @@ ONE, TWO = Identity("a", b"\2" * 32), Identity("b", b"\1" * 32)
     ],
 )
 def test_rules_have_one_encoding(rules: Rules) -> None:
+    assert Rules.decode(encoded(3, b"#lobby")) == OPEN
     assert Rules.decode(rules.encode()) == rules
     assert rules_of((rules.extension(),)) == rules
 

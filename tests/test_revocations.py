@@ -73,6 +73,15 @@ def test_a_revocation_names_a_leaf_and_that_alone(subtests: pytest.Subtests) -> 
         check(alice, revoked(), frozenset({BOBS}))
 
 
+def test_an_owner_revokes_a_device_that_is_here_and_no_other() -> None:
+    alice, *_ = room()
+    statement = revoked(ALICE, seq=9)
+    assert check(alice, statement) == statement
+    for wrong in (revoked(ALICE, seq=2), revoked(ALICE, seq=9, device_id=b"another device!!")):
+        with pytest.raises(PeerError, match="a device that is not here"):  # though the rules name the key
+            check(alice, wrong)
+
+
 def test_another_statement_is_no_revocation() -> None:
     alice, *_ = room()
     with pytest.raises(PeerError, match="no such statement"):
