@@ -507,10 +507,10 @@ def test_rules_have_a_limit_as_a_whole() -> None:
     fits = replace(INVITE, owners=people[:64], inviters=people[64:], barred=barred[:200])
     assert len(fits.encode()) <= MAX_RULES
     assert rules_of((fits.extension(),)) == fits
-    topic = replace(fits, barred=barred[:205], topic="")
-    full = replace(topic, topic="t" * (MAX_RULES - len(topic.encode()) - 1))
-    assert len(full.encode()) in (MAX_RULES - 1, MAX_RULES)
-    for large in (replace(full, topic=f"{full.topic}tt"), replace(fits, barred=barred)):
+    topics = (replace(fits, barred=barred[:243], topic="t" * length) for length in range(MAX_TOPIC))
+    full = next(rules for rules in topics if len(rules.encode()) == MAX_RULES)
+    assert rules_of((full.extension(),)) == full
+    for large in (replace(full, topic=f"{full.topic}t"), replace(fits, barred=barred)):
         with pytest.raises(DecodeError, match="16,384 are allowed"):
             rules_of((large.extension(),))
 

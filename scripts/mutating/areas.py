@@ -42,6 +42,7 @@ _LOGIN = (
     f"{_SERVER}/sequencer/test_coming_and_going.py::test_registration_is_as_the_operator_wants_it",
     f"{_SERVER}/sequencer/test_coming_and_going.py::test_a_seat_is_kept_for_a_lost_connection_and_not_after_a_goodbye",
     f"{_MEANWHILE}::test_what_is_checked_while_the_owner_deletes_the_account_leaves_nothing",
+    f"{_SERVER}/sequencer/test_ephemerals.py",
     f"{_SERVER}/sequencer/test_blobs.py::test_what_one_has_uploaded_the_other_fetches",
     f"{_SERVER}/sequencer/test_blobs.py::test_the_rate_of_uploads_and_of_bytes_is_refused_with_a_time",
     f"{_SERVER}/sequencer/test_blobs.py::test_a_small_part_of_a_file_counts_like_one_of_sixteen_kib",

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import time
 from collections.abc import Callable
 
 import pytest
@@ -162,6 +163,9 @@ def test_at_debug_each_request_is_named_and_who_made_it(server: MemoryServer, ca
     told = [(line["request"], line["account"]) for line in logged(caplog, "request")]
     assert told[:2] == [("Register", ""), ("Login", "")]
     assert told[-1] == ("ListRooms", "alice")
+    (closed,) = logged(caplog, "closed")
+    assert closed["account"] == "alice"
+    assert 0 <= closed["seconds"] < time.monotonic()
 
 
 def test_what_an_account_asks_for_is_counted_on_all_its_devices(start: Start) -> None:
