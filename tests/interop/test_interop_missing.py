@@ -12,8 +12,8 @@ WITHOUT_RINE = "import sys; sys.modules['rine_mls'] = None; import pytest; sys.e
 
 
 @pytest.mark.parametrize(("options", "code", "verdict"), [([], 0, "SKIPPED"), (["--no-skips"], 1, "ERROR")])
-def test_what_is_missing_skips_but_not_in_ci(options: list[str], code: int, verdict: str) -> None:
-    tests = ["tests/interop/test_interop_rine.py", "-k", "group_info"]
+def test_what_is_missing_skips_but_not_in_ci(tmp_path: Path, options: list[str], code: int, verdict: str) -> None:
+    tests = ["tests/interop/test_interop_rine.py", "-k", "group_info", "--basetemp", str(tmp_path / "its own")]
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_RINE, *tests, *options], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -33,6 +33,7 @@ def test_skips():
 def test_no_skips_holds_in_another_process_too(tmp_path: Path) -> None:
     (tmp_path / "test_skips.py").write_text(SKIPS)
     where = ["--rootdir", str(tmp_path), "-c", str(ROOT / "pyproject.toml"), str(tmp_path / "test_skips.py")]
+    where += ["--basetemp", str(tmp_path / "its own")]
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-n", "1", "--no-skips", *where]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
