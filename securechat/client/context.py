@@ -83,8 +83,8 @@ class Context:
     """What is to be done about direct links, once the transaction is on disk."""
     _server_clock: tuple[int, float] | None = None
     """What it showed when it greeted us (s since 1970), and our monotonic clock then, if ours differed much."""
-    unshared: list[tuple[bytes, bytes]] = field(default_factory=list, repr=False)
-    """Files of ours whose message was deleted: the conversation, and the blob that the server can delete."""
+    unshared = True
+    """Whether the vault may have blobs of ours that the server is still to be told to delete."""
     jobs: list[Any] = field(default_factory=list, repr=False)
     """What is to be done with files once the transaction is on disk: of `files.jobs`, which stands above this."""
     outgoing: deque[Outgoing] = field(default_factory=deque, repr=False)

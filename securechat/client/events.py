@@ -189,7 +189,7 @@ class Transferred(Event):
 
 @value
 class TransferDelayed(Event):
-    """The server does not take, or give, a file for now: it is tried again. `text` says why, `code` as on the wire."""
+    """A file has to wait and is tried again. `text` says why, `code` as on the wire; `local`: no room on this disk."""
 
     transfer: Transfer
     code: str

@@ -42,6 +42,14 @@ def part_length(offset: int, chunks: int, length: int) -> int:
     return min(chunks * (CHUNK_BYTES + TAG_LENGTH) + (0 if offset else COMMITMENT_LENGTH), length - offset)
 
 
+def whole_part(offset: int, length: int) -> int:
+    """Return the last place up to `offset` at which a part of a blob of `length` bytes can begin, or its end."""
+    if offset >= length:
+        return length
+    chunks = (offset - COMMITMENT_LENGTH) // (CHUNK_BYTES + TAG_LENGTH)
+    return COMMITMENT_LENGTH + chunks * (CHUNK_BYTES + TAG_LENGTH) if chunks > 0 else 0
+
+
 def is_blob_length(length: int) -> bool:
     """Whether a blob can have this many bytes: one that was not padded has others."""
     if not MIN_BLOB <= length <= MAX_BLOB:

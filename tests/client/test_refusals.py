@@ -39,7 +39,7 @@ TELLING = (
 
 NOBODY_WAITS = {
     wire.CommitFailed: "only the operator's log gets it",
-    wire.DropBlob: "it ends by itself",
+    wire.DropBlob: "it is asked again on the next connection, and ends by itself",
     wire.ClientHello: "answered by Closing",
 }
 """Requests whose refusal changes nothing for anybody."""

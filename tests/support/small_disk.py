@@ -44,6 +44,10 @@ class MountedDisk:
         """Make it larger, and let it be written to."""
         _mount(self._folder, "64m", _MS_REMOUNT)
 
+    def resize(self, size: int) -> None:
+        """Let it have so many bytes."""
+        _mount(self._folder, str(size), _MS_REMOUNT)
+
     def forbid_writing(self) -> None:
         """Let it be read only."""
         _mount(self._folder, "64m", _MS_REMOUNT | _MS_RDONLY)

@@ -115,7 +115,8 @@ def _unshare(conversation: Conversation, target: Target) -> None:
     context = conversation.context
     file = context.vault.history.file(target.local_id) if target.own else None
     if file is not None and file.blob:
-        context.unshared.append((conversation.id, file.blob))
+        context.vault.transfers.unshare(conversation.id, file.blob)
+        context.unshared = True
 
 
 def _edit(conversation: Conversation, act: Act, text: str, target: Target) -> None:

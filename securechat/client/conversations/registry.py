@@ -213,6 +213,7 @@ class Registry(Index):
             where, more = context.vault.history.expire(context.clock.milliseconds())
             for conversation in where:
                 context.emit(events.Expired(conversation))
+                context.unshared = True  # a file of ours may have been there
             self._ending = context.clock.monotonic() if more else 0.0
 
     def end(self) -> None:

@@ -7,16 +7,18 @@ or from where its file ends: none of them needs another one to have ended well.
 Sealed files lie in a folder beside the vault while they are sent or fetched. They open with a key that the vault has.
 """
 
+import errno
 import os
 import threading
 from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
+from shutil import disk_usage
 from typing import BinaryIO, Final
 
 from securechat import surroundings
 from securechat.client.files.placing import place, tidy
-from securechat.client.files.sealing import Digest, Progress, seal, unseal
+from securechat.client.files.sealing import Digest, Progress, check_part, seal, unseal
 from securechat.client.media.sending import prepare
 from securechat.client.message import Disposition
 from securechat.errors import InternalError, SecurechatError, StorageError, UsageError
@@ -119,30 +121,60 @@ class Read(Job):
             return file.read(self.length)
 
 
+class LostError(StorageError):
+    """What was written before is not there any more."""
+
+
 @value
 class Measure(Job):
-    """See how much of a sealed file was fetched: bytes."""
+    """See how much of a sealed file was fetched: bytes. Raises `StorageError` if the rest of it has no room."""
 
     copy: Path
+    total: int  # bytes that it will have
+    folder: Path  # where the file is saved then
+    size: int  # bytes of the file
 
     def run(self, _progress: Progress) -> int:
         try:
-            return self.copy.lstat().st_size
+            length = self.copy.lstat().st_size
         except FileNotFoundError:
-            return 0
+            length = 0
+        make_private_folder(self.copy.parent)
+        _check_room((self.copy.parent, max(self.total - length, 0)), (self.folder, self.size))
+        return length
+
+
+def _check_room(*wanted: tuple[Path, int]) -> None:
+    """Raise `StorageError` if folders have less room than is wanted in them: in vain, a gigabyte would be fetched."""
+    disks: dict[int, tuple[Path, int]] = {}
+    for folder, size in wanted:
+        with suppress(OSError):  # whoever writes there says what is wrong
+            device = folder.stat().st_dev
+            disks[device] = folder, disks.get(device, (folder, 0))[1] + size
+    for folder, size in disks.values():
+        free = disk_usage(folder).free
+        if free < size:
+            text = f"it takes {size / 2**20:,.0f} MiB of room in {folder}, where {free / 2**20:,.0f} are free."
+            raise StorageError(text) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @value
 class Append(Job):
-    """Write the next part of a sealed file that is fetched: how many bytes it has then."""
+    """Check the next part of a sealed file that is fetched, and write it: how many bytes the file has then."""
 
     copy: Path
     offset: int
     data: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+    blob: bytes
+    size: int
 
     def run(self, _progress: Progress) -> int:
+        check_part(self.data, self.offset, self.key, self.blob, self.size)
         make_private_folder(self.copy.parent)
         with os.fdopen(os.open(self.copy, _WRITE, PRIVATE), "wb") as file:
+            if os.fstat(file.fileno()).st_size < self.offset:
+                raise LostError("what comes before it was not written.")
             file.truncate(self.offset)
             file.seek(self.offset)
             file.write(self.data)
@@ -231,6 +263,8 @@ def outcome(job: Job, progress: Progress) -> Outcome:
     except (CancelledError, SecurechatError) as error:
         return Outcome(job, error)
     except OSError as error:
-        return Outcome(job, StorageError(f"the disk refuses it: {error.strerror or error}."))
+        refused = StorageError(f"the disk refuses it: {error.strerror or error}.")
+        refused.__cause__ = error
+        return Outcome(job, refused)
     except Exception as error:  # noqa: BLE001  # whoever waits for the outcome has to hear of any end
         return Outcome(job, surroundings.told(error) or InternalError(f"{type(error).__name__}: {error}"))

@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from securechat.content.registry import FILE_KEY_LENGTH
 from securechat.errors import PeerError, UsageError
 from securechat.value import value
-from securechat.wire.blobs import CHUNK_BYTES, COMMITMENT_LENGTH, TAG_LENGTH, padded
+from securechat.wire.blobs import CHUNK_BYTES, COMMITMENT_LENGTH, TAG_LENGTH, blob_length, padded
 
 _LABEL: Final = b"securechat file v1"
 
@@ -102,18 +102,14 @@ def unseal(
     and what `progress` raises.
     """
     aead, commitment = _derive(key, blob)
-    if not hmac.compare_digest(source.read(COMMITMENT_LENGTH), commitment):
-        raise DamagedFileError("it was not encrypted under the key that the message has")
+    _check_commitment(source.read(COMMITMENT_LENGTH), commitment)
     digest, done, number = sha256(), 0, 0
     left = padded(found.size)
     while left:
         room = min(left, CHUNK_BYTES)
         sealed = source.read(room + TAG_LENGTH)
         left -= room
-        try:
-            plain = aead.decrypt(_nonce(number), sealed, _associated(blob, last=not left))
-        except (InvalidTag, ValueError):  # the latter, if it is shorter than a tag
-            raise DamagedFileError("its encryption was tampered with, or it is not whole") from None
+        plain = _open(aead, number, sealed, _associated(blob, last=not left))
         wanted = min(len(plain), found.size - done)
         if plain[wanted:].strip(b"\0"):
             raise DamagedFileError("it is longer than the message says")
@@ -129,6 +125,20 @@ def unseal(
         raise DamagedFileError("its content is not the one that the message names")
 
 
+def check_part(part: bytes, offset: int, key: bytes, blob: bytes, size: int) -> None:
+    """Raise `DamagedFileError` unless a part, of `wire.blobs.part_length`, is that of a sealed file of `size` bytes."""
+    aead, commitment = _derive(key, blob)
+    at, total = 0, blob_length(size)
+    if not offset:
+        _check_commitment(part[:COMMITMENT_LENGTH], commitment)
+        at = COMMITMENT_LENGTH
+    while at < len(part):
+        number = (offset + at - COMMITMENT_LENGTH) // (CHUNK_BYTES + TAG_LENGTH)
+        sealed = part[at : at + CHUNK_BYTES + TAG_LENGTH]
+        at += len(sealed)
+        _open(aead, number, sealed, _associated(blob, last=offset + at == total))
+
+
 def new_key() -> bytes:
     """Return a key for one file."""
     return os.urandom(FILE_KEY_LENGTH)
@@ -140,6 +150,19 @@ def _derive(key: bytes, blob: bytes) -> tuple[AESGCM, bytes]:
         HKDF(SHA256(), 32, salt=None, info=_LABEL + what + blob).derive(key) for what in (b" key", b" commitment")
     )
     return AESGCM(aead), commitment
+
+
+def _check_commitment(found: bytes, commitment: bytes) -> None:
+    if not hmac.compare_digest(found, commitment):
+        raise DamagedFileError("it was not encrypted under the key that the message has")
+
+
+def _open(aead: AESGCM, number: int, sealed: bytes, associated: bytes) -> bytes:
+    """Return what a chunk holds. Raises `DamagedFileError`."""
+    try:
+        return aead.decrypt(_nonce(number), sealed, associated)
+    except (InvalidTag, ValueError):  # the latter, if it is shorter than a tag
+        raise DamagedFileError("its encryption was tampered with, or it is not whole") from None
 
 
 def _nonce(number: int) -> bytes:

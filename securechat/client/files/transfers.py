@@ -41,6 +41,7 @@ from securechat.client.files.jobs import (
     CancelledError,
     Clear,
     Job,
+    LostError,
     Measure,
     Outcome,
     Reached,
@@ -56,8 +57,9 @@ from securechat.client.files.sealing import DamagedFileError, Digest, new_key
 from securechat.client.vault.transfers import TransferRow
 from securechat.client.vault_files import FILES, beside
 from securechat.content.registry import MAX_FILE, MAX_FILE_NAME, MAX_INLINE, File, encode_body, file_of
-from securechat.errors import SecurechatError, UsageError, sentence
-from securechat.wire.blobs import CHUNK_BYTES, blob_length, part_length
+from securechat.errors import SecurechatError, StorageError, UsageError, sentence
+from securechat.files import has_no_room
+from securechat.wire.blobs import CHUNK_BYTES, blob_length, part_length, whole_part
 from securechat.wire.limits import BLOB_ID_LENGTH, MAX_BLOB_PART
 from securechat.wire.messages import (
     RETRYABLE,
@@ -232,6 +234,7 @@ class Transfers:
 
     def end(self) -> None:
         """The connection is gone: what was on its way there and back is asked for anew."""
+        self._context.unshared = True
         for transfer in self._running.values():
             if transfer.stage in ("waiting", "moving") and not transfer.link:
                 transfer.wait()
@@ -244,10 +247,10 @@ class Transfers:
 
     def look(self) -> None:
         """Let everything take its next step. Call at the end of a unit."""
-        if self._registry.connected:
-            for conversation, blob in self._context.unshared:
+        if self._registry.connected and self._context.unshared:
+            self._context.unshared = False
+            for conversation, blob in self._context.vault.transfers.unshared():
                 self._drop(conversation, blob)
-            self._context.unshared.clear()
         if not self._running:
             return
         there = self._context.vault.transfers.ids()
@@ -293,15 +296,29 @@ class Transfers:
             self._done(transfer, job, result)
 
     def _fail(self, transfer: _Transfer, job: Job, error: SecurechatError) -> None:
+        if transfer.row.kind == "save" and isinstance(error, StorageError) and has_no_room(error):
+            self._wait_for_room(transfer, str(error))
+            return
         # The copy is gone, or a crash has kept less of it than it seemed.
-        damaged = isinstance(error, DamagedFileError)
+        damaged = isinstance(error, DamagedFileError) and not isinstance(job, Append)
         transfer.by_server = transfer.by_server or (damaged and transfer.came_directly)
-        if isinstance(job, Read | Measure) or (damaged and (transfer.kept or transfer.came_directly)):
+        lost = isinstance(error, LostError) or isinstance(job, Read)
+        if lost or (damaged and (transfer.kept or transfer.came_directly)):
             self._restart(transfer)
         elif isinstance(error, DamagedFileError):
             self._end(transfer, f"{sentence(str(error))} Ask for it to be sent again.")
         else:
             self._end(transfer, str(error))
+
+    def _wait_for_room(self, transfer: _Transfer, why: str) -> None:
+        """Go on once there is room on the disk again: what is there of it stays."""
+        transfer.wait()
+        transfer.backoff.wait()
+        if transfer.told_code != "local":
+            transfer.told_code = "local"
+            text = f"{transfer.file.name} is not saved yet: {why} It goes on by itself once there is room."
+            command = self._context.answers.waiting(("transfer", transfer.row.id))
+            self._context.emit(events.TransferDelayed(self._shown(transfer), "local", text, command=command))
 
     def _done(self, transfer: _Transfer, job: Job, result: object) -> None:
         match job, result:
@@ -340,7 +357,10 @@ class Transfers:
             return
         elif row.kind == "save":
             transfer.asked = True
-            measure = Measure(row.id, transfer.attempt, self._copy(transfer), unwanted=transfer.unwanted)
+            measure = Measure(
+                row.id, transfer.attempt, self._copy(transfer), transfer.total, Path(row.path), transfer.file.size,
+                unwanted=transfer.unwanted,
+            )  # fmt: skip
             self._context.jobs.append(measure)
         elif (conversation := self._target(transfer)) is not None:
             transfer.asked, transfer.target = True, conversation.id
@@ -401,6 +421,7 @@ class Transfers:
     def _measured(self, transfer: _Transfer, length: int) -> None:
         if transfer.afresh or length > transfer.total:
             length = 0
+        length = whole_part(length, transfer.total)  # a full disk may have taken a piece of the next chunk
         transfer.afresh = False
         transfer.kept = transfer.kept or length > 0
         transfer.move(length)
@@ -504,10 +525,11 @@ class Transfers:
             transfer.told_code = ""
             transfer.arrived[offset] = part.data
             while (data := transfer.arrived.pop(transfer.appended, None)) is not None:
-                row, copy = transfer.row, self._copy(transfer)
-                self._context.jobs.append(
-                    Append(row.id, transfer.attempt, copy, transfer.appended, data, unwanted=transfer.unwanted)
-                )
+                row, file = transfer.row, transfer.file
+                self._context.jobs.append(Append(
+                    row.id, transfer.attempt, self._copy(transfer), transfer.appended, data, file.key, file.blob,
+                    file.size, unwanted=transfer.unwanted,
+                ))  # fmt: skip
                 transfer.appended += len(data)
 
         return take
@@ -606,13 +628,19 @@ class Transfers:
         context.emit(events.TransferEnded(self._shown(transfer), text, command=command))
         if command:
             context.answers.refuse(("transfer", row.id), "local", text)
-        if row.kind == "send" and row.sealed and transfer.file.blob and self._registry.connected:
-            self._drop(row.conversation, transfer.file.blob)
+        if row.kind == "send" and row.sealed and transfer.file.blob:
+            context.vault.transfers.unshare(row.conversation, transfer.file.blob)
+            context.unshared = True
         self._forget(transfer)
 
     def _drop(self, conversation: bytes, blob: bytes) -> None:
-        """Have the server delete what nobody will ask for; if it does not, it expires."""
-        self._context.request(DropBlob(0, conversation, blob), lambda _reply: None)
+        """Have the server delete what nobody is to have, now or on a later connection."""
+
+        def dropped(reply: Reply) -> None:
+            if not (isinstance(reply, Refused) and reply.code in RETRYABLE):
+                self._context.vault.transfers.dropped(blob)
+
+        self._context.request(DropBlob(0, conversation, blob), dropped)
 
     def _forget(self, transfer: _Transfer) -> None:
         if transfer.link:  # it would go on writing

@@ -94,7 +94,8 @@ _REACTIONS_OVER: Final = (
     " WHERE reactions.until <= ? LIMIT ?"
 )
 _OVER: Final = (
-    "SELECT local_id, messages.conversation, length(body), own = 0 AND hidden = 0 AND local_id > coalesce(line, 0)"
+    "SELECT local_id, messages.conversation, length(body), own = 0 AND hidden = 0 AND local_id > coalesce(line, 0),"
+    " CASE WHEN own AND kind = 'file' AND deleted_by = '' THEN body END"
     " FROM messages LEFT JOIN seen ON seen.conversation = messages.conversation"
     " WHERE until <= ? ORDER BY until LIMIT ?"
 )
@@ -463,8 +464,10 @@ class History(Pages):
         less = self._writer.all(_REACTIONS_OVER, now, ENDING_LINES)
         self._writer.run_many("DELETE FROM reactions WHERE id = ?", [(each,) for each, _ in less])
         over, size = [], 0
-        for local_id, conversation, length, unread in self._writer.all(_OVER, now, ENDING_LINES):
+        for local_id, conversation, length, unread, body in self._writer.all(_OVER, now, ENDING_LINES):
             over.append((local_id, bytes(conversation), unread))
+            if body is not None and (file := file_of("file", body)) is not None and file.blob:
+                self._writer.run("INSERT OR IGNORE INTO unshared VALUES (?, ?)", file.blob, conversation)
             size += length
             if size > ENDING_BYTES:
                 break

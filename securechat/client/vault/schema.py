@@ -500,12 +500,17 @@ END;
 _TIMES: Final = "CREATE INDEX messages_by_time ON messages (iif(time, time, written));"
 """When lines were said, so that a search between two times reads those alone."""
 
+_UNSHARED: Final = """
+CREATE TABLE unshared (blob BLOB PRIMARY KEY, conversation BLOB NOT NULL) STRICT, WITHOUT ROWID;
+"""
+"""Blobs of ours that nobody is to fetch any more, until the server has deleted them."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED,
     _PINS, _RULES, _KEPT, _LINES, _WORDS, _RETURNED, _REFUSED, _TITLES, _WRAPPED, _CHAINS, _KEYS,
     _HEARD, _SUCCESSIONS, _REVOCATIONS, _ROTATION, _KEEPSAKE, _SUCCEEDING, _AUTHORITIES,
     _ADDRESSES, _LOGIN, _NAMES, _LIFE, _REWRAPPED, _TALK, _MARKS, _SEARCH, _SEEN, _UNWANTED,
-    _TRANSFERS, _LEFTOVERS, _TIMES,
+    _TRANSFERS, _LEFTOVERS, _TIMES, _UNSHARED,
 )  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 

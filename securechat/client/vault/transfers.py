@@ -65,6 +65,18 @@ class TransferTable:
         """Return the folder and the name of each temporary file that may still be there, and nobody needs."""
         return [*self._database.all("SELECT folder, temporary FROM leftovers")]
 
+    def unshare(self, conversation: bytes, blob: bytes) -> None:
+        """Note a blob of ours that the server is to delete."""
+        self._database.run("INSERT OR IGNORE INTO unshared VALUES (?, ?)", blob, conversation)
+
+    def unshared(self) -> list[tuple[bytes, bytes]]:
+        """Return the conversation and the id of each blob that the server may still have."""
+        return [*self._database.all("SELECT conversation, blob FROM unshared")]
+
+    def dropped(self, blob: bytes) -> None:
+        """Forget a blob: the server does not have it any more."""
+        self._database.run("DELETE FROM unshared WHERE blob = ?", blob)
+
     def cleared(self, temporary: str) -> None:
         """Forget a temporary file: it is not there any more."""
         self._database.run("DELETE FROM leftovers WHERE temporary = ?", temporary)

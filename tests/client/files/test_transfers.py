@@ -2,16 +2,17 @@
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from securechat.client import commands, events
-from securechat.client.files import transfers
+from securechat.client.files import jobs, transfers
 from securechat.client.files.jobs import Clear, outcome
 from securechat.content.registry import File, encode_body
 from securechat.errors import UsageError
@@ -19,6 +20,7 @@ from securechat.wire import messages as wire
 from securechat.wire.blobs import CHUNK_BYTES, COMMITMENT_LENGTH, TAG_LENGTH, blob_length
 from tests.support.memory_server import MemoryServer
 from tests.support.people import Person, only, settle
+from tests.support.small_disk import may_mount, mounted_disk
 from tests.support.sounds import note_of
 
 PARTS = 6
@@ -347,11 +349,58 @@ def test_a_file_of_a_line_that_ends_is_given_up(pair: list[Person], source: Path
     assert names_in(folder) == copies(bob) == []
 
 
+@pytest.mark.parametrize("end", ["its life is over", "it is deleted"])
+def test_the_server_deletes_the_file_of_a_line_that_has_ended_also_after_a_kill(
+    pair: list[Person], source: Path, end: str
+) -> None:
+    """Nobody is to fetch it once its message is nowhere any more."""
+    alice, _ = pair
+    alice.do(commands.SetLife(alice.id_of("bob"), 3600))
+    settle(*pair)
+    share(alice, "bob", source)
+    settle(*pair)
+    alice.do(commands.SetLife(alice.id_of("bob"), 0))
+    settle(*pair)
+    lasting = share(alice, "bob", source)
+    settle(*pair)
+    assert answered(alice, lasting)
+    ends, stays = [alice.vault.history.file(line.local_id) for line in alice.history("bob", 9) if line.file]
+    assert ends is not None
+    assert stays is not None
+    assert len(blobs(alice)) == 2
+    dropped = list[bytes]()
+
+    def inward(_link: object, message: wire.FromClient) -> list[wire.FromClient]:
+        if not isinstance(message, wire.DropBlob):
+            return [message]
+        dropped.append(message.blob)
+        return [message] if len(dropped) > 1 else []  # the first time, it does not get there
+
+    alice.server.inward = inward
+    if end == "it is deleted":
+        alice.do(commands.Delete(next(line.local_id for line in alice.history("bob", 9) if line.file)))
+    alice.server.now += 3_601_000 if end == "its life is over" else 0
+    alice.server.seconds += 3601
+    settle(*pair)
+    assert dropped == [ends.blob]
+    alice.crash()
+    alice.connect()
+    settle(*pair)
+    assert dropped == [ends.blob] * 2
+    assert len(blobs(alice)) == 1
+    assert not alice.vault.transfers.unshared()
+    alice.cut()
+    alice.connect()
+    settle(*pair)
+    assert dropped == [ends.blob] * 2
+    assert stays.blob not in dropped
+
+
 LIES: dict[str, tuple[dict[str, Any], str]] = {
     "digest": ({"digest": bytes(32)}, "its content is not the one that the message names"),
     "key": ({"key": bytes(32)}, "not encrypted under the key"),
     "shorter": ({"size": len(DATA) - 1}, "longer than the message says"),
-    "much longer": ({"size": 1 << 40}, "not as long as the message says"),
+    "much longer": ({"size": 1 << 24}, "not as long as the message says"),
     "nothing": ({"size": 1}, "not as long as the message says"),
     "blob": ({"blob": bytes(16)}, "does not have it any more"),
 }
@@ -727,7 +776,7 @@ def test_whoever_was_removed_or_is_a_stranger_fetches_nothing(
         assert refused.code in ("gone", "not-found")
 
 
-def test_a_disk_that_is_full_is_told_and_nothing_is_left(
+def test_a_disk_that_is_full_is_told_and_what_is_saved_comes_once_it_has_room(
     pair: list[Person], source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alice, bob = pair
@@ -739,10 +788,124 @@ def test_a_disk_that_is_full_is_told_and_nothing_is_left(
 
     monkeypatch.setattr(os, "fsync", full)
     sent, saved = share(alice, "bob", source), save(bob, "alice", folder)
-    settle(*pair)
+    settle(*pair, until=lambda: bool(bob.of(events.TransferDelayed)))
     assert "No space left on device" in refusal(alice, sent)
-    assert "No space left on device" in refusal(bob, saved)
-    assert names_in(folder) == copies(alice) == copies(bob) == []
+    (told,) = bob.of(events.TransferDelayed)
+    assert isinstance(told, events.TransferDelayed)
+    assert "No space left on device. It goes on by itself once there is room." in told.text
+    assert names_in(folder) == copies(alice) == []
+    assert not answered(bob, saved)
+    monkeypatch.undo()
+    settle(*pair)
+    assert answered(bob, saved)
+    assert (folder / "sea.jpg").read_bytes() == DATA
+
+
+@pytest.fixture
+def small(pair: list[Person], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Bob's disk for sealed files: a real small one, or a stand-in where nothing can be mounted. Sets its size."""
+    folder = pair[1].path.with_name(f"{pair[1].path.name}.files")
+    if may_mount():
+        with mounted_disk(folder, "1m") as disk:
+            yield disk.resize
+        return
+    most, run = [1 << 20], jobs.Append.run
+
+    def append(job: jobs.Append, progress: Callable[[int], None]) -> int:
+        if job.offset + len(job.data) > most[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return run(job, progress)
+
+    monkeypatch.setattr(jobs.Append, "run", append)
+    monkeypatch.setattr(jobs, "disk_usage", lambda _: SimpleNamespace(free=most[0]))
+    yield lambda size: most.__setitem__(0, size)
+
+
+def test_a_file_without_room_is_told_before_a_byte_is_fetched_and_comes_once_there_is(
+    pair: list[Person], source: Path, folder: Path, small: Callable[[int], None]
+) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    small(64 << 10)
+    fetched = list[wire.FromClient]()
+
+    def inward(_link: object, message: wire.FromClient) -> list[wire.FromClient]:
+        fetched.extend([message] if isinstance(message, wire.FetchBlob) else [])
+        return [message]
+
+    bob.server.inward = inward
+    saved = save(bob, "alice", folder)
+    settle(*pair, until=lambda: bool(bob.of(events.TransferDelayed)))
+    (told,) = bob.of(events.TransferDelayed)
+    assert isinstance(told, events.TransferDelayed)
+    assert "sea.jpg is not saved yet: it takes " in told.text
+    assert "It goes on by itself once there is room." in told.text
+    assert not fetched
+    later = bob.server.seconds + 600
+    settle(*pair, until=lambda: bob.server.seconds > later)
+    assert len(bob.of(events.TransferDelayed)) == 1  # it is tried again and again, and told once
+    small(8 << 20)
+    settle(*pair)
+    assert answered(bob, saved)
+    assert (folder / "sea.jpg").read_bytes() == DATA
+
+
+def test_a_disk_that_fills_up_during_a_download_is_told_and_what_is_there_is_not_fetched_again(
+    pair: list[Person], source: Path, folder: Path, small: Callable[[int], None]
+) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    offsets = list[int]()
+
+    def inward(_link: object, message: wire.FromClient) -> list[wire.FromClient]:
+        if isinstance(message, wire.FetchBlob):
+            offsets.append(message.offset)
+            if len(offsets) == 3:
+                small(200_000)
+        return [message]
+
+    bob.server.inward = inward
+    saved = save(bob, "alice", folder)
+    settle(*pair, until=lambda: bool(bob.of(events.TransferDelayed)))
+    (told,) = bob.of(events.TransferDelayed)
+    assert isinstance(told, events.TransferDelayed)
+    assert "No space left on device" in told.text
+    assert not answered(bob, saved)
+    before = len(offsets)
+    small(8 << 20)
+    settle(*pair)
+    assert answered(bob, saved)
+    assert (folder / "sea.jpg").read_bytes() == DATA
+    assert offsets[before] > 0
+
+
+def test_the_first_part_that_is_another_one_ends_it_before_it_is_written(
+    pair: list[Person], source: Path, folder: Path
+) -> None:
+    alice, bob = pair
+    source.write_bytes(os.urandom(2 << 20))
+    share(alice, "bob", source)
+    settle(*pair)
+    parts = list[bytes]()
+    written = set[bytes]()
+
+    def outward(_link: object, message: wire.FromServer) -> list[wire.FromServer]:
+        if not isinstance(message, wire.BlobBytes):
+            return [message]
+        parts.append(message.data)
+        altered = bytes([message.data[0] ^ (len(parts) == 3)]) + message.data[1:]
+        return [msgspec.structs.replace(message, data=altered)]
+
+    bob.server.outward = outward
+    saved = save(bob, "alice", folder)
+    while bob.push() or bob.pull():
+        written.update(path.read_bytes() for path in bob.path.with_name(f"{bob.path.name}.files").glob("*"))
+    assert "its encryption was tampered with" in refusal(bob, saved)
+    assert len(parts) <= 2 + transfers.WINDOW
+    assert max(written, key=len) == b"".join(parts[:2])
+    assert names_in(folder) == copies(bob) == []
 
 
 def test_several_files_take_turns(pair: list[Person], source: Path) -> None:
