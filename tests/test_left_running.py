@@ -26,7 +26,7 @@ def test_accounts(tmp_path):
 def test_a_failing_test_with_a_thread_ends(tmp_path: Path, wanted: bool) -> None:  # noqa: FBT001 - parametrized
     (tmp_path / "test_accounts.py").write_text(ACCOUNTS.format(wanted=wanted))
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-p", "tests.conftest"]
-    command += ["--basetemp", str(tmp_path / "its own")]  # two that end at once clear one link away, and one of them fails
+    command += ["--basetemp", str(tmp_path / "its own")]  # two that end at once clear the same link away
     done = subprocess.run(
         [*command, str(tmp_path / "test_accounts.py")], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path,
         capture_output=True, text=True, check=False,  # what never ends, pytest's limit on this test does
