@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from securechat.client import commands, events
+from securechat.client.conversations.conversation import ELSEWHERE
 from securechat.errors import UsageError
 from securechat.identity import pins
 from securechat.ui.text.sentences import sentences
@@ -100,6 +101,37 @@ def test_a_line_to_a_device_that_is_gone_waits_and_goes_to_the_new_key_once_that
     settle(alice, bob_again)
     assert alice.texts("bob")[-1] == "bob: now I am"
     assert alice.engine.snapshot.find("bob").absent == ()  # type: ignore[union-attr]  # it was found before
+    bob_again.stop()
+
+
+def test_a_file_that_waited_does_not_go_to_where_nobody_could_fetch_it(
+    people: World, anew: Callable[[Person], Person], tmp_path: Path
+) -> None:
+    alice, bob = people("alice", "bob")
+    talking(alice, bob)
+    first = alice.id_of("bob")
+    bob_again = anew(bob)
+    settle(alice, bob_again)
+    for name, size in (("large", 100_000), ("small", 100)):
+        (tmp_path / name).write_bytes(bytes(size))
+    large = commands.SendFile(first, str(tmp_path / "large"))
+    small = commands.SendFile(first, str(tmp_path / "small"))  # inside its message
+    for command in (large, commands.Send(first, "are you there?"), small):
+        alice.do(command)
+        settle(alice, bob_again)
+    alice.do(commands.Trust("bob"))
+    settle(alice, bob_again)
+    (refused,) = alice.of(events.Refused)
+    assert (refused.command, refused.text) == (large.id, ELSEWHERE)
+    assert [line.text for line in alice.history("bob", 10) if line.problem == ELSEWHERE] == ["large"]
+    assert bob_again.texts("alice") == ["alice: are you there?", "alice: small"]
+    alice.do(commands.SendFile(alice.id_of("bob"), str(tmp_path / "large")))
+    settle(alice, bob_again)
+    (tmp_path / "saved").mkdir()
+    line = bob_again.history("alice", 10)[-1].local_id
+    bob_again.do(commands.SaveFile(line, str(tmp_path / "saved")))
+    settle(alice, bob_again)
+    assert (tmp_path / "saved" / "large").read_bytes() == bytes(100_000)
     bob_again.stop()
 
 

@@ -37,6 +37,12 @@ from securechat.mls.tree_math import LeafIndex
 from securechat.policy import Word
 from securechat.wire.messages import Commit, OpenDirect, OpenRoom, Truncated
 
+ELSEWHERE: Final = (
+    "This file was not sent: what was said here goes on in another conversation, for which the server does not have it."
+    " Send it again."
+)
+"""Said of a file that waited in a conversation which another one has replaced."""
+
 _NOTED_MILLISECONDS: Final = 86_400_000
 """Having been there for a day without an entry is written down: less often than the end of every connection."""
 
@@ -452,6 +458,19 @@ class Conversation:
         self.encrypted.clear()
         self.live = False
         return bool(waiting) or any(each.local_id for each in dropped)
+
+    def hand_over(self, heir: "Conversation") -> None:
+        """Let what waits here and was never encrypted be said in another conversation.
+
+        A file whose bytes the server has for this one alone does not go along: nobody could fetch it there.
+        """
+        vault = self.context.vault
+        moved = vault.outbox.move_plain(self.id, heir.id)
+        vault.history.move_lines(moved, heir.id)
+        for line in moved:
+            file = vault.history.file(line)
+            if file is not None and file.blob:
+                heir.refuse_dropped(vault.outbox.drop_line(line), "local", ELSEWHERE, ELSEWHERE)
 
     def refuse_dropped(self, dropped: Iterable[Dropped], code: str, problem: str, text: str) -> None:
         """Answer the commands that wait for dropped submissions, and mark their lines."""

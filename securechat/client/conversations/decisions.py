@@ -135,14 +135,14 @@ class Decisions:
 
     def _replace(self, old: Conversation, key: bytes) -> None:
         """Leave a private conversation; what waits in it goes to the one with `key`, which is opened if need be."""
-        account, vault = old.row.name, self._context.vault
+        account = old.row.name
         living = [each for each in self._registry.named(account) if not each.row.closed and each is not old]
         new = next((each for each in living if each.peer_key == key), None)
         if new is None:
             new = next((each for each in living if each.row.phase in phases.NEW), None)
         if new is None:
             new = self._registry.add("direct", account)
-        vault.history.move_lines(vault.outbox.move_plain(old.id, new.id), new.id)
+        old.hand_over(new)
         self._registry.leave(old)
         self._context.touched.add(new.id)
 

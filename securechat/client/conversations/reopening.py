@@ -139,9 +139,8 @@ class Reopening:
 
     def replace(self, old: Conversation, newer: Conversation) -> None:
         """Leave a conversation, and go on in another one with the same account and key: also with what waits."""
-        vault = self._context.vault
-        vault.history.move_lines(vault.outbox.move_plain(old.id, newer.id), newer.id)
-        count = vault.history.unanswered(old.id)
+        old.hand_over(newer)
+        count = self._context.vault.history.unanswered(old.id)
         newer.beside = False
         self._registry.leave(old, "replaced")
         self._context.emit(events.OutOfStep(newer.id, "anew", count=count))

@@ -141,6 +141,10 @@ class OutboxTable:
         """Give up what waits to be submitted. Returns what that was, in its order."""
         return self._drop("conversation = ?", conversation)
 
+    def drop_line(self, local_id: int) -> list[Dropped]:
+        """Give up a line of ours, as `drop` does."""
+        return self._drop("local_id = ?", local_id)
+
     def drop_submitted(self, conversation: bytes, number: int) -> list[Dropped]:
         """Give up what was encrypted under `number` or an earlier one, as `drop` does."""
         return self._drop("conversation = ? AND payload != x'' AND number <= ?", conversation, number)
