@@ -122,6 +122,7 @@ def test_a_file_that_waited_does_not_go_to_where_nobody_could_fetch_it(
     alice.do(commands.Trust("bob"))
     settle(alice, bob_again)
     (refused,) = alice.of(events.Refused)
+    assert isinstance(refused, events.Refused)
     assert (refused.command, refused.text) == (large.id, ELSEWHERE)
     assert [line.text for line in alice.history("bob", 10) if line.problem == ELSEWHERE] == ["large"]
     assert bob_again.texts("alice") == ["alice: are you there?", "alice: small"]
