@@ -19,12 +19,13 @@ Trust = Standing
 Change = Literal[
     "opened", "joined", "entered", "new-device", "new-key", "re-entered", "request", "accepted", "declined", "bye",
     "closed", "leaving", "not-opened", "given-up",
-    "members", "left", "removed", "beside", "merged", "replaced", "namesake", "recovered",
+    "members", "left", "stayed-out", "removed", "beside", "merged", "replaced", "namesake", "recovered",
     "renamed", "topic", "life", "owner", "no-owner", "inviter", "no-inviter", "barred", "unbarred",
     "revoked", "succeeded",
 ]  # fmt: skip
 """`joined`: somebody is in it who was not. With a `by`, that member has let them in, and in a room of invitations they
 come once they have said yes: `entered`.
+`stayed-out`: somebody was invited and does not come.
 `new-device`, `new-key`: somebody who was in it has another device, or another identity key, than before.
 `new-key` has a `by` where an owner has put it in place of the old one.
 `re-entered`: a device has replaced its own leaf, as it does after `/repair` or from an older copy of itself.

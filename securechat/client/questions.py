@@ -6,8 +6,8 @@ from typing import Any, Final
 from securechat.client import commands, events
 from securechat.client.context import Context
 from securechat.client.conversations import phases
-from securechat.client.conversations.inviting import unanswered
 from securechat.client.conversations.registry import Registry
+from securechat.client.conversations.roster import unanswered
 from securechat.client.device import mark
 from securechat.client.errands import ReplyHandler
 from securechat.errors import UsageError

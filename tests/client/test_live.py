@@ -135,7 +135,7 @@ def test_what_was_said_is_answered_changed_and_deleted_on_both_screens(clients: 
     reply = rf"{ABOVE}bob \(edited\): Shall we meet at six\?\n{clock} \[#lobby\] alice"
     alice.sees(reply + ": Yes, @bob")
     bob.sees(
-        reply + r"( \?)? @you: Yes, @bob", "-- alice in #lobby put 👍 under what you said: Shall we meet at six\\?",
+        reply + r"( \?)? @you: Yes, @bob", "-- In #lobby, alice put 👍 under what you said: Shall we meet at six\\?",
         clock + r" \[#lobby\] \* alice( \?)? is glad",
     )  # fmt: skip
     bob.type("/edit 9 nothing", "/delete")

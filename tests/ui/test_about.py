@@ -99,8 +99,8 @@ def test_what_becomes_of_a_message_is_a_line_of_its_own(screen: Screen) -> None:
     by_oneself = screen.tell(Deleted(replace(own, deleted_by="alice")))
     assert by_oneself.startswith("-- You have deleted something that you said in #lobby")
     reacted = screen.tell(Reacted(said, "carol", "👍", "add"))
-    assert reacted == "-- carol in #lobby put 👍 under what bob said: at seven"
-    assert "-- You in #lobby took back 👍" in screen.tell(Reacted(said, "alice", "👍", "remove"))
+    assert reacted == "-- In #lobby, carol put 👍 under what bob said: at seven"
+    assert "-- In #lobby, you took back 👍" in screen.tell(Reacted(said, "alice", "👍", "remove"))
     answer = replace(said, local_id=9, text="@alice?", quote=Quote(1, "bob", text="at seven", edited=1))
     shown = screen.tell(Received(replace(answer, reactions=(Reaction("👍", ("carol",)),))))
     assert re.fullmatch(

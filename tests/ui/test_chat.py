@@ -635,7 +635,7 @@ def test_what_is_marked_as_unread_stays_so_until_one_says_something_there_or_com
     visits = list(screen.client.visits)
     screen.type("/unread 2")
     assert screen.commands()[-1] == commands.MarkUnread(3)
-    assert "2 messages in bob" in screen.tell(Unread(BOB.id, 2, 4))
+    assert "2 messages in the chat with bob" in screen.tell(Unread(BOB.id, 2, 4))
     assert "/go bob  (2 new)" in screen.type("/go")
     screen.client.receive(BOB, "bob", "text 5")
     screen.settle()
@@ -747,7 +747,7 @@ EVENTS: list[tuple[Event, tuple[str, ...]]] = [
     (InvitationDeclined(LOBBY.id, "bob"), ("bob does not want to come to #lobby.",)),
     (
         InviteLineMade(LINE, "securechat1abc"),
-        ("come in into #staff by this line, until 15 Nov 2023", "-- securechat1abc", "join`", "revoke 1a2b3c4d"),
+        ("come into #staff by this line, until 15 Nov 2023", "-- securechat1abc", "join`", "revoke 1a2b3c4d"),
     ),
     (InviteLines(()), ("no invite line that is still good",)),
     (InviteLines((LINE,)), ("Line 1a2b3c4d to #staff, until 15 Nov 2023: not used yet",)),
@@ -822,6 +822,7 @@ def test_each_event_is_told_in_words(screen: Screen, event: Event, parts: tuple[
         (LOBBY, "not-opened", "", "You have not come into #lobby."),
         (LOBBY, "given-up", "", "The earlier #lobby is over for you"),
         (PRIVATE, "members", "bob", "changed by bob: alice, #private"),
+        (LOBBY, "stayed-out", "bob", "bob is not invited to #lobby any more"),
         (LOBBY, "left", "bob", "bob has left #lobby"),
         (LOBBY, "left", "alice", "You have left #lobby"),
         (CAROL, "left", "carol", "carol has left. /chat carol"),
@@ -1139,7 +1140,7 @@ def test_a_line_without_a_connection_looks_as_if_it_waits_and_it_is_told_when_it
     screen.tell(Ready())
     sent = own_line("hello")
     screen.client.said[0] = sent
-    assert re.fullmatch(r"-- Sent in bob at \d\d:\d\d: hello", screen.tell(Delivered(sent, command=1)))
+    assert re.fullmatch(r"-- Sent in the chat with bob at \d\d:\d\d: hello", screen.tell(Delivered(sent, command=1)))
     assert screen.chat.status == ""
     screen.tell(Disconnected("The server has gone.", 1.0))
     assert screen.type("and now?").endswith("and now? (waiting)")
@@ -1153,7 +1154,7 @@ def test_a_line_that_waits_for_a_decision_is_told_once_it_is_sent(screen: Screen
     assert isinstance(sending, commands.Send)
     held = Held(BOB.id, (KeyShown("bob", "1a2b", "changed"),), command=sending.id)
     assert "hello" not in screen.tell(held)
-    assert screen.tell(Delivered(own_line("hello"), command=sending.id)).startswith("-- Sent in bob at ")
+    assert screen.tell(Delivered(own_line("hello"), command=sending.id)).startswith("-- Sent in the chat with bob at ")
 
 
 def test_the_status_says_what_became_of_the_newest_line_here(screen: Screen) -> None:
@@ -1177,7 +1178,8 @@ def test_marks_are_switched_for_all_or_here(screen: Screen) -> None:
     screen.client.add(BOB)
     screen.type("/go bob")
     assert screen.type("/marks") == (
-        "-- Others learn what you have received and read in bob.\n-- You see what others have received and read in bob."
+        "-- Others learn what you have received and read in the chat with bob.\n"
+        "-- You see what others have received and read in the chat with bob."
     )
     screen.type("/marks send off", "/marks show off here")
     assert screen.client.calls[-2:] == [
@@ -1185,11 +1187,11 @@ def test_marks_are_switched_for_all_or_here(screen: Screen) -> None:
     ]  # fmt: skip
     assert screen.tell(PreferenceChanged("send-marks", "off", b"")).startswith("-- Nobody learns what you have")
     assert screen.tell(PreferenceChanged("show-marks", "", BOB.id)) == (
-        "-- In bob, what you have said for all conversations counts."
+        "-- In the chat with bob, what you have said for all conversations counts."
     )
     for wrong in ("/marks send", "/marks send maybe", "/marks read off", "/marks send off there"):
         assert screen.type(wrong).startswith("!! Type /marks send|show on|off")
-    assert screen.type("/presence") == "-- You are told who comes and goes in bob."
+    assert screen.type("/presence") == "-- You are told who comes and goes in the chat with bob."
     screen.type("/presence show off")
     assert screen.client.calls[-1] == commands.Prefer("presence", "off")
 
@@ -1198,8 +1200,11 @@ def test_notices_are_chosen_for_all_or_here(screen: Screen) -> None:
     screen.client.add(BOB)
     screen.type("/go bob")
     assert screen.type("/notify").split("\n") == [
-        "-- A notice says who has written in bob.", "-- A notice comes of every message in bob.",
-        "-- A notice is the bell of the terminal in bob.", "-- Notices come at any hour in bob.",
+        f"-- {each} in the chat with bob."
+        for each in (
+            "A notice says who has written", "A notice comes of every message", "A notice is the bell of the terminal",
+            "Notices come at any hour",
+        )
     ]  # fmt: skip
     screen.type("/notify text", "/notify mentions here", "/notify desktop", "/notify quiet 22:00-07:00")
     screen.type("/mute", "/unmute")
@@ -1306,7 +1311,7 @@ def test_a_flood_of_changes_by_one_person_is_a_few_lines_and_how_many_more(scree
     screen.chat.tell_folded()
     assert screen.taken() == "-- bob has changed 995 more things in #lobby: /history shows what is there."
     for _ in range(10):  # the twin: what one does oneself
-        assert "You in #lobby put 👍" in screen.tell(Reacted(own, "alice", "👍", "add"))
+        assert "In #lobby, you put 👍" in screen.tell(Reacted(own, "alice", "👍", "add"))
     told = [screen.tell(Edited(message(LOBBY, "bob", f"text {number}"), "before")) for number in range(10)]
     assert sum(map(bool, told)) == AT_ONCE
 

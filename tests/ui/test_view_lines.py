@@ -110,7 +110,7 @@ def test_a_deletion_says_whose_and_when_and_nothing_of_it() -> None:
 
 def test_a_reaction_is_told_with_the_beginning_of_what_it_is_under() -> None:
     told = reacted_line(row(), "carol", "👍", "#club", removed=False)
-    assert told == "-- carol in #club put 👍 under what bob said: yes"
+    assert told == "-- In #club, carol put 👍 under what bob said: yes"
     long = reacted_line(row(text="x " * 1000), "carol", "👍", "#club", removed=True)
     assert " took back 👍 " in long
     assert len(long) < 60 + BRIEF
@@ -133,7 +133,8 @@ def test_nobodys_text_passes_for_a_line_of_ours() -> None:
         begins = [line for line in text.split("\n") if not line.startswith(CONTINUATION)]
         assert 1 <= len(begins) <= 3
         for place, line in enumerate(begins):
-            expected = (ABOVE,) if place == 0 and len(begins) > 1 else ("12:00 [#club] bob: ", "-- carol", BELOW)
+            ours = "12:00 [#club] bob: ", "-- In #club, carol", BELOW
+            expected = (ABOVE,) if place == 0 and len(begins) > 1 else ours
             assert line.startswith(expected), line
 
 

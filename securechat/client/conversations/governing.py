@@ -9,7 +9,7 @@ from typing import Final, Literal
 from securechat import policy
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation
-from securechat.client.conversations.inviting import unanswered
+from securechat.client.conversations.roster import unanswered
 from securechat.client.conversations.rule_changes import OF_MEMBERS, founding, subject
 from securechat.client.vault.conversations import Action, ChangeRow
 from securechat.errors import UsageError

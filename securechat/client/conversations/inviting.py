@@ -10,10 +10,10 @@ from securechat.client.conversations import phases
 from securechat.client.conversations.bounds import WAIT_MILLISECONDS
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.entrance import role_of
+from securechat.client.conversations.roster import unanswered
 from securechat.content.registry import Accept, Invite, Request, WithdrawInvite
-from securechat.identity.certificate import DeviceCertificate, certificate_of
+from securechat.identity.certificate import DeviceCertificate
 from securechat.identity.pins import WRITTEN_TO
-from securechat.mls.leaf_node import LeafNodeSource
 from securechat.policy import Identity
 
 
@@ -91,14 +91,3 @@ class Inviting:
         if here and Identity(device.account, device.identity_key) in rules.who_adds:
             self._context.vault.changes.add(room.id, "remove", who.account)
             self._context.touched.add(room.id)
-
-
-def unanswered(room: Conversation) -> set[Identity]:
-    """Return whose leaf still comes from the key package it was added by: they are invited and have not answered.
-
-    Those who said no are among them until the tree has dropped them.
-    """
-    if room.row.kind != "invite" or room.row.epoch == 0:  # nobody else is added; the founder commits with the first Add
-        return set()
-    nodes = (node for _, node in room.group.public.members() if node.source == LeafNodeSource.KEY_PACKAGE)
-    return {Identity.of(certificate_of(node)) for node in nodes}

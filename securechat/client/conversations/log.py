@@ -30,12 +30,14 @@ from securechat.client.conversations import (
 from securechat.client.conversations.bodies import Arrival
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.numbers import decode_number
+from securechat.client.conversations.roster import unanswered
 from securechat.client.conversations.standstill import distrust
 from securechat.client.conversations.walking import CutOff
 from securechat.content.envelope import decode
 from securechat.errors import PeerError
 from securechat.identity.statements import Statement, is_statement
 from securechat.mls.framing import ContentType, read_header
+from securechat.policy import Identity
 from securechat.wire.chain import HANDED_BACK, MLS_MESSAGE, NO_DEVICE, OPERATORS_WORD, STATEMENT, next_chain
 from securechat.wire.messages import Accepted, Entry, Subscribed, Truncated
 
@@ -364,6 +366,7 @@ def _process_departure(conversation: Conversation, entry: Entry) -> bool:
         distrust(conversation, f"the server passed on what it had to refuse: {error}")
         return False
     account = conversation.people[leaf].account
+    came = Identity.of(conversation.people[leaf]) not in unanswered(conversation)
     conversation.set_departed(conversation.departed | {leaf})
     roster.note_members(conversation)
     asked = conversation.row.asked == "ours"
@@ -371,5 +374,5 @@ def _process_departure(conversation: Conversation, entry: Entry) -> bool:
         return True  # one under our name: an alarm has told of it, and we are still here
     if conversation.row.kind == "direct":
         conversation.close()
-    conversation.tell("declined" if asked else "left", account)
+    conversation.tell("declined" if asked else "left" if came else "stayed-out", account)
     return True

@@ -13,7 +13,9 @@ from securechat.client.conversations.conversation import Conversation
 from securechat.client.doors.facts import Verdict
 from securechat.client.vault.conversations import PersonRow
 from securechat.identity import pins
-from securechat.identity.certificate import DeviceCertificate
+from securechat.identity.certificate import DeviceCertificate, certificate_of
+from securechat.mls.leaf_node import LeafNodeSource
+from securechat.policy import Identity
 
 LONG_MILLISECONDS: Final = 7 * 86_400_000
 """An absence after which lines that wait in a room with owners are asked about: a week, in which an owner commits."""
@@ -112,3 +114,14 @@ def tell_stale(conversation: Conversation) -> None:
         if account != context.device.account and ("old certificate", conversation.id, key) not in context.alarmed:
             context.alarmed.add(("old certificate", conversation.id, key))
             context.emit(events.CameByOldKey(conversation.id, account, pins.short(key)))
+
+
+def unanswered(room: Conversation) -> set[Identity]:
+    """Return whose leaf still comes from the key package it was added by: they are invited and have not answered.
+
+    Those who said no are among them until the tree has dropped them.
+    """
+    if room.row.kind != "invite" or room.row.epoch == 0:  # nobody else is added; the founder commits with the first Add
+        return set()
+    nodes = (node for _, node in room.group.public.members() if node.source == LeafNodeSource.KEY_PACKAGE)
+    return {Identity.of(certificate_of(node)) for node in nodes}

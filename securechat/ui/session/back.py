@@ -19,7 +19,7 @@ from securechat.errors import UsageError
 from securechat.ui.session.about import Numbers
 from securechat.ui.session.place import Place
 from securechat.ui.text.states import BEGINS
-from securechat.ui.text.wording import title
+from securechat.ui.text.wording import in_words, title
 from securechat.ui.view.lines import message_line, notice
 from securechat.ui.view.query import query_of
 from securechat.ui.view.rows import line_of
@@ -76,7 +76,7 @@ def history(chat: Session, rest: str) -> None:
         here = chat.place.here()
         page = chat.client.past(here.name, count)
         if not page:
-            chat.show(notice(f"Nothing has been said in {title(here)} yet."))
+            chat.show(notice(f"Nothing has been said in {in_words(here)} yet."))
         _show_page(chat, here.name, page)
 
 
@@ -90,7 +90,7 @@ def search(chat: Session, rest: str) -> None:
     found = chat.client.search(reading.query, LINES, reading.found_last)
     if found:
         reading.found_last = found[-1].local_id
-        show_numbered(chat, found[::-1])
+        show_numbered(chat, found[::-1], found=True)
         more = " /search alone shows older ones." if len(found) == LINES else ""
         chat.show(notice(f"/history at N shows what was said around the one with that number.{more}"))
     else:
@@ -106,7 +106,7 @@ def unread(chat: Session, rest: str) -> None:
         newest = (each for each in reversed(chat.client.history(here.id, MAX_LINES)) if not each.own)
         line = next((each.local_id for each in newest), 0)
     if not line:
-        raise UsageError(f"Nobody else has said anything in {title(here)} yet.")
+        raise UsageError(f"Nobody else has said anything in {in_words(here)} yet.")
     chat.leave_unread(line)
 
 
@@ -156,15 +156,18 @@ class Shower(Protocol):
         """Show a line that is already harmless."""
 
 
-def show_numbered(chat: Shower, messages: Sequence[Message]) -> None:
-    """Show messages, oldest first, each with its number, and where another conversation of the same name begins."""
+def show_numbered(chat: Shower, messages: Sequence[Message], *, found: bool = False) -> None:
+    """Show messages, oldest first, each with its number, and where another conversation of the same name begins.
+
+    `found`: they were looked for, and do not follow each other.
+    """
     now, before = datetime.now().astimezone(), None
     for number, message in chat.numbers.give(messages):
         conversation = chat.client.conversation(message.conversation)
-        if before and conversation and before.id != conversation.id and before.name == conversation.name:
+        if not found and before and conversation and before.id != conversation.id and before.name == conversation.name:
             chat.show(notice(BEGINS))
         before = conversation
-        if message.local_id == chat.reading.new:
+        if not found and message.local_id == chat.reading.new:
             chat.show(notice(NEW))
         marks = conversation is None or conversation.prefers("show-marks") == "on"
         line = line_of(message, chat.client.clean, chat.client.account, marks=marks)

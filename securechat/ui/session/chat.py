@@ -65,7 +65,7 @@ from securechat.ui.session.verbs import named
 from securechat.ui.session.voice import Decoded, Voices
 from securechat.ui.text.conversations import changed_more, presence
 from securechat.ui.text.states import why_password, why_silent
-from securechat.ui.text.wording import title
+from securechat.ui.text.wording import in_words, title
 from securechat.ui.view.flood import Flood
 from securechat.ui.view.lines import (
     became_of,
@@ -382,7 +382,8 @@ class Chat:
         self.see(conversation)
         if not self.piped:
             new = f" {unread:,} new: /history shows the last messages." if unread else ""
-            where = f"You are talking in {title(conversation)} now."
+            there = f"with {title(conversation)}" if conversation.kind == "direct" else f"in {title(conversation)}"
+            where = f"You are talking {there} now."
             over = f"{title(conversation)} is over: what was said there can be read."
             self.show(notice((over if conversation.state == "closed" else where) + new))
 
@@ -422,7 +423,7 @@ class Chat:
                 self._show_message(message)
             case Delivered(message=message) if message.local_id in self._shown_waiting:
                 self._shown_waiting.discard(message.local_id)
-                self.show(sent_line(self._line_of(message), title(self.client.conversation(message.conversation))))
+                self.show(sent_line(self._line_of(message), in_words(self.client.conversation(message.conversation))))
             case Delivered(message=message) if event.command not in self._unanswered:  # said in an earlier run
                 self._show_message(message)
             case Said() | Delivered():
@@ -520,15 +521,16 @@ class Chat:
                 pass
         if by != self.client.account and not self.piped and not self._flood.shows((message.conversation, by)):
             return
-        where = title(self.client.conversation(event.message.conversation))
-        line = self._line_of(event.message)
+        conversation = self.client.conversation(event.message.conversation)
+        where, line = in_words(conversation), self._line_of(event.message)
         match event:
             case Edited():
-                self.show(edited_line(line, self.client.clean(event.before), where, datetime.now().astimezone()))
+                before, now = self.client.clean(event.before), datetime.now().astimezone()
+                self.show(edited_line(line, before, title(conversation), now))
             case Deleted():
                 self.show(deleted_line(line, where, self.client.account))
             case Reacted():
-                who = "You" if by == self.client.account else clean_line(by)
+                who = "you" if by == self.client.account else clean_line(by)
                 self.show(reacted_line(line, who, clean_line(event.text), where, removed=event.act == "remove"))
 
     def _show_ready(self) -> None:

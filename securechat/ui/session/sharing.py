@@ -23,7 +23,7 @@ from securechat.ui.session.back import LINES, Reading, show_numbered
 from securechat.ui.session.place import Place
 from securechat.ui.sharing import sharing
 from securechat.ui.text.files import progress
-from securechat.ui.text.wording import title
+from securechat.ui.text.wording import in_words
 from securechat.ui.view.lines import notice
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
@@ -70,7 +70,7 @@ def save(chat: Session, rest: str) -> None:
         found = chat.client.search(Query(where=here.name, has=("file",)), LINES)
         line = next((each.local_id for each in found if not each.own), 0)
         if not line:
-            raise UsageError(f"Nobody else has sent a file in {title(here)}: /files lists those that are here.")
+            raise UsageError(f"Nobody else has sent a file in {in_words(here)}: /files lists those that are here.")
     chat.do(SaveFile(line, str(_expanded(folder) if folder else downloads())))
 
 
@@ -86,7 +86,7 @@ def files(chat: Session, rest: str) -> None:
         show_numbered(chat, found[::-1])
         chat.show(notice("/save N saves the one with that number. /search has:file finds older ones."))
     else:
-        chat.show(notice(f"There are no files in {title(here)} yet."))
+        chat.show(notice(f"There are no files in {in_words(here)} yet."))
 
 
 def cancel(chat: Session, rest: str) -> None:

@@ -62,7 +62,7 @@ from securechat.ui.session import about, back, sharing, voice
 from securechat.ui.session.place import Place
 from securechat.ui.text.states import absent, preference, unconfirmed
 from securechat.ui.text.trust import TRUST
-from securechat.ui.text.wording import title
+from securechat.ui.text.wording import in_words, title
 from securechat.ui.view.completion import Usage, meant
 from securechat.ui.view.lines import notice
 from securechat.ui.view.listing import Listing
@@ -423,7 +423,7 @@ def _prefer(chat: Session, rest: str, verb: str, names: dict[str, Preference]) -
         case []:
             here = chat.place.here()
             for name in names.values():
-                chat.show(notice(f"{preference(name, here.prefers(name))} in {title(here)}."))
+                chat.show(notice(f"{preference(name, here.prefers(name))} in {in_words(here)}."))
         case [what, ("on" | "off") as value, *where] if what in names and where in ([], ["here"]):
             chat.do(Prefer(names[what], value, chat.place.here().id if where else b""))
         case _:
@@ -443,7 +443,7 @@ def _notify(chat: Session, rest: str) -> None:
         case [] if not here:
             where = chat.place.here()
             for name in names:
-                chat.show(notice(f"{preference(name, where.prefers(name))} in {title(where)}."))
+                chat.show(notice(f"{preference(name, where.prefers(name))} in {in_words(where)}."))
             return
         case ["quiet", hours] if can_be("quiet", hours):
             chosen: tuple[Preference, str] | None = ("quiet", hours)

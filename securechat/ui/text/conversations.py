@@ -25,7 +25,18 @@ from securechat.client.events import (
 from securechat.client.snapshot import ConversationSnapshot
 from securechat.ui.text.states import ENDS, MISSING, unconfirmed
 from securechat.ui.text.trust import ACCEPTED, AGAINST, TRUST, as_listed, beside
-from securechat.ui.text.wording import MAX_NAMED, Sentence, life_of, moment_of, names_of, notice, people, title, warning
+from securechat.ui.text.wording import (
+    MAX_NAMED,
+    Sentence,
+    in_words,
+    life_of,
+    moment_of,
+    names_of,
+    notice,
+    people,
+    title,
+    warning,
+)
 
 PROVES_NOTHING: Final = "Whoever makes a room can list anybody: until you hear them there, that speaks for nobody."
 """Said wherever those whom one knows are named."""
@@ -58,7 +69,8 @@ def presence(states: Mapping[str, str]) -> Iterator[Sentence]:
 def changed_more(account: str, count: int, conversation: ConversationSnapshot | None) -> Sentence:
     """Say how much more somebody has edited, deleted or reacted to than was told one by one."""
     things = "1 more thing" if count == 1 else f"{count:,} more things"
-    return notice(f"{clean_line(account)} has changed {things} in {title(conversation)}: /history shows what is there.")
+    where = in_words(conversation)
+    return notice(f"{clean_line(account)} has changed {things} in {where}: /history shows what is there.")
 
 
 def said(event: Event, conversation: ConversationSnapshot | None, own: str) -> Iterator[Sentence]:
@@ -77,7 +89,7 @@ def said(event: Event, conversation: ConversationSnapshot | None, own: str) -> I
                 "did. Who is listed may have been removed since; ask an owner."
             )
         case Gap():
-            yield warning(f"Messages in {where} are missing here: {MISSING[event.why]}")
+            yield warning(f"Messages in {in_words(conversation)} are missing here: {MISSING[event.why]}")
         case NotRegained():
             ask = f" Ask {clean_line(event.account)} to invite you again." if event.account else ""
             yield warning(
@@ -87,7 +99,8 @@ def said(event: Event, conversation: ConversationSnapshot | None, own: str) -> I
         case OutOfStep():
             yield warning(_out_of_step(event, where, conversation))
         case Stopped(passed_over=True):
-            yield warning(f"In {where} {_blame(event)} This device passes over it, and enters again by itself.")
+            there = in_words(conversation)
+            yield warning(f"In {there} {_blame(event)} This device passes over it, and enters again by itself.")
         case Stopped():
             yield warning(f"{where} has stopped: {_blame(event)} /repair tries to rejoin it.")
         case RoomList(rooms=()):
@@ -99,11 +112,11 @@ def said(event: Event, conversation: ConversationSnapshot | None, own: str) -> I
                 yield notice(f"{clean_line(room.name)}: {room.kind} room, {people(room.members)}{inside}{about}")
         case MemberList():
             names = (_member(event, name, trust, own, online=online) for name, online, trust in event.members)
-            yield notice(f"In {where}: {', '.join(names)}")
+            yield notice(f"In {in_words(conversation)}: {', '.join(names)}")
             yield from _of_rules(conversation)
         case Unread(lines=lines):
             count = "1 message" if lines == 1 else f"{lines:,} messages"
-            yield notice(f"{count} in {where} will be there as new again.")
+            yield notice(f"{count} in {in_words(conversation)} will be there as new again.")
         case Blocked(blocked=True):
             who = clean_line(event.account)
             yield notice(
@@ -231,8 +244,8 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
             seconds = int(event.account)
             about = f"goes {life_of(seconds)} after it was said" if seconds else "stays"
             yield notice(
-                f"What is said in {where} from now on {about}{_by(event, own)}; that holds for the history of programs "
-                "like this one, and not for what somebody copies."
+                f"What is said in {in_words(conversation)} from now on {about}{_by(event, own)}; that holds for the "
+                "history of programs like this one, and not for what somebody copies."
             )
         case "owner" | "no-owner" | "inviter" | "no-inviter" | "barred" | "unbarred":
             subject = "You are" if event.account == own else f"{who} is"
@@ -245,6 +258,8 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
             yield notice(f"{who} has left. /chat {where} asks for a new conversation.")
         case "left":
             yield notice(f"You have left {where}." if by_us else f"{who} has left {where}.")
+        case "stayed-out":
+            yield notice(f"{who} is not invited to {where} any more.")
         case "removed" if conversation.state == "closed":
             yield warning(f"You were removed from {where}{'' if by_us else f' by {who}'}.")
         case "removed":
@@ -333,35 +348,36 @@ def _blame(event: Stopped) -> str:
 
 
 def _out_of_step(event: OutOfStep, where: str, conversation: ConversationSnapshot | None) -> str:
+    there = in_words(conversation)
     direct = conversation is not None and conversation.kind == "direct"
     match event.what:
         case "older-copy":
             return (
-                f"The server shows that in {where} this device has said more than your data knows{_on(event.time)}. It "
+                f"The server shows that in {there} this device has said more than your data knows{_on(event.time)}. It "
                 "goes on with fresh keys. Have you restored a backup? If not, somebody else has a copy of your data, "
                 "or the server says so falsely: /rotate leaves a copy without a key."
             )
         case "own-commit":
             when = moment_of(event.time)
             return (
-                f"This device changed something in {where} on {when} that it does not know: another copy of it did. "
+                f"This device changed something in {there} on {when} that it does not know: another copy of it did. "
                 "Was that you? This one rejoins. If it was not, somebody has a copy of your data: /rotate leaves it "
                 "without a key."
             )
         case "checkpoint":
             when = time.strftime("%d %b %Y", time.localtime(event.time / 1000))
             who = clean_line(event.account)
-            return f"You were away from {where} too long to follow it. You are back on the word of {who}, of {when}."
+            return f"You were away from {there} too long to follow it. You are back on the word of {who}, of {when}."
         case "nothing-left" if direct:
             return (
-                f"Nothing leads on from here in {where} any more. /leave {where}, and ask {where} to do the same: "
+                f"Nothing leads on from here in {there} any more. /leave {where}, and ask {where} to do the same: "
                 f"/chat {where} then opens another chat, under the key that you know. What you say here waits."
             )
         case "nothing-left":
             who = clean_line(event.account) or where
             return f"Nothing leads on from here in {where} any more: ask {who} to invite you again. What you say waits."
         case "cut-off":
-            return f"The server has lost what leads on from here in {where}. What you say waits; /repair tries again."
+            return f"The server has lost what leads on from here in {there}. What you say waits; /repair tries again."
         case "not-found" if direct:
             return (
                 f"The server says that it knows of no chat between you and {where}. What you say waits. If it was "
@@ -381,7 +397,7 @@ def _out_of_step(event: OutOfStep, where: str, conversation: ConversationSnapsho
             )
         case "ahead":
             lost = f"{event.count} entries" if event.count else "what was said last"
-            return f"The server was restored from a backup: in {where} it has lost {lost}. What you say waits."
+            return f"The server was restored from a backup: in {there} it has lost {lost}. What you say waits."
 
 
 def _on(milliseconds: int) -> str:

@@ -89,7 +89,7 @@ def _of_invitation(invitation: Invitation) -> Iterator[Sentence]:
 
 def _of_new_line(event: InviteLineMade) -> Iterator[Sentence]:
     line = event.line
-    where = f" into {clean_line(line.room)}" if line.room else ""
+    where = f"to {clean_line(line.room)}" if line.room else ""
     yield notice(f"One person can come in{where} by this line, until {day_of(line.until)}. It is not shown again:")
     yield notice(event.text)
     yield notice(

@@ -25,7 +25,7 @@ from securechat.client.events import (
 from securechat.client.snapshot import ConversationSnapshot
 from securechat.ui.text import account, contacts, conversations, files, invitations, keys, links
 from securechat.ui.text.states import preferred, why_held, why_password, why_unreachable
-from securechat.ui.text.wording import Sentence, notice, title, warning
+from securechat.ui.text.wording import Sentence, in_words, notice, title, warning
 
 
 def sentences(event: Event, conversation: ConversationSnapshot | None, own: str) -> Iterator[Sentence]:
@@ -67,7 +67,7 @@ def _said(event: Event, conversation: ConversationSnapshot | None) -> Iterator[S
         case Unreachable():
             yield warning(why_unreachable(event, conversation))
         case Alarm():
-            where = f" in {title(conversation)}" if conversation else ""
+            where = f" in {in_words(conversation)}" if conversation else ""
             yield Sentence("alarm", f"ALARM{where}: {clean(event.text)}")
         case Refused(message=None, code=code) if code != "local":
             yield warning(f"The server says: {clean(event.text)}")

@@ -6,7 +6,7 @@ from securechat.clean import clean_line
 from securechat.client.events import Held, PasswordWanted, PreferenceChanged, Unreachable
 from securechat.client.snapshot import ConversationSnapshot
 from securechat.ui.text.trust import ACCEPTED, TRUST
-from securechat.ui.text.wording import MAX_NAMED, day_of, names_of, title
+from securechat.ui.text.wording import MAX_NAMED, day_of, in_words, names_of, title
 
 NOBODY_YET: Final = "Nobody hears you yet: /msg USER TEXT talks to somebody, /join #room enters a room."
 NOBODY_HEARS: Final = "You are in none of your conversations: /go lists them, and /go NAME talks there."
@@ -84,9 +84,9 @@ def preference(name: str, value: str) -> str:
 
 def preferred(event: PreferenceChanged, conversation: ConversationSnapshot | None) -> str:
     """Return what the user prefers from now on, and where."""
-    where = title(conversation)
+    where = in_words(conversation)
     if event.name == "link" and event.value and conversation is not None:
-        return LINKED[event.value].format(who=where)
+        return LINKED[event.value].format(who=title(conversation))
     said = preference(event.name, event.value)
     if not event.value:
         if conversation is None:
@@ -99,7 +99,7 @@ def preferred(event: PreferenceChanged, conversation: ConversationSnapshot | Non
 
 def why_held(event: Held, conversation: ConversationSnapshot | None) -> str:
     """Return why a message waits, for whose keys, and what decides."""
-    where = title(conversation)
+    where = in_words(conversation)
     named = [f"{clean_line(each.account)} (key {each.key}: {TRUST[each.trust].words})" for each in event.whose]
     more = f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
     whose = ", ".join(named[:MAX_NAMED]) + more

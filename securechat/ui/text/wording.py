@@ -46,6 +46,12 @@ def title(conversation: ConversationSnapshot | None) -> str:
     return "a conversation" if conversation is None else clean_line(conversation.name)
 
 
+def in_words(conversation: ConversationSnapshot | None) -> str:
+    """Return a conversation as a sentence names it, behind "in" for example: "#room", or "the chat with bob"."""
+    direct = conversation is not None and conversation.kind == "direct"
+    return f"the chat with {title(conversation)}" if direct else title(conversation)
+
+
 def people(count: int) -> str:
     """Return how many they are, in words."""
     return "1 person" if count == 1 else f"{count} people"

@@ -100,10 +100,10 @@ def deleted_line(line: Line, where: str, account: str) -> str:
 
 
 def reacted_line(line: Line, who: str, text: str, where: str, *, removed: bool) -> str:
-    """Return what is shown once somebody, an account or You, has put a text under a message; both are clean."""
+    """Return what is shown once somebody, an account or you, has put a text under a message; both are clean."""
     whose = "you" if line.own else line.sender
     act = "took back" if removed else "put"
-    return notice(f"{who} in {where} {act} {text} under what {whose} said: {brief(line.text)}")
+    return notice(f"In {where}, {who} {act} {text} under what {whose} said: {brief(line.text)}")
 
 
 def brief(text: str) -> str:
