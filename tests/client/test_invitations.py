@@ -292,12 +292,18 @@ def test_no_leaves_the_room_and_is_told(people: World) -> None:
     assert asked(bob) == []
     assert bob.state_of("#club") == ""
     assert alice.of(events.InvitationDeclined) == [events.InvitationDeclined(club, "bob")]
-    assert [each.change for each in alice.of(events.ConversationChanged) if each.account == "bob"][-1] == "stayed-out"
+    assert became_of(alice, "bob") == "stayed-out"
     conversation = alice.engine.snapshot.find("#club")
     assert conversation is not None
     assert conversation.members == ("alice",)
     assert len(alice.engine._registry.get(club).people) == 1  # type: ignore[union-attr]  # it is there
     assert bob.state_of("alice") == "open"  # to say no to a room is not to say no to alice
+
+
+def became_of(person: Person, account: str) -> str:
+    """What was told of somebody last."""
+    told = [each for each in person.happened if isinstance(each, events.ConversationChanged)]
+    return [each.change for each in told if each.account == account][-1]
 
 
 def test_who_came_and_goes_has_left(people: World) -> None:
@@ -308,7 +314,7 @@ def test_who_came_and_goes_has_left(people: World) -> None:
     settle(alice, bob)
     bob.do(commands.Leave(club))
     settle(alice, bob)
-    assert [each.change for each in alice.of(events.ConversationChanged) if each.account == "bob"][-1] == "left"
+    assert became_of(alice, "bob") == "left"
 
 
 def test_a_no_to_a_room_that_has_gone_on_removes_the_leaf_all_the_same(people: World) -> None:
