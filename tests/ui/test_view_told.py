@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from securechat.client.events import (
     Disconnected,
+    Done,
     Event,
     Held,
     PresenceChanged,
@@ -119,6 +120,13 @@ def test_a_file_on_its_way_is_shown_until_it_has_arrived() -> None:
     timeline.fold(Transferred(SENDS))
     assert timeline.rows[-1] == ROWS[-1]
     timeline.fold(TransferEnded(SENDS, ""))
+    assert timeline.rows[-1] != ROWS[-1]
+    timeline.fold(Transferred(SENDS))
+    client.on_their_way = (SENDS,)
+    timeline.fold(Done(command=9))  # something else
+    assert timeline.rows[-1] == ROWS[-1]
+    client.on_their_way = ()
+    timeline.fold(Done(command=4))
     assert timeline.rows[-1] != ROWS[-1]
     client.on_their_way = (SENDS,)
     assert Timeline(client, CLUB.id).rows[-1] == ROWS[-1]  # it was on its way before we came

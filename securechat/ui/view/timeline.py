@@ -22,9 +22,11 @@ from securechat.client.events import (
     ConversationChanged,
     Deleted,
     Delivered,
+    Done,
     Edited,
     Event,
     Expired,
+    FileSaved,
     Ignored,
     KeyAccepted,
     KeyChanged,
@@ -231,6 +233,10 @@ class Timeline:
                 self._moving[transfer.id] = moving_of(transfer)
                 self._rows = None
             case TransferEnded(transfer=transfer) if self._moving.pop(transfer.id, None) is not None:
+                self._rows = None
+            case Done() | FileSaved() if self._moving:  # it has arrived: nothing else says so of each
+                there = {each.id for each in self._client.transfers()}
+                self._moving = {number: row for number, row in self._moving.items() if number in there}
                 self._rows = None
             case ConversationChanged() if event.account in ("", self._client.account):
                 if self._is_here(event.conversation.id):
