@@ -1,5 +1,6 @@
 """A real browser without a window, driven over a pipe by its own protocol (Chrome DevTools Protocol)."""
 
+import base64
 import fcntl
 import json
 import os
@@ -13,6 +14,11 @@ from typing import Any, Self
 
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting: a slow machine is not a failure."""
+
+
+_KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), "Escape": (27, ""), "ArrowUp": (38, ""), "ArrowDown": (40, ""),
+         " ": (32, " "), "Home": (36, ""), "End": (35, "")}  # fmt: skip
+"""Keys that do something of their own: their codes, and what they type."""
 
 
 def browsers() -> list[str]:
@@ -36,8 +42,9 @@ class Browser:
 
         self._process = subprocess.Popen(
             [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+             "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
              f"--user-data-dir={folder}", "--remote-debugging-pipe", "--window-size=1400,900", "about:blank"],
-            preexec_fn=as_it_wants, pass_fds=(3, 4), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            preexec_fn=as_it_wants, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         for each in (given, answers, *ends):
             os.close(each)
@@ -78,10 +85,38 @@ class Browser:
         """What an expression is on the page."""
         return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
-    def press(self, key: str) -> None:
+    def wait(self, expression: str) -> None:
+        """Wait until an expression on the page is true."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.value(f"!!({expression})"):
+            assert time.monotonic() < deadline, f"never: {expression}\n{self.value('document.body.innerText')}"
+            time.sleep(0.02)
+
+    def result(self, expression: str) -> Any:
+        """What a promise of the page comes to."""
+        found = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    def press(self, key: str, *, shift: bool = False) -> None:
         """Press a key; the page has seen it on return."""
+        code, text = _KEYS.get(key, (0, key if len(key) == 1 else ""))
         for kind in ("keyDown", "keyUp"):
-            self.ask("Input.dispatchKeyEvent", type=kind, key=key)
+            typed = {"text": text} if kind == "keyDown" and text else {}
+            self.ask("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code,
+                     modifiers=8 if shift else 0, **typed)  # fmt: skip
+
+    def type(self, text: str) -> None:
+        """Type a text where the cursor is."""
+        self.ask("Input.insertText", text=text)
+
+    def picture(self, file: Path, width: int, height: int, *, dark: bool = False) -> None:
+        """Write what is seen in a window of this size into a PNG file."""
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.ask("Emulation.setEmulatedMedia", features=[scheme])
+        self.result("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+        file.write_bytes(base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"]))
 
     def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Give an order, and return what comes of it."""

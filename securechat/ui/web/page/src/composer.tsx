@@ -23,7 +23,7 @@ export function Composer({ model, task, setTask }: { model: Model; task: Task; s
     setText(drafts.current.get(where) ?? "")
     setFound([])
     setTask(undefined)
-    if (matchMedia("(hover: hover)").matches) box.current?.focus()
+    if (!matchMedia("(pointer: coarse)").matches) box.current?.focus()
   }, [where])
   useEffect(() => {
     if (task?.kind === "edit") setText(task.line.text)

@@ -127,6 +127,8 @@ export class Model {
   readonly wire: Wire
   private listeners = new Set<() => void>()
   private scheduled = false
+  /** Lines are numbered as they arrive: what is above this has not been read out. */
+  private newest = 0
   private number = 0
 
   constructor() {
@@ -244,13 +246,14 @@ export class Model {
 
   private splice(change: { where: string; start: number; removed: number; rows: Row[] }): void {
     const fresh = this.rows.length === 0
-    const atEnd = change.start >= this.rows.length - change.removed
+    const before = new Set(this.rows.map((each) => each.key))
+    const newest = this.newest
     this.rows = this.rows.toSpliced(change.start, change.removed, ...change.rows)
-    if (fresh || !atEnd) return
-    const known = new Set(this.rows.slice(0, change.start).map((each) => each.key))
+    for (const each of change.rows) if (each.row === "line") this.newest = Math.max(this.newest, each.local_id)
+    if (fresh) return
     const heard = change.rows.flatMap((each) => {
-      if (each.row === "notice") return [each.text]
-      if (each.row === "line" && !each.own && !known.has(each.key)) return [`${each.sender}: ${each.problem || each.text}`]
+      if (each.row === "notice" && !before.has(each.key)) return [each.text]
+      if (each.row === "line" && !each.own && each.local_id > newest) return [`${each.sender}: ${each.problem || each.text}`]
       return []
     })
     if (heard.length) this.say(heard.slice(-5).join("\n"))

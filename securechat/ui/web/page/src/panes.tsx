@@ -9,7 +9,8 @@ export function Side({ model, pane, setPane }: { model: Model; pane: Pane; setPa
   const title = { people: "People", search: "Search", safety: "Safety number", "": "" }[pane]
   const box = useRef<HTMLElement>(null)
   useEffect(() => {
-    box.current?.querySelector<HTMLElement>("input, h2")?.focus()
+    const aside = box.current
+    ;(aside?.querySelector<HTMLElement>("[type=search]") ?? aside?.querySelector("h2"))?.focus()
   }, [pane])
   if (!pane) return null
   return (

@@ -70,6 +70,17 @@ export function Timeline({ model, edit, reply }: { model: Model; edit: (line: Li
     asking.current = false
   }
 
+  // At the end one stays there, also where the window gets smaller: a keyboard comes up, or the composer grows.
+  useEffect(() => {
+    const box = list.current
+    if (!box) return
+    const sizes = new ResizeObserver(() => {
+      if (place.current.atEnd && !model.after) box.scrollTop = box.scrollHeight
+    })
+    sizes.observe(box)
+    return () => sizes.disconnect()
+  }, [])
+
   // What is at the end, on a page that somebody looks at, was seen.
   const newest = rows.findLast((each) => each.row === "line")?.key ?? ""
   useEffect(() => {
@@ -110,6 +121,7 @@ export function Timeline({ model, edit, reply }: { model: Model; edit: (line: Li
             row={row}
             follows={follows(rows[index - 1], row)}
             current={row.key === shown}
+            whole={(row.row === "line" && model.files.get(row.local_id)) || ""}
             owner={model.about?.owners.includes(model.account) ?? false}
             focus={setCurrent}
             edit={edit}
@@ -143,6 +155,8 @@ type RowProps = {
   follows: boolean
   current: boolean
   owner: boolean
+  /** What there is of its file on this page. */
+  whole: string
   focus: (key: string) => void
   edit: (line: Line) => void
   reply: (line: Line) => void
@@ -153,7 +167,7 @@ class RowView extends Component<RowProps> {
   override shouldComponentUpdate(next: RowProps): boolean {
     const now = this.props
     return (
-      now.row !== next.row || now.follows !== next.follows || now.current !== next.current || now.owner !== next.owner
+      now.row !== next.row || now.follows !== next.follows || now.current !== next.current || now.owner !== next.owner || now.whole !== next.whole
     )
   }
 
@@ -193,7 +207,7 @@ class RowView extends Component<RowProps> {
   }
 }
 
-function LineView({ model, line, follows, current, owner, focus, edit, reply }: Omit<RowProps, "row"> & { line: Line }) {
+function LineView({ model, line, whole, follows, current, owner, focus, edit, reply }: Omit<RowProps, "row"> & { line: Line }) {
   const [reacting, setReacting] = useState(false)
   const [hover, setHover] = useState(false)
   const react = (text: string) => {
@@ -252,7 +266,7 @@ function LineView({ model, line, follows, current, owner, focus, edit, reply }: 
             )}
           </button>
         )}
-        {line.file && <File model={model} line={line} current={current} />}
+        {line.file && <File model={model} line={line} whole={whole} current={current} />}
         <div class="said" dir="auto">
           {line.deleted_by ? (
             <i>deleted by {line.deleted_by}</i>
@@ -317,10 +331,9 @@ function Act({ name, icon, act }: { name: string; icon: "reply" | "smile" | "edi
   )
 }
 
-function File({ model, line, current }: { model: Model; line: Line; current: boolean }) {
+function File({ model, line, whole, current }: { model: Model; line: Line; whole: string; current: boolean }) {
   const file = line.file!
   const small = usePicture(file.thumbnail)
-  const whole = model.files.get(line.local_id)
   const tab = current ? 0 : -1
   if (file.disposition === "voice")
     return (
@@ -340,7 +353,7 @@ function File({ model, line, current }: { model: Model; line: Line; current: boo
     <div class="file">
       {small && (
         <button class="picture" tabindex={tab} aria-label={`Show ${file.name}`} onClick={() => model.ask("fetch", { local_id: line.local_id })}>
-          <img src={whole ?? small} alt={file.description || file.name} />
+          <img src={whole || small} alt={file.description || file.name} />
         </button>
       )}
       <span class="about">
