@@ -80,6 +80,7 @@ def i2(before: State, door: Door | None, now: State, scenario: Scenario) -> str:
         back = new.standing == "live" and new.at is not old.at and path(new.at, old.at) is not None
         back = back and (old.kind == "open" or path(old.since, new.at) is not None)  # he has had its secrets
         again = old.standing == "left" and new.standing == "live" and new.at is old.at and old.kind != "open"
+        back = back and door.verdict.action != "resync"  # which makes another epoch, with keys of its own
         if (back or again) and door.verdict.action != "hand-back" and old.group == new.group:
             return f"{old.name} goes back to an epoch whose keys are used"
         if door.yes:
