@@ -474,6 +474,7 @@ def test_owners_change_the_rules_but_not_what_the_conversation_is(before: Rules,
         allowed(commit(alice, change(after)))
         refused(commit(bob, change(after)), f"bob changes the rules of {before.name} without being an owner")
     allowed(commit(alice))
+    refused(commit(bob, change(before)), f"bob changes the rules of {before.name} without being an owner")
 
 
 def test_new_rules_are_sound_and_stand_alone() -> None:
@@ -715,6 +716,17 @@ def test_a_path_keeps_device_and_identity() -> None:
     allowed(certified("alice", 1, "alice"))  # a renewed certificate
     for wrong in (("mallory", 1, "alice"), ("alice", 2, "alice"), ("alice", 1, "mallory")):
         refused(certified(*wrong), "alice becomes another device or identity")
+
+
+def test_a_path_brings_another_signature_key_by_a_later_certificate_alone() -> None:
+    alice = group_of(INVITE, ALICE, BOB)[0]
+    for seq, reason in ((6, ""), (5, "alice goes back to an older certificate"), (4, "alice goes back to an older")):
+        other = Device("alice", 2, seq=seq, id=ALICE.device_id)
+        staged = commit(alice, credential=credential(other.certificate), signature_private=other.signature)
+        if reason:
+            refused(staged, reason)
+        else:
+            allowed(staged)
 
 
 def test_an_account_and_a_device_stand_in_a_conversation_once() -> None:

@@ -10,7 +10,7 @@ from securechat.identity.site_key import SiteKey
 from securechat.mls.group import Group, StagedCommit
 from securechat.mls.proposals import Add, Remove
 from securechat.policy import Rules, Word, check_commit, check_word, check_words, leaves_to_go, rules_due, still_due
-from securechat.policy.words import Action, leaf_hash, leaf_of_account
+from securechat.policy.words import Action, barred, leaf_hash, leaf_of_account
 from securechat.wire.limits import MAX_WORD, MAX_WORDS
 from tests.test_policy import ALICE, BOB, CAROL, OPEN, OWNED, SERVER, Device, change, commit, enter, group_of, leaf
 
@@ -95,6 +95,20 @@ def test_words_that_are_shown_to_a_newcomer_were_said_up_to_now_and_in_order() -
     for words in ([second, first], [first, first], [say(alice, "bar", "carol", epoch=alice.epoch + 1)]):
         with pytest.raises(PeerError, match="not in the order"):
             check_words(alice.public, words)
+
+
+def test_words_that_are_shown_to_a_newcomer_lead_to_rules_that_are_sound() -> None:
+    alice = group_of(LOBBY, ALICE, BOB)[0]
+    assert len(check_words(alice.public, [say(alice, "bar", "dave")])) == 1
+    with pytest.raises(DecodeError, match="not normalised"):
+        check_words(alice.public, [say(alice, "bar", "Dave")])
+
+
+def test_who_is_barred_or_will_be_cannot_enter_now() -> None:
+    alice = group_of(replace(LOBBY, barred=("carol",)), ALICE, BOB)[0]
+    bar, unbar = heard(alice, say(alice, "bar", "dave")), heard(alice, say(alice, "unbar", "carol", seq=8), seq=8)
+    assert barred(alice.public, []) == {"carol"}
+    assert barred(alice.public, [bar, unbar]) == {"carol", "dave"}  # till somebody has carried it out
 
 
 def test_a_word_names_an_account_that_can_be_and_a_leaf_where_one_has_to_go() -> None:

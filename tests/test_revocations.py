@@ -13,6 +13,7 @@ from securechat.mls.group import Group
 from securechat.mls.proposals import Add, GroupContextExtensions, Remove
 from securechat.mls.tree_math import LeafIndex
 from securechat.policy import Rules
+from securechat.policy.revocations import is_about
 from securechat.policy.successions import added_by_anybody
 from tests.test_policy import ALICE, BOB, CAROL, INVITE, NOW, SERVER, Device, commit, enter, group_of
 
@@ -31,7 +32,7 @@ def revoked(
     given = {"server_id": SERVER, "account": who.account, "device_id": who.device_id, **other}
     return state(
         who.identity_private, Head(seq - 1, b"p" * 32), action, time=time,
-        key=who.signature.public_key, **given,  # type: ignore[arg-type]  # of their types
+        **{"key": who.signature.public_key, **given},  # type: ignore[arg-type]  # of their types
     )  # fmt: skip
 
 
@@ -339,6 +340,38 @@ def test_a_contest_takes_the_place_of_the_succession() -> None:
     assert gone.group is not None
     with pytest.raises(PeerError, match="not here"):
         check(gone.group, contest())
+
+
+def test_what_a_statement_is_about() -> None:
+    old, new = EARLY.who, HEIR.who
+    for statement, keys in (
+        (revoked(), {old.identity_key}),
+        (revoked(key=new.identity_key), {old.identity_key}),
+        (succession(), {old.identity_key}),
+        (contest(), {old.identity_key, new.identity_key}),
+    ):
+        for key in (old.identity_key, new.identity_key, CAROL.who.identity_key):
+            about = is_about(statement, account="bob", identity_key=key, device=EARLY.device_id, seq=3)
+            assert about == (key in keys)
+            assert not is_about(statement, account="carol", identity_key=key, device=EARLY.device_id, seq=3)
+
+
+def test_a_revocation_is_over_with_its_leaf_whatever_the_rules_name() -> None:
+    carol = room()[2]
+    statements = [revoked(ALICE, seq=9)]
+    without = commit(carol, Remove(LeafIndex(0)))
+    policy.check_commit(without.public, departed=frozenset(), revocations=statements)
+    assert policy.still_revoked(without.public.before, statements) == tuple(statements)
+    assert policy.still_revoked(without.public.after, statements) == ()
+    assert policy.still_revoked(without.public.after, [OWNER_SUCCEEDED]) == (OWNER_SUCCEEDED,)  # which names an heir
+
+
+def test_a_key_that_only_the_rules_name_is_contested_and_no_heir_of_another_speaks_of_it() -> None:
+    carol, _ = group_of(replace(INVITE, owners=(OWNER_HEIR.who,)), CAROL, EARLY)
+    denied = contest(ALICE, OWNER_HEIR, seq=7)
+    assert check(carol, denied) == denied
+    with pytest.raises(PeerError, match="an identity key that is not here"):
+        check(carol, OWNER_SUCCEEDED)
 
 
 def test_where_nobody_is_left_who_may_add_each_member_adds_their_successor_and_nobody_else(

@@ -45,6 +45,7 @@ _LOGIN = (
     f"{_SERVER}/sequencer/test_ephemerals.py",
     f"{_SERVER}/sequencer/test_blobs.py::test_what_one_has_uploaded_the_other_fetches",
     f"{_SERVER}/sequencer/test_blobs.py::test_the_rate_of_uploads_and_of_bytes_is_refused_with_a_time",
+    f"{_SERVER}/test_blobs.py::test_who_asks_for_parts_and_takes_none_has_two_in_memory",
     f"{_SERVER}/sequencer/test_blobs.py::test_no_more_parts_at_once_than_the_window",
     f"{_SERVER}/sequencer/test_blobs.py::test_a_small_part_of_a_file_counts_like_one_of_sixteen_kib",
     f"{_SERVER}/test_sessions.py::test_one_portion_of_history_follows_the_other_where_nothing_else_happens",

@@ -319,6 +319,11 @@ def test_a_seat_is_kept_for_a_lost_connection_and_not_after_a_goodbye(start: Sta
     assert bob.ask(m.Login, "bob", bob.secret, bob.device).place == 1
     back = alice.again()  # comes back to its own seat, past those who wait
     assert isinstance(back.ask(m.ListRooms), m.Rooms)
+    back.protocol.close("too-slow")  # which is no goodbye
+    back.flush()
+    back.drop()
+    back = alice.again()
+    assert isinstance(back.ask(m.ListRooms), m.Rooms)
     said_goodbye = server.seconds
     back.bye()
     assert bob.take(m.Seat).place == 0

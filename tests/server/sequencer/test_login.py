@@ -131,7 +131,7 @@ def test_who_has_logged_in_or_gone_is_no_newcomer_any_more(server: MemoryServer)
 
 
 def test_an_account_that_cannot_be_written_is_told_to_come_again(
-    server: MemoryServer, monkeypatch: pytest.MonkeyPatch
+    server: MemoryServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -146,6 +146,7 @@ def test_an_account_that_cannot_be_written_is_told_to_come_again(
             refused(alice.ask(m.ChangePassword, alice.secret, NEW), "disk-full")
             refused(alice.ask(m.DeleteAccount, alice.secret), "disk-full")
         assert logs_in(server, "alice", alice.secret)
+    assert len(logged(caplog, "cannot store an account")) == 3
 
 
 def test_guesses_by_registering_a_taken_name_take_none_of_the_logins(start: Start) -> None:
@@ -201,3 +202,15 @@ def test_what_is_said_between_two_requests_is_heard_and_is_none(start: Start) ->
             alice.protocol.send(message)
         alice.flush()
         assert alice.take(m.Accepted).id == said.id
+
+
+def test_a_password_that_was_checked_wakes_whoever_takes_turns(
+    server: MemoryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[int] = []
+    monkeypatch.setattr(server.sequencer, "interrupt", lambda: woken.append(1))
+    with Person(server, "alice") as alice:
+        alice.register()
+        assert not woken
+        alice.login(publish=False)
+    assert woken
