@@ -253,6 +253,7 @@ MANY = [Identity(f"x{number:03}", bytes(32)) for number in range(300)]
     [
         (encoded(1, b""), encoded(0, b"")),
         (encoded(3, b"#x"), encoded(4, b"#x")),
+        (encoded(3, b"#x"), encoded(0, b"#x")),
         (encoded(1, b""), encoded(1, b"#x")),
         (encoded(1, b""), encoded(1, b"", topic=b"tea")),
         (encoded(1, b""), encoded(1, b"", owners=[ONE])),

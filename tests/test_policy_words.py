@@ -113,7 +113,9 @@ def test_who_is_barred_or_will_be_cannot_enter_now() -> None:
 
 def test_a_word_names_an_account_that_can_be_and_a_leaf_where_one_has_to_go() -> None:
     alice = group_of(LOBBY, ALICE, BOB)[0]
-    assert heard(alice, say(alice, "bar", "x" * 32)).account == "x" * 32
+    letter = "\N{CJK UNIFIED IDEOGRAPH-20000}"  # four bytes
+    for name in ("x" * 32, letter * 32):
+        assert heard(alice, say(alice, "bar", name)).account == name
     wrong(alice, say(alice, "bar", "x" * 33), "makes no sense")
     wrong(alice, say(alice, "bar", "bob", leaf=b"l" * 31), "makes no sense")
     barred = group_of(replace(LOBBY, barred=("bob",)), ALICE)[0]
@@ -180,6 +182,7 @@ def test_the_next_commit_removes_who_is_barred_and_bars_them_and_does_nothing_el
     refused(commit(bob), "bob commits after having left", word)
     refused(carry_out(alice, word), "alice removes bob without being an owner")
     assert done.group is not None
+    assert leaves_to_go(done.group.public, [word]) == frozenset()  # bob's is gone
     refused(enter(done.group, BOB), "bob is barred from #lobby")
     refused(enter(alice, BOB, leaf(alice, BOB)), "the operator has barred them", word)
 
@@ -208,9 +211,10 @@ def test_who_was_removed_may_come_back_and_with_that_the_word_is_done() -> None:
 
 
 def test_who_is_let_in_again_is_barred_no_more_once_somebody_has_carried_it_out() -> None:
-    barred = replace(LOBBY, barred=("carol",))
+    barred = replace(LOBBY, barred=("carol", "dave"))
     alice, bob = group_of(barred, ALICE, BOB)
     word = heard(bob, say(bob, "unbar", "carol"))
+    assert rules_due(bob.public, [word]) == replace(LOBBY, barred=("dave",))
     refused(enter(bob, CAROL), "carol is barred from #lobby", word)
     done = carry_out(bob, word)
     allowed(done, word)
