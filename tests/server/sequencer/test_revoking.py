@@ -90,6 +90,18 @@ def test_until_it_is_removed_nobody_speaks_and_whoever_commits_removes_it(
     assert isinstance(alice.say(room, "now"), m.Accepted)
 
 
+def test_who_enters_an_open_room_meanwhile_changes_nothing_of_that(enter: Enter) -> None:
+    alice, bob, carol = (enter(name) for name in ("alice", "bob", "carol"))
+    alice.open_room("#lobby")
+    room = bob.join("#lobby")
+    revoke(bob)
+    assert carol.join("#lobby") == room  # who enters need not remove anybody
+    refused(carol.say(room, "hello"), "commit-first")
+    carol.numbers[room] -= 1
+    assert isinstance(carol.change(room, Remove(leaf_of(carol, room, "bob"))), m.Accepted)
+    assert isinstance(carol.say(room, "hello"), m.Accepted)
+
+
 def test_it_is_in_every_log_of_the_device_under_that_key_and_in_no_other(enter: Enter) -> None:
     alice, bob = enter("alice"), enter("bob")
     stranger = enter("carol")
