@@ -90,9 +90,15 @@ class Only:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Leave out all others."""
+        """Leave out all others. Where a mutant has renamed a case of a test, all its cases are run."""
         found = {item.nodeid: item for item in items}
-        items[:] = [found[test] for test in self._tests]
+        renamed = {_uncased(test) for test in self._tests if test not in found}
+        cases = [name for name in found if _uncased(name) in renamed and name not in self._tests]
+        items[:] = [found[name] for name in (*self._tests, *cases) if name in found]
+
+
+def _uncased(test: str) -> str:
+    return test.partition("[")[0]
 
 
 class Known:
