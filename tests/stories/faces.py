@@ -326,6 +326,14 @@ class Cast:
             except AssertionError as error:
                 raise AssertionError(f"act {number}, {act.who}> {act.typed}: {error}") from error
 
+    def wait(self, differences: Callable[[], list[str]]) -> None:
+        """Let everybody go on until there are none. Raises `AssertionError` that names them."""
+        ends = monotonic() + PATIENCE
+        while found := differences():
+            assert monotonic() < ends, "\n".join(found)
+            for each in self._faces.values():
+                each.pump(0.02)
+
     def _play(self, act: Act) -> None:
         if act.typed == "the server stops":
             assert self.server.stop() == 0
