@@ -46,6 +46,15 @@ def test_what_is_in_it_comes_with_its_licence_and_from_nowhere_else() -> None:
         assert elsewhere not in script, elsewhere
 
 
+def test_no_other_command_loads_what_carries_the_page() -> None:
+    others = "securechat.cli, securechat.ui.scripts, securechat.ui.start, securechat.ui.plain.app"
+    loaded = "print(sorted(each for each in sys.modules if each.startswith(('websockets', 'securechat.ui.web'))))"
+    for program, wanted in ((others, "[]\n"), ("securechat.ui.web.border", "['securechat.ui.web', ")):
+        ran = subprocess.run([sys.executable, "-c", f"import sys, {program}\n{loaded}"],
+                             capture_output=True, text=True, check=True)  # fmt: skip
+        assert ran.stdout.startswith(wanted)
+
+
 def test_the_lock_file_names_no_registry() -> None:
     lock = json.loads((PAGE / "package-lock.json").read_text())
     assert all("resolved" not in each for each in lock["packages"].values())
