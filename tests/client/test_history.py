@@ -9,7 +9,7 @@ import pytest
 
 from securechat.client.message import Message
 from securechat.client.password_source import PasswordSource
-from securechat.client.vault.history import CANNOT_SHOW, Pages
+from securechat.client.vault.history import CANNOT_SHOW, MAX_REACTIONS, Pages
 from securechat.client.vault.vault import Vault
 from securechat.client.wrapping import Cost
 from securechat.content.registry import Name, Text, encode_body
@@ -298,6 +298,28 @@ def test_readers_serve_several_threads_and_end_with_the_vault(vault: Vault) -> N
     vault.close()
     with pytest.raises(StorageError, match="cannot be used"):
         reader.newest(HERE, 1)
+
+
+def test_a_flood_of_reactions_takes_no_more_room_than_those_that_count(vault: Vault) -> None:
+    with vault.transaction():
+        line = vault.history.add(HERE, "bob", encode_body(Text("hi")), own=False, trust="accepted", seq=1, time=1)
+
+    def react(first: int, last: int) -> int:
+        with vault.transaction():
+            return sum(
+                vault.history.react(line.local_id, f"r{number}", "bob", (number // 9).to_bytes(32, "big"), number)
+                for number in range(first, last)
+            )
+
+    def pages() -> int:
+        return int(vault.one("PRAGMA page_count")[0])
+
+    assert react(0, 1_000) == MAX_REACTIONS
+    before = pages()
+    assert react(1_000, 20_000) == 0
+    assert pages() == before
+    (shown,) = vault.history.newest(HERE, 10)
+    assert len(shown.reactions) == MAX_REACTIONS
 
 
 def test_what_ends_costs_no_walk_through_all_lines_for_each_conversation(vault: Vault) -> None:
