@@ -272,6 +272,22 @@ def test_an_upgrade_waits_until_every_program_knows_the_version(monkeypatch: pyt
             refused(commit(alice, change(due)), "without being an owner")
 
 
+def test_no_word_leads_back_to_an_older_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    from securechat.policy.judges import JUDGES
+    from securechat.policy.rules import READERS, VERSION
+
+    newer = VERSION + 1
+    monkeypatch.setitem(READERS, newer, Rules.decode)
+    monkeypatch.setitem(JUDGES, newer, JUDGES[VERSION])
+    knows = [Device(name, versions=(VERSION, newer)) for name in ("alice", "bob")]
+    rules = replace(LOBBY, version=newer)
+    alice = group_of(rules, *knows)[0]
+    word = heard(alice, say(alice, "upgrade", about=VERSION.to_bytes(2, "big")))
+    allowed(commit(alice), word)
+    assert rules_due(alice.public, [word]) == rules
+    refused(commit(alice, change(replace(rules, version=VERSION))), "does not carry out", word)
+
+
 def test_nobody_is_added_by_a_word() -> None:
     alice = group_of(LOBBY, ALICE, BOB)[0]
     word = heard(alice, say(alice, "bar", "dave"))

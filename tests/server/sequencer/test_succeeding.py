@@ -248,6 +248,7 @@ def test_after_a_month_it_is_too_late(server: MemoryServer, enter: Enter, second
     reply = publish(victim, contested(victim, heir.identity_key))
     if seconds > 0:
         refused(reply, "not-allowed")
+        assert isinstance(reply, m.Refused)
         assert "within 30 days" in reply.text
     else:
         assert isinstance(reply, m.Published), reply
