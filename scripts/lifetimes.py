@@ -439,6 +439,13 @@ TABLES = (
                 ("server/store/test_contract.py: past_half_a_year",),
             ),
             Row(
+                "client.files.transfers",
+                "AWAITED_MILLISECONDS",
+                "somebody who saves a file asks for one that was said before the server had it",
+                "given up, and said so; it is to be sent again",
+                ("client/files/test_linked.py: nobody_has_us_ask_for_ever",),
+            ),
+            Row(
                 "server.sequencer.blobs",
                 "UNFINISHED_SECONDS",
                 "for which an upload waits for its client to go on",

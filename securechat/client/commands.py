@@ -75,6 +75,9 @@ class SendFile(Command):
     a preview, where one can be made of it. A `voice` note is made of a WAV file or of WebM with Opus, or is one: Ogg
     Opus with one channel; it is refused where that cannot be. A client that ends in between goes on when it is started
     again.
+
+    Where there is a direct link to the other one, or one comes up for it, the message is in the log before the server
+    has the file (docs/direct-link.md): until the transfer has ended, only this client has it.
     """
 
     conversation: bytes

@@ -301,6 +301,8 @@ class Engine:
                 self._recovery.look()
                 self._deletion.look()
                 self._transfers.look()
+                if context.touched:  # it has said something
+                    touched |= self._registry.pump()
         except BaseException as error:
             if isinstance(error, SecurechatError) and not isinstance(error, UsageError):
                 self._broken = error

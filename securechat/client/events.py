@@ -165,6 +165,12 @@ class Delivered(Event):
     message: Message
 
 
+TransferStage = Literal["sealing", "waiting", "moving", "offered", "opening"]
+"""`sealing`: it is being encrypted here. `waiting`: for the server. `moving`: to the server or from there, or by a
+direct link. `offered`: it is said, and the other one can have it by a direct link. `opening`: it is here, and is being
+decrypted and checked."""
+
+
 @value
 class Transfer:
     """A file on its way, to others or to a folder here."""
@@ -172,11 +178,9 @@ class Transfer:
     id: int
     kind: Literal["send", "save"]
     conversation: bytes
-    local_id: int  # of the line whose file is saved; 0: it is sent, and has none yet
+    local_id: int  # of the line that names it; 0: it is sent, and has none yet
     name: str  # by its sender's word
-    stage: Literal["sealing", "waiting", "moving", "opening"]
-    """`sealing`: it is being encrypted here. `waiting`: for the server. `moving`: to the server or from there.
-    `opening`: it is here, and is being decrypted and checked."""
+    stage: TransferStage
     done: int  # bytes, of `size`
     size: int  # 0: not known yet
 

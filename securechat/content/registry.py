@@ -221,7 +221,8 @@ class File(Body, frozen=True):
     """Of a picture as it is shown, in pixels; 0: nobody says."""
     height: Annotated[int, Meta(ge=0, le=MAX_PIXELS)] = 0
     until: Annotated[int, Meta(ge=0, le=MAX_TIME)] = 0
-    """When the server deletes the blob, in milliseconds since 1970, as its sender was told; 0: nobody says."""
+    """When the server deletes the blob, in milliseconds since 1970, as its sender was told; 0: nobody says, and the
+    server may not have it yet (docs/direct-link.md, Files)."""
 
     def check(self) -> None:
         """Bound bytes where types count characters, and let the bytes be in one place."""

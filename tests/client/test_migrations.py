@@ -307,6 +307,8 @@ def test_a_newer_vault_that_was_closed_is_refused_without_a_trace(path: Path) ->
 
 
 BACK = """
+DROP TRIGGER saved_go_with_their_line; DROP TRIGGER saved_go_with_what_is_deleted; DROP TABLE saved;
+ALTER TABLE transfers DROP COLUMN began;
 DROP TABLE unshared;
 DROP INDEX messages_by_time;
 DROP TRIGGER leftovers_outlive_their_transfer; DROP TABLE leftovers;

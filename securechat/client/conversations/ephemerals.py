@@ -8,7 +8,8 @@ last of that leaf, or not of now by both clocks, counts for nothing.
     key         MLS-Exporter("securechat typing", leaf uint32, AEAD.Nk)
     plaintext   TLS{said, signature<V>}
     said        TLS{sent uint64 (ms), act uint8}                 act 1: types, 0: has stopped
-                TLS{sent uint64 (ms), act uint8, body<V>}        act 2: offers a link, 3: answers (`direct.offers`)
+                TLS{sent uint64 (ms), act uint8, body<V>}        act 2: offers a link, 3: answers (`direct.offers`),
+                                                                 4: offers one for a file, by itself
     signed      SignWithLabel("securechat typing", TLS{conversation<V>, epoch, leaf} || said)
 """
 
@@ -33,7 +34,7 @@ LABEL: Final = "securechat typing"
 FRESH_MILLISECONDS: Final = 60_000
 """By how much two clocks may differ, with the way: what is older was held back."""
 
-STOPPED, TYPES, OFFERS, ANSWERS = range(4)
+STOPPED, TYPES, OFFERS, ANSWERS, OFFERS_BY_ITSELF = range(5)
 
 
 class Said(NamedTuple):
@@ -41,7 +42,7 @@ class Said(NamedTuple):
 
     leaf: LeafIndex
     sent: int  # milliseconds since 1970, by its sender's clock
-    act: int  # STOPPED to ANSWERS
+    act: int  # STOPPED to OFFERS_BY_ITSELF
     body: bytes = b""  # of an offer or an answer
 
     def __repr__(self) -> str:
@@ -73,7 +74,7 @@ def open_sealed(group: Group, payload: bytes) -> Said:
     member = group.public.member(leaf)
     inner = Reader(aead_open(group.suite, _key(group, leaf), nonce, head, sealed))
     sent, act = inner.u64(), inner.u8()
-    if act > ANSWERS:
+    if act > OFFERS_BY_ITSELF:
         raise PeerError(f"{act} is nothing that anybody does")
     body = inner.vector(MAX_EPHEMERAL) if act >= OFFERS else b""
     said = inner.since(0)

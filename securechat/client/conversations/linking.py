@@ -6,6 +6,8 @@
 
 Nothing of it is stored, and an offer is no record: it is told to who is there now (`ephemerals`). What lasts is the
 user's word for each person, the preference `link`: to whom they tell their address, and to whose they connect.
+
+A link that is made for a file, between two who have agreed before, is nothing that either of them hears of.
 """
 
 import os
@@ -16,7 +18,7 @@ from securechat.client import events
 from securechat.client.context import Context
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation
-from securechat.client.conversations.ephemerals import ANSWERS, OFFERS, Ephemerals, Said
+from securechat.client.conversations.ephemerals import ANSWERS, OFFERS, OFFERS_BY_ITSELF, Ephemerals, Said
 from securechat.client.conversations.index import Index
 from securechat.client.conversations.marking import may_speak, nobody_in_doubt
 from securechat.client.direct.carrying import Down, News, Up
@@ -43,16 +45,23 @@ class _Link:
     """One link, under way or there."""
 
     def __init__(
-        self, conversation: bytes, state: Literal["offering", "meeting", "up"], due: float, taken_from: bytes = b""
+        self,
+        conversation: bytes,
+        state: Literal["offering", "meeting", "up"],
+        due: float,
+        taken_from: bytes = b"",
+        *,
+        quiet: bool = False,
     ) -> None:
         self.conversation = conversation
         self.state = state
         self.due = due  # when it is given up (monotonic), unless it is up
         self.taken_from = taken_from  # whose offer it was, as `Conversation.scope`; empty: ours
+        self.quiet = quiet  # it was made by itself: the user hears nothing of it
 
 
 class _Pace:
-    """When another offer of one person is answered by itself."""
+    """When another offer of one person is answered by itself, or one is made to them by itself."""
 
     def __init__(self) -> None:
         self.free = 0.0  # from when on (monotonic)
@@ -62,6 +71,7 @@ class _Pace:
         self.free, self.wait = now + ANSWER_SECONDS, ANSWER_SECONDS
 
     def failed(self, now: float) -> None:
+        """Nothing came of it."""
         self.free, self.wait = now + self.wait, min(2 * self.wait, MAX_ANSWER_SECONDS)
 
 
@@ -74,6 +84,7 @@ class Linking:
         self._ephemerals = ephemerals
         self._links: dict[bytes, _Link] = {}  # by an id that we have drawn, whoever offers it
         self._paces: defaultdict[bytes, _Pace] = defaultdict(_Pace)  # by whose offers we took, as `Conversation.scope`
+        self._own_paces: defaultdict[bytes, _Pace] = defaultdict(_Pace)  # the same of offers that we make by itself
         self._asked: dict[bytes, float] = {}  # conversation -> until when the user is told of no offer again
         self._waiting: dict[bytes, tuple[Offer, float]] = {}  # the newest of those, and until when it may be taken
 
@@ -92,14 +103,36 @@ class Linking:
 
         `check` comes before. A link ends by itself once the user does not agree any more.
         """
-        if self._with(conversation) is not None:
+        if (there := self._with(conversation)) is not None:
+            link = self._links[there]
+            if link.quiet and link.state == "up":
+                self._tell(conversation, "up")
+            link.quiet = False
             return
         offer, until = self._waiting.pop(conversation.id, (None, 0.0))
         if offer is not None and self._context.clock.monotonic() < until:
             self._knock(conversation, offer)
             return
-        link = os.urandom(LINK_ID_LENGTH)
-        self._links[link] = _Link(conversation.id, "offering", self._context.clock.monotonic() + OPENING_SECONDS)
+        self._offer(conversation, quiet=False)
+
+    def begin_by_itself(self, conversation: Conversation) -> bool:
+        """Offer a link for a file, where the user has agreed to it before; say whether one is there or may come.
+
+        The other one takes it if they have agreed, too, and is told nothing if not. As with the offers of others, the
+        next one waits ever longer after each that has led nowhere.
+        """
+        if conversation.row.kind != "direct" or not self._agrees(conversation) or not self._may(conversation):
+            return False
+        now, pace = self._context.clock.monotonic(), self._own_paces[conversation.scope]
+        if self._with(conversation) is None:
+            if now < pace.free:
+                return False
+            self._offer(conversation, quiet=True)
+        return True
+
+    def _offer(self, conversation: Conversation, *, quiet: bool) -> None:
+        link, due = os.urandom(LINK_ID_LENGTH), self._context.clock.monotonic() + OPENING_SECONDS
+        self._links[link] = _Link(conversation.id, "offering", due, quiet=quiet)
         self._context.link_orders.append(Listen(link, self._wide(conversation)))
 
     # --- what the other one says ----------------------------------------------------------------------------------
@@ -109,17 +142,17 @@ class Linking:
         if conversation.row.kind != "direct" or not self._may(conversation):
             return
         try:
-            if said.act == OFFERS:
-                self._take_offer(conversation, Offer.read(said.body))
+            if said.act in {OFFERS, OFFERS_BY_ITSELF}:
+                self._take_offer(conversation, Offer.read(said.body), quiet=said.act == OFFERS_BY_ITSELF)
             elif said.act == ANSWERS:
                 self._take_answer(conversation, Answer.read(said.body))
         except DecodeError:
             return
 
-    def _take_offer(self, conversation: Conversation, offer: Offer) -> None:
+    def _take_offer(self, conversation: Conversation, offer: Offer, *, quiet: bool) -> None:
         context, now = self._context, self._context.clock.monotonic()
         agreed = context.preferences.get("link", conversation.scope_of("link"))
-        if agreed == "ask":
+        if agreed == "ask" and not quiet:
             self._waiting[conversation.id] = offer, now + OPENING_SECONDS
             if now >= self._asked.get(conversation.id, now):
                 self._asked[conversation.id] = now + ASKED_SECONDS
@@ -131,13 +164,14 @@ class Linking:
             if self._links[own].state != "offering" or own <= offer.link:
                 return  # of two who offer at once, the smaller id goes on
             context.link_orders.append(Close(own))
+            quiet = quiet and self._links[own].quiet
             del self._links[own]
-        self._knock(conversation, offer)
+        self._knock(conversation, offer, quiet=quiet)
 
-    def _knock(self, conversation: Conversation, offer: Offer) -> None:
+    def _knock(self, conversation: Conversation, offer: Offer, *, quiet: bool = False) -> None:
         link, wide = os.urandom(LINK_ID_LENGTH), self._wide(conversation)
         due = self._context.clock.monotonic() + OPENING_SECONDS
-        self._links[link] = _Link(conversation.id, "meeting", due, conversation.scope)
+        self._links[link] = _Link(conversation.id, "meeting", due, conversation.scope, quiet=quiet)
         self._context.link_orders.append(Knock(link, offer.link, offer.certificate, offer.endpoints, wide))
 
     def _take_answer(self, conversation: Conversation, answer: Answer) -> None:
@@ -157,26 +191,37 @@ class Linking:
         if conversation is None or (isinstance(news, Offer | Answer) and not self._may(conversation)):
             self._context.link_orders.append(Close(link_id))
         elif isinstance(news, Offer):
-            self._ephemerals.say(conversation, OFFERS, bytes(news))
-            self._tell(conversation, "offered", addresses=tuple(str(each.address) for each in news.endpoints))
+            self._ephemerals.say(conversation, OFFERS_BY_ITSELF if link.quiet else OFFERS, bytes(news))
+            if not link.quiet:
+                self._tell(conversation, "offered", addresses=tuple(str(each.address) for each in news.endpoints))
         elif isinstance(news, Answer):
             self._ephemerals.say(conversation, ANSWERS, bytes(news))
         elif isinstance(news, Up):
             link.state = "up"
             if link.taken_from:
                 self._paces[link.taken_from].up(self._context.clock.monotonic())
-            self._tell(conversation, "up")
+            else:
+                self._own_paces.pop(conversation.scope, None)
+            if not link.quiet:
+                self._tell(conversation, "up")
         if isinstance(news, Down):
             del self._links[link_id]
-            if link.taken_from and link.state == "meeting":
-                self._paces[link.taken_from].failed(self._context.clock.monotonic())
-            if conversation is not None:
+            now = self._context.clock.monotonic()
+            if link.state == "meeting" and link.taken_from:
+                self._paces[link.taken_from].failed(now)
+            elif link.state != "up" and link.quiet and conversation is not None:
+                self._own_paces[conversation.scope].failed(now)
+            if conversation is not None and not link.quiet:
                 self._tell(conversation, "down", news.reason)
 
     def up_with(self, conversation: bytes) -> bytes:
         """Return the id of the link to the other one of a private conversation; empty: there is none."""
         up = (each for each, link in self._links.items() if link.conversation == conversation and link.state == "up")
         return next(up, b"")
+
+    def is_coming(self, conversation: bytes) -> bool:
+        """Whether there may be a link to the other one of a private conversation at any moment."""
+        return any(link.conversation == conversation and link.state != "up" for link in self._links.values())
 
     def conversation_of(self, link_id: bytes) -> Conversation | None:
         """Return the conversation to whose other one a link leads that is up, and may be."""

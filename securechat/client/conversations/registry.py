@@ -15,7 +15,7 @@ from securechat.client.conversations.bounds import Bounds
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.entering import Entering, new_conversation_id
 from securechat.client.conversations.entrance import NoKeyPackageError, unopened
-from securechat.client.conversations.ephemerals import ANSWERS, OFFERS, Ephemerals
+from securechat.client.conversations.ephemerals import STOPPED, TYPES, Ephemerals
 from securechat.client.conversations.handing_back import HandingBack
 from securechat.client.conversations.inbox import Inbox
 from securechat.client.conversations.index import Index
@@ -264,10 +264,10 @@ class Registry(Index):
     def _receive_ephemeral(self, conversation: Conversation, message: Ephemeral) -> None:
         if (counts := self._ephemerals.take(conversation, message.payload)) is not None:
             person, said = counts
-            if said.act in {OFFERS, ANSWERS}:
-                self.linking.take(conversation, said)
-            else:
+            if said.act in {STOPPED, TYPES}:
                 self.typing.take(conversation, person.account, said)
+            else:
+                self.linking.take(conversation, said)
 
     def pump(self) -> set[bytes]:
         """Let what something happened to take its next step; write what has changed. Returns which these are."""

@@ -4,7 +4,8 @@
                       nonce is ever used for other bytes, and what is sent again is the same
             waiting   for the server to say how much of the copy it has
             moving    parts of it go there, a few at once
-            then      the message that names it is said, the copy deleted
+            then      the message that names it is said, the copy deleted; where there is a direct link to the other
+                      one, it is said first, and the server may be spared the rest (`linked`)
     save    waiting   it is looked how much of the sealed file is here
             moving    parts of it come, a few at once, and are appended
             opening   it is decrypted into the folder, checked, and gets its name there
@@ -22,9 +23,8 @@ files that wait take turns.
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
@@ -34,8 +34,6 @@ from securechat.client.context import Context
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.registry import Registry
-from securechat.client.direct.carrying import Down, Fetched, Given, Lacked
-from securechat.client.direct.links import Close, Fetch, Have, Moved, Share
 from securechat.client.files.jobs import (
     Append,
     CancelledError,
@@ -52,14 +50,16 @@ from securechat.client.files.jobs import (
     Sweep,
     Unseal,
 )
+from securechat.client.files.linked import Linked
 from securechat.client.files.placing import new_temporary_name
 from securechat.client.files.sealing import DamagedFileError, Digest, new_key
+from securechat.client.files.transfer import Transfer
 from securechat.client.vault.transfers import TransferRow
 from securechat.client.vault_files import FILES, beside
 from securechat.content.registry import MAX_FILE, MAX_FILE_NAME, MAX_INLINE, File, encode_body, file_of
 from securechat.errors import SecurechatError, StorageError, UsageError, sentence
 from securechat.files import has_no_room
-from securechat.wire.blobs import CHUNK_BYTES, blob_length, part_length, whole_part
+from securechat.wire.blobs import CHUNK_BYTES, part_length, whole_part
 from securechat.wire.limits import BLOB_ID_LENGTH, MAX_BLOB_PART
 from securechat.wire.messages import (
     RETRYABLE,
@@ -97,52 +97,15 @@ MAX_RESTARTS: Final = 3
 _TOLD_SECONDS: Final = 0.5
 _CONTENT_UNKNOWN: Final = bytes(32)
 
+AWAITED_MILLISECONDS: Final = 3 * 86_400_000
+"""How long somebody who saves a file goes on asking for one that was said before the server had it: whoever has sent it
+may have switched off over a weekend. Each wait is a tenth of the time since, up to MAX_AWAITED_SECONDS."""
+
+MAX_AWAITED_SECONDS: Final = 600.0
+
 _GONE: Final = "the server does not have it any more, since it keeps files for a time. Ask for it to be sent again."
-
-
-@dataclass
-class _Transfer:
-    row: TransferRow
-    file: File
-    backoff: Backoff
-    stage: Literal["sealing", "waiting", "moving", "opening"] = "waiting"
-    attempt: int = 0  # what was asked for in an earlier one counts no more
-    asked: bool = False  # something that the next step waits for
-    target: bytes = b""  # the conversation to which it goes, in this attempt
-    done: int = 0  # bytes of the sealed file that are where they shall be; while it is sealed or opened: of the file
-    next: int = 0  # the first one that is not on its way
-    in_flight: int = 0
-    appended: int = 0  # the first one that was not given to the disk
-    arrived: dict[int, bytes] = field(default_factory=dict)  # parts by their offset, before they are given to the disk
-    kept: bool = False  # some of what is here was fetched by an earlier session
-    afresh: bool = False  # what is here is not to be used
-    restarts: int = 0
-    told: float = 0.0
-    told_code: str = ""
-    unwanted: threading.Event = field(default_factory=threading.Event)  # set: its jobs are
-    link: bytes = b""  # by which it comes now, past the server
-    came_directly: bool = False  # some of what is here has come by a link
-    by_server: bool = False  # no link is tried any more
-
-    @property
-    def total(self) -> int:
-        return blob_length(self.file.size)
-
-    @property
-    def wants(self) -> bool:
-        """Whether another part can be asked for."""
-        return self.stage == "moving" and self.next < self.total and not self.link
-
-    def wait(self) -> None:
-        """Ask anew how far it is: nothing that is on its way counts any more."""
-        self.stage, self.asked, self.in_flight, self.link = "waiting", False, 0, b""
-        self.attempt += 1
-        self.arrived.clear()
-
-    def move(self, offset: int) -> None:
-        """Go on from here."""
-        self.stage, self.asked = "moving", False
-        self.done = self.next = self.appended = offset
+_NEVER_CAME: Final = "it has not come to the server in three days. Ask for it to be sent again."
+_WENT_DIRECTLY: Final = "the server does not have it: it was sent straight to the other one, and is where you had it."
 
 
 class Transfers:
@@ -155,8 +118,8 @@ class Transfers:
         self._folder = beside(context.vault.path, FILES)
         self._slow = False
         self._chunks = 1  # of the next part
-        self._running: dict[int, _Transfer] = {}
-        self._shared: dict[tuple[bytes, bytes], Path] = {}  # copies that a link may still want, by link and blob
+        self._running: dict[int, Transfer] = {}
+        self._linked = Linked(context, registry, self)
         self.handlers: Final[Mapping[type[commands.Command], Callable[[Any], None]]] = {
             commands.SendFile: self._send,
             commands.SaveFile: self._save,
@@ -165,8 +128,8 @@ class Transfers:
         for row in context.vault.transfers.load():
             file = file_of("file", row.body)
             if file is not None:
-                self._running[row.id] = _Transfer(row, file, Backoff(context.clock.monotonic))
-        kept = frozenset(self._copy(each).name for each in self._running.values())
+                self._running[row.id] = Transfer(row, file, Backoff(context.clock.monotonic))
+        kept = frozenset(self.copy_of(each).name for each in self._running.values())
         if kept or self._folder.exists():
             context.jobs.append(Sweep(0, 0, self._folder, kept))
         for folder, temporary in context.vault.transfers.leftovers():
@@ -205,18 +168,18 @@ class Transfers:
             raise UsageError("That file is yours, and is not sent yet.")
         if not folder.is_absolute():
             raise UsageError("Give the whole path of the folder.")
-        if any(each.row.line == command.local_id for each in self._running.values()):
+        if any(each.row.line == command.local_id and each.row.kind == "save" for each in self._running.values()):
             raise UsageError("That file is being saved already.")
         row = self._context.vault.transfers.add(
             "save", message.conversation, command.folder, encode_body(file)[1],
-            line=command.local_id, temporary=new_temporary_name(),
+            line=command.local_id, temporary=new_temporary_name(), began=self._context.clock.milliseconds(),
         )  # fmt: skip
         self._begin(row, file)
 
-    def _begin(self, row: TransferRow, file: File) -> _Transfer:
-        transfer = self._running[row.id] = _Transfer(row, file, Backoff(self._context.clock.monotonic))
+    def _begin(self, row: TransferRow, file: File) -> Transfer:
+        transfer = self._running[row.id] = Transfer(row, file, Backoff(self._context.clock.monotonic))
         self._context.answers.wait_for(("transfer", row.id))
-        self._tell(transfer, at_once=True)
+        self.tell(transfer, at_once=True)
         return transfer
 
     def _cancel(self, command: commands.CancelFile) -> None:
@@ -236,13 +199,14 @@ class Transfers:
         """The connection is gone: what was on its way there and back is asked for anew."""
         self._context.unshared = True
         for transfer in self._running.values():
-            if transfer.stage in ("waiting", "moving") and not transfer.link:
+            if transfer.stage in ("waiting", "moving") and not (transfer.link and transfer.row.kind == "save"):
                 transfer.wait()
 
     @property
     def timer(self) -> float | None:
         """When to call `look` because something is tried again, on the monotonic clock."""
-        waits = [each.backoff.until for each in self._running.values() if each.backoff.until]
+        running = self._running.values()
+        waits = [wait for each in running for wait in (each.backoff.until, self._linked.timer(each)) if wait]
         return min(waits, default=None) if self._registry.connected else None
 
     def look(self) -> None:
@@ -257,14 +221,27 @@ class Transfers:
         for transfer in [each for each in self._running.values() if each.row.id not in there]:
             self._end(transfer, "the message with it is gone.")
         for transfer in [*self._running.values()]:
-            if transfer.stage == "waiting" and not transfer.asked and not transfer.backoff.waiting:
-                transfer.backoff.until = 0.0
-                self._resume(transfer)
+            self._look_at(transfer)
         while self._registry.connected and sum(each.in_flight for each in self._running.values()) < self._window:
             wanting = [each for each in self._running.values() if each.wants]
             if not wanting:
                 break
             self._ask_for_part(min(wanting, key=lambda each: each.in_flight))
+
+    def _look_at(self, transfer: Transfer) -> None:
+        row = transfer.row
+        if row.kind == "save":
+            self._linked.watch(transfer)
+        elif row.sealed and transfer.file.blob:
+            self._linked.look(transfer)
+            if transfer.link and not transfer.said:
+                self._say_first(transfer)
+            if self._linked.spares(transfer):
+                return
+        ready = not transfer.backoff.waiting or (row.kind == "save" and self._linked.can_fetch(transfer))
+        if transfer.stage == "waiting" and not transfer.asked and ready:
+            transfer.backoff.until = 0.0
+            self._resume(transfer)
 
     @property
     def _window(self) -> int:
@@ -289,13 +266,13 @@ class Transfers:
             return
         if isinstance(result, Reached):
             transfer.done = result.bytes
-            self._tell(transfer)
+            self.tell(transfer)
         elif isinstance(result, SecurechatError):
             self._fail(transfer, job, result)
         else:
             self._done(transfer, job, result)
 
-    def _fail(self, transfer: _Transfer, job: Job, error: SecurechatError) -> None:
+    def _fail(self, transfer: Transfer, job: Job, error: SecurechatError) -> None:
         if transfer.row.kind == "save" and isinstance(error, StorageError) and has_no_room(error):
             self._wait_for_room(transfer, str(error))
             return
@@ -310,7 +287,7 @@ class Transfers:
         else:
             self._end(transfer, str(error))
 
-    def _wait_for_room(self, transfer: _Transfer, why: str) -> None:
+    def _wait_for_room(self, transfer: Transfer, why: str) -> None:
         """Go on once there is room on the disk again: what is there of it stays."""
         transfer.wait()
         transfer.backoff.wait()
@@ -320,7 +297,7 @@ class Transfers:
             command = self._context.answers.waiting(("transfer", transfer.row.id))
             self._context.emit(events.TransferDelayed(self._shown(transfer), "local", text, command=command))
 
-    def _done(self, transfer: _Transfer, job: Job, result: object) -> None:
+    def _done(self, transfer: Transfer, job: Job, result: object) -> None:
         match job, result:
             case Seal(), Sealed():
                 self._sealed(transfer, result)
@@ -331,7 +308,7 @@ class Transfers:
             case Append(data=data), int(length):
                 transfer.in_flight -= 1
                 transfer.done = length
-                self._tell(transfer)
+                self.tell(transfer)
                 if length == transfer.total:
                     self._open(transfer)
             case (Unseal() | Save()), Path():
@@ -341,7 +318,7 @@ class Transfers:
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
-    def _resume(self, transfer: _Transfer) -> None:
+    def _resume(self, transfer: Transfer) -> None:
         row = transfer.row
         if row.kind == "save" and not transfer.file.blob:
             transfer.stage, file = "opening", transfer.file
@@ -353,12 +330,12 @@ class Transfers:
             self._restart(transfer)
         elif row.kind == "send" and not transfer.file.blob:
             self._say(transfer)
-        elif not self._registry.connected:
+        elif not self._registry.connected and not (row.kind == "save" and self._linked.can_fetch(transfer)):
             return
         elif row.kind == "save":
             transfer.asked = True
             measure = Measure(
-                row.id, transfer.attempt, self._copy(transfer), transfer.total, Path(row.path), transfer.file.size,
+                row.id, transfer.attempt, self.copy_of(transfer), transfer.total, Path(row.path), transfer.file.size,
                 unwanted=transfer.unwanted,
             )  # fmt: skip
             self._context.jobs.append(measure)
@@ -367,7 +344,7 @@ class Transfers:
             begin = StartBlob(0, conversation.id, transfer.file.blob, transfer.total)
             self._context.request(begin, self._answer(transfer, self._started))
 
-    def _target(self, transfer: _Transfer) -> Conversation | None:
+    def _target(self, transfer: Transfer) -> Conversation | None:
         """Return the conversation to which a file goes, if it can now: it may go on in another one by now."""
         conversation = self._registry.get(transfer.row.conversation)
         if conversation is None or conversation.row.closed or conversation.row.phase in phases.STOPPED:
@@ -380,15 +357,16 @@ class Transfers:
             self._context.vault.transfers.save(transfer.row)
         return conversation
 
-    def _seal(self, transfer: _Transfer) -> None:
+    def _seal(self, transfer: Transfer) -> None:
         transfer.stage, file = "sealing", transfer.file
         most_inside = MAX_INLINE if file.disposition == "voice" else INLINE
         self._hand_out(transfer, Seal(
-            transfer.row.id, transfer.attempt, source=Path(transfer.row.path), copy=self._copy(transfer), key=file.key,
-            blob=file.blob, inline=most_inside, most=MAX_FILE, disposition=file.disposition, unwanted=transfer.unwanted,
+            transfer.row.id, transfer.attempt, source=Path(transfer.row.path), copy=self.copy_of(transfer),
+            key=file.key, blob=file.blob, inline=most_inside, most=MAX_FILE, disposition=file.disposition,
+            unwanted=transfer.unwanted,
         ))  # fmt: skip
 
-    def _restart(self, transfer: _Transfer) -> None:
+    def _restart(self, transfer: Transfer) -> None:
         """Begin with the first step: of what is sent, under another key and id."""
         transfer.restarts += 1
         if transfer.restarts > MAX_RESTARTS:
@@ -402,7 +380,7 @@ class Transfers:
             self._note(transfer, sealed=False, **drawn)
             self._seal(transfer)
 
-    def _sealed(self, transfer: _Transfer, sealed: Sealed) -> None:
+    def _sealed(self, transfer: Transfer, sealed: Sealed) -> None:
         found = sealed.digest
         if sealed.inline or not found.size:
             whole = {"size": found.size, "digest": found.digest, "blob": b"", "key": b"", "inline": sealed.inline}
@@ -411,67 +389,56 @@ class Transfers:
             return
         self._note(transfer, sealed=True, size=found.size, digest=found.digest, **sealed.described)
         transfer.stage, transfer.done = "waiting", 0
-        self._tell(transfer, at_once=True)
+        self._linked.begin(transfer)
+        self.tell(transfer, at_once=True)
 
-    def _note(self, transfer: _Transfer, *, sealed: bool, **fields: Any) -> None:
+    def _note(self, transfer: Transfer, *, sealed: bool, **fields: Any) -> None:
         transfer.file = msgspec.structs.replace(transfer.file, **fields)
         transfer.row.body, transfer.row.sealed = encode_body(transfer.file)[1], sealed
         self._context.vault.transfers.save(transfer.row)
 
-    def _measured(self, transfer: _Transfer, length: int) -> None:
+    def _measured(self, transfer: Transfer, length: int) -> None:
         if transfer.afresh or length > transfer.total:
             length = 0
         length = whole_part(length, transfer.total)  # a full disk may have taken a piece of the next chunk
         transfer.afresh = False
         transfer.kept = transfer.kept or length > 0
         transfer.move(length)
-        self._tell(transfer, at_once=True)
+        self.tell(transfer, at_once=True)
         if length == transfer.total:
             self._open(transfer)
         else:
-            self._fetch_directly(transfer, length)
-
-    def _fetch_directly(self, transfer: _Transfer, offset: int) -> None:
-        """Get the rest past the server, if there is a link to whoever has sent it."""
-        row, where = transfer.row, self._registry.get(transfer.row.conversation)
-        if where is None or transfer.by_server or self._context.vault.history.message(row.line).own:
-            return
-        transfer.link = self._registry.linking.up_with(where.id)
-        if transfer.link:
-            rest = transfer.total - offset
-            order = Fetch(transfer.link, transfer.file.blob, self._copy(transfer), offset, rest)
-            self._context.link_orders.append(order)
+            self._linked.fetch(transfer, length)
 
     def link_news(self, link: bytes, news: object) -> None:
-        """Something has happened to a direct link. What has not come by it comes by the server, from there on."""
-        blob = getattr(news, "blob", b"")
-        for transfer in [each for each in self._running.values() if each.link == link]:
-            if isinstance(news, Moved) and blob == transfer.file.blob:
-                transfer.done = news.reached
-                self._tell(transfer)
-            elif isinstance(news, Down) or (isinstance(news, Fetched | Lacked) and blob == transfer.file.blob):
-                transfer.by_server = transfer.came_directly = True  # whatever is missing now comes by the server
-                transfer.wait()
-        if isinstance(news, Down | Given):
-            for each in [each for each in self._shared if each[0] == link and (each[1] == blob or not blob)]:
-                self._context.jobs.append(Clear(0, 0, self._shared.pop(each), Path(), ""))
+        """Something has happened to a direct link."""
+        self._linked.news(link, news, [*self._running.values()])
 
-    def _started(self, transfer: _Transfer, state: BlobState) -> None:
+    def had(self, transfer: Transfer) -> None:
+        """The other one has all of a file, by a direct link: nobody needs it from the server."""
+        if self._registry.connected:  # else what was uploaded of it expires
+            self._drop(transfer.row.conversation, transfer.file.blob)
+        self._forget(transfer)
+
+    def _started(self, transfer: Transfer, state: BlobState) -> None:
         if state.offset > transfer.total:
             self._end(transfer, "the server says that it has more of it than there is.")
             return
         transfer.move(state.offset)
-        self._tell(transfer, at_once=True)
+        self.tell(transfer, at_once=True)
         self._arrived(transfer, state)
 
-    def _arrived(self, transfer: _Transfer, state: BlobState) -> None:
+    def _arrived(self, transfer: Transfer, state: BlobState) -> None:
         """So much is on the server's disk."""
         if state.offset > transfer.done:
             transfer.told_code = ""
             transfer.backoff.reset()
         transfer.done = state.offset
-        self._tell(transfer)
+        self.tell(transfer)
         if state.offset < transfer.total:
+            return
+        if transfer.said:
+            self._forget(transfer)
             return
         conversation = self._target(transfer)
         if conversation is not None and conversation.id == transfer.target:
@@ -480,14 +447,14 @@ class Transfers:
         else:
             transfer.wait()
 
-    def _ask_for_part(self, transfer: _Transfer) -> None:
+    def _ask_for_part(self, transfer: Transfer) -> None:
         offset = transfer.next
         length = part_length(offset, self._chunks, transfer.total)
         transfer.next += length
         transfer.in_flight += 1
         row, file = transfer.row, transfer.file
         if row.kind == "send":
-            copy = self._copy(transfer)
+            copy = self.copy_of(transfer)
             self._context.jobs.append(
                 Read(row.id, transfer.attempt, copy, offset, length, unwanted=transfer.unwanted)
             )
@@ -496,13 +463,13 @@ class Transfers:
         fetch = FetchBlob(0, row.conversation if where is None else where.id, file.blob, offset, length)
         self._context.request(fetch, self._timed(self._answer(transfer, self._fetched(offset, length))))
 
-    def _put(self, transfer: _Transfer, read: Read, data: bytes) -> None:
+    def _put(self, transfer: Transfer, read: Read, data: bytes) -> None:
         offset = read.offset
         if len(data) != read.length:
             self._restart(transfer)  # the copy is not whole
             return
 
-        def stored(transfer: _Transfer, state: BlobState) -> None:
+        def stored(transfer: Transfer, state: BlobState) -> None:
             transfer.in_flight -= 1
             if state.offset == offset + len(data):
                 self._arrived(transfer, state)
@@ -513,8 +480,8 @@ class Transfers:
         put = PutBlob(0, transfer.row.conversation, transfer.file.blob, offset, data)
         self._context.request(put, self._timed(self._answer(transfer, stored)))
 
-    def _fetched(self, offset: int, length: int) -> Callable[[_Transfer, BlobBytes], None]:
-        def take(transfer: _Transfer, part: BlobBytes) -> None:
+    def _fetched(self, offset: int, length: int) -> Callable[[Transfer, BlobBytes], None]:
+        def take(transfer: Transfer, part: BlobBytes) -> None:
             if part.size != transfer.total:
                 self._end(transfer, "what the server has is not as long as the message says.")
                 return
@@ -527,38 +494,50 @@ class Transfers:
             while (data := transfer.arrived.pop(transfer.appended, None)) is not None:
                 row, file = transfer.row, transfer.file
                 self._context.jobs.append(Append(
-                    row.id, transfer.attempt, self._copy(transfer), transfer.appended, data, file.key, file.blob,
+                    row.id, transfer.attempt, self.copy_of(transfer), transfer.appended, data, file.key, file.blob,
                     file.size, unwanted=transfer.unwanted,
                 ))  # fmt: skip
                 transfer.appended += len(data)
 
         return take
 
-    def _open(self, transfer: _Transfer) -> None:
+    def _open(self, transfer: Transfer) -> None:
         transfer.stage, file, row = "opening", transfer.file, transfer.row
         self._hand_out(transfer, Unseal(
-            row.id, transfer.attempt, copy=self._copy(transfer), folder=Path(row.path), temporary=row.temporary,
+            row.id, transfer.attempt, copy=self.copy_of(transfer), folder=Path(row.path), temporary=row.temporary,
             name=file.name, key=file.key, blob=file.blob, digest=Digest(file.size, file.digest),
             unwanted=transfer.unwanted,
         ))  # fmt: skip
 
-    def _saved(self, transfer: _Transfer, path: Path) -> None:
+    def _saved(self, transfer: Transfer, path: Path) -> None:
         row, context = transfer.row, self._context
         command = context.answers.waiting(("transfer", row.id))
         context.emit(events.FileSaved(row.line, transfer.file.name, str(path), command=command))
-        where = self._registry.get(row.conversation)
-        if transfer.came_directly and where is not None and (link := self._registry.linking.up_with(where.id)):
-            context.link_orders.append(Have(link, transfer.file.blob))
+        self._linked.is_whole(transfer)
+        context.vault.transfers.note_saved(row.line, str(path))
         context.answers.done(("transfer", row.id))
         self._forget(transfer)
 
-    def _say(self, transfer: _Transfer) -> None:
+    def _say(self, transfer: Transfer) -> None:
         """Say the message that names a file: everything that it takes is where it has to be."""
-        context, row = self._context, transfer.row
         conversation = self._target(transfer)
         if conversation is None:
             transfer.wait()
-            return
+        else:
+            self._put_line(transfer, conversation)
+            self._forget(transfer)
+
+    def _say_first(self, transfer: Transfer) -> None:
+        """Say it before the server has the file: the other one can have it by a link, and the server later."""
+        conversation = self._target(transfer)
+        if conversation is not None:
+            transfer.row.line = self._put_line(transfer, conversation)
+            self._context.vault.transfers.save(transfer.row)
+            transfer.wait()  # what is on its way to the server is not gone on with
+            self.tell(transfer, at_once=True)
+
+    def _put_line(self, transfer: Transfer, conversation: Conversation) -> int:
+        context, row = self._context, transfer.row
         line = context.vault.history.add(
             conversation.id, context.device.account, encode_body(transfer.file),
             own=True, trust="verified", device=context.device.id, author=context.device.identity_key,
@@ -567,18 +546,11 @@ class Transfers:
         item = conversation.put(transfer.file, line.local_id)
         context.emit(events.Said(line, command=context.answers.waiting(("transfer", row.id))))
         context.answers.move(("transfer", row.id), ("item", item))
-        link = self._registry.linking.up_with(conversation.id)
-        if transfer.file.blob and link:  # the other one can have it from here
-            self._shared[link, transfer.file.blob] = self._copy(transfer)
-            context.link_orders.append(Share(link, transfer.file.blob, self._copy(transfer)))
-            self._running.pop(row.id)
-            context.vault.transfers.remove(row.id)
-        else:
-            self._forget(transfer)
+        return line.local_id
 
     # --- ends -----------------------------------------------------------------------------------------------------
 
-    def _answer(self, transfer: _Transfer, then: Callable[[_Transfer, Any], None]) -> Callable[[Reply], None]:
+    def _answer(self, transfer: Transfer, then: Callable[[Transfer, Any], None]) -> Callable[[Reply], None]:
         attempt = transfer.attempt
 
         def answer(reply: Reply) -> None:
@@ -606,21 +578,41 @@ class Transfers:
 
         return timed
 
-    def _refused(self, transfer: _Transfer, refused: Refused) -> None:
+    def _refused(self, transfer: Transfer, refused: Refused) -> None:
         again = refused.code in RETRYABLE or refused.code == "wrong-number"
+        at_least, text = refused.retry_after / 1000, f"The server says: {sentence(refused.text)}"
+        awaited = refused.code == "gone" or (refused.code == "not-now" and not transfer.file.until)
+        if transfer.row.kind == "save" and awaited:
+            if why := self._why_not_awaited(transfer):
+                self._end(transfer, why)
+                return
+            since = (self._context.clock.milliseconds() - transfer.row.began) / 1000
+            again, at_least = True, min(max(since / 10, 0.0), MAX_AWAITED_SECONDS)
+            who = self._context.vault.history.message(transfer.row.line).sender
+            text = f"The server does not have it yet: {who}'s client brings it there, or offers a direct link."
         if not again:
-            gone = refused.code == "gone" and transfer.row.kind == "save"
-            self._end(transfer, _GONE if gone else f"the server says: {sentence(refused.text)}")
+            self._end(transfer, f"the server says: {sentence(refused.text)}")
             return
         transfer.wait()  # what else is on its way fails like this one, or is repeated
-        transfer.backoff.wait(refused.retry_after / 1000)
+        transfer.backoff.wait(at_least)
         if transfer.backoff.lasts > TOLD_SECONDS and transfer.told_code != refused.code:
             transfer.told_code = refused.code
-            text = f"The server says: {sentence(refused.text)} It is tried again by itself."
+            text += " It is tried again by itself."
             command = self._context.answers.waiting(("transfer", transfer.row.id))
             self._context.emit(events.TransferDelayed(self._shown(transfer), refused.code, text, command=command))
 
-    def _end(self, transfer: _Transfer, why: str) -> None:
+    def _why_not_awaited(self, transfer: Transfer) -> str:
+        """Return why a file that the server does not have will not come there; empty: it may still come."""
+        row, context = transfer.row, self._context
+        if transfer.file.until or context.vault.transfers.saved(row.line):  # it was there, or has come past it
+            return _GONE
+        message = context.vault.history.message(row.line)
+        sending = (each.row.line for each in self._running.values() if each.row.kind == "send")
+        if message.own and row.line not in sending:
+            return _WENT_DIRECTLY
+        return "" if context.clock.milliseconds() - row.began < AWAITED_MILLISECONDS else _NEVER_CAME
+
+    def _end(self, transfer: Transfer, why: str) -> None:
         """Give a file up, and say why: `why`, as the end of a sentence."""
         row, context = transfer.row, self._context
         text = f"{transfer.file.name} was not {'sent' if row.kind == 'send' else 'saved'}: {why}"
@@ -642,35 +634,43 @@ class Transfers:
 
         self._context.request(DropBlob(0, conversation, blob), dropped)
 
-    def _forget(self, transfer: _Transfer) -> None:
-        if transfer.link:  # it would go on writing
-            self._context.link_orders.append(Close(transfer.link))
+    def _forget(self, transfer: Transfer) -> None:
         self._running.pop(transfer.row.id, None)
         self._context.vault.transfers.remove(transfer.row.id)
+        if transfer.row.kind == "send":
+            self._linked.forget(transfer)
         self._clear(transfer)
 
-    def _clear(self, transfer: _Transfer) -> None:
+    def _clear(self, transfer: Transfer) -> None:
         transfer.unwanted.set()
         transfer.unwanted = threading.Event()
         row = transfer.row
-        self._context.jobs.append(Clear(row.id, 0, self._copy(transfer), Path(row.path), row.temporary))
+        clear = Clear(row.id, 0, self.copy_of(transfer), Path(row.path), row.temporary)
+        if row.kind == "save" and transfer.link:  # which writes to it
+            self._linked.stop(transfer, clear)
+        else:
+            self._context.jobs.append(clear)
 
-    def _hand_out(self, transfer: _Transfer, job: Job) -> None:
+    def _hand_out(self, transfer: Transfer, job: Job) -> None:
         self._context.jobs.append(job)
-        self._tell(transfer, at_once=True)
+        self.tell(transfer, at_once=True)
 
-    def _copy(self, transfer: _Transfer) -> Path:
+    def copy_of(self, transfer: Transfer) -> Path:
+        """Return where the sealed file of a transfer is."""
         return self._folder / f"{transfer.row.id}-{transfer.file.blob.hex()}"
 
-    def _shown(self, transfer: _Transfer) -> events.Transfer:
+    def _shown(self, transfer: Transfer) -> events.Transfer:
         row, size = transfer.row, transfer.file.size
-        moved = transfer.done * size // transfer.total if transfer.stage == "moving" else transfer.done
+        offered = row.kind == "send" and transfer.said and self._linked.spares(transfer)
+        stage: events.TransferStage = "offered" if offered else transfer.stage
+        moved = transfer.done * size // transfer.total if stage in ("moving", "offered") else transfer.done
         return events.Transfer(
-            row.id, row.kind, row.conversation, row.line, transfer.file.name, transfer.stage,
+            row.id, row.kind, row.conversation, row.line, transfer.file.name, stage,
             min(moved, size) if size else moved, size,
         )  # fmt: skip
 
-    def _tell(self, transfer: _Transfer, *, at_once: bool = False) -> None:
+    def tell(self, transfer: Transfer, *, at_once: bool = False) -> None:
+        """Tell how far a file has come, if it is time to."""
         now = self._context.clock.monotonic()
         if at_once or now - transfer.told >= _TOLD_SECONDS:
             transfer.told = now

@@ -505,12 +505,24 @@ CREATE TABLE unshared (blob BLOB PRIMARY KEY, conversation BLOB NOT NULL) STRICT
 """
 """Blobs of ours that nobody is to fetch any more, until the server has deleted them."""
 
+_SAVED: Final = """
+ALTER TABLE transfers ADD COLUMN began INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE saved (line INTEGER PRIMARY KEY, path TEXT NOT NULL) STRICT;
+CREATE TRIGGER saved_go_with_their_line AFTER DELETE ON messages BEGIN
+  DELETE FROM saved WHERE line = old.local_id;
+END;
+CREATE TRIGGER saved_go_with_what_is_deleted AFTER UPDATE OF deleted_by ON messages WHEN new.deleted_by != '' BEGIN
+  DELETE FROM saved WHERE line = new.local_id;
+END;
+"""
+"""When somebody wanted a file to be saved, and where the file of a line was saved."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED,
     _PINS, _RULES, _KEPT, _LINES, _WORDS, _RETURNED, _REFUSED, _TITLES, _WRAPPED, _CHAINS, _KEYS,
     _HEARD, _SUCCESSIONS, _REVOCATIONS, _ROTATION, _KEEPSAKE, _SUCCEEDING, _AUTHORITIES,
     _ADDRESSES, _LOGIN, _NAMES, _LIFE, _REWRAPPED, _TALK, _MARKS, _SEARCH, _SEEN, _UNWANTED,
-    _TRANSFERS, _LEFTOVERS, _TIMES, _UNSHARED,
+    _TRANSFERS, _LEFTOVERS, _TIMES, _UNSHARED, _SAVED,
 )  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 

@@ -15,14 +15,15 @@ class TransferRow:
     id: int
     kind: Kind
     conversation: bytes
-    line: int  # local_id of the line whose file is saved; 0 of one that is sent, which has none yet
+    line: int  # local_id of the line that names it; 0 of one that is sent and not said yet
     path: str  # the file that is sent, or the folder where one is saved
     temporary: str  # the name of what is being written there; empty of one that is sent
     body: bytes = field(repr=False)  # the file's own, of the kind `file`: as it will be said, or was
     sealed: bool  # of one that is sent: its sealed copy is whole, and the body's digest is that of the file
+    began: int = 0  # of one that is saved: when its user wanted that, in milliseconds since 1970
 
 
-_ROWS: Final = "SELECT id, kind, conversation, line, path, temporary, body, sealed FROM transfers ORDER BY id"
+_ROWS: Final = "SELECT id, kind, conversation, line, path, temporary, body, sealed, began FROM transfers ORDER BY id"
 
 
 class TransferTable:
@@ -40,26 +41,36 @@ class TransferTable:
         return {transfer for (transfer,) in self._database.all("SELECT id FROM transfers")}
 
     def add(
-        self, kind: Kind, conversation: bytes, path: str, body: bytes, *, line: int = 0, temporary: str = ""
-    ) -> TransferRow:
+        self, kind: Kind, conversation: bytes, path: str, body: bytes,
+        *, line: int = 0, temporary: str = "", began: int = 0,
+    ) -> TransferRow:  # fmt: skip
         """Begin one."""
         added = self._database.run(
-            "INSERT INTO transfers (kind, conversation, line, path, temporary, body, sealed)"
-            " VALUES (?, ?, ?, ?, ?, ?, 0)",
-            kind, conversation, line, path, temporary, body,
+            "INSERT INTO transfers (kind, conversation, line, path, temporary, body, sealed, began)"
+            " VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
+            kind, conversation, line, path, temporary, body, began,
         )  # fmt: skip
-        return TransferRow(added.lastrowid, kind, conversation, line, path, temporary, body, sealed=False)
+        return TransferRow(added.lastrowid, kind, conversation, line, path, temporary, body, sealed=False, began=began)
 
     def save(self, row: TransferRow) -> None:
         """Note what has become of one."""
         self._database.run(
-            "UPDATE transfers SET conversation = ?, body = ?, sealed = ? WHERE id = ?",
-            row.conversation, row.body, row.sealed, row.id,
+            "UPDATE transfers SET conversation = ?, line = ?, body = ?, sealed = ? WHERE id = ?",
+            row.conversation, row.line, row.body, row.sealed, row.id,
         )  # fmt: skip
 
     def remove(self, transfer: int) -> None:
         """Forget one: it is done, or given up. What it may have left in a folder is noted (`leftovers`)."""
         self._database.run("DELETE FROM transfers WHERE id = ?", transfer)
+
+    def note_saved(self, line: int, path: str) -> None:
+        """Note where the file of a line was saved last."""
+        self._database.run("INSERT OR REPLACE INTO saved VALUES (?, ?)", line, path)
+
+    def saved(self, line: int) -> str:
+        """Return where the file of a line was saved last; empty: nowhere. It may be gone, or another one by now."""
+        found = self._database.one("SELECT path FROM saved WHERE line = ?", line)
+        return found[0] if found else ""
 
     def leftovers(self) -> list[tuple[str, str]]:
         """Return the folder and the name of each temporary file that may still be there, and nobody needs."""

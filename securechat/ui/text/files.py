@@ -35,5 +35,7 @@ def progress(transfer: Transfer) -> str:
             return f"{act} {name}: waiting for the server"
         case "moving":
             return f"{act} {name}:{share} of {size_of(transfer.size)}"
+        case "offered":
+            return f"{act} {name}: it can be fetched by the direct link,{share or ' 0 %'} so far"
         case "opening":
             return f"{act} {name}: decrypting and checking it,{share}"

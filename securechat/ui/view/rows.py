@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, tzinfo
 from typing import Final, Literal
 
 from securechat.clean import clean, clean_line
-from securechat.client.events import Transfer, Trust
+from securechat.client.events import Transfer, TransferStage, Trust
 from securechat.client.message import Attached, Disposition, Message, Quote, QuoteState
 from securechat.value import value
 
@@ -135,13 +135,13 @@ class Moving:
     kind: Literal["send", "save"]
     name: str
     """One line."""
-    stage: Literal["sealing", "waiting", "moving", "opening"]
+    stage: TransferStage
     done: int
     """Bytes, of `size`."""
     size: int
     """0: not known yet."""
     local_id: int
-    """Of the line whose file is saved; 0: it is sent, and has none yet."""
+    """Of the line that names it; 0: it is sent, and has none yet."""
 
 
 @value
