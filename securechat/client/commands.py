@@ -77,7 +77,8 @@ class SendFile(Command):
     again.
 
     Where there is a direct link to the other one, or one comes up for it, the message is in the log before the server
-    has the file (docs/direct-link.md): until the transfer has ended, only this client has it.
+    has the file (docs/direct-link.md): until the transfer has ended, only this client has it. `upload_first`: never
+    that, for a program that ends after it.
     """
 
     conversation: bytes
@@ -86,13 +87,15 @@ class SendFile(Command):
     name: str = field(default="", repr=False)
     media_type: str = "application/octet-stream"
     disposition: Disposition = "attachment"
+    upload_first: bool = False
 
 
 @value
 class SaveFile(Command):
     """Save the file of a line in a folder, an absolute path, under a name that is safe and free: `FileSaved`.
 
-    `Transferred` while it comes. A client that ends in between goes on when it is started again.
+    `Transferred` while it comes. A client that ends in between goes on when it is started again. What was saved before
+    is not fetched again while it is there, whole.
     """
 
     local_id: int

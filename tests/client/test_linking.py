@@ -4,7 +4,7 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from securechat.client.conversations.conversation import Conversation
 from securechat.client.conversations.ephemerals import ANSWERS, OFFERS
 from securechat.client.conversations.linking import ANSWER_SECONDS, ASKED_SECONDS, MAX_ANSWER_SECONDS
 from securechat.client.direct.carrying import Down, Up
-from securechat.client.direct.endpoints import MAX_ENDPOINTS, Address, Endpoint, Network
+from securechat.client.direct.endpoints import MAX_ENDPOINTS, Endpoint, Network
 from securechat.client.direct.links import MAX_LINKS, Admit, Close, Knock, Links, Listen, Order, Told, Type
 from securechat.client.direct.offers import LINK_ID_LENGTH, Answer, Offer
 from securechat.client.direct.protocol import OPENING_SECONDS, Typed
@@ -29,6 +29,7 @@ from tests.client.test_directory import anew
 from tests.client.test_revoked import revoke
 from tests.support.live import LiveServer
 from tests.support.memory_server import Link, MemoryServer
+from tests.support.networks import Elsewhere, Loopback
 from tests.support.people import Person, settle
 from tests.support.waiting import wait_until
 
@@ -453,18 +454,6 @@ def test_the_largest_offer_fits_and_has_one_encoding() -> None:
 # --- the real network ---------------------------------------------------------------------------------------------
 
 
-class Loopback(Network):
-    """A network in which this machine is another one: tests have no second one."""
-
-    address: Address = HERE
-
-    def told(self, server: str, *, wide: bool) -> list[Address]:  # noqa: ARG002
-        return [self.address]
-
-    def allowed(self, endpoints: Iterable[Endpoint], *, wide: bool) -> list[Endpoint]:  # noqa: ARG002
-        return list(endpoints)
-
-
 def test_a_hostile_offer_has_us_connect_to_nothing() -> None:
     """With the network as it is, to services of this machine, whichever of its addresses is named."""
     own = [HERE, *(each for each in (ipaddress.ip_address(name) for name in _addresses()) if each != HERE)]
@@ -515,12 +504,6 @@ def test_a_client_has_a_few_links_and_ends_them_all() -> None:
             socket.create_connection(("127.0.0.1", port), 60)
     links.carry_out(Admit(made[1], CERTIFICATE), "")
     assert links.take() == [(made[1], Down("nobody listens for it any more"))]
-
-
-class Elsewhere(Loopback):
-    """The same at an address by which nobody reaches the server."""
-
-    address = ipaddress.ip_address("127.77.66.55")
 
 
 class Near(LiveClient):

@@ -2,7 +2,7 @@
 
     talker.py VAULT NAME HOST PORT CA
     ["join", "#lobby"]   ["open", "bob"]   ["say", "#lobby", "text"]   ["flood", "#lobby", "text", 1000]
-    ["share", "bob", FILE]   ["save", "alice", FOLDER]   ["rotate"]   ["close"]
+    ["share", "bob", FILE]   ["save", "alice", FOLDER]   ["link", "bob"]   ["rotate"]   ["close"]
     -> {"queued": "text"} once it is in the vault; {"event": "Ready"} and so on as they come
 
 A flood is numbered texts, as fast as they are delivered. From then on messages are only counted: {"event": "Count",
@@ -16,11 +16,13 @@ from pathlib import Path
 
 from securechat.client import commands, events
 from securechat.client.core import ChatClient
+from securechat.client.parts import Parts
 from securechat.client.password_source import PasswordSource
 from securechat.client.settings import ClientSettings
 from securechat.client.vault.vault import Vault
 from tests.support.cheap import make_clients_cheap
 from tests.support.kill_points import watch_vault
+from tests.support.networks import Elsewhere
 
 PASSWORD = "correct horse"
 WINDOW = 256
@@ -66,6 +68,8 @@ def main() -> None:
             ended.set()
         if isinstance(event, events.Transferred):
             detail = f"{event.transfer.kind} {event.transfer.stage} {event.transfer.done}"
+        if isinstance(event, events.LinkChanged):
+            detail = event.state
         tell(event=type(event).__name__, detail=str(detail))
 
     def flood(where: str, text: str, number: int) -> None:
@@ -79,7 +83,7 @@ def main() -> None:
     watch_vault()
     vault = Vault.open(Path(path), name, PasswordSource.typed(PASSWORD))
     settings = ClientSettings(host, int(port), ca_file=Path(ca), register=True)
-    client = ChatClient(settings, vault, on_event=on_event)
+    client = ChatClient(settings, vault, on_event=on_event, parts=Parts(network=Elsewhere()))
     client.start()
     for line in sys.stdin:
         match json.loads(line):
@@ -103,6 +107,10 @@ def main() -> None:
                 if conversation is not None:
                     lines = [each for each in client.history(conversation.id, 100) if each.file is not None]
                     client.do(commands.SaveFile(lines[-1].local_id, folder))
+            case ["link", where]:
+                conversation = client.find(where)
+                if conversation is not None:
+                    client.do(commands.Link(conversation.id))
             case ["rotate"]:
                 client.do(commands.Rotate())
                 client.do(commands.Unlock(PASSWORD))

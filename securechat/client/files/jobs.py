@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 
 from securechat import surroundings
 from securechat.client.files.placing import place, tidy
-from securechat.client.files.sealing import Digest, Progress, check_part, seal, unseal
+from securechat.client.files.sealing import DamagedFileError, Digest, Progress, check_part, seal, unseal
 from securechat.client.media.sending import prepare
 from securechat.client.message import Disposition
 from securechat.errors import InternalError, SecurechatError, StorageError, UsageError
@@ -221,6 +221,37 @@ class Save(Job):
 
 
 @value
+class Reuse(Job):
+    """Take a file where it was saved before, if it is there and whole: its path, or in another folder that of a copy.
+
+    None: it is gone, or another one by now.
+    """
+
+    saved: Path = field(kw_only=True)
+    folder: Path = field(kw_only=True)
+    temporary: str = field(kw_only=True)
+    name: str = field(kw_only=True)
+    digest: Digest = field(kw_only=True)
+
+    def run(self, progress: Progress) -> Path | None:
+        try:
+            file = os.fdopen(open_to_read(self.saved), "rb")
+        except OSError:
+            return None
+        with file:
+            try:
+                self.digest.copy(file, None, progress)
+                if self.saved.parent == self.folder:
+                    return self.saved
+                file.seek(0)
+                return place(
+                    self.folder, self.temporary, self.name, lambda copy: self.digest.copy(file, copy, progress)
+                )
+            except DamagedFileError:
+                return None
+
+
+@value
 class Clear(Job):
     """Delete a sealed file, and what `Unseal` has left in a folder, once neither is needed any more."""
 
@@ -250,7 +281,7 @@ class Sweep(Job):
                     each.unlink()
 
 
-LONG: Final = (Seal, Unseal, Save, Clear, Sweep)
+LONG: Final = (Seal, Unseal, Save, Reuse, Clear, Sweep)
 """What may take minutes, and what must come behind it: these have a thread of their own."""
 
 

@@ -64,7 +64,26 @@ class Digest:
     def check(self, data: bytes) -> None:
         """Raise `DamagedFileError` if a whole file is another one."""
         if self != Digest.of(data):
-            raise DamagedFileError("its content is not the one that the message names")
+            raise _another()
+
+    def copy(self, source: BinaryIO, target: BinaryIO | None, progress: Progress) -> None:
+        """Read a whole file, and write it to `target`, if there is one.
+
+        Raises `DamagedFileError` if it is another one, OSError, and what `progress` raises.
+        """
+        digest, done = sha256(), 0
+        while done <= self.size and (data := source.read(CHUNK_BYTES)):
+            digest.update(data)
+            done += len(data)
+            if target is not None:
+                target.write(data)
+            progress(done)
+        if (done, digest.digest()) != (self.size, self.digest):
+            raise _another()
+
+
+def _another() -> "DamagedFileError":
+    return DamagedFileError("its content is not the one that the message names")
 
 
 def seal(

@@ -28,6 +28,7 @@ class Transfer:
     arrived: dict[int, bytes] = field(default_factory=dict)  # parts by their offset, before they are given to the disk
     kept: bool = False  # some of what is here was fetched by an earlier session
     afresh: bool = False  # what is here is not to be used
+    looked: bool = False  # it is not where it was saved before
     restarts: int = 0
     told: float = 0.0
     told_code: str = ""
@@ -38,7 +39,8 @@ class Transfer:
     came_directly: bool = False  # some of what is here has come by a link
     spent: bytes = b""  # the last link that has ended, or did not have it
     tries: int = 0  # how many of these there were
-    by_server: bool = False  # no link is tried any more
+    by_server: bool = False  # no link is tried, or none any more
+    fresh: bool = False  # of one that is sent: its user has wanted that in this session
     paced: float = 0.0  # when to look how fast it comes by a link (monotonic)
     paced_from: int = 0  # how far it was before
 

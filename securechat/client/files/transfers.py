@@ -6,7 +6,8 @@
             moving    parts of it go there, a few at once
             then      the message that names it is said, the copy deleted; where there is a direct link to the other
                       one, it is said first, and the server may be spared the rest (`linked`)
-    save    waiting   it is looked how much of the sealed file is here
+    save    opening   if it was saved before, and is still there, it is taken from there
+            waiting   it is looked how much of the sealed file is here
             moving    parts of it come, a few at once, and are appended
             opening   it is decrypted into the folder, checked, and gets its name there
             then      the sealed file is deleted
@@ -44,6 +45,7 @@ from securechat.client.files.jobs import (
     Outcome,
     Reached,
     Read,
+    Reuse,
     Save,
     Seal,
     Sealed,
@@ -156,6 +158,7 @@ class Transfers:
         body = _checked(file)
         row = self._context.vault.transfers.add("send", conversation.id, command.path, body)
         transfer = self._begin(row, file)
+        transfer.by_server, transfer.fresh = command.upload_first, True
         self._seal(transfer)
 
     def _save(self, command: commands.SaveFile) -> None:
@@ -232,7 +235,7 @@ class Transfers:
         row = transfer.row
         if row.kind == "save":
             self._linked.watch(transfer)
-        elif row.sealed and transfer.file.blob:
+        elif row.sealed and transfer.file.blob and not transfer.by_server:
             self._linked.look(transfer)
             if transfer.link and not transfer.said:
                 self._say_first(transfer)
@@ -311,16 +314,27 @@ class Transfers:
                 self.tell(transfer)
                 if length == transfer.total:
                     self._open(transfer)
-            case (Unseal() | Save()), Path():
+            case (Unseal() | Save() | Reuse()), Path():
                 self._saved(transfer, result)
+            case Reuse(), None:
+                transfer.looked = True
+                transfer.wait()
             case _:
                 pass
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
     def _resume(self, transfer: Transfer) -> None:
-        row = transfer.row
-        if row.kind == "save" and not transfer.file.blob:
+        row, saved = transfer.row, ""
+        if row.kind == "save" and not transfer.looked:
+            saved = self._context.vault.transfers.saved(row.line)
+        if saved:
+            transfer.stage, file = "opening", transfer.file
+            self._hand_out(transfer, Reuse(
+                row.id, transfer.attempt, saved=Path(saved), folder=Path(row.path), temporary=row.temporary,
+                name=file.name, digest=Digest(file.size, file.digest), unwanted=transfer.unwanted,
+            ))  # fmt: skip
+        elif row.kind == "save" and not transfer.file.blob:
             transfer.stage, file = "opening", transfer.file
             self._hand_out(transfer, Save(
                 row.id, transfer.attempt, folder=Path(row.path), temporary=row.temporary, name=file.name,
@@ -389,7 +403,8 @@ class Transfers:
             return
         self._note(transfer, sealed=True, size=found.size, digest=found.digest, **sealed.described)
         transfer.stage, transfer.done = "waiting", 0
-        self._linked.begin(transfer)
+        if transfer.fresh and not transfer.by_server:
+            self._linked.begin(transfer)
         self.tell(transfer, at_once=True)
 
     def _note(self, transfer: Transfer, *, sealed: bool, **fields: Any) -> None:

@@ -236,6 +236,7 @@ class Database(Statements):
                 copy.execute("UPDATE conversations SET path_time = 0")
                 copy.execute("DELETE FROM transfers")  # files and folders of this computer, not of that one
                 copy.execute("DELETE FROM leftovers")
+                copy.execute("DELETE FROM saved")
         except (OSError, sqlite.Error) as error:
             raise StorageError(f"The vault {self.path} cannot be copied: {_trouble(self.path, error)}") from error
 

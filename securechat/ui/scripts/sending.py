@@ -230,7 +230,9 @@ class _Sending:
         """Return the command that says it in a conversation that is there."""
         if isinstance(self._what, str):
             return Send(conversation, self._what)
-        return sharing(conversation, self._what.path, self._what.caption, voice=self._what.voice)
+        # By a link the message comes first, and only this program would have the file, which ends now.
+        what = self._what
+        return sharing(conversation, what.path, what.caption, voice=what.voice, upload_first=True)
 
     def _enter(self) -> ExitCode | None:
         """Enter the room if the server has it: `JoinRoom` would found another one, of which nobody knows."""

@@ -125,6 +125,24 @@ def test_while_there_is_a_link_the_message_comes_at_once_and_the_server_gets_not
     assert uploads(heard) == 0
 
 
+@pytest.mark.parametrize("linked", [True, False])
+def test_for_a_program_that_ends_the_server_gets_it_first(
+    pair: list[Person], cable: Cable, source: Path, *, linked: bool
+) -> None:
+    alice, bob = pair
+    if linked:
+        connect(alice, cable)
+    heard = asked(alice.server)
+    source.write_bytes(LARGE)
+    sent = share(alice, "bob", source, upload_first=True)
+    cable.run()
+    assert answered(alice, sent)
+    assert uploads(heard) > len(LARGE) // PART
+    assert copies(alice) == []
+    assert newest_file(bob, "alice")
+    assert cable.wanted(Listen) == ["alice"] * linked
+
+
 def test_in_a_room_the_server_gets_it_as_always(people: Callable[..., list[Person]], source: Path) -> None:
     alice, bob = people("alice", "bob")
     alice.do(commands.CreateRoom("#club"))
@@ -340,7 +358,8 @@ def test_what_has_come_past_the_server_is_not_waited_for_again(
     up.run()
     save(bob, "alice", folder)
     up.run()
-    (folder / "sea.jpg").unlink()
+    with (folder / "sea.jpg").open("r+b") as file:
+        file.write(b"another one")
     saved = save(bob, "alice", folder)
     up.run()
     assert "does not have it any more" in refusal(bob, saved)

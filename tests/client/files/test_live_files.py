@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +14,7 @@ from securechat_lab.cast.canaries import files, search
 from securechat_lab.cast.live import LiveClient
 from tests.support.live import LiveServer
 from tests.support.talker_process import Talker
+from tests.support.waiting import wait_until
 
 Clients = Callable[..., list[LiveClient]]
 
@@ -96,6 +98,52 @@ def test_a_server_that_is_killed_meanwhile_goes_on_with_it(
     server.start()
     bob.wait_for(events.FileSaved)
     assert (folder / "large").read_bytes() == source.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere this machine has one loopback address of IPv4")
+@pytest.mark.parametrize("who", ["sender", "receiver"])
+def test_clients_that_are_killed_while_a_file_goes_by_a_link_go_on_with_it(
+    server: LiveServer, tmp_path: Path, who: str
+) -> None:
+    """kill -9 while it is saved by the link, and once more, in either case, while what is missing is uploaded."""
+    source, folder = tmp_path / "large", tmp_path / "saved"
+    folder.mkdir()
+    source.write_bytes(os.urandom(64 << 20))
+    alice, bob = Talker(server, "alice"), Talker(server, "bob")
+    try:
+        for each in (alice, bob):
+            each.wait_for("Ready")
+        alice.tell("open", "bob")
+        alice.wait_for("ConversationChanged opened")
+        alice.tell("say", "bob", "hi")
+        bob.wait_for("Received hi")
+        bob.tell("say", "alice", "here")
+        alice.wait_for("Received here")
+        alice.tell("link", "bob")
+        bob.wait_for("LinkChanged asked")
+        bob.tell("link", "alice")
+        for each in (alice, bob):
+            each.wait_for("LinkChanged up")
+        alice.tell("share", "bob", str(source))
+        bob.wait_for("Received large")
+        alice.wait_for("Transferred send offered")
+        bob.tell("save", "alice", str(folder))
+        bob.wait_for("Transferred save moving")
+        victim = alice if who == "sender" else bob
+        victim.kill()
+        victim.start()
+        alice.wait_for("Transferred send moving", or_end=True)
+        alice.kill()
+        alice.start()
+        bob.wait_for("FileSaved")
+        alice.wait_for("Ready")
+        wait_until(lambda: not [*server.folder.glob("vaults/alice.vault.files/*")])
+        assert sha256((folder / "large").read_bytes()).digest() == sha256(source.read_bytes()).digest()
+    finally:
+        alice.close()
+        bob.close()
+    assert [each.name for each in folder.iterdir()] == ["large"]
+    assert not [each for name in ("alice", "bob") for each in server.folder.glob(f"vaults/{name}.vault.files/*")]
 
 
 def test_clients_that_are_killed_meanwhile_go_on_with_it(server: LiveServer, tmp_path: Path) -> None:

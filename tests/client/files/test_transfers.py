@@ -250,6 +250,47 @@ def test_a_file_that_changes_meanwhile_is_sent_as_it_was(pair: list[Person], sou
     assert (folder / "sea.jpg").read_bytes() == DATA
 
 
+@pytest.mark.parametrize("size", [100, len(DATA)])
+@pytest.mark.parametrize("what", ["there", "elsewhere", "changed", "longer", "gone"])
+def test_what_was_saved_before_is_not_fetched_again_while_it_is_there(
+    pair: list[Person], source: Path, folder: Path, tmp_path: Path, what: str, size: int
+) -> None:
+    alice, bob = pair
+    data = DATA[:size]
+    source.write_bytes(data)
+    share(alice, "bob", source)
+    settle(*pair)
+    save(bob, "alice", folder)
+    settle(*pair)
+    path, where = folder / "sea.jpg", folder
+    if what == "elsewhere":
+        where = tmp_path / "other"
+        where.mkdir()
+    elif what == "gone":
+        path.unlink()
+    elif what != "there":
+        path.write_bytes(data + b"x" if what == "longer" else b"x" + data[1:])
+    fetched = []
+
+    def inward(_link: object, message: wire.FromClient) -> list[wire.FromClient]:
+        fetched.extend([message] if isinstance(message, wire.FetchBlob) else [])
+        return [message]
+
+    bob.server.inward = inward
+    bob.crash()
+    bob.connect()
+    saved = save(bob, "alice", where)
+    settle(*pair)
+    assert answered(bob, saved)
+    assert bool(fetched) == (what in ("changed", "longer", "gone") and size > 2048)
+    (told,) = [each for each in bob.of(events.FileSaved) if each.command == saved.id]
+    assert isinstance(told, events.FileSaved)
+    expected = "sea (2).jpg" if what in ("changed", "longer") else "sea.jpg"
+    assert (Path(told.path).parent, Path(told.path).read_bytes()) == (where, data)
+    assert len(names_in(where)) == 1 + (expected != "sea.jpg")
+    assert copies(bob) == []
+
+
 def test_no_two_files_share_a_key_or_an_id(pair: list[Person], source: Path) -> None:
     """Nor two tries of one: another one reads the file anew."""
     alice, bob = pair
