@@ -18,7 +18,7 @@ from securechat.client.direct.carrying import Down, Fetched, Given, Giving, Lack
 from securechat.client.direct.links import Fetch, Have, Moved, Share, Stop, Withhold
 from securechat.client.files.jobs import Clear
 from securechat.client.files.transfer import Transfer
-from securechat.wire.limits import MAX_BLOB_PART
+from securechat.wire.blobs import CHUNK_BYTES
 from securechat.wire.messages import BlobBytes, FetchBlob, Reply
 
 SPARED_SECONDS: Final = 120.0
@@ -116,7 +116,7 @@ class Linked:
         where = self._registry.get(transfer.row.conversation)
         if not slow or where is None or not self._registry.connected or transfer.done >= transfer.total:
             return
-        attempt, length = transfer.attempt, min(MAX_BLOB_PART, transfer.total - transfer.done)
+        attempt, length = transfer.attempt, min(CHUNK_BYTES, transfer.total - transfer.done)
 
         def take(reply: Reply) -> None:
             if transfer.attempt == attempt and isinstance(reply, BlobBytes) and reply.size == transfer.total:
