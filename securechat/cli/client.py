@@ -1,6 +1,8 @@
 """The commands of people: `client`, and what gets an account in or back."""
 
+import os
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from click.core import ParameterSource
 from securechat.cli.common import PATH, apply, printable
 from securechat.cli.options import (
     CA_OPTIONS,
+    KEYS,
     PERSON_OPTIONS,
     PLACES,
     SETTINGS,
@@ -19,10 +22,12 @@ from securechat.cli.options import (
     invite_code,
     left,
     no_input,
+    plain,
     profile,
     quiet,
     run_script,
     settle_trust,
+    theme,
     timeout,
     wait_for_place,
 )
@@ -38,15 +43,20 @@ if TYPE_CHECKING:
 @client_options
 @click.option("--join", "room", metavar="#ROOM", default="", help="Begin in this open room, as by /join.")
 @click.option("--without-recovery", is_flag=True, help="Offer no recovery file to somebody new: for a try.")
+@plain
+@theme
 @colour
-def client(options: "Options", room: str, color: "Choice", *, without_recovery: bool) -> None:
-    """Chat in this terminal, or over a pipe: a line is a message, and a trailing backslash continues it."""
+def client(options: "Options", room: str, color: "Choice", theme: str, *, without_recovery: bool, plain: bool) -> None:
+    """Chat in this terminal: on a full screen or, with --plain, line by line.
+
+    Over a pipe a line is a message, and a trailing backslash continues it.
+    """
     from securechat.ui.start import prepare
 
     while True:
         start = prepare(options)
         new = not start.vault.exists()
-        code = _chat(start, room, color, lasting=not without_recovery)
+        code = _chat(start, room, color, theme, lasting=not without_recovery, plain=plain)
         if not (new and _is_typed_again(start, code)):
             raise SystemExit(code)
         options = replace(options, user="")
@@ -67,11 +77,37 @@ def _at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _chat(start: "Start", room: str, color: "Choice", *, lasting: bool) -> int:
-    """Run the plain client; return the exit code. Somebody new who is to last is offered a recovery file first."""
+def _has_screen(*, plain: bool) -> bool:
+    """Whether there is a full screen, and somebody who wants it."""
+    return not plain and _at_terminal() and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+def _talk(start: "Start", room: str, color: "Choice", theme: str, *, plain: bool) -> int:
+    """Open the vault, and run the face that this terminal can have; return the exit code."""
     from queue import SimpleQueue
 
     from securechat.ui.plain.app import Inbox, run_plain
+    from securechat.ui.plain.colour import is_wanted
+    from securechat.ui.start import open_client
+
+    if not _has_screen(plain=plain):
+        inbox: Inbox = SimpleQueue()
+        with open_client(start, inbox.put) as core:
+            return run_plain(core, inbox, room, color)
+    if not is_wanted(color, terminal=True):
+        os.environ["NO_COLOR"] = "1"  # what draws the screen asks for it
+    from securechat.ui.terminal.app import run_terminal  # only here: it takes a quarter of a second
+    from securechat.ui.terminal.mail import Mail
+
+    mail, keys = Mail(), click.get_current_context().meta.get(KEYS, {})
+    with open_client(start, mail.put) as core:
+        return run_terminal(core, mail, room, theme=theme, keys=keys)
+
+
+def _chat(start: "Start", room: str, color: "Choice", theme: str, *, lasting: bool, plain: bool) -> int:
+    """Run a face; return the exit code. Somebody new who is to last is offered a recovery file first."""
+    from queue import SimpleQueue
+
     from securechat.ui.recovery import offer_recovery
     from securechat.ui.scripts.account import run_register
     from securechat.ui.scripts.run import Events
@@ -84,9 +120,10 @@ def _chat(start: "Start", room: str, color: "Choice", *, lasting: bool) -> int:
         if code != ExitCode.OK:
             return code
         offer_recovery(start)
-    inbox: Inbox = SimpleQueue()
-    with open_client(start, inbox.put) as core:
-        return run_plain(core, inbox, room, color)
+    elif start.settings.register and not start.vault.exists() and _has_screen(plain=plain):
+        with suppress(EOFError):
+            input("Press Enter when you have read this: the full screen comes next. ")
+    return _talk(start, room, color, theme, plain=plain)
 
 
 @click.command()
@@ -123,10 +160,12 @@ def invite(
 @timeout
 @no_input
 @quiet
+@plain
+@theme
 @colour
 def join(
     file: str | None, user: str, vault: Path, password_file: Path | None, *,
-    wait: bool, limit: "TimeLimit | None", color: "Choice",
+    wait: bool, limit: "TimeLimit | None", color: "Choice", theme: str, plain: bool,
 ) -> None:  # fmt: skip
     """Come in by an invite line: make the account, ask whoever gave it to you, and chat.
 
@@ -135,7 +174,6 @@ def join(
     """
     from queue import SimpleQueue
 
-    from securechat.ui.plain.app import Inbox, run_plain
     from securechat.ui.recovery import offer_recovery
     from securechat.ui.scripts.inviting import run_join
     from securechat.ui.scripts.run import Events
@@ -157,9 +195,7 @@ def join(
             limit.cancel()  # it was about coming in
         if start.settings.register:
             offer_recovery(start)
-        inbox: Inbox = SimpleQueue()
-        with open_client(start, inbox.put) as core:
-            code = run_plain(core, inbox, colour=color)
+        code = ExitCode(_talk(start, "", color, theme, plain=plain))
     raise SystemExit(code)
 
 
@@ -316,14 +352,14 @@ def config() -> None:
 
 
 @config.command("show")
-@apply((*SETTINGS, colour))
+@apply((*SETTINGS, plain, theme, colour))
 @click.option("--origin", is_flag=True, help="Say where each comes from.")
 @click.pass_context
 def show_config(ctx: click.Context, /, *, origin: bool, **_: object) -> None:
     """Show the settings that the other commands would have, and where your file of them is, or would be.
 
-    It is TOML: user, server, ca or pin, vault, password_file, color; tables [profiles.NAME] with the same; and
-    profile, the name of the one that goes first without --profile.
+    It is TOML: user, server, ca or pin, vault, password_file, color, plain, theme; tables [profiles.NAME] with the
+    same; profile, the name of the one that goes first without --profile; and a table [keys] for the full screen.
     """
     import json
 
@@ -333,7 +369,8 @@ def show_config(ctx: click.Context, /, *, origin: bool, **_: object) -> None:
     click.echo(f"# {path}{'' if path.exists() else ' is not there'}")
     settle_trust(ctx)
     for name in SETTINGS:
-        text = printable(str(ctx.params[name] or ""))
+        given = ctx.params[name]
+        text = printable("yes" if given is True else str(given or ""))
         source = ctx.get_parameter_source(name)
         option = next(each for each in ctx.command.params if each.name == name)
         places = {

@@ -13,6 +13,7 @@ from platformdirs import user_data_path
 from securechat.cli.common import PATH
 from securechat.errors import TrustError
 from securechat.ui.exit_codes import ExitCode
+from securechat.ui.terminal.keys import THEME_NAMES
 
 if TYPE_CHECKING:
     from securechat.client.core import ChatClient
@@ -35,7 +36,11 @@ def _load_preferences(ctx: click.Context, _: click.Parameter, profile: str) -> N
     ctx.default_map = {
         name: each.text for name, each in found.items() if knows_server or name not in ("ca", "pin")
     }  # fmt: skip
+    ctx.meta[KEYS] = {name.removeprefix("keys."): each.text for name, each in found.items() if name.startswith("keys.")}
 
+
+KEYS = "securechat.keys"
+"""The keys of the full screen that the settings file gives, in the context."""
 
 PLACES = "securechat.places"
 """Where the settings of the file stand, in the context."""
@@ -134,6 +139,15 @@ def client_options(command: Callable[..., None]) -> Callable[..., None]:
         run = option(run)
     return run
 
+
+plain = setting(
+    "--plain", is_flag=True, envvar="SECURECHAT_PLAIN",
+    help="Lines, one below the other, for screen readers; a pipe, and TERM=dumb, get them anyway.",
+)  # fmt: skip
+
+theme = click.option(
+    "--theme", type=click.Choice(THEME_NAMES), default="dark", show_default=True, help="Colours of the full screen.",
+)  # fmt: skip
 
 colour = click.option(
     "--color", type=click.Choice(("auto", "always", "never")), default="auto", show_default=True,

@@ -4,11 +4,16 @@
     server = "chat.example:4433"
     pin = "sha256:0123..."           # or ca = "~/ca.pem"
     color = "never"                  # or always, or auto: at a terminal that has colours, unless NO_COLOR is set
+    plain = "yes"                    # lines, one below the other, and never the full screen
+    theme = "light"                  # or dark: colours of the full screen
     profile = "home"                 # a table below whose settings go before these, unless --profile names another
 
     [profiles.work]
     server = "chat.work.example"
     ca = "~/work/ca.pem"
+
+    [keys]                           # of the full screen (`ui.terminal.keys`)
+    search = "ctrl+s"
 
 It says whom this program trusts, so nobody else may be able to change it. No secret stands in it.
 """
@@ -27,6 +32,7 @@ from securechat.names import normalise_account
 from securechat.toml import TomlFile
 from securechat.ui.plain.colour import parse_choice
 from securechat.ui.start import parse_server
+from securechat.ui.terminal.keys import check_keys, parse_plain, parse_theme
 from securechat.value import value
 
 
@@ -44,6 +50,8 @@ SETTINGS: Final[Mapping[str, Callable[[str], object]]] = {
     "vault": _path,
     "password_file": _path,
     "color": parse_choice,
+    "plain": parse_plain,
+    "theme": parse_theme,
 }
 """What can be set, and what raises `SecurechatError` for a text that it cannot be."""
 
@@ -76,12 +84,12 @@ def read_preferences(path: Path, profile: str = "") -> dict[str, Preference]:
     _check_owner(path)
     file = TomlFile(path)
     table = dict(file.table)
-    chosen, profiles = table.pop("profile", ""), table.pop("profiles", {})
+    chosen, profiles, keys = table.pop("profile", ""), table.pop("profiles", {}), table.pop("keys", {})
     if not isinstance(chosen, str):
         raise UsageError(f"{file.place('profile')}: profile is the name of one, in quotation marks.")
     if not (isinstance(profiles, dict) and all(isinstance(each, dict) for each in profiles.values())):
         raise UsageError(f"{file.place('profiles')}: a profile is a table, as in [profiles.work].")
-    found = _settings(file, table)
+    found = _settings(file, table) | _keys(file, keys)
     of_profiles = {name: _settings(file, each, "profiles", name) for name, each in profiles.items()}
     if name := profile or chosen:
         if name not in profiles:
@@ -93,6 +101,18 @@ def read_preferences(path: Path, profile: str = "") -> dict[str, Preference]:
             found = {key: each for key, each in found.items() if key not in _TRUST}
         found |= own
     return found
+
+
+def _keys(file: TomlFile, keys: object) -> dict[str, Preference]:
+    """Return the keys that a table gives, as `keys.NAME`."""
+    if not isinstance(keys, dict):
+        raise UsageError(f"{file.place('keys')}: keys is a table, as in [keys].")
+    for name, text in keys.items():
+        try:
+            check_keys(name, text if isinstance(text, str) else "")
+        except UsageError as error:
+            raise UsageError(f"{file.place('keys', name)}: {error}") from None
+    return {f"keys.{name}": Preference(text, file.place("keys", name)) for name, text in keys.items()}
 
 
 def _settings(file: TomlFile, table: Mapping[str, Any], *within: str) -> dict[str, Preference]:

@@ -134,7 +134,9 @@ class ScriptedClient(ChatClient):
         return [one for one in reversed(found) if not before or one.local_id < before][:limit]
 
     def around(self, local_id: int, limit: int) -> list[Message]:
-        return [one for one in self.said if abs(one.local_id - local_id) <= limit]
+        before, after = self._beside(local_id)
+        found = [one for one in self.said if one.local_id == local_id]
+        return [*before[max(0, len(before) - limit) :], *found, *after[:limit]]
 
     def before(self, local_id: int, limit: int) -> list[Message]:
         return self._beside(local_id)[0][-limit:]

@@ -158,3 +158,23 @@ def test_what_a_command_has_no_option_for_is_not_held_against_it(path: Path) -> 
     path.write_text("broken")
     assert CliRunner().invoke(cli.main, ["recv", "--help"]).exit_code == 0
     assert CliRunner().invoke(cli.main, ["recv"]).exit_code == ExitCode.USAGE
+
+
+def test_the_full_screen_has_its_theme_and_keys_from_the_file(path: Path) -> None:
+    path.write_text('theme = "light"\nplain = "yes"\n[keys]\nsearch = "ctrl+s,f8"\n')
+    found = {name: each.text for name, each in read_preferences(path).items()}
+    assert found == {"theme": "light", "plain": "yes", "keys.search": "ctrl+s,f8"}
+    assert shown()["plain"] == f'"yes"  # {path}, line 2'
+    assert shown()["theme"] == f'"light"  # {path}, line 1'
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [('theme = "pink"', "one of dark, light"), ('plain = "maybe"', "yes or no"), ("keys = 1", "keys is a table"),
+     ('[keys]\nserach = "f1"', "there is nothing 'serach'"), ('[keys]\nsearch = "Ctrl S"', "a key is written like"),
+     ("[keys]\nsearch = 1", "a key is written like")],
+)  # fmt: skip
+def test_what_is_no_theme_and_no_key_is_told_with_its_line(path: Path, text: str, why: str) -> None:
+    path.write_text(text)
+    with pytest.raises(UsageError, match=f"line .*{why}"):
+        read_preferences(path)

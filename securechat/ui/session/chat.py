@@ -212,7 +212,7 @@ class Chat:
         """Show what came in while nobody was looking, for example during `securechat send`. Call before the start."""
         while lines := self.client.unread(self._newest_shown, UNREAD_AT_ONCE):
             for message in lines:
-                self._show_message(message)
+                self._take_message(message)
         self.mark_shown()
 
     def take_place(self) -> None:
@@ -380,12 +380,7 @@ class Chat:
         if unread := self.listing.unread(conversation.id):
             self.reading.new = self.client.first_unread(conversation.id)
         self.see(conversation)
-        if not self.piped:
-            new = f" {unread:,} new: /history shows the last messages." if unread else ""
-            there = f"with {title(conversation)}" if conversation.kind == "direct" else f"in {title(conversation)}"
-            where = f"You are talking {there} now."
-            over = f"{title(conversation)} is over: what was said there can be read."
-            self.show(notice((over if conversation.state == "closed" else where) + new))
+        self.show_arrival(conversation, unread)
 
     def see(self, conversation: ConversationSnapshot) -> None:
         """Note that one has seen all there is of a conversation."""
@@ -418,18 +413,18 @@ class Chat:
             case _ if self.voices.takes(event):
                 pass
             case Received(message=message) | Refused(message=Message() as message):
-                self._show_message(message)
+                self._take_message(message)
             case Said(message=message) if event.command in self._unanswered:
-                self._show_message(message)
+                self._take_message(message)
             case Delivered(message=message) if message.local_id in self._shown_waiting:
                 self._shown_waiting.discard(message.local_id)
-                self.show(sent_line(self._line_of(message), in_words(self.client.conversation(message.conversation))))
+                self.show_sent(message)
             case Delivered(message=message) if event.command not in self._unanswered:  # said in an earlier run
-                self._show_message(message)
+                self._take_message(message)
             case Said() | Delivered():
                 pass
             case Edited() | Deleted() | Reacted():
-                self._show_amended(event)
+                self.show_amended(event)
             case PresenceChanged():
                 self._presence.note(event)
             case Ready():
@@ -437,14 +432,44 @@ class Chat:
             case Held() | Delayed() | Unreachable() if replace(event, command=0) == self._waits_for:
                 pass  # told to each command that waits, and shown once
             case _:
-                for sentence in self._news.of(event):
-                    self.show(sentence_line(sentence))
+                self.show_news(event)
         if isinstance(event, Held | Delayed | Unreachable):
             self._waits_for = replace(event, command=0)
         self._note(event)
         self._go_on(event)
         if isinstance(event, Said | Delivered | Marked | Refused | PreferenceChanged | ConversationChanged):
             self._look()
+
+    # --- what a face may show in another way
+
+    def show_message(self, message: Message) -> None:
+        """Show what was said."""
+        waits = message.local_id in self._shown_waiting
+        where = title(self.client.conversation(message.conversation))
+        self.show(message_line(self._line_of(message), where, datetime.now().astimezone(), fate=waits))
+
+    def show_sent(self, message: Message) -> None:
+        """Show that a line has been sent that the screen shows as waiting."""
+        self.show(sent_line(self._line_of(message), in_words(self.client.conversation(message.conversation))))
+
+    def show_news(self, event: Event) -> None:
+        """Show what is said of an event."""
+        for sentence in self._news.of(event):
+            self.show(sentence_line(sentence))
+
+    def show_arrival(self, conversation: ConversationSnapshot, unread: int) -> None:
+        """Show that one is in a conversation now, and how much is new there."""
+        if not self.piped:
+            new = f" {unread:,} new: /history shows the last messages." if unread else ""
+            there = f"with {title(conversation)}" if conversation.kind == "direct" else f"in {title(conversation)}"
+            where = f"You are talking {there} now."
+            over = f"{title(conversation)} is over: what was said there can be read."
+            self.show(notice((over if conversation.state == "closed" else where) + new))
+
+    def show_entry(self) -> None:
+        """Show that everything that was missed is there now."""
+        if not self.piped:
+            self.show(notice("You are in. /help tells what you can type."))
 
     def _notify(self, event: Event) -> None:
         """Let a notice come of what is new since we have read everything, and who types here has not seen."""
@@ -495,22 +520,20 @@ class Chat:
         marks = where is None or where.prefers("show-marks") == "on"
         return line_of(message, self.client.clean, self.client.account, marks=marks)
 
-    def _show_message(self, message: Message) -> None:
+    def _take_message(self, message: Message) -> None:
         conversation = self.client.conversation(message.conversation)
         if not message.own:
             self._newest_shown = max(self._newest_shown, message.local_id)
             is_here = conversation is not None and conversation.name == self.place.name
             if is_here and message.conversation != self._unread_again:
                 self.listing.see(message.conversation)
-        waits = message.local_id in self._shown_waiting
-        now = datetime.now().astimezone()
-        self.show(message_line(self._line_of(message), title(conversation), now, fate=waits))
+        self.show_message(message)
         nowhere = not (message.own or self.piped or self.place.name)  # and so goes where it was said
         if nowhere and conversation is not None and conversation.state == "open":
             self.listing.see(conversation.id)
             self.visit(conversation.name)
 
-    def _show_amended(self, event: Edited | Deleted | Reacted) -> None:
+    def show_amended(self, event: Edited | Deleted | Reacted) -> None:
         """Say in a line of its own what has become of one that is on the screen; of many by one person, of a few."""
         match event:
             case Edited(message=message):
@@ -534,8 +557,8 @@ class Chat:
                 self.show(reacted_line(line, who, clean_line(event.text), where, removed=event.act == "remove"))
 
     def _show_ready(self) -> None:
-        if not self._ready and not self.piped:
-            self.show(notice("You are in. /help tells what you can type."))
+        if not self._ready:
+            self.show_entry()
         self._ready = True
         if self._room:
             room, self._room = self._room, ""
