@@ -73,7 +73,7 @@ QUICK: Final = "👍❤😂😮😢🙏"
 """What a digit puts under a message."""
 
 _STATES: Final = {
-    "ready": "●", "connected": "○", "connecting": "○", "waiting": "◔", "password": "!", "lost": "✗", "over": "✗",
+    "ready": "●", "connected": "○", "connecting": "○", "waiting": "◔", "locked": "!", "lost": "✗", "over": "✗",
 }  # fmt: skip
 
 

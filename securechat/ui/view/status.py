@@ -27,8 +27,8 @@ TYPES_FOR: Final = 10.0
 class Connection:
     """How things stand with the server."""
 
-    state: Literal["connecting", "connected", "ready", "waiting", "password", "lost", "over"]
-    """`connected`: we log in, or catch up. `waiting`: for a seat. `over`: we do not go on."""
+    state: Literal["connecting", "connected", "ready", "waiting", "locked", "lost", "over"]
+    """`connected`: we log in, or catch up. `waiting`: for a seat. `locked`: until a password comes. `over`: we do not go on."""
     text: str
     """In a few words. One line."""
 
@@ -49,7 +49,7 @@ class Link:
             case Waiting(place=place):
                 self.now = Connection("waiting", f"the server is full: place {place} in the queue")
             case PasswordWanted():
-                self.now = Connection("password", "the password is wanted: /unlock")
+                self.now = Connection("locked", "the password is wanted: /unlock")
             case Disconnected(reason=reason):
                 self.now = Connection("lost", f"no connection: {clean_line(reason)}")
             case Ended():
