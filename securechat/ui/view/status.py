@@ -28,7 +28,7 @@ class Connection:
     """How things stand with the server."""
 
     state: Literal["connecting", "connected", "ready", "waiting", "locked", "lost", "over"]
-    """`connected`: we log in, or catch up. `waiting`: for a seat. `locked`: until a password comes. `over`: we do not go on."""
+    """`connected`: we log in, or catch up. `waiting`: for a seat. `over`: we go on no more."""
     text: str
     """In a few words. One line."""
 
