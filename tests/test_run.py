@@ -98,7 +98,6 @@ class Newcomer:
 
 def test_two_newcomers_talk_after_fewer_than_eight_inputs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECURECHAT_PORT", "0")
-    monkeypatch.setenv("SECURECHAT_PLAIN", "1")
     monkeypatch.setenv("SECURECHAT_VAULT", str(folder / "vaults"))
     Newcomer.inputs = 0
     with Newcomer(folder) as alice:
@@ -126,7 +125,6 @@ def test_a_typing_error_in_a_name_or_a_password_is_asked_about_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECURECHAT_PORT", "0")
-    monkeypatch.setenv("SECURECHAT_PLAIN", "1")
     monkeypatch.setenv("SECURECHAT_VAULT", str(folder / "vaults"))
     with Newcomer(folder, "al\\ice") as alice:
         alice.waits_for("a user name holds no \\")

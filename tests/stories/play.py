@@ -168,7 +168,7 @@ class Stage:
         options = ["--user", name, "--server", f"localhost:{self.server.port}", "--ca", str(self.server.ca)]
         options += ["--vault", str(self.folder / name), "--password-file", str(self.folder / "password")]
         options += [] if before else ["--register"]
-        command = [sys.executable, "-m", "tests.stories.person", "client", "--plain", *options]
+        command = [sys.executable, "-m", "tests.stories.person", "client", *options]
         terminal = Terminal(command, orders=False, columns=120, rows=ROWS, environment=environment)
         seat = self.seats[name] = Seat(terminal)
         if not before:

@@ -29,7 +29,7 @@ def alice(bob: LiveClient, folder: Path) -> Terminal:
     (folder / "password").write_text("glacier tulip Harvest\n")
     (folder / "password").chmod(0o600)
     where = ["--server", f"127.0.0.1:{bob.server.port}", "--ca", str(bob.server.ca), "--vault", str(folder / "alice")]
-    who = ["--plain", "--user", "alice", "--register", "--password-file", str(folder / "password")]
+    who = ["--user", "alice", "--register", "--password-file", str(folder / "password")]
     return Terminal([sys.executable, "-m", "tests.support.cheap", "client", *where, *who], orders=False, columns=100)
 
 

@@ -33,7 +33,8 @@ def alice(bob: LiveClient, folder: Path, *options: str, environment: dict[str, s
     where = ["--server", f"127.0.0.1:{bob.server.port}", "--ca", str(bob.server.ca), "--vault", str(folder / "alice")]
     who = ["--user", "alice", "--register", "--without-recovery", "--password-file", str(folder / "password")]
     command = [*CHEAP, "client", *where, *who, *options]
-    return Terminal(command, orders=False, columns=100, rows=30, environment=environment or {})
+    environment = {"SECURECHAT_PLAIN": "", **(environment or {})}
+    return Terminal(command, orders=False, columns=100, rows=30, environment=environment)
 
 
 def shows(terminal: Terminal, text: str) -> None:
@@ -56,7 +57,7 @@ def test_somebody_new_comes_to_the_full_screen_talks_and_leaves(bob: LiveClient,
         shows(terminal, "Search")
         terminal.send(b"Hello")
         shows(terminal, "you: Hello")
-        terminal.send(b"\x1b")
+        terminal.send(b"\x06")
         terminal.wait(lambda: not any("Search" in row for row in terminal.rows))
         terminal.send(b"\x11")  # Ctrl-Q
         terminal.wait(lambda: b"\x1b[?1049l" in terminal.output)  # the screen of before
@@ -91,7 +92,8 @@ def loaded(*arguments: str) -> set[str]:
         f"try:\n    main({list(arguments)!r})\nexcept SystemExit:\n    pass\n"
         "print(*sys.modules, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, input="Hi", capture_output=True, text=True, check=True, timeout=60)
     return set(done.stderr.split())
 
 
@@ -99,7 +101,7 @@ def test_a_script_loads_nothing_of_the_full_screen(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("glacier tulip Harvest\n")
     (tmp_path / "password").chmod(0o600)
     there = loaded("send", "--user", "alice", "--server", "127.0.0.1:1", "--pin", "sha256:" + "0" * 64, "--register",
-                   "--vault", str(tmp_path), "--password-file", str(tmp_path / "password"), "bob", "Hi")  # fmt: skip
+                   "--vault", str(tmp_path), "--password-file", str(tmp_path / "password"), "--to", "bob")  # fmt: skip
     assert "securechat.ui.scripts.sending" in there
     assert not {name.partition(".")[0] for name in there} & {"rich", "textual", "pygments", "markdown_it", "asyncio"}
     ours = {name for name in there if name.startswith("securechat.ui.terminal")}

@@ -32,7 +32,7 @@ class Terminal:
     """Runs `command`: `rows` is what it shows, and `type` is its keyboard.
 
     With `orders`, its last argument is a descriptor from which it reads what `order` writes. `environment`: variables
-    to add to our own.
+    to add to our own. `SECURECHAT_PLAIN`, if that is not emptied, keeps a client's full screen away.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Terminal:
             stderr=program_side,
             pass_fds=(obeyed,),
             start_new_session=True,
-            env={**os.environ, "TERM": "xterm-256color", **environment},
+            env={**os.environ, "TERM": "xterm-256color", "SECURECHAT_PLAIN": "1", **environment},
         )
         os.close(program_side)
         os.close(obeyed)
