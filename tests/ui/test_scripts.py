@@ -177,7 +177,7 @@ def test_a_file_is_sent_with_its_words_where_the_conversation_is_or_is_opened_fi
         script.client.told_first[commands.SendFile] = Said(said)
         assert script.share("bob", SEA) == ExitCode.OK
         opened = [] if known else [commands.OpenDirect("bob", ask=False)]
-        image = {"media_type": "image/jpeg", "disposition": "image"}
+        image = {"media_type": "image/jpeg", "disposition": "image", "upload_first": True}  # the program ends then
         sent = commands.SendFile(BOB.id, "/home/sea.jpg", "our house", **image)  # type: ignore[arg-type]  # test data
         assert script.commands() == [*opened, sent]
         (line,) = map(json.loads, script.output.getvalue().splitlines())
@@ -190,7 +190,7 @@ def test_a_recording_is_sent_as_a_voice_note_and_a_refusal_is_the_answer() -> No
     script.client.add(BOB)
     script.client.answer[commands.SendFile] = Refused("local", "note.ogg was not sent: Voice notes need more.")
     assert script.share("bob", FileToSend(Path("/note.wav"), voice=True)) == ExitCode.FAILURE
-    assert script.commands() == [commands.SendFile(BOB.id, "/note.wav", disposition="voice")]
+    assert script.commands() == [commands.SendFile(BOB.id, "/note.wav", disposition="voice", upload_first=True)]
     assert script.errors.getvalue() == "securechat: note.ogg was not sent: Voice notes need more.\n"
     assert script.output.getvalue() == ""
 
