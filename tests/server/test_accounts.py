@@ -525,6 +525,26 @@ def test_two_accounts_that_differ_in_case_only_are_damage(path: Path) -> None:
         AccountStore(path)
 
 
+def test_a_file_is_read_up_to_its_limit(
+    store: AccountStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.add("alice", HASH).result(PATIENCE)
+    monkeypatch.setattr(accounts_file, "MAX_FILE", path.stat().st_size)
+    assert [account.name for account in accounts_file.read_accounts(path)[0]] == ["alice"]
+    monkeypatch.setattr(accounts_file, "MAX_FILE", path.stat().st_size - 1)
+    with pytest.raises(StorageError, match="larger than"):
+        accounts_file.read_accounts(path)
+
+
+def test_whom_the_operator_enables_keeps_the_invites(store: AccountStore) -> None:
+    store.add("alice", HASH).result(PATIENCE)
+    code = store.create_invite("alice", 60).result(PATIENCE).code
+    store.set_enabled("alice", enabled=True).result(PATIENCE)
+    assert store.find_invite(code, "alice") is not None
+    store.set_enabled("alice", enabled=False).result(PATIENCE)
+    assert store.find_invite(code, "alice") is None
+
+
 def test_an_endless_file_is_refused_without_reading_all_of_it(path: Path) -> None:
     path.parent.mkdir()
     with path.open("wb") as file:
@@ -769,6 +789,12 @@ def test_few_hash_at_once_some_wait_and_the_next_is_told_busy(
     for _ in range(password_queue.QUEUE):
         login()
     assert refused(login) == "busy"
+    for submit in (
+        lambda: workers.submit_register("alice", SECRET, answers.put),
+        lambda: workers.submit_change("alice", SECRET, SECRET, answers.put),
+        lambda: workers.submit_delete("alice", SECRET, answers.put),
+    ):
+        assert refused(submit) == "busy"  # what is reserved is for logins from where the account is known
     assert not hashing.acquire(blocking=False)  # no more are begun
     gate.set()
     outcomes = [answers.get(timeout=PATIENCE) for _ in range(passwords.WORKERS + password_queue.QUEUE)]

@@ -456,6 +456,23 @@ def test_a_device_that_entered_again_by_itself_keeps_its_place_in_the_log(enter:
         assert again.take(m.Entry).seq == place + 3
 
 
+def test_a_device_that_enters_again_while_it_reads_goes_on_reading(enter: Enter) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    alice.open_room("#staff", "invite")
+    (room,) = alice.groups
+    alice.change(room, *alice.adds("bob"))
+    bob.read_inbox()
+    bob.accept_welcome()
+    place = bob.subscribe(room, bob.cursors[room]).head
+    offer = bob.ask(m.Resync, room)
+    staged = bob.external_commit(offer, old=bob.groups[room].own_leaf)
+    assert isinstance(bob.ask(m.Commit, room, offer.number + 1, staged.message, b"", staged.group_info), m.Accepted)
+    alice.subscribe(room, place)
+    alice.process(alice.take(m.Entry))
+    alice.say(room, "after")
+    assert bob.take(m.Entry, lambda entry: not entry.group_info).seq == place + 2
+
+
 @pytest.mark.parametrize("what", ["commit", "departure"])
 def test_what_was_checked_in_an_epoch_of_another_branch_is_refused(
     server: MemoryServer, enter: Enter, what: str

@@ -161,6 +161,25 @@ def test_a_device_may_keep_its_key_and_its_leaf_while_its_certificate_is_renewed
     assert isinstance(alice.change(room), m.Accepted)  # by the leaf of before: one room is renewed after the other
 
 
+def test_two_devices_of_an_account_have_two_signature_keys(enter: Enter) -> None:
+    alice = enter("alice")
+    other = beside(alice)
+    other.signature = alice.signature
+    refused(publish(other, other.certify()), "bad-request")
+    other.chain.pop()
+    assert isinstance(publish(other, other.rotate()), m.Published)
+
+
+def test_below_the_disks_floor_statements_are_taken_and_nothing_else(enter: Enter) -> None:
+    alice = enter("alice")
+    alice.server.free = 0
+    alice.server.space.look()
+    refused(publish(alice, alice.rotate()), "disk-full")
+    alice.chain.pop()
+    statement = alice.state("revoke", alice.certificate().signature_key, device_id=alice.device)
+    assert isinstance(publish(alice, statement), m.Published)
+
+
 def test_an_account_has_so_many_devices_and_each_of_them_is_renewed(enter: Enter) -> None:
     alice = enter("alice")
     for number in range(limits.MAX_DEVICES):
