@@ -19,6 +19,7 @@ _DROPPED = (
 )
 _ENTERING = (
     f"{_COMING}::test_a_device_that_entered_again_by_itself_keeps_its_place_in_the_log",
+    f"{_COMING}::test_a_device_that_enters_again_while_it_reads_goes_on_reading",
     f"{_COMING}::test_what_was_checked_in_an_epoch_of_another_branch_is_refused",
     f"{_MEANWHILE}::test_nobody_is_added_whose_account_is_disabled",
     f"{_MEANWHILE}::test_a_commit_whose_group_has_gone_on_before_a_worker_could_rebuild_it_is_late_and_not_wrong",

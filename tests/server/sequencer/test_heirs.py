@@ -101,6 +101,27 @@ def test_a_new_device_of_the_same_identity_reads_enters_and_takes_the_place(
         refused(bob.ask(m.Commit, room, 1, bob.make_commit(bob.groups[room]).message, b"", b"x"), "not-found")
 
 
+def test_an_identity_key_is_no_heir_of_its_own_in_another_account(staff: tuple[Person, Person, bytes]) -> None:
+    _, bob, room = staff
+    robert = Person(bob.server, "robert").register().login(publish=False)
+    robert.identity = bob.identity
+    robert.publish()
+    for request in ((m.Resync, room), (m.FetchCheckpoints, room), (m.Subscribe, room, 0)):
+        refused(robert.ask(*request), "not-found")
+    assert isinstance(heir_of(bob).ask(m.Resync, room), m.JoinOffer)
+
+
+def test_a_place_of_before_keys_were_kept_is_that_of_a_published_device(
+    server: MemoryServer, staff: tuple[Person, Person, bytes]
+) -> None:
+    _, bob, room = staff
+    heir = heir_of(bob)
+    place = server.head(room).place(bob.certificate().who)
+    assert place is not None
+    place.identity_key = b""
+    assert isinstance(heir.ask(m.Resync, room), m.JoinOffer)
+
+
 def test_who_has_the_account_and_another_identity_key_is_no_heir(
     server: MemoryServer, enter: Enter, staff: tuple[Person, Person, bytes]
 ) -> None:

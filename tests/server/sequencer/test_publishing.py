@@ -65,6 +65,14 @@ def test_the_same_bytes_again_are_answered_as_they_were_and_change_nothing(enter
     assert len(chain_of(bob, alice)) == 2
 
 
+def test_several_links_again_are_answered_as_they_were(enter: Enter) -> None:
+    alice = enter("alice")
+    links = [alice.rotate(), alice.rotate()]
+    for _ in range(2):
+        assert isinstance(publish(alice, *links), m.Published)
+    assert chain_of(enter("bob"), alice)[-2:] == links
+
+
 def test_of_two_programs_with_one_identity_key_the_second_is_told(enter: Enter) -> None:
     alice, bob = enter("alice"), enter("bob")
     other = beside(alice)
