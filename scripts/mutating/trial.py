@@ -33,7 +33,7 @@ _IMPORTED: Final = (
     "hypothesis.strategies", "hypothesis.stateful", "msgspec", "platformdirs", "precis_i18n", "prometheus_client",
     "prompt_toolkit", "pytest", "segno", "sqlcipher3", "trustme", "_pytest.assertion.rewrite",
 )  # fmt: skip
-_PATIENCE: Final = 300
+_PATIENCE: Final = 120
 """Seconds until a trial that does nothing is ended, on a busy machine; most take two."""
 
 
