@@ -65,6 +65,16 @@ def test_the_same_bytes_again_are_answered_as_they_were_and_change_nothing(enter
     assert len(chain_of(bob, alice)) == 2
 
 
+def test_of_the_same_bytes_twice_at_once_the_second_changes_nothing(enter: Enter) -> None:
+    alice = enter("alice")
+    encoded, packages = [alice.rotate().encode()], [alice.key_package()]
+    for _ in range(2):
+        alice.protocol.send(m.Publish(alice.protocol.next_id(), encoded, packages, b""))
+    alice.flush()
+    assert [type(alice.take(m.Published)) for _ in range(2)] == [m.Published] * 2
+    assert len(chain_of(enter("bob"), alice)) == 2
+
+
 def test_several_links_again_are_answered_as_they_were(enter: Enter) -> None:
     alice = enter("alice")
     links = [alice.rotate(), alice.rotate()]
@@ -199,6 +209,9 @@ def test_an_account_has_so_many_devices_and_each_of_them_is_renewed(enter: Enter
             alice.chain = list(other.chain)
     refused(reply, "bad-request")
     assert isinstance(publish(alice, alice.rotate()), m.Published)
+    other.chain = list(alice.chain)
+    revoked = other.state("revoke", alice.certificate().signature_key, device_id=alice.device)
+    assert isinstance(publish(other, revoked, other.certify()), m.Published)  # one goes and one comes
 
 
 def test_with_key_packages_of_another_certificate_nothing_is_published(enter: Enter) -> None:
