@@ -66,7 +66,7 @@ class _Stage:
         items = {item.nodeid: item for item in session.items}
         functions = [each for each in gc.get_objects() if isinstance(each, FunctionType)]
         gc.freeze()  # a collection in a fork would copy all of it
-        with suppress(EOFError):
+        with suppress(EOFError, BrokenPipeError):
             while True:
                 asked: _Asked = self._connection.recv()
                 os.truncate(self._said, 0)
