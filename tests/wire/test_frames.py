@@ -130,6 +130,13 @@ def test_what_is_kept_of_a_frame_is_what_has_come_of_it() -> None:
         assert (list(reader.receive(piece)), reader.unfinished) == (frames, kept)
 
 
+def test_a_frame_is_bytes_of_its_own_in_whatever_it_came() -> None:
+    for pieces in ((b"\0\0\0\1x",), (bytearray(b"\0\0\0\1x"),), (b"\0\0\0\1", b"x")):
+        reader = FrameReader(100)
+        found = [body for piece in pieces for body in reader.receive(piece)]
+        assert [(type(body), body) for body in found] == [(bytes, b"x")]
+
+
 def test_unknown_and_doubled_fields_are_refused() -> None:
     decoder = msgspec.msgpack.Decoder(messages.FromClient)
     assert decoder.decode(msgspec.msgpack.encode(["Members", 1, bytes(32)])) == messages.Members(1, bytes(32))
