@@ -41,6 +41,9 @@ ANOTHER: Final = "harvest Glacier tulips"
 PATIENCE: Final = 60.0
 """Seconds in which anything that has to come does."""
 
+POLL_SECONDS: Final = 0.003
+"""How long each face is given between two looks."""
+
 LINES: Final = 1000
 
 E = TypeVar("E", bound=Event)
@@ -137,8 +140,11 @@ class Face(Protocol):
 
     seat: Seat
 
+    def begin(self) -> None:
+        """Start the program."""
+
     def come(self) -> None:
-        """Begin, and be in."""
+        """Be in."""
 
     def act(self, act: Act, show: Callable[[Callable[[], bool]], None]) -> None:
         """Do something; `show` lets everybody go on until something holds."""
@@ -160,9 +166,11 @@ class AtTerminal:
         self.seat = seat
         self._shown_before = 0
 
-    def come(self) -> None:
+    def begin(self) -> None:
         command = [sys.executable, "-m", "tests.stories.person", "client", *self.seat.options, "--register"]
         self.terminal = Terminal(command, orders=False, columns=200, rows=24)
+
+    def come(self) -> None:
         self.terminal.wait(lambda: self.terminal.cursor_row.endswith("Enter for later:"))  # a recovery file
         self.terminal.send(b"\n")
         self.terminal.wait(lambda: any("You are in." in row for row in self.terminal.rows))
@@ -203,7 +211,7 @@ class OverRpc:
         self._answers: dict[int, dict[str, Any]] = {}
         self._last: list[str] = []  # what has come since something was asked for
 
-    def come(self) -> None:
+    def begin(self) -> None:
         self._start("--register")
 
     def _start(self, *options: str) -> None:
@@ -211,10 +219,12 @@ class OverRpc:
             [sys.executable, "-m", "tests.stories.person", "rpc", *self.seat.options, *options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=server_environment(), start_new_session=True,
         )  # fmt: skip
-        ready = threading.Event()
-        self._reader = threading.Thread(target=self._read, args=(self._process, ready), daemon=True)
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, args=(self._process, self._ready), daemon=True)
         self._reader.start()
-        assert ready.wait(PATIENCE)
+
+    def come(self) -> None:
+        assert self._ready.wait(PATIENCE)
         self.seat.attach()
 
     def _read(self, process: "subprocess.Popen[bytes]", ready: threading.Event) -> None:
@@ -257,6 +267,7 @@ class OverRpc:
         self._leave()
         self._answers.clear()
         self._start("--accept-invitations-of", told[1])
+        self.come()
 
     def _ask(self, method: str, params: dict[str, Any]) -> int:
         self._asked += 1
@@ -305,7 +316,9 @@ class Cast:
         self._faces: dict[str, Face] = {}
         for name in names:
             self._faces[name] = made = face(Seat(self.server, name))
-            made.come()
+            made.begin()
+        for each in self._faces.values():
+            each.come()
 
     def __getitem__(self, name: str) -> Seat:
         return self._faces[name].seat
@@ -332,7 +345,7 @@ class Cast:
         while found := differences():
             assert monotonic() < ends, "\n".join(found)
             for each in self._faces.values():
-                each.pump(0.02)
+                each.pump(POLL_SECONDS)
 
     def _play(self, act: Act) -> None:
         if act.typed == "the server stops":
@@ -359,7 +372,7 @@ class Cast:
                 f"{chr(10).join(face._last[-10:]) if isinstance(face, OverRpc) else ''}"
             )
             for each in self._faces.values():
-                each.pump(0.02)
+                each.pump(POLL_SECONDS)
                 each.seat.pump()
 
 
