@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+from textual.command import CommandList
 from textual.pilot import Pilot
 
 from securechat.client import commands
@@ -114,8 +115,8 @@ def test_it_fits_into_every_size_and_from_one_into_another(size: tuple[int, int]
         await pilot.press("ctrl+end")
         for columns, rows in (size, (120, 40), size):
             await pilot.resize_terminal(columns, rows)
+            await until(pilot, lambda rows=rows: app.composer.region.bottom < rows + 1)  # type: ignore[misc]
             await until(pilot, lambda: "plan.pdf" in screen(app))  # the end stays in view
-            assert app.composer.region.bottom < rows + 1
             assert app.composer.has_focus
             for strip in (strip for block in app.timeline.blocks for strip in block.strips):
                 assert strip.cell_length == app.timeline.columns
@@ -227,7 +228,7 @@ def test_a_message_is_answered_changed_and_taken_back_by_keys() -> None:
         assert app.timeline.has_focus
         await choose(app, pilot, NEW[0].local_id)
         await pilot.press("r")
-        assert "↳ carol: @alice look" in screen(app)
+        await until(pilot, lambda: "↳ carol: @alice look" in screen(app))
         await pilot.press(*"Yes", "enter")
         await choose(app, pilot, NEW[0].local_id)
         await pilot.press("+", "1")
@@ -259,8 +260,8 @@ def test_a_search_leads_to_the_line_and_what_is_around_it() -> None:
         await until(pilot, lambda: "At sixx?" in text_of(app.found))
         assert "At sixx?" not in text_of(app.timeline)  # it is further back than what is open
         await pilot.press("enter", "enter")
-        await until(pilot, lambda: app.timeline.chosen == "line-2")
-        assert "At sixx?" in screen(app)
+        await until(pilot, lambda: app.timeline.chosen == "line-2" and "At sixx?" in text_of(app.timeline))
+        await until(pilot, lambda: "At sixx?" in screen(app))
         await pilot.press("ctrl+end")
         await until(pilot, lambda: "text 599" in screen(app))
 
@@ -294,11 +295,8 @@ def test_keys_to_compare_are_shown_as_digits_and_as_a_code() -> None:
     async def act(app: FullScreen, pilot: Pilot[ExitCode]) -> None:
         app.go("bob")
         await pilot.press("f5")
-        await until(pilot, lambda: "Safety number" in screen(app))
-        shown = screen(app)
-        assert "▀" * 10 in shown
-        for group in NUMBER.split(" "):
-            assert group in shown
+        for expected in ("Safety number", "▀" * 10, *NUMBER.split(" ")):
+            await until(pilot, lambda expected=expected: expected in screen(app))  # type: ignore[misc]
         await pilot.press("escape")
         await until(pilot, lambda: "Safety number" not in screen(app))
 
@@ -312,9 +310,17 @@ def test_members_are_listed_with_how_their_keys_stand() -> None:
         await pilot.press("f4")
         await until(pilot, lambda: "alice (you)" in text_of(app.found))
         assert "accepted, not compared" in text_of(app.found)
-        assert "Who is here" in screen(app)
+        await until(pilot, lambda: "Who is here" in screen(app))
 
     play(client, mail, act)
+
+
+def first_offer(app: FullScreen) -> str:
+    """What the palette does on Enter; empty: nothing yet."""
+    for offered in app.screen.query(CommandList):
+        if offered.highlighted is not None:
+            return str(offered.get_option_at_index(offered.highlighted).prompt).partition("\n")[0]
+    return ""
 
 
 def test_the_palette_goes_to_a_conversation_and_begins_a_command() -> None:
@@ -322,8 +328,7 @@ def test_the_palette_goes_to_a_conversation_and_begins_a_command() -> None:
 
     async def act(app: FullScreen, pilot: Pilot[ExitCode]) -> None:
         await pilot.press("ctrl+k", *"bob")
-        await until(pilot, lambda: "bob" in screen(app))
-        await pilot.pause(0.5)
+        await until(pilot, lambda: first_offer(app) == "bob")
         await pilot.press("enter")
         await until(pilot, lambda: app.session.place.name == "bob")
 
@@ -335,6 +340,7 @@ def test_the_mouse_goes_where_the_keys_go() -> None:
 
     async def act(app: FullScreen, pilot: Pilot[ExitCode]) -> None:
         listed = app.query_one("#list", Blocks)
+        await until(pilot, lambda: "bob" in text_of(listed))
         row = next(y for y in range(listed.size.height) if "bob" in listed.render_line(y).text)
         await pilot.click(listed, offset=(2, row))
         await until(pilot, lambda: app.session.place.name == "bob")
