@@ -627,6 +627,7 @@ def test_where_the_link_fails_the_same_file_comes_by_the_server(
         other = tmp_path / "other"
         other.write_bytes(given if what == "is damaged" else given[: 1 << 20])
         shared = alice.client._runner._links._shared
+        wait_until(lambda: bool(shared))  # bob may have the message before
         for each in shared:
             shared[each] = other
     (tmp_path / "saved").mkdir()

@@ -21,6 +21,14 @@ _KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), "Escape": (27, ""), "ArrowUp": (38
 """Keys that do something of their own: their codes, and what they type."""
 
 
+_NAVIGATED = ("Inspected target navigated or closed", "Cannot find default execution context",
+              "Execution context was destroyed.")  # fmt: skip
+
+
+class NavigatedError(Exception):
+    """The page that was asked gives way to another one, which can be asked soon."""
+
+
 def browsers() -> list[str]:
     """Chromium, where it is installed."""
     found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
@@ -68,9 +76,7 @@ class Browser:
     def open(self, page: Path) -> None:
         """Show a page, and wait until its script has run."""
         self.go(page.as_uri())
-        deadline = time.monotonic() + PATIENCE
-        while self.value("location.href + document.readyState") != f"{page.as_uri()}complete":
-            assert time.monotonic() < deadline, "the page was never loaded"
+        self.wait(f"location.href + document.readyState === {json.dumps(page.as_uri() + 'complete')}")
 
     def go(self, address: str) -> None:
         """Begin to show a page in a new tab, to which all goes from then on."""
@@ -88,9 +94,21 @@ class Browser:
     def wait(self, expression: str) -> None:
         """Wait until an expression on the page is true."""
         deadline = time.monotonic() + PATIENCE
-        while not self.value(f"!!({expression})"):
+        while not self._is(expression):
             assert time.monotonic() < deadline, f"never: {expression}\n{self.value('document.body.innerText')}"
             time.sleep(0.02)
+
+    def _is(self, expression: str) -> bool:
+        try:
+            return bool(self.value(f"!!({expression})"))
+        except NavigatedError:
+            return False
+
+    def reload(self) -> None:
+        """Load the page again; what was there before is gone on return."""
+        self.value("window.isOld = true")
+        self.ask("Page.reload")
+        self.wait("!window.isOld")
 
     def result(self, expression: str) -> Any:
         """What a promise of the page comes to."""
@@ -128,6 +146,8 @@ class Browser:
         while True:
             said = self._next()
             if said.get("id") == self._number:
+                if said.get("error", {}).get("message", "") in _NAVIGATED:
+                    raise NavigatedError
                 assert "error" not in said, said
                 result: dict[str, Any] = said["result"]
                 return result
