@@ -41,6 +41,12 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def folder_of_the_test(tmp_path: Path) -> Path:
+    """The first of all fixtures, so that the folder goes last: others stop what still writes there."""
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
 def process_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that is run in this process leaves its limits alone; `test_dumps` starts others to look at."""
     monkeypatch.setattr(dumps, "forbid", lambda: None)
