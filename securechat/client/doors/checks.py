@@ -132,6 +132,10 @@ FITS: Final = Check("group, kind, name, owners and context are the invitation's"
 BY_INVITER: Final = Check("signed by the inviter's key", _signed_by_inviter)
 IN_TIME: Final = Check("the invitation is in date", _in_time)
 NOT_BACK: Final = Check("epoch above T", lambda case: case.offered.epoch > case.trusted.epoch)
+NOT_AGAIN: Final = Check(
+    "epoch above T, unless the server has lost T's branch",
+    lambda case: case.known.standing != "gone" or case.offered.epoch > case.trusted.epoch,
+)
 FOLLOWS: Final = Check("unbroken handshakes from T", lambda case: case.offered.steps is not None)
 ANCHORED: Final = Check("signed by an owner in T (direct: the peer)", _signed_by_anchor)
 BY_ANCHOR: Final = Check(

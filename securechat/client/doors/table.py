@@ -27,6 +27,7 @@ from securechat.client.doors.checks import (
     MEANT,
     NO_NAMESAKE,
     NOBODY_AGAINST,
+    NOT_AGAIN,
     NOT_BACK,
     NOT_BELOW,
     OURS,
@@ -249,7 +250,7 @@ TABLE: Final = (
         "invitation dated after T by an owner in T, + its Welcome",
         'ASK "alice lets you in again; what was between is lost"', "one Enter",
         ("gone", "lost", "recovered"), ("welcome",), "ask", "invited-back", "enter",
-        (*_WELCOME, FITS, BY_INVITER, IN_TIME, BY_ANCHOR),
+        (*_WELCOME, FITS, BY_INVITER, IN_TIME, BY_ANCHOR, NOT_AGAIN),
         when=lambda case: not case.elsewhere,
     ),
     Row(
