@@ -22,6 +22,7 @@ class Quote:
     text: str = ""  # its beginning, at most 200 characters
     edited: int = 0  # when its text was last changed (ms); 0: never
     state: QuoteState = ""  # not empty: there is nothing to show, and this says why
+    trust: Standing = "accepted"  # of its sender's key, as beside that line; of our own, or of none, this one
 
 
 @value

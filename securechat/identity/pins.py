@@ -44,6 +44,9 @@ WORST_FIRST: Final[tuple[Standing, ...]] = (
 )  # fmt: skip
 """In the order in which people should look at them."""
 
+AGAINST: Final = frozenset[Standing](("changed", "changed-verified", "contested", "refused"))
+"""Another key is, or was, the right one."""
+
 SHORT: Final = 4
 """Hexadecimal digits of a key's short form. They tell apart the few keys of one account, and prove nothing."""
 

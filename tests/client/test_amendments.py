@@ -122,7 +122,10 @@ def test_a_reply_shows_what_it_answers_as_that_is_now(garden: list[Person]) -> N
     agree(garden)
     for person in garden:
         quote = line(person, "yes").quote
-        assert quote == Quote(line(person, "six " * 100).local_id, "bob", person is bob, ("six " * 100)[:MAX_QUOTE])
+        six, own = line(person, "six " * 100), person is bob
+        assert quote == Quote(
+            six.local_id, "bob", own, six.text[:MAX_QUOTE], trust="accepted" if own else "unknown"
+        )
     do(garden, bob, commands.Edit(line(bob, "six " * 100).local_id, "seven"))
     agree(garden)
     quote = line(alice, "yes").quote

@@ -130,7 +130,7 @@ def test_the_index_follows_what_becomes_of_a_line(vault: Vault) -> None:
         for text, life in (("first draft", 0), ("regretted", 0), ("fleeting", 1), ("wandering", 0))
     )
     with vault.transaction():
-        vault.history.edit(edited.local_id, "second thoughts", 2_000)
+        vault.history.edit(edited.local_id, "second thoughts", 2_000, trust="unknown")
         vault.history.delete(deleted.local_id, "bob")
         vault.history.move_lines([moved.local_id], ELSEWHERE)
     assert found(vault, "draft") == found(vault, "regretted") == []
@@ -185,7 +185,7 @@ def test_words_that_have_gone_are_in_no_page_of_the_index_once_the_log_is_folded
     with vault.transaction():
         for number in gone:
             if way == "edit":
-                vault.history.edit(lines[number].local_id, "other", 2_000)
+                vault.history.edit(lines[number].local_id, "other", 2_000, trust="unknown")
             elif way == "delete":
                 vault.history.delete(lines[number].local_id, "bob")
         if way == "expire":

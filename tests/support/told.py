@@ -138,7 +138,10 @@ ROWS: tuple[Row, ...] = (
          file=Shared("voice.ogg", "", "audio/ogg", "voice", 68_000, milliseconds=15_000, waveform=WAVES)),
     line(7, "bob", "", problem="it cannot be decrypted"),
     line(8, "carol", "", problem="this version cannot show it"),
-    line(9, "bob", "Fine", trust="verified", answers=Answered(2, "alice", "At six?", edited=True, state="")),
+    line(
+        9, "bob", "Fine", trust="verified",
+        answers=Answered(2, "alice", "At six?", edited=True, state="", trust="accepted"),
+    ),
     line(10, "carol", "waves", action=True),
     line(11, "bob", "[red]Free[/red] gnp.exe �[2J https://evil.example", trust="changed"),
     line(12, "alice", "See you\nthere", delivery="sent", recipients=2),

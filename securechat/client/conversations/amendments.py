@@ -5,7 +5,8 @@ the message that it is about. What decides is in the log:
 
     edit        by the identity key that has said it, of a text, an action or a reply
     delete      by the same, or by an owner of the room under the rules of that epoch
-    reaction    by anybody who is in it; so many under a message, and of each (`vault.history`)
+    reaction    by anybody who is in it; so many under a message, and of each (`vault.history`). Under a key against
+                what the user has decided it counts for nothing: a chip has an account's name, and no sign of its key
     reply       by anybody; it is a line, and shows what it answers if that is here
 
 What may not be, or names what there has never been, is kept as a line that says so. Where a message is not here, since
@@ -20,6 +21,7 @@ from securechat.client.conversations.conversation import Conversation
 from securechat.client.vault.history import Target
 from securechat.content.registry import Delete, Edit, Name, Reaction, is_editable, is_message
 from securechat.identity.certificate import DeviceCertificate
+from securechat.identity.pins import AGAINST
 from securechat.policy import Identity
 from securechat.value import value
 
@@ -41,6 +43,8 @@ class Act:
     """Of its entry, in milliseconds since 1970."""
     said: int
     """When it was written, by its sender's clock, but not later than now."""
+    doubt: str = ""
+    """What contradicts its sender's history."""
     hidden: bool = False
     """Whether the user wants to see nothing of its sender here."""
     command: int = 0
@@ -122,13 +126,16 @@ def _unshare(conversation: Conversation, target: Target) -> None:
 def _edit(conversation: Conversation, act: Act, text: str, target: Target) -> None:
     history, life = conversation.context.vault.history, conversation.row.life
     before = history.message(target.local_id).text
-    message = history.edit(target.local_id, text, act.time, said=act.said, life=life)
+    trust = conversation.context.pins.standing(act.by.account, act.by.identity_key)
+    message = history.edit(target.local_id, text, act.time, trust=trust, doubt=act.doubt, said=act.said, life=life)
     _tell(conversation, target, events.Edited(message, before, command=act.command))
 
 
 def _react(conversation: Conversation, act: Act, body: Reaction, target: Target) -> None:
     history, by = conversation.context.vault.history, act.by
     if body.act == "add":
+        if conversation.context.pins.standing(by.account, by.identity_key) in AGAINST:
+            return
         changed = history.react(
             target.local_id, body.text, by.account, by.identity_key, act.time,
             hidden=act.hidden, said=act.said, life=conversation.row.life,

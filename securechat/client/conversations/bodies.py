@@ -163,7 +163,7 @@ def _amendment(conversation: Conversation, arrival: Arrival) -> None:
     if not isinstance(body, Amendment) or sender is None:
         return
     hidden = _is_hidden(conversation, arrival)
-    act = Act(body, sender, arrival.entry.time, _said(conversation, arrival), hidden=hidden)
+    act = Act(body, sender, arrival.entry.time, _said(conversation, arrival), arrival.doubt, hidden)
     found = amendments.find(conversation, body.about, arrival.entry.device, arrival.number)
     if problem := amendments.carry_out(conversation, act, found):
         add_line(conversation, arrival, problem)

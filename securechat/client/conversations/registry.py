@@ -265,7 +265,7 @@ class Registry(Index):
         if (counts := self._ephemerals.take(conversation, message.payload)) is not None:
             person, said = counts
             if said.act in {STOPPED, TYPES}:
-                self.typing.take(conversation, person.account, said)
+                self.typing.take(conversation, person, said)
             else:
                 self.linking.take(conversation, said)
 

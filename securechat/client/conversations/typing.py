@@ -14,6 +14,8 @@ from securechat.client.conversations.linking import Linking
 from securechat.client.conversations.marking import may_speak
 from securechat.client.conversations.marks import MAX_MARKING
 from securechat.client.direct.links import Type
+from securechat.identity.certificate import DeviceCertificate
+from securechat.identity.pins import AGAINST
 
 PERIOD_SECONDS: Final = 3.0
 """Between two that say the same, at least."""
@@ -50,9 +52,10 @@ class Typing:
         else:
             self._ephemerals.say(conversation, TYPES if typing else STOPPED)
 
-    def take(self, conversation: Conversation, account: str, said: Said) -> None:
-        """Somebody says that they type, or have stopped."""
-        self._show(conversation, account, typing=said.act == TYPES)
+    def take(self, conversation: Conversation, person: DeviceCertificate, said: Said) -> None:
+        """Somebody says that they type, or have stopped. It is shown by their name, so not under another key."""
+        if self._context.pins.standing(person.account, person.identity_key) not in AGAINST:
+            self._show(conversation, person.account, typing=said.act == TYPES)
 
     def take_directly(self, link: bytes, *, typing: bool) -> None:
         """The other side of a direct link says the same."""

@@ -51,17 +51,17 @@ _COLUMNS: Final = (
 )
 _LINES: Final = (
     f"SELECT {_COLUMNS}, quoted_sender, quoted_own, quoted_kind, quoted_body, quoted_problem, quoted_hidden,"  # noqa: S608  # nosec B608  # our own
-    " quoted_edited, quoted_deleted_by,"
+    " quoted_edited, quoted_deleted_by, quoted_trust,"
     " (SELECT json_group_array(json_array(text, account)) FROM"
     " (SELECT text, account FROM reactions WHERE line = local_id AND reactions.hidden = 0 ORDER BY reactions.id))"
     " FROM messages LEFT JOIN (SELECT local_id AS quoted, sender AS quoted_sender, own AS quoted_own,"
     " kind AS quoted_kind, body AS quoted_body, problem AS quoted_problem, hidden AS quoted_hidden,"
-    " edited AS quoted_edited, deleted_by AS quoted_deleted_by FROM messages) ON quoted = about"
+    " edited AS quoted_edited, deleted_by AS quoted_deleted_by, trust AS quoted_trust FROM messages) ON quoted = about"
 )
 _ADD: Final = (
     f"INSERT INTO messages ({_COLUMNS}, author, hidden, until) VALUES (?{', ?' * _COLUMNS.count(',')}, ?, ?, ?)"  # noqa: S608  # nosec B608  # our own
 )
-_NO_QUOTE: Final = (None,) * 8
+_NO_QUOTE: Final = (None,) * 9
 _INDEX: Final = "INSERT INTO search (rowid, said, facets) VALUES (?, ?, ?)"
 
 _ORDER: Final = itemgetter(2, 0)  # place, then local_id
@@ -365,16 +365,21 @@ class History(Pages):
         )
         return None if row is None else file_of(*row)
 
-    def edit(self, local_id: int, text: str, time: int, *, said: int = 0, life: int = 0) -> Message:
+    def edit(
+        self, local_id: int, text: str, time: int,
+        *, trust: Standing, doubt: str = "", said: int = 0, life: int = 0,
+    ) -> Message:  # fmt: skip
         """Put another text in place of a line's, whose kind can be edited, at `time` (ms). Return the line.
 
         `life` and `said` as in `add`: the line goes when the text would, but not later than it would have anyway.
+        `trust`: how its sender's key stands now, for what they say now. `doubt`: as in `add`; what there was stays.
         """
         kind, body, until = self._writer.one("SELECT kind, body, until FROM messages WHERE local_id = ?", local_id)
         ends = [each for each in (until, _until(max(time, said), life)) if each is not None]
         self._writer.run(
-            "UPDATE messages SET body = ?, edited = ?, until = ? WHERE local_id = ?",
-            with_text(kind, body, text), time, min(ends, default=None), local_id,
+            "UPDATE messages SET body = ?, edited = ?, until = ?, trust = ?, doubt = iif(?5 = '', doubt, ?5)"
+            " WHERE local_id = ?",
+            with_text(kind, body, text), time, min(ends, default=None), trust, doubt, local_id,
         )  # fmt: skip
         line = self.message(local_id)
         self._writer.run("DELETE FROM search WHERE rowid = ?", local_id)
@@ -624,7 +629,7 @@ def _shown(kind: str, body: bytes, *, own: int, problem: str, deleted_by: str) -
 
 def _quote(
     local_id: int, sender: str | None, own: int | None, kind: str, body: bytes, problem: str, hidden: int, edited: int,
-    deleted_by: str,
+    deleted_by: str, trust: Standing,
 ) -> Quote:  # fmt: skip
     """Return what a line answers, in short; its columns are NULL where it is not here."""
     if sender is None:
@@ -633,7 +638,7 @@ def _quote(
         return Quote(local_id, state="ignored")
     text, why = _shown(kind, body, own=own or 0, problem=problem, deleted_by=deleted_by)
     state: Any = "deleted" if deleted_by else "unreadable" if why and not own else ""
-    return Quote(local_id, sender, bool(own), text[:MAX_QUOTE], edited, state)
+    return Quote(local_id, sender, bool(own), text[:MAX_QUOTE], edited, state, "accepted" if own or state else trust)
 
 
 def _reactions(array: str) -> tuple[Reaction, ...]:

@@ -14,7 +14,7 @@ from textual.strip import Strip
 from securechat.client.media.pictures import Pixels
 from securechat.ui.terminal.themes import Look
 from securechat.ui.text.states import BEGINS
-from securechat.ui.text.trust import AGAINST, TRUST
+from securechat.ui.text.trust import AGAINST, TRUST, beside
 from securechat.ui.text.wording import names_of, size_of
 from securechat.ui.view.lines import WHY_NO_QUOTE, became_of, brief, what_it_is
 from securechat.ui.view.rows import Beginning, Day, Item, Line, Moving, New, Notice, Person, Row, local_time
@@ -168,7 +168,8 @@ def _line(
         out += [[], bar + _head(line, columns, look, style)]
     if line.answers is not None:
         answers = line.answers
-        quoted = WHY_NO_QUOTE[answers.state] if answers.state else f"{answers.sender}: {answers.text}"
+        who = beside(answers.sender, answers.trust)
+        quoted = WHY_NO_QUOTE[answers.state] if answers.state else f"{who}: {answers.text}"
         text = next(wrapped(" ".join(quoted.split()), room - 2), "")
         out.append([*bar, Span(f"↳ {text}", look.quote)])
     out += ([*bar, *spans] for spans in _body(line, room, look, account, picture))

@@ -145,7 +145,8 @@ def _above(line: Line) -> str:
         return ""
     if answers.state:
         return f"{ABOVE}{WHY_NO_QUOTE[answers.state]}"
-    return f"{ABOVE}{answers.sender}{' (edited)' if answers.edited else ''}: {brief(answers.text)}"
+    who = beside(answers.sender, answers.trust)
+    return f"{ABOVE}{who}{' (edited)' if answers.edited else ''}: {brief(answers.text)}"
 
 
 def _below(line: Line) -> str:

@@ -27,6 +27,8 @@ class Answered:
     edited: bool
     state: QuoteState
     """Not empty: there is nothing to show, and this says why."""
+    trust: Trust
+    """Of its sender's key, as beside that line; `accepted` for our own, which has no sign."""
 
 
 @value
@@ -308,7 +310,9 @@ def _delivery(message: Message, recipients: int) -> Delivery:
 def _answered(quote: Quote | None) -> Answered | None:
     if quote is None:
         return None
-    return Answered(quote.local_id, clean_line(quote.sender), clean_line(quote.text), bool(quote.edited), quote.state)
+    return Answered(
+        quote.local_id, clean_line(quote.sender), clean_line(quote.text), bool(quote.edited), quote.state, quote.trust
+    )
 
 
 def local_time(time: int, zone: tzinfo | None = None) -> datetime:

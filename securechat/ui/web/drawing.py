@@ -8,7 +8,7 @@ from securechat.client.events import RoomListed, SafetyNumber, Trust
 from securechat.client.snapshot import Invitation
 from securechat.ui.objects import to_json
 from securechat.ui.text.states import why_silent
-from securechat.ui.text.trust import TRUST
+from securechat.ui.text.trust import TRUST, beside
 from securechat.ui.text.wording import title
 from securechat.ui.view.lines import WHY_NO_QUOTE, became_of, what_it_is
 from securechat.ui.view.rows import Day, Item, Line, Row, key_of
@@ -29,6 +29,7 @@ def row_object(row: Row) -> dict[str, Any]:
         if row.file is not None:
             value["file"]["what"] = what_it_is(row.file)
         if row.answers is not None:
+            value["answers"]["sender"] = beside(row.answers.sender, row.answers.trust)
             value["answers"]["why"] = WHY_NO_QUOTE[row.answers.state] if row.answers.state else ""
     return value
 
