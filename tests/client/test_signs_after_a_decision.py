@@ -5,9 +5,12 @@ from collections.abc import Callable
 import pytest
 
 from securechat.client import commands, events
+from securechat.client.conversations.bodies import Arrival, receive
 from securechat.client.message import Message, Reaction
+from securechat.content.registry import Edit, Name
 from securechat.ui.view.lines import message_line
 from securechat.ui.view.rows import line_of, local_time
+from securechat.wire.messages import Entry
 from tests.support.people import Person, settle
 
 World = Callable[..., list[Person]]
@@ -64,13 +67,16 @@ def test_an_edit_stands_under_the_sign_of_its_key_when_it_came(
 
 @pytest.mark.parametrize("doubt", ["the server, or bob: another history", ""])
 def test_an_edit_that_contradicts_our_history_is_marked_like_a_line(lobby: list[Person], doubt: str) -> None:
-    alice, _ = lobby
-    said = line(alice, "bob is here")
-    with alice.vault.transaction():
-        alice.vault.history.edit(said.local_id, "bob was here", 7, trust="unknown", doubt=doubt)
-        assert alice.vault.history.message(said.local_id).doubt == doubt
-        alice.vault.history.edit(said.local_id, "bob is gone", 8, trust="unknown")
-    assert line(alice, "bob is gone").doubt == doubt  # what was proven once stays
+    alice, bob = lobby
+    said, sender = line(alice, "bob is here"), bob.engine._context.device
+    conversation = alice.engine._registry.get(alice.id_of("#lobby"))
+    assert conversation is not None
+    entry = Entry(conversation.id, said.seq + 9, said.time, sender.id, 1, b"", b"")
+    for text, because in (("bob was here", doubt), ("bob is gone", "")):
+        edit = Edit(text, Name(said.device, said.number))
+        with alice.vault.transaction():
+            receive(conversation, Arrival(entry, said.number + 1, sender.certificate, edit, doubt=because))
+        assert line(alice, text).doubt == doubt  # what was proven once stays
 
 
 @pytest.mark.parametrize(
