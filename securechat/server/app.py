@@ -195,8 +195,8 @@ class Server:
         self._readers = WorkerPool("reader", READERS, Rate(READING_SECONDS, READING_SHARE), self._idle)
         self._validators = WorkerPool("validator", VALIDATORS, Rate(VALIDATION_SECONDS, VALIDATION_SHARE), self._idle)
         self._movers = WorkerPool("blob", BLOB_WORKERS, Rate(MOVING_SECONDS, MOVING_SHARE), self._idle)
-        files = BlobFolder(config.data / BLOBS_FOLDER)
-        transfers = Transfers(files, self._movers)
+        self._files = files = BlobFolder(config.data / BLOBS_FOLDER)
+        self._transfers = transfers = Transfers(files, self._movers, space, config.blob_limits.in_all)
         self._rates = rates = Rates(config)
         wakers = [Waker() for _ in range(IO_THREADS)]
         for waker in wakers:
@@ -294,6 +294,7 @@ class Server:
         self._workers.ca = issuer_of(certificate)
         self._rates.change(config)
         self._sequencer.change_quota(config.bytes_per_account, config.blob_limits)
+        self._transfers.most = config.blob_limits.in_all
         self._space.floor = config.disk_floor
         self._sequencer.resize(config.max_clients, config.share)
         set_level(config.log_level)
@@ -355,7 +356,6 @@ class Server:
     def status(self) -> Status:
         """Return how things stand. Any thread, while the server runs."""
         size, held = self._store.size(), self._store.held_by_all()
-        blob_bytes, uploads = self._store.blobs.total()
         return Status(
             started=self._started,
             accounts=len(self._accounts),
@@ -378,10 +378,10 @@ class Server:
             commits_passed_over=self._store.passed_over,
             held_bytes=sum(held),
             quota_bytes=int(self._config.bytes_per_account),
-            blob_bytes=blob_bytes,
+            blob_bytes=self._files.held,
             blob_most_bytes=int(self._config.blob_bytes),
             blob_account_bytes=int(self._config.blob_bytes_per_account),
-            uploads=uploads,
+            uploads=self._store.blobs.unfinished(),
             held_most=held[:TOP_ACCOUNTS],
             refused_by_rate=self._rates.refused(),
         )

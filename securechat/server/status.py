@@ -83,7 +83,7 @@ class Status:
     commits_passed_over: int  # of the store, at the start: behind a damaged place of its write-ahead log
     held_bytes: int  # that accounts have written and that are kept, of all together
     quota_bytes: int  # of one account
-    blob_bytes: int  # of the blobs of all together, those bytes that have not come yet included
+    blob_bytes: int  # of the blobs of all together, on the disk
     blob_most_bytes: int  # of all together, at most
     blob_account_bytes: int  # of one account, at most
     uploads: int  # blobs that are not whole

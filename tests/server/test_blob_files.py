@@ -55,6 +55,21 @@ def test_bytes_that_are_not_there_are_noticed(files: BlobFiles) -> None:
     assert files.read(FILE, 0, 4) == b"four"
 
 
+def test_bytes_of_all_files_are_counted_as_they_come_and_go_and_anew_at_the_start(
+    files: BlobFiles, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    assert files.held == 0
+    files.append(FILE, 0, [b"acknowledged", b" and not"])
+    files.append(OTHER, 0, [b"other"])
+    assert files.held == 25
+    files.append(FILE, 12, [b"!"])  # what nobody was told of gives way
+    assert files.held == 18
+    assert KINDS[request.node.callspec.params["files"]](tmp_path).held == 18
+    files.delete(OTHER)
+    files.delete(OTHER)
+    assert files.held == 13
+
+
 def test_a_file_is_deleted_once_and_for_all(files: BlobFiles) -> None:
     files.append(FILE, 0, [b"?"])
     files.delete(FILE)
@@ -76,7 +91,7 @@ def test_a_write_that_fails_leaves_what_was_there(files: BlobFiles, monkeypatch:
         with pytest.raises(StorageError) as raised:
             files.append(FILE, 5, [b" and more"])
     assert has_no_room(raised.value)
-    assert files.size(FILE) == 5
+    assert files.size(FILE) == files.held == 5
 
 
 def test_only_what_has_a_name_of_ours_is_ours(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from securechat.transport.tls import client_context
 from securechat.wire import messages as m
 from securechat_lab.cast.wire_client import WAIT, Person, WireClient
 from tests.support.server_process import ServerProcess
+from tests.support.uploads import PART, bytes_of, download, put, upload
 
 
 class Site:
@@ -156,6 +157,23 @@ def test_new_limits_hold_from_now_on(site: Site) -> None:
         site.reload("reloaded")
         assert isinstance(alice.ask(m.ListRooms), m.Rooms)  # those who have a seat keep it
         assert isinstance(bob.ask(m.ListRooms), m.Rooms)
+
+
+def test_room_for_files_that_is_taken_or_given_counts_from_the_next_part_on(site: Site) -> None:
+    site.settings.write_text('registration = "open"\n')
+    site.reload("reloaded")
+    with Person(site.server.port, site.tls, "alice") as alice:
+        alice.register().login()
+        alice.open_room("#mine")
+        (room,) = alice.groups
+        data = bytes_of(200_000)
+        blob = upload(alice, room, data, upto=PART)
+        site.settings.write_text("blob_bytes = 0\n")
+        site.reload("reloaded")
+        assert put(alice, room, blob, data, PART).code == "disk-full"
+        site.settings.write_text('blob_bytes = "1 GiB"\n')
+        site.reload("reloaded")
+        assert download(alice, room, upload(alice, room, data, blob)) == data
 
 
 def test_every_rate_is_taken_over(start: Callable[..., Server], config: ServerConfig) -> None:

@@ -213,7 +213,7 @@ class MemoryServer:
         self.space = Space(folder, config.disk_floor, free=lambda: self.free)
         self._checks, self._portions, self._moves = _Jobs(), _Jobs(), _Jobs()
         self.files = BlobFolder(folder / "blobs")
-        self.transfers = Transfers(self.files, self._moves)
+        self.transfers = Transfers(self.files, self._moves, self.space, config.blob_limits.in_all)
         rates, counters = Rates(config), Counters()
         self.sequencer = Sequencer(
             self.store,

@@ -2,12 +2,13 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from securechat.errors import StorageError
 from securechat.files import PRIVATE, make_private_folder, sync, sync_open
-from securechat.server.blobs.port import BlobLostError
+from securechat.server.blobs.port import PARTS, BlobLostError
 
 FILE_LENGTH = 32
 """Bytes of a file's name, which are written in hexadecimal."""
@@ -19,9 +20,16 @@ class BlobFolder:
     """See `port.BlobFiles`. A file is opened for each call: what is open would have to be bounded."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder, if it is not there. Raises StorageError."""
+        """Make the folder if it is not there, and count the bytes in it, file by file. Raises StorageError."""
         make_private_folder(folder)
         self._folder = folder
+        self._lock = threading.Lock()  # protects the next one
+        self._held = sum(self.size(file) for part in range(PARTS) for file in self.files(part))
+
+    @property
+    def held(self) -> int:
+        """See the port."""
+        return self._held
 
     def size(self, file: bytes) -> int:
         """See the port."""
@@ -75,6 +83,8 @@ class BlobFolder:
                     with contextlib.suppress(OSError):
                         os.ftruncate(descriptor, at)
                     raise
+                finally:
+                    self._count(os.fstat(descriptor).st_size - there)
             finally:
                 os.close(descriptor)
             if made:  # before anybody is told: its name has to last as long as its bytes
@@ -101,7 +111,9 @@ class BlobFolder:
         path = self._path(file)
         with self._guarded():
             if path.exists():
+                size = path.stat().st_size
                 path.unlink()
+                self._count(-size)
                 sync(path.parent)
 
     def files(self, part: int) -> list[bytes]:
@@ -112,6 +124,10 @@ class BlobFolder:
             except FileNotFoundError:
                 return []
         return [file for name in names if (file := _file_of(name)) is not None and file[0] == part]
+
+    def _count(self, more: int) -> None:
+        with self._lock:
+            self._held += more
 
     def _path(self, file: bytes) -> Path:
         name = file.hex()

@@ -20,6 +20,10 @@ class BlobLostError(StorageError):
 class BlobFiles(Protocol):
     """All methods raise StorageError; its `__cause__` is an OSError that says whether the disk is full."""
 
+    @property
+    def held(self) -> int:
+        """How many bytes there are of all files, as far as they have come and gone through these methods."""
+
     def size(self, file: bytes) -> int:
         """Return how many bytes there are of a file; 0: none."""
 

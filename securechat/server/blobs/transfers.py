@@ -21,6 +21,7 @@ from securechat.server.logs import get_logger
 from securechat.server.sequencer.blobs import gone
 from securechat.server.sequencer.operations import BlobArrived, BlobsLost, Workers
 from securechat.server.sequencer.session import Session, refusal
+from securechat.server.space import Space
 from securechat.server.store.records import Blob
 from securechat.wire import limits
 from securechat.wire.messages import BlobBytes, BlobState, Code, FetchBlob, PutBlob, Request, StartBlob
@@ -62,11 +63,15 @@ class _Upload:
 class Transfers:
     """See the module. I/O threads call `put` and `drained`, the sequencer's turn all else that is for sessions."""
 
-    def __init__(self, files: BlobFiles, workers: Workers) -> None:
+    def __init__(self, files: BlobFiles, workers: Workers, space: Space, most: int) -> None:
+        """`most`: bytes of all files together; a change of it counts from the next part on."""
         self._files = files
         self._workers = workers
+        self._space = space
+        self.most = most
         self._hand_in: Callable[[Session | None, object], None]
         self._lock = threading.Lock()  # protects all that follows, and the parts of sessions that are about blobs
+        self._writing = 0  # bytes that workers are writing, which the files do not count yet
         self._told_until = 0.0  # until then the log is not told of a failure again (monotonic seconds)
         self._uploads: dict[_Key, _Upload] = {}
         self._held: dict[bytes, _Upload] = {}  # by file
@@ -74,6 +79,18 @@ class Transfers:
     def connect(self, hand_in: Callable[[Session | None, object], None]) -> None:
         """`hand_in(session, operation)`: to the sequencer. Called once, before anything else."""
         self._hand_in = hand_in
+
+    def check_room(self, length: int) -> None:
+        """Raise RefusedError `disk-full` if there is no room for so many bytes more. What was only begun takes none."""
+        with self._lock:
+            self._check_most(length)
+        self._space.check_for_file(length)
+
+    def _check_most(self, length: int) -> None:
+        """See `check_room`. Requires the lock."""
+        if self._files.held + self._writing + length > self.most:
+            text = "the server keeps as many files as its operator lets it; some go each day"
+            raise RefusedError("disk-full", text, retry_after=RETRY_SECONDS)
 
     # --- uploads ----------------------------------------------------------------------------------------------------
 
@@ -183,21 +200,23 @@ class Transfers:
 
     def _write(self, upload: _Upload, session: Session, blob: Blob, parts: Sequence[PutBlob], at: int) -> None:
         """Write parts that follow each other, and answer them."""
-        end = at + sum(len(part.data) for part in parts)
+        length = sum(len(part.data) for part in parts)
         try:
-            self._files.append(blob.file, at, [part.data for part in parts])
-        except StorageError as error:
+            self._append(blob.file, at, length, parts)
+        except (StorageError, RefusedError) as error:
             with self._lock:
                 upload.ready = False
                 self._give_up(upload, "what comes before this was not written: start the upload again")
                 session.parts -= len(parts)
-            if isinstance(error, BlobLostError):
+            if isinstance(error, RefusedError):
+                self._send(session, parts, error)
+            elif isinstance(error, BlobLostError):
                 self._lost(session, blob, parts)
             else:
                 self._failed(session, parts, error)
             return
         with self._lock:
-            upload.durable = end
+            upload.durable = at + length
             session.parts -= len(parts)
         for part in parts:
             so_far = part.offset + len(part.data)
@@ -205,6 +224,18 @@ class Transfers:
                 self._hand_in(session, BlobArrived(part, blob.file))
             else:
                 session.outlet.send(BlobState(part.id, so_far, blob.expires))
+
+    def _append(self, file: bytes, at: int, length: int, parts: Sequence[PutBlob]) -> None:
+        """Write parts if there is room for them. Raises RefusedError and StorageError."""
+        self._space.check_for_file(length)
+        with self._lock:
+            self._check_most(length)
+            self._writing += length
+        try:
+            self._files.append(file, at, [part.data for part in parts])
+        finally:
+            with self._lock:
+                self._writing -= length
 
     # --- downloads --------------------------------------------------------------------------------------------------
 
@@ -279,7 +310,8 @@ class Transfers:
     def _lost(self, session: Session, blob: Blob, requests: Sequence[Request]) -> None:
         log.error("bytes of a blob are missing; it is dropped", account=blob.account, size=blob.size)
         self._hand_in(None, BlobsLost((blob.file,)))
-        self._send(session, requests, "busy", "the server has lost what was uploaded: start again", AGAIN_SECONDS)
+        text = "the server has lost what was uploaded: start again"
+        self._send(session, requests, RefusedError("busy", text, retry_after=AGAIN_SECONDS))
 
     def _failed(self, session: Session, requests: Sequence[Request], error: StorageError) -> None:
         if has_no_room(error):
@@ -289,7 +321,7 @@ class Transfers:
                 self._told_until = now + TOLD_SECONDS
                 log.error("a blob cannot be read or written", reason=str(error))
             text = "the server cannot read or write files at the moment; try again later"
-        self._send(session, requests, "disk-full", text, RETRY_SECONDS)
+        self._send(session, requests, RefusedError("disk-full", text, retry_after=RETRY_SECONDS))
 
     def _refuse(self, session: Session, parts: Sequence[PutBlob] | deque[PutBlob], code: Code, text: str) -> None:
         """Refuse parts that wait. Requires the lock."""
@@ -297,6 +329,6 @@ class Transfers:
         for part in parts:
             session.outlet.send(refusal(part.id, RefusedError(code, text)))
 
-    def _send(self, session: Session, requests: Sequence[Request], code: Code, text: str, retry_after: float) -> None:
+    def _send(self, session: Session, requests: Sequence[Request], refused: RefusedError) -> None:
         for request in requests:
-            session.outlet.send(refusal(request.id, RefusedError(code, text, retry_after=retry_after)))
+            session.outlet.send(refusal(request.id, refused))

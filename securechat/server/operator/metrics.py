@@ -76,7 +76,7 @@ class ServerCollector(Collector):
             ("disk_reserve_bytes", "Bytes of the reserve; 0: it was given up.", status.disk_reserve_bytes),
             ("held_bytes", "Bytes kept of what accounts have written, of all together.", status.held_bytes),
             ("quota_bytes", "Bytes that are kept of one account at most.", status.quota_bytes),
-            ("blob_bytes", "Bytes of the files that people have sent, and are sending.", status.blob_bytes),
+            ("blob_bytes", "Bytes on the disk of the files that people have sent, and are sending.", status.blob_bytes),
             ("blob_most_bytes", "Bytes of those at most.", status.blob_most_bytes),
             ("uploads", "Files that are not here as a whole yet.", status.uploads),
             ("commits_passed_over", "Commits of the store, lost behind damage in its log.", status.commits_passed_over),

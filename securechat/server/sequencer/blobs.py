@@ -1,8 +1,9 @@
 """Blobs: who may upload and fetch what (docs/design.md, section 5, Blobs). Their bytes never come here (`Transfers`).
 
-An upload is a member's, and counts as a whole from its first byte on. Once all its bytes are on disk it gets the seq of
-the log's next entry: whoever may read that one may fetch it, and so may those who have entered since. Whoever names it
-does so in an entry behind that seq.
+An upload is a member's, and counts as a whole in the account's share from its first byte on; of what all may have
+together it takes what is on disk, and finds room for that with each part. Once all its bytes are on disk it gets the
+seq of the log's next entry: whoever may read that one may fetch it, and so may those who have entered since. Whoever
+names it does so in an entry behind that seq.
 """
 
 from collections.abc import Callable
@@ -41,6 +42,9 @@ class Transfers(Protocol):
 
     def connect(self, hand_in: Callable[[Session | None, object], None]) -> None:
         """`hand_in(session, operation)`: hands in what was found."""
+
+    def check_room(self, length: int) -> None:
+        """Raise RefusedError `disk-full` if there is no room for so many bytes. What was only begun takes none."""
 
     def begin(self, session: Session, request: StartBlob, blob: Blob) -> None:
         """Go on with an upload; answer how far it has come, or hand in that it has arrived."""
@@ -118,10 +122,7 @@ class Blobs:
                 f"{held / 2**20:,.0f} MiB of this one. They go {limits.seconds // 86_400} days after they were sent",
                 retry_after=RETRY_SECONDS,
             )
-        if self._store.held_by_all() + size > limits.in_all:
-            text = "the server keeps as many files as its operator lets it; some go each day"
-            raise RefusedError("disk-full", text, retry_after=RETRY_SECONDS)
-        self._turn.space.check_for_file(size)
+        self._transfers.check_room(size)
         self._rates.uploads.take(account, self._turn.now)
         if self._store.is_dropped(request.conversation, request.blob):
             raise RefusedError("busy", "a file of this id is being deleted", retry_after=DROPPED_SECONDS)

@@ -256,11 +256,8 @@ class BlobStore(Protocol):
     def held(self, account: str) -> tuple[int, int]:
         """Return the bytes of an account's blobs, those that have not come yet included, and how many are not whole."""
 
-    def held_by_all(self) -> int:
-        """Return the bytes of all blobs."""
-
-    def total(self) -> tuple[int, int]:
-        """Return the bytes of all blobs, and how many are not whole. Any thread."""
+    def unfinished(self) -> int:
+        """Return how many are not whole. Any thread."""
 
     def held_by_each(self) -> dict[str, int]:
         """Return the bytes of each account that has any. Any thread."""

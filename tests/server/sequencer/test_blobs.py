@@ -11,7 +11,7 @@ from securechat.mls.proposals import Remove
 from securechat.mls.tree_math import LeafIndex
 from securechat.padding import padme
 from securechat.server.rate import Rate
-from securechat.server.sequencer.blobs import UNFINISHED, UNFINISHED_SECONDS
+from securechat.server.sequencer.blobs import RETRY_SECONDS, UNFINISHED, UNFINISHED_SECONDS
 from securechat.server.sequencer.operations import DeleteRoom, ForgetAccount
 from securechat.wire import limits
 from securechat.wire import messages as m
@@ -177,13 +177,68 @@ def test_full_over_and_too_many_are_refusals_of_their_own(start: Callable[..., M
     refused(alice.ask(m.StartBlob, direct, os.urandom(16), blob_length(5 * 65_536)), "too-large")
     first, *_ = [upload(alice, direct, bytes_of(65_536)) for _ in range(3)]
     refused(alice.ask(m.StartBlob, direct, os.urandom(16), unit), "quota")
-    for _ in range(2):  # what has only been begun counts as a whole
+    for _ in range(3):  # what has only been begun counts as a whole in the account's share
         assert isinstance(bob.ask(m.StartBlob, direct, os.urandom(16), unit), m.BlobState)
-    refused(bob.ask(m.StartBlob, direct, os.urandom(16), unit), "disk-full")
+    refused(bob.ask(m.StartBlob, direct, os.urandom(16), unit), "quota")
     assert isinstance(alice.ask(m.DropBlob, direct, first), m.Done)
     refused(fetch(bob, direct, first), "gone")
     assert isinstance(alice.ask(m.DropBlob, direct, first), m.Done)
     assert isinstance(alice.ask(m.StartBlob, direct, os.urandom(16), unit), m.BlobState)
+
+
+def test_what_others_have_only_begun_takes_nobodys_room(start: Callable[..., MemoryServer]) -> None:
+    unit = blob_length(65_536)
+    server = start(blob_bytes_per_account=4 * unit, blob_bytes=5 * unit)
+    alice, bob, direct = chat(lambda name: Person(server, name).register().login())
+    data = bytes_of(65_536)
+    claims = [begin_new(alice, direct, data) for _ in range(4)]
+    for _ in range(4):
+        upload(bob, direct, data)
+    assert server.files.held == 4 * unit
+    upload(alice, direct, data, claims[0])  # the last room that there is goes to whoever sends first
+    refused(put(alice, direct, claims[1], data, 0), "disk-full")
+    assert server.files.held == server.transfers.most
+    refused(put(alice, direct, claims[1], data, 0), "not-now")  # as after all that was not written
+
+
+def test_an_upload_goes_on_once_there_is_room_for_all_again(start: Callable[..., MemoryServer]) -> None:
+    unit = blob_length(65_536)
+    server = start(blob_bytes_per_account=4 * unit, blob_bytes=4 * unit)
+    alice, bob, direct = chat(lambda name: Person(server, name).register().login())
+    data, large = bytes_of(65_536), bytes_of(2 * 65_536)
+    waiting = upload(alice, direct, large, upto=PART)
+    first, *_ = [upload(bob, direct, data) for _ in range(3)]
+    reply = put(alice, direct, waiting, large, PART)
+    refused(reply, "disk-full")
+    assert reply.retry_after == RETRY_SECONDS * 1000
+    refused(alice.ask(m.StartBlob, direct, os.urandom(16), unit), "disk-full")  # nor is a new one begun for nothing
+    state = begin(alice, direct, waiting, large)
+    assert isinstance(state, m.BlobState)
+    assert state.offset == PART
+    refused(put(alice, direct, waiting, large, PART), "disk-full")
+    assert isinstance(bob.ask(m.DropBlob, direct, first), m.Done)
+    server.sweep_blobs()
+    upload(alice, direct, large, waiting)
+    assert download(bob, direct, waiting) == large
+
+
+def test_a_disk_that_others_have_filled_takes_no_more_of_what_was_begun(start: Callable[..., MemoryServer]) -> None:
+    server = start()
+    alice, bob, direct = chat(lambda name: Person(server, name).register().login())
+    data = bytes_of(200_000)
+    blob = upload(alice, direct, data, upto=PART)
+    free, server.free = server.free, int(server.space.floor * 1.5)
+    refused(put(alice, direct, blob, data, PART), "disk-full")
+    assert isinstance(alice.say(direct, "but we can talk"), m.Accepted)
+    server.free = free
+    upload(alice, direct, data, blob)
+    assert download(bob, direct, blob) == data
+
+
+def begin_new(person: Person, conversation: bytes, data: bytes) -> bytes:
+    blob = os.urandom(16)
+    assert isinstance(begin(person, conversation, blob, data), m.BlobState)
+    return blob
 
 
 def test_a_nearly_full_disk_takes_no_files_while_people_go_on_talking(start: Callable[..., MemoryServer]) -> None:
@@ -285,7 +340,7 @@ def test_what_is_dropped_deleted_or_left_behind_leaves_nothing_on_the_disk(
     server.tidy()
     server.sweep_blobs()
     assert files_in(server) == [data]
-    assert server.store.blobs.held_by_all() == len(data)
+    assert server.files.held == len(data)
     assert download(bob, direct, kept) == data
     assert server.store.blobs.dropped(10) == []
 

@@ -60,17 +60,11 @@ class Blobs:
         rows = self._writer.rows("SELECT bytes, unfinished FROM blob_bytes WHERE account = ?", account)
         return tuple(rows[0]) if rows else (0, 0)
 
-    def held_by_all(self) -> int:
-        """See the port."""
-        return self._writer.one("SELECT sum(bytes) FROM blob_bytes") or 0
-
-    def total(self) -> tuple[int, int]:
+    def unfinished(self) -> int:
         """See the port."""
         with self._database.snapshot() as reader:
-            size, unfinished = reader.execute(
-                "SELECT coalesce(sum(bytes), 0), coalesce(sum(unfinished), 0) FROM blob_bytes"
-            ).fetchone()
-        return size, unfinished
+            (unfinished,) = reader.execute("SELECT coalesce(sum(unfinished), 0) FROM blob_bytes").fetchone()
+        return int(unfinished)
 
     def held_by_each(self) -> dict[str, int]:
         """See the port."""
