@@ -439,7 +439,7 @@ TABLES = (
                 ("server/store/test_contract.py: past_half_a_year",),
             ),
             Row(
-                "client.files.transfers",
+                "client.files.saving",
                 "AWAITED_MILLISECONDS",
                 "somebody who saves a file asks for one that was said before the server had it",
                 "given up, and said so; it is to be sent again",

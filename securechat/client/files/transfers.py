@@ -16,9 +16,8 @@ A small file goes inside its message, and is saved from there. After a kill or a
 the server has by its own word, of what is here by the length of the file. What ends before it is whole is told with the
 reason, and nothing of it is left. A file whose line is deleted or ends is given up with it (`vault.schema`).
 
-What goes over the connection for files is bounded, so that words do not wait behind it: `WINDOW` parts, one where they
-take long. Parts are small at first, and larger where they come through quickly: each costs as much work as another. The
-files that wait take turns.
+What goes over the connection for files is bounded, so that words do not wait behind it (`pace`). The files that wait
+take turns.
 """
 
 import os
@@ -53,19 +52,20 @@ from securechat.client.files.jobs import (
     Unseal,
 )
 from securechat.client.files.linked import Linked
+from securechat.client.files.pace import Pace
 from securechat.client.files.placing import new_temporary_name
-from securechat.client.files.sealing import DamagedFileError, Digest, new_key
+from securechat.client.files.saving import Saving, is_awaited
+from securechat.client.files.sealing import DamagedFileError, new_key
 from securechat.client.files.transfer import Transfer
 from securechat.client.vault.transfers import TransferRow
 from securechat.client.vault_files import FILES, beside
 from securechat.content.registry import MAX_FILE, MAX_FILE_NAME, MAX_INLINE, File, encode_body, file_of
 from securechat.errors import SecurechatError, StorageError, UsageError, sentence
 from securechat.files import has_no_room
-from securechat.wire.blobs import CHUNK_BYTES, part_length, whole_part
-from securechat.wire.limits import BLOB_ID_LENGTH, MAX_BLOB_PART
+from securechat.wire.blobs import part_length
+from securechat.wire.limits import BLOB_ID_LENGTH
 from securechat.wire.messages import (
     RETRYABLE,
-    BlobBytes,
     BlobState,
     DropBlob,
     FetchBlob,
@@ -74,18 +74,6 @@ from securechat.wire.messages import (
     Reply,
     StartBlob,
 )
-
-WINDOW: Final = 4
-"""Parts on their way at once, of all files together: a quarter of a megabyte at first, which fills most connections."""
-
-QUICK_SECONDS: Final = 0.1
-"""What a part takes at most, with those before it, for the next ones to be twice as large: up to `MAX_CHUNKS`."""
-
-MAX_CHUNKS: Final = MAX_BLOB_PART // CHUNK_BYTES
-"""Chunks of a part at most."""
-
-SLOW_SECONDS: Final = 0.5
-"""What a part may take; where it takes longer, one of one chunk goes at a time, so that words come through."""
 
 MAX_TRANSFERS: Final = 100
 """Files on their way at once: each may have a copy on this disk."""
@@ -99,15 +87,6 @@ MAX_RESTARTS: Final = 3
 _TOLD_SECONDS: Final = 0.5
 _CONTENT_UNKNOWN: Final = bytes(32)
 
-AWAITED_MILLISECONDS: Final = 3 * 86_400_000
-"""How long somebody who saves a file goes on asking for one that was said before the server had it: whoever has sent it
-may have switched off over a weekend. Each wait is a tenth of the time since, up to MAX_AWAITED_SECONDS."""
-
-MAX_AWAITED_SECONDS: Final = 600.0
-
-_GONE: Final = "the server does not have it any more, since it keeps files for a time. Ask for it to be sent again."
-_NEVER_CAME: Final = "it has not come to the server in three days. Ask for it to be sent again."
-_WENT_DIRECTLY: Final = "the server does not have it: it was sent straight to the other one, and is where you had it."
 
 
 class Transfers:
@@ -118,10 +97,10 @@ class Transfers:
         self._context = context
         self._registry = registry
         self._folder = beside(context.vault.path, FILES)
-        self._slow = False
-        self._chunks = 1  # of the next part
+        self._pace = Pace(context.clock.monotonic)
         self._running: dict[int, Transfer] = {}
         self._linked = Linked(context, registry, self)
+        self._saving = Saving(context, registry, self._linked, self)
         self.handlers: Final[Mapping[type[commands.Command], Callable[[Any], None]]] = {
             commands.SendFile: self._send,
             commands.SaveFile: self._save,
@@ -189,7 +168,7 @@ class Transfers:
         transfer = self._running.get(command.transfer)
         if transfer is None:
             raise UsageError("There is no such file on its way.")
-        self._end(transfer, "you have cancelled it.")
+        self.end_with(transfer, "you have cancelled it.")
         self._context.emit(events.Done())
 
     def _check_room(self) -> None:
@@ -222,10 +201,10 @@ class Transfers:
             return
         there = self._context.vault.transfers.ids()
         for transfer in [each for each in self._running.values() if each.row.id not in there]:
-            self._end(transfer, "the message with it is gone.")
+            self.end_with(transfer, "the message with it is gone.")
         for transfer in [*self._running.values()]:
             self._look_at(transfer)
-        while self._registry.connected and sum(each.in_flight for each in self._running.values()) < self._window:
+        while self._registry.connected and sum(each.in_flight for each in self._running.values()) < self._pace.window:
             wanting = [each for each in self._running.values() if each.wants]
             if not wanting:
                 break
@@ -245,10 +224,6 @@ class Transfers:
         if transfer.stage == "waiting" and not transfer.asked and ready:
             transfer.backoff.until = 0.0
             self._resume(transfer)
-
-    @property
-    def _window(self) -> int:
-        return 1 if self._slow else WINDOW
 
     @property
     def shown(self) -> tuple[events.Transfer, ...]:
@@ -277,7 +252,7 @@ class Transfers:
 
     def _fail(self, transfer: Transfer, job: Job, error: SecurechatError) -> None:
         if transfer.row.kind == "save" and isinstance(error, StorageError) and has_no_room(error):
-            self._wait_for_room(transfer, str(error))
+            self._saving.wait_for_room(transfer, str(error))
             return
         # The copy is gone, or a crash has kept less of it than it seemed.
         damaged = isinstance(error, DamagedFileError) and not isinstance(job, Append)
@@ -286,19 +261,9 @@ class Transfers:
         if lost or (damaged and (transfer.kept or transfer.came_directly)):
             self._restart(transfer)
         elif isinstance(error, DamagedFileError):
-            self._end(transfer, f"{sentence(str(error))} Ask for it to be sent again.")
+            self.end_with(transfer, f"{sentence(str(error))} Ask for it to be sent again.")
         else:
-            self._end(transfer, str(error))
-
-    def _wait_for_room(self, transfer: Transfer, why: str) -> None:
-        """Go on once there is room on the disk again: what is there of it stays."""
-        transfer.wait()
-        transfer.backoff.wait()
-        if transfer.told_code != "local":
-            transfer.told_code = "local"
-            text = f"{transfer.file.name} is not saved yet: {why} It goes on by itself once there is room."
-            command = self._context.answers.waiting(("transfer", transfer.row.id))
-            self._context.emit(events.TransferDelayed(self._shown(transfer), "local", text, command=command))
+            self.end_with(transfer, str(error))
 
     def _done(self, transfer: Transfer, job: Job, result: object) -> None:
         match job, result:
@@ -307,15 +272,11 @@ class Transfers:
             case Read(), bytes(data):
                 self._put(transfer, job, data)
             case Measure(), int(length):
-                self._measured(transfer, length)
+                self._saving.measured(transfer, length)
             case Append(data=data), int(length):
-                transfer.in_flight -= 1
-                transfer.done = length
-                self.tell(transfer)
-                if length == transfer.total:
-                    self._open(transfer)
+                self._saving.appended(transfer, length)
             case (Unseal() | Save() | Reuse()), Path():
-                self._saved(transfer, result)
+                self._saving.saved(transfer, result)
             case Reuse(), None:
                 transfer.looked = True
                 transfer.wait()
@@ -325,35 +286,14 @@ class Transfers:
     # --- steps ----------------------------------------------------------------------------------------------------
 
     def _resume(self, transfer: Transfer) -> None:
-        row, saved = transfer.row, ""
-        if row.kind == "save" and not transfer.looked:
-            saved = self._context.vault.transfers.saved(row.line)
-        if saved:
-            transfer.stage, file = "opening", transfer.file
-            self._hand_out(transfer, Reuse(
-                row.id, transfer.attempt, saved=Path(saved), folder=Path(row.path), temporary=row.temporary,
-                name=file.name, digest=Digest(file.size, file.digest), unwanted=transfer.unwanted,
-            ))  # fmt: skip
-        elif row.kind == "save" and not transfer.file.blob:
-            transfer.stage, file = "opening", transfer.file
-            self._hand_out(transfer, Save(
-                row.id, transfer.attempt, folder=Path(row.path), temporary=row.temporary, name=file.name,
-                data=file.inline, digest=Digest(file.size, file.digest), unwanted=transfer.unwanted,
-            ))  # fmt: skip
-        elif row.kind == "send" and not row.sealed:
+        row = transfer.row
+        if row.kind == "save":
+            self._saving.resume(transfer)
+        elif not row.sealed:
             self._restart(transfer)
-        elif row.kind == "send" and not transfer.file.blob:
+        elif not transfer.file.blob:
             self._say(transfer)
-        elif not self._registry.connected and not (row.kind == "save" and self._linked.can_fetch(transfer)):
-            return
-        elif row.kind == "save":
-            transfer.asked = True
-            measure = Measure(
-                row.id, transfer.attempt, self.copy_of(transfer), transfer.total, Path(row.path), transfer.file.size,
-                unwanted=transfer.unwanted,
-            )  # fmt: skip
-            self._context.jobs.append(measure)
-        elif (conversation := self._target(transfer)) is not None:
+        elif self._registry.connected and (conversation := self._target(transfer)) is not None:
             transfer.asked, transfer.target = True, conversation.id
             begin = StartBlob(0, conversation.id, transfer.file.blob, transfer.total)
             self._context.request(begin, self._answer(transfer, self._started))
@@ -362,7 +302,7 @@ class Transfers:
         """Return the conversation to which a file goes, if it can now: it may go on in another one by now."""
         conversation = self._registry.get(transfer.row.conversation)
         if conversation is None or conversation.row.closed or conversation.row.phase in phases.STOPPED:
-            self._end(transfer, "the conversation is closed or has stopped, and nothing can be said there.")
+            self.end_with(transfer, "the conversation is closed or has stopped, and nothing can be said there.")
             return None
         if conversation.row.phase not in phases.READING:
             return None
@@ -374,7 +314,7 @@ class Transfers:
     def _seal(self, transfer: Transfer) -> None:
         transfer.stage, file = "sealing", transfer.file
         most_inside = MAX_INLINE if file.disposition == "voice" else INLINE
-        self._hand_out(transfer, Seal(
+        self.hand_out(transfer, Seal(
             transfer.row.id, transfer.attempt, source=Path(transfer.row.path), copy=self.copy_of(transfer),
             key=file.key, blob=file.blob, inline=most_inside, most=MAX_FILE, disposition=file.disposition,
             unwanted=transfer.unwanted,
@@ -384,7 +324,7 @@ class Transfers:
         """Begin with the first step: of what is sent, under another key and id."""
         transfer.restarts += 1
         if transfer.restarts > MAX_RESTARTS:
-            self._end(transfer, "the disk does not keep what is written for it. See that it is sound.")
+            self.end_with(transfer, "the disk does not keep what is written for it. See that it is sound.")
             return
         transfer.wait()
         transfer.kept, transfer.came_directly, transfer.afresh = False, False, True
@@ -412,19 +352,6 @@ class Transfers:
         transfer.row.body, transfer.row.sealed = encode_body(transfer.file)[1], sealed
         self._context.vault.transfers.save(transfer.row)
 
-    def _measured(self, transfer: Transfer, length: int) -> None:
-        if transfer.afresh or length > transfer.total:
-            length = 0
-        length = whole_part(length, transfer.total)  # a full disk may have taken a piece of the next chunk
-        transfer.afresh = False
-        transfer.kept = transfer.kept or length > 0
-        transfer.move(length)
-        self.tell(transfer, at_once=True)
-        if length == transfer.total:
-            self._open(transfer)
-        else:
-            self._linked.fetch(transfer, length)
-
     def link_news(self, link: bytes, news: object) -> None:
         """Something has happened to a direct link."""
         self._linked.news(link, news, [*self._running.values()])
@@ -433,11 +360,11 @@ class Transfers:
         """The other one has all of a file, by a direct link: nobody needs it from the server."""
         if self._registry.connected:  # else what was uploaded of it expires
             self._drop(transfer.row.conversation, transfer.file.blob)
-        self._forget(transfer)
+        self.forget(transfer)
 
     def _started(self, transfer: Transfer, state: BlobState) -> None:
         if state.offset > transfer.total:
-            self._end(transfer, "the server says that it has more of it than there is.")
+            self.end_with(transfer, "the server says that it has more of it than there is.")
             return
         transfer.move(state.offset)
         self.tell(transfer, at_once=True)
@@ -453,7 +380,7 @@ class Transfers:
         if state.offset < transfer.total:
             return
         if transfer.said:
-            self._forget(transfer)
+            self.forget(transfer)
             return
         conversation = self._target(transfer)
         if conversation is not None and conversation.id == transfer.target:
@@ -464,19 +391,15 @@ class Transfers:
 
     def _ask_for_part(self, transfer: Transfer) -> None:
         offset = transfer.next
-        length = part_length(offset, self._chunks, transfer.total)
+        length = part_length(offset, self._pace.chunks, transfer.total)
         transfer.next += length
         transfer.in_flight += 1
-        row, file = transfer.row, transfer.file
-        if row.kind == "send":
-            copy = self.copy_of(transfer)
-            self._context.jobs.append(
-                Read(row.id, transfer.attempt, copy, offset, length, unwanted=transfer.unwanted)
-            )
+        if transfer.row.kind == "save":
+            self._saving.fetch(transfer, offset, length)
             return
-        where = self._registry.get(row.conversation)
-        fetch = FetchBlob(0, row.conversation if where is None else where.id, file.blob, offset, length)
-        self._context.request(fetch, self._timed(self._answer(transfer, self._fetched(offset, length))))
+        copy = self.copy_of(transfer)
+        read = Read(transfer.row.id, transfer.attempt, copy, offset, length, unwanted=transfer.unwanted)
+        self._context.jobs.append(read)
 
     def _put(self, transfer: Transfer, read: Read, data: bytes) -> None:
         offset = read.offset
@@ -493,45 +416,11 @@ class Transfers:
                 transfer.backoff.wait()
 
         put = PutBlob(0, transfer.row.conversation, transfer.file.blob, offset, data)
-        self._context.request(put, self._timed(self._answer(transfer, stored)))
+        self.ask_for(transfer, put, stored)
 
-    def _fetched(self, offset: int, length: int) -> Callable[[Transfer, BlobBytes], None]:
-        def take(transfer: Transfer, part: BlobBytes) -> None:
-            if part.size != transfer.total:
-                self._end(transfer, "what the server has is not as long as the message says.")
-                return
-            if len(part.data) != length:
-                self._end(transfer, "the server sends other parts of it than it was asked for.")
-                return
-            transfer.backoff.reset()
-            transfer.told_code = ""
-            transfer.arrived[offset] = part.data
-            while (data := transfer.arrived.pop(transfer.appended, None)) is not None:
-                row, file = transfer.row, transfer.file
-                self._context.jobs.append(Append(
-                    row.id, transfer.attempt, self.copy_of(transfer), transfer.appended, data, file.key, file.blob,
-                    file.size, unwanted=transfer.unwanted,
-                ))  # fmt: skip
-                transfer.appended += len(data)
-
-        return take
-
-    def _open(self, transfer: Transfer) -> None:
-        transfer.stage, file, row = "opening", transfer.file, transfer.row
-        self._hand_out(transfer, Unseal(
-            row.id, transfer.attempt, copy=self.copy_of(transfer), folder=Path(row.path), temporary=row.temporary,
-            name=file.name, key=file.key, blob=file.blob, digest=Digest(file.size, file.digest),
-            unwanted=transfer.unwanted,
-        ))  # fmt: skip
-
-    def _saved(self, transfer: Transfer, path: Path) -> None:
-        row, context = transfer.row, self._context
-        command = context.answers.waiting(("transfer", row.id))
-        context.emit(events.FileSaved(row.line, transfer.file.name, str(path), command=command))
-        self._linked.is_whole(transfer)
-        context.vault.transfers.note_saved(row.line, str(path))
-        context.answers.done(("transfer", row.id))
-        self._forget(transfer)
+    def ask_for(self, transfer: Transfer, request: PutBlob | FetchBlob, then: Callable[[Transfer, Any], None]) -> None:
+        """Have the server take or send a part; `then` gets what it answers, unless that is a refusal."""
+        self._context.request(request, self._pace.timed(self._answer(transfer, then)))
 
     def _say(self, transfer: Transfer) -> None:
         """Say the message that names a file: everything that it takes is where it has to be."""
@@ -540,7 +429,7 @@ class Transfers:
             transfer.wait()
         else:
             self._put_line(transfer, conversation)
-            self._forget(transfer)
+            self.forget(transfer)
 
     def _say_first(self, transfer: Transfer) -> None:
         """Say it before the server has the file: the other one can have it by a link, and the server later."""
@@ -578,56 +467,34 @@ class Transfers:
 
         return answer
 
-    def _timed(self, answer: Callable[[Reply], None]) -> Callable[[Reply], None]:
-        clock = self._context.clock.monotonic
-        asked = clock()
-
-        def timed(reply: Reply) -> None:
-            took = clock() - asked
-            self._slow = took > SLOW_SECONDS
-            if took < QUICK_SECONDS:
-                self._chunks = min(2 * self._chunks, MAX_CHUNKS)
-            elif self._slow:
-                self._chunks = 1
-            answer(reply)
-
-        return timed
-
     def _refused(self, transfer: Transfer, refused: Refused) -> None:
         again = refused.code in RETRYABLE or refused.code == "wrong-number"
         at_least, text = refused.retry_after / 1000, f"The server says: {sentence(refused.text)}"
-        awaited = refused.code == "gone" or (refused.code == "not-now" and not transfer.file.until)
-        if transfer.row.kind == "save" and awaited:
-            if why := self._why_not_awaited(transfer):
-                self._end(transfer, why)
+        if transfer.row.kind == "save" and is_awaited(transfer.file, refused):
+            if why := self._saving.why_not_awaited(transfer):
+                self.end_with(transfer, why)
                 return
-            since = (self._context.clock.milliseconds() - transfer.row.began) / 1000
-            again, at_least = True, min(max(since / 10, 0.0), MAX_AWAITED_SECONDS)
-            who = self._context.vault.history.message(transfer.row.line).sender
-            text = f"The server does not have it yet: {who}'s client brings it there, or offers a direct link."
+            again, at_least, text = True, *self._saving.awaited(transfer)
         if not again:
-            self._end(transfer, f"the server says: {sentence(refused.text)}")
+            self.end_with(transfer, f"the server says: {sentence(refused.text)}")
             return
         transfer.wait()  # what else is on its way fails like this one, or is repeated
         transfer.backoff.wait(at_least)
-        if transfer.backoff.lasts > TOLD_SECONDS and transfer.told_code != refused.code:
-            transfer.told_code = refused.code
-            text += " It is tried again by itself."
+        if transfer.backoff.lasts > TOLD_SECONDS:
+            self.tell_delay(transfer, refused.code, f"{text} It is tried again by itself.")
+
+    def tell_delay(self, transfer: Transfer, code: str, text: str) -> None:
+        """Tell why a file has to wait, once."""
+        if transfer.told_code != code:
+            transfer.told_code = code
             command = self._context.answers.waiting(("transfer", transfer.row.id))
-            self._context.emit(events.TransferDelayed(self._shown(transfer), refused.code, text, command=command))
+            self._context.emit(events.TransferDelayed(self._shown(transfer), code, text, command=command))
 
-    def _why_not_awaited(self, transfer: Transfer) -> str:
-        """Return why a file that the server does not have will not come there; empty: it may still come."""
-        row, context = transfer.row, self._context
-        if transfer.file.until or context.vault.transfers.saved(row.line):  # it was there, or has come past it
-            return _GONE
-        message = context.vault.history.message(row.line)
-        sending = (each.row.line for each in self._running.values() if each.row.kind == "send")
-        if message.own and row.line not in sending:
-            return _WENT_DIRECTLY
-        return "" if context.clock.milliseconds() - row.began < AWAITED_MILLISECONDS else _NEVER_CAME
+    def is_sending(self, line: int) -> bool:
+        """Whether the file of a line of ours is on its way to others."""
+        return any(each.row.line == line for each in self._running.values() if each.row.kind == "send")
 
-    def _end(self, transfer: Transfer, why: str) -> None:
+    def end_with(self, transfer: Transfer, why: str) -> None:
         """Give a file up, and say why: `why`, as the end of a sentence."""
         row, context = transfer.row, self._context
         text = f"{transfer.file.name} was not {'sent' if row.kind == 'send' else 'saved'}: {why}"
@@ -638,7 +505,7 @@ class Transfers:
         if row.kind == "send" and row.sealed and transfer.file.blob:
             context.vault.transfers.unshare(row.conversation, transfer.file.blob)
             context.unshared = True
-        self._forget(transfer)
+        self.forget(transfer)
 
     def _drop(self, conversation: bytes, blob: bytes) -> None:
         """Have the server delete what nobody is to have, now or on a later connection."""
@@ -649,7 +516,8 @@ class Transfers:
 
         self._context.request(DropBlob(0, conversation, blob), dropped)
 
-    def _forget(self, transfer: Transfer) -> None:
+    def forget(self, transfer: Transfer) -> None:
+        """It is over: nothing is kept of it but where it was saved."""
         self._running.pop(transfer.row.id, None)
         self._context.vault.transfers.remove(transfer.row.id)
         if transfer.row.kind == "send":
@@ -666,7 +534,8 @@ class Transfers:
         else:
             self._context.jobs.append(clear)
 
-    def _hand_out(self, transfer: Transfer, job: Job) -> None:
+    def hand_out(self, transfer: Transfer, job: Job) -> None:
+        """Have a job done that is the next step, and tell of it."""
         self._context.jobs.append(job)
         self.tell(transfer, at_once=True)
 

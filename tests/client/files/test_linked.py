@@ -10,7 +10,8 @@ from securechat.client import commands, events
 from securechat.client.direct.links import Close, Fetch, Listen, Stop, Withhold
 from securechat.client.files import linked, transfers
 from securechat.client.files.linked import COMING_SECONDS, LINK_WORTH, PACE_SECONDS, SPARED_SECONDS
-from securechat.client.files.transfers import AWAITED_MILLISECONDS
+from securechat.client.files.pace import WINDOW
+from securechat.client.files.saving import AWAITED_MILLISECONDS
 from securechat.wire import messages as wire
 from securechat.wire.blobs import blob_length, whole_part
 from tests.client.files.test_transfers import answered, copies, names_in, newest_file, refusal, save, share
@@ -266,7 +267,7 @@ def test_what_goes_by_the_link_does_not_go_to_the_server_as_well(
             pass
     up.run()
     assert (folder / "sea.jpg").read_bytes() == DATA
-    assert uploads(heard) <= begun + transfers.WINDOW
+    assert uploads(heard) <= begun + WINDOW
     assert [each for each in heard if isinstance(each, wire.DropBlob)]
     assert copies(alice) == []
 
@@ -443,14 +444,14 @@ def test_what_comes_slowly_comes_from_the_server_if_that_has_it(
 ) -> None:
     alice, bob = pair
     monkeypatch.setattr(linked, "LEAST_DIRECTLY", 2 * PART if pace == "slow" else 1)
-    forget = transfers.Transfers._forget
+    forget = transfers.Transfers.forget
     share(alice, "bob", source)
     up.run()
     if has:  # a sender who gives it by the link as well
-        monkeypatch.setattr(transfers.Transfers, "_forget", lambda *_: None)
+        monkeypatch.setattr(transfers.Transfers, "forget", lambda *_: None)
         advance(alice.server, SPARED_SECONDS, alice)
         up.run()
-        monkeypatch.setattr(transfers.Transfers, "_forget", forget)
+        monkeypatch.setattr(transfers.Transfers, "forget", forget)
     heard = asked(alice.server)
     save(bob, "alice", folder)
     bob.flush()

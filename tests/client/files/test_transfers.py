@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from securechat.client import commands, events
-from securechat.client.files import jobs, transfers
+from securechat.client.files import jobs, pace, transfers
 from securechat.client.files.jobs import Clear, outcome
 from securechat.content.registry import File, encode_body
 from securechat.errors import UsageError
@@ -31,7 +31,7 @@ DATA = os.urandom(1000) * ((PARTS << 16) // 1000)
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of one chunk, however fast they are: so a small file has many, and is caught at each of them."""
-    monkeypatch.setattr(transfers, "MAX_CHUNKS", 1)
+    monkeypatch.setattr(pace, "MAX_CHUNKS", 1)
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_what_is_said_meanwhile_does_not_wait(pair: list[Person], source: Path) 
     alice.flush()
     behind = [type(message).__name__ for message in alice.to_server]
     assert behind[-1] == "Submit"
-    assert behind.count("PutBlob") <= transfers.WINDOW
+    assert behind.count("PutBlob") <= pace.WINDOW
 
 
 @pytest.mark.parametrize("step", range(0, 34, 3))
@@ -944,7 +944,7 @@ def test_the_first_part_that_is_another_one_ends_it_before_it_is_written(
     while bob.push() or bob.pull():
         written.update(path.read_bytes() for path in bob.path.with_name(f"{bob.path.name}.files").glob("*"))
     assert "its encryption was tampered with" in refusal(bob, saved)
-    assert len(parts) <= 2 + transfers.WINDOW
+    assert len(parts) <= 2 + pace.WINDOW
     assert max(written, key=len) == b"".join(parts[:2])
     assert names_in(folder) == copies(bob) == []
 
@@ -969,17 +969,17 @@ def test_where_parts_take_long_one_goes_at_a_time(pair: list[Person], source: Pa
         assert alice.push() or alice.pull()
     on_their_way = []
     while not any(isinstance(message, wire.Submit) for message in alice.to_server):
-        bob.server.seconds += transfers.SLOW_SECONDS + 0.1
+        bob.server.seconds += pace.SLOW_SECONDS + 0.1
         on_their_way.append(sum(isinstance(message, wire.PutBlob) for message in alice.to_server))
         assert alice.push() or alice.pull()
         alice.pull()
-    assert on_their_way[0] == transfers.WINDOW
+    assert on_their_way[0] == pace.WINDOW
     assert on_their_way[-1] == 1
     settle(*pair)
     assert bob.history("alice", 1)[0].file is not None
 
 
-@pytest.mark.parametrize(("seconds", "chunks"), [(0.0, 4), (transfers.QUICK_SECONDS, 1)])
+@pytest.mark.parametrize(("seconds", "chunks"), [(0.0, 4), (pace.QUICK_SECONDS, 1)])
 def test_where_parts_come_through_quickly_they_become_large(
     pair: list[Person], source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, chunks: int
 ) -> None:
