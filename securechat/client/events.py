@@ -202,6 +202,13 @@ class TransferDelayed(Event):
 
 
 @value
+class FileSent(Event):
+    """A file is where it shall be, at the server or with the other one by a direct link: it is on its way no more."""
+
+    transfer: Transfer
+
+
+@value
 class TransferEnded(Event):
     """A file is not sent, or not saved. `Refused` with the same text answers the command, if one waits."""
 

@@ -17,6 +17,7 @@ from securechat.client.events import (
     Edited,
     Event,
     Expired,
+    FileSent,
     Gap,
     Held,
     KeyChanged,
@@ -29,13 +30,15 @@ from securechat.client.events import (
     Received,
     Refused,
     Said,
+    Transfer,
+    Transferred,
 )
 from securechat.client.message import Message, Quote, Reaction
 from securechat.client.snapshot import ConversationSnapshot
 from securechat.errors import UsageError
 from securechat.ui.text.sentences import sentences
 from securechat.ui.text.wording import Sentence
-from securechat.ui.view.rows import Beginning, Day, Line, Notice, line_of
+from securechat.ui.view.rows import Beginning, Day, Line, Moving, Notice, line_of
 from securechat.ui.view.timeline import Timeline
 from tests.support.reads import MemoryReads
 from tests.support.scripted import conversation
@@ -81,6 +84,15 @@ def ids(timeline: Timeline) -> list[int]:
 def fold(timeline: Timeline, *happened: Event) -> None:
     for event in happened:
         timeline.fold(event, sentences(event, timeline.conversation, timeline._client.account))
+
+
+def test_a_file_on_its_way_has_a_row_until_it_is_sent_and_no_longer(reads: MemoryReads) -> None:
+    timeline = Timeline(reads, BOB.id, page=10)
+    first, second = [Transfer(number, "send", BOB.id, 0, "sea.jpg", "offered", 5, 10) for number in (1, 2)]
+    fold(timeline, Transferred(first), Transferred(second))
+    moving = [row.number for row in timeline.rows if isinstance(row, Moving)]
+    fold(timeline, FileSent(first))
+    assert (moving, [row.number for row in timeline.rows if isinstance(row, Moving)]) == ([1, 2], [2])
 
 
 # --- paging -----------------------------------------------------------------------------------------------------------

@@ -360,7 +360,7 @@ class Transfers:
         """The other one has all of a file, by a direct link: nobody needs it from the server."""
         if self._registry.connected:  # else what was uploaded of it expires
             self._drop(transfer.row.conversation, transfer.file.blob)
-        self.forget(transfer)
+        self._sent(transfer)
 
     def _started(self, transfer: Transfer, state: BlobState) -> None:
         if state.offset > transfer.total:
@@ -380,7 +380,7 @@ class Transfers:
         if state.offset < transfer.total:
             return
         if transfer.said:
-            self.forget(transfer)
+            self._sent(transfer)
             return
         conversation = self._target(transfer)
         if conversation is not None and conversation.id == transfer.target:
@@ -422,6 +422,10 @@ class Transfers:
         """Have the server take or send a part; `then` gets what it answers, unless that is a refusal."""
         self._context.request(request, self._pace.timed(self._answer(transfer, then)))
 
+    def _sent(self, transfer: Transfer) -> None:
+        self._context.emit(events.FileSent(self._shown(transfer)))
+        self.forget(transfer)
+
     def _say(self, transfer: Transfer) -> None:
         """Say the message that names a file: everything that it takes is where it has to be."""
         conversation = self._target(transfer)
@@ -429,7 +433,7 @@ class Transfers:
             transfer.wait()
         else:
             self._put_line(transfer, conversation)
-            self.forget(transfer)
+            self._sent(transfer)
 
     def _say_first(self, transfer: Transfer) -> None:
         """Say it before the server has the file: the other one can have it by a link, and the server later."""

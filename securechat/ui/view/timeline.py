@@ -22,11 +22,11 @@ from securechat.client.events import (
     ConversationChanged,
     Deleted,
     Delivered,
-    Done,
     Edited,
     Event,
     Expired,
     FileSaved,
+    FileSent,
     Ignored,
     KeyAccepted,
     KeyChanged,
@@ -232,9 +232,9 @@ class Timeline:
             case Transferred(transfer=transfer) if self._is_here(transfer.conversation):
                 self._moving[transfer.id] = moving_of(transfer)
                 self._rows = None
-            case TransferEnded(transfer=transfer) if self._moving.pop(transfer.id, None) is not None:
+            case FileSent() | TransferEnded() if self._moving.pop(event.transfer.id, None) is not None:
                 self._rows = None
-            case Done() | FileSaved() if self._moving:  # it has arrived: nothing else says so of each
+            case FileSaved() if self._moving:  # it does not say which of them has arrived
                 there = {each.id for each in self._client.transfers()}
                 self._moving = {number: row for number, row in self._moving.items() if number in there}
                 self._rows = None

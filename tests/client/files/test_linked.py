@@ -124,6 +124,7 @@ def test_while_there_is_a_link_the_message_comes_at_once_and_the_server_gets_not
     assert answered(bob, saved)
     assert (folder / "sea.jpg").read_bytes() == DATA
     assert uploads(heard) == 0
+    assert [each.transfer.id for each in alice.of(events.FileSent) if isinstance(each, events.FileSent)] == [row.id]
     assert not [each for each in heard if isinstance(each, wire.StartBlob | wire.FetchBlob)]
     assert copies(alice) == copies(bob) == []
     assert not alice.vault.transfers.load() + bob.vault.transfers.load()

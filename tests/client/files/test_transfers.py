@@ -116,6 +116,7 @@ def test_a_file_gets_from_one_person_to_another(pair: list[Person], source: Path
     assert answered(bob, saved)
     assert (folder / "sea.jpg").read_bytes() == DATA
     assert names_in(folder) == ["sea.jpg"]
+    assert len(alice.of(events.FileSent)) == 1
     (told,) = bob.of(events.FileSaved)
     assert told == events.FileSaved(line.local_id, "sea.jpg", str(folder / "sea.jpg"), command=saved.id)
     assert copies(alice) == copies(bob) == []
