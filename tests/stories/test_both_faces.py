@@ -47,6 +47,12 @@ def sees(*names: str, of: str, text: str, **having: object) -> Until:
     return seen
 
 
+def asked(who: str, by: str, text: str) -> Until:
+    """Somebody wants to talk in private, and has said something: it keeps how their key stood when it came."""
+    seen = sees(who, of=by, text=text)
+    return lambda cast: cast[who].state(by) == "request" and seen(cast)
+
+
 def is_in(name: str, *who: str, members: tuple[str, ...]) -> Until:
     """Each of these has a room with just these members."""
     return lambda cast: all(
@@ -116,7 +122,7 @@ def talk() -> list[Act]:
     late = "Shall we meet at half past six?"
     return [
         a("/msg bob Shall we meet at six?", just(commands.OpenDirect("bob", "Shall we meet at six?", ask=False)),
-          lambda cast: cast["bob"].state("alice") == "request"),
+          asked("bob", "alice", "at six")),
         b("/accept alice", here("alice", commands.Accept), both("alice bob")),
         b("/reply At seven.", about("alice", "six", commands.Reply, "At seven."),
           sees("alice", of="bob", text="At seven."), where="alice"),
@@ -144,7 +150,7 @@ def talk() -> list[Act]:
         a("/history 3", read=("past", {"name": "bob", "limit": 3}), shows=("bring cake",), where="bob"),
         # What was said before somebody has said bye stands under the same name.
         Act("carol", "/msg bob One", just(commands.OpenDirect("bob", "One", ask=False)),
-            lambda cast: cast["bob"].state("carol") == "request"),
+            asked("bob", "carol", "One")),
         b("/accept carol", here("carol", commands.Accept), both("bob carol")),
         look("bob", "carol", _read("carol", "bob")),
         Act("carol", "/bye bob", here("bob", commands.Bye), lambda cast: cast["bob"].find("carol").their_bye),
