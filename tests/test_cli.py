@@ -97,7 +97,7 @@ def test_an_empty_path_is_refused_wherever_one_can_be_given(tmp_path: Path, monk
     given = list(path_parameters(cli.main))
     assert {name for _, name in given} == {
         "--out", "--config", "--data", "--cert", "--key", "FILE", "--ca", "--vault", "--password-file",
-        "--passphrase-file", "--new-password-file",
+        "--passphrase-file", "--new-password-file", "--file", "--voice", "--folder",
     }  # fmt: skip
     for arguments, name in given:
         code, out, err = run(*arguments)

@@ -158,7 +158,7 @@ def test_a_room_and_a_private_chat_over_pipes(open_site: Callable[..., Site]) ->
     assert f"bob: second\n{CONTINUATION}line\n" in shown
     listed = r"-- In #lobby: alice( \?)? \(listed\), bob ✓ \(you, online\)\n"  # before or after the first contact
     assert re.search(listed, shown)
-    assert "-- You have asked alice to chat.\n" in shown
+    assert "-- A private chat with alice begins; alice has yet to agree.\n" in shown
     shown = site.run("alice", "client", typed="/accept\nof course\n/bye\n/safety bob\n")
     assert "bob has entered #lobby" in shown
     assert re.search(r"\[#lobby\] bob( \?)?: second\n", shown)  # nothing is accepted in a room

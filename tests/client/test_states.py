@@ -11,7 +11,7 @@ import pytest
 from securechat.client import commands, events
 from securechat.errors import UsageError
 from securechat.ui.text.sentences import sentences
-from securechat.ui.text.states import ENDS, MISSING, NOWHERE, why_silent
+from securechat.ui.text.states import ARRIVED, ENDS, MISSING, NOWHERE, arrived, why_silent
 from securechat.ui.view.lines import became_of
 from securechat.ui.view.rows import line_of
 from tests.support.memory_server import MemoryServer
@@ -138,8 +138,36 @@ def test_a_chat_that_another_one_replaces_says_so(people: World, server: MemoryS
     again.stop()
 
 
+def test_who_goes_to_a_conversation_hears_how_it_stands(people: World) -> None:
+    alice, bob = people("alice", "bob")
+
+    def heard(person: Person, name: str) -> str:
+        settle(alice, bob)
+        conversation = person.engine.snapshot.find(name)
+        assert conversation is not None
+        return arrived(conversation)
+
+    alice.do(commands.OpenDirect("bob", "hello", ask=True))
+    assert heard(alice, "bob") == ARRIVED["requested"].format("bob")
+    assert heard(bob, "alice") == silent(bob, "alice") != ""
+    bob.do(commands.Accept(bob.id_of("alice")))
+    assert (heard(alice, "bob"), heard(bob, "alice")) == (
+        ARRIVED["direct"].format("bob"), ARRIVED["direct"].format("alice"),
+    )  # fmt: skip
+    alice.do(commands.Bye(alice.id_of("bob")))
+    assert (heard(alice, "bob"), heard(bob, "alice")) == (
+        ARRIVED["own-bye"].format("bob"), ARRIVED["their-bye"].format("alice"),
+    )  # fmt: skip
+    bob.do(commands.Bye(bob.id_of("alice")))
+    assert (heard(alice, "bob"), heard(bob, "alice")) == (
+        ARRIVED["closed"].format("bob"), ARRIVED["closed"].format("alice"),
+    )  # fmt: skip
+    room(alice, bob, "#lobby")
+    assert heard(bob, "#lobby") == ARRIVED["room"].format("#lobby")
+
+
 def test_no_two_states_are_said_alike() -> None:
-    for table in (ENDS, NOWHERE, MISSING):
+    for table in (ENDS, NOWHERE, MISSING, ARRIVED):
         assert len(set(table.values())) == len(table)
 
 

@@ -798,7 +798,7 @@ def test_each_event_is_told_in_words(screen: Screen, event: Event, parts: tuple[
     ("where", "change", "account", "part"),
     [
         (CAROL, "opened", "", "Your conversation with carol is open"),
-        (replace(CAROL, state="requested"), "opened", "", "You have asked carol"),
+        (replace(CAROL, state="requested"), "opened", "", "A private chat with carol begins; carol has yet to agree."),
         (LOBBY, "opened", "", "You have opened the room #lobby"),
         (LOBBY, "joined", "alice", "Earlier messages cannot be read"),
         (LOBBY, "joined", "bob", "bob has entered #lobby"),
@@ -861,10 +861,13 @@ def test_an_outage_is_told_once_for_each_reason_and_stands_before_what_is_typed(
     assert screen.chat.prompt == f"(no connection) {before}"
     assert not screen.tell(Disconnected("The server does not answer.", 2))
     assert "refused" in screen.tell(Disconnected("Connection refused.", 4))
-    screen.type("/reconnect")
+    assert screen.type("/reconnect") == "-- Trying the server now."
     assert isinstance(screen.client.calls[-1], commands.Reconnect)
     assert "Connected" in screen.tell(Connected("chat", ""))
     assert screen.chat.prompt == before
+    assert screen.type("/reconnect") == "-- The server is reached: logging in."
+    screen.tell(Ready())
+    assert screen.type("/reconnect") == "-- The server is reached: connected."
     assert "refused" in screen.tell(Disconnected("Connection refused.", 1))
 
 

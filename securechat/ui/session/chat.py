@@ -64,7 +64,7 @@ from securechat.ui.session.place import Place
 from securechat.ui.session.verbs import named
 from securechat.ui.session.voice import Decoded, Voices
 from securechat.ui.text.conversations import changed_more, presence
-from securechat.ui.text.states import why_password, why_silent
+from securechat.ui.text.states import arrived, why_password, why_silent
 from securechat.ui.text.wording import in_words, title
 from securechat.ui.view.flood import Flood
 from securechat.ui.view.lines import (
@@ -83,7 +83,7 @@ from securechat.ui.view.news import News
 from securechat.ui.view.notify import notification
 from securechat.ui.view.presence import Presence
 from securechat.ui.view.rows import Line, line_of
-from securechat.ui.view.status import Typists
+from securechat.ui.view.status import Link, Typists
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
@@ -151,6 +151,7 @@ class Chat:
         self._shown_waiting: set[int] = set()  # local ids of lines that the screen shows as not sent yet
         self._fate = ""
         """What became of the newest line of ours in the current conversation, unless it was simply sent."""
+        self.link = Link()
         self._typists = Typists(monotonic)
         self._told_typing = b""  # the conversation in which others have been told that we type
         self._marked_place = (b"", 0)  # a conversation, and the line up to which it was seen
@@ -404,6 +405,7 @@ class Chat:
     def event(self, event: Event) -> None:
         """Show an event, and go on with what was waiting for it."""
         self.listing.fold(event)
+        self.link.fold(event)
         self._typists.fold(event)
         self._note_waiting(event)
         self._notify(event)
@@ -461,10 +463,7 @@ class Chat:
         """Show that one is in a conversation now, and how much is new there."""
         if not self.piped:
             new = f" {unread:,} new: /history shows the last messages." if unread else ""
-            there = f"with {title(conversation)}" if conversation.kind == "direct" else f"in {title(conversation)}"
-            where = f"You are talking {there} now."
-            over = f"{title(conversation)} is over: what was said there can be read."
-            self.show(notice((over if conversation.state == "closed" else where) + new))
+            self.show(notice(arrived(conversation) + new))
 
     def show_entry(self) -> None:
         """Show that everything that was missed is there now."""

@@ -66,6 +66,7 @@ from securechat.ui.text.wording import in_words, title
 from securechat.ui.view.completion import Usage, meant
 from securechat.ui.view.lines import notice
 from securechat.ui.view.listing import Listing
+from securechat.ui.view.status import Link as Connection
 from securechat.value import value
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
@@ -75,6 +76,7 @@ class Session(Protocol):
     """What the commands need of a person's session."""
 
     client: "ChatClient"
+    link: Connection
     listing: Listing
     place: Place
     piped: bool
@@ -530,6 +532,8 @@ def _unlock(_chat: Session, _: str) -> None:
 
 
 def _reconnect(chat: Session, _: str) -> None:
+    tries = chat.link.now.state in ("connecting", "lost")
+    chat.show(notice("Trying the server now." if tries else f"The server is reached: {chat.link.now.text}."))
     chat.do(Reconnect())
 
 

@@ -30,7 +30,6 @@ from securechat.ui.ring import Ring
 from securechat.ui.session.chat import Chat
 from securechat.ui.session.voice import Decoded
 from securechat.ui.text.wording import Sentence
-from securechat.ui.view.status import Link
 from securechat.ui.view.timeline import Timeline
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
@@ -62,7 +61,6 @@ class Session(Chat):
         self._answer = answer
         self._told: tuple[Sentence, ...] = ()  # of the event that is taken now: in the conversation that is shown
         self.timeline: Timeline | None = None
-        self.link = Link()
         self.number: SafetyNumber | None = None
         """What was asked for last."""
 
@@ -89,7 +87,6 @@ class Session(Chat):
 
     def event(self, event: Event) -> None:
         """Take an event."""
-        self.link.fold(event)
         super().event(event)
         if isinstance(event, SafetyNumber):
             self.number = event

@@ -143,7 +143,8 @@ def _of_change(event: ConversationChanged, own: str) -> Iterator[Sentence]:
     match event.change:
         case "opened" if direct:
             asked = conversation.state == "requested"
-            yield notice(f"You have asked {where} to chat." if asked else f"Your conversation with {where} is open.")
+            begins = f"A private chat with {where} begins; {where} has yet to agree."
+            yield notice(begins if asked else f"Your conversation with {where} is open.")
         case "opened":
             yield notice(f"You have opened the room {where}.")
         case "joined" if not by_us:

@@ -31,6 +31,16 @@ NOWHERE: Final = {
 }
 """Why nothing can be said in a closed conversation: both have said bye, or by its kind."""
 
+ARRIVED: Final = {
+    "direct": "You are talking with {0} now.",
+    "room": "You are talking in {0} now.",
+    "requested": "You are talking with {0}, who has yet to agree to the chat.",
+    "own-bye": "You have said bye to {0}, and {0} has not: the chat ends when {0} says it too.",
+    "their-bye": "{0} has said bye, and you have not: /bye ends the chat.",
+    "closed": "{0} is over: what was said there can be read.",
+}
+"""What is said to who goes to a conversation; of what else keeps them from talking there, see `why_silent`."""
+
 BEGINS: Final = "Another conversation begins here: what is above it can be read, and not answered or changed any more."
 """What is said between two conversations of one name, where they are shown one after the other."""
 
@@ -207,6 +217,17 @@ def why_silent(conversation: ConversationSnapshot) -> str:
         case "stopped":
             return f"{where} has stopped. /repair tries to rejoin it."
     return ""
+
+
+def arrived(conversation: ConversationSnapshot) -> str:
+    """Return where one is now, and how the conversation stands."""
+    state: str = conversation.state
+    if state in ("request", "stopped"):
+        return why_silent(conversation)
+    if state == "open":
+        state = "own-bye" if conversation.own_bye else "their-bye" if conversation.their_bye else ""
+        state = state or ("direct" if conversation.kind == "direct" else "room")
+    return ARRIVED[state].format(title(conversation))
 
 
 def unconfirmed(since: int) -> str:
