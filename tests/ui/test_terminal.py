@@ -24,6 +24,7 @@ from securechat.ui.terminal.blocks import Blocks
 from securechat.ui.terminal.keys import KEYS
 from securechat.ui.terminal.mail import Mail
 from securechat.ui.terminal.themes import LOOKS, THEMES
+from securechat.ui.text.states import NOBODY_HEARS, NOBODY_YET
 from securechat.ui.view.rows import Line, key_of
 from securechat_lab.cast.live import CHEAP, LiveClient
 from tests.support.live import LiveServer
@@ -462,3 +463,22 @@ def test_two_people_talk_over_a_real_server(tmp_path: Path) -> None:
     vault.close()
     bob.close()
     assert server.stop() == 0
+
+
+def test_who_is_in_no_conversation_reads_whether_there_are_any() -> None:
+    async def act(app: FullScreen, pilot: Pilot[ExitCode]) -> None:
+        def said() -> str:
+            return " ".join(text_of(app.timeline).replace("·", " ").split())
+
+        await until(pilot, lambda: said() != "")
+        if app.client.conversations():
+            app.session.place.turn_to("")
+            app.session.settle()
+            app.redraw()
+            await until(pilot, lambda: said() == NOBODY_HEARS)
+        else:
+            await until(pilot, lambda: said() == NOBODY_YET)
+
+    play(*seated(), act)
+    mail = Mail()
+    play(ScriptedClient(mail.put), mail, act)

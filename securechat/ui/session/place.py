@@ -23,13 +23,18 @@ class Place:
     def here(self) -> ConversationSnapshot:
         """Return the current conversation. Raises `UsageError` saying how to get one."""
         if not self.name:
-            raise UsageError(NOBODY_HEARS if any(map(_goes_on, self._client.conversations())) else NOBODY_YET)
+            raise UsageError(self.nowhere)
         conversation = self.find()
         if conversation is None:
             gone = self.name
             self.turn_to("")
             raise UsageError(f"{gone} is gone. /go shows your conversations.")
         return conversation
+
+    @property
+    def nowhere(self) -> str:
+        """What is said where no conversation is current."""
+        return NOBODY_HEARS if any(map(_goes_on, self._client.conversations())) else NOBODY_YET
 
     def find(self) -> ConversationSnapshot | None:
         """Return the current conversation, if there is one: the same one for as long as it goes on, else its heir."""

@@ -41,7 +41,7 @@ from securechat.ui.terminal.mail import Leave, Mail
 from securechat.ui.terminal.pictures import Pictures, Seen
 from securechat.ui.terminal.session import Session
 from securechat.ui.terminal.themes import LOOKS, THEMES
-from securechat.ui.text.states import NOBODY_YET
+from securechat.ui.text.states import NOBODY_HEARS, NOBODY_YET
 from securechat.ui.text.trust import beside
 from securechat.ui.text.wording import Sentence, people
 from securechat.ui.view.completion import Candidate, complete
@@ -72,6 +72,10 @@ NARROW, MEDIUM, LOW = 64, 104, 16
 QUICK: Final = "👍❤😂😮😢🙏"
 """What a digit puts under a message."""
 
+_NOWHERE: Final[dict[str, tuple[Row, ...]]] = {
+    text: (Notice(0, "notice", text),) for text in (NOBODY_YET, NOBODY_HEARS)
+}
+"""The row of who is in no conversation, by what it says: made once, for what is drawn is compared by identity."""
 _STATES: Final = {
     "ready": "●", "connected": "○", "connecting": "○", "waiting": "◔", "locked": "!", "lost": "✗", "over": "✗",
 }  # fmt: skip
@@ -280,7 +284,7 @@ class FullScreen(App[ExitCode]):
 
     def _draw_timeline(self) -> None:
         timeline, blocks = self.session.timeline, self.timeline
-        rows: tuple[Row, ...] = (Notice(0, "notice", NOBODY_YET),) if timeline is None else timeline.rows
+        rows = _NOWHERE[self.session.place.nowhere] if timeline is None else timeline.rows
         columns, look = blocks.columns, LOOKS[self.theme]
         here = b"" if timeline is None else timeline.conversation.id
         moved = not self._drawn or self._drawn[1:2] != (here,)
