@@ -132,7 +132,7 @@ def test_what_was_said_is_answered_changed_and_deleted_on_both_screens(clients: 
     bob.type("/edit Shall we meet at six?")
     alice.sees(rf"{ABOVE}Shall we meat at six\?\n{clock} \[#lobby\] bob( \?)?: Shall we meet at six\? \(edited\)")
     alice.type("/reply Yes, @bob", "/react 👍", "/me is glad")
-    reply = rf"{ABOVE}bob \(edited\): Shall we meet at six\?\n{clock} \[#lobby\] alice"
+    reply = rf"{ABOVE}bob( \?)? \(edited\): Shall we meet at six\?\n{clock} \[#lobby\] alice"
     alice.sees(reply + ": Yes, @bob")
     bob.sees(
         reply + r"( \?)? @you: Yes, @bob", "-- In #lobby, alice put 👍 under what you said: Shall we meet at six\\?",

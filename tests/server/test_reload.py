@@ -191,7 +191,10 @@ def test_who_is_connected_has_the_new_rates_too(site: Site) -> None:
         assert [type(alice.ask(m.ListRooms)) for _ in range(5)] == [m.Rooms] * 5
         site.settings.write_text('requests_per_account = "1 + 0.01/s"\n')
         assert site.reload("reloaded")["settings"] == ["requests_per_account"]
-        assert [alice.ask(m.ListRooms) for _ in range(2)][1].code == "slow-down"
+        # What flowed out before may still be missing for some milliseconds: then the first is refused as well.
+        answers = [alice.ask(m.ListRooms) for _ in range(4)]
+        refused = [answer.code for answer in answers if isinstance(answer, m.Refused)]
+        assert refused in (["slow-down"] * 3, ["slow-down"] * 4)
 
 
 def test_a_bad_setting_changes_nothing_not_even_the_certificate(site: Site) -> None:
