@@ -399,11 +399,14 @@ def all_of(seat: Seat) -> dict[str, Any]:
 
 def conversation_of(each: ConversationSnapshot) -> dict[str, Any]:
     """What of a conversation is the same in both runs."""
-    names = (
+    names: tuple[str, ...] = (
         "kind", "name", "members", "state", "own_bye", "their_bye", "trust", "topic", "owners", "inviters", "disputed",
         "absent", "heard", "life", "preferences",
     )  # fmt: skip
-    return {name: getattr(each, name) for name in names} | {"marked": [who for who, _, _ in each.marks]}
+    if each.state == "closed":  # its log is read no more: who is in it depends on what came before that
+        names = ("kind", "name", "state", "own_bye", "their_bye")
+    marked = [who for who, _, _ in each.marks if each.state != "closed"]
+    return {name: getattr(each, name) for name in names} | {"marked": marked}
 
 
 def line_of(line: Message) -> dict[str, Any]:
