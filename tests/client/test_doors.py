@@ -164,6 +164,7 @@ BROKEN: dict[checks.Check, tuple[Change, ...]] = {
     checks.IN_TIME: (say(until=NOW - 1), say(until=NOW + MONTHS)),
     checks.BY_LINE: (lambda before, offered: (replace(before, line=CAROL.key), offered),),
     checks.NOT_BACK: (lambda before, offered: trust(epoch=offered.epoch)(before, offered),),
+    checks.NOT_AGAIN: (lambda before, offered: trust(epoch=offered.epoch)(replace(before, standing="gone"), offered),),
     checks.NOT_BELOW: (lambda before, offered: trust(epoch=offered.epoch + 1)(before, offered),),
     checks.FOLLOWS: (offer(steps=None),),
     checks.ANCHORED: (offer(signer=CAROL), offer(signer=None)),
