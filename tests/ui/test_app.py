@@ -331,7 +331,7 @@ def test_a_poor_locale_lets_a_terminal_show_what_others_say() -> None:
         terminal.wait(lambda: any("You are in." in row for row in terminal.rows))
         terminal.type("/go bob")
         terminal.send(b"\r")
-        terminal.wait(lambda: any("You are talking in bob now." in row for row in terminal.rows))
+        terminal.wait(lambda: any("You are talking with bob now." in row for row in terminal.rows))
         terminal.type("one Enter")
         terminal.send(b"\r")
         terminal.wait(lambda: any(row.endswith("alice: one Enter") for row in terminal.rows))
