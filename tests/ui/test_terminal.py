@@ -482,3 +482,23 @@ def test_who_is_in_no_conversation_reads_whether_there_are_any() -> None:
     play(*seated(), act)
     mail = Mail()
     play(ScriptedClient(mail.put), mail, act)
+
+
+def test_a_crash_ends_it_and_shows_nothing_of_what_was_held_then(capfd: pytest.CaptureFixture[str]) -> None:
+    client, mail = seated()
+    app = FullScreen(client, mail)
+
+    def fall() -> None:
+        kept = "glacier tulip harvest"
+        raise RuntimeError(f"{len(kept)} letters")
+
+    async def run() -> None:
+        async with app.run_test() as pilot:
+            app.call_later(fall)
+            while app.failure is None:
+                await pilot.pause(0.02)
+
+    with pytest.raises(RuntimeError, match="21 letters"):
+        asyncio.run(run())
+    assert str(app.failure) == "21 letters"  # for whoever runs it
+    assert "glacier" not in "".join(capfd.readouterr())  # Textual's own report prints what was in variables
