@@ -502,3 +502,20 @@ def test_a_crash_ends_it_and_shows_nothing_of_what_was_held_then(capfd: pytest.C
         asyncio.run(run())
     assert str(app.failure) == "21 letters"  # for whoever runs it
     assert "glacier" not in "".join(capfd.readouterr())  # Textual's own report prints what was in variables
+
+
+def test_escape_closes_first_what_one_is_in() -> None:
+    client, mail = seated()
+
+    async def act(app: FullScreen, pilot: Pilot[ExitCode]) -> None:
+        app.action_stay()
+        await until(pilot, lambda: "To leave" in screen(app))
+        await pilot.press("ctrl+f")
+        await until(pilot, lambda: app.query_one("#pane").has_focus_within)
+        await pilot.press("escape")
+        await until(pilot, lambda: not app.pane)
+        assert "To leave" in screen(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: "To leave" not in screen(app))
+
+    play(client, mail, act)

@@ -679,6 +679,8 @@ class FullScreen(App[ExitCode]):
             self.context = None
             self._draw_context()
             self.composer.write("")
+        elif self.pane and self.query_one("#pane").has_focus_within:  # what one is in goes first
+            self.hide_pane()
         elif self._answers:
             self.forget_answers()
         elif self.pane:
