@@ -12,6 +12,7 @@ from securechat.client.events import (
     Disconnected,
     Done,
     Event,
+    FileSent,
     Held,
     PresenceChanged,
     Received,
@@ -122,11 +123,9 @@ def test_a_file_on_its_way_is_shown_until_it_has_arrived() -> None:
     timeline.fold(TransferEnded(SENDS, ""))
     assert timeline.rows[-1] != ROWS[-1]
     timeline.fold(Transferred(SENDS))
-    client.on_their_way = (SENDS,)
-    timeline.fold(Done(command=9))  # something else
+    timeline.fold(Done(command=4))  # that it was said: it may be on its way still
     assert timeline.rows[-1] == ROWS[-1]
-    client.on_their_way = ()
-    timeline.fold(Done(command=4))
+    timeline.fold(FileSent(SENDS))
     assert timeline.rows[-1] != ROWS[-1]
     client.on_their_way = (SENDS,)
     assert Timeline(client, CLUB.id).rows[-1] == ROWS[-1]  # it was on its way before we came
