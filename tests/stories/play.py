@@ -52,7 +52,7 @@ class Seat:
     def __init__(self, terminal: Terminal) -> None:
         self.terminal = terminal
         self.is_there = True
-        self._claimed: set[int] = set()  # rows
+        self._claimed: set[tuple[int, str]] = set()  # rows, and what stood there: a prompt that goes moves lines up
         self._heard = 0  # notices that are claimed
 
     def lines(self) -> list[tuple[int, str]]:
@@ -69,8 +69,8 @@ class Seat:
     def claim(self, text: str) -> bool:
         """Whether a line with a text in it is there that was not claimed yet. It is now."""
         for number, line in self.lines():
-            if number not in self._claimed and text in line and number != self.terminal.cursor_at:
-                self._claimed.add(number)
+            if (number, line) not in self._claimed and text in line and number != self.terminal.cursor_at:
+                self._claimed.add((number, line))
                 return True
         return False
 
