@@ -1,12 +1,11 @@
 """Make the pictures of the page, docs/page.png and docs/page-phone.png: a conversation that nobody has had.
 
-    .venv/bin/python scripts/page_pictures.py
+    .venv/bin/python -m scripts.page_pictures
 
 Taken by Chromium, with the fonts that are installed here.
 """
 
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -15,16 +14,15 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
-ROOT: Final = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from securechat.client.message import Attached, Message, Quote, Reaction
+from securechat.client.snapshot import ConversationSnapshot
+from securechat.ui.web.app import Inbox, feed
+from securechat.ui.web.screen import Screen
+from securechat.ui.web.serving import Server
+from tests.support.browser import Browser, browsers
+from tests.support.scripted import ScriptedClient, conversation
 
-from securechat.client.message import Attached, Message, Quote, Reaction  # noqa: E402  # found by the line above
-from securechat.client.snapshot import ConversationSnapshot  # noqa: E402
-from securechat.ui.web.app import Inbox, feed  # noqa: E402
-from securechat.ui.web.screen import Screen  # noqa: E402
-from securechat.ui.web.serving import Server  # noqa: E402
-from tests.support.browser import Browser, browsers  # noqa: E402
-from tests.support.scripted import ScriptedClient, conversation  # noqa: E402
+ROOT: Final = Path(__file__).resolve().parents[1]
 
 CLUB: Final = replace(
     conversation("#sailing", "invite", members=("alice", "bob", "carol", "dmitri")),

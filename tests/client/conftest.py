@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from securechat.client import commands
 from securechat.server.sequencer import tokens
 from tests.support.cheap import verify_each_signature_once
 from tests.support.memory_server import MemoryServer
@@ -52,3 +53,13 @@ def people(server: MemoryServer, tmp_path: Path) -> Iterator[Callable[..., list[
     yield make
     for person in everybody:
         person.stop()
+
+
+@pytest.fixture
+def lobby(people: Callable[..., list[Person]]) -> list[Person]:
+    """Alice and bob in #lobby, which belongs to nobody."""
+    everybody = people("alice", "bob")
+    for person in everybody:
+        person.do(commands.JoinRoom("#lobby"))
+        settle(*everybody)
+    return everybody

@@ -19,16 +19,6 @@ OTHER = b"k" * 32
 
 
 @pytest.fixture
-def lobby(people: World) -> list[Person]:
-    """Alice and bob in #lobby."""
-    everybody = people("alice", "bob")
-    for person in everybody:
-        person.do(commands.JoinRoom("#lobby"))
-        settle(*everybody)
-    return everybody
-
-
-@pytest.fixture
 def den(people: World) -> list[Person]:
     """Alice and bob in alice's #den, which he was invited to."""
     alice, bob = people("alice", "bob")

@@ -18,16 +18,12 @@ OTHER = b"k" * 32
 
 
 @pytest.fixture
-def lobby(people: World) -> list[Person]:
-    """Alice and bob have spoken in #lobby, which belongs to nobody."""
-    everybody = people("alice", "bob")
-    for person in everybody:
-        person.do(commands.JoinRoom("#lobby"))
-        settle(*everybody)
-    for person in everybody:
+def lobby(lobby: list[Person]) -> list[Person]:
+    """Both of them have spoken in #lobby, which belongs to nobody."""
+    for person in lobby:
         person.say("#lobby", f"{person.name} is here")
-        settle(*everybody)
-    return everybody
+        settle(*lobby)
+    return lobby
 
 
 def decide(alice: Person, decision: str, bob: Person, *, his: bool = True) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from securechat.client.media.child import Child, MediaError
 from securechat.client.media.voice import Note, length_of, play_into, record, samples_of
-from securechat.client.media.worker import BARS, MAX_SECONDS, VOICE
+from securechat.client.media.worker import BARS, MAX_SECONDS, VOICE, webm
 from securechat.content.registry import MAX_NOTE
 from tests.support.sounds import RATE, correlation, damaged, energies, note, packets_of, speech, wav
 from tests.support.sounds import samples_of as samples_in
@@ -126,18 +126,6 @@ def test_nothing_else_in_that_container_does() -> None:
             record(of(codec, "matroska"))
     with pytest.raises(MediaError, match="damaged|no sound"):
         record(webm(record(wav(speech(300))).opus)[:60])
-
-
-def webm(note: bytes) -> bytes:
-    """A voice note in the container that browsers record in."""
-    made = io.BytesIO()
-    with av.open(io.BytesIO(note), format="ogg") as source, av.open(made, "w", format="webm") as target:
-        out = target.add_stream_from_template(source.streams.audio[0])
-        for packet in source.demux(audio=0):
-            if packet.dts is not None:
-                packet.stream = out
-                target.mux(packet)
-    return made.getvalue()
 
 
 OTHERS: dict[str, tuple[Callable[[], bytes], str]] = {

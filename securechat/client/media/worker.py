@@ -297,10 +297,10 @@ def prepare(jobs: str) -> None:
             file.writeframes(bytes(2 * FRAME))
         note = encode(example.getvalue())[4 + BARS :]
         decode(note)
-        encode(_webm(note))
+        encode(webm(note))
 
 
-def _webm(note: bytes) -> bytes:
+def webm(note: bytes) -> bytes:
     """Put a voice note into the container that browsers record in."""
     import av
 
