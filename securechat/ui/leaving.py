@@ -21,12 +21,17 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasatt
 
 @contextmanager
 def quiet(fd: int) -> Iterator[None]:
-    """While in it, a terminal does not echo by itself what is typed between two prompts; then it is as before."""
+    """While in it, a terminal keeps what is typed between two prompts as it is, and echoes none; then it is as before.
+
+    It makes no lines of it either: a Ctrl-D that it takes for the end of one would never reach the next prompt.
+    """
     if sys.platform == "win32":
         yield
         return
     before = termios.tcgetattr(fd)
-    silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    keys = list(before[6])
+    keys[termios.VMIN], keys[termios.VTIME] = 1, 0  # a read waits for one byte; elsewhere they mean other keys
+    silent = [*before[:3], before[3] & ~(termios.ECHO | termios.ICANON), *before[4:6], keys]
     termios.tcsetattr(fd, termios.TCSADRAIN, silent)
     try:
         yield

@@ -365,6 +365,18 @@ def test_a_terminal_that_can_only_be_written_on_is_enough_to_talk(leaves: bytes)
         assert b"\x1b" not in terminal.output
 
 
+def test_a_notice_that_comes_while_no_line_is_edited_comes_with_the_next() -> None:
+    with Terminal(COMMAND) as terminal:
+        terminal.wait(lambda: any("You are in." in row for row in terminal.rows))
+        terminal.type("/unlock")
+        terminal.send(b"\r")
+        terminal.wait(lambda: terminal.cursor_row == "Password:")
+        terminal.order("say bob Hello!")
+        terminal.wait(lambda: any("Hello!" in row for row in terminal.rows))
+        terminal.send(b"correct horse\r")
+        terminal.wait(lambda: b"\a" in terminal.output)
+
+
 def test_a_terminal_that_can_only_be_written_on_shows_no_password() -> None:
     with Terminal(COMMAND, environment={"TERM": "dumb"}) as terminal:
         terminal.wait(lambda: any("You are in." in row for row in terminal.rows))
@@ -423,8 +435,8 @@ def test_a_quiet_terminal_echoes_nothing_by_itself_and_is_as_before_then() -> No
     try:
         before = termios.tcgetattr(theirs)
         with quiet(theirs):
-            os.write(ours, b"typed too early\n")
-            assert os.read(theirs, 100) == b"typed too early\n"
+            os.write(ours, b"typed too early\n\x04")
+            assert os.read(theirs, 100) == b"typed too early\n\x04"  # a whole line, and what ends the program
             os.write(theirs, b"shown")
             assert os.read(ours, 100).strip() == b"shown"  # what was typed would be before it
         assert termios.tcgetattr(theirs) == before

@@ -210,9 +210,17 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
             if (loop := app.loop) is not None:
                 loop.call_soon_threadsafe(act)
 
+    sequences: SimpleQueue[str] = SimpleQueue()  # that wait for a line to be edited: between two none is
+
+    def write_sequences() -> None:
+        output = session.app.output  # what is printed has its sequences taken out; these are our own
+        while not sequences.empty():
+            output.write_raw(sequences.get())
+        output.flush()
+
     def write(sequence: str) -> None:
-        output = session.app.output  # what is printed has its sequences taken out; this is our own
-        at_prompt(session.app, lambda: (output.write_raw(sequence), output.flush()))
+        sequences.put(sequence)
+        at_prompt(session.app, write_sequences)
 
     terminal = sys.stdin.fileno()
 
@@ -221,6 +229,10 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
 
     chat = Chat(client, show, piped=False, room=room, ring=Ring(write), later=inbox.put)
     ended = Flag()
+
+    def begin() -> None:
+        write_sequences()
+        leave_prompt_if_ended()
 
     def leave_prompt_if_ended() -> None:
         app = asking[-1].app
@@ -248,7 +260,7 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
         with asked(lambda: chat.prompt):
             text = session.prompt(
                 prompt, rprompt=lambda: chat.status, refresh_interval=REFRESH_SECONDS,
-                pre_run=leave_prompt_if_ended,
+                pre_run=begin,
             )  # fmt: skip
         told[0] = -TOLD_SECONDS  # the next line is told as soon as it begins
         try:
