@@ -96,8 +96,8 @@ def _talk(start: "Start", room: str, color: "Choice", theme: str, *, plain: bool
             return run_plain(core, inbox, room, color)
     if not is_wanted(color, terminal=True):
         os.environ["NO_COLOR"] = "1"  # what draws the screen asks for it
+    from securechat.ui.session.mail import Mail
     from securechat.ui.terminal.app import run_terminal  # only here: it takes a quarter of a second
-    from securechat.ui.terminal.mail import Mail
 
     mail, keys = Mail(), click.get_current_context().meta.get(KEYS, {})
     with open_client(start, mail.put) as core:

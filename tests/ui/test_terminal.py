@@ -19,10 +19,10 @@ from securechat.client.settings import ClientSettings
 from securechat.client.vault.vault import Vault
 from securechat.errors import UnreachableError
 from securechat.ui.exit_codes import ExitCode
+from securechat.ui.session.mail import Mail
 from securechat.ui.terminal.app import FullScreen
 from securechat.ui.terminal.blocks import Blocks
 from securechat.ui.terminal.keys import KEYS
-from securechat.ui.terminal.mail import Mail
 from securechat.ui.terminal.themes import LOOKS, THEMES
 from securechat.ui.text.states import NOBODY_HEARS, NOBODY_YET
 from securechat.ui.view.rows import Line, key_of

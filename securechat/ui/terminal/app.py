@@ -27,6 +27,9 @@ from securechat.errors import SecurechatError, UsageError
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.leaving import left_in_order
 from securechat.ui.ring import Ring
+from securechat.ui.session.mail import Leave, Mail
+from securechat.ui.session.pictures import Pictures, Seen
+from securechat.ui.session.screen import Session
 from securechat.ui.session.sharing import paths_like
 from securechat.ui.session.verbs import VERBS
 from securechat.ui.session.voice import Decoded
@@ -34,12 +37,9 @@ from securechat.ui.terminal import panes
 from securechat.ui.terminal.asking import Ask
 from securechat.ui.terminal.blocks import Block, Blocks
 from securechat.ui.terminal.composer import Composer
-from securechat.ui.terminal.drawing import draw, draw_item, heads
+from securechat.ui.terminal.drawing import draw, draw_item
 from securechat.ui.terminal.everything import Everything
 from securechat.ui.terminal.keys import KEYS, ON_A_MESSAGE
-from securechat.ui.terminal.mail import Leave, Mail
-from securechat.ui.terminal.pictures import Pictures, Seen
-from securechat.ui.terminal.session import Session
 from securechat.ui.terminal.themes import LOOKS, THEMES
 from securechat.ui.text.states import NOBODY_HEARS, NOBODY_YET
 from securechat.ui.text.trust import beside
@@ -47,6 +47,7 @@ from securechat.ui.text.wording import Sentence, people
 from securechat.ui.view.completion import Candidate, complete
 from securechat.ui.view.lines import CONTINUATION, brief, sentence_line
 from securechat.ui.view.rows import Line, Notice, Row, key_of
+from securechat.ui.view.shown import heads
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient

@@ -18,9 +18,7 @@ from securechat.ui.text.trust import AGAINST, TRUST, beside
 from securechat.ui.text.wording import names_of, size_of
 from securechat.ui.view.lines import WHY_NO_QUOTE, became_of, brief, what_it_is
 from securechat.ui.view.rows import Beginning, Day, Item, Line, Moving, New, Notice, Person, Row, local_time
-
-TOGETHER: Final = 300_000
-"""Milliseconds within which what one person says stands under one name."""
+from securechat.ui.view.shown import STATES, hue_of, in_short
 
 BAR: Final = "▎"
 """Begins each line of what somebody said, in the colour of their name."""
@@ -94,19 +92,7 @@ def strip_of(spans: Iterable[Span], columns: int) -> Strip:
 
 def name_style(sender: str, look: Look, *, own: bool) -> Style:
     """Return the colour of a name: the same one each time."""
-    mixed = 0
-    for each in sender.encode():
-        mixed = (mixed * 167 + each) % 65_521
-    return look.own if own else look.names[mixed % len(look.names)]
-
-
-def heads(row: Row, before: Row | None) -> bool:
-    """Whether a row stands under a name of its own: another one spoke before, or it is a while ago."""
-    if not (isinstance(row, Line) and isinstance(before, Line)):
-        return True
-    if row.sender != before.sender or row.trust != before.trust or row.action or before.action:
-        return True
-    return bool(row.time and before.time) and row.time - before.time > TOGETHER
+    return look.own if own else look.names[hue_of(sender) % len(look.names)]
 
 
 def draw(
@@ -356,26 +342,10 @@ def draw_item(item: Item, columns: int, look: Look, *, here: bool) -> list[Strip
             Span(" " * max(1, columns - 1 - used - cell_len(count)), look.text),
             Span(count, (look.mention if item.mentioned else look.text) + Style(bgcolor=look.chip.bgcolor, bold=True)),
         ]
-    state = {
-        "requested": "asked; no answer yet", "request": "wants to talk: /accept", "closed": "over",
-        "stopped": "stopped",
-    }.get(item.state, "")  # fmt: skip
-    newest = "" if item.newest is None else _in_short(item.newest, direct=item.kind == "direct")
+    state = STATES.get(item.state, "")
+    newest = "" if item.newest is None else in_short(item.newest, direct=item.kind == "direct")
     below = [Span(f" {cut(state or newest, columns - 2)}", look.warning if state else look.quiet)]
     return [strip_of(title, columns), strip_of(below, columns), strip_of([], columns)]
-
-
-def _in_short(line: Line, *, direct: bool) -> str:
-    if line.deleted_by:
-        text = "deleted"
-    elif line.problem:
-        text = line.problem
-    elif line.file is not None:
-        text = f"{what_it_is(line.file)}"
-    else:
-        text = line.text
-    who = "you: " if line.own else "" if direct else f"{line.sender}: "
-    return f"{who}{' '.join(text.split())}"
 
 
 def draw_person(person: Person, columns: int, look: Look) -> list[Strip]:
@@ -399,7 +369,7 @@ def draw_found(title: str, line: Line, columns: int, look: Look) -> list[Strip]:
     when = f"{local_time(line.time):%d %b %Y %H:%M}" if line.time else ""
     name = Span(f" {line.sender}", name_style(line.sender, look, own=line.own))
     head = [name, Span(f"  {title}  {when}", look.quiet)]
-    text = [Span(f" {cut(_in_short(line, direct=True), columns - 2)}", look.text)]
+    text = [Span(f" {cut(in_short(line, direct=True), columns - 2)}", look.text)]
     return [strip_of(each, columns) for each in (head, text, [])]
 
 

@@ -1,4 +1,4 @@
-"""A person's session on the full screen: what is typed goes the way that it goes in the line mode, and what comes in
+"""A person's session where rows are drawn: what is typed goes the way that it goes in the line mode, and what comes in
 becomes rows, not lines."""
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ _ELSEWHERE: Final = (Connected, Disconnected, LoggedIn, PresenceChanged, SafetyN
 
 
 class Session(Chat):
-    """What one does on a full screen."""
+    """What one does on a full screen, or in a window."""
 
     def __init__(
         self,

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from securechat.client.events import Event
+from securechat.ui.session.pictures import Seen
 from securechat.ui.session.voice import Decoded
-from securechat.ui.terminal.pictures import Seen
 from securechat.value import value
 
 
