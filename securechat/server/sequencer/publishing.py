@@ -57,6 +57,12 @@ class _Plan:
     changed: frozenset[bytes]
     identity_key: bytes  # the account's, afterwards
 
+    @property
+    def told(self) -> list[Statement]:
+        """The statements that become entries of logs."""
+        links = (link for run in self.runs for link in run)
+        return [link for link in links if isinstance(link, Statement) and link.action != "restart"]
+
 
 class Publishing:
     """Requires holding the turn."""
@@ -115,6 +121,8 @@ class Publishing:
         plan = self._plan(session, checked.links)
         if plan is not None:
             self._check_space(checked.links)
+            for statement in plan.told:
+                self._revoking.check_clock(statement)
             # Not before: whoever holds no identity key must not spend what its owner may have to revoke with.
             self._rates.statements.take(session.account, self._turn.now, len(checked.links))
             self._take(session, request, plan)
@@ -245,9 +253,8 @@ class Publishing:
             self._directory.put_key_packages(session.device, request.key_packages, request.last_resort)
         if plan.gone:
             self._tokens.keep_only(account, session.device if session.device not in plan.gone else b"")
-        for link in (link for run in plan.runs for link in run):
-            if isinstance(link, Statement) and link.action != "restart":
-                self._revoking.publish(link)
+        for statement in plan.told:
+            self._revoking.publish(statement)
         for device in plan.gone:
             self._turn.after(lambda device=device: self._expel(account, device))  # type: ignore[misc]  # bound at once
         if plan.changed:

@@ -30,16 +30,21 @@ class Revoking:
         self._conversations = conversations
         self._leases = leases
 
-    def publish(self, statement: Statement) -> None:
-        """Put a checked statement into the logs concerned. Raises RefusedError while nobody knows what time it is."""
-        if statement.action == "revoke":
-            conversations = self._store.of_device((statement.account, statement.device_id))
-        else:
-            conversations = self._store.of_account(statement.account)
-        if conversations:
+    def check_clock(self, statement: Statement) -> None:
+        """Raise RefusedError while nobody knows what time it is, if a log would have to date a statement."""
+        if self._concerned(statement):
             self._turn.check_clock()
-        for conversation_id in conversations:
+
+    def publish(self, statement: Statement) -> None:
+        """Put a checked statement into the logs concerned."""
+        for conversation_id in self._concerned(statement):
             self.append(self._conversations.find(conversation_id, self._turn.now), statement)
+
+    def _concerned(self, statement: Statement) -> list[bytes]:
+        """Return the conversations of what a statement is about."""
+        if statement.action == "revoke":
+            return self._store.of_device((statement.account, statement.device_id))
+        return self._store.of_account(statement.account)
 
     def append(self, conversation: Conversation, statement: Statement, kind: int = STATEMENT) -> None:
         """Put a checked statement into one log, if what it is about has a leaf there.

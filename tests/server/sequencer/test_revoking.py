@@ -268,6 +268,26 @@ def test_on_a_full_disk_nothing_of_it_happens(
     assert server.head(room).seq == seq + 2
 
 
+def test_while_nobody_knows_what_time_it_is_a_device_is_revoked_if_no_log_has_to_say_when(
+    server: MemoryServer, enter: Enter, club: tuple[Person, Person, Person, bytes]
+) -> None:
+    alice, bob, _, room = club
+    dave = enter("dave")  # in no conversation
+    by = {device: beside(device) for device in (bob, dave)}
+    seq = server.head(room).seq
+    server.leap = 50 * 86_400.0
+    statement = by[bob].state("revoke", bob.certificate().signature_key, device_id=bob.device)
+    refused(publish(by[bob], statement), "busy")
+    assert server.head(room).seq == seq
+    assert isinstance(alice.ask(m.FetchKeyPackages, "bob"), m.KeyPackages)  # nothing of it has happened
+    revoke(dave, by[dave])
+    assert dave.ended().closing is not None
+    server.leap = 0.0
+    assert isinstance(publish(by[bob], statement), m.Published)  # the twin
+    assert list(server.head(room).revocations.values()) == [statement.encode()]
+    assert bob.ended().closing is not None
+
+
 def test_a_device_is_not_added_once_it_is_revoked(
     enter: Enter, club: tuple[Person, Person, Person, bytes]
 ) -> None:

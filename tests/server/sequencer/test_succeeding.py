@@ -188,6 +188,22 @@ def test_on_a_full_disk_nothing_of_it_happens(
     assert server.head(room).seq == seq + 1
 
 
+def test_while_nobody_knows_what_time_it_is_nothing_of_it_happens_either(
+    server: MemoryServer, club: tuple[Person, Person, Person, bytes]
+) -> None:
+    _, bob, _, room = club
+    heir = heir_of(bob)
+    statement, first = bob.state("succeed", heir.identity_key, successor=heir.identity), heir.certify()
+    server.leap = 50 * 86_400.0
+    refused(publish(bob, statement, first), "busy")
+    assert server.head(room).revocations == {}
+    assert server.store.directory.identity_key("bob") == bob.identity_key
+    server.leap = 0.0
+    assert isinstance(publish(bob, statement, first), m.Published)  # the twin
+    assert list(server.head(room).revocations.values()) == [statement.encode()]
+    assert server.store.directory.identity_key("bob") == heir.identity_key
+
+
 # --- contesting ------------------------------------------------------------------------------------------------------
 
 
