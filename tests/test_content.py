@@ -216,6 +216,7 @@ def test_an_edit_leaves_all_but_the_text(body: Body) -> None:
 
 
 def test_what_waits_gets_the_name_of_what_it_is_about_with_its_place() -> None:
+    assert NAMELESS.number == 0  # numbers begin with 1: no message has it
     for body in EXAMPLES:
         if hasattr(body, "about"):
             waits = unplaced(encode_body(msgspec.structs.replace(body, about=NAMELESS)), 5)

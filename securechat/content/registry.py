@@ -377,6 +377,7 @@ _BY_NAME: Final = {kind.name: kind for kind in KINDS}
 _BY_BODY: Final = {kind.body: kind for kind in KINDS}
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_stand_in: Final = msgspec.msgpack.Decoder(_StandIn).decode
+_decode_file: Final = msgspec.msgpack.Decoder(File).decode
 _DECODERS: Final = {kind.name: msgspec.msgpack.Decoder(kind.body).decode for kind in KINDS}
 
 
@@ -419,8 +420,7 @@ def stand_in(kind: str, data: bytes) -> str:
 
 def file_of(kind: str, data: bytes) -> File | None:
     """Return the file that a body, decoded before, brings; None: it is of another kind."""
-    body = _DECODERS[kind](data) if kind == "file" else None
-    return body if isinstance(body, File) else None
+    return _decode_file(data) if kind == "file" else None
 
 
 def is_message(kind: str) -> bool:

@@ -601,7 +601,10 @@ def test_only_the_one_spelling_of_a_name_can_be_registered(
 
 def test_names_are_unique_whatever_their_case(store: AccountStore) -> None:
     store.add("straße", HASH).result(PATIENCE)
-    assert refused(store.add("strasse", HASH).result) == "name-taken"
+    for name, told in (("strasse", "strasse is taken"), ("straße", "straße is taken")):
+        with pytest.raises(RefusedError, match=told) as caught:
+            store.add(name, HASH).result(PATIENCE)
+        assert caught.value.code == "name-taken"
     assert store.get("strasse") is None
     assert store.get("straße")
 
@@ -760,7 +763,13 @@ def test_the_hashes_we_make_are_hashes_we_read() -> None:
 
 def test_the_workers_leave_a_processor_for_the_chat() -> None:
     processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    assert {1: 1, 2: 1}.get(processors, 2) == passwords.WORKERS
+    assert passwords.workers_on(processors) == passwords.WORKERS
+    assert [passwords.workers_on(number) for number in (1, 2, 3, 4, 64)] == [1, 1, 2, 2, 2]
+
+
+def test_a_hash_costs_what_owasp_asks_for_and_all_at_once_92_mib() -> None:
+    assert (passwords.COST.memory_cost, passwords.COST.time_cost, passwords.COST.parallelism) == (46 << 10, 1, 1)
+    assert passwords.MAX_WORKERS * passwords.COST.memory_cost == 92 << 10
 
 
 def test_few_hash_at_once_some_wait_and_the_next_is_told_busy(

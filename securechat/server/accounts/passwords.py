@@ -34,11 +34,18 @@ Value = TypeVar("Value")
 MAX_WORKERS = 2
 """Hashes computed at once, on any machine: bounds their memory to 92 MiB."""
 
-_PROCESSORS = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
-WORKERS = max(1, min(MAX_WORKERS, _PROCESSORS - 1))
-"""Hashes computed at once on this machine: one processor is left for the chat. With two on two processors, people's
-slowest messages take five times as long while others guess at passwords; with one, at most twice."""
+def workers_on(processors: int) -> int:
+    """Return how many hashes are computed at once on so many processors: one of these is left for the chat.
+
+    With two on two processors, people's slowest messages take five times as long while others guess at passwords; with
+    one, at most twice.
+    """
+    return max(1, min(MAX_WORKERS, processors - 1))
+
+
+WORKERS = workers_on(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
+"""Hashes computed at once on this machine."""
 
 NICENESS = 10
 """Added to the workers' own: another thread that wants the same processor gets nine times as much of it."""

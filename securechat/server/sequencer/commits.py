@@ -165,9 +165,9 @@ class Commits:
         conversation.lease_queue.offered.clear()  # every offer was for the epoch before
 
     def _follow_leaf(self, head: Head, certificate: DeviceCertificate) -> None:
-        """Note which certificate a member has in its leaf by now."""
+        """Note which certificate a member has in its leaf by now; who comes back gets a new place all the same."""
         member = head.place(certificate.who)
-        if member is not None and member.last_seq is None and member.leaf_seq != certificate.seq:
+        if member is not None and member.leaf_seq != certificate.seq:
             member.leaf_seq = certificate.seq
             self._store.put_members(head.id, [member])
 

@@ -122,6 +122,19 @@ def test_a_place_of_before_keys_were_kept_is_that_of_a_published_device(
     assert isinstance(heir.ask(m.Resync, room), m.JoinOffer)
 
 
+def test_a_place_of_before_keys_were_kept_stays_where_it_was_when_its_device_commits(
+    server: MemoryServer, staff: tuple[Person, Person, bytes]
+) -> None:
+    _, bob, room = staff
+    place = server.head(room).place(bob.certificate().who)
+    assert place is not None
+    place.identity_key, began = b"", place.join_seq
+    assert isinstance(bob.change(room), m.Accepted)
+    after = server.head(room).place(bob.certificate().who)
+    assert after is not None
+    assert after.join_seq == began
+
+
 def test_who_has_the_account_and_another_identity_key_is_no_heir(
     server: MemoryServer, enter: Enter, staff: tuple[Person, Person, bytes]
 ) -> None:

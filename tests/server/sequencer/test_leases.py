@@ -179,6 +179,19 @@ def test_a_lease_whose_commit_is_refused_goes_to_the_next_at_once(
     assert server.seconds == before
 
 
+@pytest.mark.parametrize(("seconds", "told"), [(1.5, 1500), (60.0, 2000)])
+def test_while_a_conversation_is_handed_back_it_is_told_when_to_come_again_and_open_from_that_moment(
+    server: MemoryServer, lobby: tuple[Person, bytes], seconds: float, told: int
+) -> None:
+    alice, room = lobby
+    conversation = server.sequencer._conversations.find(room, 0)
+    conversation.closed_until = server.seconds + seconds
+    refused = alice.change(room)
+    assert (refused.code, refused.retry_after) == ("not-now", told)
+    server.advance(conversation.closed_until)
+    assert isinstance(alice.change(room), m.Accepted)
+
+
 def test_an_offer_is_for_its_epoch_alone(server: MemoryServer, enter: Enter, lobby: tuple[Person, bytes]) -> None:
     alice, room = lobby
     dave = enter("dave")

@@ -276,6 +276,32 @@ def test_an_identity_key_is_replaced_by_who_knows_the_password_and_names_the_old
         assert (found.identity_key, len(found.links), found.more) == (new.identity_key, 2, False)
 
 
+def test_what_names_the_old_key_in_another_way_does_not_replace_it(enter: Enter) -> None:
+    old = enter("alice")
+    with Person(old.server, "alice") as new:
+        new.login(publish=False)
+        other = new.state("revoke", old.identity_key, device_id=bytes(16))
+        refused(publish(new, other, new.certify()), "identity-differs")
+        new.chain.clear()
+        restart = new.state("restart", old.identity_key)
+        assert isinstance(publish(new, restart, new.certify()), m.Published)
+
+
+def test_of_two_keys_that_a_new_one_names_it_replaces_the_last(enter: Enter) -> None:
+    """It could not be published before the account had got yet another one."""
+    old, bob = enter("alice"), enter("bob")
+    with Person(old.server, "alice") as new:
+        new.login(publish=False)
+        for keys in ([old.identity_key, bob.identity_key], [bob.identity_key, old.identity_key]):
+            new.chain.clear()
+            restarts = [new.state("restart", key) for key in keys]
+            reply = publish(new, *restarts, new.certify())
+            if keys[-1] == old.identity_key:
+                assert isinstance(reply, m.Published)
+            else:
+                refused(reply, "identity-differs")
+
+
 def test_a_token_does_not_replace_an_identity_key(enter: Enter) -> None:
     old = enter("alice")
     with Person(old.server, "alice") as thief:
