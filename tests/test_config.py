@@ -1,11 +1,12 @@
 import json
 from dataclasses import fields
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from securechat.errors import UsageError
-from securechat.server.config import RoomNames, ServerConfig, load_config
+from securechat.server.config import MAX_NETWORKS, Networks, RoomNames, ServerConfig, load_config
 from securechat.server.rate import Rate, Size
 
 RATES = [name for name, value in vars(ServerConfig()).items() if isinstance(value, Rate)]
@@ -36,7 +37,7 @@ def test_every_setting_can_stand_in_the_file_and_in_the_environment(tmp_path: Pa
         "max_clients": 2, "max_clients_per_address": 2,
         "registration": "invite", "invite_code": "i", "metrics_port": 3, "durability": "memory",
         "show_ciphertext": True, "log_level": "debug", "rooms": "#b #A", "bytes_per_account": "3 GiB",
-        "disk_floor": "5 MiB",
+        "disk_floor": "5 MiB", "trusted_proxies": "fd00:5::/64 10.0.0.5",
         "blob_bytes_per_account": "1 GiB", "blob_bytes": "2 TiB", "blob_days": 9, **dict.fromkeys(RATES, "7 + 0.5/s"),
     }  # fmt: skip
     toml = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
@@ -50,6 +51,7 @@ def test_every_setting_can_stand_in_the_file_and_in_the_environment(tmp_path: Pa
         registration="invite", invite_code="i", metrics_port=3, durability="memory",
         show_ciphertext=True, log_level="debug", rooms=RoomNames(("#a", "#b")),
         bytes_per_account=Size(3 << 30), disk_floor=Size(5 << 20),
+        trusted_proxies=Networks((ip_network("10.0.0.5"), ip_network("fd00:5::/64"))),
         blob_bytes_per_account=Size(1 << 30), blob_bytes=Size(2 << 40), blob_days=9,
         **dict.fromkeys(RATES, Rate(7, 0.5)),
     )  # fmt: skip
@@ -128,6 +130,9 @@ def test_an_unknown_setting_is_an_error_that_names_file_and_line(tmp_path: Path,
         ("port = true", "line 1, port: Expected `int`, got `bool`"),
         ("port = 44.5", "line 1, port: Expected `int`"),
         ("max_clients = 0", "line 1, max_clients: Expected `int` >= 1"),
+        ('trusted_proxies = "10.0.0.5 balancer"', "line 1, trusted_proxies: Expected addresses or networks"),
+        ('trusted_proxies = "10.0.0.5/24"', "trusted_proxies: Expected addresses or networks"),
+        (f'trusted_proxies = "{"::1 " * (MAX_NETWORKS + 1)}"', "trusted_proxies: Expected at most 64 addresses"),
         ('rooms = "#lobby help"', "line 1, rooms: Expected names of rooms: a room's name begins with '#'"),
         (f'rooms = "{" ".join(f"#x{number}" for number in range(65))}"', "rooms: Expected at most 64 names of rooms"),
         ('attempts_per_account = "5"', "line 1, attempts_per_account: Expected a burst and a rate, as in `200 . 5/s`"),

@@ -11,7 +11,7 @@ import click
 import pytest
 from prometheus_client import CollectorRegistry
 
-from securechat.server.config import ServerConfig, load_config
+from securechat.server.config import Networks, ServerConfig, load_config
 from securechat.server.operator.metrics import ServerCollector
 from securechat.server.rate import Rate
 from securechat.server.status import Counters, Status
@@ -94,6 +94,6 @@ def test_the_readme_tells_every_setting_with_its_default() -> None:
     expected = {}
     for name, value in vars(ServerConfig()).items():
         if not isinstance(value, Rate):  # which are in the threat model, and in a test of their own
-            shown = "none" if value in ("", None) else str(value) if type(value) is int else f"`{value}`"
+            shown = "none" if value in ("", None, Networks()) else str(value) if type(value) is int else f"`{value}`"
             expected[f"`{name}`"] = shown.replace("False", "false")
     assert told == expected

@@ -252,7 +252,8 @@ class Server:
         opened.callback(self._end_sessions)
         for thread in self._threads:
             thread.start()
-        self._acceptor = Acceptor(listener, self._accept)
+        # Whom the operator trusts now: a reload may change it.
+        self._acceptor = Acceptor(listener, self._accept, lambda host: self._config.trusted_proxies.hold(host))
         opened.callback(self._acceptor.stop)
         self._acceptor.start()
         if admin is not None:  # stopped first: what is being done for the operator needs all the others

@@ -8,6 +8,7 @@ because somebody believes that setting to be in force; other SECURECHAT_ variabl
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_type_hints
 
@@ -32,6 +33,9 @@ BLOBS_FOLDER = "blobs"
 MAX_ROOMS = 64
 """Rooms that the operator names."""
 
+MAX_NETWORKS = 64
+"""Of load balancers: each new connection is compared with all of them."""
+
 Title = Annotated[str, Meta(max_length=MAX_GREETING)]
 
 
@@ -52,6 +56,34 @@ class RoomNames(frozenset[str]):
     def __str__(self) -> str:
         """The written form."""
         return " ".join(sorted(self))
+
+
+class Networks(frozenset[IPv4Network | IPv6Network]):
+    """Addresses and networks, written with blanks between them: `10.0.0.5 fd00:5::/64`."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the written form. Raises ValueError."""
+        words = text.split()
+        if len(words) > MAX_NETWORKS:
+            raise ValueError(f"Expected at most {MAX_NETWORKS} addresses")
+        try:
+            return cls(map(ip_network, words))
+        except ValueError as error:  # of an address in the written form: it is no secret
+            raise ValueError(f"Expected addresses or networks, as in `10.0.0.5 fd00:5::/64`: {error}") from None
+
+    def __str__(self) -> str:
+        """The written form."""
+        return " ".join(sorted(map(str, self)))
+
+    def hold(self, host: str) -> bool:
+        """Whether an address is one of these. An IPv6 address may have a zone, and may be one of IPv4."""
+        if not self:
+            return False
+        address = ip_address(host.partition("%")[0])
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in each for each in self)
 
 
 class BlobLimits(NamedTuple):
@@ -83,7 +115,10 @@ class ServerConfig:
     """Accounts that may be in at once; the rest wait in order."""
     max_clients_per_address: Annotated[int, Meta(ge=1, le=10_000)] | None = None
     """The same from one network address, an IPv4 address or an IPv6 /64; none: three quarters of `max_clients`. Set it
-    to `max_clients` where all clients seem to come from one address: behind a proxy, or in a container."""
+    to `max_clients` where all clients seem to come from one: in a container, or behind a proxy that says nothing."""
+    trusted_proxies: Networks = field(default_factory=Networks)
+    """Addresses of load balancers that say whose each connection is, by version 2 of the PROXY protocol. Whoever
+    connects from there has to say it; nobody else can."""
     registration: Literal["open", "closed", "invite"] = "open"
     invite_code: Annotated[str, Meta(max_length=64)] = field(default="", repr=False)
     """With registration `invite`: a code for everybody. Without one, only the codes that `securechat admin` makes are
@@ -200,7 +235,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 def _convert(name: str, value: object, where: str, *, strict: bool) -> object:
     try:
-        for written in (Rate, RoomNames, Size):
+        for written in (Networks, Rate, RoomNames, Size):
             if _TYPES[name] is written:
                 return written.parse(str(value))
         if isinstance(value, str) and _TYPES[name] is not Path:  # a path may be any bytes

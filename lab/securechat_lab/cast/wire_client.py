@@ -175,10 +175,11 @@ class WireClient(Client):
         receive_buffer: int | None = None,
         source: str = "127.0.0.1",
         versions: Sequence[int] = (limits.PROTOCOL_VERSION,),
+        announced: bytes = b"",
     ) -> None:
         """`source`: the address to connect from, `::1` by IPv6; Linux owns all of 127.0.0.0/8.
 
-        `versions`: the protocol versions that it claims to speak.
+        `versions`: the protocol versions that it claims to speak. `announced`: bytes before its own, as of a proxy.
         """
         self.socket = socket.socket(socket.AF_INET6 if source == "::1" else socket.AF_INET)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else the second of two waits 40 ms
@@ -187,6 +188,7 @@ class WireClient(Client):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(WAIT)
         self.socket.connect(("::1" if source == "::1" else "127.0.0.1", port))
+        self.socket.sendall(announced)
         self.tls = TLSConnection(context, server_side=False, server_hostname="127.0.0.1")
         self.begin(time.monotonic(), versions)
 
