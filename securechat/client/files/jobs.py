@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 
 from securechat import surroundings
 from securechat.client.files.placing import place, tidy
-from securechat.client.files.sealing import DamagedFileError, Digest, Progress, check_part, seal, unseal
+from securechat.client.files.sealing import DamagedFileError, Digest, Progress, check_parts, seal, unseal
 from securechat.client.media.sending import prepare
 from securechat.client.message import Disposition
 from securechat.errors import InternalError, SecurechatError, StorageError, UsageError
@@ -109,16 +109,16 @@ class Seal(Job):
 
 @value
 class Read(Job):
-    """Read a part of a sealed copy: its bytes."""
+    """Read parts of a sealed copy that follow each other: the bytes of each."""
 
     copy: Path
     offset: int
-    length: int
+    lengths: tuple[int, ...]
 
-    def run(self, _progress: Progress) -> bytes:
+    def run(self, _progress: Progress) -> list[bytes]:
         with self.copy.open("rb") as file:
             file.seek(self.offset)
-            return file.read(self.length)
+            return [file.read(length) for length in self.lengths]
 
 
 class LostError(StorageError):
@@ -160,25 +160,31 @@ def _check_room(*wanted: tuple[Path, int]) -> None:
 
 @value
 class Append(Job):
-    """Check the next part of a sealed file that is fetched, and write it: how many bytes the file has then."""
+    """Check the next parts of a sealed file that is fetched, and write them: how many bytes the file has then."""
 
     copy: Path
     offset: int
-    data: bytes = field(repr=False)
+    parts: list[bytes] = field(repr=False)
     key: bytes = field(repr=False)
     blob: bytes
     size: int
 
     def run(self, _progress: Progress) -> int:
-        check_part(self.data, self.offset, self.key, self.blob, self.size)
-        make_private_folder(self.copy.parent)
-        with os.fdopen(os.open(self.copy, _WRITE, PRIVATE), "wb") as file:
-            if os.fstat(file.fileno()).st_size < self.offset:
+        check_parts(self.parts, self.offset, self.key, self.blob, self.size)
+        try:
+            descriptor = os.open(self.copy, _WRITE, PRIVATE)
+        except FileNotFoundError:
+            raise LostError("its folder is not there any more.") from None
+        with os.fdopen(descriptor, "wb") as file:
+            there = os.fstat(descriptor).st_size
+            if there < self.offset:
                 raise LostError("what comes before it was not written.")
-            file.truncate(self.offset)
+            if there > self.offset:
+                file.truncate(self.offset)
             file.seek(self.offset)
-            file.write(self.data)
-        return self.offset + len(self.data)
+            for part in self.parts:
+                file.write(part)
+        return self.offset + sum(map(len, self.parts))
 
 
 @value

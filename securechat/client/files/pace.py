@@ -14,6 +14,10 @@ from securechat.wire.messages import Reply
 WINDOW: Final = 4
 """Parts on their way at once, of all files together: a quarter of a megabyte at first, which fills most connections."""
 
+AT_ONCE: Final = WINDOW // 2
+"""Parts that are asked for, read or written together, where that many can be: each step costs a unit of the engine, and
+the other half of them is on its way meanwhile."""
+
 QUICK_SECONDS: Final = 0.1
 """What a part takes at most, with those before it, for the next ones to be twice as large: up to `MAX_CHUNKS`."""
 
@@ -33,10 +37,10 @@ class Pace:
         self._slow = False
         self.chunks = 1  # of the next part
 
-    @property
-    def window(self) -> int:
-        """Parts that may be on their way at once."""
-        return 1 if self._slow else WINDOW
+    def room(self, in_flight: int) -> int:
+        """Return how many parts go on their way now, beside those that are: none, before several can."""
+        free = (1 if self._slow else WINDOW) - in_flight
+        return free if self._slow or free >= AT_ONCE else 0
 
     def timed(self, answer: Callable[[Reply], None]) -> Callable[[Reply], None]:
         """Return what takes the answer to a part that is asked for now, sees how long that took, and gives it on."""

@@ -13,6 +13,7 @@ from securechat.client.context import Context
 from securechat.client.conversations.registry import Registry
 from securechat.client.files.jobs import Append, Job, Measure, Reuse, Save, Unseal
 from securechat.client.files.linked import Linked
+from securechat.client.files.pace import AT_ONCE
 from securechat.client.files.sealing import Digest
 from securechat.client.files.transfer import Transfer
 from securechat.content.registry import File
@@ -123,19 +124,33 @@ class Saving:
             transfer.backoff.reset()
             transfer.told_code = ""
             transfer.arrived[offset] = part.data
-            while (data := transfer.arrived.pop(transfer.appended, None)) is not None:
-                row, file = transfer.row, transfer.file
-                self._context.jobs.append(Append(
-                    row.id, transfer.attempt, self._steps.copy_of(transfer), transfer.appended, data, file.key,
-                    file.blob, file.size, unwanted=transfer.unwanted,
-                ))  # fmt: skip
-                transfer.appended += len(data)
+            self._append(transfer)
 
         return take
 
-    def appended(self, transfer: Transfer, length: int) -> None:
+    def _append(self, transfer: Transfer) -> None:
+        """Give the disk what has arrived: several parts at once, unless no more are on their way."""
+        begin, parts = transfer.appended, list[bytes]()
+        while (part := transfer.arrived.get(begin)) is not None:
+            parts.append(part)
+            begin += len(part)
+        awaited = transfer.in_flight - transfer.appending - len(parts)
+        if not parts or (awaited and len(parts) < AT_ONCE):
+            return
+        for part in parts:
+            del transfer.arrived[transfer.appended]
+            transfer.appended += len(part)
+        transfer.appending += len(parts)
+        row, file = transfer.row, transfer.file
+        self._context.jobs.append(Append(
+            row.id, transfer.attempt, self._steps.copy_of(transfer), begin - sum(map(len, parts)), parts, file.key,
+            file.blob, file.size, unwanted=transfer.unwanted,
+        ))  # fmt: skip
+
+    def appended(self, transfer: Transfer, parts: int, length: int) -> None:
         """So much of it is here."""
-        transfer.in_flight -= 1
+        transfer.in_flight -= parts
+        transfer.appending -= parts
         transfer.done = length
         self._steps.tell(transfer)
         if length == transfer.total:

@@ -21,7 +21,7 @@ Everything here is streamed: memory holds a few chunks, however large a file is.
 
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import BinaryIO, Final, Self
 
@@ -144,18 +144,24 @@ def unseal(
         raise DamagedFileError("its content is not the one that the message names")
 
 
-def check_part(part: bytes, offset: int, key: bytes, blob: bytes, size: int) -> None:
-    """Raise `DamagedFileError` unless a part, of `wire.blobs.part_length`, is that of a sealed file of `size` bytes."""
+def check_parts(parts: Sequence[bytes], offset: int, key: bytes, blob: bytes, size: int) -> None:
+    """Raise `DamagedFileError` unless parts are those of a sealed file of `size` bytes from `offset` on.
+
+    Each has a length of `wire.blobs.part_length`.
+    """
     aead, commitment = _derive(key, blob)
-    at, total = 0, blob_length(size)
-    if not offset:
-        _check_commitment(part[:COMMITMENT_LENGTH], commitment)
-        at = COMMITMENT_LENGTH
-    while at < len(part):
-        number = (offset + at - COMMITMENT_LENGTH) // (CHUNK_BYTES + TAG_LENGTH)
-        sealed = part[at : at + CHUNK_BYTES + TAG_LENGTH]
-        at += len(sealed)
-        _open(aead, number, sealed, _associated(blob, last=offset + at == total))
+    total = blob_length(size)
+    for part in parts:
+        view, at = memoryview(part), 0
+        if not offset:
+            _check_commitment(part[:COMMITMENT_LENGTH], commitment)
+            at = COMMITMENT_LENGTH
+        while at < len(part):
+            number = (offset + at - COMMITMENT_LENGTH) // (CHUNK_BYTES + TAG_LENGTH)
+            sealed = view[at : at + CHUNK_BYTES + TAG_LENGTH]
+            at += len(sealed)
+            _open(aead, number, sealed, _associated(blob, last=offset + at == total))
+        offset += len(part)
 
 
 def new_key() -> bytes:
@@ -176,7 +182,7 @@ def _check_commitment(found: bytes, commitment: bytes) -> None:
         raise DamagedFileError("it was not encrypted under the key that the message has")
 
 
-def _open(aead: AESGCM, number: int, sealed: bytes, associated: bytes) -> bytes:
+def _open(aead: AESGCM, number: int, sealed: bytes | memoryview, associated: bytes) -> bytes:
     """Return what a chunk holds. Raises `DamagedFileError`."""
     try:
         return aead.decrypt(_nonce(number), sealed, associated)

@@ -25,6 +25,7 @@ class Transfer:
     next: int = 0  # the first one that is not on its way
     in_flight: int = 0
     appended: int = 0  # the first one that was not given to the disk
+    appending: int = 0  # parts that the disk was given, and has not written yet; they count as in flight
     arrived: dict[int, bytes] = field(default_factory=dict)  # parts by their offset, before they are given to the disk
     kept: bool = False  # some of what is here was fetched by an earlier session
     afresh: bool = False  # what is here is not to be used
@@ -62,7 +63,7 @@ class Transfer:
 
     def wait(self) -> None:
         """Ask anew how far it is: nothing that is on its way counts any more."""
-        self.stage, self.asked, self.in_flight = "waiting", False, 0
+        self.stage, self.asked, self.in_flight, self.appending = "waiting", False, 0, 0
         self.attempt += 1
         self.arrived.clear()
         if self.row.kind == "save":

@@ -22,7 +22,7 @@ take turns.
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final
 
@@ -204,11 +204,8 @@ class Transfers:
             self.end_with(transfer, "the message with it is gone.")
         for transfer in [*self._running.values()]:
             self._look_at(transfer)
-        while self._registry.connected and sum(each.in_flight for each in self._running.values()) < self._pace.window:
-            wanting = [each for each in self._running.values() if each.wants]
-            if not wanting:
-                break
-            self._ask_for_part(min(wanting, key=lambda each: each.in_flight))
+        if self._registry.connected:
+            self._ask_for_parts()
 
     def _look_at(self, transfer: Transfer) -> None:
         row = transfer.row
@@ -269,12 +266,12 @@ class Transfers:
         match job, result:
             case Seal(), Sealed():
                 self._sealed(transfer, result)
-            case Read(), bytes(data):
-                self._put(transfer, job, data)
+            case Read(), list(parts):
+                self._put(transfer, job, parts)
             case Measure(), int(length):
                 self._saving.measured(transfer, length)
-            case Append(data=data), int(length):
-                self._saving.appended(transfer, length)
+            case Append(parts=parts), int(length):
+                self._saving.appended(transfer, len(parts), length)
             case (Unseal() | Save() | Reuse()), Path():
                 self._saving.saved(transfer, result)
             case Reuse(), None:
@@ -389,34 +386,50 @@ class Transfers:
         else:
             transfer.wait()
 
-    def _ask_for_part(self, transfer: Transfer) -> None:
-        offset = transfer.next
-        length = part_length(offset, self._pace.chunks, transfer.total)
-        transfer.next += length
-        transfer.in_flight += 1
-        if transfer.row.kind == "save":
-            self._saving.fetch(transfer, offset, length)
-            return
-        copy = self.copy_of(transfer)
-        read = Read(transfer.row.id, transfer.attempt, copy, offset, length, unwanted=transfer.unwanted)
-        self._context.jobs.append(read)
+    def _ask_for_parts(self) -> None:
+        """Have more parts go on their way, once there is room for some (`Pace.room`): of each file in turns."""
+        asked: dict[int, list[int]] = {}
+        for _ in range(self._pace.room(sum(each.in_flight for each in self._running.values()))):
+            wanting = [each for each in self._running.values() if each.wants]
+            if not wanting:
+                break
+            transfer = min(wanting, key=lambda each: each.in_flight)
+            length = part_length(transfer.next, self._pace.chunks, transfer.total)
+            transfer.next += length
+            transfer.in_flight += 1
+            asked.setdefault(transfer.row.id, []).append(length)
+        for each, lengths in asked.items():
+            transfer = self._running[each]
+            offset = transfer.next - sum(lengths)
+            if transfer.row.kind == "save":
+                for length in lengths:
+                    self._saving.fetch(transfer, offset, length)
+                    offset += length
+            else:
+                copy, wanted = self.copy_of(transfer), tuple(lengths)
+                read = Read(each, transfer.attempt, copy, offset, wanted, unwanted=transfer.unwanted)
+                self._context.jobs.append(read)
 
-    def _put(self, transfer: Transfer, read: Read, data: bytes) -> None:
-        offset = read.offset
-        if len(data) != read.length:
+    def _put(self, transfer: Transfer, read: Read, parts: Sequence[bytes]) -> None:
+        if tuple(map(len, parts)) != read.lengths:
             self._restart(transfer)  # the copy is not whole
             return
+        offset = read.offset
+        for part in parts:
+            put = PutBlob(0, transfer.row.conversation, transfer.file.blob, offset, part)
+            offset += len(part)
+            self.ask_for(transfer, put, self._stored(offset))
 
+    def _stored(self, end: int) -> Callable[[Transfer, BlobState], None]:
         def stored(transfer: Transfer, state: BlobState) -> None:
             transfer.in_flight -= 1
-            if state.offset == offset + len(data):
+            if state.offset == end:
                 self._arrived(transfer, state)
             else:  # it is not where it should be: ask how far it is
                 transfer.wait()
                 transfer.backoff.wait()
 
-        put = PutBlob(0, transfer.row.conversation, transfer.file.blob, offset, data)
-        self.ask_for(transfer, put, stored)
+        return stored
 
     def ask_for(self, transfer: Transfer, request: PutBlob | FetchBlob, then: Callable[[Transfer, Any], None]) -> None:
         """Have the server take or send a part; `then` gets what it answers, unless that is a refusal."""

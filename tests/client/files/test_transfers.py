@@ -854,7 +854,7 @@ def small(pair: list[Person], monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     most, run = [1 << 20], jobs.Append.run
 
     def append(job: jobs.Append, progress: Callable[[int], None]) -> int:
-        if job.offset + len(job.data) > most[0]:
+        if job.offset + sum(map(len, job.parts)) > most[0]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return run(job, progress)
 
@@ -1008,6 +1008,52 @@ def test_where_parts_come_through_quickly_they_become_large(
     assert max(sizes) // CHUNK_BYTES == chunks
     settle(*pair)
     assert (folder / "sea.jpg").read_bytes() == data
+
+
+def test_parts_are_read_and_written_several_at_once(
+    pair: list[Person], source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each job costs a unit of the engine."""
+    at_once: dict[type[jobs.Job], list[int]] = {jobs.Read: [], jobs.Append: []}
+    read, append = jobs.Read.run, jobs.Append.run
+
+    def counted_read(job: jobs.Read, progress: Callable[[int], None]) -> list[bytes]:
+        at_once[jobs.Read].append(len(job.lengths))
+        return read(job, progress)
+
+    def counted_append(job: jobs.Append, progress: Callable[[int], None]) -> int:
+        at_once[jobs.Append].append(len(job.parts))
+        return append(job, progress)
+
+    monkeypatch.setattr(jobs.Read, "run", counted_read)
+    monkeypatch.setattr(jobs.Append, "run", counted_append)
+    share(pair[0], "bob", source)
+    settle(*pair)
+    save(pair[1], "alice", folder)
+    settle(*pair)
+    assert (folder / "sea.jpg").read_bytes() == DATA
+    for sizes in at_once.values():
+        assert sum(sizes) >= PARTS
+        assert max(sizes) <= pace.WINDOW
+        assert all(size >= pace.AT_ONCE for size in sizes[:-1])
+
+
+def test_a_folder_of_sealed_files_that_is_taken_away_is_made_anew(
+    pair: list[Person], source: Path, folder: Path
+) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    saved = save(bob, "alice", folder)
+    beside = bob.path.with_name(f"{bob.path.name}.files")
+    while not copies(bob):
+        assert bob.push() or bob.pull()
+    for each in beside.iterdir():
+        each.unlink()
+    beside.rmdir()
+    settle(*pair)
+    assert answered(bob, saved)
+    assert (folder / "sea.jpg").read_bytes() == DATA
 
 
 def test_a_conversation_that_ends_meanwhile_ends_the_file(pair: list[Person], source: Path) -> None:
