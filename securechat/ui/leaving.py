@@ -23,7 +23,8 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasatt
 def quiet(fd: int) -> Iterator[None]:
     """While in it, a terminal keeps what is typed between two prompts as it is, and echoes none; then it is as before.
 
-    It makes no lines of it either: a Ctrl-D that it takes for the end of one would never reach the next prompt.
+    It makes neither lines nor signals of it: a Ctrl-D that it takes for the end of a line would never reach the next
+    prompt, and a Ctrl-C that it sends would interrupt whatever is done just then.
     """
     if sys.platform == "win32":
         yield
@@ -31,7 +32,7 @@ def quiet(fd: int) -> Iterator[None]:
     before = termios.tcgetattr(fd)
     keys = list(before[6])
     keys[termios.VMIN], keys[termios.VTIME] = 1, 0  # a read waits for one byte; elsewhere they mean other keys
-    silent = [*before[:3], before[3] & ~(termios.ECHO | termios.ICANON), *before[4:6], keys]
+    silent = [*before[:3], before[3] & ~(termios.ECHO | termios.ICANON | termios.ISIG), *before[4:6], keys]
     termios.tcsetattr(fd, termios.TCSADRAIN, silent)
     try:
         yield

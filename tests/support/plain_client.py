@@ -9,8 +9,10 @@ system gives to another thread than the main one) or `end`.
 import os
 import signal
 import sys
+from collections.abc import Callable
 from queue import SimpleQueue
-from threading import Thread, get_ident
+from threading import Thread, current_thread, get_ident, main_thread
+from typing import Any
 
 from securechat.client.events import Ended
 from securechat.errors import RefusedError
@@ -31,7 +33,26 @@ def obey(client: ScriptedClient, fd: int) -> None:
                 client.tell(Ended(RefusedError("login-refused", "Another device has logged in.")))
 
 
+def let_one_thread_draw() -> None:
+    """End the process if another thread than the one that edits the line draws: that one may be about to."""
+    from prompt_toolkit.application import Application
+    from prompt_toolkit.output.vt100 import Vt100_Output
+
+    def checked(act: Callable[..., object]) -> Callable[..., object]:
+        def only_here(*arguments: Any) -> object:
+            if current_thread() is not main_thread():
+                os._exit(70)
+            return act(*arguments)
+
+        return only_here
+
+    for owner, name in ((Application, "invalidate"), (Vt100_Output, "flush")):
+        setattr(owner, name, checked(getattr(owner, name)))
+
+
 def main() -> int:
+    if sys.stdin.isatty():
+        let_one_thread_draw()
     inbox: Inbox = SimpleQueue()
     client = ScriptedClient(inbox.put)
     client.add(conversation("bob"))

@@ -435,8 +435,9 @@ def test_a_quiet_terminal_echoes_nothing_by_itself_and_is_as_before_then() -> No
     try:
         before = termios.tcgetattr(theirs)
         with quiet(theirs):
-            os.write(ours, b"typed too early\n\x04")
-            assert os.read(theirs, 100) == b"typed too early\n\x04"  # a whole line, and what ends the program
+            os.write(ours, b"typed too early\n\x03\x1a\x04")
+            # A whole line, and what interrupts, stops and ends the program.
+            assert os.read(theirs, 100) == b"typed too early\n\x03\x1a\x04"
             os.write(theirs, b"shown")
             assert os.read(ours, 100).strip() == b"shown"  # what was typed would be before it
         assert termios.tcgetattr(theirs) == before

@@ -183,7 +183,8 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
         if dumb is not None:
             dumb.show(text)
         else:
-            sys.stdout.write(text + "\n")
+            shown.put(text + "\n")
+            at_prompt(asking[-1].app, show_above)
 
     session: PromptSession[str] = PromptSession(
         output=drawn,
@@ -210,11 +211,26 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
             if (loop := app.loop) is not None:
                 loop.call_soon_threadsafe(act)
 
+    # The thread that edits the line writes all: what another one wrote while a line begins would stand within it.
+    output = session.app.output
+    shown: SimpleQueue[str] = SimpleQueue()  # waits for that thread
+
+    write_text = output.write_raw if coloured else output.write  # not raw, a colour would be taken for somebody's order
+
+    def write_shown() -> None:
+        output.enable_autowrap()
+        while not shown.empty():
+            write_text(shown.get())
+        output.flush()
+
+    def show_above() -> None:
+        if not shown.empty():
+            run_in_terminal(write_shown)
+
     sequences: SimpleQueue[str] = SimpleQueue()  # that wait for a line to be edited: between two none is
 
     def write_sequences() -> None:
-        output = session.app.output  # what is printed has its sequences taken out; these are our own
-        while not sequences.empty():
+        while not sequences.empty():  # what is shown has its sequences taken out; these are our own
             output.write_raw(sequences.get())
         output.flush()
 
@@ -230,14 +246,18 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
     chat = Chat(client, show, piped=False, room=room, ring=Ring(write), later=inbox.put)
     ended = Flag()
 
-    def begin() -> None:
-        write_sequences()
-        leave_prompt_if_ended()
-
     def leave_prompt_if_ended() -> None:
         app = asking[-1].app
         if ended.is_set() and app.is_running and not app.is_done:
             app.exit(exception=EOFError)
+
+    def begin() -> None:
+        write_shown()
+        leave_prompt_if_ended()
+
+    def begin_line() -> None:
+        write_sequences()
+        begin()
 
     def ask_hidden(question: str) -> str:
         # One for each time: a session keeps what was typed into it.
@@ -247,7 +267,7 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
         asking.append(hidden)
         try:
             with asked(lambda: question):
-                return hidden.prompt(question, pre_run=leave_prompt_if_ended)
+                return hidden.prompt(question, pre_run=begin)
         finally:
             asking.pop()
 
@@ -260,7 +280,7 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
         with asked(lambda: chat.prompt):
             text = session.prompt(
                 prompt, rprompt=lambda: chat.status, refresh_interval=REFRESH_SECONDS,
-                pre_run=begin,
+                pre_run=begin_line,
             )  # fmt: skip
         told[0] = -TOLD_SECONDS  # the next line is told as soon as it begins
         try:
@@ -279,16 +299,22 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
             return Typed("")
         return Typed(text)
 
+    def write_to_the_end() -> None:
+        while not (ended.is_set() and shown.empty()):
+            write_text(shown.get())  # once there is something
+            with suppress(*LOST):
+                output.flush()
+
     def work() -> None:
         try:
-            _feed(chat, inbox, after_each=session.app.invalidate)
+            _feed(chat, inbox, after_each=lambda: at_prompt(session.app, session.app.invalidate))
         finally:
             ended.set()
+            shown.put("")  # wakes who waits for more
             at_prompt(asking[-1].app, leave_prompt_if_ended)
 
     interrupted = False
-    with left_in_order(leave), quiet(terminal), patch_stdout(raw=coloured) if dumb is None else nullcontext():
-        # Not raw, colours would be taken for orders of somebody else.
+    with left_in_order(leave), quiet(terminal), patch_stdout() if dumb is None else nullcontext():
         chat.take_place()
         chat.show_unread()
         worker = Thread(target=work, name="plain-ui")
@@ -311,6 +337,7 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
                     break
         finally:
             inbox.put(EndOfInput())
+            write_to_the_end()
             worker.join()
     return _result(chat)
 
