@@ -133,8 +133,11 @@ class Measure(Job):
     total: int  # bytes that it will have
     folder: Path  # where the file is saved then
     size: int  # bytes of the file
+    afresh: bool  # what was fetched is not to be used: it goes, and nobody meets it again
 
     def run(self, _progress: Progress) -> int:
+        if self.afresh:
+            self.copy.unlink(missing_ok=True)
         try:
             length = self.copy.lstat().st_size
         except FileNotFoundError:

@@ -88,13 +88,13 @@ class Saving:
             transfer.asked = True
             measure = Measure(
                 row.id, transfer.attempt, self._steps.copy_of(transfer), transfer.total, Path(row.path), file.size,
-                unwanted=transfer.unwanted,
+                transfer.afresh, unwanted=transfer.unwanted,
             )  # fmt: skip
             self._context.jobs.append(measure)
 
     def measured(self, transfer: Transfer, length: int) -> None:
         """Go on from so much of the sealed file."""
-        if transfer.afresh or length > transfer.total:
+        if length > transfer.total:
             length = 0
         length = whole_part(length, transfer.total)  # a full disk may have taken a piece of the next chunk
         transfer.afresh = False

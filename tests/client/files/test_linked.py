@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -317,6 +318,31 @@ def test_what_the_server_does_not_have_yet_is_waited_for_in_words(
         "by itself."
     )
     alice.connect()
+    settle(*pair, until=lambda: bool(names_in(folder)))
+    settle(*pair)
+    assert answered(bob, saved)
+    assert (folder / "sea.jpg").read_bytes() == DATA
+
+
+def test_what_was_damaged_by_a_link_is_met_once_however_long_the_server_does_not_have_it(
+    pair: list[Person], up: Cable, source: Path, folder: Path
+) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    up.run()
+    other = source.with_name("other")
+    for blob, order in up._shared["alice"].items():
+        given = bytearray(order.file.read_bytes())
+        given[0] ^= 1
+        other.write_bytes(given)
+        up._shared["alice"][blob] = replace(order, file=other)
+    heard = asked(alice.server)
+    saved = save(bob, "alice", folder)
+    up.run()
+    assert up.carried >= len(DATA)
+    settle(bob, until=lambda: len(heard) > 3 * transfers.MAX_RESTARTS)  # alice stands still, and brings nothing
+    assert copies(bob) == names_in(folder) == []
+    assert not bob.of(events.TransferEnded)
     settle(*pair, until=lambda: bool(names_in(folder)))
     settle(*pair)
     assert answered(bob, saved)
