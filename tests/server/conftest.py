@@ -1,8 +1,10 @@
 """A real server on a free port, with certificates made for the test."""
 
+import contextlib
 import io
 import logging
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,9 @@ from securechat.server.rate import Size
 from securechat.transport.tls import client_context
 from securechat_lab.cast.wire_client import SECRETS, Person, WireClient, secrets_in
 from tests.support.cheap import make_server_cheap
+
+STOP_SECONDS = 60.0
+"""Ten times what a server takes that waits for clients which do not read."""
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +66,19 @@ def start(config: ServerConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
         return server
 
     yield begin
-    for server in servers:
-        if server.running:
-            server.stop()
+    with contextlib.ExitStack() as ends:  # each is stopped, whatever happens to the others
+        for server in servers:
+            ends.callback(stop, server)
+
+
+def stop(server: Server) -> None:
+    """Stop a server that runs. One that cannot, for a test that failed may hold its turn, fails and is waited for no
+    more: what it leaves running ends with the process (`pytest_unconfigure`)."""
+    if server.running:
+        stopping = threading.Thread(target=server.stop, daemon=True)
+        stopping.start()
+        stopping.join(STOP_SECONDS)
+        assert not stopping.is_alive(), "the server does not stop"
 
 
 @pytest.fixture
