@@ -4,7 +4,7 @@ import signal
 import socket
 import sys
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from securechat import certs
@@ -23,10 +23,9 @@ class LiveServer:
         self.folder = folder
         self.ca = folder / "certs" / "ca.pem"
         certs.generate(folder / "certs", ("localhost", "127.0.0.1", *hosts))
-        self.port = 0  # the first start chooses
+        self.port = self._hold()
         self._options = options
         self._environment = environment
-        self._let_go: Callable[[], object] = lambda: None
         self.start()
 
     def start(self) -> None:
@@ -34,24 +33,24 @@ class LiveServer:
         self._process = ServerProcess(
             self.ca.parent, self.folder / "data", *self._options, port=self.port, environment=self._environment
         )
-        self._let_go()
         self.port, self.log, self.pid = self._process.port, self._process.log, self._process.process.pid
 
-    def _hold(self) -> None:
-        """Keep the port until the next start: whoever asks the system for any port could be given this one.
+    def _hold(self) -> int:
+        """Choose a port and keep it to the end: whoever asks the system for any could be given it between two starts.
 
-        Linux lets a server listen beside a socket that is bound and does not.
+        Linux lets a server listen beside a socket that is bound and does not. Elsewhere the first start chooses (0).
         """
-        if sys.platform == "linux":
-            held = socket.socket()
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            held.bind(("127.0.0.1", self.port))
-            self._let_go = weakref.finalize(self, held.close)
+        if sys.platform != "linux":
+            return 0
+        held = socket.socket()
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        weakref.finalize(self, held.close)
+        return int(held.getsockname()[1])
 
     def kill(self) -> None:
         """kill -9."""
         self._process.end(signal.SIGKILL)
-        self._hold()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal that does not end it."""
@@ -64,18 +63,14 @@ class LiveServer:
 
     def wait(self) -> int:
         """Wait until it ends by itself; its exit code."""
-        code = self._process.wait()
-        self._hold()
-        return code
+        return self._process.wait()
 
     def stop(self) -> int:
         """SIGTERM, unless it has ended already, and its exit code."""
         ended = self._process.process.poll()
         if ended is not None:
             return ended
-        code = self._process.end(signal.SIGTERM)
-        self._hold()
-        return code
+        return self._process.end(signal.SIGTERM)
 
 
 def view(client: LiveClient, name: str, *, joined: int = 0) -> View:
