@@ -1,7 +1,6 @@
 """The system's limits of files and threads: those who are in are served, and a start says what is missing."""
 
 import contextlib
-import json
 import os
 import resource
 import signal
@@ -57,7 +56,7 @@ class Site:
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def complaints(self, event: str) -> int:
-        return [json.loads(line)["event"] for line in self.server.log.read_text().splitlines()].count(event)
+        return [line["event"] for line in self.server.lines()].count(event)
 
     def knock(self) -> WireClient | None:
         """Connect; None if the server closes the connection unanswered."""

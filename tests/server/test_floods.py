@@ -268,7 +268,7 @@ def test_what_was_not_tried_before_its_connection_was_lost_is_no_attempt(
 def test_right_passwords_have_a_rate_and_guesses_do_not_use_it_up(
     start: Callable[..., Server], tls: ssl.SSLContext
 ) -> None:
-    server = start(logins_per_account=Rate(6, 0.01))
+    server = start(logins_per_account=Rate(6, 0.001))
     with contextlib.ExitStack() as opened:
         alice = opened.enter_context(Person(server.port, tls, "alice")).register()
         guesser = opened.enter_context(WireClient(server.port, tls, source="127.0.0.9"))

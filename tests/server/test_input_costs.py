@@ -117,7 +117,7 @@ def send_in_background(client: WireClient, data: bytes) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_costs_no_other_token_is_read_later_beyond_a_rate(start: Start, tls: ssl.SSLContext, kind: str) -> None:
-    server = start(messages_per_account=Rate(300, 1))
+    server = start(messages_per_account=Rate(300, 0.01))
     with Person(server.port, tls, "mallory") as mallory, Person(server.port, tls, "bob") as bob:
         mallory.register().login()
         bob.register().login()

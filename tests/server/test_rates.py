@@ -182,26 +182,37 @@ def test_new_accounts_from_an_address(start: Start, visit: Visit) -> None:
     assert isinstance(client.ask(m.Register, "z", bytes(32)), m.Registered)
 
 
-def test_messages_of_an_account_over_all_its_connections(start: Start, visit: Visit) -> None:
-    server = start(submissions_per_account=SLOW)
-    alice = visit(server, "alice").register().login()
+def say_too_often(alice: Person) -> tuple[m.Submit, m.Refused]:
+    """Talk in a room until that is too often; the message that was refused, and its refusal."""
     alice.open_room("#den")
     (room,) = alice.groups
-    for _ in range(100):
+    while True:
         submit = alice.encrypt(room, "hello")
         alice.send(submit)
-        reply = alice.take(m.Reply, lambda reply, submit=submit: reply.id == submit.id)  # type: ignore[misc]  # bound at once
+        reply = alice.take(m.Reply, lambda reply: reply.id == submit.id)  # noqa: B023  # called at once
         if isinstance(reply, m.Refused):
-            break
-    assert isinstance(reply, m.Refused)
-    assert reply.code == "slow-down"
-    assert 0 < reply.retry_after <= 500
+            assert reply.code == "slow-down"
+            return submit, reply
+        assert submit.number < 1000, "never refused"
+
+
+def test_messages_of_an_account(start: Start, visit: Visit) -> None:
+    server = start(submissions_per_account=SLOW)
+    alice = visit(server, "alice").register().login()
+    submit, refused = say_too_often(alice)
+    assert 0 < refused.retry_after <= 500
+    come_again(refused)
+    alice.send(submit)  # under the number that was refused
+    assert isinstance(alice.take(m.Reply), m.Accepted)
+
+
+def test_messages_of_an_account_over_all_its_connections(start: Start, visit: Visit) -> None:
+    server = start(submissions_per_account=NEVER)
+    alice = visit(server, "alice").register().login()
+    submit, _ = say_too_often(alice)
     again = alice.again()
     again.send(submit)
     assert again.take(m.Reply).code == "slow-down"  # type: ignore[attr-defined]  # a refusal, or this fails as it should
-    come_again(reply)
-    again.send(submit)  # under the number that was refused
-    assert isinstance(again.take(m.Accepted), m.Accepted)
     again.drop()
 
 

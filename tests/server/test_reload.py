@@ -1,7 +1,6 @@
 """SIGHUP: a new certificate and limits for newcomers; the others notice nothing, and a broken file changes nothing."""
 
 import datetime as dt
-import json
 import os
 import signal
 import socket
@@ -39,20 +38,17 @@ class Site:
     def renew(self, days_ago: int = 0) -> None:
         certs.generate(self.certs, ["127.0.0.1"], now=dt.datetime.now(dt.UTC) - dt.timedelta(days=days_ago))
 
-    def lines(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.server.log.read_text().splitlines()]
-
     def reload(self, event: str) -> dict[str, object]:
         """Send SIGHUP and wait for what the server says about it."""
-        before = len(self.lines())
+        before = len(self.server.lines())
         self.server.process.send_signal(signal.SIGHUP)
         deadline = time.monotonic() + 60
         while True:
-            for line in self.lines()[before:]:
+            for line in self.server.lines()[before:]:
                 if line["event"] in ("reloaded", "not reloaded: all stays as it was"):
                     assert line["event"].startswith(event), line
                     return line
-            assert time.monotonic() < deadline, self.lines()
+            assert time.monotonic() < deadline, self.server.lines()
             time.sleep(0.01)
 
     def shown_serial(self) -> int:
@@ -214,7 +210,7 @@ def test_a_bad_setting_changes_nothing_not_even_the_certificate(site: Site) -> N
 def test_what_only_a_new_start_can_change_is_named(site: Site) -> None:
     site.settings.write_text('host = "0.0.0.0"\ndurability = "memory"\nmetrics_port = 9\ngreeting = "new"\n')
     assert site.reload("reloaded")["settings"] == ["greeting"]
-    (line,) = [line for line in site.lines() if line["event"] == "settings that the next start will change"]
+    (line,) = [line for line in site.server.lines() if line["event"] == "settings that the next start will change"]
     assert line["settings"] == ["host", "metrics_port", "durability"]
     site.settings.write_text("")
     assert site.reload("reloaded")["settings"] == ["greeting"]
@@ -225,4 +221,4 @@ def test_reloads_among_handshakes_break_none(site: Site) -> None:
         os.kill(site.server.process.pid, signal.SIGHUP)
         assert site.shown_serial() == site.serial()
     assert site.server.end(signal.SIGTERM) == 0
-    assert {line["level"] for line in site.lines()} <= {"debug", "info"}
+    assert {line["level"] for line in site.server.lines()} <= {"debug", "info"}

@@ -1,5 +1,6 @@
 """The server as its own process, to be ended in every way."""
 
+import json
 import os
 import re
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from securechat_lab.cast.wire_client import secrets_in
 
@@ -58,6 +59,10 @@ class ServerProcess:
             self.end(signal.SIGKILL)
             raise AssertionError(f"the server did not start: {line!r}\n{self.log.read_text()}")
         self.port = int(found[1])
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return what it has logged so far. A line of which a part is there is none yet."""
+        return [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def end(self, number: signal.Signals) -> int:
         """Send a signal and wait for the end; the exit code."""

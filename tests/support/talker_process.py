@@ -118,10 +118,14 @@ class Talker:
         deadline = time.monotonic() + PATIENCE
         while not self._seen("Ready"):
             assert time.monotonic() < deadline, f"{self.name} never was ready: {self.events[-20:]}"
-            if self._seen("Ended UnreachableError"):
-                self.kill()
-                self.start()
+            self.revive()
             time.sleep(0.01)
+
+    def revive(self) -> None:
+        """Start the program again if it has ended because its first connection met a dead server."""
+        if self._seen("Ended UnreachableError"):
+            self.kill()
+            self.start()
 
     def _seen(self, event: str) -> bool:
         return any(seen.startswith(event) for seen in self.events[self._begin :])
@@ -138,19 +142,26 @@ def gather(talkers: Sequence[Talker]) -> None:
     second.wait_for("ConversationChanged accepted")
 
 
+MOST_BETWEEN_KILLS = 40
+"""Texts that are taken into vaults between two kills."""
+
+
 def talk_and_kill(
     talkers: Sequence[Talker], victims: Iterable[LiveServer | Talker], chance: random.Random, first_number: int = 0
 ) -> int:
-    """Traffic, and each victim in its turn is killed and started again.
+    """Traffic, and each victim in its turn is killed, after so much of it that some is on its way, and started again.
 
     Texts are numbered from `first_number` on, so that each is unique; returns the number of the next one.
     """
     first, second, *_ = talkers
     count = first_number
     for victim in victims:
-        end = time.monotonic() + chance.uniform(0.05, 0.5)
-        while time.monotonic() < end:
+        enough = sum(len(talker.queued) for talker in talkers) + chance.randint(1, MOST_BETWEEN_KILLS)
+        deadline = time.monotonic() + PATIENCE
+        while sum(len(talker.queued) for talker in talkers) < enough:
+            assert time.monotonic() < deadline, "nobody takes what is to be said"
             talker = chance.choice(talkers)
+            talker.revive()
             where = chance.choice(["#lobby", "#lobby", second.name if talker is first else first.name])
             if talker in (first, second) or where == "#lobby":
                 count += 1
