@@ -264,6 +264,28 @@ def test_a_program_that_does_not_know_files_shows_what_stands_for_one() -> None:
     assert stand_in("file-of-later", encode_body(SHARED)[1]) == "a holiday"
 
 
+def test_of_a_file_of_which_nobody_says_more_nothing_is_made_up() -> None:
+    assert (SHARED.milliseconds, SHARED.width, SHARED.height, SHARED.until) == (0, 0, 0, 0)
+    assert (SHARED.inline, SHARED.waveform, NOTE.thumbnail) == (b"", b"", b"")
+
+
+def test_a_message_itself_brings_64_kib_of_a_file_and_no_more() -> None:
+    for size in (65_536, 65_537):
+        content = encode(Envelope(1, CHAIN, 1, msgspec.structs.replace(NOTE, size=size, inline=bytes(size))))
+        if size == 65_536:
+            assert isinstance(decode(content).body, File)
+        else:
+            with pytest.raises(DecodeError):
+                decode(content)
+
+
+def test_how_large_a_voice_note_can_be_is_told() -> None:
+    note = msgspec.structs.replace(SHARED, disposition="voice", size=8 << 20)
+    encode(Envelope(1, CHAIN, 1, note))
+    with pytest.raises(UsageError, match="at most 8 MiB"):
+        encode(Envelope(1, CHAIN, 1, msgspec.structs.replace(note, size=(8 << 20) + 1)))
+
+
 def test_the_largest_file_that_a_message_brings_fits_into_an_entry() -> None:
     largest = File(
         "x" * MAX_FILE_TEXT, "x" * MAX_FILE_NAME, "a/" + "b" * 125, "voice", MAX_INLINE, CHAIN, b"", b"",

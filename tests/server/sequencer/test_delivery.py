@@ -116,6 +116,19 @@ def test_a_retry_gets_the_same_answer_and_is_one_entry(pair: Pair) -> None:
     assert bob.read(conversation, 2) == [(first.seq, "once"), (first.seq + 1, "twice")]
 
 
+def test_a_commit_that_comes_again_while_it_is_checked_is_one_commit(server: MemoryServer, pair: Pair) -> None:
+    alice, _, conversation = pair
+    counted, seq = server.sequencer._counters.commits["accepted"], server.head(conversation).seq
+    staged, number = alice.make_commit(alice.groups[conversation]), alice.number(conversation)
+    with server.slow_checks():
+        for _ in range(2):
+            request = alice.protocol.next_id()
+            alice.send(m.Commit(request, conversation, number, staged.message, b"", staged.group_info or b""))
+    server.finish_checks()
+    assert [alice.take(m.Accepted).seq for _ in range(2)] == [seq + 1, seq + 1]
+    assert server.sequencer._counters.commits["accepted"] == counted + 1
+
+
 def test_a_used_number_with_other_bytes_is_refused(pair: Pair) -> None:
     alice, _, conversation = pair
     alice.say(conversation, "one")

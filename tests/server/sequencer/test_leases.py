@@ -179,7 +179,7 @@ def test_a_lease_whose_commit_is_refused_goes_to_the_next_at_once(
     assert server.seconds == before
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(1.5, 1500), (60.0, 2000)])
+@pytest.mark.parametrize(("seconds", "told"), [(0.5, 500), (60.0, 2000)])
 def test_while_a_conversation_is_handed_back_it_is_told_when_to_come_again_and_open_from_that_moment(
     server: MemoryServer, lobby: tuple[Person, bytes], seconds: float, told: int
 ) -> None:

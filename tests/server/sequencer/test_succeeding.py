@@ -224,6 +224,8 @@ def test_the_old_key_contests_once_and_all_who_see_either_key_are_told(
     victim.chain = [*victim.chain, succession]
     victim = beside(victim)  # the device was thrown out; the password lets it in
     statement = contested(victim, heir.identity_key)
+    refused(publish(victim, statement, victim.certify()), "not-allowed")  # it says nothing else
+    victim.chain.pop()
     assert isinstance(publish(victim, statement), m.Published)
     assert isinstance(publish(victim, statement), m.Published)  # again
     assert chain_of(alice, victim)[-1] == statement
