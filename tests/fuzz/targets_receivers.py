@@ -5,7 +5,6 @@ comes of it (docs/design.md, section 2). A `Link` decodes all that the server em
 cannot be decoded.
 """
 
-import atexit
 import math
 import os
 from collections import Counter
@@ -24,8 +23,8 @@ from securechat.wire import limits
 from securechat.wire import messages as m
 from securechat.wire.protocol import Ended
 from securechat_lab.cast.wire_client import commit_data
+from tests.fuzz.kept import KEPT, folder
 from tests.fuzz.registry import Target
-from tests.fuzz.targets_server import folder
 from tests.support.memory_server import MemoryPerson, MemoryServer
 
 NEAR = 6
@@ -77,7 +76,7 @@ class World:
 
     def __init__(self) -> None:
         self.server = MemoryServer(folder() / "receivers")
-        atexit.register(self.server.stop)
+        KEPT.callback(self.server.stop)
         self.people: dict[str, MemoryPerson] = {}
         self.accepted: Counter[str] = Counter()
         """How often a request of each kind was accepted, here to be seen by a test."""

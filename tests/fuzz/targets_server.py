@@ -3,12 +3,9 @@
 Our only HTTP parser is that of the metrics, and it is here.
 """
 
-import atexit
 import contextlib
 import io
 import os
-import shutil
-import tempfile
 import typing
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,6 +32,7 @@ from securechat.wire import messages as m
 from securechat.wire.chain import CHAIN_START
 from securechat.wire.frames import FrameReader, encode_frame
 from securechat.wire.protocol import ClientProtocol, Ended, ServerProtocol
+from tests.fuzz.kept import KEPT, folder
 from tests.fuzz.registry import Target
 from tests.support.pair import HELLO, Pair, example
 
@@ -42,15 +40,6 @@ NOW = 1_800_000_000_000
 ROOM, ALICE, BOB = b"R" * 32, b"a" * 16, b"b" * 16
 NOTHING: dict[str, Any] = dict.fromkeys(Status.__annotations__, 0) | {"held_most": [], "refused_by_rate": {}}
 STATUS = Status(**NOTHING)
-
-
-@cache
-def folder() -> Path:
-    """A folder for the files under test, on a disk in memory where there is one."""
-    memory = Path("/dev/shm")  # noqa: S108 - only ours gets in below
-    made = Path(tempfile.mkdtemp(prefix="securechat-fuzz-", dir=memory if memory.is_dir() else None))
-    atexit.register(shutil.rmtree, made, ignore_errors=True)
-    return made
 
 
 # ---- the wire
@@ -342,7 +331,7 @@ def admin_reply(data: bytes) -> None:
 def metrics() -> MetricsServer:
     """A server of metrics that listens and is not asked."""
     server = MetricsServer(0, Counters(), lambda: STATUS, stuck=str, unready=str)
-    atexit.register(server.close)
+    KEPT.callback(server.close)
     return server
 
 
