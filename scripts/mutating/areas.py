@@ -26,6 +26,7 @@ _ENTERING = (
     *(f"{_SERVER}/sequencer/test_{name}.py" for name in ("kept", "leases", "words", "checkpoints")),
     f"{_PUBLISHING}::test_nobody_is_added_by_a_key_package_of_an_old_certificate",
     f"{_PUBLISHING}::test_no_leaf_comes_under_a_certificate_that_nobody_has_published",
+    f"{_PUBLISHING}::test_who_has_rotated_goes_on_under_the_old_leaf_until_it_is_renewed",
     f"{_SERVER}/sequencer/test_inboxes.py::test_one_sender_has_a_small_part_of_an_inbox",
     f"{_SERVER}/sequencer/test_inboxes.py::test_strangers_do_not_fill_an_inbox_by_bytes_either",
     f"{_SUCCEEDING}::test_until_the_rules_name_the_new_key_the_statement_waits",
