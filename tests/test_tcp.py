@@ -1,9 +1,10 @@
 """Connecting over real sockets of this machine, with addresses that swallow everything."""
 
 import contextlib
+import errno
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,10 +51,29 @@ def alive(host: str, port: int = 0) -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def closed(host: str) -> int:
-    """A port at which nothing listens."""
-    with socket.create_server((host, 0)) as listener:
-        return int(listener.getsockname()[1])
+@contextlib.contextmanager
+def closed(host: str) -> Iterator[int]:
+    """A port at which nothing listens, and which nobody else is given meanwhile."""
+    with socket.socket(address(host, 0)[0]) as held:
+        held.bind((host, 0))
+        yield held.getsockname()[1]
+
+
+@contextlib.contextmanager
+def at_one_port(*places: tuple[Callable[..., contextlib.AbstractContextManager[int]], str]) -> Iterator[int]:
+    """Have each of these at its address, all at one port: one that is free at one address may be taken at another."""
+    while True:
+        with contextlib.ExitStack() as stack:
+            port = 0
+            try:
+                for kind, host in places:
+                    port = stack.enter_context(kind(host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            yield port
+            return
 
 
 def reached(link: socket.socket) -> str:
@@ -63,14 +83,14 @@ def reached(link: socket.socket) -> str:
 
 
 def test_a_dead_ipv6_address_does_not_use_up_the_deadline() -> None:
-    with dead("::1") as port, alive("127.0.0.1", port):
+    with at_one_port((dead, "::1"), (alive, "127.0.0.1")) as port:
         with pytest.raises(TimeoutError):  # alone it does
             race([address("::1", port)], Deadline(SHORT))
         assert reached(race([address("::1", port), address("127.0.0.1", port)], Deadline(PATIENCE))) == "127.0.0.1"
 
 
 def test_the_first_address_is_taken_if_it_answers() -> None:
-    with alive("::1") as port, alive("127.0.0.1", port):
+    with at_one_port((alive, "::1"), (alive, "127.0.0.1")) as port:
         assert reached(race([address("::1", port), address("127.0.0.1", port)], Deadline(PATIENCE))) == "::1"
         assert reached(race([address("127.0.0.1", port), address("::1", port)], Deadline(PATIENCE))) == "127.0.0.1"
 
@@ -78,27 +98,27 @@ def test_the_first_address_is_taken_if_it_answers() -> None:
 def test_many_dead_addresses_of_one_family_come_after_the_first_of_the_other() -> None:
     many = [address("::1", port) for port in range(1, 100)]
     assert tcp._alternate([*many, address("127.0.0.1", 7)])[1] == address("127.0.0.1", 7)
-    with dead("127.0.0.2") as port, dead("127.0.0.3", port), alive("127.0.0.1", port):
-        hosts = ("127.0.0.2", "127.0.0.3", "127.0.0.1")
+    hosts = ("127.0.0.2", "127.0.0.3", "127.0.0.1")
+    with at_one_port(*zip((dead, dead, alive), hosts, strict=True)) as port:
         assert reached(race([address(host, port) for host in hosts], Deadline(PATIENCE))) == "127.0.0.1"
 
 
 def test_an_address_that_refuses_gives_way_and_if_all_do_that_is_said() -> None:
-    with alive("127.0.0.1") as port:
-        refusing = address("127.0.0.1", closed("127.0.0.1"))
+    with alive("127.0.0.1") as port, closed("127.0.0.1") as refusing_port:
+        refusing = address("127.0.0.1", refusing_port)
         assert reached(race([refusing, address("127.0.0.1", port)], Deadline(PATIENCE))) == "127.0.0.1"
-    with pytest.raises(ConnectionRefusedError):
-        race([refusing, refusing], Deadline(PATIENCE))
+        with pytest.raises(ConnectionRefusedError):
+            race([refusing, refusing], Deadline(PATIENCE))
 
 
 def test_a_client_and_a_look_at_a_certificate_get_past_a_dead_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = LiveServer(tmp_path)
-    with dead("127.0.0.2", server.port):
+    server, nowhere = LiveServer(tmp_path), "127.0.0.77"  # from where no other test comes, with a port of its own
+    with dead(nowhere, server.port):
 
         def resolve(_host: str, port: int, *_: object, **__: object) -> list[tuple[int, int, int, str, object]]:
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in (nowhere, "127.0.0.1")]
 
         monkeypatch.setattr(socket, "getaddrinfo", resolve)  # no name of every machine has a dead address
         client = LiveClient(server, "alice")

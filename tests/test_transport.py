@@ -542,13 +542,14 @@ def failure_at(serve: Callable[[socket.socket], None], client: ssl.SSLContext) -
 
 
 def test_a_port_where_nothing_listens_is_named(client: ssl.SSLContext) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with pytest.raises(ConnectionRefusedError) as caught:
-        connect(client, port)
-    assert f"nothing listens at localhost, port {port}." in describe_tls_failure(caught.value, "localhost", port)
-    with pytest.raises(UnreachableError, match=f"nothing listens at 127.0.0.1, port {port}"):
-        client_context_for_pin("127.0.0.1", port, "sha256:" + "0" * 64, Deadline(PATIENCE))
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and does not listen: nobody else is given the port meanwhile
+        port = held.getsockname()[1]
+        with pytest.raises(ConnectionRefusedError) as caught:
+            connect(client, port)
+        assert f"nothing listens at localhost, port {port}." in describe_tls_failure(caught.value, "localhost", port)
+        with pytest.raises(UnreachableError, match=f"nothing listens at 127.0.0.1, port {port}"):
+            client_context_for_pin("127.0.0.1", port, "sha256:" + "0" * 64, Deadline(PATIENCE))
 
 
 @pytest.mark.parametrize(

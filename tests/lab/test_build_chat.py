@@ -238,8 +238,8 @@ BY_CHANCE = {
 
 @pytest.mark.parametrize("source", BY_CHANCE.values(), ids=BY_CHANCE)
 def test_a_missing_lock_is_likely_to_be_seen_by_a_server_that(source: str) -> None:
-    """By chance: nine of ten checks and more. Ten in a row that see nothing mean that it is no longer so."""
-    assert any(play(source, BOTH) != exercise.AS_IT_SHOULD for _ in range(10))
+    """By chance: nine of ten checks and more. Twenty in a row that see nothing mean that it is no longer so."""
+    assert any(play(source, BOTH) != exercise.AS_IT_SHOULD for _ in range(20))
 
 
 def test_a_thread_that_fails_is_told_of_and_what_fails_at_the_end_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
