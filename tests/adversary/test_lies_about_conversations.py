@@ -22,7 +22,8 @@ change = msgspec.structs.replace
 
 def sent(hostile: HostileServer, account: str, kind: type[m.Request]) -> int:
     """How many requests of one kind a client has sent."""
-    requests = [each for link in hostile.links if link.account == account for each in link.requests.values()]
+    links = [link for link in hostile.links if link.account == account]
+    requests = [each for link in links for each in list(link.requests.values())]  # their threads add to them
     return sum(isinstance(request, kind) for request in requests)
 
 

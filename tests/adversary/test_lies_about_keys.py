@@ -40,7 +40,7 @@ def asked(hostile: HostileServer, account: str, kind: type[m.Request]) -> list[m
         request
         for link in hostile.links
         if link.account == account
-        for request in link.requests.values()
+        for request in list(link.requests.values())  # its thread adds to them
         if isinstance(request, kind)
     ]
 

@@ -132,12 +132,13 @@ def test_each_client_pays_for_itself_by_the_address_that_is_announced(
 def test_who_comes_from_a_trusted_proxy_and_announces_nobody_is_turned_away(
     start: Start, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, log_without_secrets: io.StringIO
 ) -> None:
-    monkeypatch.setattr(acceptor, "ANNOUNCE_SECONDS", 0.05)
-    monkeypatch.setattr(proxied, "ANNOUNCE_SECONDS", 0.05)
     server = start(trusted_proxies=LOOPBACK)
     assert is_closed(server, b"\x16\x03\x01")
     assert "does not begin with the PROXY protocol" in log_without_secrets.getvalue()
-    assert is_closed(server, announcement()[:-1]), "what it waits for does not come"
+    with monkeypatch.context() as impatient:
+        for module in (acceptor, proxied):
+            impatient.setattr(module, "ANNOUNCE_SECONDS", 0.05)
+        assert is_closed(server, announcement()[:-1]), "what it waits for does not come"
     with WireClient(server.port, tls, announced=announcement()) as client:
         assert client.hello.server_id
 
@@ -146,6 +147,8 @@ def test_of_those_who_say_nothing_the_oldest_gives_way(
     start: Start, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(acceptor, "MAX_ANNOUNCING", 2)
+    for module in (acceptor, proxied):
+        monkeypatch.setattr(module, "ANNOUNCE_SECONDS", WAIT)
     server = start(trusted_proxies=LOOPBACK)
     silent = [socket.create_connection(("127.0.0.1", server.port), timeout=WAIT) for _ in range(3)]
     assert silent[0].recv(1) == b""
