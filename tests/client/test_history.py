@@ -223,7 +223,9 @@ def test_unread_lines_stay_counted_when_they_move_and_until_they_are_seen_where_
         vault.history.move(ELSEWHERE, HERE, waiting_only=True)  # a line of our own alone
     check(9, 10)
     with vault.transaction():
-        vault.history.move_accepted(HERE, ELSEWHERE)
+        vault.history.put_aside(HERE, ELSEWHERE)
+        assert vault.history.move_some() == HERE
+        assert vault.history.move_some() is None
     check(0, 19)
     with vault.transaction():
         vault.history.move(ELSEWHERE, HERE, waiting_only=False)

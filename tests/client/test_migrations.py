@@ -309,7 +309,7 @@ def test_a_newer_vault_that_was_closed_is_refused_without_a_trace(path: Path) ->
 BACK = """
 DROP TRIGGER saved_go_with_their_line; DROP TRIGGER saved_go_with_what_is_deleted; DROP TABLE saved;
 ALTER TABLE transfers DROP COLUMN began;
-DROP TABLE unshared;
+DROP TABLE moves; DROP TABLE unshared;
 DROP INDEX messages_by_time;
 DROP TRIGGER leftovers_outlive_their_transfer; DROP TABLE leftovers;
 DROP TRIGGER transfers_go_with_their_line; DROP TRIGGER transfers_go_with_what_is_deleted; DROP TABLE transfers;

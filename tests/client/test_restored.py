@@ -11,7 +11,8 @@ import pytest
 
 from securechat.client import commands, events
 from securechat.client.backoff import MAX_RETRY_SECONDS, RETRY_SECONDS
-from securechat.content.registry import Instead, Text
+from securechat.client.vault.history import MOVING_LINES
+from securechat.content.registry import Instead, Text, encode_body
 from securechat.server.sequencer import budgets, handing_back
 from securechat.server.store.sqlite.store import SQLiteStore
 from securechat.ui.text.sentences import sentences
@@ -131,6 +132,50 @@ def test_an_open_room_is_the_servers_and_whoever_knows_more_enters_it_anew(
     talk(everybody, "#lobby", "anew")
     for person in everybody:
         assert not asked(person)
+
+
+def test_many_lines_of_a_log_that_begins_anew_go_aside_in_portions_also_past_a_crash(people: World) -> None:
+    everybody = alice, bob = people("alice", "bob")
+    for person in everybody:
+        person.do(commands.JoinRoom("#lobby"))
+        settle(*everybody)
+    talk(everybody, "#lobby", "before")
+    room = alice.id_of("#lobby")
+    alice.cut()
+    conversation = there(alice, "#lobby")
+    cursor = conversation.row.cursor
+    with alice.vault.transaction():
+        for place in range(1_000, 1_000 + 3 * MOVING_LINES):
+            old = encode_body(Text("old"))
+            alice.vault.history.add(room, "bob", old, own=False, trust="accepted", seq=place, time=alice.server.now)
+        alice.engine._registry.archive(conversation)  # as where the server let her in at an earlier place
+        conversation.row.cursor = cursor
+        conversation.save()
+
+    def left() -> int:
+        (count,) = alice.vault.one("SELECT count(*) FROM messages WHERE conversation = ? AND place > 900", room)
+        return int(count)
+
+    bob.say("#lobby", "meanwhile")
+    portions = [left()]
+    for _ in range(2):  # the second time after a crash
+        alice.connect()
+        settle(*everybody, until=lambda: left() < portions[-1])
+        portions.append(left())
+        assert alice.vault.history.is_moving(room)
+        assert not there(alice, "#lobby").live  # what comes now would be taken for what the old lines are about
+        alice.crash()
+    alice.connect()
+    settle(*everybody)
+    assert [3 * MOVING_LINES - each for each in (MOVING_LINES, 2 * MOVING_LINES)] == portions[:2]
+    assert (left(), alice.vault.history.is_moving()) == (0, False)
+    assert alice.texts("#lobby") == ["bob: meanwhile"]  # the rest is in a conversation of its own, under this name
+    talk(everybody, "#lobby", "anew")
+    counted = alice.vault.all(
+        "SELECT conversation, count(*), max(local_id) FROM messages LEFT JOIN seen USING (conversation)"
+        " WHERE own = 0 AND local_id > coalesce(line, 0) GROUP BY conversation"
+    )
+    assert alice.vault.history.unread_counts() == {bytes(where): (lines, newest) for where, lines, newest in counted}
 
 
 @pytest.mark.parametrize("lost", ["a word", "a departure", "nothing"])

@@ -91,6 +91,7 @@ class Registry(Index):
         self._ready = False
         self._connected = False
         self._ending = 0.0  # when more lines whose life is over are to go, on the monotonic clock; 0: there are none
+        self._moving = 0.0  # the same of lines that go to another conversation
         self.acknowledgements = Acknowledgements(context, self._cursor_of)
         self.bounds = Bounds(context, self)
         self.invitations = Invitations(context, self, self.bounds)
@@ -167,6 +168,7 @@ class Registry(Index):
         self._stock.begin()
         self._old_keys.begin()
         self._expire()
+        self._moving = context.clock.monotonic() if context.vault.history.is_moving() else 0.0
         context.contradicted |= context.chains.contestable(context.clock.seconds())
         self.acknowledgements.begin(context.device.id, 0)
         self._inbox.begin()
@@ -215,6 +217,18 @@ class Registry(Index):
                 context.emit(events.Expired(conversation))
                 context.unshared = True  # a file of ours may have been there
             self._ending = context.clock.monotonic() if more else 0.0
+
+    def _move(self) -> None:
+        """Move lines of a log that has begun anew, and follow it once there are none left.
+
+        What is left is done in the next turns, so that no other work waits for all of it.
+        """
+        history = self._context.vault.history
+        where = history.move_some()
+        self._moving = self._context.clock.monotonic() if history.is_moving() else 0.0
+        conversation = self.at(where) if where is not None and not history.is_moving(where) else None
+        if conversation is not None and conversation.row.phase in phases.FOLLOWING - phases.REGAINING:
+            self.follow(conversation)
 
     def end(self) -> None:
         """The connection is gone, and with it every answer that was on its way."""
@@ -337,7 +351,7 @@ class Registry(Index):
             self._outboxes, self._entering, self._recovering, self._regaining, self._handing_back, self._unread,
         )  # fmt: skip
         waits = [way.backoff.until for ways in every for way in ways.values()]
-        waits += [self.acknowledgements.due, self._ending]
+        waits += [self.acknowledgements.due, self._ending, self._moving]
         waits += [outbox.due for outbox in self._outboxes.values()]
         if (ends := self.invitations.timer) is not None:
             waits.append(ends)
@@ -352,6 +366,8 @@ class Registry(Index):
             self.acknowledgements.send()
         if self._ending:
             self._expire()
+        if self._moving:
+            self._move()
         self.invitations.expire()
         every = (
             self._outboxes, self._entering, self._recovering, self._regaining, self._handing_back, self._unread,
@@ -414,14 +430,21 @@ class Registry(Index):
         return heir
 
     def archive(self, conversation: Conversation) -> None:
-        """Move the history into a closed conversation of its own: the log starts over."""
+        """Move the history into a closed conversation of its own: the log starts over.
+
+        Many lines go in portions, and the log is not followed before all have gone: what comes in it would be taken for
+        what they are about.
+        """
         row = conversation.row
         old = ConversationRow(
             new_conversation_id(), row.kind, row.name, "ended", row.created, closed=True, title=row.title
         )
         self.keep(Conversation(self._context, old))
         self._context.touched.add(old.id)
-        self._context.vault.history.move_accepted(row.id, old.id)
+        history = self._context.vault.history
+        history.put_aside(row.id, old.id)
+        history.move_some()
+        self._moving = self._context.clock.monotonic() if history.is_moving() else 0.0
         row.cursor = row.theirs = row.seen = row.told_delivered = row.told_read = 0
         conversation.marks.clear()
         self._context.vault.marks.clear(row.id)
@@ -429,8 +452,8 @@ class Registry(Index):
     def follow(self, conversation: Conversation) -> None:
         """Read the conversation's log from its cursor on."""
         context, row = self._context, conversation.row
-        if not self._connected:
-            return  # `begin` does it
+        if not self._connected or context.vault.history.is_moving(conversation.id):
+            return  # `begin` does it, or `_move` at its end
         self.acknowledgements.begin(conversation.id, row.cursor)
         conversation.lost_track()
         if (unread := self._unread.get(conversation.id)) is not None:

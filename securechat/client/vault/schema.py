@@ -517,12 +517,21 @@ END;
 """
 """When somebody wanted a file to be saved, and where the file of a line was saved."""
 
+_MOVES: Final = """
+CREATE TABLE moves (
+  conversation BLOB NOT NULL,
+  last INTEGER NOT NULL,         -- local_id of the newest line that goes from it
+  new BLOB NOT NULL, PRIMARY KEY (conversation, last)
+) STRICT, WITHOUT ROWID;
+"""
+"""Lines of a log that has begun anew, on their way into a conversation of their own."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _FIRST, _CONTENT, _UNREAD, _INVITATIONS, _IGNORED, _HOLES, _EVIDENCE, _FOLLOWED,
     _PINS, _RULES, _KEPT, _LINES, _WORDS, _RETURNED, _REFUSED, _TITLES, _WRAPPED, _CHAINS, _KEYS,
     _HEARD, _SUCCESSIONS, _REVOCATIONS, _ROTATION, _KEEPSAKE, _SUCCEEDING, _AUTHORITIES,
     _ADDRESSES, _LOGIN, _NAMES, _LIFE, _REWRAPPED, _TALK, _MARKS, _SEARCH, _SEEN, _UNWANTED,
-    _TRANSFERS, _LEFTOVERS, _TIMES, _UNSHARED, _SAVED,
+    _TRANSFERS, _LEFTOVERS, _TIMES, _UNSHARED, _SAVED, _MOVES,
 )  # fmt: skip
 """Step n, at n - 1, leads from version n - 1 to n: statements of SQL, without BEGIN or COMMIT."""
 
