@@ -254,7 +254,8 @@ def test_somebody_new_pastes_a_line_at_a_terminal_and_is_in(
     made = certs.generate(folder, ("127.0.0.1",), days=1, new_ca=False)
     site = open_site("--cert", str(folder / "server.pem"), "--key", str(folder / "server-key.pem"))
     line = InviteLine(site.address, made.pin).encode()
-    with Terminal([*SECURECHAT, "join", "--user", "dave", "--vault", str(tmp_path)], orders=False) as terminal:
+    joining = [*SECURECHAT, "join", "--choose", "--user", "dave", "--vault", str(tmp_path)]
+    with Terminal(joining, orders=False) as terminal:
         terminal.wait(lambda: terminal.cursor_row.endswith("Paste the invite line:"))
         terminal.send(line[:60].encode() + b"\n")  # as a terminal has broken it
         terminal.wait(lambda: terminal.cursor_row.endswith("And the rest of it:"))
@@ -262,12 +263,12 @@ def test_somebody_new_pastes_a_line_at_a_terminal_and_is_in(
         for question in ("New password of dave (Enter makes one):", "The same again:"):
             terminal.wait(lambda question=question: terminal.cursor_row == question)  # type: ignore[misc]  # bound now
             terminal.send(b"secret of dave\n")
-        terminal.wait(lambda: terminal.cursor_row.endswith("Enter for later:"))
-        terminal.send(b"\n")
-        terminal.wait(lambda: any("recovery --user dave" in row for row in terminal.rows))
         terminal.wait(lambda: any("You are in." in row for row in terminal.rows))
         terminal.type("/quit")
         terminal.send(b"\r")
+        terminal.wait(lambda: terminal.cursor_row.endswith("Enter for later:"))
+        terminal.send(b"\n")
+        terminal.wait(lambda: any("recovery --user dave" in row for row in terminal.rows))
         assert terminal.wait_for_end() == ExitCode.OK
 
 
@@ -520,21 +521,10 @@ def terminal(open_site: Callable[..., Site]) -> Iterator[Terminal]:
 
 
 def test_somebody_new_registers_and_talks_at_a_terminal(terminal: Terminal, tmp_path: Path) -> None:
-    terminal.wait(lambda: terminal.cursor_row.endswith("Make a new account? [Y/n]"))
-    terminal.send(b"\n")
+    terminal.wait(lambda: any("is not set up on this computer" in row for row in terminal.rows))
     for question in ("New password of carol (Enter makes one):", "The same again:"):
         terminal.wait(lambda question=question: terminal.cursor_row == question)  # type: ignore[misc]  # bound now
         terminal.send(b"secret of carol\n")
-    for answer in (tmp_path / "none" / "file", tmp_path / "recovery"):
-        terminal.wait(lambda: terminal.cursor_row.endswith("Enter for later:"))
-        terminal.send(f"{answer}\n".encode())
-        terminal.wait(lambda: terminal.cursor_row.endswith("o asks for your own:"))
-        terminal.send(b"\n")
-    terminal.wait(lambda: terminal.cursor_row.endswith("then press Enter:"))
-    shown = re.search(r"shown once: ([a-z2-9-]{23})", "".join(terminal.rows))
-    assert shown is not None
-    assert open_recovery((tmp_path / "recovery").read_bytes(), shown[1]).account == "carol"
-    terminal.send(b"\n")
     terminal.wait(lambda: any("You are in." in row for row in terminal.rows))
     terminal.type("/join #lobby")
     terminal.send(b"\r")
@@ -544,6 +534,18 @@ def test_somebody_new_registers_and_talks_at_a_terminal(terminal: Terminal, tmp_
     terminal.wait(lambda: any(row.endswith("[#lobby] carol: is anybody here?") for row in terminal.rows))
     terminal.type("/quit")
     terminal.send(b"\r")
+    for question, answer in (
+        ("Enter for later:", str(tmp_path / "none" / "file")), ("o asks for your own:", ""),
+        ("Password of carol:", "secret of carol"),  # once
+        ("Enter for later:", str(tmp_path / "recovery")), ("o asks for your own:", ""),
+    ):  # fmt: skip
+        terminal.wait(lambda question=question: terminal.cursor_row.endswith(question))  # type: ignore[misc]  # bound
+        terminal.send(f"{answer}\n".encode())
+    terminal.wait(lambda: terminal.cursor_row.endswith("then press Enter:"))
+    shown = re.search(r"shown once: ([a-z2-9-]{23})", "".join(terminal.rows))
+    assert shown is not None
+    assert open_recovery((tmp_path / "recovery").read_bytes(), shown[1]).account == "carol"
+    terminal.send(b"\n")
     assert terminal.wait_for_end() == ExitCode.OK
     assert not any("secret" in row for row in terminal.rows)
 

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -75,9 +75,12 @@ class Newcomer:
 
     inputs = 0
 
-    def __init__(self, folder: Path, *name: str) -> None:
+    def __init__(self, *command: str | Path, full: bool = False, rows: int = 50) -> None:
+        """`full`: with the full screen."""
         Newcomer.inputs += 1  # the command itself
-        self.terminal = Terminal([str(folder / "scripts" / "run"), *name], orders=False, columns=120, rows=50)
+        plain = {"SECURECHAT_PLAIN": ""} if full else {}
+        words = list(map(str, command))
+        self.terminal = Terminal(words, orders=False, columns=120, rows=rows, environment=plain)
 
     def __enter__(self) -> Self:
         return self
@@ -92,33 +95,133 @@ class Newcomer:
 
     def answers(self, question: str, text: str) -> None:
         self.terminal.wait(lambda: self.terminal.cursor_row.startswith(question))
+        self.says(text)
+
+    def says(self, text: str) -> None:
         self.terminal.send(text.encode() + b"\r")
         Newcomer.inputs += 1
 
+    def line(self) -> str:
+        """Return the invite line that the screen shows, over several rows and beside other things."""
+        shown = "".join(row.strip(" ▌·┃").rpartition("▌ ")[2] for row in self.terminal.rows)
+        last = shown.rpartition("securechat1a")[2]
+        return "securechat1a" + last[: len(last) - len(last.lstrip("abcdefghijklmnopqrstuvwxyz234567"))]
 
-def test_two_newcomers_talk_after_fewer_than_eight_inputs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.fixture
+def count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A new user's inputs from here to the first answer that a second person has read: less than eight."""
     monkeypatch.setenv("SECURECHAT_PORT", "0")
     monkeypatch.setenv("SECURECHAT_VAULT", str(folder / "vaults"))
     Newcomer.inputs = 0
-    with Newcomer(folder) as alice:
-        alice.waits_for("█")  # the QR code of a line
+    yield
+    assert Newcomer.inputs < 8
+
+
+def run_by_alice(folder: Path, *, full: bool = False) -> Newcomer:
+    return Newcomer(folder / "scripts" / "run", "alice", full=full)
+
+
+@pytest.mark.usefixtures("count")
+def test_two_newcomers_talk_in_a_few_inputs(folder: Path) -> None:
+    with Newcomer(folder / "scripts" / "run") as alice:
         alice.waits_for("securechat1a")
+        assert not any("█" in row for row in alice.terminal.rows)  # a QR code: no camera's machine reaches this server
         alice.answers("Your user name:", "alice")
         alice.answers("New password of alice (Enter makes one):", "")
         alice.waits_for("is shown once, keep it: ")
         alice.waits_for("Welcome, alice.")
         alice.waits_for("You have opened the room #lobby.")
-        with Newcomer(folder, "bob") as bob:
+        with Newcomer(folder / "scripts" / "run", "bob") as bob:
             bob.waits_for("You join it there.")
             bob.answers("New password of bob (Enter makes one):", "")
             bob.answers("[#lobby] >", "hello")
             alice.waits_for("bob ?: hello")
             alice.answers("[#lobby] >", "hi bob")
             bob.waits_for("alice ?: hi bob")
-            assert Newcomer.inputs < 8
-            for each in (bob, alice):
-                each.answers("[#lobby] >", "/quit")
-                assert each.terminal.wait_for_end() == 0
+
+
+@pytest.mark.usefixtures("count")
+def test_two_newcomers_talk_on_full_screens_which_show_the_password_until_esc(folder: Path) -> None:
+    with run_by_alice(folder, full=True) as alice:
+        alice.answers("New password of alice (Enter makes one):", "")
+        alice.waits_for("connected")
+        alice.waits_for("is shown once, keep it: ")
+        with Newcomer(folder / "scripts" / "run", "bob", full=True) as bob:
+            bob.answers("New password of bob (Enter makes one):", "")
+            bob.waits_for("You are in #lobby (2 people).")
+            bob.says("hello")
+            alice.waits_for("▎ hello")
+            alice.says("hi bob")
+            bob.waits_for("▎ hi bob")
+        alice.waits_for("is shown once, keep it: ")
+        alice.terminal.send(b"\x1b")
+        alice.terminal.wait(lambda: not any("keep it: " in row for row in alice.terminal.rows))
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.usefixtures("count")
+def test_who_comes_by_a_members_line_is_with_its_maker_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, full: bool
+) -> None:
+    with run_by_alice(folder, full=full) as alice:
+        alice.answers("New password of alice (Enter makes one):", "")
+        alice.waits_for("You have opened the room #lobby.")
+        alice.says("/invite-line")
+        alice.waits_for("takes it back.")
+        line = alice.line()
+        monkeypatch.chdir(folder)
+        with Newcomer(".venv/bin/securechat", "join", "--user", "bob", full=full) as bob:
+            bob.answers("Paste the invite line:", line)
+            bob.waits_for("/password puts one of your own in its place.")
+            bob.waits_for("alice has accepted.")
+            bob.says("hello")
+            alice.waits_for("hello")
+            alice.says("/msg bob hi bob")
+            bob.waits_for("hi bob")
+            bob.says("/quit")
+            bob.answers("Write it now? A file name, or Enter for later:", "")
+            assert bob.terminal.wait_for_end() == 0
+            Newcomer.inputs -= 2  # they leave, when all is said
+
+
+@pytest.mark.usefixtures("count")
+def test_who_comes_by_an_operators_line_is_shown_the_rooms(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with run_by_alice(folder) as alice:
+        alice.answers("New password of alice (Enter makes one):", "")
+        alice.waits_for("You have opened the room #lobby.")
+        line = alice.line()
+        monkeypatch.chdir(folder)
+        with Newcomer(".venv/bin/securechat", "join", "--user", "bob") as bob:
+            bob.answers("Paste the invite line:", line)
+            bob.waits_for("/join #lobby enters it.")
+            bob.says("/join #lobby")
+            bob.answers("[#lobby] >", "hello")
+            alice.waits_for("bob ?: hello")
+            alice.answers("[#lobby] >", "hi bob")
+            bob.waits_for("alice ?: hi bob")
+
+
+@pytest.mark.usefixtures("count")
+def test_two_newcomers_talk_by_the_commands_of_the_readme(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """README.md, "By hand"."""
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("SECURECHAT_PORT")
+    serve = "scripts/setup && .venv/bin/securechat gen-certs && exec .venv/bin/securechat server --port 0"
+    with Newcomer("sh", "-c", serve) as server:
+        server.terminal.wait(lambda: any("listening on" in row for row in server.terminal.rows))
+        row = next(row for row in server.terminal.rows if "listening on" in row)
+        where = ["--server", row.rpartition("listening on")[2].split()[0]]
+        with Newcomer(".venv/bin/securechat", "client", "--user", "alice", *where) as alice:
+            alice.answers("New password of alice (Enter makes one):", "")
+            with Newcomer(".venv/bin/securechat", "client", "--user", "bob", *where) as bob:
+                bob.answers("New password of bob (Enter makes one):", "")
+                bob.waits_for("You are in.")
+                alice.waits_for("You are in.")
+                bob.says("/msg alice hello")
+                alice.waits_for("/accept bob")
+                alice.says("/msg bob hi")
+                bob.waits_for("alice: hi")
 
 
 def test_a_typing_error_in_a_name_or_a_password_is_asked_about_again(
@@ -126,21 +229,21 @@ def test_a_typing_error_in_a_name_or_a_password_is_asked_about_again(
 ) -> None:
     monkeypatch.setenv("SECURECHAT_PORT", "0")
     monkeypatch.setenv("SECURECHAT_VAULT", str(folder / "vaults"))
-    with Newcomer(folder, "al\\ice") as alice:
+    with Newcomer(folder / "scripts" / "run", "al\\ice") as alice:
         alice.waits_for("a user name holds no \\")
         alice.answers("Your user name:", "alice")
         for question in ("New password of alice", "The same again:"):
             alice.answers(question, "glacier tulip seven")
         alice.waits_for("You have opened the room #lobby.")
         monkeypatch.setenv("SECURECHAT_VAULT", str(folder / "other"))
-        with Newcomer(folder, "Alice") as other:  # the name is taken, and no vault here is theirs
+        with Newcomer(folder / "scripts" / "run", "Alice") as other:  # the name is taken, and no vault here is theirs
             other.answers("New password of alice", "")
             other.waits_for("Type name and password again")
             other.answers("Your user name:", "bob")
         alice.answers("[#lobby] >", "/quit")
         assert alice.terminal.wait_for_end() == 0
     monkeypatch.setenv("SECURECHAT_VAULT", str(folder / "vaults"))
-    with Newcomer(folder, "alice") as alice:
+    with Newcomer(folder / "scripts" / "run", "alice") as alice:
         alice.answers("Password of alice:", "glacier tulip eight")
         alice.waits_for("The password does not open the vault")
         alice.answers("Password of alice:", "glacier tulip seven")
@@ -160,7 +263,9 @@ def test_a_server_at_a_terminal_hands_out_its_first_line_once(tmp_path: Path, mo
         terminal.process.terminate()
         assert terminal.wait_for_end() == 0
     with Terminal(server, orders=False, columns=200, rows=60) as terminal:
-        terminal.wait(lambda: any("█" in row for row in terminal.rows))
+        terminal.wait(lambda: any("Nobody has an account" in row for row in terminal.rows))
+        terminal.wait(lambda: any(row.startswith("securechat1") for row in terminal.rows))
+        assert not any("█" in row for row in terminal.rows)  # for a machine with a camera it is nothing
         (line,) = [row for row in terminal.rows if row.startswith("securechat1")]
         (tmp_path / "line").write_text(line)
         (tmp_path / "password").write_text("glacier tulip seven")

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +55,8 @@ def client(options: "Options", room: str, color: "Choice", theme: str, *, withou
     while True:
         start = prepare(options)
         new = not start.vault.exists()
-        code = _chat(start, room, color, theme, lasting=not without_recovery, plain=plain)
+        first = f"/join {room}" if room else ""
+        code = _talk(start, first, color, theme, lasting=not without_recovery, plain=plain)
         if not (new and _is_typed_again(start, code)):
             raise SystemExit(code)
         options = replace(options, user="")
@@ -82,18 +82,33 @@ def _has_screen(*, plain: bool) -> bool:
     return not plain and _at_terminal() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
-def _talk(start: "Start", room: str, color: "Choice", theme: str, *, plain: bool) -> int:
-    """Open the vault, and run the face that this terminal can have; return the exit code."""
+def _talk(start: "Start", first: str, color: "Choice", theme: str, *, lasting: bool, plain: bool) -> int:
+    """Open the vault, and run the face that this terminal can have; return the exit code.
+
+    `first`: a command that is done once we are in. Somebody new who is to last is offered a recovery file afterwards:
+    by then they know what they would lose.
+    """
+    from securechat.ui.recovery import offer_recovery
+
+    offers = lasting and start.settings.register and not start.vault.exists() and _at_terminal()
+    code = _run_face(start, first, color, theme, plain=plain)
+    if offers and code == ExitCode.OK:
+        offer_recovery(start)
+    return code
+
+
+def _run_face(start: "Start", first: str, color: "Choice", theme: str, *, plain: bool) -> int:
     from queue import SimpleQueue
 
     from securechat.ui.plain.app import Inbox, run_plain
     from securechat.ui.plain.colour import is_wanted
     from securechat.ui.start import open_client
+    from securechat.ui.told import told_to_last
 
     if not _has_screen(plain=plain):
         inbox: Inbox = SimpleQueue()
         with open_client(start, inbox.put) as core:
-            return run_plain(core, inbox, room, color)
+            return run_plain(core, inbox, first, color)
     if not is_wanted(color, terminal=True):
         os.environ["NO_COLOR"] = "1"  # what draws the screen asks for it
     from securechat.ui.session.mail import Mail
@@ -101,29 +116,7 @@ def _talk(start: "Start", room: str, color: "Choice", theme: str, *, plain: bool
 
     mail, keys = Mail(), click.get_current_context().meta.get(KEYS, {})
     with open_client(start, mail.put) as core:
-        return run_terminal(core, mail, room, theme=theme, keys=keys)
-
-
-def _chat(start: "Start", room: str, color: "Choice", theme: str, *, lasting: bool, plain: bool) -> int:
-    """Run a face; return the exit code. Somebody new who is to last is offered a recovery file first."""
-    from queue import SimpleQueue
-
-    from securechat.ui.recovery import offer_recovery
-    from securechat.ui.scripts.account import run_register
-    from securechat.ui.scripts.run import Events
-    from securechat.ui.start import open_client
-
-    if lasting and start.settings.register and not start.vault.exists() and _at_terminal():
-        events: Events = SimpleQueue()
-        with open_client(start, events.put, again=True) as core:
-            code = run_register(core, events)
-        if code != ExitCode.OK:
-            return code
-        offer_recovery(start)
-    elif start.settings.register and not start.vault.exists() and _has_screen(plain=plain):
-        with suppress(EOFError):
-            input("Press Enter when you have read this: the full screen comes next. ")
-    return _talk(start, room, color, theme, plain=plain)
+        return run_terminal(core, mail, first, theme=theme, keys=keys, said=told_to_last())
 
 
 @click.command()
@@ -156,6 +149,7 @@ def invite(
 @click.command()
 @click.argument("file", required=False)
 @apply((profile, *PERSON_OPTIONS))
+@click.option("--choose", is_flag=True, help="Ask for a password of your own; else one is made, and shown.")
 @wait_for_place
 @timeout
 @no_input
@@ -165,7 +159,7 @@ def invite(
 @colour
 def join(
     file: str | None, user: str, vault: Path, password_file: Path | None, *,
-    wait: bool, limit: "TimeLimit | None", color: "Choice", theme: str, plain: bool,
+    choose: bool, wait: bool, limit: "TimeLimit | None", color: "Choice", theme: str, plain: bool,
 ) -> None:  # fmt: skip
     """Come in by an invite line: make the account, ask whoever gave it to you, and chat.
 
@@ -174,28 +168,26 @@ def join(
     """
     from queue import SimpleQueue
 
-    from securechat.ui.recovery import offer_recovery
     from securechat.ui.scripts.inviting import run_join
     from securechat.ui.scripts.run import Events
     from securechat.ui.start import open_client, prepare_join, read_line
 
     text, line = read_line(file)
-    chat = sys.stdin.isatty()
-    while True:
-        start = prepare_join(user, vault, password_file, line)
-        new = not start.vault.exists()
-        events: Events = SimpleQueue()
-        with open_client(start, events.put, again=chat) as core:
-            code = run_join(core, events, text, line, wait=wait, timeout=left(limit))
-        if not (new and _is_typed_again(start, code)):
-            break
-        user = ""
-    if code == ExitCode.OK and chat:
+    if sys.stdin.isatty():
         if limit is not None:
-            limit.cancel()  # it was about coming in
-        if start.settings.register:
-            offer_recovery(start)
-        code = ExitCode(_talk(start, "", color, theme, plain=plain))
+            limit.cancel()  # whoever sits there sees how it goes, and ends it
+        first = "/rooms" if line.voucher is None else f"/join {text}"
+        while True:
+            start = prepare_join(user, vault, password_file, line, choose=choose)
+            new = not start.vault.exists()
+            code = _talk(start, first, color, theme, lasting=True, plain=plain)
+            if not (new and _is_typed_again(start, code)):
+                raise SystemExit(code)
+            user, choose = "", True
+    events: Events = SimpleQueue()
+    start = prepare_join(user, vault, password_file, line)
+    with open_client(start, events.put) as core:
+        code = run_join(core, events, text, line, wait=wait, timeout=left(limit))
     raise SystemExit(code)
 
 

@@ -97,7 +97,7 @@ def _code(reply: protocol.Code, *, reset: bool, line: Callable[[str], str] | Non
     once = "is good once, and is not shown again. Give it to the user in a way that nobody else reads;"
     if line is not None:  # which holds the code
         return "\n".join([
-            until, f"This line {once}", f"they run `{program()} join{user}`, and paste it:", line(reply.code)
+            until, f"The line {once}", f"they run `{program()} join{user}`, and paste it:", line(reply.code)
         ])  # fmt: skip
     lines = [
         f"code   {reply.code}", until, f"It {once} they run:",

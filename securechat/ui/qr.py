@@ -4,6 +4,9 @@ import shutil
 import sys
 from typing import Final, TextIO
 
+from securechat.hosts import is_loopback
+from securechat.identity.invite_line import decode
+
 BORDER: Final = 2
 """Modules around the code: half of what ISO/IEC 18004 wants, which every reader takes from a screen."""
 
@@ -15,16 +18,18 @@ def show_qr(text: str, out: TextIO) -> None:
     segno.make(text.upper(), error="m", micro=False).terminal(out, border=BORDER, compact=True)
 
 
-def show_beside(text: str) -> None:
-    """Draw a text on standard error, if that and standard output are a terminal on which all of it has room.
+def show_beside(line: str) -> None:
+    """Draw an invite line on standard error, if that and standard output are a terminal on which all of it has room.
 
-    Where a script takes the line, or a window is small, the line alone says it all.
+    Where a script takes the line, or a window is small, the line alone says it all; and no other machine that has a
+    camera reaches a server which listens on this one alone.
     """
     import segno  # only here
 
-    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+    host = decode(line, 0).address.rpartition(":")[0].strip("[]")
+    if is_loopback(host) or not (sys.stdout.isatty() and sys.stderr.isatty()):
         return
-    code = segno.make(text.upper(), error="l", micro=False, boost_error=False)
+    code = segno.make(line.upper(), error="l", micro=False, boost_error=False)
     columns, rows = shutil.get_terminal_size()
     width, height = code.symbol_size(border=BORDER)
     if width <= columns and (height + 1) // 2 <= rows:  # two rows of modules to a line

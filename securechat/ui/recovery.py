@@ -7,6 +7,7 @@ that it does not end up in the same file.
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
@@ -20,7 +21,7 @@ from securechat.identity.armour import MAX_TEXT
 from securechat.ui import person
 from securechat.ui.called import program
 from securechat.ui.qr import show_qr
-from securechat.ui.start import Start, ask_secret, open_vault, prepare_recover, warn_of_readers
+from securechat.ui.start import Start, ask_password, ask_secret, open_vault, prepare_recover, warn_of_readers
 from securechat.ui.told import tell
 
 
@@ -72,7 +73,10 @@ def passphrase_in(file: Path, account: str) -> str:
 
 
 def offer_recovery(start: Start) -> None:
-    """Ask somebody who has just registered, at a terminal, whether to write the file now."""
+    """Ask somebody who leaves for the first time, at a terminal, whether to write the file now.
+
+    What was typed to come in is forgotten by then: the password is asked for, which also shows that it was kept.
+    """
     whose = shlex.join(["--user", start.account, "--server", start.settings.address])
     later = f"Later: {program()} recovery {whose} --out FILE\n"
     tell(
@@ -87,6 +91,8 @@ def offer_recovery(start: Start) -> None:
             return
         own = _ask("Enter makes a passphrase that nobody guesses, o asks for your own: ")
         try:
+            if not start.password.at_hand:
+                start = replace(start, password=ask_password(start.account, chosen=False))
             chosen = choose_passphrase(start.account, "recovery file") if own.lower().startswith("o") else ""
             run_recovery(start, expand(answer), chosen, line=False, qr=False)
         except SecurechatError as error:

@@ -32,6 +32,7 @@ from securechat.lookalikes import check_new_account
 from securechat.names import normalise_account
 from securechat.strength import check_password
 from securechat.ui import person
+from securechat.ui.called import program
 from securechat.ui.told import tell
 from securechat.value import value
 
@@ -80,6 +81,7 @@ class Options:
     accept_invitations_of: tuple[str, ...] = ()  # `USER:KEY`
     contest: bool = False
     first_pin: str = ""
+    asks_password: bool = True  # whether somebody new is asked for one; else it is made
 
 
 @value
@@ -125,8 +127,12 @@ def prepare(options: Options, *, new: bool = True, offline: bool = False) -> Sta
     register = options.register if options.register is not None else not vault.exists()
     if not new and not vault.exists():
         raise UsageError(f"{account} is not set up on this computer for {options.server}: there is no vault {vault}.")
-    if not register and not vault.exists() and person.types():
-        register = _ask_whether_new(account, options.server)
+    if not register and not vault.exists() and person.types() and not options.new_identity:
+        register = True
+        tell(
+            f"{account} is not set up on this computer for {options.server} yet: this makes a new account. If you have "
+            f"one, press Ctrl-C: `{program()} recover` or `{program()} import` brings it here."
+        )
     chosen = register and not vault.exists()
     if chosen:
         try:
@@ -139,7 +145,7 @@ def prepare(options: Options, *, new: bool = True, offline: bool = False) -> Sta
     if options.password_file is not None:
         password = _password_in(options.password_file, account, chosen=chosen)
     else:
-        password = _ask_password(account, chosen=chosen)
+        password = ask_password(account, chosen=chosen, asks=options.asks_password)
     return Start(account, vault, password, replace(settings, register=register), greeting)
 
 
@@ -183,7 +189,8 @@ def _find_by_id(
     if there and vault not in there:
         tell(
             f"{settings.address} leads to another server than before: if you did not expect that, end this now and ask "
-            f"the operator; the vault for the one that was there stays as it is ({there[0]})."
+            f"the operator; the vault for the one that was there stays as it is ({there[0]}).",
+            lasts=True,
         )
     if not named and not vault.exists():
         if greeting.ca.pin not in {ca.pin for ca in usual}:
@@ -252,8 +259,13 @@ def _is_cut_off(text: str) -> bool:
     return False
 
 
-def prepare_join(user: str, vault: Path, password_file: Path | None, line: InviteLine) -> Start:
-    """Return what the core needs to come in by a line: it registers where there is no vault. Raises as `prepare`."""
+def prepare_join(
+    user: str, vault: Path, password_file: Path | None, line: InviteLine, *, choose: bool = True
+) -> Start:
+    """Return what the core needs to come in by a line: it registers where there is no vault. Raises as `prepare`.
+
+    Not `choose`: who registers at a terminal gets a password that is made.
+    """
     return prepare(
         Options(
             user,
@@ -266,6 +278,7 @@ def prepare_join(user: str, vault: Path, password_file: Path | None, line: Invit
             new_identity=False,
             invite=line.code,
             first_pin=line.pin,
+            asks_password=choose,
         )
     )
 
@@ -283,7 +296,7 @@ def prepare_recover(
     if password_file is not None:
         password = _password_in(password_file, contents.account, chosen=bool(code))
     else:
-        password = _ask_password(contents.account, chosen=bool(code))
+        password = ask_password(contents.account, chosen=bool(code))
     settings = ClientSettings(
         host,
         port,
@@ -331,14 +344,6 @@ def parse_inviter(inviter: str) -> tuple[str, str]:
     return normalise_account(account), key.lower()
 
 
-def _ask_whether_new(account: str, server: str) -> bool:
-    sys.stdout.write(f"{account} is not set up on this computer for {server} yet.\n")
-    while True:
-        answer = _ask("Make a new account? [Y/n] ").strip().lower()
-        if answer in ("", "y", "yes", "n", "no"):
-            return not answer.startswith("n")
-
-
 def _ask(question: str) -> str:
     try:
         return input(question)
@@ -357,18 +362,24 @@ def ask_secret(question: str) -> str:
         raise UsageError("No answer: nothing was done.") from None
 
 
-def _ask_password(account: str, *, chosen: bool) -> PasswordSource:
-    """Ask for a password; one that is `chosen` now is made, or has to be hard to guess and is asked for twice."""
+def ask_password(account: str, *, chosen: bool, asks: bool = True) -> PasswordSource:
+    """Ask for a password; one that is `chosen` now is made, or has to be hard to guess and is asked for twice.
+
+    Not `asks`: it is made, if its owner sees it.
+    """
     if not person.is_there():
         raise UsageError("Nobody is there to ask for the password: give it in a file with --password-file.")
     shown = sys.stderr.isatty()  # else one that is made would come into a file, and before nobody's eyes
     made = " (Enter makes one)" if shown else ""
     while True:
         try:
-            password = getpass(f"New password of {account}{made}: " if chosen else f"Password of {account}: ")
+            asked = asks or not (chosen and shown)
+            question = f"New password of {account}{made}: " if chosen else f"Password of {account}: "
+            password = getpass(question) if asked else ""
             if chosen and shown and not password:
                 password = make_code()
-                tell(f"The password of {account} is shown once, keep it: {password}")
+                made_unasked = "" if asked else "One is made; /password puts one of your own in its place. "
+                tell(f"{made_unasked}The password of {account} is shown once, keep it: {password}", lasts=True)
             elif chosen:
                 check_password(password, account)
                 if getpass("The same again: ") != password:
@@ -396,7 +407,7 @@ def _password_in(file: Path, account: str, *, chosen: bool) -> PasswordSource:
 
 def choose_password(account: str, file: Path | None) -> str:
     """Return a new password, from a file or from who sits there. Raises as `prepare`, also for one that is weak."""
-    source = _ask_password(account, chosen=True) if file is None else _password_in(file, account, chosen=True)
+    source = ask_password(account, chosen=True) if file is None else _password_in(file, account, chosen=True)
     with source.read() as password:
         chosen = password.decode()
     source.forget()
@@ -406,7 +417,7 @@ def choose_password(account: str, file: Path | None) -> str:
 def warn_of_readers(what: str, file: Path) -> None:
     """Tell who has put a secret into a file that other users of this machine can read."""
     if others_can_read(file):
-        tell(f"Other users of this machine can read the {what} {file}: chmod 600 takes it from them.")
+        tell(f"Other users of this machine can read the {what} {file}: chmod 600 takes it from them.", lasts=True)
 
 
 @contextmanager
@@ -430,7 +441,7 @@ def open_vault(start: Start, *, again: bool = False) -> Iterator["Vault"]:
             if not (start.password.is_typed and person.types()):
                 raise RefusedError("login-refused", f"{error} {hint}") from None
             tell(f"{error} {hint}")
-            with _ask_password(start.account, chosen=False).read() as password:
+            with ask_password(start.account, chosen=False).read() as password:
                 start.password.give(password.decode())
     try:
         _write_card(vault, start)

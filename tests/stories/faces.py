@@ -167,12 +167,11 @@ class AtTerminal:
         self._shown_before = 0
 
     def begin(self) -> None:
-        command = [sys.executable, "-m", "tests.stories.person", "client", *self.seat.options, "--register"]
+        options = [*self.seat.options, "--register", "--without-recovery"]
+        command = [sys.executable, "-m", "tests.stories.person", "client", *options]
         self.terminal = Terminal(command, orders=False, columns=200, rows=24)
 
     def come(self) -> None:
-        self.terminal.wait(lambda: self.terminal.cursor_row.endswith("Enter for later:"))  # a recovery file
-        self.terminal.send(b"\n")
         self.terminal.wait(lambda: any("You are in." in row for row in self.terminal.rows))
         self.seat.attach()
 

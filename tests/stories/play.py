@@ -167,13 +167,10 @@ class Stage:
             before.terminal.__exit__(None, None, None)
         options = ["--user", name, "--server", f"localhost:{self.server.port}", "--ca", str(self.server.ca)]
         options += ["--vault", str(self.folder / name), "--password-file", str(self.folder / "password")]
-        options += [] if before else ["--register"]
+        options += [] if before else ["--register", "--without-recovery"]
         command = [sys.executable, "-m", "tests.stories.person", "client", *options]
         terminal = Terminal(command, orders=False, columns=120, rows=ROWS, environment=environment)
         seat = self.seats[name] = Seat(terminal)
-        if not before:
-            self._wait(lambda: terminal.cursor_row.endswith("Enter for later:"), seat)  # a recovery file
-            terminal.send(b"\n")
         self._wait(lambda: seat.claim("You are in.") or seat.claim("No connection"), seat)
 
     def _types(self, seat: Seat, text: str, then: bytes = b"\r") -> None:

@@ -8,6 +8,7 @@ from securechat.ui.start import Options, prepare
 
 if __name__ == "__main__":
     folder, port, ca = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    new_identity = "--new-identity" in sys.argv
     try:
         start = prepare(
             Options(
@@ -18,7 +19,7 @@ if __name__ == "__main__":
                 vault=folder,
                 password_file=None,
                 register=False,
-                new_identity=False,
+                new_identity=new_identity,
                 invite="",
             )
         )

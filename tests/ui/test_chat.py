@@ -323,6 +323,7 @@ def test_two_slashes_send_a_text_that_begins_with_one(screen: Screen) -> None:
     [("/frobnicate", "/help"), ("/", "/help"), ("/msg", "/msg USER TEXT"), ("/msg bob", "/msg USER TEXT"),
      ("/msg Alice hi", "That is you"), ("/msg #nowhere hi", "/join #nowhere"), ("/msg a\x1bb hi", "(U+001B)"),
      ("/frobnicat", "/help lists them"), ("/hsitory", "Did you mean /history?"), ("/REPL yes", "Did you mean /reply?"),
+     ("/exit", "Did you mean /quit?"), ("/part #lobby", "Did you mean /leave?"),
      ("/help zzz", "There is no command /zzz."), ("/help repyl", "Did you mean /reply?"),
      ("/editor", "needs a terminal"),
      ("/msg #lob\nby hi", "#lob"), ("/chat", "/chat USER"), ("/chat bob carol", "/chat USER"),
@@ -397,6 +398,48 @@ def test_leave_with_a_name_leaves_that_conversation_and_not_the_current_one(scre
     screen.type("/leave #lobby")
     assert screen.client.calls[2:] == [commands.Leave(LOBBY.id)]
     assert screen.chat.prompt == "> "
+
+
+def test_an_invite_line_leads_to_its_maker_and_on_to_the_room_unless_something_is_being_said(screen: Screen) -> None:
+    club = conversation("#club", "invite", members=("alice", "bob"))
+    for writes in (False, True):
+        screen.type("/go #lobby")
+        screen.client.told[commands.UseInviteLine] = AskedByLine("bob", "1a2b", "#club", 1_700_049_600_000, known=False)
+        assert "You are talking with bob now." in screen.type("/join securechat1abc")
+        if writes:
+            screen.chat.typing("I am")
+        shown = screen.change(club, "joined")
+        assert ("You are talking in #club now." in shown) is not writes
+        assert screen.chat.prompt == ("[bob] > " if writes else "[#club] > ")
+
+
+def test_to_answer_somebody_who_asks_is_to_agree_but_not_in_a_pipe(screen: Screen) -> None:
+    for piped in (False, True):
+        other = Screen(piped=piped)
+        other.client.add(replace(BOB, state="request"))
+        other.type("/msg bob hi")
+        asked = [commands.Accept(BOB.id), commands.Send(BOB.id, "hi")]
+        assert [replace(each, id=0) for each in other.commands()] == [
+            replace(each, id=0) for each in ([] if piped else asked)
+        ]
+
+
+def test_who_turns_to_a_name_has_seen_what_came_in_all_conversations_of_it(screen: Screen) -> None:
+    older = replace(BOB, id=b"o" * 32)
+    screen.client.known["an older one"] = older
+    screen.type("/go #lobby")
+    for where in (BOB, older):
+        screen.client.receive(where, "bob", "hello")
+    screen.settle()
+    unread = screen.chat.listing.unread
+    assert (unread(BOB.id), unread(older.id)) == (1, 1)
+    screen.type("/go bob")
+    assert (unread(BOB.id), unread(older.id)) == (0, 0)
+    screen.client.receive(older, "bob", "still there")
+    screen.settle()
+    screen.chat.mark_shown()
+    assert unread(older.id) == 0
+    assert screen.client.visits[-2:] == [(older.id, 3), (BOB.id, 3)]  # the last one is where one is
 
 
 @pytest.mark.parametrize("line", ["/leave #nowhere", "/leave zoe", "/leave #private bob"])
@@ -489,6 +532,13 @@ def test_lines_for_a_conversation_that_does_not_come_about_go_nowhere_and_are_to
     assert told[1:] == ["!! This was not said or done: more", "!! This was not said or done: /who"]
     assert screen.client.calls == [commands.OpenDirect("zoe", "hi", ask=False)]
     assert screen.chat.prompt == "> "
+
+
+def test_whoever_cannot_be_written_to_leaves_one_where_one_was(screen: Screen) -> None:
+    screen.type("/go #lobby")
+    screen.client.answer[commands.OpenDirect] = Refused("not-found", "There is no account zoe.")
+    assert "There is no account zoe." in screen.type("/msg zoe hi")
+    assert screen.chat.prompt == "[#lobby] > "
 
 
 def test_who_leaves_is_told_what_still_waited_for_a_conversation() -> None:

@@ -221,15 +221,12 @@ def test_without_a_terminal_nobody_is_asked(tmp_path: Path) -> None:
     assert b"UsageError: Nobody is there to ask for the password" in done.stdout
 
 
-def test_somebody_new_is_asked_whether_to_register_and_twice_for_a_password_that_is_not_shown(
+def test_somebody_new_is_told_that_an_account_is_made_and_asked_twice_for_a_password_that_is_not_shown(
     tmp_path: Path, server: LiveServer
 ) -> None:
     with Terminal(command(tmp_path, server)) as terminal:
-        terminal.wait(lambda: terminal.cursor_row == "Make a new account? [Y/n]")
-        terminal.send(b"what?\n")
-        terminal.wait(lambda: "Make a new account? [Y/n] what?" in terminal.rows)
+        terminal.wait(lambda: any("is not set up on this computer" in row for row in terminal.rows))
         for answer, question in (
-            (b"", "Make a new account? [Y/n]"),
             (b"secret tulip one", "New password of alice (Enter makes one):"),
             (b"secret tulip two", "The same again:"),
             (b"Alice123", "New password of alice (Enter makes one):"),
@@ -245,10 +242,10 @@ def test_somebody_new_is_asked_whether_to_register_and_twice_for_a_password_that
         assert not any("secret" in row for row in terminal.rows)
 
 
-def test_somebody_who_has_an_account_is_asked_once(tmp_path: Path, server: LiveServer) -> None:
-    with Terminal(command(tmp_path, server)) as terminal:
-        terminal.wait(lambda: terminal.cursor_row.endswith("[Y/n]"))
-        terminal.send(b"n\n")
+def test_somebody_who_has_an_account_and_wants_a_new_identity_is_asked_once(
+    tmp_path: Path, server: LiveServer
+) -> None:
+    with Terminal([*command(tmp_path, server), "--new-identity"]) as terminal:
         terminal.wait(lambda: terminal.cursor_row == "Password of alice:")
         terminal.send(b"secret\n")
         assert terminal.wait_for_end() == 0

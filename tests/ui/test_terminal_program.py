@@ -43,8 +43,6 @@ def shows(terminal: Terminal, text: str) -> None:
 
 def test_somebody_new_comes_to_the_full_screen_talks_and_leaves(bob: LiveClient, tmp_path: Path) -> None:
     with alice(bob, tmp_path) as terminal:
-        shows(terminal, "Press Enter when you have read this")
-        terminal.send(b"\r")
         shows(terminal, "connected")
         terminal.send(b"/msg bob Hello\r")
         shows(terminal, "▎ Hello")
@@ -78,8 +76,6 @@ def test_who_wants_lines_or_cannot_have_more_gets_them(
 
 def test_a_signal_ends_it_in_order(bob: LiveClient, tmp_path: Path) -> None:
     with alice(bob, tmp_path) as terminal:
-        shows(terminal, "Press Enter when you have read this")
-        terminal.send(b"\r")
         shows(terminal, "connected")
         terminal.process.send_signal(signal.SIGTERM)
         terminal.wait(lambda: b"\x1b[?1049l" in terminal.output)

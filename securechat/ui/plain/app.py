@@ -102,15 +102,15 @@ Inbox = SimpleQueue[
 """The queue that feeds a `Chat`. Its `put` is the core's `on_event`."""
 
 
-def run_plain(client: "ChatClient", inbox: Inbox, room: str = "", colour: Choice = "auto") -> ExitCode:
+def run_plain(client: "ChatClient", inbox: Inbox, first: str = "", colour: Choice = "auto") -> ExitCode:
     """Talk until the user or the core ends it. `client` is not started yet and tells its events to `inbox`.
 
-    `room`: an open one that is entered first.
+    `first`: a command that is done once we are in.
     """
     if sys.stdin.isatty() and sys.stdout.isatty():
-        return _run_on_terminal(client, inbox, room, coloured=is_wanted(colour, terminal=True))
-    if room:
-        inbox.put(Typed(f"/join {room}"))
+        return _run_on_terminal(client, inbox, first, coloured=is_wanted(colour, terminal=True))
+    if first:
+        inbox.put(Typed(first))
     coloured = is_wanted(colour, terminal=sys.stdout.isatty())
     return _run_on_lines(client, inbox, sys.stdin.fileno(), sys.stdout, coloured=coloured)
 
@@ -118,7 +118,7 @@ def run_plain(client: "ChatClient", inbox: Inbox, room: str = "", colour: Choice
 # --- on a terminal ------------------------------------------------------------------------------------------------
 
 
-def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured: bool) -> ExitCode:
+def _run_on_terminal(client: "ChatClient", inbox: Inbox, first: str, *, coloured: bool) -> ExitCode:
     # Imported here, because it takes a tenth of a second and a pipe needs none of it.
     from prompt_toolkit import PromptSession
     from prompt_toolkit.application import Application, run_in_terminal
@@ -243,7 +243,7 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, room: str, *, coloured:
     def leave() -> None:
         inbox.put(EndOfInput())  # whatever is asked ends with the client
 
-    chat = Chat(client, show, piped=False, room=room, ring=Ring(write), later=inbox.put)
+    chat = Chat(client, show, piped=False, first=first, ring=Ring(write), later=inbox.put)
     ended = Flag()
 
     def leave_prompt_if_ended() -> None:

@@ -63,19 +63,6 @@ def run_password(
     return run.until(judge)
 
 
-def run_register(client: "ChatClient", events: Events, *, errors: TextIO = sys.stderr) -> ExitCode:
-    """Make the account and log in; OK once the server has this device. However full the server is, it waits."""
-    run = Run(client, events, wait=True, timeout=None, errors=errors)
-
-    def judge(event: Event) -> ExitCode | None:
-        if isinstance(event, Waiting):
-            for sentence in sentences(event, None, client.account):
-                run.complain(sentence.text)
-        return ExitCode.OK if isinstance(event, Ready) else None
-
-    return run.until(judge)
-
-
 def run_recovery_of_device(
     client: "ChatClient", events: Events, *, patience: float = RECOVERY_SECONDS, out: TextIO = sys.stdout
 ) -> ExitCode:

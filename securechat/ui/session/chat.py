@@ -28,6 +28,7 @@ from securechat.client.commands import (
 )
 from securechat.client.events import (
     AccountDeleted,
+    AskedByLine,
     Connected,
     ConversationChanged,
     Delayed,
@@ -117,17 +118,18 @@ class Chat:
         show: Callable[[str], None],
         *,
         piped: bool,
-        room: str = "",
+        first: str = "",
         ring: Ring | None = None,
         later: Callable[[Decoded], None] | None = None,
     ) -> None:
         """`piped`: nobody is waiting at the keyboard, so a line is kept until the ones before it are settled.
 
-        `room`: an open one, which is entered once we are in. `ring`: lets notices come, where somebody may hear them.
+        `first`: a command, which is done once we are in. `ring`: lets notices come, where somebody may hear them.
         `later`: takes what a thread has made of a voice note, to hand it to `heard`.
         """
         self._ring = ring
         self._typed = -AT_THE_KEYBOARD  # when the last line was typed (monotonic seconds)
+        self._wrote = -math.inf  # when something was changed in the line that is being typed
         self.exit_code: ExitCode | None = None  # set once the core has ended
         self.quitting = False
         self.client = client
@@ -141,6 +143,7 @@ class Chat:
         self._failure = ExitCode.OK
         self._opening = ""  # the name of the conversation that has been asked for and is not there yet
         self._opened_by = 0  # the command that asked for it
+        self._came_from = ("", b"")  # where one was before
         self._kept: list[str] = []  # lines typed meanwhile
         self._waits_for: Held | Delayed | Unreachable | None = None  # shown since the last typed line
         self._questions: dict[bytes, int] = {}  # conversation -> what Enter alone answers there
@@ -169,7 +172,9 @@ class Chat:
         self._doubtful = ""  # said once Enter alone says so
         self._presence = Presence(monotonic)
         self._flood = Flood(monotonic)
-        self._room = room
+        self._first = first
+        self._invited = ("", -math.inf)
+        """The room to which an invite line of this session leads, and when it was used (monotonic seconds)."""
 
     @property
     def prompt(self) -> str:
@@ -269,6 +274,7 @@ class Chat:
 
     def typing(self, text: str) -> None:
         """Take note of what stands in the line that is being typed: whoever is in the conversation may know of it."""
+        self._wrote = monotonic()
         here = self.place.find() if self.place.name else None
         says = bool(text.strip()) and not _is_command(text)
         if says and here is not None and not why_silent(here):
@@ -381,12 +387,22 @@ class Chat:
         if unread := self.listing.unread(conversation.id):
             self.reading.new = self.client.first_unread(conversation.id)
         self.see(conversation)
+        for other in self.client.called(conversation.name):  # what was said there is read under the same name
+            if other.id != conversation.id and self.listing.unread(other.id):
+                self._see_beside(other.id)
         self.show_arrival(conversation, unread)
 
     def see(self, conversation: ConversationSnapshot) -> None:
         """Note that one has seen all there is of a conversation."""
         self._unread_again = None
         self.listing.see(conversation.id)
+
+    def _see_beside(self, other: bytes) -> None:
+        """Note the same of another conversation that has the name of the current one."""
+        self.listing.see(other)
+        if not self.piped:
+            self.client.do(Visit(other, self.listing.counted(other)))
+            self._marked_place = b"", 0  # one is not there
 
     def leave_unread(self, line: int) -> None:
         """Let a line of the current conversation, and what came in after it, be unread, though one is there."""
@@ -395,6 +411,7 @@ class Chat:
 
     def open(self, name: str, command: Command) -> None:
         """Go to a conversation that the command brings into being: lines typed meanwhile are kept."""
+        self._came_from = self.place.name, self.place.id
         self.place.turn_to(name)
         self._opening = name
         self._opened_by = command.id
@@ -524,7 +541,9 @@ class Chat:
         if not message.own:
             self._newest_shown = max(self._newest_shown, message.local_id)
             is_here = conversation is not None and conversation.name == self.place.name
-            if is_here and message.conversation != self._unread_again:
+            if is_here and message.conversation not in (self._unread_again, self.place.id):
+                self._see_beside(message.conversation)
+            elif is_here and message.conversation != self._unread_again:
                 self.listing.see(message.conversation)
         self.show_message(message)
         nowhere = not (message.own or self.piped or self.place.name)  # and so goes where it was said
@@ -559,9 +578,9 @@ class Chat:
         if not self._ready:
             self.show_entry()
         self._ready = True
-        if self._room:
-            room, self._room = self._room, ""
-            self._do(f"/join {room}")
+        if self._first:
+            first, self._first = self._first, ""
+            self._do(first)
         for invitation in self.client.invitations():  # what an earlier session has not answered
             for sentence in self._news.of(Invited(invitation)):
                 self.show(sentence_line(sentence))
@@ -571,6 +590,11 @@ class Chat:
         match event:
             case AccountDeleted():
                 self.quit()
+            case AskedByLine() if not self.piped and self.place.alive(event.account) is not None:
+                self.visit(event.account)
+                self._invited = event.room, monotonic()
+            case ConversationChanged(change="joined", conversation=there) if there.name == self._invited[0]:
+                self._come_by_line(there.name)
             case OwnSessions():
                 self.sessions = event
             case PasswordWanted(why="changed") if not self.piped:
@@ -609,11 +633,17 @@ class Chat:
             case Ended(error=error):
                 self.exit_code = exit_code(error) or (ExitCode.UNREACHABLE if self._alone else self._failure)
 
+    def _come_by_line(self, room: str) -> None:
+        """Go on to the room that a line leads to, unless something is being said to whoever gave the line."""
+        if max(self._typed, self._wrote) < self._invited[1]:
+            self.visit(room)
+        self._invited = "", -math.inf
+
     def _opened(self, *, came_about: bool) -> None:
         """What was asked for exists, or never will."""
         if not came_about and self._opening:
             if self.place.name == self._opening:
-                self.place.turn_to("")
+                self.place.turn_to(*self._came_from)
             self._give_up_kept()
         self._opening, self._opened_by = "", 0
 

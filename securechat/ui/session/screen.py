@@ -52,12 +52,12 @@ class Session(Chat):
         client: "ChatClient",
         answer: Callable[[str | Sentence], None],
         *,
-        room: str = "",
+        first: str = "",
         ring: Ring | None = None,
         later: Callable[[Decoded], None] | None = None,
     ) -> None:
         """`answer`: shows what is said to whoever has typed something. The rest as in `Chat`."""
-        super().__init__(client, answer, piped=False, room=room, ring=ring, later=later)
+        super().__init__(client, answer, piped=False, first=first, ring=ring, later=later)
         self._answer = answer
         self._told: tuple[Sentence, ...] = ()  # of the event that is taken now: in the conversation that is shown
         self.timeline: Timeline | None = None

@@ -139,10 +139,17 @@ def named(word: str) -> Verb:
     """Return the command that a word names. Raises `UsageError`, with the one that may have been meant."""
     verb = VERBS.get(word.lower())
     if verb is None:
-        like = meant(word, VERBS.values())
+        like = ELSEWHERE.get(word.lower()) or meant(word, VERBS.values())
         guess = f" Did you mean {like}?" if like else ""
         raise UsageError(f"There is no command {word}.{guess} /help lists them; /{word} says it as a text.")
     return verb
+
+
+ELSEWHERE: Final = {
+    **dict.fromkeys(("/exit", "/q", "/x", "/logoff"), "/quit"), "/part": "/leave", "/kick": "/remove", "/ban": "/bar",
+    "/names": "/who", "/query": "/msg", "/w": "/msg", "/tell": "/msg", "/dm": "/msg", "/pm": "/msg", "/switch": "/go",
+}  # fmt: skip
+"""What other programs call some of these, though another one here is spelled more like it."""
 
 
 def _editor(_chat: Session, _: str) -> None:
@@ -162,6 +169,8 @@ def _msg(chat: Session, rest: str) -> None:
     if found is None:
         chat.open(account, OpenDirect(account, text, ask=False))
     else:
+        if found.state == "request" and not chat.piped:  # to answer is to agree
+            chat.do(Accept(found.id))
         chat.say(found, text)
         chat.place.turn_to(account)
 

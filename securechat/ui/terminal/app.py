@@ -100,13 +100,16 @@ class FullScreen(App[ExitCode]):
     ]
 
     def __init__(
-        self, client: "ChatClient", mail: Mail, *, room: str = "", theme: str = "dark",
-        keys: Mapping[str, str] | None = None,
+        self, client: "ChatClient", mail: Mail, *, first: str = "", theme: str = "dark",
+        keys: Mapping[str, str] | None = None, said: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
-        """`room`: an open one that is entered first. `theme`: one of `THEMES`. `keys`: others than those of `KEYS`."""
+        """`first`: a command that is done once we are in. `theme`: one of `THEMES`. `keys`: others than `KEYS`.
+
+        `said`: what was told before, and stays until Esc.
+        """
         super().__init__()
         self.client, self.mail = client, mail
-        self.session = Session(client, self.answer, room=room, ring=Ring(self._ring), later=mail.put)
+        self.session = Session(client, self.answer, first=first, ring=Ring(self._ring), later=mail.put)
         self.pictures = Pictures(mail.put)
         for each in THEMES.values():
             self.register_theme(each)
@@ -123,7 +126,8 @@ class FullScreen(App[ExitCode]):
         self._due = False  # whether what came in will be taken
         self._told = -TOLD_SECONDS
         self._delete = 0  # the line that goes if it is asked for once more
-        self._answers: list[Sentence] = []
+        self._lasting = tuple(Sentence("warning", text) for text in said)  # answers that only Esc takes away
+        self._answers: list[Sentence] = [*self._lasting]
         self.failure: Exception | None = None
         """What has ended it that should not have happened."""
         self.last_words: list[Sentence] = []
@@ -161,6 +165,7 @@ class FullScreen(App[ExitCode]):
         self.query_one("#who", Static).update(Text(f"securechat  {self.client.account}", no_wrap=True))
         self.set_interval(LOOK_SECONDS, self._draw_status)
         self.redraw()
+        self._show_answers()
         self.client.start()
 
     @property
@@ -269,8 +274,8 @@ class FullScreen(App[ExitCode]):
 
     def forget_answers(self) -> None:
         """Show no more of what was answered."""
-        if self._answers:
-            self._answers = []
+        if len(self._answers) > len(self._lasting):
+            self._answers = [*self._lasting]
             self._show_answers()
 
     # --- drawing
@@ -683,7 +688,8 @@ class FullScreen(App[ExitCode]):
         elif self.pane and self.query_one("#pane").has_focus_within:  # what one is in goes first
             self.hide_pane()
         elif self._answers:
-            self.forget_answers()
+            self._answers, self._lasting = [], ()
+            self._show_answers()
         elif self.pane:
             self.hide_pane()
         elif self.screen.has_class("list"):
@@ -771,13 +777,14 @@ class FullScreen(App[ExitCode]):
 
 
 def run_terminal(
-    client: "ChatClient", mail: Mail, room: str = "", *, theme: str = "dark", keys: Mapping[str, str] | None = None
-) -> ExitCode:
+    client: "ChatClient", mail: Mail, first: str = "", *, theme: str = "dark", keys: Mapping[str, str] | None = None,
+    said: tuple[str, ...] = (),
+) -> ExitCode:  # fmt: skip
     """Talk until the user or the core ends it. `client` is not started yet and tells its events to `mail`.
 
     Parameters as in `FullScreen`.
     """
-    app = FullScreen(client, mail, room=room, theme=theme, keys=keys)
+    app = FullScreen(client, mail, first=first, theme=theme, keys=keys, said=said)
     with left_in_order(lambda: mail.put(Leave())):
         app.run()
     app.pictures.close()

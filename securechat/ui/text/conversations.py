@@ -110,6 +110,8 @@ def said(event: Event, conversation: ConversationSnapshot | None, own: str) -> I
                 inside = ", you are in it" if room.joined else ""
                 about = f": {clean_line(room.topic)}" if room.topic else ""
                 yield notice(f"{clean_line(room.name)}: {room.kind} room, {people(room.members)}{inside}{about}")
+            if outside := [room for room in event.rooms if room.kind == "open" and not room.joined]:
+                yield notice(f"/join {clean_line(outside[0].name)} enters it.")
         case MemberList():
             names = (_member(event, name, trust, own, online=online) for name, online, trust in event.members)
             yield notice(f"In {in_words(conversation)}: {', '.join(names)}")
