@@ -26,8 +26,9 @@ def show_beside(line: str) -> None:
     """
     import segno  # only here
 
-    host = decode(line, 0).address.rpartition(":")[0].strip("[]")
-    if is_loopback(host) or not (sys.stdout.isatty() and sys.stderr.isatty()):
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        return
+    if is_loopback(decode(line, 0).address.rpartition(":")[0].strip("[]")):
         return
     code = segno.make(line.upper(), error="l", micro=False, boost_error=False)
     columns, rows = shutil.get_terminal_size()

@@ -413,13 +413,13 @@ def test_an_invite_line_leads_to_its_maker_and_on_to_the_room_unless_something_i
         assert screen.chat.prompt == ("[bob] > " if writes else "[#club] > ")
 
 
-def test_to_answer_somebody_who_asks_is_to_agree_but_not_in_a_pipe(screen: Screen) -> None:
+def test_to_answer_somebody_who_asks_is_to_agree_but_not_in_a_pipe() -> None:
     for piped in (False, True):
-        other = Screen(piped=piped)
-        other.client.add(replace(BOB, state="request"))
-        other.type("/msg bob hi")
+        screen = Screen(piped=piped)
+        screen.client.add(replace(BOB, state="request"))
+        screen.type("/msg bob hi")
         asked = [commands.Accept(BOB.id), commands.Send(BOB.id, "hi")]
-        assert [replace(each, id=0) for each in other.commands()] == [
+        assert [replace(each, id=0) for each in screen.commands()] == [
             replace(each, id=0) for each in ([] if piped else asked)
         ]
 
