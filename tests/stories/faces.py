@@ -181,8 +181,8 @@ class AtTerminal:
             show(lambda: f"[{act.where}] >" in self.terminal.cursor_row)
         self._shown_before = len(self.terminal.output)
         self._type(act.typed.replace("{saved}", str(self.seat.saved)).replace("{key}", self.seat.key), show)
-        for question, answer in zip(("assword", "New password", "The same again"), act.hidden, strict=False):
-            show(lambda question=question: question in self.terminal.cursor_row)  # type: ignore[misc]  # bound now
+        for question, answer in zip(("Password", "New password", "The same again"), act.hidden, strict=False):
+            show(lambda question=question: self.terminal.cursor_row.startswith(question))  # type: ignore[misc]  # bound now
             self.terminal.send(answer.encode() + b"\r")
 
     def _type(self, text: str, show: Callable[[Callable[[], bool]], None]) -> None:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from websockets.http11 import MAX_LINE_LENGTH
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
+from securechat.ui.interrupts import Woken
 from securechat.ui.web import app, border, connection, serving
 from securechat.ui.web.border import KEY_SECONDS, MAX_TABS, SOCKET, Keys
 from securechat.ui.web.connection import MAX_KNOCK, MAX_MESSAGE
@@ -269,11 +271,15 @@ def answered(talking: ClientConnection, *calls: int | None) -> Any:
 
 
 def test_who_says_nothing_is_let_go(page: Paged, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "KNOCK_SECONDS", 0.2)
+    now = [0.0]
+    monkeypatch.setattr(connection, "monotonic", lambda: now[0])
+    monkeypatch.setattr(connection, "KNOCK_SECONDS", 0.2)  # how often it looks at the time, too
     host, key = place_of(page)
-    with socket.create_connection(("127.0.0.1", int(host.rpartition(":")[2])), SECONDS) as raw:
-        assert raw.recv(1) == b""
     silent = knock(host)
+    with socket.create_connection(("127.0.0.1", int(host.rpartition(":")[2])), SECONDS) as raw:
+        wait_until(lambda: len(page.server._inside) == 2)
+        now[0] += 1
+        assert raw.recv(1) == b""
     with pytest.raises(ConnectionClosed):
         silent.recv(SECONDS)
     talking, _ = enter(host, key=key)
@@ -281,7 +287,8 @@ def test_who_says_nothing_is_let_go(page: Paged, monkeypatch: pytest.MonkeyPatch
     assert answered(talking, 1)["result"] == "sender"
 
 
-def test_who_fills_the_places_is_let_go_and_others_come_in_then(page: Paged) -> None:
+def test_who_fills_the_places_is_let_go_and_others_come_in_then(page: Paged, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "KNOCK_SECONDS", 3600.0)  # nobody is let go while the others come
     host, key = place_of(page)
     port = int(host.rpartition(":")[2])
     held = [socket.create_connection(("127.0.0.1", port), SECONDS) for _ in range(MAX_CONNECTIONS)]
@@ -321,16 +328,27 @@ def test_what_a_page_asks_for_is_done_and_answered(page: Paged) -> None:
 
 
 def test_without_a_page_it_ends_after_a_while_unless_one_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "LINGER_SECONDS", 0.3)
+    later = [0.0]
+    monkeypatch.setattr(app, "monotonic", lambda: monotonic() + later[0])
     with Paged() as page:
+
+        def has_ended() -> bool:
+            later[0] += app.LINGER_SECONDS
+            page.inbox.put(Woken())
+            return page.ended == [None]
+
         host, key = place_of(page)
         talking, tab = enter(host, key=key)
         talking.close()
+        wait_until(lambda: page.server._page is None)
         back, _ = enter(host, tab=tab)
         told(back, "list")
+        assert not has_ended()
+        ask(back, 1, "prefers", name="notify")
+        answered(back, 1)
         assert not page.ended
         back.close()
-        wait_until(lambda: page.ended == [None])
+        wait_until(has_ended)
 
 
 def test_no_key_stands_in_a_file_of_the_page() -> None:
