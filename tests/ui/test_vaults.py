@@ -91,7 +91,6 @@ def at(options: Options, host: str, port: int) -> Options:
 def test_a_vault_is_not_closed_under_a_core_that_does_not_end(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("securechat.ui.start.END_SECONDS", 0.1)
     told: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
     goes_on = threading.Event()
 
@@ -101,7 +100,8 @@ def test_a_vault_is_not_closed_under_a_core_that_does_not_end(
             goes_on.wait(PATIENCE)
 
     start = prepare(options)
-    with open_client(start, slowly, again=True) as core:
+    with monkeypatch.context() as patch, open_client(start, slowly, again=True) as core:
+        patch.setattr("securechat.ui.start.END_SECONDS", 0.1)
         core.start()
         while not isinstance(told.get(timeout=PATIENCE), events.Ready):
             pass
