@@ -487,6 +487,33 @@ def test_the_owners_end_answers_what_was_asked_and_then_says_so(owner: Owner) ->
         assert not ending.is_alive()
 
 
+def test_whoever_closes_it_second_leaves_no_socket_that_the_first_takes_from_the_next_owner(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on, unlink = threading.Event(), threading.Event(), Path.unlink
+    left: list[bool] = []
+
+    def slowly(path: Path) -> None:
+        begun.set()
+        goes_on.wait(SECONDS)
+        unlink(path)
+
+    def close_again() -> None:
+        owner.door.close()
+        left.append(owner.path.exists())
+
+    monkeypatch.setattr(Path, "unlink", slowly)
+    threads = [threading.Thread(target=owner.door.close), threading.Thread(target=close_again)]
+    threads[0].start()
+    assert begun.wait(SECONDS)
+    threads[1].start()
+    threads[1].join(0.2)  # it would have ended
+    goes_on.set()
+    for each in threads:
+        each.join(SECONDS)
+    assert left == [False]
+
+
 def test_who_leaves_by_themselves_is_told_the_ordinary_end(owner: Owner) -> None:
     with owner.asker() as (remote, events):
         remote.do(commands.MarkShown(7))

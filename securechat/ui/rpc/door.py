@@ -69,17 +69,20 @@ class Door:
                 asker.event(event)
 
     def close(self) -> None:
-        """Let nobody in any more, answer what was asked for, and end all connections. Again, it does nothing."""
+        """Let nobody in any more, answer what was asked for, and end all connections.
+
+        Again, it waits until nobody gets in: whoever lets go of the vault then leaves its place to the next owner's.
+        """
         with self._changed:
             if self._closed.is_set():
                 return
             self._closed.set()
             inside = list(self._inside)
-        with suppress(OSError):
-            self._path.unlink()
-        with suppress(OSError):  # wakes the thread that accepts
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+            with suppress(OSError):
+                self._path.unlink()
+            with suppress(OSError):  # wakes the thread that accepts
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
         until = monotonic() + LEAVE_SECONDS
         for asker in inside:
             asker.end(max(0.0, until - monotonic()))
