@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlcipher3 import dbapi2 as sqlite
 
 from securechat.client.message import Message
 from securechat.client.password_source import PasswordSource
 from securechat.client.vault import key_file
 from securechat.client.vault.conversations import KEPT_REFUSED, ConversationRow
+from securechat.client.vault.database import _connect
 from securechat.client.vault.identity import DeviceRow
 from securechat.client.vault.identity_key import IdentityKey
 from securechat.client.vault.outbox import OutboxRow
@@ -78,6 +81,34 @@ def test_a_failed_transaction_leaves_nothing(path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fail_halfway()
     assert vault.conversations.load() == []
+    vault.close()
+
+
+def test_a_transaction_begins_with_its_first_change(path: Path) -> None:
+    """So one that changes nothing costs nothing, and no other program is kept from the file."""
+    vault = open_vault(path)
+    key, _ = key_file.unlock(beside(path, KEY), bytearray(PASSWORD.encode()))
+    with closing(_connect(str(path), key)) as other:
+        other.execute("PRAGMA busy_timeout = 0")
+        with vault.transaction():
+            vault.transfers.ids()
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+            vault.pins.save("bob", {b"k" * 32: "verified"})
+            with pytest.raises(sqlite.OperationalError, match="locked"):
+                other.execute("BEGIN IMMEDIATE")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    vault.close()
+
+
+def test_what_is_deferred_alone_is_kept(path: Path) -> None:
+    vault = open_vault(path)
+    with vault.transaction():
+        vault.defer("INSERT INTO leftovers (temporary, folder) VALUES (?, ?)", "part", "folder")
+    vault.close()
+    vault = open_vault(path)
+    assert vault.transfers.leftovers() == [("folder", "part")]
     vault.close()
 
 

@@ -27,7 +27,7 @@ from securechat.client.vault.door_proof import DoorKey
 from securechat.client.vault.identity_key import IdentityKey
 from securechat.client.vault_files import CARD, EXPORTING, FILES, FIRST_KEY, IMPORTING, KEY, beside, check_whole
 from securechat.client.wrapping import Cost
-from securechat.errors import StorageError
+from securechat.errors import InternalError, StorageError
 from securechat.files import PRIVATE, FileLock, make_private_folder, sync, write_atomically
 from securechat.value import value
 
@@ -130,6 +130,7 @@ class Database(Statements):
         self._lock = lock
         self._readers: list[ReadOnly] = []
         self._deferred: dict[str, list[tuple[object, ...]]] = {}
+        self._inside = False  # a transaction, which begins with the first change
         self.writes = 0
         """Statements given that may change something, deferred ones included: whether there was one in between."""
 
@@ -189,16 +190,30 @@ class Database(Statements):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make the changes inside durable together; an exception undoes them. Raises `StorageError`."""
-        self.run("BEGIN IMMEDIATE")
+        """Make the changes inside durable together; an exception undoes them. Raises `StorageError`.
+
+        It costs nothing until the first of them: most of what a client does while a file moves changes nothing here.
+        """
+        if self._inside:
+            raise InternalError("a transaction in another one")
+        self._inside = True
         try:
             yield
-            self.run("COMMIT")
+            self._settle()
+            if self._connection.in_transaction:
+                self.run("COMMIT")
         except BaseException:
             self._deferred.clear()
             with suppress(sqlite.Error):  # the file itself failed: nothing of the transaction is in it
                 self._connection.execute("ROLLBACK")
             raise
+        finally:
+            self._inside = False
+
+    def _begin(self) -> None:
+        """Let the transaction begin that we are in, if we are in one, and none has begun."""
+        if self._inside and not self._connection.in_transaction:
+            super().run("BEGIN IMMEDIATE")
 
     def key_file(self) -> bytes:
         """Return what the key file holds. Raises `StorageError`."""
@@ -227,7 +242,8 @@ class Database(Statements):
         try:
             path.unlink(missing_ok=True)  # left by a crash
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE))
-            with self.transaction():  # so that nothing changes meanwhile
+            with self.transaction():
+                self._begin()  # so that nothing changes meanwhile
                 copyfile(self.path, path)
             with closing(_connect(str(path), self._key)) as copy:
                 copy.execute("PRAGMA journal_mode = DELETE")  # all of it in one file
@@ -261,7 +277,7 @@ class Database(Statements):
         Many of a kind in a row cost half of what they cost one by one. Kinds may change places among each other, so
         this is for rows that no other deferred statement touches.
         """
-        if self._connection.in_transaction:
+        if self._inside:
             self.writes += 1
             self._deferred.setdefault(sql, []).append(values)
         else:
@@ -271,17 +287,20 @@ class Database(Statements):
         """Execute one statement, after what was deferred. Returns its cursor."""
         if not sql.startswith("SELECT"):
             self.writes += 1
+            self._begin()
         self._settle()
         return super().run(sql, *values)
 
     def run_many(self, sql: str, rows: list[tuple[object, ...]]) -> None:
         """Execute one statement for each of `rows`, after what was deferred."""
         self.writes += 1
+        self._begin()
         self._settle()
         super().run_many(sql, rows)
 
     def _settle(self) -> None:
         if self._deferred:
+            self._begin()
             deferred, self._deferred = self._deferred, {}
             for sql, rows in deferred.items():
                 super().run_many(sql, rows)
