@@ -139,13 +139,14 @@ def files(options: "Options", *, lines: int, as_json: bool, **_: object) -> None
 @click.option(
     "--folder", type=PATH, default=Path(), help="Where to.  [default: the current folder]"
 )
+@click.option("--wav", "as_wav", is_flag=True, help="Make WAV files of voice notes.")
 @_as_json
 @wait_for_place
 @timeout
 @no_input
 @quiet
 def save(
-    options: "Options", lines: tuple[int, ...], folder: Path, *,
+    options: "Options", lines: tuple[int, ...], folder: Path, *, as_wav: bool,
     as_json: bool, wait: bool, limit: "TimeLimit | None",
 ) -> None:  # fmt: skip
     """Save the files of messages, by the local_id that `files --json` shows, and print the path of each.
@@ -156,7 +157,7 @@ def save(
 
     wanted = [*dict.fromkeys(lines)]
     run_script(options, lambda core, events: run_save(
-        core, events, wanted, folder.absolute(), as_json=as_json, wait=wait, timeout=left(limit)
+        core, events, wanted, folder.absolute(), as_wav=as_wav, as_json=as_json, wait=wait, timeout=left(limit)
     ))  # fmt: skip
 
 

@@ -83,6 +83,9 @@ class Context:
     """What is to be done about direct links, once the transaction is on disk."""
     _server_clock: tuple[int, float] | None = None
     """What it showed when it greeted us (s since 1970), and our monotonic clock then, if ours differed much."""
+    had: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Files of ours that the other one of a private conversation has, as they have said in this transaction:
+    conversation and blob."""
     unshared = True
     """Whether the vault may have blobs of ours that the server is still to be told to delete."""
     jobs: list[Any] = field(default_factory=list, repr=False)

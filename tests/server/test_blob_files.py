@@ -70,6 +70,21 @@ def test_bytes_of_all_files_are_counted_as_they_come_and_go_and_anew_at_the_star
     assert files.held == 13
 
 
+def test_what_somebody_has_changed_in_the_folder_is_counted_anew(tmp_path: Path) -> None:
+    files = BlobFolder(tmp_path)
+    files.append(FILE, 0, [b"a file"])
+    files.append(b"\x08" * 32, 0, [b"another one"])
+    (tmp_path / "07" / FILE.hex()).write_bytes(b"longer than it was")
+    (tmp_path / "07" / "README").write_text("not ours")
+    files.recount(7)
+    assert files.held == 18 + 11
+    files.delete(FILE)
+    assert files.held == 11
+    (tmp_path / "08" / (b"\x08" * 32).hex()).unlink()
+    files.recount(8)
+    assert files.held == 0
+
+
 def test_a_file_is_deleted_once_and_for_all(files: BlobFiles) -> None:
     files.append(FILE, 0, [b"?"])
     files.delete(FILE)

@@ -36,6 +36,8 @@ class Cable:
         self.orders: list[tuple[str, Order]] = []
         self.left = -1
         """Bytes that it carries before it is cut; negative: it is not."""
+        self.dies_at: type[Order] | None = None
+        """The order on which it is cut, before that has arrived."""
         self.carried = 0
         self.plugged = True
         """Whether the two can reach each other."""
@@ -90,6 +92,10 @@ class Cable:
 
     def _obey(self, person: Person, order: Order) -> None:
         wishes = self._wishes[person.name]
+        if self.dies_at is not None and isinstance(order, self.dies_at):
+            self.dies_at = None
+            self.cut()
+            return
         match order:
             case Listen(link, _):
                 self._links[person.name] = link

@@ -99,7 +99,7 @@ class Talker:
     def wait_for(self, event: str, patience: float = PATIENCE, *, or_end: bool = False) -> None:
         """Wait until the running process has reported an event; with `or_end`, or has gone."""
         deadline = time.monotonic() + patience
-        while not self._seen(event):
+        while not self.saw(event):
             if or_end and self.process.poll() is not None:
                 return
             assert time.monotonic() < deadline, f"{self.name} never saw {event}: {self.events[-20:]}"
@@ -116,18 +116,19 @@ class Talker:
     def wait_until_ready(self) -> None:
         """Wait for the session; a program whose first connection met a dead server has ended, so start it again."""
         deadline = time.monotonic() + PATIENCE
-        while not self._seen("Ready"):
+        while not self.saw("Ready"):
             assert time.monotonic() < deadline, f"{self.name} never was ready: {self.events[-20:]}"
             self.revive()
             time.sleep(0.01)
 
     def revive(self) -> None:
         """Start the program again if it has ended because its first connection met a dead server."""
-        if self._seen("Ended UnreachableError"):
+        if self.saw("Ended UnreachableError"):
             self.kill()
             self.start()
 
-    def _seen(self, event: str) -> bool:
+    def saw(self, event: str) -> bool:
+        """Whether the running process has reported an event."""
         return any(seen.startswith(event) for seen in self.events[self._begin :])
 
 

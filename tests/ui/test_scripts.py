@@ -38,6 +38,7 @@ from securechat.client.events import (
     Waiting,
 )
 from securechat.client.events import InviteLine as ListedLine
+from securechat.client.media.voice import record
 from securechat.client.message import Attached, Quote
 from securechat.client.snapshot import Invitation
 from securechat.errors import RefusedError, TrustError, UnreachableError, UsageError
@@ -52,6 +53,7 @@ from securechat.ui.scripts.saving import run_save
 from securechat.ui.scripts.sending import Attempt, FileToSend, file_to_send, run_send
 from securechat.ui.time_limit import TimeLimit
 from tests.support.scripted import ScriptedClient, conversation, message
+from tests.support.sounds import samples_of, speech, wav
 from tests.support.waiting import wait_until
 
 BOB = conversation("bob")
@@ -99,9 +101,9 @@ class Script:
             output=self.output, errors=self.errors,
         )  # fmt: skip
 
-    def save(self, lines: list[int]) -> ExitCode:
+    def save(self, lines: list[int], folder: Path = Path("/srv"), *, as_wav: bool = False) -> ExitCode:
         return run_save(
-            self.client, self.events, lines, Path("/srv"), as_json=False, wait=False, timeout=60.0,
+            self.client, self.events, lines, folder, as_wav=as_wav, as_json=False, wait=False, timeout=60.0,
             output=self.output, errors=self.errors,
         )  # fmt: skip
 
@@ -231,6 +233,45 @@ def test_what_is_no_file_of_its_own_is_not_sent(tmp_path: Path) -> None:
             file_to_send(path, "", voice=False)
     (tmp_path / "sea.jpg").write_bytes(b"sea")
     assert file_to_send(tmp_path / "sea.jpg", "words", voice=False) == FileToSend(tmp_path / "sea.jpg", "words")
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_voice_note_is_saved_as_a_wav_file_over_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, damaged: bool
+) -> None:
+    pytest.importorskip("av", reason="needs the extra [voice]")
+    spoken = speech(1500)
+    opus = b"not Ogg" if damaged else record(wav(spoken)).opus
+    script = Script(*ONLINE)
+    script.client.add(BOB)
+    note = replace(ATTACHED, name="note.ogg", media_type="audio/ogg", disposition="voice")
+    script.client.receive(BOB, "bob", "note.ogg", file=note)
+    script.client.receive(BOB, "bob", "sea.jpg", file=ATTACHED)
+    lines = [each.local_id for each in script.client.history(BOB.id, 2)]
+    folders = list[Path]()
+
+    def do(command: commands.Command) -> None:
+        assert isinstance(command, commands.SaveFile)
+        folders.append(Path(command.folder))
+        name = "note.ogg" if command.local_id == lines[0] else "sea.jpg"
+        (folders[-1] / name).write_bytes(opus)
+        script.events.put(FileSaved(command.local_id, name, str(folders[-1] / name), command=command.id))
+
+    monkeypatch.setattr(script.client, "do", do)
+    (tmp_path / "note.wav").write_text("mine")
+    assert script.save([*lines], tmp_path, as_wav=True) == (ExitCode.FAILURE if damaged else ExitCode.OK)
+    printed = [Path(each) for each in script.output.getvalue().splitlines()]
+    assert (tmp_path / "note.wav").read_text() == "mine"
+    assert printed[-1] == tmp_path / "sea.jpg"  # what is no voice note is saved as it is
+    assert not folders[0].exists()
+    if damaged:
+        assert "note.ogg was not saved: " in script.errors.getvalue()
+        assert len(printed) == 1
+    else:
+        assert printed[0].parent == tmp_path
+        assert printed[0].suffix == ".wav"
+        assert abs(len(samples_of(printed[0].read_bytes())) - len(spoken)) < len(spoken) // 10
+    assert sorted(tmp_path.iterdir()) == sorted({*printed, tmp_path / "note.wav"})
 
 
 def test_files_are_saved_one_after_the_other_and_one_that_cannot_be_stops_no_other() -> None:

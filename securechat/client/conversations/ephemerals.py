@@ -10,6 +10,7 @@ last of that leaf, or not of now by both clocks, counts for nothing.
     said        TLS{sent uint64 (ms), act uint8}                 act 1: types, 0: has stopped
                 TLS{sent uint64 (ms), act uint8, body<V>}        act 2: offers a link, 3: answers (`direct.offers`),
                                                                  4: offers one for a file, by itself
+                                                                 5: has all of a file that has come by one: its blob[16]
     signed      SignWithLabel("securechat typing", TLS{conversation<V>, epoch, leaf} || said)
 """
 
@@ -34,7 +35,7 @@ LABEL: Final = "securechat typing"
 FRESH_MILLISECONDS: Final = 60_000
 """By how much two clocks may differ, with the way: what is older was held back."""
 
-STOPPED, TYPES, OFFERS, ANSWERS, OFFERS_BY_ITSELF = range(5)
+STOPPED, TYPES, OFFERS, ANSWERS, OFFERS_BY_ITSELF, HAS = range(6)
 
 
 class Said(NamedTuple):
@@ -42,8 +43,8 @@ class Said(NamedTuple):
 
     leaf: LeafIndex
     sent: int  # milliseconds since 1970, by its sender's clock
-    act: int  # STOPPED to OFFERS_BY_ITSELF
-    body: bytes = b""  # of an offer or an answer
+    act: int  # STOPPED to HAS
+    body: bytes = b""  # of an offer, an answer, or what somebody has
 
     def __repr__(self) -> str:
         """Show the act only."""
@@ -74,7 +75,7 @@ def open_sealed(group: Group, payload: bytes) -> Said:
     member = group.public.member(leaf)
     inner = Reader(aead_open(group.suite, _key(group, leaf), nonce, head, sealed))
     sent, act = inner.u64(), inner.u8()
-    if act > OFFERS_BY_ITSELF:
+    if act > HAS:
         raise PeerError(f"{act} is nothing that anybody does")
     body = inner.vector(MAX_EPHEMERAL) if act >= OFFERS else b""
     said = inner.since(0)

@@ -18,7 +18,7 @@ from securechat.client import events
 from securechat.client.context import Context
 from securechat.client.conversations import phases
 from securechat.client.conversations.conversation import Conversation
-from securechat.client.conversations.ephemerals import ANSWERS, OFFERS, OFFERS_BY_ITSELF, Ephemerals, Said
+from securechat.client.conversations.ephemerals import ANSWERS, HAS, OFFERS, OFFERS_BY_ITSELF, Ephemerals, Said
 from securechat.client.conversations.index import Index
 from securechat.client.conversations.marking import may_speak, nobody_in_doubt
 from securechat.client.direct.carrying import Down, News, Up
@@ -138,7 +138,7 @@ class Linking:
     # --- what the other one says ----------------------------------------------------------------------------------
 
     def take(self, conversation: Conversation, said: Said) -> None:
-        """Somebody offers a link, or answers our offer. What makes no sense counts for nothing."""
+        """Somebody offers a link, answers our offer, or has a file of ours. What makes no sense counts for nothing."""
         if conversation.row.kind != "direct" or not self._may(conversation):
             return
         try:
@@ -146,6 +146,8 @@ class Linking:
                 self._take_offer(conversation, Offer.read(said.body), quiet=said.act == OFFERS_BY_ITSELF)
             elif said.act == ANSWERS:
                 self._take_answer(conversation, Answer.read(said.body))
+            elif conversation.people[said.leaf].account == conversation.row.name:
+                self._context.had.append((conversation.id, said.body))
         except DecodeError:
             return
 
@@ -218,6 +220,13 @@ class Linking:
         """Return the id of the link to the other one of a private conversation; empty: there is none."""
         up = (each for each, link in self._links.items() if link.conversation == conversation and link.state == "up")
         return next(up, b"")
+
+    def tell_had(self, conversation: Conversation, blob: bytes) -> bool:
+        """Tell the other one by the server that we have all of a file of theirs; return whether it could be said."""
+        if self._may(conversation):
+            self._ephemerals.say(conversation, HAS, blob)
+            return True
+        return False
 
     def is_coming(self, conversation: bytes) -> bool:
         """Whether there may be a link to the other one of a private conversation at any moment."""

@@ -9,6 +9,7 @@
 So a link decides neither what a file is nor whether it arrives. What it has brought is opened and checked as always.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -37,6 +38,9 @@ PACE_SECONDS: Final = 30.0
 LEAST_DIRECTLY: Final = 4 << 20
 """Bytes in that time below which the server is asked whether it has the file: an upload at 1.2 Mbit/s is as fast."""
 
+HAD_SECONDS: Final = 600.0
+"""After a file was saved, until it is told no more: a link that has died is noticed in 30, an upload takes minutes."""
+
 MAX_TRIES: Final = 5
 """Links that have ended with a file half fetched, before it comes by the server alone: theirs may be made to end."""
 
@@ -54,6 +58,15 @@ class Steps(Protocol):
         """The other one has all of it."""
 
 
+@dataclass
+class _Had:
+    """A file that has come by a link, and is saved."""
+
+    conversation: bytes
+    link: bytes  # by which that was told; empty: it is still to be told by the server
+    until: float  # when nobody needs to be told any more (monotonic)
+
+
 class Linked:
     """The direct links of all files on their way."""
 
@@ -61,6 +74,7 @@ class Linked:
         self._context = context
         self._registry = registry
         self._steps = steps
+        self._had: dict[bytes, _Had] = {}  # by blob
         self._stopping: dict[tuple[bytes, bytes], Clear] = {}  # by link and blob: what is done once it writes no more
 
     # --- one that is sent -----------------------------------------------------------------------------------------
@@ -132,8 +146,22 @@ class Linked:
 
     def is_whole(self, transfer: Transfer) -> None:
         """Tell whoever has sent a file that it is saved, if it came from them."""
-        if transfer.came_directly and (link := self._up(transfer)):
+        if not transfer.came_directly:
+            return
+        link = self._up(transfer)
+        if link:
             self._context.link_orders.append(Have(link, transfer.file.blob))
+        self._had[transfer.file.blob] = _Had(transfer.row.conversation, link, self._now + HAD_SECONDS)
+
+    def tell_had(self) -> None:
+        """Tell by the server what could not be told by a link: else its sender uploads it for nobody."""
+        if not self._had or not self._registry.connected:
+            return
+        self._had = {blob: had for blob, had in self._had.items() if self._now < had.until}
+        for blob, had in [*self._had.items()]:
+            where = self._registry.get(had.conversation)
+            if not had.link and (where is None or self._registry.linking.tell_had(where, blob)):
+                del self._had[blob]
 
     # --- both -----------------------------------------------------------------------------------------------------
 
@@ -151,6 +179,9 @@ class Linked:
     def news(self, link: bytes, news: object, running: list[Transfer]) -> None:
         """Something has happened to a direct link."""
         blob = getattr(news, "blob", b"")
+        for had in self._had.values():
+            if isinstance(news, Down) and had.link == link:
+                had.link = b""  # the last that was said by it may not have arrived
         ended = isinstance(news, Down | Fetched | Lacked)
         for each in [each for each in self._stopping if ended and each[0] == link and blob in (b"", each[1])]:
             self._context.jobs.append(self._stopping.pop(each))

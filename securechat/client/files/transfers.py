@@ -84,6 +84,9 @@ INLINE: Final = 2048
 MAX_RESTARTS: Final = 3
 """How often a file is begun anew because the disk has not kept what was written."""
 
+OUT: Final = "only who is in the conversation with it gets it, and you are not any more. Ask for it to be sent again."
+"""Why a file cannot be saved whose conversation is over, also if there is a new one by that name."""
+
 _TOLD_SECONDS: Final = 0.5
 _CONTENT_UNKNOWN: Final = bytes(32)
 
@@ -99,6 +102,7 @@ class Transfers:
         self._folder = beside(context.vault.path, FILES)
         self._pace = Pace(context.clock.monotonic)
         self._running: dict[int, Transfer] = {}
+        self._written = -1  # what the vault's `writes` were when it was looked whose lines are still there
         self._linked = Linked(context, registry, self)
         self._saving = Saving(context, registry, self._linked, self)
         self.handlers: Final[Mapping[type[commands.Command], Callable[[Any], None]]] = {
@@ -197,11 +201,18 @@ class Transfers:
             self._context.unshared = False
             for conversation, blob in self._context.vault.transfers.unshared():
                 self._drop(conversation, blob)
+        had, self._context.had = self._context.had, []
+        for transfer in [each for each in self._running.values() if each.row.kind == "send" and each.said]:
+            if (transfer.row.conversation, transfer.file.blob) in had:
+                self.had(transfer)
+        self._linked.tell_had()
         if not self._running:
             return
-        there = self._context.vault.transfers.ids()
-        for transfer in [each for each in self._running.values() if each.row.id not in there]:
-            self.end_with(transfer, "the message with it is gone.")
+        if self._context.vault.writes != self._written:
+            there = self._context.vault.transfers.ids()
+            for transfer in [each for each in self._running.values() if each.row.id not in there]:
+                self.end_with(transfer, "the message with it is gone.")
+            self._written = self._context.vault.writes
         for transfer in [*self._running.values()]:
             self._look_at(transfer)
         if self._registry.connected:
@@ -493,7 +504,8 @@ class Transfers:
                 return
             again, at_least, text = True, *self._saving.awaited(transfer)
         if not again:
-            self.end_with(transfer, f"the server says: {sentence(refused.text)}")
+            left = transfer.row.kind == "save" and refused.code == "not-found"
+            self.end_with(transfer, OUT if left else f"the server says: {sentence(refused.text)}")
             return
         transfer.wait()  # what else is on its way fails like this one, or is repeated
         transfer.backoff.wait(at_least)

@@ -23,13 +23,20 @@ class BlobFolder:
         """Make the folder if it is not there, and count the bytes in it, file by file. Raises StorageError."""
         make_private_folder(folder)
         self._folder = folder
-        self._lock = threading.Lock()  # protects the next one
-        self._held = sum(self.size(file) for part in range(PARTS) for file in self.files(part))
+        self._locks = [threading.Lock() for _ in range(PARTS)]  # of each part: while its files change, or are counted
+        self._held = [0] * PARTS  # bytes of each part, protected by its lock
+        for part in range(PARTS):
+            self.recount(part)
 
     @property
     def held(self) -> int:
         """See the port."""
-        return self._held
+        return sum(self._held)
+
+    def recount(self, part: int) -> None:
+        """See the port."""
+        with self._locks[part]:
+            self._held[part] = sum(map(self.size, self.files(part)))
 
     def size(self, file: bytes) -> int:
         """See the port."""
@@ -59,7 +66,7 @@ class BlobFolder:
     def append(self, file: bytes, at: int, parts: Sequence[bytes]) -> None:
         """See the port."""
         path = self._path(file)
-        with self._guarded():
+        with self._locks[file[0]], self._guarded():
             made = at == 0 and not path.exists()
             new_folder = made and not path.parent.exists()
             if new_folder:
@@ -84,7 +91,7 @@ class BlobFolder:
                         os.ftruncate(descriptor, at)
                     raise
                 finally:
-                    self._count(os.fstat(descriptor).st_size - there)
+                    self._held[file[0]] += os.fstat(descriptor).st_size - there
             finally:
                 os.close(descriptor)
             if made:  # before anybody is told: its name has to last as long as its bytes
@@ -109,11 +116,11 @@ class BlobFolder:
     def delete(self, file: bytes) -> None:
         """See the port. It need not be durable: whoever asked remembers that until it is told."""
         path = self._path(file)
-        with self._guarded():
+        with self._locks[file[0]], self._guarded():
             if path.exists():
                 size = path.stat().st_size
                 path.unlink()
-                self._count(-size)
+                self._held[file[0]] -= size
                 sync(path.parent)
 
     def files(self, part: int) -> list[bytes]:
@@ -124,10 +131,6 @@ class BlobFolder:
             except FileNotFoundError:
                 return []
         return [file for name in names if (file := _file_of(name)) is not None and file[0] == part]
-
-    def _count(self, more: int) -> None:
-        with self._lock:
-            self._held += more
 
     def _path(self, file: bytes) -> Path:
         name = file.hex()

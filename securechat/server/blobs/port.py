@@ -22,7 +22,11 @@ class BlobFiles(Protocol):
 
     @property
     def held(self) -> int:
-        """How many bytes there are of all files, as far as they have come and gone through these methods."""
+        """How many bytes there are of all files, as far as they have come and gone through these methods, or `recount`
+        has seen them."""
+
+    def recount(self, part: int) -> None:
+        """Count the bytes of a part anew: its files may have been changed past these methods."""
 
     def size(self, file: bytes) -> int:
         """Return how many bytes there are of a file; 0: none."""

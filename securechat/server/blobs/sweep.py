@@ -3,7 +3,7 @@
 What was dropped is deleted at the next round, a second later. Besides, all files are looked through, a part a round,
 once after the start and then each day: the folder may have been put back from an older or a newer time than the store,
 or a server was killed between two steps. A file that no blob has is deleted, and a blob whose bytes are not all there
-is dropped. So nothing depends on how or when the one or the other was lost.
+is dropped, and the bytes of all are counted anew. So nothing depends on how or when the one or the other was lost.
 """
 
 import threading
@@ -99,6 +99,7 @@ class Sweep:
         gone = [file for file in strange if self._delete(file)]
         if gone:
             log.warning("files that belong to no blob were deleted", files=len(gone))
+        self._files.recount(part)
         missing = tuple(file for file, size in whole.items() if self._files.size(file) != size)
         if missing:
             log.error("blobs whose bytes are not all there are dropped", blobs=len(missing))

@@ -95,7 +95,7 @@ class Blobs:
             if found.expires <= self._turn.age:
                 raise gone()
             blob = found
-        else:
+        else:  # whoever begins it again and again pays for all of it meanwhile, as for one that is whole
             blob = found._replace(expires=self._turn.age + UNFINISHED_SECONDS * 1000)
             self._store.change(blob.file, 0, blob.expires)
         self._turn.after(lambda: self._transfers.begin(session, request, blob))

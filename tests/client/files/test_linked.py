@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from securechat.client import commands, events
-from securechat.client.direct.links import Close, Fetch, Listen, Stop, Withhold
+from securechat.client.direct.links import Close, Fetch, Have, Listen, Stop, Withhold
 from securechat.client.files import linked, transfers
 from securechat.client.files.linked import COMING_SECONDS, LINK_WORTH, PACE_SECONDS, SPARED_SECONDS
 from securechat.client.files.pace import WINDOW
@@ -224,6 +224,63 @@ def test_killed_at_any_step_it_goes_on(
     assert names_in(folder) == ["sea.jpg"]
     assert copies(alice) == copies(bob) == []
     assert not alice.vault.transfers.load() + bob.vault.transfers.load()
+
+
+@pytest.mark.parametrize("when", ["before it is saved", "while that is told"])
+def test_whoever_has_it_all_when_the_link_dies_says_so_by_the_server(
+    pair: list[Person], up: Cable, source: Path, folder: Path, when: str
+) -> None:
+    """Else it would be uploaded for nobody."""
+    alice, bob = pair
+    heard = list[wire.FromClient]()
+
+    def inward(_: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        heard.append(message)
+        return [] if isinstance(message, wire.StartBlob) else [message]  # an upload that would take long
+
+    alice.server.inward = inward
+    share(alice, "bob", source)
+    up.run()
+    saved = save(bob, "alice", folder)
+    if when == "before it is saved":
+        while up.carried < blob_length(len(DATA)):
+            bob.flush()
+            assert up.step()
+            alice.flush()
+        up.cut()
+    else:
+        up.dies_at = Have
+    up.run()
+    assert answered(bob, saved)
+    assert (folder / "sea.jpg").read_bytes() == DATA
+    assert not alice.vault.transfers.load()
+    assert copies(alice) == []
+    assert uploads(heard) == 0
+    assert len(alice.of(events.FileSent)) == 1
+
+
+def test_who_says_to_have_another_file_ends_no_upload(
+    pair: list[Person], up: Cable, source: Path, folder: Path
+) -> None:
+    alice, bob = pair
+    share(alice, "bob", source)
+    up.run()
+    where = bob.engine._registry.get(bob.id_of("alice"))
+    assert where is not None
+    (name,) = copies(alice)
+    blob = bytes.fromhex(name.partition("-")[2])
+    for said in (b"", os.urandom(16), blob[:-1], blob + b"\0"):
+        bob.server.now += 1
+        assert bob.engine._registry.linking.tell_had(where, said)
+        bob.do(commands.MarkShown(0))
+        up.run()
+    (row,) = alice.vault.transfers.load()
+    assert row.line
+    up.cut()
+    up.run()
+    save(bob, "alice", folder)
+    up.run()
+    assert (folder / "sea.jpg").read_bytes() == DATA
 
 
 def test_what_nobody_gets_by_the_link_comes_to_the_server_in_time(

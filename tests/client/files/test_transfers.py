@@ -1056,6 +1056,35 @@ def test_a_folder_of_sealed_files_that_is_taken_away_is_made_anew(
     assert (folder / "sea.jpg").read_bytes() == DATA
 
 
+def test_a_file_of_a_conversation_that_is_over_is_refused_in_words(
+    pair: list[Person], source: Path, folder: Path
+) -> None:
+    """Also once there is a new one with the same person; there it can be sent again."""
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    line = newest_file(bob, "alice")
+    for person, other in ((alice, "bob"), (bob, "alice")):
+        person.do(commands.Bye(person.id_of(other)))
+        settle(*pair)
+    saved = commands.SaveFile(line, str(folder))
+    bob.do(saved)
+    settle(*pair)
+    assert refusal(bob, saved) == f"sea.jpg was not saved: {transfers.OUT}"
+    alice.do(commands.OpenDirect("bob", "again", ask=False))
+    settle(*pair)
+    saved = commands.SaveFile(line, str(folder))
+    bob.do(saved)
+    settle(*pair)
+    assert refusal(bob, saved) == f"sea.jpg was not saved: {transfers.OUT}"
+    share(alice, "bob", source)
+    settle(*pair)
+    saved = save(bob, "alice", folder)
+    settle(*pair)
+    assert answered(bob, saved)
+    assert names_in(folder) == ["sea.jpg"]
+
+
 def test_a_conversation_that_ends_meanwhile_ends_the_file(pair: list[Person], source: Path) -> None:
     alice, bob = pair
     sent = share(alice, "bob", source)

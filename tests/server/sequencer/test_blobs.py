@@ -388,6 +388,7 @@ def test_a_folder_that_is_newer_or_older_than_the_store_is_swept(enter: Enter, s
     for gone in (lost, cut):
         refused(fetch(bob, direct, gone), "gone")
     assert paths[half].exists()
+    assert server.files.held == sum(map(len, files_in(server))) - len("not ours")
     download(bob, direct, kept)
 
 
