@@ -12,6 +12,7 @@ _DELIVERY, _PUBLISHING, _REVOKING, _HEIRS, _SUCCEEDING, _IDS, _COMING = (
     f"{_SERVER}/sequencer/test_{name}.py"
     for name in ("delivery", "publishing", "revoking", "heirs", "succeeding", "device_ids", "coming_and_going")
 )
+_TOKENS = f"{_SERVER}/sequencer/test_resuming.py::test_a_token_ends_with_its_device_and_does_not_come_back_with_it"
 _MEANWHILE = f"{_SERVER}/sequencer/test_changed_meanwhile.py"
 _DROPPED = (
     f"{_COMING}::test_who_shares_a_conversation_with_a_device_that_is_dropped_is_told_and_nobody_else",
@@ -106,7 +107,7 @@ AREAS: Final[dict[str, Area]] = {
     "membership": {
         f"{_SEQUENCER}/commits.py": (_DELIVERY, _HEIRS, _REVOKING, *_ENTERING),
         f"{_SEQUENCER}/heirs.py": (_HEIRS,),
-        f"{_SEQUENCER}/publishing.py": (_PUBLISHING, _REVOKING, _SUCCEEDING, _IDS, *_DROPPED),
+        f"{_SEQUENCER}/publishing.py": (_PUBLISHING, _REVOKING, _SUCCEEDING, _IDS, *_DROPPED, _TOKENS),
         f"{_SEQUENCER}/revoking.py": (_REVOKING, _SUCCEEDING, f"{_SERVER}/sequencer/test_kept.py"),
     },
     "accounts": {

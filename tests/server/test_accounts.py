@@ -569,7 +569,7 @@ def test_an_endless_file_is_refused_without_reading_all_of_it(path: Path) -> Non
     path.parent.mkdir()
     with path.open("wb") as file:
         file.truncate(1 << 40)  # sparse
-    with pytest.raises(StorageError, match="larger than"):
+    with pytest.raises(StorageError, match="larger than 67,108,864 bytes"):
         AccountStore(path)
 
 

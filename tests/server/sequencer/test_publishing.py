@@ -257,13 +257,22 @@ def test_who_revokes_the_own_device_is_out(enter: Enter) -> None:
     assert alice.ended().closing is not None
     with Person(alice.server, "alice") as again:
         refused(again.ask(m.Resume, *alice.credentials(again.channel)), "token-refused")
+    other = beside(alice)  # certifies the same device once more
+    assert isinstance(publish(other, alice.certify()), m.Published)
+    with Person(alice.server, "alice") as again:
+        refused(again.ask(m.Resume, *alice.credentials(again.channel)), "token-refused")
+        assert isinstance(again.ask(m.Login, "alice", alice.secret, alice.device), m.LoggedIn)  # the twin
 
 
 # --- another identity key --------------------------------------------------------------------------------------------
 
 
-def test_an_identity_key_is_replaced_by_who_knows_the_password_and_names_the_old_one(enter: Enter) -> None:
+def test_an_identity_key_is_replaced_by_who_knows_the_password_and_names_the_old_one(
+    enter: Enter, caplog: pytest.LogCaptureFixture
+) -> None:
     old, bob = enter("alice"), enter("bob")
+    publish(old, old.rotate())
+    assert "identity key replaced" not in caplog.text
     with Person(old.server, "alice") as new:
         new.login(publish=False)
         restart = new.state("restart", bob.identity_key)
@@ -272,6 +281,7 @@ def test_an_identity_key_is_replaced_by_who_knows_the_password_and_names_the_old
         restart = new.state("restart", old.identity_key)
         refused(publish(new, restart), "bad-request")  # and no certificate
         assert isinstance(publish(new, restart, new.certify()), m.Published)
+        assert "identity key replaced" in caplog.text
         found = bob.ask(m.FetchStatements, "alice", b"", 0)
         assert (found.identity_key, len(found.links), found.more) == (new.identity_key, 2, False)
 
