@@ -119,8 +119,9 @@ def test_a_token_ends_with_its_device_and_does_not_come_back_with_it(server: Mem
     # Whoever holds both vaults gives the old device a certificate by the new identity key: its token stays dead.
     back = MemoryPerson(server, "alice")
     back.device, back.signature, back.identity, back.chain = old.device, old.signature, new.identity, new.chain
-    back.login(publish=False).publish()
+    assert isinstance(new.again().ask(m.Publish, [back.certify().encode()], [], b""), m.Published)
     assert resume(server, lambda client: old.credentials(client.channel)) == "token-refused"
+    back.login(publish=False)
     assert resume(server, lambda client: back.credentials(client.channel)) == ""
 
 
