@@ -140,6 +140,19 @@ def test_the_device_that_has_taken_its_place_stays(
     assert present == {alice.device, carol.device, heir.device}
 
 
+def test_what_waits_already_is_not_put_there_again(
+    server: MemoryServer, club: tuple[Person, Person, Person, bytes]
+) -> None:
+    """Members would refuse the second one, and stop."""
+    _, bob, _, room = club
+    statement = revoke(bob)
+    conversation, seq = server.sequencer._conversations.get(room), server.head(room).seq
+    assert conversation is not None
+    publishing = server.sequencer._writing[m.Publish].__self__  # type: ignore[attr-defined]  # a method
+    publishing._revoking.append(conversation, statement, HANDED_BACK)  # as a restored server gets it
+    assert (server.head(room).seq, list(server.head(room).revocations)) == (seq, [seq])
+
+
 def test_who_revokes_a_device_resumes_and_the_revoked_one_does_not(server: MemoryServer, enter: Enter) -> None:
     bob = enter("bob")
     other = beside(bob)
