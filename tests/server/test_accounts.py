@@ -1148,6 +1148,9 @@ def test_by_an_invite_its_owner_sets_a_new_password_and_is_enabled(store: Accoun
     assert ask.login("alice", OTHER_SECRET) == again
     assert refused(lambda: ask.login("alice")) == "login-refused"
     assert ask.register("alice", OTHER_SECRET, invite=code) == again  # the answer was lost, perhaps
+    found = store.find_invite(code, "alice")  # where nobody registers without a code, it lets that be asked again
+    assert found is not None
+    assert found.used
     assert refused(lambda: ask.register("alice", SECRET, invite=code)) == "name-taken"  # and nobody else has it
 
 
