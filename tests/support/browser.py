@@ -73,6 +73,11 @@ class Browser:
         os.close(self._to)
         os.close(self._from)
 
+    @property
+    def pid(self) -> int:
+        """Of the process that has started the others."""
+        return self._process.pid
+
     def open(self, page: Path) -> None:
         """Show a page, and wait until its script has run."""
         self.go(page.as_uri())

@@ -97,35 +97,17 @@ class Process:
 
     def cpu(self) -> float:
         """Seconds of CPU, user and system, that the process and its children have used."""
-        if not (PROC / str(self._process.pid)).exists():  # macOS: nothing finer than hundredths of a second
-            *hours, minutes, seconds = self._ps("time").split(":")
-            return sum(int(each) * 3600 for each in hours) + int(minutes) * 60 + float(seconds)
-        fields = (PROC / str(self._process.pid) / "stat").read_text().rsplit(")", 1)[1].split()
-        seconds_of_children = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")  # those that have ended
-        return seconds_of_children + sum(_cpu_of(pid) for pid in self._family())
+        return cpu_of_family(self._process.pid)
 
     def rss(self) -> int:
         """KiB of resident memory, of the process and its children."""
         if not (PROC / str(self._process.pid)).exists():
-            return int(self._ps("rss"))
+            return int(_ps(self._process.pid, "rss"))
         pages = 0
-        for pid in self._family():
+        for pid in _family(self._process.pid):
             with contextlib.suppress(OSError):  # it has ended just now
                 pages += int((PROC / str(pid) / "statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGESIZE") // 1024
-
-    def _family(self) -> list[int]:
-        """The process, its children, and theirs."""
-        family = [self._process.pid]
-        for pid in family:  # which grows meanwhile
-            for children in (PROC / str(pid) / "task").glob("*/children"):
-                with contextlib.suppress(OSError):
-                    family += [int(child) for child in children.read_text().split()]
-        return family
-
-    def _ps(self, column: str) -> str:
-        command = ["ps", "-o", f"{column}=", "-p", str(self._process.pid)]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Ask it to end, and wait."""
@@ -138,6 +120,31 @@ class Process:
         if self._process.stdout:
             self._process.stdout.close()
         self._log.close()
+
+
+def cpu_of_family(pid: int) -> float:
+    """Seconds of CPU, user and system, that a process and its children have used."""
+    if not (PROC / str(pid)).exists():  # macOS: nothing finer than hundredths of a second
+        *hours, minutes, seconds = _ps(pid, "time").split(":")
+        return sum(int(each) * 3600 for each in hours) + int(minutes) * 60 + float(seconds)
+    fields = (PROC / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
+    seconds_of_children = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")  # those that have ended
+    return seconds_of_children + sum(_cpu_of(each) for each in _family(pid))
+
+
+def _family(pid: int) -> list[int]:
+    """A process, its children, and theirs."""
+    family = [pid]
+    for each in family:  # which grows meanwhile
+        for children in (PROC / str(each) / "task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                family += [int(child) for child in children.read_text().split()]
+    return family
+
+
+def _ps(pid: int, column: str) -> str:
+    command = ["ps", "-o", f"{column}=", "-p", str(pid)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _cpu_of(pid: int) -> float:

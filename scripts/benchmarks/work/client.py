@@ -21,8 +21,10 @@ from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.systems.mls_clients import Securechat
 from scripts.benchmarks.systems.securechat import PROGRAM, SETTINGS
 from scripts.benchmarks.systems.system import Process
+from scripts.benchmarks.work import faces
 from securechat import certs
 from securechat.client import commands, events
+from securechat.client.addresses import Folder
 from securechat.client.core import ChatClient
 from securechat.client.password_source import PasswordSource
 from securechat.client.query import Query
@@ -57,6 +59,7 @@ def client() -> Iterator[Figure]:
         with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as place:
             yield from _front_end(place)
             yield from _finding(place)
+            yield from _faces(place)
             received, said = _floor(Path(folder))
             yield from _say(place, said)
             yield from _catch_up(place, received)
@@ -232,17 +235,62 @@ def _finding(place: Place) -> Iterator[Figure]:
             yield Figure(case, f"{name}: longest", max(waits), "ms")
 
 
-def _fill(place: Place, name: str, conversation: bytes = b"o" * 32, text: Callable[[], str] = lambda: TEXT) -> int:
-    """Put old lines of others into a vault that nobody has open. Returns the local id of the one in the middle."""
+def _faces(place: Place) -> Iterator[Figure]:
+    """Show a room of many lines on each face, all seen but the newest, while somebody talks there."""
+    judy = _acquaint(place, "judy", "ivan")
+    room = judy.client.find("#judy-ivan")
+    assert room is not None
+    judy.close()
+    _fill(place, "ivan", room.id, seq=lambda _: 1)  # before what is said now
+    ivan, newest = Person(place, "ivan"), "the newest of all"
+    ivan.until(lambda event: isinstance(event, events.Ready))
+    ivan.do(commands.Send(room.id, newest))
+    last = ivan.client.history(room.id, 1)[-1].local_id
+    ivan.do(commands.MarkShown(last))
+    ivan.do(commands.Visit(room.id, last))
+    ivan.close()
+    password = place.folder / "password"
+    password.write_text(PASSWORD)
+    password.chmod(0o600)
+    server = ("--server", f"localhost:{place.port}", "--ca", str(place.ca))
+    look, talk = ((*server, "--user", name, "--vault", str(_as_programs_find_it(place, name))) for name in ("ivan", "judy"))
+    seat = faces.Seat(room.name, newest, PASSWORD, look, (*talk, "--password-file", str(password)))
+    yield from faces.faces(seat)
+
+
+def _as_programs_find_it(place: Place, name: str) -> Path:
+    """Put a vault where a program looks for it in a folder, which is returned."""
+    path = place.folder / f"{name}.vault"
+    with closing(_open_vault(path, name)) as vault:
+        device = vault.device.load()
+    assert device is not None
+    there = Folder(place.folder, name).of(device.server_id)
+    for each in place.folder.glob(f"{path.name}*"):
+        each.rename(there.with_name(each.name.replace(path.name, there.name)))
+    return place.folder
+
+
+def _fill(
+    place: Place,
+    name: str,
+    conversation: bytes = b"o" * 32,
+    text: Callable[[], str] = lambda: TEXT,
+    seq: Callable[[int], int] = lambda number: number,
+) -> int:
+    """Put old lines of others into a vault that nobody has open. Returns the local id of the one in the middle.
+
+    `seq`: of a line, by its number.
+    """
     with closing(_open_vault(place.folder / f"{name}.vault", name)) as vault:
         ids: list[int] = []
         for first in range(1, OLD_LINES, FILLED_AT_ONCE):
             with vault.transaction():
                 lines = (
                     vault.history.add(
-                        conversation, "bob", encode_body(Text(text())), own=False, trust="accepted", seq=seq, time=1
+                        conversation, "bob", encode_body(Text(text())), own=False, trust="accepted", seq=seq(number),
+                        time=1,
                     )
-                    for seq in range(first, first + FILLED_AT_ONCE)
+                    for number in range(first, first + FILLED_AT_ONCE)
                 )
                 ids += [line.local_id for line in lines]
     return ids[OLD_LINES // 2]
