@@ -84,7 +84,7 @@ async def everything(app: FullScreen, pilot: Pilot[ExitCode]) -> None:
     assert isinstance(client, ScriptedClient)
     for event in happen(client):
         app.mail.put(event)
-    await until(pilot, lambda: app.mail.empty() and app._rows[-1] == ROWS[-1])
+    await until(pilot, lambda: app.mail.empty() and app.timeline.rows[-1] == ROWS[-1])
 
 
 # --- what it draws ----------------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_it_draws_the_same_rows_as_every_face() -> None:
 
     async def act(app: FullScreen, pilot: Pilot[ExitCode]) -> None:
         await everything(app, pilot)
-        assert app._rows == ROWS
+        assert app.timeline.rows == ROWS
         assert [each.key for each in app.timeline.blocks] == [key_of(row) for row in ROWS]
         shown = text_of(app.timeline)
         for expected in ("Wednesday, 18 November 2026", "new", "bob ✓  ", "At six? (edited)", "read 1/2",
@@ -258,7 +258,7 @@ def test_a_search_leads_to_the_line_and_what_is_around_it() -> None:
 
     async def act(app: FullScreen, pilot: Pilot[ExitCode]) -> None:
         await pilot.press("ctrl+f", *"sixx")
-        await until(pilot, lambda: "At sixx?" in text_of(app.found))
+        await until(pilot, lambda: "At sixx?" in text_of(app.pane.found))
         assert "At sixx?" not in text_of(app.timeline)  # it is further back than what is open
         await pilot.press("enter", "enter")
         await until(pilot, lambda: app.timeline.chosen == "line-2" and "At sixx?" in text_of(app.timeline))
@@ -309,8 +309,8 @@ def test_members_are_listed_with_how_their_keys_stand() -> None:
 
     async def act(app: FullScreen, pilot: Pilot[ExitCode]) -> None:
         await pilot.press("f4")
-        await until(pilot, lambda: "alice (you)" in text_of(app.found))
-        assert "accepted, not compared" in text_of(app.found)
+        await until(pilot, lambda: "alice (you)" in text_of(app.pane.found))
+        assert "accepted, not compared" in text_of(app.pane.found)
         await until(pilot, lambda: "Who is here" in screen(app))
 
     play(client, mail, act)
@@ -393,9 +393,9 @@ def test_every_key_is_told_and_can_be_another_one() -> None:
     async def run() -> None:
         async with app.run_test(size=(120, 60)) as pilot:
             await pilot.press("ctrl+f")
-            assert app.pane == ""
+            assert app.pane.kind == ""
             await pilot.press("ctrl+s")
-            assert app.pane == "search"
+            assert app.pane.kind == "search"
             await pilot.press("escape", "f1")
             await until(pilot, lambda: "Keys and commands" in screen(app))
 
@@ -451,7 +451,7 @@ def test_two_people_talk_over_a_real_server(tmp_path: Path) -> None:
         bob.client.do(commands.Accept(heard.message.conversation))
         bob.client.do(commands.Send(heard.message.conversation, "And [b]hello[/b] to you"))
         await until(pilot, lambda: "And [b]hello[/b] to you" in text_of(app.timeline))
-        rows = app._rows
+        rows = app.timeline.rows
         assert [each.text for each in rows if isinstance(each, Line)] == ["Hello", "And [b]hello[/b] to you"]
         await pilot.press("f5")
         await until(pilot, lambda: "▀" * 10 in screen(app))
@@ -513,7 +513,7 @@ def test_escape_closes_first_what_one_is_in() -> None:
         await pilot.press("ctrl+f")
         await until(pilot, lambda: app.query_one("#pane").has_focus_within)
         await pilot.press("escape")
-        await until(pilot, lambda: not app.pane)
+        await until(pilot, lambda: not app.pane.kind)
         assert "To leave" in screen(app)
         await pilot.press("escape")
         await until(pilot, lambda: "To leave" not in screen(app))

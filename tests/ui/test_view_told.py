@@ -1,7 +1,7 @@
 """One conversation with everything in it: the view model's rows, what has changed of them, and the plain client's."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 import msgspec
 import pytest
@@ -24,7 +24,7 @@ from securechat.ui.session.chat import Chat
 from securechat.ui.view.lines import message_line
 from securechat.ui.view.listing import Listing
 from securechat.ui.view.news import News
-from securechat.ui.view.rows import Day, Line, Moving, New, Notice, Row, key_of, splice
+from securechat.ui.view.rows import Day, Line, Moving, New, Notice, Row, Splice, key_of, splices
 from securechat.ui.view.status import TYPES_FOR, Typists
 from securechat.ui.view.timeline import Timeline
 from tests.support.scripted import ScriptedClient, conversation, message
@@ -46,10 +46,9 @@ def told(client: ScriptedClient, timeline: Timeline) -> Iterable[Event]:
 
 def applied(rows: Sequence[Row], after: Sequence[Row]) -> tuple[Row, ...]:
     """What a face has that was told of changes alone."""
-    found = splice(rows, after)
-    if found is None:
-        return tuple(rows)
-    return (*rows[: found.start], *found.rows, *rows[found.start + found.removed :])
+    for found in splices(rows, after):
+        rows = (*rows[: found.start], *found.rows, *rows[found.start + found.removed :])
+    return tuple(rows)
 
 
 def test_the_view_model_makes_these_rows_of_it() -> None:
@@ -67,18 +66,21 @@ def test_who_is_told_what_has_changed_alone_has_the_same_rows() -> None:
         rows = applied(rows, timeline.rows)
         assert rows == timeline.rows
     assert rows == ROWS
-    assert splice(rows, timeline.rows) is None
+    assert not splices(rows, timeline.rows)
 
 
 @given(st.lists(st.integers(0, 4)), st.lists(st.integers(0, 4)))
 def test_any_rows_become_any_others(before: list[int], after: list[int]) -> None:
     one, other = (tuple(Notice(number, "notice", "") for number in numbers) for numbers in (before, after))
     assert applied(one, other) == other
-    found = splice(one, other)
-    assert (found is None) == (before == after)
-    if found is not None and found.removed and found.rows:  # what both begin or end with is not in it
-        assert one[found.start] != found.rows[0]
-        assert one[found.start + found.removed - 1] != found.rows[-1]
+    assert (not splices(one, other)) == (before == after)
+
+
+def test_a_window_that_moves_keeps_the_rows_that_stay() -> None:
+    rows = tuple(Notice(number, "notice", "") for number in range(1000))
+    day = Day(date(2026, 11, 18))
+    assert splices((day, *rows[:900]), (day, *rows[20:920])) == [Splice(1, 20, ()), Splice(881, 0, rows[900:920])]
+    assert splices(rows[100:], rows[80:980]) == [Splice(0, 0, rows[80:100]), Splice(900, 20, ())]
 
 
 def test_each_row_has_a_name_of_its_own_and_goes_over_a_wire() -> None:

@@ -252,14 +252,15 @@ def _faces(place: Place) -> Iterator[Figure]:
     password = place.folder / "password"
     password.write_text(PASSWORD)
     password.chmod(0o600)
-    server = ("--server", f"localhost:{place.port}", "--ca", str(place.ca))
-    look, talk = ((*server, "--user", name, "--vault", str(_as_programs_find_it(place, name))) for name in ("ivan", "judy"))
-    seat = faces.Seat(room.name, newest, PASSWORD, look, (*talk, "--password-file", str(password)))
+    for name in ("ivan", "judy"):
+        _put_where_programs_look(place, name)
+    where = ("--vault", str(place.folder), "--server", f"localhost:{place.port}", "--ca", str(place.ca))
+    talk = (*where, "--user", "judy", "--password-file", str(password))
+    seat = faces.Seat(room.name, newest, PASSWORD, (*where, "--user", "ivan"), talk)
     yield from faces.faces(seat)
 
 
-def _as_programs_find_it(place: Place, name: str) -> Path:
-    """Put a vault where a program looks for it in a folder, which is returned."""
+def _put_where_programs_look(place: Place, name: str) -> None:
     path = place.folder / f"{name}.vault"
     with closing(_open_vault(path, name)) as vault:
         device = vault.device.load()
@@ -267,7 +268,6 @@ def _as_programs_find_it(place: Place, name: str) -> Path:
     there = Folder(place.folder, name).of(device.server_id)
     for each in place.folder.glob(f"{path.name}*"):
         each.rename(there.with_name(each.name.replace(path.name, there.name)))
-    return place.folder
 
 
 def _fill(

@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import pty
-import select
 import struct
 import subprocess
 import tempfile
@@ -20,8 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
-from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 from scripts.benchmarks.figure import Figure
 from scripts.benchmarks.systems.securechat import PROGRAM
@@ -93,7 +91,7 @@ def _face(name: str, make: Callable[[], Face], seat: Seat) -> Iterator[Figure]:
         face.wait_for(talker.greeting)
         control = _typed(face)
         talker.begin()
-        busy = _typed(face, then=lambda: face.wait_for(talker.end()))
+        busy = _typed(face, talker.end)
     finally:
         talker.close()
         face.close()
@@ -117,15 +115,16 @@ class Typed:
     """Seconds that were used meanwhile."""
     seconds: float
     after: float
-    """Seconds of them after the last key."""
+    """Seconds of them until what was said last was seen."""
 
 
-def _typed(face: Face, then: Callable[[], object] = lambda: None) -> Typed:
-    """Type, and wait for what comes `then`."""
+def _typed(face: Face, end: Callable[[], str] = lambda: "") -> Typed:
+    """Type, `end` what goes on meanwhile, and wait until what it says last is seen."""
     begun, before = time.perf_counter(), face.cpu()
     delays = [each for _ in range(ROUNDS) for each in face.type_all()]
+    goodbye = end()
     last = time.perf_counter()
-    then()
+    face.wait_for(goodbye)
     now = time.perf_counter()
     return Typed(delays, {who: used - before[who] for who, used in face.cpu().items()}, now - begun, now - last)
 

@@ -1,7 +1,7 @@
 """Runs the full screen: one thread draws, takes keys and the mouse, and is fed by the core through a queue.
 
-Whatever is shown is drawn from the view model once that is quiet, some thirty times a second at most, so what comes in
-in a rush costs the screen no more than one line does.
+Whatever is shown is drawn from the view model, in `frames`. What its parts look like, and what keys do in them, is
+theirs: `timeline`, `listing`, `pane`, `answers`, `about`, `bars`, `composer`. Here is what joins them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,15 +11,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import click
-from rich.style import Style
 from rich.text import Text
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.css.query import NoMatches
-from textual.events import Resize
-from textual.widgets import Input, Static, TextArea
+from textual.containers import Horizontal, Vertical
+from textual.events import Key, Resize
+from textual.screen import Screen
+from textual.widgets import Static, TextArea
 
 from securechat.clean import clean
 from securechat.client.events import Ended, Event, PasswordWanted, Ready, SafetyNumber
@@ -27,36 +26,33 @@ from securechat.errors import SecurechatError, UsageError
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.leaving import left_in_order
 from securechat.ui.ring import Ring
-from securechat.ui.session.mail import Leave, Mail
+from securechat.ui.session.mail import Item, Leave, Mail
 from securechat.ui.session.pictures import Pictures, Seen
 from securechat.ui.session.screen import Session
 from securechat.ui.session.sharing import paths_like
 from securechat.ui.session.verbs import VERBS
 from securechat.ui.session.voice import Decoded
-from securechat.ui.terminal import panes
-from securechat.ui.terminal.asking import Ask
-from securechat.ui.terminal.blocks import Block, Blocks
+from securechat.ui.terminal.about import About
+from securechat.ui.terminal.answers import Answers
+from securechat.ui.terminal.asking import ask, ask_to_change
+from securechat.ui.terminal.bars import Bar, above, below
+from securechat.ui.terminal.blocks import Blocks
 from securechat.ui.terminal.composer import Composer
-from securechat.ui.terminal.drawing import draw, draw_item
 from securechat.ui.terminal.everything import Everything
-from securechat.ui.terminal.keys import KEYS, ON_A_MESSAGE
+from securechat.ui.terminal.frames import Frames
+from securechat.ui.terminal.keys import KEYS
+from securechat.ui.terminal.listing import ListView
+from securechat.ui.terminal.pane import Pane
 from securechat.ui.terminal.themes import LOOKS, THEMES
+from securechat.ui.terminal.timeline import TimelineView
 from securechat.ui.text.states import NOBODY_HEARS, NOBODY_YET
-from securechat.ui.text.trust import beside
-from securechat.ui.text.wording import Sentence, people
+from securechat.ui.text.wording import Sentence
 from securechat.ui.view.completion import Candidate, complete
-from securechat.ui.view.lines import CONTINUATION, brief, sentence_line
-from securechat.ui.view.rows import Line, Notice, Row, key_of
-from securechat.ui.view.shown import heads
+from securechat.ui.view.lines import brief, sentence_line
+from securechat.ui.view.rows import Line, Notice, Row
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
-
-FRAME_SECONDS: Final = 1 / 30
-"""From one drawing to the next, at least."""
-
-TAKE_SECONDS: Final = 0.02
-"""How long what came in is taken before keys get their turn."""
 
 LOOK_SECONDS: Final = 1.0
 """How often it is looked who types: nobody tells that somebody has stopped."""
@@ -70,16 +66,10 @@ CLOSE_SECONDS: Final = 5.0
 NARROW, MEDIUM, LOW = 64, 104, 16
 """Columns below which one thing is shown at a time, or less beside each other; rows below which there is no air."""
 
-QUICK: Final = "👍❤😂😮😢🙏"
-"""What a digit puts under a message."""
-
 _NOWHERE: Final[dict[str, tuple[Row, ...]]] = {
     text: (Notice(0, "notice", text),) for text in (NOBODY_YET, NOBODY_HEARS)
 }
 """The row of who is in no conversation, by what it says: made once, for what is drawn is compared by identity."""
-_STATES: Final = {
-    "ready": "●", "connected": "○", "connecting": "○", "waiting": "◔", "locked": "!", "lost": "✗", "over": "✗",
-}  # fmt: skip
 
 
 class FullScreen(App[ExitCode]):
@@ -111,23 +101,15 @@ class FullScreen(App[ExitCode]):
         self.client, self.mail = client, mail
         self.session = Session(client, self.answer, first=first, ring=Ring(self._ring), later=mail.put)
         self.pictures = Pictures(mail.put)
+        self.frames = Frames(mail, self._take, self._draw, self._soon, self._later)
         for each in THEMES.values():
             self.register_theme(each)
         self.theme = theme
         if keys:
             self.set_keymap(keys)
-        self.pane = ""
-        """What the pane at the right shows; empty: it is hidden."""
-        self.context: tuple[str, int] | None = None
-        """A command, and the local id of the line, that what is written now is for."""
-        self._cache: dict[str, tuple[Row, bool, Any, list[Any]]] = {}
-        self._drawn: tuple[object, ...] = ()  # what the timeline was drawn of
-        self._listed: tuple[object, ...] = ()  # what the list was drawn of
-        self._due = False  # whether what came in will be taken
+        self._said = said
         self._told = -TOLD_SECONDS
         self._delete = 0  # the line that goes if it is asked for once more
-        self._lasting = tuple(Sentence("warning", text) for text in said)  # answers that only Esc takes away
-        self._answers: list[Sentence] = [*self._lasting]
         self.failure: Exception | None = None
         """What has ended it that should not have happened."""
         self.last_words: list[Sentence] = []
@@ -137,54 +119,40 @@ class FullScreen(App[ExitCode]):
 
     def compose(self) -> ComposeResult:
         """Make what is shown."""
+        self.list, self.title_bar, self.status = ListView(id="list"), Bar(id="title"), Bar(id="status")
+        self.timeline = TimelineView(self.client.account, self._picture, id="timeline")
+        self.answers, self.about = Answers(self._said, id="answers"), About(id="about")
+        self.pane = Pane(self.session, id="pane")
+        self.offered, self.composer = Static(id="offered", markup=False), Composer(self._complete, id="composer")
         with Horizontal(id="body"):
             with Vertical(id="side"):
-                yield Static(id="who", markup=False)
-                yield Blocks(id="list")
+                yield Static(Text(f"securechat  {self.client.account}", no_wrap=True), id="who", markup=False)
+                yield self.list
             with Vertical(id="main"):
-                yield Static(id="title", markup=False)
-                yield Blocks(id="timeline", follows=True)
-                with VerticalScroll(id="answers", can_focus=False):
-                    yield Static(id="answer", markup=False)
-                yield Static(id="context", markup=False)
-                yield Static(id="offers", markup=False)
-                yield Composer(self._complete, id="composer")
-            with Vertical(id="pane"):
-                yield Static(id="pane-title", markup=False)
-                yield Input(id="query", placeholder='words, "a phrase", from:bob in:#room has:file after:2026-11')
-                yield Blocks(id="found")
-                with VerticalScroll(id="words"):
-                    yield Static(id="told", markup=False)
-        yield Static(id="status", markup=False)
+                yield from (self.title_bar, self.timeline, self.answers, self.about, self.offered, self.composer)
+            yield self.pane
+        yield self.status
+
+    @property
+    def base(self) -> Screen[Any]:
+        """The screen itself, whatever is above it."""
+        return self.screen_stack[0]
 
     def on_mount(self) -> None:
         """Begin the session."""
-        self.mail.wake = self._wake
+        self.mail.wake = self.frames.wake
         self.session.begin()
         self.composer.focus()
-        self.query_one("#who", Static).update(Text(f"securechat  {self.client.account}", no_wrap=True))
         self.set_interval(LOOK_SECONDS, self._draw_status)
         self.redraw()
-        self._show_answers()
         self.client.start()
-
-    @property
-    def composer(self) -> Composer:
-        """Where one writes."""
-        return self.query_one("#composer", Composer)
-
-    @property
-    def timeline(self) -> Blocks:
-        """What was said."""
-        return self.query_one("#timeline", Blocks)
-
-    @property
-    def found(self) -> Blocks:
-        """What the pane lists."""
-        return self.query_one("#found", Blocks)
 
     def _complete(self, typed: str) -> tuple[Candidate, ...]:
         return complete(typed, VERBS.values(), self.session.listing.names, paths_like)
+
+    def _picture(self, line: Line) -> Any:
+        shared = line.file
+        return self.pictures.of(line.local_id, shared.thumbnail) if shared is not None and shared.thumbnail else None
 
     def _ring(self, sequence: str) -> None:
         if self._driver is not None:
@@ -201,42 +169,28 @@ class FullScreen(App[ExitCode]):
 
     # --- what comes in
 
-    def _wake(self) -> None:
-        """Have what came in taken. Any thread."""
-        if not self._due and self._loop is not None:
-            self._due = True
-            try:
-                self._loop.call_soon_threadsafe(self._take_soon)
-            except RuntimeError:  # it has just ended
-                self._due = False
+    def _soon(self, act: Callable[[], None]) -> None:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has just ended
+                self._loop.call_soon_threadsafe(act)
 
-    def _take_soon(self) -> None:
-        self.call_later(self._take)
+    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+        if self._loop is not None:
+            self._loop.call_later(seconds, self.call_later, act)
 
-    def _take(self) -> None:
-        """Take what came in, for a while, and draw what has come of it."""
-        self._due = False
-        until = monotonic() + TAKE_SECONDS
-        while not self.mail.empty() and monotonic() < until:
-            self._take_one(self.mail.get())
-        self.session.settle()
-        self.redraw()
-        if not self.mail.empty() and not self._due:
-            self._due = True
-            self.set_timer(FRAME_SECONDS, self._take)
-
-    def _take_one(self, item: object) -> None:
+    def _take(self, item: Item) -> None:
         match item:
             case Decoded():
                 self.session.heard(item)
             case Seen():
                 self.pictures.take(item)
+                self.timeline.show_again(item.local_id)
             case Leave():
                 self.leave()
             case Ended():
-                before = len(self._answers)
+                before = len(self.answers.said)
                 self.session.event(item)
-                self.last_words = self._answers[before:]
+                self.last_words = self.answers.said[before:]
                 self.exit(self.session.exit_code)
             case Event():
                 self.session.event(item)
@@ -244,7 +198,7 @@ class FullScreen(App[ExitCode]):
                     self.show_pane("number")
                 elif isinstance(item, PasswordWanted):
                     self.bell()
-                elif isinstance(item, Ready) and self.pane == "members":
+                elif isinstance(item, Ready) and self.pane.kind == "members":
                     self.show_pane("members")
 
     def leave(self) -> None:
@@ -252,135 +206,46 @@ class FullScreen(App[ExitCode]):
         self.session.quit()
         self.set_timer(CLOSE_SECONDS, partial(self.exit, ExitCode.FAILURE))
 
-    # --- what is said to who types
-
     def answer(self, said: str | Sentence) -> None:
-        """Show what a command says: a line as the line mode prints it, or a sentence."""
-        if isinstance(said, str):
-            kind: Any = "warning" if said.startswith("!!") else "notice"
-            text = said[3:] if said.startswith(("-- ", "!! ")) else said
-            said = Sentence(kind, text.replace(f"\n{CONTINUATION}", "\n"))
-        self._answers.append(said)
-        self.call_later(self._show_answers)
-
-    def _show_answers(self) -> None:
-        look = LOOKS[self.theme]
-        styles = {"notice": look.text, "warning": look.warning, "alarm": look.alarm}
-        text = Text("\n").join(Text(each.text, styles[each.kind]) for each in self._answers[-200:])
-        self.query_one("#answer", Static).update(text)
-        answers = self.query_one("#answers", VerticalScroll)
-        answers.set_class(bool(self._answers), "shown")
-        answers.scroll_home(animate=False)
-
-    def forget_answers(self) -> None:
-        """Show no more of what was answered."""
-        if len(self._answers) > len(self._lasting):
-            self._answers = [*self._lasting]
-            self._show_answers()
+        """Show what a command says to who has typed it."""
+        self.answers.say(said)
 
     # --- drawing
 
+    def _draw(self) -> None:
+        self.session.settle()
+        self.redraw()
+
     def redraw(self) -> None:
         """Draw what has changed."""
-        with suppress(NoMatches):  # another screen is above this one, or it is on its way out
-            self._draw_timeline()
-            self._draw_list()
-            self._draw_title()
-            self._draw_status()
-
-    def _draw_timeline(self) -> None:
-        timeline, blocks = self.session.timeline, self.timeline
-        rows = _NOWHERE[self.session.place.nowhere] if timeline is None else timeline.rows
-        columns, look = blocks.columns, LOOKS[self.theme]
-        here = b"" if timeline is None else timeline.conversation.id
-        moved = not self._drawn or self._drawn[1:2] != (here,)
-        pictures = tuple(map(self._picture, rows))
-        drawn = (id(rows), here, columns, self.theme, *map(id, pictures))
-        if drawn == self._drawn:
-            return
-        kept = self._cache if self._drawn[1:4] == drawn[1:4] else {}
-        cache: dict[str, tuple[Row, bool, Any, list[Any]]] = {}
-        shown: list[Block] = []
-        before: Row | None = None
-        for row, picture in zip(rows, pictures, strict=True):
-            key, head = key_of(row), heads(row, before)
-            have = kept.get(key)
-            if have is None or have[1] != head or have[2] is not picture or (have[0] is not row and have[0] != row):
-                strips = draw(row, columns, look, head=head, account=self.client.account, picture=picture)
-                have = (row, head, picture, strips)
-            cache[key] = have
-            shown.append(Block(key, have[3], isinstance(row, Line)))
-            before = row
-        self._cache, self._drawn, self._rows = cache, drawn, rows
-        blocks.put(shown, to_end=moved)
-        if moved and any(each.key == "new" for each in shown):
-            blocks.show_from("new")
-
-    _rows: tuple[Row, ...] = ()
-
-    def _picture(self, row: Row) -> Any:
-        if isinstance(row, Line) and row.file is not None and row.file.thumbnail:
-            return self.pictures.of(row.local_id, row.file.thumbnail)
-        return None
-
-    def _draw_list(self) -> None:
-        items = tuple(each for each in self.session.listing.items if each.state != "closed" or each.unread)
-        blocks = self.query_one("#list", Blocks)
-        here = self.session.place.id
-        listed = (items, here, blocks.columns, self.theme)
-        if listed == self._listed:
-            return
-        moved = not self._listed or self._listed[1] != here
-        self._listed = listed
-        look = LOOKS[self.theme]
-        drawn = (draw_item(each, blocks.columns, look, here=each.id == here) for each in items)
-        blocks.put([Block(each.id.hex(), strips) for each, strips in zip(items, drawn, strict=True)])
-        if moved or not blocks.has_focus:
-            blocks.choose(here.hex())
-
-    def _draw_title(self) -> None:
-        timeline, look = self.session.timeline, LOOKS[self.theme]
-        text = Text(no_wrap=True, overflow="ellipsis")
+        timeline, place, look = self.session.timeline, self.session.place, LOOKS[self.theme]
+        if timeline is None:
+            self.timeline.show(_NOWHERE[place.nowhere], b"", self.theme)
+        else:
+            self.timeline.show(timeline.rows, timeline.conversation.id, self.theme)
+        items = [each for each in self.session.listing.items if each.state != "closed" or each.unread]
+        self.list.show(items, place.id, self.theme)
+        title = Text()
         if timeline is not None:
             now = timeline.conversation
-            direct = now.kind == "direct"
-            item = next((each for each in self.session.listing.items if each.id == now.id), None)
-            name = now.name if item is None else item.title
-            text.append(beside(name, item.trust) if item is not None and direct else name, look.text + Style(bold=True))
-            told = [] if direct else [people(len(now.members))]
-            if item is not None:
-                told += filter(None, ("online" if item.online else "", item.unconfirmed, item.absent))
-            if now.topic:
-                told.append(" ".join(clean(now.topic).split()))
-            text.append("   " + " · ".join(told), look.quiet)
-        self.query_one("#title", Static).update(text)
+            title = above(now, next((each for each in items if each.id == now.id), None), look)
+        self.title_bar.say(title)
+        self._draw_status()
 
     def _draw_status(self) -> None:
-        look, link = LOOKS[self.theme], self.session.link.now
-        well = link.state == "ready"
-        text = Text(no_wrap=True, overflow="ellipsis")
-        text.append(f"{_STATES[link.state]} ", look.verified if well else look.warning)
-        told = self.session.types
-        text.append(told if well and told else link.text, look.quiet if well and not told else look.warning)
-        hints = "F1 help   ^K go   ^F search   ^Q quit"
-        room = self.size.width - 4 - text.cell_len - len(hints)
-        if room > 2:
-            text.append(" " * room + hints, look.quiet)
-        with suppress(NoMatches):
-            self.query_one("#status", Static).update(text)
+        look, columns = LOOKS[self.theme], self.base.size.width - 4
+        self.status.say(below(self.session.link.now, self.session.types, columns, look))
 
     def on_resize(self, event: Resize) -> None:
         """Fit what is shown into another size."""
         columns, rows = event.size
-        self.screen.set_class(columns < NARROW, "narrow")
-        self.screen.set_class(NARROW <= columns < MEDIUM, "medium")
-        self.screen.set_class(rows < LOW, "low")
+        self.base.set_class(columns < NARROW, "narrow")
+        self.base.set_class(NARROW <= columns < MEDIUM, "medium")
+        self.base.set_class(rows < LOW, "low")
         self.call_after_refresh(self.redraw)
 
     @on(Blocks.Sized)
-    def _sized(self, event: Blocks.Sized) -> None:
-        if event.blocks.id == "found" and self.pane:
-            self.show_pane(self.pane, focus=False)
+    def _sized(self) -> None:
         self.redraw()
 
     @on(Blocks.Moved, "#timeline")
@@ -403,15 +268,12 @@ class FullScreen(App[ExitCode]):
 
     @on(Composer.Sent)
     def _sent(self, event: Composer.Sent) -> None:
-        self.forget_answers()
-        context, self.context = self.context, None
-        self._draw_context()
-        if context is not None:
-            verb, line = context
-            if event.text.strip():
-                self.session.about(line, f"{verb} 1 {event.text}")
-        else:
+        self.answers.forget()
+        verb, line = self.about.end()
+        if not verb:
             self.type(event.text)
+        elif event.text.strip():
+            self.session.about(line, f"{verb} 1 {event.text}")
         self.session.settle()
         self.redraw()
         if not event.text.startswith("/"):
@@ -424,9 +286,8 @@ class FullScreen(App[ExitCode]):
         word, _, rest = text.strip().partition(" ")
         match word.lower(), rest.strip():
             case "/search", rest:
-                self.show_pane("search")
-                if rest:
-                    self.query_one("#query", Input).value = rest
+                self.base.add_class("pane")
+                self.pane.search(rest)
             case "/who", "":
                 self.show_pane("members")
             case "/help", "":
@@ -434,41 +295,24 @@ class FullScreen(App[ExitCode]):
             case "/quit", "":
                 self.leave()
             case "/unlock", "":
-                self.push_screen(Ask("Your password:"), self._given(self.session.unlock))
+                ask(self, "Your password:", self.session.unlock)
             case "/delete-account", rest if rest:
-                delete = partial(self.session.delete_account, rest)
-                self.push_screen(Ask("Your password, to delete the account:"), self._given(delete))
+                ask(self, "Your password, to delete the account:", partial(self.session.delete_account, rest))
             case "/password", "":
-                self.push_screen(Ask("Your password until now:"), self._given(self._new_password))
+                differ = Sentence("warning", "These were not the same: the password stays as it is.")
+                ask_to_change(self, self.session.change_password, partial(self.answer, differ))
             case _:
                 self.session.line(text)
 
-    def _given(self, take: Callable[[str], None]) -> Callable[[str | None], None]:
-        """Return what takes an answer, if there is one."""
-        return lambda said: take(said) if said else None
-
-    def _new_password(self, old: str) -> None:
-        def again(new: str) -> None:
-            self.push_screen(Ask("The same again:"), self._given(lambda said: change(new, said)))
-
-        def change(new: str, said: str) -> None:
-            if new == said:
-                self.session.change_password(old, new)
-            else:
-                self.answer(Sentence("warning", "These were not the same: the password stays as it is."))
-
-        self.push_screen(Ask("New password:"), self._given(again))
-
     @on(Composer.Offered)
     def _offered(self, event: Composer.Offered) -> None:
-        offers = self.query_one("#offers", Static)
-        offers.set_class(bool(event.candidates), "shown")
+        self.offered.set_class(bool(event.candidates), "shown")
         look = LOOKS[self.theme]
         text = Text(no_wrap=True, overflow="ellipsis")
         for place, each in enumerate(event.candidates[:6]):
             text.append(("\n" if place else "") + each.text, look.text if not place else look.quiet)
             text.append(f"  {each.note}", look.quiet)
-        offers.update(text)
+        self.offered.update(text)
 
     @on(Composer.Over)
     def _over(self) -> None:
@@ -481,40 +325,29 @@ class FullScreen(App[ExitCode]):
             self._told = monotonic() if text else -TOLD_SECONDS
             self.session.typing(text)
 
-    def _draw_context(self) -> None:
-        shown = self.query_one("#context", Static)
-        shown.set_class(self.context is not None, "shown")
-        if self.context is not None:
-            verb, local_id = self.context
-            line = self._line(local_id)
-            text = "" if line is None else brief(line.text or line.problem)
-            whose = "" if line is None else line.sender
-            quick = "  ".join(f"{place} {each}" for place, each in enumerate(QUICK, 1))
-            shown.update(Text({
-                "/reply": f"↳ {whose}: {text}", "/edit": f"Edit: {text}", "/react": f"{quick}   under {whose}: {text}",
-            }[verb], no_wrap=True, overflow="ellipsis"))  # fmt: skip
-
     # --- places
 
     def go(self, conversation: str) -> None:
         """Go to a conversation, by its name."""
-        self.forget_answers()
+        self.answers.forget()
         try:
             self.session.visit(conversation)
         except SecurechatError as error:
             self.answer(Sentence("warning", clean(str(error))))
         self.session.settle()
-        self.screen.remove_class("list")
-        if self.pane in ("members", "number"):
+        self.base.remove_class("list")
+        if self.pane.kind in ("members", "number"):
             self.hide_pane()
-        self.context = None
-        self._draw_context()
+        self.about.end()
         self.redraw()
         self.composer.focus()
 
     @on(Blocks.Taken, "#list")
     def _taken(self, event: Blocks.Taken) -> None:
-        found = self.client.conversation(bytes.fromhex(event.key))
+        self._go_to(bytes.fromhex(event.key))
+
+    def _go_to(self, conversation: bytes) -> None:
+        found = self.client.conversation(conversation)
         if found is not None:
             self.go(found.name)
 
@@ -540,22 +373,17 @@ class FullScreen(App[ExitCode]):
         if timeline is None:
             return
         try:
-            if self._line(local_id) is None:
+            if not any(isinstance(each, Line) and each.local_id == local_id for each in timeline.rows):
                 timeline.show(local_id)
         except UsageError as error:
             self.answer(Sentence("warning", str(error)))
             return
         self.redraw()
-        self.screen.remove_class("list")
-        if self.screen.has_class("narrow"):
+        self.base.remove_class("list")
+        if self.base.has_class("narrow"):
             self.hide_pane()
         self.timeline.focus()
         self.timeline.choose(f"line-{local_id}", center=True)
-
-    def _line(self, local_id: int) -> Line | None:
-        timeline = self.session.timeline
-        rows = () if timeline is None else timeline.rows
-        return next((each for each in rows if isinstance(each, Line) and each.local_id == local_id), None)
 
     def _go_newest(self) -> None:
         timeline = self.session.timeline
@@ -564,59 +392,16 @@ class FullScreen(App[ExitCode]):
         self.redraw()
         self.timeline.show_end()
 
-    # --- the pane
-
-    def show_pane(self, kind: str, *, focus: bool = True) -> None:
+    def show_pane(self, kind: str) -> None:
         """Show something beside what was said."""
-        self.pane = kind
-        self.screen.add_class("pane")
-        self.query_one("#pane").add_class("shown")
-        blocks, words = self.found, self.query_one("#words")
-        lists = kind in ("members", "search")
-        self.query_one("#query").set_class(kind == "search", "shown")
-        blocks.set_class(lists, "shown")
-        words.set_class(not lists, "shown")
-        look, columns = LOOKS[self.theme], blocks.columns
-        self.query_one("#pane-title", Static).update(Text(panes.TITLES[kind]))
-        told = self.query_one("#told", Static)
-        match kind:
-            case "members":
-                timeline = self.session.timeline
-                blocks.put(panes.members(() if timeline is None else timeline.people, columns, look))
-            case "search":
-                self._search(self.query_one("#query", Input).value)
-            case "number":
-                told.update(panes.number(self.session.number, self.client.account, look))
-            case "help":
-                told.update(panes.helped(VERBS.values(), KEYS, ON_A_MESSAGE, look))
-        if focus:
-            self.call_after_refresh(self._focus_pane)
-
-    def _focus_pane(self) -> None:
-        target = {"search": "#query", "members": "#found"}.get(self.pane, "#words")
-        if self.pane:
-            self.query_one(target).focus()
+        self.base.add_class("pane")
+        self.pane.show(kind)
 
     def hide_pane(self) -> None:
         """Show what was said alone."""
-        self.pane = ""
-        self.screen.remove_class("pane")
-        self.query_one("#pane").remove_class("shown")
+        self.pane.hide()
+        self.base.remove_class("pane")
         self.composer.focus()
-
-    @on(Input.Changed, "#query")
-    def _searched(self, event: Input.Changed) -> None:
-        if self.pane == "search":
-            self._search(event.value)
-
-    @on(Input.Submitted, "#query")
-    def _searched_all(self) -> None:
-        self.found.focus()
-        self.found.action_ends(0)
-
-    def _search(self, typed: str) -> None:
-        blocks = self.found
-        blocks.put(panes.found(self.client, typed, blocks.columns, LOOKS[self.theme]))
 
     # --- keys
 
@@ -624,7 +409,7 @@ class FullScreen(App[ExitCode]):
         """Do what a key is for."""
         match name:
             case "help" | "members" | "search":
-                if self.pane == name:
+                if self.pane.kind == name:
                     self.hide_pane()
                 else:
                     self.show_pane(name)
@@ -642,7 +427,7 @@ class FullScreen(App[ExitCode]):
             case "unread":
                 new = next((each for each in self.session.listing.items if each.unread), None)
                 if new is not None:
-                    self._taken(Blocks.Taken(self.timeline, new.id.hex()))
+                    self._go_to(new.id)
             case "older" | "newer":
                 step = self.timeline.scrollable_content_region.height - 2
                 self.timeline.scroll_relative(y=-step if name == "older" else step, animate=False)
@@ -654,7 +439,7 @@ class FullScreen(App[ExitCode]):
     def _compare(self) -> None:
         """Show the safety number with whom one talks, or who is there to compare it with."""
         timeline = self.session.timeline
-        if self.pane == "number":
+        if self.pane.kind == "number":
             self.hide_pane()
         elif timeline is not None and timeline.conversation.kind == "direct":
             self.session.line(f"/safety {timeline.conversation.name}")
@@ -662,38 +447,35 @@ class FullScreen(App[ExitCode]):
             self.show_pane("members")
 
     def _toggle_list(self) -> None:
-        narrow = self.screen.has_class("narrow")
+        narrow = self.base.has_class("narrow")
         if narrow:
-            shown = not self.screen.has_class("list")
-            self.screen.set_class(shown, "list")
+            shown = not self.base.has_class("list")
+            self.base.set_class(shown, "list")
         else:
-            shown = not self.query_one("#list").has_focus
-            self.screen.set_class(not shown, "hidden")
-        (self.query_one("#list") if shown else self.composer).focus()
+            shown = not self.list.has_focus
+            self.base.set_class(not shown, "hidden")
+        (self.list if shown else self.composer).focus()
 
     def _step(self, by: int) -> None:
-        items = [each for each in self.session.listing.items if each.state != "closed"]
-        if items:
-            ids = [each.id for each in items]
+        ids = [each.id for each in self.session.listing.items if each.state != "closed"]
+        if ids:
             here = self.session.place.id
             place = ids.index(here) + by if here in ids else 0
-            self._taken(Blocks.Taken(self.timeline, ids[place % len(ids)].hex()))
+            self._go_to(ids[place % len(ids)])
 
     def action_leave_it(self) -> None:
         """Close what is open, one after the other; then go between the line and the messages."""
-        if self.context is not None:
-            self.context = None
-            self._draw_context()
+        if self.about.verb:
+            self.about.end()
             self.composer.write("")
-        elif self.pane and self.query_one("#pane").has_focus_within:  # what one is in goes first
+        elif self.pane.has_focus_within:  # what one is in goes first
             self.hide_pane()
-        elif self._answers:
-            self._answers, self._lasting = [], ()
-            self._show_answers()
-        elif self.pane:
+        elif self.answers.said:
+            self.answers.close()
+        elif self.pane.kind:
             self.hide_pane()
-        elif self.screen.has_class("list"):
-            self.screen.remove_class("list")
+        elif self.base.has_class("list"):
+            self.base.remove_class("list")
             self.composer.focus()
         elif self.composer.has_focus:
             self.timeline.focus()
@@ -706,23 +488,17 @@ class FullScreen(App[ExitCode]):
         """Say how to leave."""
         self.answer(Sentence("notice", "To leave, press Ctrl-Q, or type /quit."))
 
-    def on_key(self, event: Any) -> None:
-        """Keys on a message that is chosen, and digits for what goes under one."""
-        if self.context is not None and self.context[0] == "/react" and event.character in tuple("123456"):
+    def on_key(self, event: Key) -> None:
+        """Put under a message what a digit stands for, where that is asked."""
+        if emoji := self.about.quick(event.character):
             event.stop()
-            self._put_under(QUICK[int(event.character) - 1])
-            return
-        blocks = self.timeline
-        if not (blocks.has_focus and blocks.chosen.startswith("line-") and event.character in ON_A_MESSAGE):
-            return
-        event.stop()
-        local_id = int(blocks.chosen.removeprefix("line-"))
-        line = self._line(local_id)
-        if line is not None:
-            self.on_message(line, event.character)
+            _, local_id = self.about.end()
+            self.session.about(local_id, f"/react 1 {emoji}")
 
-    def on_message(self, line: Line, key: str) -> None:
+    @on(TimelineView.Wanted)
+    def _wanted(self, event: TimelineView.Wanted) -> None:
         """Do what a key does with a message."""
+        line, key = event.line, event.key
         match key:
             case "r":
                 self._write_about("/reply", line, "")
@@ -737,27 +513,20 @@ class FullScreen(App[ExitCode]):
             case "o" if line.answers is not None and line.answers.local_id:
                 self.jump(line.answers.local_id)
             case _ if verb := {"d": "/delete", "p": "/play", "s": "/save", "u": "/unread"}.get(key):
-                self.forget_answers()
+                self.answers.forget()
                 self.session.about(line.local_id, f"{verb} 1")
         self._delete = 0
 
     def _write_about(self, verb: str, line: Line, text: str) -> None:
-        self.context = (verb, line.local_id)
-        self._draw_context()
+        self.about.begin(verb, line)
         self.composer.write(text)
         if verb != "/react":
             self.composer.focus()
 
-    def _put_under(self, emoji: str) -> None:
-        if self.context is not None:
-            local_id, self.context = self.context[1], None
-            self._draw_context()
-            self.session.about(local_id, f"/react 1 {emoji}")
-
     @on(Blocks.Taken, "#timeline")
     def _taken_message(self, event: Blocks.Taken) -> None:
         self.timeline.focus()
-        line = self._line(int(event.key.removeprefix("line-")))
+        line = self.timeline.line(int(event.key.removeprefix("line-")))
         if line is not None and line.file is not None:
             self.answer(Sentence("notice", "p plays it." if line.file.disposition == "voice" else "s saves it."))
 

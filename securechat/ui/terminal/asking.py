@@ -1,9 +1,10 @@
 """A question over the screen: for what is not to be seen while it is typed."""
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from rich.text import Text
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
@@ -35,3 +36,20 @@ class Ask(ModalScreen[str | None]):
     def action_give_up(self) -> None:
         """Leave everything as it is."""
         self.dismiss(None)
+
+
+def ask(app: App[Any], question: str, take: Callable[[str], None]) -> None:
+    """Ask for a secret, and have it taken, if there is one."""
+    app.push_screen(Ask(question), lambda said: take(said) if said else None)
+
+
+def ask_to_change(app: App[Any], change: Callable[[str, str], None], differ: Callable[[], None]) -> None:
+    """Ask for a password and twice for the new one, and have it changed. `differ`: what was typed twice does."""
+
+    def ask_new(old: str) -> None:
+        ask(app, "New password:", lambda new: ask_again(old, new))
+
+    def ask_again(old: str, new: str) -> None:
+        ask(app, "The same again:", lambda again: change(old, new) if again == new else differ())
+
+    ask(app, "Your password until now:", ask_new)

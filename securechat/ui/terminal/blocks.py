@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import ClassVar, NamedTuple
 
+from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.events import Click, Resize
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 
 class Block(NamedTuple):
@@ -88,12 +90,13 @@ class Blocks(ScrollView, can_focus=True):
         follow = to_end or (self._follows and self._stays_at_end)
         top = self.scroll_offset.y
         index = min(max(bisect_right(self._starts, top) - 1, 0), max(len(self.blocks) - 1, 0))
-        anchor = [(each.key, self._starts[place]) for place, each in enumerate(self.blocks[index:], index)]
+        seen = () if follow else self.blocks[index:]
+        anchor = [(each.key, self._starts[place]) for place, each in enumerate(seen, index)]
         self.blocks = blocks
         self._starts = [0, *accumulate(len(each.strips) for each in blocks)]
-        if not any(each.key == self.chosen for each in blocks):
+        if self.chosen and not any(each.key == self.chosen for each in blocks):
             self.chosen = ""
-        self.virtual_size = Size(self.columns, self._starts[-1])
+        self._set_height(self._starts[-1])
         end = max(0, self._starts[-1] - self.scrollable_content_region.height)
         if follow:
             self._go(end)
@@ -103,6 +106,15 @@ class Blocks(ScrollView, can_focus=True):
             found = next(((key, start) for key, start in anchor if key in there), None)
             self._go(min(end, top if found is None else there[found[0]] + top - found[1]))
         self.refresh()
+
+    def _set_height(self, lines: int) -> None:
+        """Note how much there is. Textual would lay out the whole screen for it, in each frame in which more comes."""
+        size = Size(self.columns, lines)
+        if self.styles.overflow_y == "scroll":  # the bar is there whatever the height is
+            self.set_reactive(Widget.virtual_size, size)
+            self.vertical_scrollbar.window_virtual_size = lines
+        else:
+            self.virtual_size = size
 
     def _go(self, top: int) -> None:
         if top != self.scroll_offset.y:
@@ -141,15 +153,35 @@ class Blocks(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Return a line of the window."""
+        return self._line(y, self.size.width, self.rich_style, self.get_component_rich_style("blocks--chosen"))
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Return lines of the window as they are painted.
+
+        Textual's own way makes each line anew, with room for borders: most of the time that a frame takes.
+        """
+        if self.styles.gutter:
+            return super().render_lines(crop)
+        width, style, chosen = self.size.width, self.rich_style, self.get_component_rich_style("blocks--chosen")
+        filters, behind = self.get_line_filters(), self.background_colors[1]
+        strips = []
+        for y in crop.line_range:
+            strip = self._line(y, width, style, chosen)
+            for each in filters:
+                strip = strip.apply_filter(each, behind)
+            strips.append(strip if crop.column_span == (0, width) else strip.crop(*crop.column_span))
+        return strips
+
+    def _line(self, y: int, width: int, style: Style, chosen: Style) -> Strip:
         line = y + self.scroll_offset.y
         place = bisect_right(self._starts, line) - 1
         if not 0 <= place < len(self.blocks):
-            return Strip.blank(self.size.width, self.rich_style)
+            return Strip.blank(width, style)
         block = self.blocks[place]
         strip = block.strips[line - self._starts[place]]
-        chosen = block.key == self.chosen and strip.text.strip()  # what is empty only keeps others apart
-        style = self.get_component_rich_style("blocks--chosen") if chosen else self.rich_style
-        return strip.apply_style(style).adjust_cell_length(self.size.width, style)
+        if block.key == self.chosen and strip.text.strip():  # what is empty only keeps others apart
+            style = chosen
+        return strip.apply_style(style).adjust_cell_length(width, style)
 
     def watch_scroll_y(self, old: float, new: float) -> None:
         """Tell that the window has moved."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final, Literal
 
 from securechat.clean import clean, clean_line
@@ -182,17 +182,43 @@ class Splice:
     rows: tuple[Row, ...]
 
 
-def splice(before: Sequence[Row], after: Sequence[Row]) -> Splice | None:
-    """Return how rows became others: as little as stands together; None: nothing has changed."""
+MOVES: Final = 4
+"""Times that rows are looked for that stay, behind others that go or come: a window moves past a day, and its lines."""
+
+
+def splices(before: Sequence[Row], after: Sequence[Row]) -> list[Splice]:
+    """Return how rows became others, one change behind the other; none: nothing has changed.
+
+    What a window that moves keeps stays: rows that go at its one end and come at its other are changes of their own.
+    """
+    changes: list[Splice] = []
+    while True:
+        start, end = _alike(before, after)
+        gone, come = before[start : len(before) - end], after[start : len(after) - end]
+        if len(changes) == MOVES:
+            moved = 0
+        elif moved := _place(come, gone):
+            changes.append(Splice(start, moved, ()))
+            before = (*before[:start], *before[start + moved :])
+        elif moved := _place(gone, come):
+            changes.append(Splice(start, 0, tuple(come[:moved])))
+            before = (*before[:start], *come[:moved], *before[start:])
+        if not moved:
+            return [*changes, Splice(start, len(gone), tuple(come))] if gone or come else changes
+
+
+def _alike(before: Sequence[Row], after: Sequence[Row]) -> tuple[int, int]:
+    """Return how many rows both begin with, and how many they end with besides."""
     shorter = min(len(before), len(after))
     start = next((place for place in range(shorter) if not _same(before[place], after[place])), shorter)
-    if start == len(before) == len(after):
-        return None
-    end = next(
-        (place for place in range(shorter - start) if not _same(before[-1 - place], after[-1 - place])),
-        shorter - start,
-    )
-    return Splice(start, len(before) - end - start, tuple(after[start : len(after) - end]))
+    rest = shorter - start
+    return start, next((place for place in range(rest) if not _same(before[-1 - place], after[-1 - place])), rest)
+
+
+def _place(rows: Sequence[Row], among: Sequence[Row]) -> int:
+    """Return where the first of some rows stands among others; 0: it does not."""
+    first = key_of(rows[0]) if rows else ""
+    return next((place for place, row in enumerate(among) if key_of(row) == first), 0)
 
 
 def _same(one: Row, other: Row) -> bool:
@@ -313,6 +339,16 @@ def _answered(quote: Quote | None) -> Answered | None:
     return Answered(
         quote.local_id, clean_line(quote.sender), clean_line(quote.text), bool(quote.edited), quote.state, quote.trust
     )
+
+
+def day_of(time: int, zone: tzinfo | None = None) -> tuple[date, int, int]:
+    """Return the day of a time, and the times at which it begins and is over; `local_time` says of what and where."""
+    day = local_time(time, zone).date()
+    begins, over = (
+        int(datetime(each.year, each.month, each.day, tzinfo=zone).timestamp() * 1000)
+        for each in (day, day + timedelta(days=1))
+    )
+    return day, begins, over
 
 
 def local_time(time: int, zone: tzinfo | None = None) -> datetime:

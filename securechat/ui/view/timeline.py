@@ -12,7 +12,7 @@ afresh, except for its notices, which are in no history.
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Iterator
-from datetime import tzinfo
+from datetime import date, tzinfo
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
@@ -55,8 +55,8 @@ from securechat.ui.view.rows import (
     Notice,
     Person,
     Row,
+    day_of,
     line_of,
-    local_time,
     moving_of,
     place_of,
 )
@@ -407,18 +407,19 @@ class Timeline:
                 yield place, notice
 
     def _with_days(self) -> Iterator[Row]:
-        day = part = None
+        day: date | None = None
+        part: int | None = None
+        begins = over = 0  # of the day: to ask for each line on which day it was said would take longer than all else
         placed: list[tuple[_Place, Row]] = sorted([*self._lines, *self._placed_notices()], key=_first)
         for place, row in placed:
             if part not in (None, place[0]):
                 yield Beginning(self._parts[place[0]])
             part = place[0]
             if isinstance(row, Line):
-                if row.time:  # what waits has no time yet
-                    date = local_time(row.time, self._zone).date()
-                    if date != day:
-                        day = date
-                        yield Day(date)
+                if row.time and not begins <= row.time < over:  # what waits has no time yet
+                    before, (day, begins, over) = day, day_of(row.time, self._zone)
+                    if day != before:
+                        yield Day(day)
                 if row.local_id == self._new:
                     yield New()
             yield row

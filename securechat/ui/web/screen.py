@@ -46,7 +46,7 @@ from securechat.ui.view.listing import Listing
 from securechat.ui.view.news import News
 from securechat.ui.view.notify import notification
 from securechat.ui.view.query import query_of
-from securechat.ui.view.rows import Row, line_of, splice
+from securechat.ui.view.rows import Row, line_of, splices
 from securechat.ui.view.status import Link, Typists
 from securechat.ui.view.timeline import Timeline
 from securechat.ui.web import wishes
@@ -326,9 +326,9 @@ class Screen:
         where, rows = here.conversation.id.hex(), here.rows
         if "opened" not in self._sent:
             self._tell_anew("opened", where=where)
-        if (change := splice(self._rows, rows)) is not None:
+        for change in splices(self._rows, rows):
             changed = [row_object(each) for each in change.rows]
             self._tell("rows", where=where, start=change.start, removed=change.removed, rows=changed)
-            self._rows = rows
+        self._rows = rows
         self._tell_anew("ends", where=where, before=here.more_before, after=here.more_after)
         self._tell_anew("about", **about_object(here), types=self._typists.told(here.conversation.id))

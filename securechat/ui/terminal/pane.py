@@ -4,14 +4,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.widgets import Input, Static
 
 from securechat.clean import clean_line
 from securechat.client.events import SafetyNumber
 from securechat.errors import SecurechatError
-from securechat.ui.terminal.blocks import Block
+from securechat.ui.session.screen import Session
+from securechat.ui.session.verbs import VERBS
+from securechat.ui.terminal.blocks import Block, Blocks
 from securechat.ui.terminal.drawing import Span, draw_found, draw_person, strip_of
-from securechat.ui.terminal.keys import Key
-from securechat.ui.terminal.themes import Look
+from securechat.ui.terminal.keys import KEYS, ON_A_MESSAGE, Key
+from securechat.ui.terminal.themes import LOOKS, Look
 from securechat.ui.text.trust import TRUST
 from securechat.ui.text.wording import title
 from securechat.ui.view.completion import Usage
@@ -27,6 +33,87 @@ TITLES: Final = {
 
 FOUND: Final = 100
 """Messages that are found at once: the newest."""
+
+
+class Pane(Vertical):
+    """Shows one of `TITLES`, or nothing and is hidden then."""
+
+    def __init__(self, session: Session, *, id: str) -> None:  # noqa: A002  # Textual's name
+        """`session`: whose people, messages and keys it shows."""
+        super().__init__(id=id)
+        self._session = session
+        self.kind = ""
+        """What it shows; empty: it is hidden."""
+
+    def compose(self) -> ComposeResult:
+        """Make what is shown."""
+        yield Static(id="pane-title", markup=False)
+        yield Input(id="query", placeholder='words, "a phrase", from:bob in:#room has:file after:2026-11')
+        yield Blocks(id="found")
+        with VerticalScroll(id="words"):
+            yield Static(id="told", markup=False)
+
+    @property
+    def found(self) -> Blocks:
+        """What it lists."""
+        return self.query_one("#found", Blocks)
+
+    def show(self, kind: str, *, focus: bool = True) -> None:
+        """Show something, or the same again as it is now. `focus`: keys go there."""
+        self.kind = kind
+        self.add_class("shown")
+        lists = kind in ("members", "search")
+        self.query_one("#query").set_class(kind == "search", "shown")
+        self.found.set_class(lists, "shown")
+        self.query_one("#words").set_class(not lists, "shown")
+        self.query_one("#pane-title", Static).update(Text(TITLES[kind]))
+        look, told = LOOKS[self.app.theme], self.query_one("#told", Static)
+        match kind:
+            case "members":
+                timeline = self._session.timeline
+                self.found.put(members(() if timeline is None else timeline.people, self.found.columns, look))
+            case "search":
+                self._search()
+            case "number":
+                told.update(number(self._session.number, self._session.client.account, look))
+            case "help":
+                told.update(helped(VERBS.values(), KEYS, ON_A_MESSAGE, look))
+        if focus:
+            self.call_after_refresh(self._focus)
+
+    def search(self, typed: str) -> None:
+        """Show what a search finds, whose words may be typed there if there are none yet."""
+        self.show("search")
+        if typed:
+            self.query_one("#query", Input).value = typed
+
+    def hide(self) -> None:
+        """Show nothing."""
+        self.kind = ""
+        self.remove_class("shown")
+
+    def _focus(self) -> None:
+        if self.kind:
+            self.query_one({"search": "#query", "members": "#found"}.get(self.kind, "#words")).focus()
+
+    @on(Blocks.Sized, "#found")
+    def _sized(self) -> None:
+        if self.kind:
+            self.show(self.kind, focus=False)
+
+    @on(Input.Changed, "#query")
+    def _typed(self) -> None:
+        if self.kind == "search":
+            self._search()
+
+    @on(Input.Submitted, "#query")
+    def _entered(self) -> None:
+        self.found.focus()
+        self.found.action_ends(0)
+
+    def _search(self) -> None:
+        typed, look = self.query_one("#query", Input).value, LOOKS[self.app.theme]
+        self.found.put(found(self._session.client, typed, self.found.columns, look))
 
 
 def members(there: Sequence[Person], columns: int, look: Look) -> list[Block]:
