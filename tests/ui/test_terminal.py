@@ -119,8 +119,9 @@ def test_it_fits_into_every_size_and_from_one_into_another(size: tuple[int, int]
             await until(pilot, lambda rows=rows: app.composer.region.bottom < rows + 1)  # type: ignore[misc]
             await until(pilot, lambda: "plan.pdf" in screen(app))  # the end stays in view
             assert app.composer.has_focus
-            for strip in (strip for block in app.timeline.blocks for strip in block.strips):
-                assert strip.cell_length == app.timeline.columns
+            await until(pilot, lambda: {
+                strip.cell_length for block in app.timeline.blocks for strip in block.strips
+            } == {app.timeline.columns})  # fmt: skip
 
     play(client, mail, act, size=size)
 
