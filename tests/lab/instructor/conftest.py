@@ -12,6 +12,7 @@ from securechat import cli
 from securechat_lab.exercises import find
 from securechat_lab.instructor.course import Course
 from tests.lab import test_tamper as solved
+from tests.lab.proofs import COURSE
 
 Instructor = Callable[..., Result]
 
@@ -30,12 +31,13 @@ def instructor(tmp_path: Path) -> Instructor:
 
 @pytest.fixture
 def course(tmp_path: Path, instructor: Instructor) -> Course:
-    """A course in which fourteen people take part."""
+    """A course in which fourteen people take part, each with the same seeds in every run."""
     rows = [f'{name},{name}@uni.example,"=HYPERLINK(""http://x"",""{name}"")"' for name in PEOPLE]
     (tmp_path / "class.csv").write_text("\n".join(["id,Email,name", *rows]))
     for command in (["new-course"], ["roster", str(tmp_path / "class.csv")]):
         done = instructor(*command)
         assert done.exit_code == 0, done.output
+        (tmp_path / "course" / "course.key").write_text(COURSE.hex())
     return Course.open(tmp_path / "course")
 
 
