@@ -145,7 +145,7 @@ def main() -> None:
 
 
 for _command in (
-    server.gen_certs, server.server, server.doctor, admin.admin, client.web,
+    server.gen_certs, server.server, server.doctor, admin.admin, client.web, client.window,
     client.client, client.invite, client.join, client.recovery, client.recover, client.revoke, client.password,
     client.export_vault, client.import_vault, client.config,
     scripts.send, scripts.recv, scripts.history, scripts.search, scripts.files, scripts.save, scripts.rooms,

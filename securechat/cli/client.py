@@ -338,6 +338,30 @@ def web(options: "Options", port: int, *, no_browser: bool) -> None:
     raise SystemExit(code)
 
 
+@click.command()
+@client_options
+@click.option("--join", "room", metavar="#ROOM", default="", help="Begin in this open room, as by /join.")
+@theme
+def window(options: "Options", room: str, theme: str) -> None:
+    """Chat in a window of this desktop, drawn with Tk; the extra [window] brings what it needs.
+
+    It says nothing to screen readers, and has colour emoji where Pillow and a font of them are: `securechat web` can do
+    both, and `securechat client --plain` is made for screen readers.
+    """
+    from securechat.ui.session.mail import Mail
+    from securechat.ui.start import open_client, prepare
+    from securechat.ui.window.needs import open_display
+
+    root = open_display()  # before anything is asked
+    start = prepare(options)
+    from securechat.ui.window.app import run_window
+
+    mail = Mail()
+    with open_client(start, mail.put) as core:
+        code = run_window(core, mail, root, room=room, theme=theme)
+    raise SystemExit(code)
+
+
 @click.group()
 def config() -> None:
     """Your settings: flag, else variable, else the file, else default."""

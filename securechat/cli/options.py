@@ -146,7 +146,8 @@ plain = setting(
 )  # fmt: skip
 
 theme = click.option(
-    "--theme", type=click.Choice(THEME_NAMES), default="dark", show_default=True, help="Colours of the full screen.",
+    "--theme", type=click.Choice(THEME_NAMES), default="dark", show_default=True,
+    help="Colours of the full screen and the window.",
 )  # fmt: skip
 
 colour = click.option(
