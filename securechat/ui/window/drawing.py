@@ -271,7 +271,7 @@ class _Body:
         self.pieces: list[Piece] = []
         self.spots: list[Spot] = []
         self.wide = self.y = 0
-        self._end = 0  # where the last line of text ends; 0: something may not stand beside it
+        self._end = 0  # where the last line ends; 0: nothing may stand beside it
 
     def fill(self, line: Line, picture: Pixels | None, *, head: bool, whole: bool) -> None:
         """Put a message in."""
@@ -333,7 +333,6 @@ class _Body:
             self.pieces += self._marked(each, x, style, colour, high)
             self._grow(x + each.width, high)
         self._end = 0 if rows[-1].from_right else rows[-1].width
-        self._last = high
 
     def _marked(self, row: Set, x: int, style: str, colour: str, high: int) -> list[Piece]:
         """Return a line of a text, with our own name set off."""
@@ -378,7 +377,8 @@ class _Body:
         self.pieces += told.pieces(side + px(12), self.y + px(22), "small", "quiet", m.heights["small"])
         if not line.own:
             self.spots.append(Spot(0, self.y, wide, side + px(6), f"save {number}"))
-        self._grow(wide, side + px(8))
+        self._grow(wide, side + px(6))
+        self._end = wide
 
     def _voice(self, file: Shared, number: int) -> None:
         px, m = self._m.px, self._m
@@ -399,7 +399,9 @@ class _Body:
         wide = side + px(12) + count * px(5) + px(6)
         self.pieces.append(Text(wide, self.y + px(2) + (side - m.heights["small"]) // 2, length, "small", "quiet"))
         self.spots.append(Spot(0, self.y, wide, side + px(4), f"play {number}"))
-        self._grow(wide + m.width(length, "small"), side + px(8))
+        wide += m.width(length, "small")
+        self._grow(wide, side + px(6))
+        self._end = wide
 
     def _foot(self, line: Line) -> None:
         """Put the time and what became of it at the bottom right, beside the last line of text where it fits."""

@@ -38,7 +38,7 @@ class Paints:
 
     def emoji(self, emoji: str, size: int) -> tk.PhotoImage | None:
         """Return a picture of an emoji, where there is one."""
-        return self.emojis.of(emoji, size) if self.emojis.has(emoji) else None
+        return self.emojis.of(emoji, size)
 
     def preview(self, local_id: int) -> tk.PhotoImage | None:
         """Return a preview."""

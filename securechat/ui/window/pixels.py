@@ -67,7 +67,7 @@ class Emojis:
         """Return its picture."""
         key = emoji, size
         if key not in self._images:
-            drawn = self._drawn(emoji)
+            drawn = self._drawn(emoji) if self.has(emoji) else None
             if drawn is None:
                 return None
             if len(self._images) >= MAX_KEPT:

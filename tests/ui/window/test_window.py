@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -16,16 +17,19 @@ from securechat.client import commands
 from securechat.client.events import Disconnected, Ended, Event, Ready, Received, Typing
 from securechat.errors import UnreachableError
 from securechat.ui.session.mail import Leave
+from securechat.ui.view.notify import NEW
 from securechat.ui.view.rows import key_of
 from securechat.ui.window import app, files
 from securechat.ui.window.column import Column
 from securechat.ui.window.keys import KEYS
-from securechat.ui.window.layout import Text
+from securechat.ui.window.layout import Picture, Text
 from securechat.ui.window.letters import EMOJI
 from securechat.ui.window.looks import NAMES, PALETTES
+from securechat.ui.window.notices import Notices
+from securechat.ui.window.pixels import Emojis
 from tests.support.display import Display
 from tests.support.scripted import NUMBER, ScriptedClient, message
-from tests.support.told import CLUB, HOSTILE, ROWS, happen
+from tests.support.told import CLUB, HOSTILE, ROWS, file, happen
 from tests.ui.window.conftest import Seat
 
 Sit = Callable[..., Seat]
@@ -140,6 +144,63 @@ def test_the_list_says_what_is_new_and_the_status_how_things_stand(display: Disp
     for event, words in told:
         seat.mail.put(event)
         seat.reads(words)
+
+
+def test_a_preview_is_shown_once_it_was_decoded(display: Display, seats: Sit) -> None:
+    image = pytest.importorskip("PIL.Image", reason="needs the extra [media]")
+    encoded = BytesIO()
+    image.new("RGB", (61, 40), "#0000ff").save(encoded, "JPEG")
+    for local_id, thumbnail in ((90, encoded.getvalue()), (91, b"no picture at all")):
+        seat = seats(display)
+        shared = file("sea.jpg", width=610, height=400, thumbnail=thumbnail)
+        scripted(seat).said.append(message(CLUB, "bob", "Our house", local_id=local_id, seq=local_id, file=shared))
+        seat.mail.put(Received(scripted(seat).said[-1]))
+        seat.reads("Our house")
+        if local_id == 91:  # hostile to whoever decodes it: it stays a line
+            seat.until(lambda seat=seat: seat.window.pictures._seen.get(91, seat) is None)  # type: ignore[misc]
+            assert not any(isinstance(each, Picture) for each in seat.window.timeline.blocks[-1].pieces)
+            continue
+        seat.until(lambda seat=seat: any(isinstance(each, Picture) for block in seat.window.timeline.blocks  # type: ignore[misc]
+                                         for each in block.pieces))  # fmt: skip
+        seat.until(lambda seat=seat: not seat.window.timeline.due)  # type: ignore[misc]
+        found = seat.window.paints.preview(90)
+        assert found is not None
+        assert (found.width(), found.height()) == (61, 40)
+        assert found.get(30, 20)[2] > 200
+
+
+def test_emoji_are_pictures_where_a_font_has_them(display: Display, seats: Sit) -> None:
+    image_font = pytest.importorskip("PIL.ImageFont", reason="needs the extra [media]")
+    seat = seats(display)
+    for font in (None, image_font.load_default(size=30)):
+        emojis = Emojis(seat.root, None)
+        emojis._font = font
+        assert emojis.has("A") == (font is not None)
+        assert not emojis.has(" ")
+        picture = emojis.of("A", 20)
+        assert (picture is not None) == (font is not None)
+        assert picture is None or (picture.width(), picture.height()) == (20, 20)
+
+
+def test_a_notice_comes_by_the_bell_and_in_the_title(
+    display: Display, seats: Sit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seat = seats(display)
+    rung: list[str] = []
+    seat.until(seat.mail.empty)
+    monkeypatch.setattr(seat.root, "bell", lambda: rung.append("bell"))
+    notices = seat.window.session._ring
+    assert isinstance(notices, Notices)
+    monkeypatch.setattr(notices, "_no_desktop", True)  # as where no desktop-notifier is
+    for by in ("bell", "terminal"):
+        notices._free = 0.0
+        notices.ring(NEW, by)
+    assert rung == ["bell", "bell"]
+    seat.window._draw_list()
+    assert seat.root.title() == "* securechat - alice"
+    seat.window._looked()
+    seat.window._draw_list()
+    assert seat.root.title() == "securechat - alice"
 
 
 # --- what keys and clicks do ------------------------------------------------------------------------------------------
