@@ -358,7 +358,7 @@ def window(options: "Options", room: str, theme: str) -> None:
 
     mail = Mail()
     with open_client(start, mail.put) as core:
-        code = run_window(core, mail, root, room=room, theme=theme)
+        code = run_window(core, mail, root, first=f"/join {room}" if room else "", theme=theme)
     raise SystemExit(code)
 
 

@@ -90,11 +90,11 @@ class Window:
     """The window of one session. Call from Tk's thread."""
 
     def __init__(
-        self, root: tk.Tk, client: "ChatClient", mail: Mail, *, room: str = "", theme: str = "dark"
+        self, root: tk.Tk, client: "ChatClient", mail: Mail, *, first: str = "", theme: str = "dark"
     ) -> None:
-        """`room`: an open one that is entered first. `theme`: one of `PALETTES`."""
+        """`first`: a command that is done once we are in. `theme`: one of `PALETTES`."""
         self.root, self.client, self.mail = root, client, mail
-        self.session = Session(client, self.answer, room=room, ring=Notices(root, self._mark), later=mail.put)
+        self.session = Session(client, self.answer, first=first, ring=Notices(root, self._mark), later=mail.put)
         self.pictures = Pictures(mail.put)
         self.paints = Paints(root, self._preview_of)
         self.paints.theme = theme
@@ -965,13 +965,13 @@ class Window:
 
 
 def run_window(
-    client: "ChatClient", mail: Mail, root: tk.Tk, *, room: str = "", theme: str = "dark"
+    client: "ChatClient", mail: Mail, root: tk.Tk, *, first: str = "", theme: str = "dark"
 ) -> ExitCode:
     """Talk until the user or the core ends it. `client` is not started yet and tells its events to `mail`.
 
     Parameters as in `Window`. Raises what it did not expect: whoever runs it says so.
     """
-    window = Window(root, client, mail, room=room, theme=theme)
+    window = Window(root, client, mail, first=first, theme=theme)
     with left_in_order(lambda: mail.put(Leave())):
         window.run()
     if window.failure is not None:
