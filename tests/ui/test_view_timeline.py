@@ -575,3 +575,34 @@ def test_what_becomes_of_a_line_changes_its_row_and_those_that_quote_it(reads: M
     assert lines(timeline)[-1] == line_of(replace(answer, quote=quote), account=reads.account)
     fold(timeline, Edited(theirs(3), "x"), Deleted(theirs(7, where=CAROL)))  # outside the window, and elsewhere
     assert timeline.rows == Timeline(reads, BOB.id, page=len(lines(timeline))).rows
+
+
+def test_what_others_change_as_often_as_they_like_costs_a_line_and_no_page(
+    reads: MemoryReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page can have 6 MB of their text: it is not read again for a reaction, an edit or a mark."""
+    quoted = Quote(100, "bob", own=False, text="text 100", edited=0)
+    for local_id in (101, 102, 103):
+        reads.put(replace(ours(local_id, "an answer", seq=local_id), quote=quoted, recipients=1))
+    timeline = Timeline(reads, BOB.id, page=50)
+    whole: list[int] = []
+    past = reads.past
+
+    def counting(name: str, limit: int, *, before: int = 0, after: int = 0) -> list[Message]:
+        whole.append(limit)
+        return past(name, limit, before=before, after=after)
+
+    monkeypatch.setattr(reads, "past", counting)
+    liked = reads.put(replace(reads.lines[100], reactions=(Reaction("+1", ("carol",)),)))
+    fold(timeline, Reacted(liked, "carol", "+1", "add"))
+    fold(timeline, Edited(reads.put(replace(reads.lines[100], text="other", edited=9)), "text 100"))
+    for local_id in (101, 102, 103):
+        reads.put(replace(reads.lines[local_id], quote=replace(quoted, text="other", edited=9)))
+    fold(timeline, Edited(reads.put(replace(reads.lines[100], text="other", edited=9)), "text 100"))
+    for local_id in (101, 102):
+        reads.put(replace(reads.lines[local_id], delivered=1))
+    fold(timeline, Marked(BOB.id, "bob", 102, 0))
+    assert whole == []
+    assert lines(timeline) == lines(Timeline(reads, BOB.id, page=50))  # as if it was read afresh
+    assert [line.delivery for line in lines(timeline)[-3:]] == ["delivered", "delivered", "sent"]
+    assert {line.answers.text for line in lines(timeline)[-3:] if line.answers} == {"other"}

@@ -12,6 +12,7 @@ afresh, except for its notices, which are in no history.
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date, tzinfo
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
@@ -214,15 +215,17 @@ class Timeline:
                 self._receive(message)
             case Refused(message=Message() as message):
                 self._receive(message)
-            case Edited(message=message) | Deleted(message=message) | Reacted(message=message):
+            case Edited(message=message) | Deleted(message=message):
                 self._receive(message)
-                if any(line.answers and line.answers.local_id == message.local_id for _, line in self._lines):
-                    self._read_again()  # it is quoted
+                self._quote_anew(message.local_id)
+            case Reacted(message=message):
+                self._receive(message)
             case Marked(conversation=where, delivered=delivered) if self._is_here(where):
                 part = self._part(where)
-                open_ones = (place for place, line in self._lines if line.delivery in ("sent", "delivered"))
-                if any(place[0] == part and place[1] <= delivered for place in open_ones):
-                    self._read_again()
+                open_ones = [(place, line) for place, line in self._lines if line.delivery in ("sent", "delivered")]
+                for place, line in open_ones:
+                    if place[0] == part and place[1] <= delivered:
+                        self._read_line(line.local_id)
             case PreferenceChanged(name="show-marks"):
                 self._read_again()
             case Ignored() | Blocked() if self.conversation.kind != "invite":
@@ -316,6 +319,22 @@ class Timeline:
                 self.show_newest()
         else:
             self._open_at_end(max(self._page, len(self._lines)))
+
+    def _read_line(self, local_id: int) -> None:
+        """Read a line of the window again: others bring this about as often as they like, so it costs no more."""
+        for message in self._client.around(local_id, 0):
+            if message.conversation in self._parts:  # else it has moved, and an event will tell us
+                self._put(message)
+
+    def _quote_anew(self, local_id: int) -> None:
+        """Show what has become of a line above those that answer it."""
+        quoting = [place for place, (_, line) in enumerate(self._lines) if _answers(line, local_id)]
+        for message in self._client.around(self._lines[quoting[0]][1].local_id, 0) if quoting else ():
+            answers = self._line_of(message).answers
+            for place in quoting:
+                where, line = self._lines[place]
+                self._lines[place] = where, replace(line, answers=answers)
+            self._rows = None
 
     def _beside(self, *, before: int = 0, after: int = 0) -> list[Message]:
         """Read the page beside a line of the window, which may have moved away: then there is none."""
@@ -425,3 +444,7 @@ class Timeline:
             yield row
         if not self.more_after:
             yield from self._moving.values()
+
+
+def _answers(line: Line, local_id: int) -> bool:
+    return line.answers is not None and line.answers.local_id == local_id
