@@ -244,7 +244,7 @@ def _names_of(chain: Path) -> list[x509.GeneralName]:
         return list(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, x509.ExtensionNotFound) as error:
+    except (OSError, ValueError, x509.InvalidVersion, x509.ExtensionNotFound) as error:
         raise StorageError(
             f"{chain} is damaged, so the names it was made for are lost. Pass each again with --host, and --only."
         ) from error

@@ -415,6 +415,28 @@ def test_a_certificate_about_the_pinned_key_that_the_key_did_not_sign_is_ignored
         client_context_for_pin("127.0.0.1", port, public_key_pin(true_ca), Deadline(PATIENCE))
 
 
+@pytest.mark.parametrize("version", [2, 4])
+def test_a_certificate_of_a_version_that_there_is_not_is_passed_over(
+    folder: Path, tmp_path: Path, version: int
+) -> None:
+    """Nothing that anybody shows before they are verified ends a client: 2 stands for version 3."""
+    certs.generate(tmp_path)
+    chain = tmp_path / "server.pem"
+    ca = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes()).public_bytes(Encoding.DER)
+    place = ca.index(bytes.fromhex("a003020102")) + 4
+    odd = ca[:place] + bytes([version]) + ca[place + 1 :]
+    chain.write_text(chain.read_text() + ssl.DER_cert_to_PEM_cert(odd))
+    attacker = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    attacker.set_alpn_protocols(["securechat/1"])
+    attacker.load_cert_chain(chain, tmp_path / "server-key.pem")
+    with listening(tls_server(attacker)) as port:
+        if version == 2:
+            assert client_context_for_pin("127.0.0.1", port, pin_of(folder / "ca.pem"), Deadline(PATIENCE))
+        else:
+            with pytest.raises(UnreachableError, match="does not show the CA"):
+                client_context_for_pin("127.0.0.1", port, pin_of(folder / "ca.pem"), Deadline(PATIENCE))
+
+
 def test_both_sides_of_a_connection_know_the_certificate_that_it_has(
     folder: Path, client: ssl.SSLContext, tmp_path: Path
 ) -> None:

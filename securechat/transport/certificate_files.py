@@ -7,6 +7,7 @@ Comments in any encoding and a byte order mark are no fault: text may stand arou
 import hashlib
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Final, Literal, NoReturn, Self
 
@@ -19,10 +20,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
     load_pem_private_key,
 )
+from cryptography.utils import CryptographyDeprecationWarning
 
 from securechat.errors import StorageError, UsageError
 from securechat.files import open_to_read
 from securechat.value import value
+
+# What strangers put into a certificate would be told by the library, on the user's screen.
+warnings.filterwarnings("ignore", category=CryptographyDeprecationWarning)
 
 MAX_FILE: Final = 1 << 20
 """Bytes. A chain of three certificates has 3 KiB; all the roots that a system trusts, a quarter of this."""
@@ -53,6 +58,14 @@ _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff", b"-\0-\0", b"\0-\0-")
 _BEGIN: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 
 
+def parse_certificate(der: bytes) -> x509.Certificate:
+    """Return a certificate that anybody may have made. Raises ValueError for whatever cannot be read as one."""
+    try:
+        return x509.load_der_x509_certificate(der)
+    except x509.InvalidVersion as error:
+        raise ValueError(str(error)) from None
+
+
 def read_certificate(path: Path) -> x509.Certificate:
     """Return the first certificate of a PEM file: of a chain, the leaf. Raises StorageError."""
     return read_chain(path)[0]
@@ -63,7 +76,7 @@ def read_chain(path: Path) -> list[x509.Certificate]:
     content = _read(path)
     try:
         return x509.load_pem_x509_certificates(content)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         _refuse(path, content, "certificate")
 
 
@@ -188,7 +201,7 @@ def _refuse(path: Path, content: bytes, kind: _Kind) -> NoReturn:
 def _is_der(content: bytes, kind: _Kind) -> bool:
     try:
         if kind == "certificate":
-            x509.load_der_x509_certificate(content)
+            parse_certificate(content)
         else:
             load_der_private_key(content, password=None)
     except TypeError:  # one with a passphrase

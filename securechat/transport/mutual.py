@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from securechat.errors import PeerError, StorageError
+from securechat.transport.certificate_files import parse_certificate
 from securechat.transport.tls import accepting_context, bare_context, check_protocol, digest_of
 from securechat.transport.tls_connection import TLSConnection
 from securechat.value import value
@@ -75,10 +76,10 @@ def check_certificate(der: bytes, now: dt.datetime | None = None) -> None:
     if len(der) > MAX_CERTIFICATE:
         raise PeerError(f"its certificate has more than {MAX_CERTIFICATE} bytes")
     try:
-        certificate = x509.load_der_x509_certificate(der)
+        certificate = parse_certificate(der)
         begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         signs = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        usual = isinstance(certificate.public_key(), Ed25519PublicKey) and not signs
+        usual = isinstance(certificate.public_key(), Ed25519PublicKey) and not signs and certificate.serial_number > 0
         whole = certificate.public_bytes(Encoding.DER) == der
     except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, UnsupportedAlgorithm):
         usual = whole = False

@@ -27,6 +27,7 @@ from securechat.transport.certificate_files import (
     CA,
     certificate_names,
     is_self_signed,
+    parse_certificate,
     public_key_pin,
     read_cas,
     read_certificate,
@@ -145,7 +146,7 @@ def shown_certificate(host: str, port: int, deadline: Deadline) -> x509.Certific
         with _unverified(host, port, deadline) as tls:
             check_protocol(tls)
             der = tls.getpeercert(binary_form=True)
-        return x509.load_der_x509_certificate(der or b"")
+        return parse_certificate(der or b"")
     except (OSError, PeerError) as error:
         raise UnreachableError(describe_tls_failure(error, host, port)) from error
     except ValueError as error:
@@ -163,7 +164,7 @@ def client_context(ca_file: Path) -> ssl.SSLContext:
 def context_trusting(cas: Sequence[CA]) -> ssl.SSLContext:
     """The client's side: trusts certificates of these CAs, nothing else. Raises StorageError if one is damaged."""
     try:
-        return _trusting([x509.load_der_x509_certificate(ca.certificate) for ca in cas])
+        return _trusting([parse_certificate(ca.certificate) for ca in cas])
     except (ValueError, ssl.SSLError) as error:
         raise StorageError(f"a CA that was trusted before cannot be read any more: {error}") from error
 
@@ -185,7 +186,7 @@ def client_context_for_pin(host: str, port: int, pin: str, deadline: Deadline) -
         raise UnreachableError(describe_tls_failure(error, host, port)) from error
     for der in chain:
         try:
-            certificate = x509.load_der_x509_certificate(der)
+            certificate = parse_certificate(der)
             found = hmac.compare_digest(public_key_pin(certificate), pin) and is_self_signed(certificate)
         except (ValueError, UnsupportedAlgorithm):
             continue
@@ -204,7 +205,7 @@ def verified_by(tls: ssl.SSLObject) -> CA:
     else:
         # As in `_presented_chain`.
         der = tls._sslobj.get_verified_chain()[-1].public_bytes(_ENCODING_DER)  # type: ignore[attr-defined]  # noqa: SLF001
-    return CA.of(x509.load_der_x509_certificate(der))
+    return CA.of(parse_certificate(der))
 
 
 def check_protocol(tls: ssl.SSLObject | ssl.SSLSocket, protocol: str = ALPN) -> None:

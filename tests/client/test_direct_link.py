@@ -8,8 +8,11 @@ import queue
 import re
 import socket
 import ssl
+import subprocess
+import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -366,6 +369,40 @@ def test_only_a_certificate_of_a_link_is_taken_for_one() -> None:
     for wrong in (b"", good[:-1], good + b"\0", good + good, os.urandom(300), bytes(10_000)):
         with pytest.raises(PeerError):
             check_certificate(wrong)
+
+
+def test_whatever_one_byte_of_a_certificate_becomes_it_is_taken_or_refused_in_words() -> None:
+    """Also a version that there is not, or a serial number below zero, of which the library has a way of its own."""
+    good = make_credential().certificate
+    version = good.index(bytes.fromhex("a003020102")) + 4
+    for place in (version, version + 3, *range(0, len(good), 7)):
+        for byte in (0, 1, 5, 127, 128, 255):
+            altered = good[:place] + bytes([byte]) + good[place + 1 :]
+            with contextlib.suppress(PeerError), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # as outside of tests: the next one shows it
+                check_certificate(altered)
+    for byte in (0, 4, 255):
+        with pytest.raises(PeerError, match="none of a direct link"):
+            check_certificate(good[:version] + bytes([byte]) + good[version + 1 :])
+
+
+def test_what_the_library_thinks_of_a_strangers_certificate_is_on_nobodys_screen() -> None:
+    good = make_credential().certificate
+    serial = good.index(bytes.fromhex("a003020102")) + 7
+    program = (
+        "import sys\n"
+        "from securechat.errors import PeerError\n"
+        "from securechat.transport.mutual import check_certificate\n"
+        "for each in sys.argv[1:]:\n"
+        "    try: check_certificate(bytes.fromhex(each)); print('taken')\n"
+        "    except PeerError as error: print(error)\n"
+    )
+    negative = good[:serial] + b"\xff" + good[serial + 1 :]
+    ran = subprocess.run(
+        [sys.executable, "-c", program, negative.hex(), good.hex()], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.splitlines() == ["its certificate is none of a direct link", "taken"]
+    assert ran.stderr == ""
 
 
 def test_a_certificate_of_more_than_a_day_or_of_a_ca_is_refused() -> None:
