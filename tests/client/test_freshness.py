@@ -168,6 +168,24 @@ def test_lines_that_waited_through_a_long_absence_take_one_enter(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("days", [6, 8])
+def test_who_leaves_while_lines_wait_for_that_enter_is_out_and_they_say_why(
+    people: World, server: MemoryServer, days: float
+) -> None:
+    alice, bob = team(people)
+    bob.cut()
+    bob.say("#team", "typed on the way to the airport")
+    pass_days(server, days, alice)
+    bob.connect()
+    settle(alice, bob)
+    bob.do(commands.Leave(bob.id_of("#team")))
+    settle(alice, bob)
+    assert bob.state_of("#team") == "closed"
+    line = bob.history("#team", 1)[0]
+    assert ("you had been away, and you left" in line.problem) == (days > 7)
+    assert bool(line.seq) == (days < 7)
+
+
 def test_being_there_in_silence_is_no_absence(people: World, server: MemoryServer) -> None:
     alice, bob = team(people)
     alice.cut()  # so that no owner's commit comes

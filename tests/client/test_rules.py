@@ -255,3 +255,17 @@ def test_rights_are_given_to_members_whose_key_is_known(garden: list[Person]) ->
     alice.do(commands.SetOwner(room, "bob", owner=True))
     settle(*garden)
     assert seen(alice).owners == ("alice", "bob")
+
+
+@pytest.mark.parametrize("seconds", [86_400, 0])
+def test_the_life_of_messages_in_a_room_that_is_still_to_be_made_is_set_with_it(people: World, seconds: int) -> None:
+    (alice,) = people("alice")
+    alice.cut()
+    alice.do(commands.CreateRoom("#team"))
+    if seconds:
+        alice.do(commands.SetLife(alice.id_of("#team"), seconds))
+    else:
+        refused(alice, commands.SetLife(alice.id_of("#team"), seconds), "live here already")
+    alice.connect()
+    settle(alice)
+    assert seen(alice, "#team").life == seconds

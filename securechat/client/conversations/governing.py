@@ -122,12 +122,14 @@ def set_topic(room: Conversation, topic: str) -> None:
 def set_life(conversation: Conversation, seconds: int) -> None:
     """Set how long what is said from then on lives, in a room of ours or in private; 0: for ever."""
     if conversation.row.kind != "direct":
-        _owned(conversation)
+        rules = _owned(conversation)
     elif conversation.row.phase not in phases.READING:
         raise UsageError("This conversation is not open yet.")
+    else:
+        rules = policy.rules_of(conversation.group.public.extensions)
     if seconds and not MIN_LIFE <= seconds <= MAX_LIFE:
         raise UsageError(f"Messages live from {MIN_LIFE // 3600} hour to {MAX_LIFE // 86_400:,} days, or for ever.")
-    if seconds == policy.rules_of(conversation.group.public.extensions).life:
+    if seconds == rules.life:
         raise UsageError("That is how long messages live here already.")
     _change_rules(conversation, "life", str(seconds))
 

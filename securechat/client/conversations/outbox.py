@@ -174,10 +174,12 @@ class Outbox:
         """Whoever leaves waits neither for a decision on a key nor for a device: what is held is not sent."""
         if self._on_their_way:
             return
-        if isinstance(held, events.Held):
+        if isinstance(held, events.Unreachable):
+            why = f"{held.account} had no device to get it, and you left"
+        elif held.whose:
             why = f"it was held for the key of {held.whose[0].account}, and you left"
         else:
-            why = f"{held.account} had no device to get it, and you left"
+            why = "it was held since you had been away, and you left"
         for item in items:
             if item.kind == "message":
                 self._give_up(item, "local", why)

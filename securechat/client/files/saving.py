@@ -27,6 +27,7 @@ may have switched off over a weekend. Each wait is a tenth of the time since, up
 MAX_AWAITED_SECONDS: Final = 600.0
 
 _GONE: Final = "the server does not have it any more, since it keeps files for a time. Ask for it to be sent again."
+LINE_GONE: Final = "the message with it is gone."
 _NEVER_CAME: Final = "it has not come to the server in three days. Ask for it to be sent again."
 _WENT_DIRECTLY: Final = "the server does not have it: it was sent straight to the other one, and is where you had it."
 
@@ -193,8 +194,10 @@ class Saving:
         row, context = transfer.row, self._context
         if transfer.file.until or context.vault.transfers.saved(row.line):  # it was there, or has come past it
             return _GONE
-        message = context.vault.history.message(row.line)
-        if message.own and not self._steps.is_sending(row.line):
+        line = context.vault.history.target(row.line)
+        if line is None:  # it has gone with what came just before
+            return LINE_GONE
+        if line.own and not self._steps.is_sending(row.line):
             return _WENT_DIRECTLY
         return "" if context.clock.milliseconds() - row.began < AWAITED_MILLISECONDS else _NEVER_CAME
 

@@ -54,7 +54,7 @@ from securechat.client.files.jobs import (
 from securechat.client.files.linked import Linked
 from securechat.client.files.pace import Pace
 from securechat.client.files.placing import new_temporary_name
-from securechat.client.files.saving import Saving, is_awaited
+from securechat.client.files.saving import LINE_GONE, Saving, is_awaited
 from securechat.client.files.sealing import DamagedFileError, new_key
 from securechat.client.files.transfer import Transfer
 from securechat.client.vault.transfers import TransferRow
@@ -211,7 +211,7 @@ class Transfers:
         if self._context.vault.writes != self._written:
             there = self._context.vault.transfers.ids()
             for transfer in [each for each in self._running.values() if each.row.id not in there]:
-                self.end_with(transfer, "the message with it is gone.")
+                self.end_with(transfer, LINE_GONE)
             self._written = self._context.vault.writes
         for transfer in [*self._running.values()]:
             self._look_at(transfer)

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from securechat.client import commands, events
+from securechat.client.conversations import registry
 from securechat.client.files import jobs, pace, transfers
 from securechat.client.files.jobs import Clear, outcome
 from securechat.content.registry import File, encode_body
@@ -1096,3 +1097,47 @@ def test_a_conversation_that_ends_meanwhile_ends_the_file(pair: list[Person], so
     assert "was not sent" in refusal(alice, sent)
     assert copies(alice) == []
     assert not any(line.file for line in bob.history("alice", 10))
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_server_that_refuses_the_file_of_a_request_which_has_just_gone_ends_no_client(
+    people: Callable[..., list[Person]], source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *, gone: bool
+) -> None:
+    """Whoever asks again and again has the oldest of their requests deleted, and what was said in it."""
+    monkeypatch.setattr(registry, "MAX_REQUESTS", 1)
+    alice, mallory = both = people("alice", "mallory")
+    undated = msgspec.structs.replace
+    only(mallory, lambda each: [undated(each, expires=0)] if isinstance(each, wire.BlobState) else [each])
+    mallory.do(commands.OpenDirect("alice", "hello", ask=True))
+    settle(*both)
+    share(mallory, "alice", source)
+    settle(*both)
+    parts: list[wire.BlobBytes] = []
+    welcomes: list[wire.Welcomed] = []
+
+    def withhold(message: wire.FromServer) -> list[wire.FromServer]:
+        kept: list[object] = parts if isinstance(message, wire.BlobBytes) else welcomes  # type: ignore[assignment]
+        if isinstance(message, wire.BlobBytes) or (isinstance(message, wire.Welcomed) and len(asked) == 2):
+            kept.append(message)
+            return []
+        return [message]
+
+    asked: list[int] = []
+    only(alice, withhold)
+    saved = save(alice, "mallory", folder)
+    settle(*both)
+    for number in range(2):
+        mallory.do(commands.Leave(mallory.id_of("alice")))
+        settle(*both)
+        asked.append(number)
+        mallory.do(commands.OpenDirect("alice", "hello again", ask=True))
+        settle(*both)
+    refused = wire.Refused(parts[0].id, "gone", "not here")
+    alice.engine.receive([*(welcomes if gone else ()), refused])
+    alice.flush()
+    only(alice, lambda message: [message])
+    settle(*both)
+    assert alice.engine.failure is None
+    if gone:
+        assert "the message with it is gone" in refusal(alice, saved)
+    assert not alice.engine.transfers or not gone
