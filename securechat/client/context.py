@@ -82,7 +82,8 @@ class Context:
     link_orders: list[Order] = field(default_factory=list, repr=False)
     """What is to be done about direct links, once the transaction is on disk."""
     _server_clock: tuple[int, float] | None = None
-    """What it showed when it greeted us (s since 1970), and our monotonic clock then, if ours differed much."""
+    """What it showed when it greeted us (s since 1970), and our monotonic clock then."""
+    _differed = False  # whether our clock was another one by much
     had: list[tuple[bytes, bytes]] = field(default_factory=list)
     """Files of ours that the other one of a private conversation has, as they have said in this transaction:
     conversation and blob."""
@@ -132,8 +133,24 @@ class Context:
 
     def compare_clocks(self, time: int) -> None:
         """The server has just told its time (ms since 1970)."""
-        differ = abs(self.clock.seconds() - time // 1000) > CLOCK_SKEW
-        self._server_clock = (time // 1000, self.clock.monotonic()) if differ else None
+        self._server_clock = (time // 1000, self.clock.monotonic())
+        self._differed = abs(self._ahead) > CLOCK_SKEW
+
+    @property
+    def _ahead(self) -> int:
+        """Seconds by which our clock is ahead of the server's now, as far as that has told its own."""
+        if self._server_clock is None:
+            return 0
+        time, since = self._server_clock
+        return self.clock.seconds() - time - int(self.clock.monotonic() - since)
+
+    @property
+    def clocks_agree(self) -> bool:
+        """Whether our clock shows about what the server's does, and has not leapt since that has greeted us.
+
+        It has, too, where this machine was asleep for long: until we are connected again.
+        """
+        return abs(self._ahead) <= CLOCK_SKEW
 
     @property
     def clock_trouble(self) -> str:
@@ -141,17 +158,23 @@ class Context:
 
         What is dated in the future no server takes, nor anything that is signed after it.
         """
-        if self._server_clock is None:
+        if not self._differed or self.clocks_agree:
             return ""
-        time, since = self._server_clock
-        ahead = self.clock.seconds() - time - int(self.clock.monotonic() - since)
-        if abs(ahead) <= CLOCK_SKEW:
-            return ""
+        return self._apart("nothing is signed for your account before they agree")
+
+    def _apart(self, what: str) -> str:
+        """Say that the two clocks differ, and what follows from that."""
+        ahead = self._ahead
         return (
             f"This machine's clock is {span(abs(ahead) * 1000)} {'ahead of' if ahead > 0 else 'behind'} the server's: "
-            "nothing is signed for your account before they agree. Set this machine's clock right; if it is, tell the "
-            "operator of the server."
+            f"{what}. Set this machine's clock right; if it is, tell the operator of the server."
         )
+
+    def tell_lives_on(self) -> None:
+        """Tell, once a session, that messages outlive their time: a server that lies of its own brings that about."""
+        if self._differed and "life" not in self.alarmed:
+            self.alarmed.add("life")
+            self.emit(Alarm("time", b"", self._apart("messages whose time is over stay here until they agree")))
 
     def tell_clock_trouble(self) -> bool:
         """Tell, once a session, that a wrong clock keeps us from signing. Returns whether one does."""

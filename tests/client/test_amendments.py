@@ -402,8 +402,8 @@ def test_a_flood_of_reactions_is_cut_alike_for_all(garden: list[Person]) -> None
     with bob.vault.transaction():
         history, target = bob.vault.history, line(bob, "hello").local_id
         for number in range(MAX_REACTIONS):
-            history.react(target, "x", "x", number.to_bytes(32, "big"), 1)
-        assert not history.react(target, "y", "y", b"y" * 32, 1)
+            history.react(target, "x", "x", number.to_bytes(32, "big"))
+        assert not history.react(target, "y", "y", b"y" * 32)
     assert sum(len(each.accounts) for each in line(bob, "hello").reactions) == MAX_REACTIONS
     for number in range(MAX_REACTIONS_EACH):
         do(garden, alice, commands.React(line(alice, "hello").local_id, f"{number}"))

@@ -309,7 +309,7 @@ def test_a_flood_of_reactions_takes_no_more_room_than_those_that_count(vault: Va
     def react(first: int, last: int) -> int:
         with vault.transaction():
             return sum(
-                vault.history.react(line.local_id, f"r{number}", "bob", (number // 9).to_bytes(32, "big"), number)
+                vault.history.react(line.local_id, f"r{number}", "bob", (number // 9).to_bytes(32, "big"))
                 for number in range(first, last)
             )
 

@@ -12,7 +12,7 @@ from securechat.client.vault.history import ENDING_BYTES, ENDING_LINES
 from securechat.content.registry import Text, encode_body
 from securechat.errors import UsageError
 from securechat.wire import messages as wire
-from tests.support.memory_server import MemoryServer
+from tests.support.memory_server import Link, MemoryServer
 from tests.support.people import Person, only, settle
 
 World = Callable[..., list[Person]]
@@ -128,7 +128,7 @@ def test_many_lines_that_end_at_once_go_in_portions(garden: list[Person], lines:
     with bob.vault.transaction():
         for seq in range(1_000, 1_000 + lines):
             body = encode_body(Text("x" * size))
-            history.add(where, "alice", body, own=False, trust="accepted", seq=seq, time=alice.server.now, life=3600)
+            history.add(where, "alice", body, own=False, trust="accepted", seq=seq, since=alice.server.now, life=3600)
         staying = history.add(where, "alice", body, own=False, trust="accepted", seq=9_999, time=alice.server.now)
     alice.server.now += 2 * HOUR
     bob.cut()
@@ -215,3 +215,89 @@ def test_who_does_not_own_the_room_does_not_set_it(server: MemoryServer, garden:
         bob.do(commands.SetLife(bob.id_of("#garden"), 86_400))
     settle(*garden)
     assert server.head(bob.id_of("#garden")).epoch == epoch
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("days", [0, 400])
+def test_a_server_that_dates_lines_forward_keeps_none_of_them(garden: list[Person], days: int, *, away: bool) -> None:
+    """Life begins when a line has come, at the latest: whatever the server, or who has said it, takes for now."""
+    alice, bob, _ = garden
+    alice.do(commands.SetLife(alice.id_of("#garden"), 86_400))
+    settle(*garden)
+
+    def date_forward(message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Entry | wire.Accepted) and message.conversation == bob.id_of("#garden"):
+            return [msgspec.structs.replace(message, time=message.time + days * DAY)]
+        return [message]
+
+    if away:
+        bob.cut()
+        alice.say("#garden", "for a day")
+        settle(alice)
+        bob.connect()
+    only(bob, date_forward)
+    if not away:
+        alice.say("#garden", "for a day")
+    settle(*garden)
+    bob.do(commands.React(bob.history("#garden", 1)[0].local_id, "+1"))
+    bob.say("#garden", "and so is this")
+    settle(*garden)
+    assert bob.texts("#garden")[1:] == ["alice: for a day", "bob: and so is this"]
+    pass_time([bob], DAY - HOUR)
+    assert bob.texts("#garden")[1:] == ["alice: for a day", "bob: and so is this"]
+    pass_time([bob], 2 * HOUR)
+    assert bob.texts("#garden") == ["bob: before"]
+
+
+@pytest.mark.parametrize(("days", "told"), [(0, 0), (9, 1)])
+def test_a_server_that_lies_of_its_clock_keeps_lines_and_that_is_told(
+    garden: list[Person], days: int, told: int
+) -> None:
+    alice, bob, _ = garden
+    alice.do(commands.SetLife(alice.id_of("#garden"), 86_400))
+    settle(*garden)
+    alice.say("#garden", "for a day")
+    settle(*garden)
+
+    def other_clock(_link: Link, message: wire.FromServer) -> list[wire.FromServer]:
+        if isinstance(message, wire.Hello):
+            return [msgspec.structs.replace(message, time=message.time + days * DAY)]
+        return [message]
+
+    bob.server.outward = other_clock
+    for _ in range(3):
+        pass_time([bob], 2 * DAY)
+    alarms = [each.text for each in bob.happened if isinstance(each, events.Alarm)]
+    assert len(alarms) == told  # once a session
+    assert all("messages whose time is over stay here" in each for each in alarms)
+    assert ("alice: for a day" in bob.texts("#garden")) == bool(days)
+    bob.server.outward = lambda _link, message: [message]
+    pass_time([bob], HOUR)
+    assert bob.texts("#garden") == ["bob: before"]
+
+
+@pytest.mark.parametrize("days", [0, 50])
+def test_a_clock_that_leaps_for_a_moment_takes_no_lines(garden: list[Person], days: int) -> None:
+    """While the program runs: what it has seen of the server's clock, and how much time has passed, shows that."""
+    alice, bob, _ = garden
+    alice.do(commands.SetLife(alice.id_of("#garden"), 86_400))
+    settle(*garden)
+    alice.say("#garden", "for a day")
+    settle(*garden)
+    leap = days * 86_400
+    bob.stop()
+    bob.clock = Clock(lambda: alice.server.now / 1000 + leap, bob.clock.monotonic)
+    leap = 0
+    bob.start()
+    bob.connect()
+    settle(*garden)
+    leap = days * 86_400
+    bob.server.advance(bob.server.seconds + 3700)
+    bob.engine.handle_timer()
+    bob.flush()
+    leap = 0
+    settle(*garden)
+    assert bob.texts("#garden") == ["bob: before", "alice: for a day"]
+    assert not [each for each in bob.happened if isinstance(each, events.Alarm)]
+    pass_time([bob], 2 * DAY)
+    assert bob.texts("#garden") == ["bob: before"]

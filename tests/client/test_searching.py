@@ -172,7 +172,7 @@ def test_words_that_have_gone_are_in_no_page_of_the_index_once_the_log_is_folded
             for number in range(first, first + 50):
                 body = encode_body(Text(f"the common {words[number]} of all"))
                 life = 1 if number % 60 == 7 else 0
-                line = vault.history.add(HERE, "bob", body, own=False, trust="accepted", seq=1, time=1_000, life=life)
+                line = vault.history.add(HERE, "bob", body, own=False, trust="accepted", seq=1, since=1_000, life=life)
                 lines.append(line)
     gone = range(7, 600, 60)
 

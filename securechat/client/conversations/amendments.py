@@ -41,8 +41,8 @@ class Act:
     by: DeviceCertificate
     time: int
     """Of its entry, in milliseconds since 1970."""
-    said: int
-    """When it was written, by its sender's clock, but not later than now."""
+    since: int
+    """When its life begins (`history.life_from`)."""
     doubt: str = ""
     """What contradicts its sender's history."""
     hidden: bool = False
@@ -127,7 +127,7 @@ def _edit(conversation: Conversation, act: Act, text: str, target: Target) -> No
     history, life = conversation.context.vault.history, conversation.row.life
     before = history.message(target.local_id).text
     trust = conversation.context.pins.standing(act.by.account, act.by.identity_key)
-    message = history.edit(target.local_id, text, act.time, trust=trust, doubt=act.doubt, said=act.said, life=life)
+    message = history.edit(target.local_id, text, act.time, trust=trust, doubt=act.doubt, since=act.since, life=life)
     _tell(conversation, target, events.Edited(message, before, command=act.command))
 
 
@@ -137,8 +137,8 @@ def _react(conversation: Conversation, act: Act, body: Reaction, target: Target)
         if conversation.context.pins.standing(by.account, by.identity_key) in AGAINST:
             return
         changed = history.react(
-            target.local_id, body.text, by.account, by.identity_key, act.time,
-            hidden=act.hidden, said=act.said, life=conversation.row.life,
+            target.local_id, body.text, by.account, by.identity_key,
+            hidden=act.hidden, since=act.since, life=conversation.row.life,
         )  # fmt: skip
     else:
         changed = history.unreact(target.local_id, body.text, by.identity_key)

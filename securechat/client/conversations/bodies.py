@@ -7,7 +7,7 @@ from securechat.client import events
 from securechat.client.conversations import amendments, marks
 from securechat.client.conversations.amendments import Act, Amendment
 from securechat.client.conversations.conversation import Conversation
-from securechat.client.vault.history import CANNOT_SHOW
+from securechat.client.vault.history import CANNOT_SHOW, life_from
 from securechat.client.vault.outbox import OutboxRow
 from securechat.content.envelope import decode
 from securechat.content.registry import (
@@ -78,7 +78,8 @@ def receive_own(conversation: Conversation, entry: Entry, item: OutboxRow, comma
     if not isinstance(envelope.body, Amendment):
         return ""
     target = conversation.context.vault.history.target(item.about)
-    act = Act(envelope.body, device, entry.time, envelope.sent, command=command)
+    now = conversation.context.clock.milliseconds()
+    act = Act(envelope.body, device, entry.time, life_from(entry.time, envelope.sent, now), command=command)
     return amendments.carry_out(conversation, act, target)
 
 
@@ -98,7 +99,7 @@ def add_line(conversation: Conversation, arrival: Arrival, problem: str = "", ab
         trust=context.pins.standing(sender.account, sender.identity_key) if sender is not None else "unknown",
         seq=entry.seq,
         life=conversation.row.life,
-        said=_said(conversation, arrival),
+        since=_since(conversation, arrival),
         time=entry.time,
         device=entry.device,
         number=arrival.number,
@@ -125,9 +126,9 @@ def _is_hidden(conversation: Conversation, arrival: Arrival) -> bool:
     return ignored or conversation.is_unheard or context.blocks(arrival.account)
 
 
-def _said(conversation: Conversation, arrival: Arrival) -> int:
-    """Return when a message was said, for its life: the server can date its entry back."""
-    return min(arrival.written, conversation.context.clock.milliseconds())
+def _since(conversation: Conversation, arrival: Arrival) -> int:
+    """Return when the life of what a message brings begins."""
+    return life_from(arrival.entry.time, arrival.written, conversation.context.clock.milliseconds())
 
 
 def _standing(conversation: Conversation, sender: DeviceCertificate) -> Standing:
@@ -163,7 +164,7 @@ def _amendment(conversation: Conversation, arrival: Arrival) -> None:
     if not isinstance(body, Amendment) or sender is None:
         return
     hidden = _is_hidden(conversation, arrival)
-    act = Act(body, sender, arrival.entry.time, _said(conversation, arrival), arrival.doubt, hidden)
+    act = Act(body, sender, arrival.entry.time, _since(conversation, arrival), arrival.doubt, hidden)
     found = amendments.find(conversation, body.about, arrival.entry.device, arrival.number)
     if problem := amendments.carry_out(conversation, act, found):
         add_line(conversation, arrival, problem)

@@ -53,7 +53,8 @@ def receive(conversation: Conversation, entry: Entry, number: int, content_type:
         if item.local_id:
             message = vault.history.accept(
                 item.local_id, entry.seq, entry.time, number,
-                life=conversation.row.life, recipients=marks.recipients(conversation),
+                life=conversation.row.life, now=conversation.context.clock.milliseconds(),
+                recipients=marks.recipients(conversation),
             )  # fmt: skip
             conversation.context.emit(events.Delivered(message, command=answers.waiting(key)))
             dates.note_written(conversation, message.sender, message.written, entry.time)

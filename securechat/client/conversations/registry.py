@@ -211,12 +211,16 @@ class Registry(Index):
         What is left then is done in the next turns, so that no other work waits for all of it.
         """
         context, self._ending = self._context, 0.0
-        if not context.clock_trouble:
-            where, more = context.vault.history.expire(context.clock.milliseconds())
-            for conversation in where:
-                context.emit(events.Expired(conversation))
-                context.unshared = True  # a file of ours may have been there
-            self._ending = context.clock.monotonic() if more else 0.0
+        now = context.clock.milliseconds()
+        if not context.clocks_agree:
+            if context.vault.history.any_over(now):
+                context.tell_lives_on()
+            return
+        where, more = context.vault.history.expire(now)
+        for conversation in where:
+            context.emit(events.Expired(conversation))
+            context.unshared = True  # a file of ours may have been there
+        self._ending = context.clock.monotonic() if more else 0.0
 
     def _move(self) -> None:
         """Move lines of a log that has begun anew, and follow it once there are none left.

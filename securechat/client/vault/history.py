@@ -287,7 +287,7 @@ class History(Pages):
         doubt: str = "",
         hidden: bool = False,
         life: int = 0,
-        said: int = 0,
+        since: int = 0,
     ) -> Message:
         """Append a line. Returns it with its local id.
 
@@ -295,8 +295,8 @@ class History(Pages):
         bytes) and `number` name the message; the number of our own is known when the server has accepted it.
         `author`: the sender's identity key (32 bytes), if it is certain. `refers_to`: the name of the message that this
         one is about, by its sender's word. `about`: its local id, if it is here. `written`: by the sender's clock (ms).
-        `doubt`: what contradicts it. `hidden`: no page shows it. `life`: seconds after `time`, or after `said` (ms) if
-        that is later, when it goes; 0: never.
+        `doubt`: what contradicts it. `hidden`: no page shows it. `life`: seconds after `since` (ms) when it goes;
+        0: never.
         """
         self.last_id += 1
         row = (
@@ -304,7 +304,7 @@ class History(Pages):
             device or None, number or None, *(refers_to or (None, None)), trust, problem, written, doubt,
             about or None, 0, "", 0, 0, 0,
         )  # fmt: skip
-        self._writer.defer(_ADD, *row, author, hidden, _until(max(time, said), life))
+        self._writer.defer(_ADD, *row, author, hidden, _until(since, life))
         if not own and not hidden:
             self._writer.defer(_COUNT, conversation, self.last_id)
         line = self.message(self.last_id) if about else _message((*row, *_NO_QUOTE, "[]"))
@@ -315,16 +315,16 @@ class History(Pages):
         return line
 
     def accept(
-        self, local_id: int, seq: int, time: int, number: int, *, life: int = 0, recipients: int = 0
+        self, local_id: int, seq: int, time: int, number: int, *, life: int = 0, now: int = 0, recipients: int = 0
     ) -> Message:
-        """Note our line's place in the log. Return the line. `life` as in `add`; it was said when it was written.
+        """Note our line's place in the log. Return the line. `life` as in `add`, after what `life_from` says.
 
         `recipients`: the people of whom it counts whether they have it.
         """
         line = self._unaccepted.pop(local_id, None) or self.message(local_id)
         self._writer.defer(
             "UPDATE messages SET place = ?, time = ?, number = ?, until = ?, recipients = ? WHERE local_id = ?",
-            seq, time, number, _until(max(time, line.written), life), recipients, local_id,
+            seq, time, number, _until(life_from(time, line.written, now), life), recipients, local_id,
         )  # fmt: skip
         return Message(
             local_id, line.conversation, seq, time, line.sender, line.own, line.text, line.trust, line.problem,
@@ -372,15 +372,15 @@ class History(Pages):
 
     def edit(
         self, local_id: int, text: str, time: int,
-        *, trust: Standing, doubt: str = "", said: int = 0, life: int = 0,
+        *, trust: Standing, doubt: str = "", since: int = 0, life: int = 0,
     ) -> Message:  # fmt: skip
         """Put another text in place of a line's, whose kind can be edited, at `time` (ms). Return the line.
 
-        `life` and `said` as in `add`: the line goes when the text would, but not later than it would have anyway.
+        `life` and `since` as in `add`: the line goes when the text would, but not later than it would have anyway.
         `trust`: how its sender's key stands now, for what they say now. `doubt`: as in `add`; what there was stays.
         """
         kind, body, until = self._writer.one("SELECT kind, body, until FROM messages WHERE local_id = ?", local_id)
-        ends = [each for each in (until, _until(max(time, said), life)) if each is not None]
+        ends = [each for each in (until, _until(since, life)) if each is not None]
         self._writer.run(
             "UPDATE messages SET body = ?, edited = ?, until = ?, trust = ?, doubt = iif(?5 = '', doubt, ?5)"
             " WHERE local_id = ?",
@@ -404,8 +404,8 @@ class History(Pages):
         return self.message(local_id)
 
     def react(
-        self, local_id: int, text: str, account: str, author: bytes, time: int,
-        *, hidden: bool = False, said: int = 0, life: int = 0,
+        self, local_id: int, text: str, account: str, author: bytes,
+        *, hidden: bool = False, since: int = 0, life: int = 0,
     ) -> bool:  # fmt: skip
         """Put a reaction under a line; whether that changes anything: it may be there, or there are too many."""
         there, all_, own = self._writer.one(
@@ -416,7 +416,7 @@ class History(Pages):
             return False
         self._writer.run(
             "INSERT INTO reactions (line, text, account, author, hidden, until) VALUES (?, ?, ?, ?, ?, ?)",
-            local_id, text, account, author, hidden, _until(max(time, said), life),
+            local_id, text, account, author, hidden, _until(since, life),
         )  # fmt: skip
         return True
 
@@ -539,6 +539,10 @@ class History(Pages):
             )  # fmt: skip
             self._recount(conversation)
 
+    def any_over(self, now: int) -> bool:
+        """Whether there is a line whose life is over at `now` (ms)."""
+        return self._writer.one("SELECT 1 FROM messages WHERE until <= ? LIMIT 1", now) is not None
+
     def seen_of_others(self, conversation: bytes, local_id: int) -> int:
         """Return the seq of the newest line of others there, of those that came in up to a line; 0: there is none."""
         row = self._writer.one(
@@ -572,8 +576,17 @@ class History(Pages):
             self._writer.run(_RECOUNT, conversation)
 
 
-def _until(time: int, life: int) -> int | None:
-    return time + life * 1000 if life else None
+def life_from(time: int, written: int, now: int) -> int:
+    """Return when the life of something begins that the server has dated so, and whose sender has written it then (ms).
+
+    The later of both: a server that dates it back does not take it from its readers. But not after it came: so it does
+    not live longer where either of the two dates it forward.
+    """
+    return min(max(time, written), now)
+
+
+def _until(since: int, life: int) -> int | None:
+    return since + life * 1000 if life else None
 
 
 class Target(NamedTuple):
