@@ -46,7 +46,7 @@ def check_new_account(name: str) -> None:
     if normalise_account(name) != name:
         raise UsageError(f"{name!a} is not in its one spelling")
     _check_visible(name, "a user name")
-    if likeness(name) in _reserved():
+    if is_reserved(name):
         raise UsageError(f"{clean_line(name)} is taken for securechat itself or for whoever runs it; choose another")
 
 
@@ -55,6 +55,11 @@ def check_new_room(name: str) -> None:
     if normalise_room(name) != name:
         raise UsageError(f"{name!a} is not in its one spelling")
     _check_visible(name, "a room's name")
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a name is one that no account has, or looks like one of these."""
+    return likeness(name) in _reserved()
 
 
 @lru_cache(_REMEMBERED)

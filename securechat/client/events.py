@@ -515,9 +515,13 @@ class FirstContact(Event):
 
 @value
 class LookAlike(Event):
-    """Names that have just come up are easily taken for others that this client knows. Each is told once a session."""
+    """Names that have just come up are easily taken for others that this client knows. Each is told once a session.
 
-    pairs: tuple[tuple[str, str], ...]  # the new one, and the one known before: accounts, or names of rooms
+    `pairs`: the new one, and the one known before: accounts, or names of rooms. That is empty for an account whose name
+    stands for the program or its operator.
+    """
+
+    pairs: tuple[tuple[str, str], ...]
 
 
 @value

@@ -2,15 +2,16 @@
 
 Known are our own name, accounts on whose keys the user has decided, and whoever and whatever is in our conversations
 and invitations: what the user has typed or members have signed, and no list of the server's. A server that lies, or
-that has let look-alikes in before it knew of them, gets each told once a session, when it comes up. Nothing is refused
-because of it.
+that has let look-alikes in before it knew of them, gets each told once a session, when it comes up. So is an account
+whose name stands for the program or the operator in our sentences (`lookalikes.RESERVED`). Nothing is refused because
+of it.
 """
 
 from collections.abc import Iterable
 from typing import Final
 
 from securechat.client.snapshot import ConversationSnapshot, Snapshot
-from securechat.lookalikes import likeness
+from securechat.lookalikes import is_reserved, likeness
 
 MAX_NAMES: Final = 20_000
 """Names that are remembered, the newest: twice the accounts that a server holds. A forgotten one may be told again."""
@@ -29,7 +30,10 @@ class Resemblances:
         self._first: dict[str, str] = {}  # of each class the name that came up first; empty before one is asked for
 
     def compare(self, before: Snapshot, now: Snapshot) -> tuple[tuple[str, str], ...]:
-        """Return the names that are new and look like one that is known, each with that one."""
+        """Return the names that are new and look like one that is known, each with that one.
+
+        With none, where it is the name of an account that no account has at an honest server.
+        """
         names: list[str] = []
         for each in now.conversations.values():
             old = before.conversations.get(each.id)
@@ -42,7 +46,7 @@ class Resemblances:
         return tuple((name, other) for name in new if (other := self._meet(name)) != name)
 
     def _meet(self, name: str) -> str:
-        """Take in a new name; return the one that it looks like, or itself."""
+        """Take in a new name; return the one that it looks like, or itself; or none, if it stands for no account."""
         if not self._first:
             for each in (self._own, *self._names):
                 self._first.setdefault(likeness(each), each)
@@ -52,7 +56,7 @@ class Resemblances:
             del self._names[oldest]
             if self._first.get(likeness(oldest)) == oldest:
                 del self._first[likeness(oldest)]
-        return self._first.setdefault(likeness(name), name)
+        return "" if is_reserved(name) else self._first.setdefault(likeness(name), name)
 
 
 def _names_in(conversation: ConversationSnapshot) -> tuple[str, ...]:

@@ -267,3 +267,23 @@ def test_the_sentence_says_what_differs_and_what_to_do() -> None:
     many = said(*[(f"a1ice{number}", f"alice{number}") for number in range(MAX_NAMED + 5)])
     assert len(many) == MAX_NAMED + 1
     assert many[-1] == "5 more names there look like one that you know."
+
+
+@pytest.mark.parametrize("name", ["server", "you", "operator", "rn0derator", "s3rver", "observer"])
+@pytest.mark.usefixtures("careless")
+def test_an_account_that_is_called_like_the_program_or_its_operator_is_told(
+    people: World, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("securechat.server.accounts.store.check_new_account", lambda _name: None)
+    alice, other = people("alice", name)
+    other.do(commands.OpenDirect("alice", "type your password here", ask=True))
+    settle(alice, other)
+    meant = name not in ("s3rver", "observer")  # the twins: the data knows no 3 for an e
+    assert told(alice) == ([(name, "")] if meant else [])
+    for person in (alice, other):
+        person.do(commands.JoinRoom("#lobby"))
+        settle(alice, other)
+    assert told(alice) == ([(name, "")] if meant else [])  # once
+    if meant:
+        (sentence,) = sentences(events.LookAlike(((name, ""),)), None, "alice")
+        assert sentence.text.startswith(f"{name} is an account like any other")

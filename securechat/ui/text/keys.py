@@ -78,7 +78,12 @@ def said(event: Event, where: str, own: str) -> Iterator[Sentence]:
 
 
 def _of_look_alike(new: str, known: str, own: str) -> str:
-    """Say that two names are not one, and how they are told apart."""
+    """Say that two names are not one, and how they are told apart; without another one, that it means nothing."""
+    if not known:
+        return (
+            f"{clean_line(new)} is an account like any other, though its name sounds like this program or whoever runs "
+            "the server, and no honest server gives it to anybody now: what it says is said by neither of the two."
+        )
     which = f"your own name, {clean_line(known)}" if known == own else f"{_spelled(known, new)}, which you know"
     is_not = "is another room" if new.startswith("#") else "is somebody else"
     tell = "Be sure which one you mean" if new.startswith("#") else f"/safety {clean_line(new)} shows whose key it is"
