@@ -340,6 +340,28 @@ def test_what_comes_again_or_late_is_no_offer(pair: list[Person], server: Memory
     assert orders(bob) == []
 
 
+def test_an_offer_that_the_server_brings_to_another_conversation_is_none(people: World, server: MemoryServer) -> None:
+    alice, bob, carl = everybody = people("alice", "bob", "carl")
+    for other in (bob, carl):
+        alice.do(commands.OpenDirect(other.name, "Hello", ask=True))
+        settle(*everybody)
+        other.accept("alice")
+        settle(*everybody)
+        for person, whom in ((alice, other.name), (other, "alice")):
+            person.say(whom, "here")
+            settle(*everybody)
+        other.do(commands.Prefer("link", "private", other.id_of("alice")))
+    heard = overheard(server)
+    offered(alice, bob)
+    (offer,) = heard
+    assert carl.link is not None
+    carl.link.send(wire.Ephemeral(carl.id_of("alice"), offer.payload))
+    deliver(*everybody)
+    assert orders(carl) == []
+    assert states(carl) == []
+    assert isinstance(knocking(bob), Knock)
+
+
 def test_an_answer_that_was_not_asked_for_lets_nobody_in(pair: list[Person]) -> None:
     alice, bob = pair
     made = offered(alice, bob)

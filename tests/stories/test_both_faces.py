@@ -163,6 +163,8 @@ def talk() -> list[Act]:
         b("/accept carol", here("carol", commands.Accept), both("bob carol")),
         b("Two", here("carol", commands.Send, "Two"), sees("carol", of="bob", text="Two"), where="carol"),
         b("/history", read=("past", {"name": "carol", "limit": 10}), shows=("One", "Two"), where="carol"),
+        b("/repair", here("carol", commands.Repair), where="carol", refused=True,
+          shows=("There is nothing to repair",)),
         b("/unread", about("alice", "cake", commands.MarkUnread),
           lambda cast: bool(cast["bob"].door.first_unread(cast["bob"].find("alice").id)), where="alice"),
     ]  # fmt: skip
@@ -323,6 +325,7 @@ def accounts() -> list[Act]:
         a("/device {key} laptop", lambda seat: commands.NameDevice(seat.key, "laptop"), told("alice", Done)),
         a("/devices", just(commands.ListDevices()), told("alice", Devices, "laptop")),
         a("/sessions", just(commands.ListSessions()), told("alice", OwnSessions)),
+        a("/revoke {key}", lambda seat: commands.RevokeDevice(seat.key), told("alice", Done)),  # this one: a new key
         a("/rotate", just(commands.Rotate())),
         a("/invite-line", just(commands.MakeInviteLine()), told("alice", InviteLineMade)),
         a("/invite-lines", just(commands.ListInviteLines()), told("alice", InviteLines)),
@@ -345,9 +348,8 @@ class _none:  # noqa: N801  # stands for a line that is not there yet
 
 
 ELSEWHERE = {
-    "/quit": "ends the program", "/help": "is about what is typed", "/editor": "is the terminal's", "/go": "is `where`",
-    "/unlock": "answers a question that few are asked", "/repair": "needs a conversation that has stopped",
-    "/revoke": "needs a second device",
+    "/quit": "ends the program", "/help": "is about what is typed", "/go": "is `where`",
+    "/editor": "lends another program the line that is typed", "/unlock": "is asked of those without a password file",
 }
 """What people can type that is no power of the core, or needs another story."""
 

@@ -154,7 +154,9 @@ class Transfers:
             raise UsageError("That file is yours, and is not sent yet.")
         if not folder.is_absolute():
             raise UsageError("Give the whole path of the folder.")
-        if any(each.row.line == command.local_id and each.row.kind == "save" for each in self._running.values()):
+        saves = [each for each in self._running.values() if each.row.kind == "save"]
+        # By a link and at the server a file is known by its blob, and a hostile message may name that of another one.
+        if any(each.row.line == command.local_id or each.file.blob == file.blob != b"" for each in saves):
             raise UsageError("That file is being saved already.")
         row = self._context.vault.transfers.add(
             "save", message.conversation, command.folder, encode_body(file)[1],

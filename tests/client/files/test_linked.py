@@ -259,6 +259,29 @@ def test_whoever_has_it_all_when_the_link_dies_says_so_by_the_server(
     assert len(alice.of(events.FileSent)) == 1
 
 
+def test_what_is_told_twice_of_a_file_that_has_arrived_is_heard_once(
+    pair: list[Person], up: Cable, source: Path, folder: Path
+) -> None:
+    """By the link, and again by the server once that has ended."""
+    alice, bob = pair
+    share(alice, "bob", source)
+    up.run()
+    save(bob, "alice", folder)
+    up.run()
+    heard = list[wire.FromClient]()
+
+    def inward(_: Link, message: wire.FromClient) -> list[wire.FromClient]:
+        heard.append(message)
+        return [message]
+
+    alice.server.inward = inward
+    up.cut()
+    up.run()
+    assert [type(each) for each in heard] == [wire.Ephemeral]
+    assert len(alice.of(events.FileSent)) == 1
+    assert not alice.vault.transfers.load()
+
+
 def test_who_says_to_have_another_file_ends_no_upload(
     pair: list[Person], up: Cable, source: Path, folder: Path
 ) -> None:

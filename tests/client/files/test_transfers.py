@@ -1057,6 +1057,45 @@ def test_a_folder_of_sealed_files_that_is_taken_away_is_made_anew(
     assert (folder / "sea.jpg").read_bytes() == DATA
 
 
+@pytest.mark.parametrize("size", [len(DATA), len(DATA) + 100_000])
+def test_a_file_that_is_named_twice_is_saved_once_at_a_time(
+    pair: list[Person], source: Path, folder: Path, size: int
+) -> None:
+    """Also if the second message says something else of it: then it is not what that one names."""
+    alice, bob = pair
+    share(alice, "bob", source)
+    settle(*pair)
+    first = newest_file(bob, "alice")
+    file = alice.vault.history.file(newest_file(alice, "bob"))
+    assert file is not None
+    again = msgspec.structs.replace(file, size=size)
+    with alice.engine._unit():
+        where = alice.engine._registry.get(alice.id_of("bob"))
+        assert where is not None
+        line = alice.vault.history.add(
+            where.id, "alice", encode_body(again), own=True, trust="verified", device=alice.engine._context.device.id,
+            author=alice.engine._context.device.identity_key, written=1,
+        )  # fmt: skip
+        where.put(again, line.local_id)
+    settle(*pair)
+    second = newest_file(bob, "alice")
+    assert second != first
+    saved = commands.SaveFile(first, str(folder))
+    bob.do(saved)
+    with pytest.raises(UsageError, match="being saved already"):
+        bob.do(commands.SaveFile(second, str(folder)))
+    settle(*pair)
+    assert answered(bob, saved)
+    later = save(bob, "alice", folder)
+    settle(*pair)
+    if size == len(DATA):
+        assert answered(bob, later)
+    else:
+        assert "what the server has is not as long as the message says" in refusal(bob, later)
+    assert (folder / "sea.jpg").read_bytes() == DATA
+    assert copies(bob) == []
+
+
 def test_a_file_of_a_conversation_that_is_over_is_refused_in_words(
     pair: list[Person], source: Path, folder: Path
 ) -> None:
