@@ -86,8 +86,10 @@ def test_a_failing_test_with_a_thread_ends(tmp_path: Path, wanted: bool) -> None
     assert ("left running: accounts" in said) == (not wanted)
 
 
-@pytest.mark.parametrize("broken", [*PLACES, "nothing"])
-@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["in this process", "by xdist"])
+@pytest.mark.parametrize(("broken", "workers"), [
+    *((place, []) for place in (*PLACES, "nothing")),
+    *((place, ["-n", "1"]) for place in ("alone", "turn")),  # those that leave something
+], ids=lambda given: given if isinstance(given, str) else "xdist" if given else "one process")  # fmt: skip
 def test_a_failing_test_of_a_server_ends_wherever_it_fails(tmp_path: Path, broken: str, workers: list[str]) -> None:
     text = SERVER.format(**{place: place != broken for place in PLACES})
     code, said = run(tmp_path, text, "-p", "tests.server.conftest", *workers)
