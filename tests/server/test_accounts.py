@@ -874,11 +874,18 @@ def test_the_chat_comes_before_those_who_want_in(workers: PasswordWorkers) -> No
 
 
 @pytest.mark.parametrize(
-    "error",
-    [argon2.exceptions.VerificationError("Memory allocation error"), MemoryError(), ZeroDivisionError("unforeseen")],
+    ("error", "told"),
+    [
+        (argon2.exceptions.VerificationError("Memory allocation error"), "short of memory"),
+        (argon2.exceptions.HashingError("Memory allocation error"), "short of memory"),
+        (MemoryError(), "short of memory"),
+        (ZeroDivisionError("unforeseen"), "could not check the password"),
+    ],
     ids=repr,
 )
-def test_a_worker_survives_a_hash_that_fails(ask: Asked, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_a_worker_survives_a_hash_that_fails(
+    ask: Asked, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
     ask.register("alice")
 
     def fail(*_: object) -> bool:
@@ -887,7 +894,9 @@ def test_a_worker_survives_a_hash_that_fails(ask: Asked, monkeypatch: pytest.Mon
     with monkeypatch.context() as broken:
         broken.setattr(argon2.PasswordHasher, "verify", fail)
         for _ in range(2 * passwords.WORKERS):
-            assert refused(lambda: ask.login("alice")) == "busy"
+            with pytest.raises(RefusedError, match=told) as caught:
+                ask.login("alice")
+            assert caught.value.code == "busy"
     ask.login("alice")
 
 
@@ -1152,6 +1161,15 @@ def test_by_an_invite_its_owner_sets_a_new_password_and_is_enabled(store: Accoun
     assert found is not None
     assert found.used
     assert refused(lambda: ask.register("alice", SECRET, invite=code)) == "name-taken"  # and nobody else has it
+
+
+def test_once_a_password_was_set_anew_no_earlier_code_is_good_for_its_account(store: AccountStore, ask: Asked) -> None:
+    codes = [store.create_invite(name, 60).result(PATIENCE).code for name in ("", "alice")]
+    ask.register("alice", invite=codes[0], invited=True)
+    assert store.find_invite(codes[0], "alice") is not None
+    ask.register("alice", OTHER_SECRET, invite=codes[1])
+    assert store.find_invite(codes[0], "alice") is None
+    assert store.find_invite(codes[1], "alice") is not None  # to repeat that
 
 
 def test_who_is_disabled_has_no_invite_any_more(store: AccountStore, ask: Asked) -> None:

@@ -116,6 +116,15 @@ def test_a_retry_gets_the_same_answer_and_is_one_entry(pair: Pair) -> None:
     assert bob.read(conversation, 2) == [(first.seq, "once"), (first.seq + 1, "twice")]
 
 
+def test_a_commit_that_adds_nobody_leaves_no_letter(server: MemoryServer, pair: Pair) -> None:
+    """It would be in no inbox, and hold a whole tree."""
+    alice, _, conversation = pair
+    (before,) = server.store._writer.rows("SELECT count(*) FROM letters")
+    assert before == (1,)  # the twin: the Welcome by which bob came in
+    assert isinstance(alice.change(conversation), m.Accepted)
+    assert server.store._writer.rows("SELECT count(*) FROM letters") == [before]
+
+
 def test_a_commit_that_comes_again_while_it_is_checked_is_one_commit(server: MemoryServer, pair: Pair) -> None:
     alice, _, conversation = pair
     counted, seq = server.sequencer._counters.commits["accepted"], server.head(conversation).seq

@@ -35,6 +35,13 @@ def team(enter: Enter) -> tuple[Person, Person, bytes]:
     return alice, bob, room
 
 
+def test_who_revokes_an_id_that_they_have_never_had_takes_it_from_nobody(server: MemoryServer, enter: Enter) -> None:
+    mallory, bob = enter("mallory"), Person(server, "bob").register()
+    statement = mallory.state("revoke", mallory.certificate().signature_key, device_id=bob.device)
+    assert isinstance(publish(mallory, statement), m.Published)
+    assert bob.login().protocol.allows(m.OpenRoom)
+
+
 @pytest.mark.parametrize("how", ["published", "revoked", "replaced"])
 def test_nobody_else_logs_in_with_a_device_id_that_an_account_has_had(
     server: MemoryServer, team: tuple[Person, Person, bytes], how: str
