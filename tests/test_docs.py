@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts import map as the_map
+from securechat.ui.terminal.keys import KEYS, ON_A_MESSAGE
 
 ROOT = Path(__file__).parents[1]
 PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -88,3 +89,11 @@ def test_every_file_that_is_named_exists() -> None:
 
 def test_the_map_is_complete_and_current() -> None:
     assert the_map.MAP.read_text() == the_map.build(), "run: python3 scripts/map.py"
+
+
+def test_the_manual_has_the_keys_of_the_full_screen() -> None:
+    manual = (ROOT / "docs" / "manual.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| `([a-z0-9+,]+)` \| (.*) \|$", manual, re.MULTILINE)
+    assert rows == [(name, key.keys, key.does) for name, key in KEYS.items()]
+    told = " ".join(manual.split())
+    assert ", ".join(f"`{key}` {does}" for key, does in ON_A_MESSAGE.items()) in told
