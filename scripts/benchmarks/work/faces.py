@@ -56,7 +56,7 @@ class Seat:
 class Face(Protocol):
     """A program that shows a room."""
 
-    def first_screen(self) -> float:
+    def first_screen(self, newest: str) -> float:
         """Give the password, and return how long it takes until the newest line is seen, in ms."""
 
     def type_all(self) -> list[float]:
@@ -79,14 +79,17 @@ def faces(seat: Seat) -> Iterator[Figure]:
     }  # fmt: skip
     if browsers():
         made["page"] = lambda: OnAPage(seat)
+    newest = seat.newest
     for name, make in made.items():
-        yield from _face(name, make, seat)
+        talker = Talker(seat, name)
+        yield from _face(name, make, newest, talker)
+        newest = talker.goodbye
 
 
-def _face(name: str, make: Callable[[], Face], seat: Seat) -> Iterator[Figure]:
-    face, talker = make(), Talker(seat)
+def _face(name: str, make: Callable[[], Face], newest: str, talker: "Talker") -> Iterator[Figure]:
+    face = make()
     try:
-        yield Figure(name, "first screen", face.first_screen(), "ms", goal=FIRST_SCREEN_GOAL)
+        yield Figure(name, "first screen", face.first_screen(newest), "ms", goal=FIRST_SCREEN_GOAL)
         talker.wait()
         face.wait_for(talker.greeting)
         control = _typed(face)
@@ -159,11 +162,11 @@ class OnATerminal:
                 self._came.append((time.perf_counter(), len(self._output)))
                 self._more.notify_all()
 
-    def first_screen(self) -> float:
+    def first_screen(self, newest: str) -> float:
         """See `Face`."""
         begun = time.perf_counter()
         self.send(f"{self._seat.password}\r".encode())
-        return (self._seen(self._seat.newest.encode(), 0) - begun) * 1000
+        return (self._seen(newest.encode(), 0) - begun) * 1000
 
     def type_all(self) -> list[float]:
         """See `Face`."""
@@ -224,13 +227,13 @@ class OnAPage:
         self._browser = Browser(browsers()[0], Path(self._folder.name))
         self._program = OnATerminal(seat, "--no-browser", command="web")
 
-    def first_screen(self) -> float:
+    def first_screen(self, newest: str) -> float:
         """See `Face`. Starting the browser is left out."""
         begun = time.perf_counter()
         self._program.send(f"{self._seat.password}\r".encode())
         address = self._program.line("http://")
         self._browser.go(address)
-        self.wait_for(self._seat.newest)
+        self.wait_for(newest)
         took = (time.perf_counter() - begun) * 1000
         self._browser.value(_LISTEN)
         return took
@@ -277,9 +280,9 @@ document.querySelector('textarea').addEventListener('keydown', (event) => reques
 class Talker:
     """Somebody else's program, which says one message after the other: `securechat rpc`."""
 
-    greeting, _goodbye = "here I am", "and that was all"
-
-    def __init__(self, seat: Seat) -> None:
+    def __init__(self, seat: Seat, name: str) -> None:
+        """`name`: of the face that is talked to."""
+        self.greeting, self.goodbye = f"hello to the {name}", f"and that was all for the {name}"
         self._process = subprocess.Popen(
             [PROGRAM, "rpc", *seat.talker], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -317,8 +320,8 @@ class Talker:
         """Say goodbye once all has been said; return how."""
         self._over.set()
         self._thread.join()
-        self._say(self._goodbye)
-        return self._goodbye
+        self._say(self.goodbye)
+        return self.goodbye
 
     def close(self) -> None:
         """End it."""
