@@ -324,6 +324,42 @@ def test_a_flood_of_reactions_takes_no_more_room_than_those_that_count(vault: Va
     assert len(shown.reactions) == MAX_REACTIONS
 
 
+@pytest.mark.parametrize("lines", [1, 1_000])
+def test_what_a_reaction_costs_does_not_grow_with_those_that_came_before(vault: Vault, lines: int) -> None:
+    """Counted in instructions of SQLite: under one line, of which 256 are kept, and under many, of which all are."""
+    body = encode_body(Text("hi"))
+    with vault.transaction():
+        where = [
+            vault.history.add(HERE, "bob", body, own=False, trust="accepted", seq=seq, time=1).local_id
+            for seq in range(1, lines + 1)
+        ]
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    def cost(first: int, last: int) -> int:
+        nonlocal steps
+        steps = 0
+        with vault.transaction():
+            for number in range(first, last):
+                who = (number // lines).to_bytes(32, "big")
+                vault.history.react(where[number % lines], "r", "bob", who)
+        return steps
+
+    vault._connection.set_progress_handler(step, 10)
+    cost(0, 2_000)
+    early = cost(2_000, 3_000)
+    cost(3_000, 9_000)
+    late = cost(9_000, 10_000)
+    vault._connection.set_progress_handler(None, 0)
+    kept = vault.one("SELECT count(*) FROM reactions")[0]
+    assert kept == min(10_000, lines * MAX_REACTIONS)
+    assert late <= early * (1.1 if lines == 1 else 3)  # of many, ten are under each by then, and are looked at
+
+
 def test_what_ends_costs_no_walk_through_all_lines_for_each_conversation(vault: Vault) -> None:
     many, each_has = [bytes([number]) * 32 for number in range(50)], 20
     with vault.transaction():
