@@ -5,6 +5,7 @@ and goes. It looks up at least once in a frame.
 """
 
 import os
+import signal
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from securechat.client.events import Ended, Event
@@ -37,6 +38,9 @@ LINGER_SECONDS: Final = 60.0
 
 CLOSE_SECONDS: Final = 5.0
 """How long the core may take to say goodbye; then we leave without it."""
+
+FRONT_SECONDS: Final = 1.0
+"""How often we look whether a shell has taken us to the front again."""
 
 
 class Asked:
@@ -64,6 +68,8 @@ def run_web(client: "ChatClient", inbox: Inbox, *, port: int, browser: bool) -> 
         server.start()
         client.start()
         if sys.stdin.isatty():
+            if hasattr(signal, "SIGTTIN"):  # not on Windows
+                signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # else a read behind a shell (&) stops all of us
             Thread(target=_read_enters, args=(inbox.put,), name="page-enter", daemon=True).start()
         try:
             with left_in_order(lambda: inbox.put(Leave())), interrupts_wake(inbox.put):
@@ -139,8 +145,14 @@ def _until_ended(inbox: Inbox) -> Ended | None:
 
 
 def _read_enters(put: Callable[[Asked], object]) -> None:
-    """Nothing can interrupt a read of the terminal."""
-    while os.read(sys.stdin.fileno(), 4096):
+    """Nothing can interrupt a read of the terminal; behind a shell, it fails."""
+    while True:
+        try:
+            if not os.read(sys.stdin.fileno(), 4096):
+                return
+        except OSError:
+            sleep(FRONT_SECONDS)
+            continue
         put(Asked())
 
 
