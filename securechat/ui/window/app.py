@@ -183,6 +183,8 @@ class Window:
         self.query.grid(row=1, column=0, columnspan=2, sticky="ew", padx=px(14), pady=(0, px(8)))
         self.found = Column(self.beside, paint, "side")
         self.found.grid(row=2, column=0, sticky="nsew")
+        self.other_edge = tk.Frame(self.beside, width=1)
+        self.other_edge.place(x=0, y=0, relheight=1)
         self.beside.grid_remove()
 
     def _compose_head(self) -> None:
@@ -257,7 +259,7 @@ class Window:
         self.root.configure(background=colour("base"))
         for frame, ground in (
             (self.side, "side"), (self.main, "base"), (self.beside, "side"), (self.head, "base"), (self.foot, "base"),
-            (self.box, "bubble"), (self.edge, "line"), (self.rule, "line"),
+            (self.box, "bubble"), (self.edge, "line"), (self.other_edge, "line"), (self.rule, "line"),
         ):  # fmt: skip
             frame.configure(background=colour(ground))
         self.box.configure(highlightbackground=colour("line"), highlightcolor=colour("accent"))

@@ -383,7 +383,8 @@ class _Body:
     def _voice(self, file: Shared, number: int) -> None:
         px, m = self._m.px, self._m
         side, bars = px(34), file.waveform or bytes(48)
-        count = max(8, min(len(bars), (self._room - side - px(14) - px(52)) // px(5)))
+        # What is left of the room is for the length and, where there is more of it, for the time.
+        count = max(8, min(len(bars), (self._room - side - px(150)) // px(5)))
         minutes, seconds = divmod(file.milliseconds // 1000, 60)
         length = f"{minutes}:{seconds:02}" if file.milliseconds else "voice note"
         self.pieces += [
