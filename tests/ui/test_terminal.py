@@ -17,11 +17,13 @@ from securechat.client.events import Connected, Disconnected, Ended, Event, Pass
 from securechat.client.password_source import PasswordSource
 from securechat.client.settings import ClientSettings
 from securechat.client.vault.vault import Vault
+from securechat.content.registry import MAX_TEXT
 from securechat.errors import UnreachableError
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.session.mail import Mail
 from securechat.ui.terminal.app import FullScreen
 from securechat.ui.terminal.blocks import Blocks
+from securechat.ui.terminal.drawing import MAX_ROWS
 from securechat.ui.terminal.keys import KEYS
 from securechat.ui.terminal.themes import LOOKS, THEMES
 from securechat.ui.text.states import NOBODY_HEARS, NOBODY_YET
@@ -151,6 +153,34 @@ def test_hostile_texts_are_drawn_as_what_they_are() -> None:
 
     app = play(client, mail, act)
     assert app.session.exit_code is None
+
+
+@pytest.mark.parametrize("unit", ["a\n", "\n\u0301", "a", "a ", "漢", "e\u0301", "👩\u200d"])
+def test_of_a_long_text_the_beginning_is_drawn_and_all_of_it_once_it_is_asked_for(unit: str) -> None:
+    client, mail = seated()
+    long = unit * (MAX_TEXT // len(unit.encode()))
+    texts = {60: long, 61: "\n".join(map(str, range(MAX_ROWS))), 62: "\n".join(map(str, range(MAX_ROWS + 1)))}
+
+    async def act(app: FullScreen, pilot: Pilot[ExitCode]) -> None:
+        def drawn() -> dict[str, str]:
+            return {each.key: "\n".join(strip.text for strip in each.strips) for each in app.timeline.blocks}
+
+        for number, text in texts.items():
+            client.said.append(message(CLUB, "bob", text, local_id=number, seq=number))
+            mail.put(Received(client.said[-1]))
+        await until(pilot, lambda: "line-62" in drawn())
+        assert all(len(each.strips) <= MAX_ROWS + 4 for each in app.timeline.blocks)
+        assert [key for key, text in drawn().items() if "there is more" in text] == ["line-60", "line-62"]
+        assert f" {MAX_ROWS - 1} " in drawn()["line-61"]  # the twin: as long as can be
+        app.timeline.focus()
+        app.timeline.choose("line-62")
+        await pilot.press("enter")
+        await until(pilot, lambda: f" {MAX_ROWS} " in drawn()["line-62"])
+        assert "there is more" in drawn()["line-60"]
+        await pilot.press("enter")
+        await until(pilot, lambda: "there is more" in drawn()["line-62"])
+
+    play(client, mail, act)
 
 
 def test_the_list_says_what_is_new_and_where_one_is_named() -> None:

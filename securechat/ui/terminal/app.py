@@ -527,6 +527,8 @@ class FullScreen(App[ExitCode]):
     def _taken_message(self, event: Blocks.Taken) -> None:
         self.timeline.focus()
         line = self.timeline.line(int(event.key.removeprefix("line-")))
+        if line is not None:
+            self.timeline.unfold(line)
         if line is not None and line.file is not None:
             self.answer(Sentence("notice", "p plays it." if line.file.disposition == "voice" else "s saves it."))
 

@@ -4,6 +4,7 @@ All text is clean. Nothing here reads markup, so what others write is drawn as i
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from rich.cells import cell_len, set_cell_size, split_graphemes
@@ -25,6 +26,13 @@ BAR: Final = "▎"
 
 MARGIN: Final = 3
 """Columns before what was said."""
+
+MAX_ROWS: Final = 100
+"""Lines of one text that are drawn before its reader asks for all of them: some screens. Each takes 20 µs and 1.5 KiB,
+a text can have 32,768 of them, and a window a thousand texts."""
+
+MORE: Final = "… there is more of it: choose it, and Enter shows all"
+"""Stands below a text of which only the beginning is drawn."""
 
 MAX_BARS: Final = 48
 """Of a voice note's waveform, which has as many parts."""
@@ -85,6 +93,18 @@ def _words(text: str) -> Iterator[str]:
         start = end
 
 
+def beginning(text: str, columns: int) -> tuple[list[str], bool]:
+    """Return the lines of a text that are drawn before all of it is asked for, and whether there are more."""
+    most = MAX_ROWS * columns
+    lines = list(islice(wrapped(text[:most], columns), MAX_ROWS + 1))
+    return lines[:MAX_ROWS], len(lines) > MAX_ROWS or len(text) > most
+
+
+def is_long(line: Line, columns: int) -> bool:
+    """Whether only the beginning of a message is drawn before all of it is asked for."""
+    return not line.deleted_by and beginning(_text(line), _room(columns))[1]
+
+
 def strip_of(spans: Iterable[Span], columns: int) -> Strip:
     """Return a line of exactly so many columns."""
     return Strip([Segment(each.text, each.style) for each in spans]).adjust_cell_length(columns)
@@ -96,12 +116,16 @@ def name_style(sender: str, look: Look, *, own: bool) -> Style:
 
 
 def draw(
-    row: Row, columns: int, look: Look, *, head: bool = True, account: str = "", picture: Pixels | None = None
-) -> list[Strip]:
-    """Return the lines of a row. `head`: with its sender's name. `account`: whose screen it is."""
+    row: Row, columns: int, look: Look, *, head: bool = True, account: str = "", picture: Pixels | None = None,
+    whole: bool = False,
+) -> list[Strip]:  # fmt: skip
+    """Return the lines of a row.
+
+    `head`: with its sender's name. `account`: whose screen it is. `whole`: however long its text is.
+    """
     match row:
         case Line():
-            spans = _line(row, columns, look, account, picture, head=head)
+            spans = _line(row, columns, look, account, picture, head=head, whole=whole)
         case Day(date=date):
             spans = [[], _rule(f"{date:%A}, {date.day} {date:%B %Y}", columns, look.quiet)]
         case New():
@@ -144,11 +168,11 @@ def _moving(row: Moving, columns: int, look: Look) -> list[list[Span]]:
 
 
 def _line(
-    line: Line, columns: int, look: Look, account: str, picture: Pixels | None, *, head: bool
+    line: Line, columns: int, look: Look, account: str, picture: Pixels | None, *, head: bool, whole: bool
 ) -> list[list[Span]]:
     style = name_style(line.sender, look, own=line.own)
     bar = [Span(f" {BAR}", look.new if line.mentioned else style + Style(bold=False)), Span(" ", look.text)]
-    room = columns - MARGIN - 2
+    room = _room(columns)
     out: list[list[Span]] = []
     if head:
         out += [[], bar + _head(line, columns, look, style)]
@@ -158,7 +182,7 @@ def _line(
         quoted = WHY_NO_QUOTE[answers.state] if answers.state else f"{who}: {answers.text}"
         text = next(wrapped(" ".join(quoted.split()), room - 2), "")
         out.append([*bar, Span(f"↳ {text}", look.quote)])
-    out += ([*bar, *spans] for spans in _body(line, room, look, account, picture))
+    out += ([*bar, *spans] for spans in _body(line, room, look, account, picture, whole=whole))
     for each in _chips(line, room, look):
         out.append([*bar, *each])
     mark = _mark(line, look)
@@ -183,21 +207,38 @@ def _head(line: Line, columns: int, look: Look, style: Style) -> list[Span]:
     return spans
 
 
-def _body(line: Line, room: int, look: Look, account: str, picture: Pixels | None) -> Iterator[list[Span]]:
+def _room(columns: int) -> int:
+    """Return the columns that a text has."""
+    return columns - MARGIN - 2
+
+
+def _text(line: Line) -> str:
+    """Return what is said in a message, or of the file in it."""
+    if line.file is not None:
+        return line.file.description
+    return f"{line.sender} {line.text}" if line.action else line.text
+
+
+def _body(
+    line: Line, room: int, look: Look, account: str, picture: Pixels | None, *, whole: bool
+) -> Iterator[list[Span]]:
     remarks = [f"({each})" for each in ("edited" if line.edited and not line.deleted_by else "", line.doubt) if each]
     if line.deleted_by:
         yield [Span(next(wrapped(f"deleted by {line.deleted_by}", room), ""), look.gone)]
         return
     if line.file is not None:
         yield from _file(line, room, look, picture)
-        text = line.file.description
-    else:
-        text = f"{line.sender} {line.text}" if line.action else line.text
     said = look.text + Style(italic=True) if line.action else look.text
-    lines = list(wrapped(text, room)) if text else []
+    text = _text(line)
+    lines, more = (list(wrapped(text, room)), False) if whole else beginning(text, room)
+    lines = lines if text else []
     for row in lines[:-1]:
         yield _said(row, said, look, account)
     last = _said(lines[-1], said, look, account) if lines else []
+    if more:
+        yield last
+        last = []
+        yield from ([Span(each, look.new)] for each in wrapped(MORE, room))
     for remark in remarks:
         if last and sum(cell_len(each.text) for each in last) + cell_len(remark) + 1 <= room:
             last.append(Span(f" {remark}", look.quiet))

@@ -7,7 +7,7 @@ from textual.events import Key
 
 from securechat.client.media.pictures import Pixels
 from securechat.ui.terminal.blocks import Block, Blocks
-from securechat.ui.terminal.drawing import draw
+from securechat.ui.terminal.drawing import draw, is_long
 from securechat.ui.terminal.keys import ON_A_MESSAGE
 from securechat.ui.terminal.themes import LOOKS
 from securechat.ui.view.rows import Line, Row, Splice, key_of, splices
@@ -38,6 +38,7 @@ class TimelineView(Blocks):
         self._account, self._picture = account, picture
         self.rows: tuple[Row, ...] = ()
         self._drawn: list[_Drawn] = []
+        self._whole = 0  # the line of which all is drawn, however long it is
         self._drawn_for = _NOWHERE  # which conversation, how wide, in which theme
 
     def show(self, rows: tuple[Row, ...], where: bytes, theme: str) -> None:
@@ -47,6 +48,7 @@ class TimelineView(Blocks):
             return
         if drawn_for != self._drawn_for:
             self._drawn_for, self._drawn, self.rows = drawn_for, [], ()
+        self._whole = 0 if moved else self._whole
         for change in splices(self.rows, rows):
             self._splice(change)
         self.rows = rows
@@ -60,6 +62,13 @@ class TimelineView(Blocks):
         if place is not None:
             self._drawn[place] = self._draw(self._drawn[place].row, head=self._drawn[place].head)
             self.put([each.block for each in self._drawn])
+
+    def unfold(self, line: Line) -> None:
+        """Draw all of a long text, or its beginning again; of any other one the beginning."""
+        if is_long(line, self.columns):
+            before, self._whole = self._whole, 0 if self._whole == line.local_id else line.local_id
+            for local_id in {before, line.local_id}:
+                self.show_again(local_id)
 
     def line(self, local_id: int) -> Line | None:
         """Return a line, if it is one of the rows."""
@@ -81,7 +90,8 @@ class TimelineView(Blocks):
     def _draw(self, row: Row, *, head: bool) -> _Drawn:
         _, columns, theme = self._drawn_for
         picture = self._picture(row) if isinstance(row, Line) else None
-        strips = draw(row, columns, LOOKS[theme], head=head, account=self._account, picture=picture)
+        whole = isinstance(row, Line) and row.local_id == self._whole
+        strips = draw(row, columns, LOOKS[theme], head=head, account=self._account, picture=picture, whole=whole)
         return _Drawn(row, head, Block(key_of(row), strips, isinstance(row, Line)))
 
     def on_key(self, event: Key) -> None:

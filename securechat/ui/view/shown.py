@@ -8,6 +8,9 @@ from securechat.ui.view.rows import Line, Row
 TOGETHER: Final = 300_000
 """Milliseconds within which what one person says stands under one name."""
 
+MAX_SHORT: Final = 400
+"""Characters of a message that are looked at for one line of a list."""
+
 STATES: Final = {
     "requested": "asked; no answer yet", "request": "wants to talk: /accept", "closed": "over", "stopped": "stopped",
 }  # fmt: skip
@@ -40,6 +43,6 @@ def in_short(line: Line, *, direct: bool) -> str:
     elif line.file is not None:
         text = f"{what_it_is(line.file)}"
     else:
-        text = line.text
+        text = line.text[:MAX_SHORT]
     who = "you: " if line.own else "" if direct else f"{line.sender}: "
     return f"{who}{' '.join(text.split())}"
