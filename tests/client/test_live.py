@@ -1,6 +1,7 @@
 """The real thing: a server process, clients over TLS, files on disk."""
 
 import io
+import math
 import queue
 import random
 import re
@@ -13,6 +14,7 @@ import pytest
 from securechat import certs
 from securechat.client import backoff, commands, events
 from securechat.client.core import ChatClient
+from securechat.client.engine import Engine
 from securechat.client.password_source import PasswordSource
 from securechat.client.vault.vault import Vault
 from securechat.errors import RefusedError, StorageError, TrustError, UnreachableError
@@ -250,10 +252,16 @@ def test_closing_while_there_is_no_connection_ends_at_once(server: LiveServer, c
     server.start()
 
 
-def test_a_deleted_account_ends_its_program_in_order(clients: Clients) -> None:
+@pytest.mark.parametrize("anything_else_is_due", [True, False])
+def test_a_deleted_account_ends_its_program_in_order(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, *, anything_else_is_due: bool
+) -> None:
     alice, bob = clients("alice", "bob")
     alice.do(commands.OpenDirect("bob", "hello", ask=False))
     bob.read("alice", "alice: hello")
+    if not anything_else_is_due:
+        monkeypatch.setattr(alice.client._runner._folding, "look", lambda: math.inf)
+        monkeypatch.setattr(Engine, "timer", None)
     alice.do(commands.DeleteAccount("alice", alice.password))
     alice.wait_for(events.AccountDeleted)
     assert alice.wait_for(events.Ended).error is None

@@ -307,7 +307,7 @@ class Runner:
             return None
         logged_out = ended.closing is not None and ended.closing.reason == "logged-out"
         if logged_out and self._engine.is_deleted:
-            self._closing.set()
+            self.close()  # with a wake: this round has looked already, and nothing else may be due ever again
             return "The server has deleted the account."
         if logged_out and self._engine.is_changing_password:
             return "The server has ended this login, perhaps because of the new password."
