@@ -10,6 +10,7 @@ from time import monotonic
 import pytest
 from textual.command import CommandList
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from securechat.client import commands
 from securechat.client.core import ChatClient
@@ -119,11 +120,11 @@ def test_it_fits_into_every_size_and_from_one_into_another(size: tuple[int, int]
         for columns, rows in (size, (120, 40), size):
             await pilot.resize_terminal(columns, rows)
             await until(pilot, lambda rows=rows: app.composer.region.bottom < rows + 1)  # type: ignore[misc]
-            await until(pilot, lambda: "plan.pdf" in screen(app))  # the end stays in view
-            assert app.composer.has_focus
             await until(pilot, lambda: {
                 strip.cell_length for block in app.timeline.blocks for strip in block.strips
             } == {app.timeline.columns})  # fmt: skip
+            await until(pilot, lambda: "plan.pdf" in screen(app))  # the end stays in view
+            assert app.composer.has_focus
 
     play(client, mail, act, size=size)
 
@@ -223,9 +224,9 @@ def test_what_is_written_is_sent_and_comes_back_by_the_arrow_keys() -> None:
     async def act(app: FullScreen, pilot: Pilot[ExitCode]) -> None:
         await pilot.press(*"one", "alt+enter", *"two", "enter")
         await pilot.press(*"draft", "up")
-        assert app.composer.text == "one\ntwo"
+        await until(pilot, lambda: app.composer.text == "one\ntwo")
         await pilot.press("down", "down")  # from its first row to its last, and on
-        assert app.composer.text == "draft"
+        await until(pilot, lambda: app.composer.text == "draft")
 
     play(client, mail, act)
     assert [each.text for each in said(client) if isinstance(each, commands.Send)] == ["one\ntwo"]
@@ -236,9 +237,9 @@ def test_tab_completes_what_the_line_mode_completes() -> None:
 
     async def act(app: FullScreen, pilot: Pilot[ExitCode]) -> None:
         await pilot.press(*"/safe", "tab")
-        assert app.composer.text == "/safety "
+        await until(pilot, lambda: app.composer.text == "/safety ")
         await pilot.press(*"c", "tab")
-        assert app.composer.text == "/safety carol "
+        await until(pilot, lambda: app.composer.text == "/safety carol ")
         app.composer.write("/in")
         await pilot.press("tab")
         await until(pilot, lambda: "/invite-line" in screen(app))
@@ -250,28 +251,37 @@ def test_tab_completes_what_the_line_mode_completes() -> None:
 def test_a_message_is_answered_changed_and_taken_back_by_keys() -> None:
     client, mail = seated()
 
+    def has_said(kind: type[commands.Command]) -> bool:
+        return any(isinstance(each, kind) for each in said(client))
+
     async def choose(app: FullScreen, pilot: Pilot[ExitCode], local_id: int) -> None:
         app.timeline.focus()
         app.timeline.choose(f"line-{local_id}")
-        await pilot.pause()
+        await until(pilot, lambda: app.timeline.has_focus)
 
     async def act(app: FullScreen, pilot: Pilot[ExitCode]) -> None:
         await pilot.press("escape")
-        assert app.timeline.has_focus
+        await until(pilot, lambda: app.timeline.has_focus)
         await choose(app, pilot, NEW[0].local_id)
         await pilot.press("r")
         await until(pilot, lambda: "↳ carol: @alice look" in screen(app))
+        await until(pilot, lambda: app.composer.has_focus)
         await pilot.press(*"Yes", "enter")
+        await until(pilot, lambda: has_said(commands.Reply))
         await choose(app, pilot, NEW[0].local_id)
         await pilot.press("+", "1")
+        await until(pilot, lambda: has_said(commands.React))
         await choose(app, pilot, 2)
         await pilot.press("e")
-        assert app.composer.text == "At sixx?"
+        await until(pilot, lambda: app.composer.has_focus and app.composer.text == "At sixx?")
         await pilot.press("backspace", "backspace", "?", "enter")
+        await until(pilot, lambda: has_said(commands.Edit))
         await choose(app, pilot, 2)
         await pilot.press("d")
-        assert not [each for each in said(client) if isinstance(each, commands.Delete)]
+        await until(pilot, lambda: "d once more" in screen(app))
+        assert not has_said(commands.Delete)
         await pilot.press("d")
+        await until(pilot, lambda: has_said(commands.Delete))
 
     play(client, mail, act)
     about = (commands.Reply, commands.React, commands.Edit, commands.Delete)
@@ -288,10 +298,14 @@ def test_a_search_leads_to_the_line_and_what_is_around_it() -> None:
         client.said.append(message(CLUB, "bob", f"text {number}", local_id=number, seq=number))
 
     async def act(app: FullScreen, pilot: Pilot[ExitCode]) -> None:
-        await pilot.press("ctrl+f", *"sixx")
+        await pilot.press("ctrl+f")
+        await until(pilot, lambda: isinstance(app.focused, Input))
+        await pilot.press(*"sixx")
         await until(pilot, lambda: "At sixx?" in text_of(app.pane.found))
         assert "At sixx?" not in text_of(app.timeline)  # it is further back than what is open
-        await pilot.press("enter", "enter")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.pane.found.has_focus and app.pane.found.chosen == "line-2")
+        await pilot.press("enter")
         await until(pilot, lambda: app.timeline.chosen == "line-2" and "At sixx?" in text_of(app.timeline))
         await until(pilot, lambda: "At sixx?" in screen(app))
         await pilot.press("ctrl+end")
@@ -359,7 +373,9 @@ def test_the_palette_goes_to_a_conversation_and_begins_a_command() -> None:
     client, mail = seated()
 
     async def act(app: FullScreen, pilot: Pilot[ExitCode]) -> None:
-        await pilot.press("ctrl+k", *"bob")
+        await pilot.press("ctrl+k")
+        await until(pilot, lambda: isinstance(app.focused, Input))
+        await pilot.press(*"bob")
         await until(pilot, lambda: first_offer(app) == "bob")
         await pilot.press("enter")
         await until(pilot, lambda: app.session.place.name == "bob")
@@ -387,9 +403,9 @@ def test_a_password_is_asked_for_without_being_shown() -> None:
         mail.put(PasswordWanted("login", ""))
         await until(pilot, lambda: "password is wanted" in screen(app))
         await pilot.press(*"/unlock", "enter")
-        await until(pilot, lambda: "Your password:" in screen(app))
+        await until(pilot, lambda: "Your password:" in screen(app) and isinstance(app.focused, Input))
         await pilot.press(*"glacier")
-        await pilot.pause()
+        await until(pilot, lambda: app.screen.query_one(Input).value == "glacier")
         assert "glacier" not in screen(app)
         await pilot.press("enter")
         await until(pilot, lambda: "unlocked with 7 characters" in screen(app))
@@ -426,7 +442,7 @@ def test_every_key_is_told_and_can_be_another_one() -> None:
             await pilot.press("ctrl+f")
             assert app.pane.kind == ""
             await pilot.press("ctrl+s")
-            assert app.pane.kind == "search"
+            await until(pilot, lambda: app.pane.kind == "search")
             await pilot.press("escape", "f1")
             await until(pilot, lambda: "Keys and commands" in screen(app))
 

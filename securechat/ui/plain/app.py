@@ -214,17 +214,19 @@ def _run_on_terminal(client: "ChatClient", inbox: Inbox, first: str, *, coloured
     # The thread that edits the line writes all: what another one wrote while a line begins would stand within it.
     output = session.app.output
     shown: SimpleQueue[str] = SimpleQueue()  # waits for that thread
-
+    due = Flag()  # whether that will write it above the line: once for all that comes until then
     write_text = output.write_raw if coloured else output.write  # not raw, a colour would be taken for somebody's order
 
     def write_shown() -> None:
+        due.clear()
         output.enable_autowrap()
         while not shown.empty():
             write_text(shown.get())
         output.flush()
 
     def show_above() -> None:
-        if not shown.empty():
+        if not (due.is_set() or shown.empty()):
+            due.set()
             run_in_terminal(write_shown)
 
     sequences: SimpleQueue[str] = SimpleQueue()  # that wait for a line to be edited: between two none is

@@ -249,8 +249,8 @@ class FullScreen(App[ExitCode]):
         self.redraw()
 
     @on(Blocks.Moved, "#timeline")
-    def _moved(self) -> None:
-        timeline, blocks = self.session.timeline, self.timeline
+    def _moved(self, event: Blocks.Moved) -> None:
+        timeline, blocks = self.session.timeline, event.blocks
         if timeline is None:
             return
         height = blocks.scrollable_content_region.height
