@@ -82,6 +82,13 @@ def test_a_signal_ends_it_in_order(bob: LiveClient, tmp_path: Path) -> None:
         assert terminal.process.wait(60) == -signal.SIGTERM
 
 
+def test_it_ends_once_its_terminal_has_gone_without_a_signal(bob: LiveClient, tmp_path: Path) -> None:
+    with alice(bob, tmp_path) as terminal:
+        shows(terminal, "connected")
+        terminal.vanish()
+        assert terminal.process.wait(60) == 0
+
+
 def loaded(*arguments: str) -> set[str]:
     program = (
         "import sys\nfrom securechat.cli import main\n"

@@ -38,6 +38,7 @@ from securechat.ui.terminal.asking import ask, ask_to_change
 from securechat.ui.terminal.bars import Bar, above, below
 from securechat.ui.terminal.blocks import Blocks
 from securechat.ui.terminal.composer import Composer
+from securechat.ui.terminal.driver import TerminalDriver, has_lost_its_terminal
 from securechat.ui.terminal.everything import Everything
 from securechat.ui.terminal.frames import Frames
 from securechat.ui.terminal.keys import KEYS
@@ -55,7 +56,7 @@ if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
 
 LOOK_SECONDS: Final = 1.0
-"""How often it is looked who types: nobody tells that somebody has stopped."""
+"""How often it is looked who types, and whether the terminal is there: nobody tells that either has ended."""
 
 TOLD_SECONDS: Final = 2.0
 """How often those who may know are told that we type."""
@@ -97,7 +98,7 @@ class FullScreen(App[ExitCode]):
 
         `said`: what was told before, and stays until Esc.
         """
-        super().__init__()
+        super().__init__(driver_class=TerminalDriver)
         self.client, self.mail = client, mail
         self.session = Session(client, self.answer, first=first, ring=Ring(self._ring), later=mail.put)
         self.pictures = Pictures(mail.put)
@@ -143,7 +144,7 @@ class FullScreen(App[ExitCode]):
         self.mail.wake = self.frames.wake
         self.session.begin()
         self.composer.focus()
-        self.set_interval(LOOK_SECONDS, self._draw_status)
+        self.set_interval(LOOK_SECONDS, self._look)
         self.redraw()
         self.client.start()
 
@@ -230,6 +231,11 @@ class FullScreen(App[ExitCode]):
             now = timeline.conversation
             title = above(now, next((each for each in items if each.id == now.id), None), look)
         self.title_bar.say(title)
+        self._draw_status()
+
+    def _look(self) -> None:
+        if has_lost_its_terminal(self._driver):
+            self.mail.put(Leave())
         self._draw_status()
 
     def _draw_status(self) -> None:
