@@ -7,10 +7,11 @@ import pytest
 
 from securechat.client import commands, events
 from securechat.client.conversations import amendments
-from securechat.client.conversations.marking import PERIOD_SECONDS
+from securechat.client.conversations.marking import GATHER_SECONDS, PERIOD_SECONDS
 from securechat.client.conversations.marks import MAX_MARKING
 from securechat.client.message import Message
 from securechat.content.registry import Marks
+from securechat.wire import messages as wire
 from tests.client.test_killed_amendments import come_back
 from tests.client.test_killed_rotation import Killed, killed_at
 from tests.support.history import View, check_history
@@ -352,6 +353,26 @@ def test_a_mark_makes_no_commit_and_goes_out_after_somebody_elses(club: list[Per
     assert alice.engine.snapshot.conversations[alice.id_of("#club")].epoch == epoch + 1
     settle(*club)
     assert alice.history("#club", 2)[0].read == 1
+
+
+def test_a_mark_that_another_epoch_takes_away_comes_again_soon(club: list[Person]) -> None:
+    alice, bob, _ = club
+    server = alice.server
+    alice.say("#club", "who has read this?")
+    settle(*club, until=lambda: bob.texts("#club") == ["alice: who has read this?"])
+    look(bob)
+    settle(bob, until=lambda: not bob.to_server)
+    alice.do(commands.SetTopic(alice.id_of("#club"), "what comes between"))
+    settle(alice, until=lambda: alice.engine.snapshot.conversations[alice.id_of("#club")].topic == "what comes between")
+    # His mark is of the epoch before: what explains that has not come to him yet.
+    while not any(isinstance(each, wire.Submit) for each in bob.to_server):
+        assert bob.engine.timer is not None
+        server.advance(max(server.seconds, bob.engine.timer))
+        bob.engine.handle_timer()
+        bob.flush()
+    refused = server.seconds
+    settle(*club, until=lambda: alice.history("#club", 1)[0].read > 0)
+    assert server.seconds - refused <= PERIOD_SECONDS + GATHER_SECONDS
 
 
 def test_above_so_many_members_nobody_sends_one_and_none_counts(

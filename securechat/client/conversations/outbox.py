@@ -257,7 +257,8 @@ class Outbox:
         if current.kind == "marks":  # it is not worth a wait: what is said after it moves up by one number
             self._vault.outbox.delete(item)
             conversation.encrypted.pop(number, None)
-            self._marking.put_off(conversation, refused.retry_after / 1000)
+            if refused.code not in ("stale-epoch", "commit-first"):  # that was chance: the next one may go in a moment
+                self._marking.put_off(conversation, refused.retry_after / 1000)
         if conversation.row.phase not in phases.READING:
             return
         if refused.code in ("stale-epoch", "commit-first"):
