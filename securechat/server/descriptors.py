@@ -3,8 +3,8 @@
 MOST_FILES = 65_536
 """Open files that the server asks the system for: far more than there are seats."""
 
-RESERVED_FILES = 128
-"""Open files kept from clients: for store, accounts, log, our own sockets, a backup. About 40 are in use, and up to 64
+RESERVED_FILES = 64
+"""Open files kept from clients: for store, accounts, log, our own sockets, a backup. About 40 are in use, and up to 16
 for connections of which a load balancer has not said whose they are."""
 
 

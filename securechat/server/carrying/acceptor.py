@@ -24,7 +24,7 @@ ACCEPT_PAUSE_SECONDS = 0.1
 REPEAT_SECONDS = 60.0
 """How often the log repeats that."""
 
-MAX_ANNOUNCING: Final = 64
+MAX_ANNOUNCING: Final = 16
 """Connections from load balancers that have not said yet whose they are, within `descriptors.RESERVED_FILES`; beyond it
 the oldest gives way. Mostly there are none: what they say comes with the connection."""
 
