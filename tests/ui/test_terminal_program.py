@@ -82,6 +82,12 @@ def test_a_signal_ends_it_in_order(bob: LiveClient, tmp_path: Path) -> None:
         assert terminal.process.wait(60) == -signal.SIGTERM
 
 
+def test_it_is_as_large_as_its_terminal_whatever_variables_say(bob: LiveClient, tmp_path: Path) -> None:
+    with alice(bob, tmp_path, environment={"COLUMNS": "50", "LINES": "12"}) as terminal:
+        shows(terminal, "connected")
+        terminal.wait(lambda: "^Q quit" in terminal.all_rows[29][60:])  # the last row goes to the right edge
+
+
 def test_it_ends_once_its_terminal_has_gone_without_a_signal(bob: LiveClient, tmp_path: Path) -> None:
     with alice(bob, tmp_path) as terminal:
         shows(terminal, "connected")

@@ -1,9 +1,11 @@
-"""What Textual reads from and writes to: a terminal, which may go away without a signal that says so.
+"""What Textual reads from and writes to: a terminal, which has a size of its own, and may go away unsaid.
 
 Textual's thread that writes would end with the first error, and the one that draws would then wait for it for ever,
-with the vault open; the one that reads would ask again and again.
+with the vault open; the one that reads would ask again and again. And it would believe `COLUMNS` and `LINES`, which a
+program that reads lines leaves to those that it starts.
 """
 
+import os
 import sys
 from contextlib import suppress
 from io import TextIOBase, TextIOWrapper
@@ -43,6 +45,13 @@ else:
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             self._file = cast("TextIOWrapper", _Outlet(cast("TextIO", self._file)))  # there is one at a terminal
+
+        def _get_terminal_size(self) -> tuple[int, int]:
+            try:
+                size = os.get_terminal_size(self.fileno)
+            except OSError:
+                size = os.terminal_size((0, 0))
+            return (size.columns or 80, size.lines or 25)  # as Textual takes where nobody knows
 
 
 def has_lost_its_terminal(driver: Driver | None) -> bool:
