@@ -91,9 +91,9 @@ def test_the_map_is_complete_and_current() -> None:
     assert the_map.MAP.read_text() == the_map.build(), "run: python3 scripts/map.py"
 
 
-def test_the_manual_has_the_keys_of_the_full_screen() -> None:
-    manual = (ROOT / "docs" / "manual.md").read_text()
-    rows = re.findall(r"^\| `(\w+)` \| `([a-z0-9+,]+)` \| (.*) \|$", manual, re.MULTILINE)
+def test_the_page_of_the_full_screen_has_its_keys() -> None:
+    page = (ROOT / "docs" / "full-screen.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| `([a-z0-9+,]+)` \| (.*) \|$", page, re.MULTILINE)
     assert rows == [(name, key.keys, key.does) for name, key in KEYS.items()]
-    told = " ".join(manual.split())
+    told = " ".join(page.split())
     assert ", ".join(f"`{key}` {does}" for key, does in ON_A_MESSAGE.items()) in told
