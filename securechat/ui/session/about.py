@@ -23,6 +23,9 @@ from securechat.ui.session.place import Place
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
     from securechat.client.core import ChatClient
 
+QUICK: Final = "👍❤😂😮😢🙏"
+"""What a digit puts under a message, where one is chosen by keys."""
+
 LOOK_BACK: Final = 200
 """Newest messages among which the one is looked for that is meant without a number."""
 

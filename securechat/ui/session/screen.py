@@ -26,10 +26,12 @@ from securechat.client.events import (
 )
 from securechat.client.message import Message
 from securechat.client.snapshot import ConversationSnapshot
+from securechat.errors import UsageError
 from securechat.ui.ring import Ring
 from securechat.ui.session.chat import Chat
 from securechat.ui.session.voice import Decoded
 from securechat.ui.text.wording import Sentence
+from securechat.ui.view.rows import Line
 from securechat.ui.view.timeline import Timeline
 
 if TYPE_CHECKING:  # the core brings the database and all of MLS with it
@@ -90,6 +92,26 @@ class Session(Chat):
         super().event(event)
         if isinstance(event, SafetyNumber):
             self.number = event
+
+    def reach(self, local_id: int) -> bool:
+        """Be where a line was said, with those around it in the timeline. False: it is not here, which was told."""
+        found = next(iter(self.client.around(local_id, 0)), None)
+        where = None if found is None else self.client.conversation(found.conversation)
+        if where is None:
+            self._answer(Sentence("warning", "That message is not here any more."))
+            return False
+        if where.name != self.place.name:
+            self.place.turn_to(where.name)
+            self.settle()
+        if self.timeline is None:
+            return False
+        try:
+            if not any(isinstance(each, Line) and each.local_id == local_id for each in self.timeline.rows):
+                self.timeline.show(local_id)
+        except UsageError as error:
+            self._answer(Sentence("warning", str(error)))
+            return False
+        return True
 
     @property
     def types(self) -> str:

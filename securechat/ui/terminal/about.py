@@ -1,15 +1,11 @@
 """What the line that is written is about: an answer to a message, another text for it, or an emoji under it."""
 
-from typing import Final
-
 from rich.text import Text
 from textual.widgets import Static
 
+from securechat.ui.session.about import QUICK
 from securechat.ui.view.lines import brief
 from securechat.ui.view.rows import Line
-
-QUICK: Final = "👍❤😂😮😢🙏"
-"""What a digit puts under a message."""
 
 
 class About(Static):

@@ -22,7 +22,7 @@ from textual.widgets import Static, TextArea
 
 from securechat.clean import clean
 from securechat.client.events import Ended, Event, PasswordWanted, Ready, SafetyNumber
-from securechat.errors import SecurechatError, UsageError
+from securechat.errors import SecurechatError
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.leaving import left_in_order
 from securechat.ui.ring import Ring
@@ -367,22 +367,7 @@ class FullScreen(App[ExitCode]):
 
     def jump(self, local_id: int) -> None:
         """Show a line among those around it, wherever it was said."""
-        found = next(iter(self.client.around(local_id, 0)), None)
-        where = None if found is None else self.client.conversation(found.conversation)
-        if where is None:
-            self.answer(Sentence("warning", "That message is not here any more."))
-            return
-        if where.name != self.session.place.name:
-            self.session.place.turn_to(where.name)
-            self.session.settle()
-        timeline = self.session.timeline
-        if timeline is None:
-            return
-        try:
-            if not any(isinstance(each, Line) and each.local_id == local_id for each in timeline.rows):
-                timeline.show(local_id)
-        except UsageError as error:
-            self.answer(Sentence("warning", str(error)))
+        if not self.session.reach(local_id):
             return
         self.redraw()
         self.base.remove_class("list")

@@ -17,7 +17,7 @@ from securechat.ui.terminal.themes import Look
 from securechat.ui.text.states import BEGINS
 from securechat.ui.text.trust import AGAINST, TRUST, beside
 from securechat.ui.text.wording import names_of, size_of
-from securechat.ui.view.lines import WHY_NO_QUOTE, became_of, brief, what_it_is
+from securechat.ui.view.lines import WHY_NO_QUOTE, became_of, brief, what_it_is, words_of
 from securechat.ui.view.rows import Beginning, Day, Item, Line, Moving, New, Notice, Person, Row, local_time
 from securechat.ui.view.shown import STATES, hue_of, in_short
 
@@ -54,7 +54,7 @@ def wrapped(text: str, columns: int) -> Iterator[str]:
     columns = max(columns, 2)
     for part in text.split("\n"):
         row, used = "", 0
-        for word in _words(part):
+        for word in words_of(part):
             width = cell_len(word)
             if used + width <= columns:
                 row, used = row + word, used + width
@@ -77,20 +77,6 @@ def wrapped(text: str, columns: int) -> Iterator[str]:
                     row, used = "", 0
                 row, used = row + word[start:end], used + cells
         yield row.rstrip(" ") if row.strip(" ") else row
-
-
-def _words(text: str) -> Iterator[str]:
-    """Yield the words of a line, each with the spaces behind it."""
-    start = 0
-    while start < len(text):
-        end = text.find(" ", start)
-        if end < 0:
-            yield text[start:]
-            return
-        while end < len(text) and text[end] == " ":
-            end += 1
-        yield text[start:end]
-        start = end
 
 
 def beginning(text: str, columns: int) -> tuple[list[str], bool]:

@@ -193,6 +193,20 @@ def wrap(line: str, columns: int, width_of: Callable[[str], int]) -> str:
     return "\n".join(rows)
 
 
+def words_of(text: str) -> Iterator[str]:
+    """Yield the words of a line, each with the spaces behind it."""
+    start = 0
+    while start < len(text):
+        end = text.find(" ", start)
+        if end < 0:
+            yield text[start:]
+            return
+        while end < len(text) and text[end] == " ":
+            end += 1
+        yield text[start:end]
+        start = end
+
+
 def _broken(text: str, room: int, width_of: Callable[[str], int]) -> Iterator[str]:
     row: list[str] = []
     used = 0

@@ -16,9 +16,10 @@ import sv_ttk
 
 from securechat.clean import clean
 from securechat.client.events import Ended, Event, PasswordWanted, Ready, SafetyNumber
-from securechat.errors import SecurechatError, UsageError
+from securechat.errors import SecurechatError
 from securechat.ui.exit_codes import ExitCode
 from securechat.ui.leaving import left_in_order
+from securechat.ui.session.about import QUICK
 from securechat.ui.session.mail import Leave, Mail
 from securechat.ui.session.pictures import Pictures, Seen
 from securechat.ui.session.screen import Session
@@ -76,9 +77,6 @@ PANE: Final = 340
 
 ANSWERS: Final = 220
 """Pixels of what is answered, at most."""
-
-QUICK: Final = "👍❤😂😮😢🙏"
-"""What a digit puts under a message."""
 
 _NOWHERE: Final[dict[str, tuple[Row, ...]]] = {
     text: (Notice(0, "notice", text),) for text in (NOBODY_YET, NOBODY_HEARS)
@@ -704,22 +702,7 @@ class Window:
 
     def jump(self, local_id: int) -> None:
         """Show a line among those around it, wherever it was said."""
-        found = next(iter(self.client.around(local_id, 0)), None)
-        where = None if found is None else self.client.conversation(found.conversation)
-        if where is None:
-            self.answer(Sentence("warning", "That message is not here any more."))
-            return
-        if where.name != self.session.place.name:
-            self.session.place.turn_to(where.name)
-            self.session.settle()
-        timeline = self.session.timeline
-        if timeline is None:
-            return
-        try:
-            if self.line(local_id) is None:
-                timeline.show(local_id)
-        except UsageError as error:
-            self.answer(Sentence("warning", str(error)))
+        if not self.session.reach(local_id):
             return
         self.redraw()
         if self._width < self.paints.letters.px(NARROW):

@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from securechat.ui.view.lines import words_of
 from securechat.ui.window.letters import Apart, as_seen, begins_at_right, drawable, in_words, joined, runs_from_right
 
 MAX_PIECE: Final = 512
@@ -167,7 +168,7 @@ class Setter:
 
     def _broken(self, text: str, room: int, style: str) -> Iterator[str]:
         row, used = "", 0
-        for word in _words(text):
+        for word in words_of(text):
             bare = word.rstrip(" ")
             width, bare_width = self._width(word, style), self._width(bare, style)
             if used + bare_width <= room and len(row) + len(word) <= MAX_PIECE:
@@ -214,20 +215,6 @@ class Setter:
             parts.append((x, line[start:], False))
             x += self.measure.width(line[start:], style)
         return Row(parts, x, from_right)
-
-
-def _words(text: str) -> Iterator[str]:
-    """Yield the words of a line, each with the spaces behind it."""
-    start = 0
-    while start < len(text):
-        end = text.find(" ", start)
-        if end < 0:
-            yield text[start:]
-            return
-        while end < len(text) and text[end] == " ":
-            end += 1
-        yield text[start:end]
-        start = end
 
 
 def _clusters(word: str) -> Iterator[str]:
